@@ -1,0 +1,1 @@
+"""What each step does: plain typed functions, records in, records out."""

@@ -1,0 +1,19 @@
+"""Errors that a user can cause: one sentence naming the thing, the value and the fix; never shown with a traceback."""
+
+
+class UserError(Exception):
+    """Bad usage or bad input (exit code 2)."""
+
+    exit_code = 2
+
+
+class StepError(UserError):
+    """Something outside the code broke while running: a full disk, a lost server, a loss that became NaN (exit code 1)."""
+
+    exit_code = 1
+
+
+class RefusedError(UserError):
+    """A gate said no; nothing was moved (exit code 3)."""
+
+    exit_code = 3

@@ -1,0 +1,128 @@
+"""Results out: what steps hand to each other. Paths, digests and numbers, never live models; all are JSON."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.config import Recipe
+
+
+class Record(BaseModel):
+    """Frozen and strict, so that what one step wrote is what the next one reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorSpec(Record):
+    """A named tensor; in `shape` a string is a dynamic axis, by its name ("batch" first)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class Dataset(Record):
+    """Validated, fingerprinted and split rows in a folder: Parquet for people, .npy arrays for the loop."""
+
+    workload: str
+    folder: Path
+    fingerprint: str = Field(description="SHA-256 over columns, dtypes and every cell.")
+    rows: dict[str, int] = Field(description="Rows per split: train, validation, test.")
+    inputs: tuple[TensorSpec, ...]
+    target: TensorSpec
+    classes: tuple[str, ...] | None = Field(description="Class names in the order of the logits; None for regression.")
+
+
+class Checkpoint(Record):
+    """Trained weights on disk, the best by validation score."""
+
+    path: Path
+    sha256: str
+    epoch: int
+    step: int
+    score: float = Field(description="On the validation split.")
+    stopped: str = Field(description="Why training ended, in words.")
+    metrics: Path = Field(description="The append-only log of every metric of this training.")
+
+
+class OnnxModel(Record):
+    """One self-contained ONNX file."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    opset: int
+    exporter: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    reference: Path | None = Field(None, description="The torch model's outputs on the first validation rows (.npy).")
+
+
+class Candidate(Record):
+    """One way to ship the trained model: fp32, or what a recipe made of it; refused when it could not be made."""
+
+    name: str
+    recipe: Recipe | None = None
+    onnx: OnnxModel | None = None
+    refused: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Interval(Record):
+    """A confidence interval."""
+
+    low: float
+    high: float
+    level: float
+
+
+class Slice(Record):
+    """A group of rows scored by itself."""
+
+    column: str
+    value: str
+    rows: int
+    score: float | None = Field(description="None when the score is not defined on these rows.")
+
+
+class Parity(Record):
+    """How far an ONNX file is from the torch model on real rows, at one batch size."""
+
+    batch: int
+    max_abs: float
+    mean_abs: float
+    changed: float = Field(description="Share of rows whose predicted class differs; 0 for regression.")
+
+
+class Report(Record):
+    """What was measured of one candidate on one split."""
+
+    name: str
+    split: Literal["validation", "test"]
+    rows: int
+    score: float
+    score_name: str
+    sha256: str = Field(description="Of the file that was measured.")
+    size_bytes: int
+    parity: tuple[Parity, ...] = ()
+    slices: tuple[Slice, ...] = ()
+    problems: tuple[str, ...] = Field((), description="What a gate must refuse, in words.")
+
+
+class Verdict(Record):
+    """What the gate says, and why."""
+
+    decision: Literal["pass", "fail", "inconclusive"]
+    reasons: tuple[str, ...]
+    difference: float | None = Field(None, description="Challenger's score less the champion's, on the same rows.")
+    interval: Interval | None = None
+
+
+class Version(Record):
+    """A registered model version."""
+
+    model: str
+    version: int
+    sha256: str
+    run_id: str
