@@ -95,6 +95,19 @@ class Parity(Record):
     changed: float = Field(description="Share of rows whose predicted class differs; 0 for regression.")
 
 
+class Speed(Record):
+    """How fast a file is at one batch size, by itself and against fp32 in the same process."""
+
+    batch: int
+    p50_ms: float
+    p95_ms: float
+    rows_per_second: float
+    latency_ratio: float = Field(description="Median over paired rounds; below 1 is faster than fp32.")
+    throughput_ratio: float = Field(description="Above 1 is faster than fp32.")
+    interval: Interval = Field(description="Of throughput_ratio.")
+    rounds: int
+
+
 class Report(Record):
     """What was measured of one candidate on one split."""
 
@@ -105,6 +118,8 @@ class Report(Record):
     score_name: str
     sha256: str = Field(description="Of the file that was measured.")
     size_bytes: int
+    gzipped_bytes: int | None = None
+    speed: tuple[Speed, ...] = ()
     parity: tuple[Parity, ...] = ()
     slices: tuple[Slice, ...] = ()
     problems: tuple[str, ...] = Field((), description="What a gate must refuse, in words.")

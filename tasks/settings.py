@@ -1,0 +1,93 @@
+"""Where things are: SLIPWAY_HOME, the registry, and each model's promotion policy (mlflow.yaml)."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from tasks.config import Gates, Knobs, Run
+from tasks.errors import UserError
+
+_FILE = "mlflow.yaml"
+
+
+class Policy(Knobs):
+    """What one model needs to be promoted."""
+
+    approval: Literal["auto", "manual"] = "auto"
+    gates: dict[str, Any] = Field({}, description="Gates of the workload that production overrides.")
+
+
+class Settings(Knobs):
+    """Where this process keeps and finds things; read once, at a command's start."""
+
+    home: Path
+    tracking_uri: str
+    aliases: dict[str, str] = {}
+    models: dict[str, Policy] = {}
+
+    @property
+    def embedded(self) -> bool:
+        """Whether MLflow is a local SQLite file of our own, so that artifacts go under `home`."""
+        return self.tracking_uri.startswith("sqlite:")
+
+    def policy(self, model: str) -> Policy:
+        return self.models.get(model) or self.models.get("default") or Policy()
+
+    def apply_policy(self, model: str, run: Run) -> Run:
+        """`run` with the gates that production sets for this model. Raises UserError for a gate that does not exist."""
+        gates = {**run.gates.model_dump(), **self.policy(model).gates}
+        try:
+            return run.model_copy(update={"gates": Gates.model_validate(gates)})
+        except ValidationError as error:
+            raise UserError(f"{_FILE}, models.{model}.gates: {_first(error)}.") from error
+
+
+def load_settings() -> Settings:
+    """Read mlflow.yaml (here, else Slipway's own) and the environment. Raises UserError for what does not fit."""
+    home = Path(os.environ.get("SLIPWAY_HOME") or ".slipway").absolute()
+    path = _settings_file()
+    try:
+        content = _read_yaml(path)
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or content.pop("tracking_uri", None)
+        content.pop("tracking_uri", None)
+        return Settings(home=_writable(home), tracking_uri=uri or f"sqlite:///{home / 'mlflow.db'}", **content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_first(error)}.") from error
+
+
+def _settings_file() -> Path:
+    here = Path(_FILE)
+    return here if here.is_file() else Path(__file__).parent.parent / _FILE
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    if not path.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}; it must be a mapping such as `tracking_uri: null`.")
+    return content
+
+
+def _writable(home: Path) -> Path:
+    """The folder, made for its owner alone."""
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = home / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"SLIPWAY_HOME={home} cannot be written ({error.strerror}): choose another folder or mend its permissions.") from error
+    return home
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}"
