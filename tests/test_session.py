@@ -1,0 +1,100 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tasks.errors import UserError
+from tasks.session import open_session
+
+
+def graph_of(nodes: list[onnx.NodeProto], initializers: list[onnx.TensorProto]) -> onnx.ModelProto:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])
+    graph = helper.make_graph(nodes, "g", [x], [y], initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.fixture
+def linear() -> onnx.ModelProto:
+    weight = numpy_helper.from_array(np.arange(12, dtype="float32").reshape(4, 3), "w")
+    return graph_of([helper.make_node("MatMul", ["x", "w"], ["y"])], [weight])
+
+
+def outside(name: str) -> onnx.TensorProto:
+    tensor = TensorProto(
+        name=name, data_type=TensorProto.FLOAT, dims=[4, 3], data_location=TensorProto.EXTERNAL
+    )
+    tensor.external_data.add(key="location", value="weights.bin")
+    return tensor
+
+
+def test_a_session_from_a_path_and_from_bytes_has_one_thread_and_the_same_answers(
+    tmp_path: Path, linear: onnx.ModelProto
+) -> None:
+    (tmp_path / "m.onnx").write_bytes(linear.SerializeToString())
+    rows = np.ones((2, 4), "float32")
+    answers = []
+    for session in (open_session(tmp_path / "m.onnx"), open_session(linear.SerializeToString())):
+        assert session.get_session_options().intra_op_num_threads == 1
+        assert session.get_providers() == ["CPUExecutionProvider"]
+        answers.append(session.run(None, {"x": rows})[0])
+    np.testing.assert_array_equal(answers[0], [[18, 22, 26]] * 2)
+    np.testing.assert_array_equal(answers[0], answers[1])
+
+
+def test_weights_in_another_file_are_refused_though_the_file_is_there(tmp_path: Path) -> None:
+    model = graph_of([helper.make_node("MatMul", ["x", "w"], ["y"])], [outside("w")])
+    (tmp_path / "weights.bin").write_bytes(np.zeros(12, "float32").tobytes())
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match="keeps weights in another file"):
+        open_session(tmp_path / "m.onnx")
+
+
+def test_weights_in_another_file_are_found_in_a_constant_inside_a_branch() -> None:
+    constant = helper.make_node("Constant", [], ["w"], value=outside("w"))
+    branch = helper.make_graph(
+        [constant, helper.make_node("MatMul", ["x", "w"], ["b"])],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("b", TensorProto.FLOAT, None)],
+    )
+    condition = helper.make_tensor("c", TensorProto.BOOL, [], [True])
+    model = graph_of(
+        [helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)], [condition]
+    )
+    with pytest.raises(UserError, match="keeps weights in another file"):
+        open_session(model.SerializeToString())
+
+
+def test_a_location_flag_without_a_location_is_refused(linear: onnx.ModelProto) -> None:
+    linear.graph.initializer[0].data_location = TensorProto.EXTERNAL
+    with pytest.raises(UserError, match="keeps weights in another file"):
+        open_session(linear.SerializeToString())
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 40, b"\x0a\xff\xff\x03short", b"PK\x03\x04 a zip file"])
+def test_bytes_that_are_no_model_are_refused_in_one_sentence(content: bytes) -> None:
+    with pytest.raises(UserError) as caught:
+        open_session(content)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_is_cut_anywhere_is_refused_and_never_a_traceback(linear: onnx.ModelProto) -> None:
+    content = linear.SerializeToString()
+    for end in range(len(content) - 1):
+        try:
+            open_session(content[:end])
+        except UserError:
+            continue
+        assert end > len(content) - 20, "only the trailing opset and graph fields may be missing"
+
+
+def test_the_module_loads_no_torch_and_no_onnx() -> None:
+    import subprocess
+
+    code = "import sys, tasks.session; print({'torch', 'onnx', 'onnxruntime', 'prefect'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
