@@ -46,6 +46,7 @@ class Workload:
     loss: Callable[..., Any] | None = None
     score: Score | None = None
     score_name: str | None = None
+    probabilities: bool = False  # `score` gets class probabilities [n, classes] instead of class codes [n]
     train: Train = Train()
     data: Data = Data()
     recipes: tuple[Recipe, ...] = DEFAULT_RECIPES
