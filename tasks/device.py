@@ -1,0 +1,119 @@
+"""Where and how to compute: device, precision, threads, and how many processes share the work."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tasks.config import Train
+from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+T = TypeVar("T")
+
+
+class Compute:
+    """One process on one device."""
+
+    rank, count = 0, 1
+
+    def __init__(self, config: Train) -> None:
+        self.device = pick_device(config.device)
+        self._dtype = pick_precision(config.precision, self.device)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context a forward pass runs in."""
+        import torch
+
+        if self._dtype is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, self._dtype)
+
+    def scaler(self) -> "torch.amp.GradScaler":
+        """Scales the loss so that fp16 gradients do not vanish; does nothing for other precisions."""
+        import torch
+
+        return torch.amp.GradScaler(self.device.type, enabled=self._dtype is torch.float16)
+
+    def parallel(self, module: "nn.Module") -> "nn.Module":
+        """The module as the forward pass calls it."""
+        return module
+
+    def from_first(self, value: T) -> T:
+        """What the first process has."""
+        return value
+
+    def from_all(self, value: T) -> list[T]:
+        """What each process has."""
+        return [value]
+
+
+class SharedCompute(Compute):
+    """One of several processes that `torchrun`, `accelerate launch` or Ray Train started, each with its share of a batch."""
+
+    def __init__(self, config: Train) -> None:
+        from accelerate import Accelerator
+
+        super().__init__(config)
+        self._accelerator = Accelerator(cpu=self.device.type == "cpu")
+        self.device = self._accelerator.device
+        self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes
+
+    def parallel(self, module: "nn.Module") -> "nn.Module":
+        prepared: nn.Module = self._accelerator.prepare_model(module)
+        return prepared
+
+    def from_first(self, value: T) -> T:
+        from accelerate.utils import broadcast_object_list
+
+        first: T = broadcast_object_list([value])[0]
+        return first
+
+    def from_all(self, value: T) -> list[T]:
+        from accelerate.utils import gather_object
+
+        values: list[T] = gather_object([value])
+        return values
+
+
+def make_compute(config: Train) -> Compute:
+    """Alone, unless a launcher started several processes: only then is accelerate imported."""
+    return SharedCompute(config) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Compute(config)
+
+
+def pick_device(name: str) -> "torch.device":
+    """The device asked for; auto: a GPU if there is one. Raises UserError when it is not there."""
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
+    if not there[name]:
+        raise UserError(f"train.device={name}, but torch sees no such device here: use auto or cpu.")
+    return torch.device(name)
+
+
+def pick_precision(name: str, device: "torch.device") -> "torch.dtype | None":
+    """The dtype to autocast to, or None for plain float32."""
+    import torch
+
+    if name == "auto":
+        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    dtypes: dict[str, Any] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return dtypes.get(name)
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Run with this many CPU threads, and leave torch as it was."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

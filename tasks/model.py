@@ -1,0 +1,105 @@
+"""The module of a workload: built from a seed, loaded from a checkpoint, and asked for its outputs."""
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from tasks.checkpoint import load_weights
+from tasks.data import Rows, read_split
+from tasks.errors import UserError
+from tasks.records import Checkpoint, Dataset
+from tasks.seed import seed_everything
+from tasks.workloads import Workload
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+    Array = np.ndarray[Any, Any]
+
+
+def build_module(
+    workload: Workload, dataset: Dataset, model: str | None = None, seed: int = 0
+) -> "nn.Module":
+    """A new module with seeded weights, on the CPU, that was seen to take the workload's inputs.
+
+    Raises UserError when it cannot be built, takes other names, fails on real rows or gives outputs of the wrong shape.
+    """
+    from torch import nn
+
+    build = workload.builder(model)
+    rows = read_split(dataset, "train")
+    seed_everything(seed)
+    try:
+        module = build(rows.inputs) if inspect.signature(build).parameters else build()  # type: ignore[call-arg]
+    except Exception as error:
+        raise UserError(
+            f"Workload {workload.name}: its model was not built: {type(error).__name__}: {error}."
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise UserError(
+            f"Workload {workload.name}: its model is a {type(module).__name__}; return a torch.nn.Module."
+        )
+    _check_names(workload, module, list(rows.inputs))
+    _check_outputs(workload, module, rows, dataset.classes)
+    return module
+
+
+def load_module(
+    workload: Workload, dataset: Dataset, checkpoint: Checkpoint, *, model: str | None = None
+) -> "nn.Module":
+    """The trained module, on the CPU, ready to predict. Raises StepError when the checkpoint was altered."""
+    module = build_module(workload, dataset, model)
+    module.load_state_dict(load_weights(checkpoint))
+    return module.eval()
+
+
+def predict(module: "nn.Module", inputs: "dict[str, Array]", batch_size: int = 256) -> "Array":
+    """The module's raw outputs for all rows, float32[n, ...], computed in evaluation mode where its weights are."""
+    import numpy as np
+    import torch
+
+    device = next((tensor.device for tensor in module.state_dict().values()), torch.device("cpu"))
+    training = module.training
+    module.eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(next(iter(inputs.values()))), batch_size):
+            batch = {name: np.array(array[start : start + batch_size]) for name, array in inputs.items()}
+            outputs = module(**{name: torch.from_numpy(array).to(device) for name, array in batch.items()})
+            parts.append(outputs.float().cpu().numpy())
+    module.train(training)
+    return np.concatenate(parts)
+
+
+def _check_names(workload: Workload, module: "nn.Module", names: list[str]) -> None:
+    signature = inspect.signature(module.forward)
+    try:
+        signature.bind(**dict.fromkeys(names))
+    except TypeError as error:
+        raise UserError(
+            f"Workload {workload.name}: inputs() gives {', '.join(names)}, but the model's forward takes "
+            f"{', '.join(signature.parameters)}: use the same names."
+        ) from error
+
+
+def _check_outputs(
+    workload: Workload, module: "nn.Module", rows: Rows, classes: tuple[str, ...] | None
+) -> None:
+    """Run two real rows through: a wrong shape is said here, in words, and not by the loss."""
+    few = {name: array[:2] for name, array in rows.inputs.items()}
+    shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in few.items())
+    try:
+        outputs = predict(module, few)
+    except Exception as error:
+        raise UserError(
+            f"Workload {workload.name}: its model fails on its own inputs ({shapes}): {type(error).__name__}: {error}."
+        ) from error
+    count = len(next(iter(few.values())))
+    expected = f"[{count}] or [{count}, 1]" if classes is None else f"[{count}, {len(classes)}]"
+    width = outputs.shape[1] if outputs.ndim == 2 else 1
+    binary = classes is not None and len(classes) == 2 and width == 1
+    if len(outputs) != count or (width != 1 if classes is None else width < len(classes) and not binary):
+        raise UserError(
+            f"Workload {workload.name}: its model gives outputs of shape {list(outputs.shape)} for {count} rows; "
+            f"{expected} is needed for {workload.kind}."
+        )

@@ -1,0 +1,178 @@
+"""Dataset → Checkpoint: train a workload's module, or go on where a killed training stopped, bit for bit."""
+
+import hashlib
+import json
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.checkpoint import CheckpointStore, digest_is_right, save
+from tasks.config import Train
+from tasks.data import Rows, read_split
+from tasks.device import make_compute, threads
+from tasks.errors import StepError
+from tasks.files import sha256_of, write_atomically
+from tasks.loop import Loop, Standing
+from tasks.loss import Lesson
+from tasks.metrics import MetricsLog, Publish, Publisher
+from tasks.model import build_module
+from tasks.progress import Show
+from tasks.records import Checkpoint, Dataset
+from tasks.workloads import Workload, load_workload
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# torch's random generator belongs to the process: two trainings at once would each disturb the other's numbers.
+_one_at_a_time = threading.Lock()
+log = logging.getLogger(__name__)
+
+
+def train(
+    workload: str,
+    dataset: Dataset,
+    config: Train,
+    folder: Path,
+    *,
+    model: str | None = None,
+    publish: Publish | None = None,
+    progress: Show | None = None,
+) -> Checkpoint:
+    """Train the workload's module (called `model`; None: its first) on the dataset; see `fit`."""
+    known = load_workload(workload)
+    module = build_module(known, dataset, model, config.seed)
+    rows, validation = read_split(dataset, "train"), read_split(dataset, "validation")
+    return fit(module, rows, validation, config, folder, workload=known, publish=publish, progress=progress)
+
+
+def fit(
+    module: "nn.Module",
+    train_rows: Rows,
+    validation_rows: Rows,
+    config: Train,
+    folder: Path,
+    *,
+    workload: Workload,
+    teacher: "nn.Module | None" = None,
+    temperature: float = 4.0,
+    teacher_weight: float = 0.7,
+    publish: Publish | None = None,
+    progress: Show | None = None,
+) -> Checkpoint:
+    """Train `module` in place and return where its best weights by validation score are (the module holds the last).
+
+    State is kept in a folder of its own under `folder`, named by everything that decides the outcome: the same call
+    again resumes, or returns at once when it was finished; other rows, knobs or initial weights start anew. Metrics go
+    to a log there and from it to `publish`, in batches, from another thread; when that fails, training goes on. With a
+    `teacher`, a share `teacher_weight` of the loss is the distance from its answers, softened by `temperature`.
+    Raises StepError for a loss that is not finite, a full disk, and a folder that another process is training in.
+    """
+    lesson = None if teacher is None else Lesson(workload, teacher, temperature, teacher_weight)
+    with _one_at_a_time, threads(config.threads):
+        compute = make_compute(config)
+        key = _key(module, train_rows, validation_rows, config, workload, lesson, compute.count)
+        folder = folder / key[:16]
+        with _logging(folder, publish) if compute.rank == 0 else nullcontext() as metrics:
+            done = compute.from_first(_finished(folder) if compute.rank == 0 else None)
+            if done is not None:
+                return done
+            store = CheckpointStore(folder, key)
+            loop = Loop(
+                module,
+                train_rows,
+                validation_rows,
+                config,
+                workload,
+                compute,
+                store,
+                metrics,
+                lesson,
+                progress,
+            )
+            standing = loop.run()
+            return compute.from_first(_finish(folder, key, standing) if compute.rank == 0 else None)  # type: ignore[return-value]
+
+
+@contextmanager
+def _logging(folder: Path, publish: Publish | None) -> Iterator[MetricsLog]:
+    """The training's metrics, published while it runs. Raises StepError when the folder is another process's or unwritable."""
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock", timeout=0).acquire()
+    except Timeout as error:
+        raise StepError(f"Another process is training in {folder}: wait for it, or end it.") from error
+    except OSError as error:
+        raise StepError(f"Checkpoints cannot be kept in {folder}: {error.strerror}.") from error
+    with lock, closing(MetricsLog(folder / "metrics.jsonl")) as metrics, Publisher(metrics, publish):
+        yield metrics
+
+
+def _key(
+    module: "nn.Module",
+    rows: Rows,
+    validation: Rows,
+    config: Train,
+    workload: Workload,
+    lesson: Lesson | None,
+    processes: int,
+) -> str:
+    """SHA-256 over what decides the outcome: initial weights, rows, knobs. What only decides where or how fast stays out."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    knobs = config.model_dump(mode="json", exclude={"checkpoint_seconds", "threads"})
+    taught = None if lesson is None else [lesson.temperature, lesson.weight]
+    digest.update(json.dumps([1, workload.name, workload.kind, knobs, taught, processes]).encode())
+    weights = [module.state_dict(), {} if lesson is None else lesson.teacher.state_dict()]
+    tensors = [(name, value.detach().cpu().numpy()) for state in weights for name, value in state.items()]
+    for split in (rows, validation):
+        tensors += [*split.inputs.items(), ("target", split.target)]
+    for name, array in tensors:
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
+    return digest.hexdigest()
+
+
+def _finish(folder: Path, key: str, standing: Standing) -> Checkpoint:
+    """Write the best weights to a file of their own, and then the record that says that training is done."""
+    best = standing.best
+    assert best is not None
+    # Interned, so that pickle's references between equal strings, and with them the bytes, do not depend on a resume.
+    weights = {sys.intern(name): value for name, value in best.weights.items()}
+    content = {
+        "fingerprint": key,
+        "epoch": best.epoch,
+        "step": best.step,
+        "score": best.score,
+        "weights": weights,
+    }
+    record = Checkpoint(
+        path=folder / "best.pt",
+        sha256=save(folder / "best.pt", content),
+        epoch=best.epoch,
+        step=best.step,
+        score=best.score,
+        stopped=standing.stopped,
+        metrics=folder / "metrics.jsonl",
+    )
+    write_atomically(folder / "checkpoint.json", record.model_dump_json(indent=1).encode())
+    return record
+
+
+def _finished(folder: Path) -> Checkpoint | None:
+    """What a training that ended here returned, if its weights are still what they were."""
+    try:
+        record = Checkpoint.model_validate_json((folder / "checkpoint.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    here = record.model_copy(update={"path": folder / "best.pt", "metrics": folder / "metrics.jsonl"})
+    if not digest_is_right(here.path) or sha256_of(here.path) != here.sha256:
+        log.warning("%s is torn or altered: written again from the last checkpoint.", here.path)
+        return None
+    return here
