@@ -108,6 +108,13 @@ class Speed(Record):
     rounds: int
 
 
+class Behaviour(Record):
+    """What a file does with input that nobody hopes for; recorded, not judged."""
+
+    given: str = Field(description="Such as: NaN everywhere, no rows.")
+    outcome: str
+
+
 class Report(Record):
     """What was measured of one candidate on one split."""
 
@@ -116,13 +123,57 @@ class Report(Record):
     rows: int
     score: float
     score_name: str
+    interval: Interval | None = Field(None, description="Of the score, by bootstrap over the rows.")
     sha256: str = Field(description="Of the file that was measured.")
     size_bytes: int
     gzipped_bytes: int | None = None
+    load_seconds: float | None = Field(None, description="To make a session by path in a fresh process.")
+    peak_bytes: int | None = Field(None, description="Resident memory of that process after the largest batch.")
     speed: tuple[Speed, ...] = ()
     parity: tuple[Parity, ...] = ()
     slices: tuple[Slice, ...] = ()
+    behaviour: tuple[Behaviour, ...] = ()
+    outputs: Path | None = Field(None, description="The file's raw outputs on all rows of the split (.npy).")
     problems: tuple[str, ...] = Field((), description="What a gate must refuse, in words.")
+
+
+class SliceDifference(Record):
+    """Challenger less champion on one group of rows."""
+
+    column: str
+    value: str
+    rows: int
+    difference: float
+    interval: Interval = Field(description="Wider than the overall one: its level is corrected for the number of slices.")
+
+
+class Comparison(Record):
+    """Challenger and champion on the same rows, by the champion's own bytes."""
+
+    champion: int = Field(description="The champion's version.")
+    sha256: str = Field(description="Of the champion's file.")
+    rows: int
+    score: float | None = Field(description="The champion's, on these rows; None when it could not be asked.")
+    difference: float | None = None
+    interval: Interval | None = None
+    changed: float | None = Field(None, description="Share of rows whose prediction differs from the champion's.")
+    slices: tuple[SliceDifference, ...] = ()
+    problem: str | None = Field(None, description="Why the champion could not be scored on these rows.")
+
+
+class Trial(Record):
+    """The sea trial: the real server on these very bytes, asked over HTTP."""
+
+    requests: int
+    rows: int
+    max_abs: float = Field(description="Largest difference from ONNX Runtime in process.")
+    single_p50_ms: float
+    single_p95_ms: float
+    batch: int
+    batch_p50_ms: float
+    peak_bytes: int = Field(description="Resident memory of the server's processes.")
+    start_seconds: float
+    problems: tuple[str, ...] = ()
 
 
 class Verdict(Record):
@@ -132,6 +183,17 @@ class Verdict(Record):
     reasons: tuple[str, ...]
     difference: float | None = Field(None, description="Challenger's score less the champion's, on the same rows.")
     interval: Interval | None = None
+    more_rows: int | None = Field(None, description="About how many more test rows would decide, if more would.")
+
+
+class Proof(Record):
+    """All that was proved of the pick: on the test rows, against the champion, in the server."""
+
+    report: Report
+    baseline: Report = Field(description="fp32 on the same rows; the same as `report` when fp32 was picked.")
+    comparison: Comparison | None = Field(None, description="None when there was no champion.")
+    trial: Trial | None = None
+    verdict: Verdict
 
 
 class Version(Record):
@@ -141,3 +203,12 @@ class Version(Record):
     version: int
     sha256: str
     run_id: str
+
+
+class StepTime(Record):
+    """One step of a pipeline run: how long it took, and why it ran or did not have to."""
+
+    name: str
+    seconds: float
+    reason: str
+    cached: bool
