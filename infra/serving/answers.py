@@ -1,0 +1,60 @@
+"""An answer's headers, prepared once a version so that an answer costs one join."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from infra.serving.problems import Problem
+
+JSON = b"application/json"
+BINARY = b"application/octet-stream"
+Pairs = list[tuple[bytes, bytes]]
+
+
+class Heading:
+    """The headers of an answer but for its length, as pairs for ASGI and as bytes for the wire."""
+
+    __slots__ = ("front", "made_for", "pairs", "wire")
+
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        self.pairs: Pairs = list(pairs)
+        self.wire = b"".join(b"%b: %b\r\n" % pair for pair in self.pairs)
+        self.made_for: object = None
+        self.front = b""
+
+
+class Reply(Protocol):
+    """Where an answer goes: a connection, or a task waiting for it."""
+
+    def answer(self, status: int, heading: Heading, body: bytes) -> None: ...
+
+
+PLAIN = Heading([(b"content-type", JSON)])
+
+
+class Headings:
+    """The headings of one version: every answer names the model, its version and its digest."""
+
+    __slots__ = ("about", "binary", "json")
+
+    def __init__(self, model: str, version: str, digest: str) -> None:
+        self.about = [
+            (b"x-model-name", model.encode()),
+            (b"x-model-version", version.encode()),
+            (b"x-model-digest", digest.encode()),
+        ]
+        self.json = Heading([(b"content-type", JSON), *self.about])
+        self.binary = Heading([(b"content-type", BINARY), *self.about])
+
+    def with_length(self, length: int) -> Heading:
+        extra = (b"inference-header-content-length", str(length).encode())
+        return Heading([*self.binary.pairs, extra])
+
+
+def refuse(reply: Reply, problem: Problem, headings: Headings | None = None) -> None:
+    """Answer with a problem."""
+    pairs = [(b"content-type", JSON), *(headings.about if headings else ())]
+    if problem.retry_after is not None:
+        pairs.append((b"retry-after", str(problem.retry_after).encode()))
+    if problem.status == 413:
+        pairs.append((b"connection", b"close"))
+    reply.answer(problem.status, Heading(pairs), problem.body)

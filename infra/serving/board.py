@@ -1,0 +1,46 @@
+"""What has happened: swaps, refusals, reverts, and when the registry was last seen. The page and /health read it."""
+
+import time
+from collections import deque
+from typing import Any
+
+from infra.serving.messages import Looked, Message, Refusal, Revert, Swap
+
+KEPT = 20
+
+
+class Board:
+    """The recent history of one worker's models."""
+
+    def __init__(self) -> None:
+        self.events: deque[Swap | Refusal | Revert] = deque(maxlen=KEPT)
+        self.looked: dict[str, float] = {}
+        self.unreachable: dict[str, str] = {}
+        self.standing: dict[str, Refusal] = {}
+        self.counts: dict[tuple[str, str], int] = {}
+
+    def note(self, message: Message) -> None:
+        """Remember one event."""
+        if isinstance(message, Looked):
+            if message.error is None:
+                self.looked[message.model] = message.at
+                self.unreachable.pop(message.model, None)
+            else:
+                self.unreachable[message.model] = message.error
+        elif isinstance(message, Swap | Refusal | Revert):
+            self.events.appendleft(message)
+            key = (message.model, message.kind)
+            self.counts[key] = self.counts.get(key, 0) + 1
+            if isinstance(message, Refusal):
+                self.standing[message.model] = message
+            else:
+                self.standing.pop(message.model, None)
+
+    def about(self, model: str) -> dict[str, Any]:
+        """What /health says of a model besides its version."""
+        looked, refusal = self.looked.get(model), self.standing.get(model)
+        return {
+            "registry_seen_seconds_ago": None if looked is None else round(time.time() - looked, 1),
+            "registry_error": self.unreachable.get(model),
+            "refused": None if refusal is None else {"version": refusal.version, "reason": refusal.reason},
+        }

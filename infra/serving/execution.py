@@ -1,0 +1,93 @@
+"""Running a batch: by shape, in bounded pieces, and one by one when something in it fails."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from infra.serving.answers import Heading, Reply
+from infra.serving.model import Model
+from infra.serving.outputs import Outputs
+from infra.serving.problems import Problem
+from infra.serving.tensors import Rows, cut
+
+Render = Callable[[Model, Outputs, int, int], tuple[Heading, bytes]]
+
+
+class Job:
+    """One accepted request."""
+
+    __slots__ = ("render", "reply", "rows", "taken")
+
+    def __init__(self, rows: Rows, render: Render, reply: Reply, taken: float) -> None:
+        self.rows = rows
+        self.render = render
+        self.reply = reply
+        self.taken = taken
+
+
+class Done(NamedTuple):
+    """What came of some jobs that ran as one: outputs, or why there are none."""
+
+    jobs: Sequence[Job]
+    model: Model
+    outputs: Outputs | Problem
+    seconds: float
+    rescued: bool = False
+
+
+def execute(model: Model, previous: Model | None, jobs: Sequence[Job], most: int) -> list[Done]:
+    """Every job run on `model`, those of one shape together; what fails there alone is tried on the version before."""
+    groups: dict[object, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.rows.key, []).append(job)
+    done = []
+    for group in groups.values():
+        start = time.perf_counter()
+        try:
+            outputs = run(model, [job.rows for job in group], most)
+        except Exception:
+            done += [_alone(model, previous, job, most) for job in group]
+        else:
+            done.append(Done(group, model, outputs, time.perf_counter() - start))
+    return done
+
+
+def run(model: Model, group: Sequence[Rows], most: int) -> Outputs:
+    """The outputs of rows of one shape; a request longer than a batch is run in pieces, which bounds memory."""
+    if len(group) > 1 or group[0].count <= most:
+        return model.run(group)
+    rows = group[0]
+    pieces = [
+        model.run([cut(rows, at, min(at + most, rows.count))]).arrays for at in range(0, rows.count, most)
+    ]
+    return Outputs(model.spec, [np.concatenate(parts) for parts in zip(*pieces, strict=True)])
+
+
+def _alone(model: Model, previous: Model | None, job: Job, most: int) -> Done:
+    start = time.perf_counter()
+    try:
+        outputs = run(model, [job.rows], most)
+        return Done([job], model, outputs, time.perf_counter() - start)
+    except Problem as problem:
+        return Done([job], model, problem, 0.0)
+    except Exception as error:
+        problem = _blame(error)
+    if previous is not None:
+        try:
+            return Done(
+                [job], previous, run(previous, [job.rows], most), time.perf_counter() - start, rescued=True
+            )
+        except Exception:
+            problem = _UNFIT
+    return Done([job], model, problem, time.perf_counter() - start)
+
+
+_UNFIT = Problem(422, "unfit_input", "the model cannot run on these values")
+_BROKEN = Problem(500, "model_failed", "the model failed on this request")
+
+
+def _blame(error: Exception) -> Problem:
+    """ONNX Runtime says InvalidArgument when the values are at fault, such as an index that is not in a table."""
+    return _UNFIT if type(error).__name__ == "InvalidArgument" else _BROKEN

@@ -1,0 +1,253 @@
+"""MLflow's scoring protocol: `inputs`, `instances`, `dataframe_split` and `dataframe_records` in, `predictions` out.
+
+A body whose outline (the text without its digits) was accepted before is read by simdjson alone; any other is
+read and checked piece by piece. Both give the same rows: a test holds them equal.
+"""
+
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+import simdjson
+
+from infra.serving.outputs import Outputs
+from infra.serving.problems import malformed, shown, unacceptable
+from infra.serving.tensors import Array, Rows, Spec, Tensor, rows_of
+
+FORMATS = ("inputs", "instances", "dataframe_split", "dataframe_records")
+NUMBER = b"0123456789.+-eE \t\r\n"
+SOURCE = {"d": "<f8", "i": "<i8"}
+MAX_OUTLINES = 256
+MAX_OUTLINE = 64 * 1024
+
+
+class Outline(NamedTuple):
+    """Where the arrays of a known body are and how many numbers they hold."""
+
+    field: str
+    named: bool
+    rows: int
+    key: tuple[tuple[str, tuple[int, ...]], ...]
+    sizes: tuple[int, ...]
+
+
+class Invocations:
+    """Reads bodies for one model; keeps the outlines it has seen."""
+
+    def __init__(self, spec: Spec, max_rows: int) -> None:
+        self.spec = spec
+        self.max_rows = max_rows
+        self.names = [tensor.name for tensor in spec.inputs]
+        self.outlines: dict[bytes, Outline] = {}
+        self.parser = simdjson.Parser()
+        self.quick = all(tensor.wire in SOURCE and _quick(tensor) for tensor in spec.inputs)
+
+    def read(self, body: bytes) -> Rows:
+        """The rows of a JSON body; Problem 400 or 422 says what is wrong with it."""
+        if self.quick:
+            outline = self.outlines.get(body.translate(None, NUMBER))
+            if outline is not None:
+                rows = self._quickly(body, outline)
+                if rows is not None:
+                    return rows
+        return self._carefully(body)
+
+    def _quickly(self, body: bytes, outline: Outline) -> Rows | None:
+        try:
+            found = self.parser.parse(body)[outline.field]
+            if not outline.named:
+                buffers: tuple[Any, ...] = (found.as_buffer(of_type=self.spec.inputs[0].wire),)
+            elif len(self.names) > 1 and list(found) != self.names:
+                return None
+            else:
+                buffers = tuple(
+                    found[tensor.name].as_buffer(of_type=tensor.wire) for tensor in self.spec.inputs
+                )
+        except (ValueError, TypeError, KeyError, RuntimeError):
+            return None
+        if any(
+            memoryview(buffer).nbytes != size for buffer, size in zip(buffers, outline.sizes, strict=True)
+        ):
+            return None
+        return Rows(outline.rows, outline.key, buffers)
+
+    def _carefully(self, body: bytes) -> Rows:
+        document = load(body)
+        if not isinstance(document, dict) or len(document) != 1 or next(iter(document)) not in FORMATS:
+            got = sorted(document) if isinstance(document, dict) else type(document).__name__
+            raise unacceptable(
+                f"the body must be an object with exactly one of {', '.join(FORMATS)}; it has {shown(got)}"
+            )
+        field, value = next(iter(document.items()))
+        columns = self._columns(field, value)
+        arrays = [
+            exact(tensor, columns[tensor.name], flat=field.startswith("dataframe"))
+            for tensor in self.spec.inputs
+        ]
+        if arrays[0].shape[0] > self.max_rows:
+            raise unacceptable(
+                f"{arrays[0].shape[0]} rows are more than the {self.max_rows} this server takes at once"
+            )
+        rows = rows_of(self.spec, arrays)
+        if field in ("inputs", "instances"):
+            self._remember(body, field, value, rows)
+        return rows
+
+    def _remember(self, body: bytes, field: str, value: Any, rows: Rows) -> None:
+        outline = body.translate(None, NUMBER)
+        known = all(
+            source == SOURCE.get(tensor.wire)
+            for tensor, (source, _) in zip(self.spec.inputs, rows.key, strict=True)
+        )
+        listed = isinstance(value, list) and isinstance(value[0], dict)
+        ordered = not isinstance(value, dict) or list(value) == self.names
+        if not self.quick or not known or listed or not ordered or len(outline) > MAX_OUTLINE:
+            return
+        if len(self.outlines) >= MAX_OUTLINES:
+            self.outlines.pop(next(iter(self.outlines)))
+        sizes = tuple(rows.count * prod(tail) * 8 for _, tail in rows.key)
+        self.outlines[outline] = Outline(field, isinstance(value, dict), rows.count, rows.key, sizes)
+
+    def _columns(self, field: str, value: Any) -> dict[str, Any]:
+        if field == "dataframe_split":
+            columns = _split(value)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            columns = _records(field, value)
+        elif isinstance(value, dict) and field != "dataframe_records":
+            columns = value
+        elif isinstance(value, list) and len(self.names) == 1 and field != "dataframe_records":
+            columns = {self.names[0]: value}
+        else:
+            raise unacceptable(f"{field!r} must carry the inputs {', '.join(map(repr, self.names))} by name")
+        for name in columns:
+            if name not in self.spec.by_name:
+                raise unacceptable(
+                    f"the model has no input {shown(name)}; it takes {', '.join(map(repr, self.names))}"
+                )
+        for name in self.names:
+            if name not in columns:
+                raise unacceptable(f"input {name!r} is missing")
+        return columns
+
+
+def _quick(tensor: Tensor) -> bool:
+    """Narrow integers need a range check, which only the careful way makes."""
+    return tensor.dtype.kind == "f" or tensor.dtype == np.int64
+
+
+def load(body: bytes) -> Any:
+    """Strict JSON: no duplicate keys, no NaN, no number a double cannot hold, no deep nesting."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise malformed(f"the body is not JSON: {error.msg} at byte {error.pos}") from None
+    if body.count(b'"') != 2 * _strings(document):
+        _refuse_duplicates(body)
+    return document
+
+
+def _strings(value: Any) -> int:
+    """How many strings, keys included, a document holds; lists are looked into only where they hold other than numbers."""
+    if isinstance(value, str):
+        return 1
+    if isinstance(value, dict):
+        return len(value) + sum(map(_strings, value.values()))
+    if isinstance(value, list) and value and not isinstance(value[0], float | int):
+        return sum(map(_strings, value))
+    return 0
+
+
+def _refuse_duplicates(body: bytes) -> None:
+    """The slow and certain way, taken when quotes and strings do not add up (escapes, odd lists, or a duplicate)."""
+    import json
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in items]
+        if len(set(keys)) != len(keys):
+            raise malformed(f"the key {shown(max(keys, key=keys.count))} appears twice")
+        return dict(items)
+
+    try:
+        json.loads(body, object_pairs_hook=pairs)
+    except (ValueError, RecursionError):
+        raise malformed("the body is not JSON this server reads") from None
+
+
+def _split(value: Any) -> dict[str, Any]:
+    if (
+        not isinstance(value, dict)
+        or "data" not in value
+        or "columns" not in value
+        or value.keys() - {"columns", "data", "index"}
+    ):
+        raise unacceptable("'dataframe_split' must be an object with 'columns', 'data' and perhaps 'index'")
+    names, data = value["columns"], value["data"]
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or len(set(names)) != len(names)
+    ):
+        raise unacceptable("'columns' must be a list of different names")
+    if (
+        not isinstance(data, list)
+        or not data
+        or any(not isinstance(row, list) or len(row) != len(names) for row in data)
+    ):
+        raise unacceptable(f"'data' must be a list of rows of {len(names)} values")
+    if "index" in value and (not isinstance(value["index"], list) or len(value["index"]) != len(data)):
+        raise unacceptable("'index' must be a list as long as 'data'")
+    return {name: [row[at] for row in data] for at, name in enumerate(names)}
+
+
+def _records(field: str, value: list[Any]) -> dict[str, Any]:
+    keys = value[0].keys()
+    if any(not isinstance(row, dict) or row.keys() != keys for row in value):
+        raise unacceptable(f"the objects in {field!r} must all have the same names")
+    return {name: [row[name] for row in value] for name in keys}
+
+
+def exact(tensor: Tensor, value: Any, flat: bool = False) -> Array:
+    """Nested lists as an array of the tensor's shape; `flat` also takes each row flattened, as data frames do."""
+    try:
+        array = np.array(value) if isinstance(value, list) else None
+    except (ValueError, OverflowError):
+        raise unacceptable(f"input {tensor.name!r} is ragged: its rows have different lengths") from None
+    if array is None or array.size == 0:
+        raise unacceptable(f"input {tensor.name!r} must be a list of at least one row")
+    allowed = {"d": "fiu", "i": "iu", "?": "b"}[tensor.wire]
+    if array.dtype.kind not in allowed or (tensor.wire != "?" and _has_booleans(value)):
+        raise unacceptable(f"input {tensor.name!r} must hold {'/'.join(_KINDS[tensor.wire])} only")
+    if flat and -1 not in tensor.tail and array.size == len(array) * prod(tensor.tail):
+        array = array.reshape((len(array), *tensor.tail))
+    tensor.check(array.shape)
+    if tensor.wire == "i" and tensor.dtype != np.int64:
+        return narrowed(tensor, array)
+    return array.astype(SOURCE.get(tensor.wire, "?"), copy=False)
+
+
+_KINDS = {"d": ("numbers",), "i": ("integers",), "?": ("true", "false")}
+
+
+def _has_booleans(value: Any) -> bool:
+    if isinstance(value, list):
+        return (
+            any(map(_has_booleans, value))
+            if isinstance(value[0], list)
+            else any(item is True or item is False for item in value)
+        )
+    return False
+
+
+def narrowed(tensor: Tensor, array: Array) -> Array:
+    """Integers in the model's own type; Problem when one does not fit."""
+    bounds = np.iinfo(tensor.dtype)
+    if int(array.min()) < bounds.min or int(array.max()) > bounds.max:
+        raise unacceptable(f"input {tensor.name!r} holds an integer outside {tensor.dtype.name}")
+    return array.astype(tensor.dtype)
+
+
+def predictions(outputs: Outputs, start: int, stop: int) -> bytes:
+    """The answer for rows start to stop, in the shape MLflow's scoring server gives a model with named tensors."""
+    parts = [tensor.label + outputs.json(at, start, stop) for at, tensor in enumerate(outputs.spec.outputs)]
+    return b'{"predictions":{' + b",".join(parts) + b"}}"

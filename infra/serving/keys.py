@@ -1,0 +1,65 @@
+"""API keys: compared in constant time, kept as digests, read again when their file changes."""
+
+import hashlib
+import hmac
+import logging
+import os
+from pathlib import Path
+
+from tasks.errors import UserError
+
+logger = logging.getLogger("slipway.serving")
+
+
+class Keys:
+    """Which keys open the server. None at all: it is open."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.fixed = [
+            key.strip() for key in os.environ.get("SLIPWAY_SERVE_KEYS", "").split(",") if key.strip()
+        ]
+        self.stamp: tuple[int, int] | None = None
+        self.generation = 0
+        self.digests: tuple[bytes, ...] = tuple(map(_digest, map(str.encode, self.fixed)))
+        if path is not None and not path.is_file():
+            raise UserError(f"keys file {path} does not exist")
+        self.refresh()
+
+    @property
+    def required(self) -> bool:
+        return bool(self.digests) or self.path is not None
+
+    def refresh(self) -> None:
+        """Read the file again if it changed; one that cannot be read keeps the keys there were."""
+        if self.path is None:
+            return
+        try:
+            status = self.path.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+            if stamp == self.stamp:
+                return
+            lines = [line.strip() for line in self.path.read_bytes().splitlines()]
+        except OSError as error:
+            logger.warning("keys file %s cannot be read, the keys stay: %s", self.path, error.strerror)
+            return
+        found = [line for line in lines if line and not line.startswith(b"#")]
+        self.digests = tuple(map(_digest, [*map(str.encode, self.fixed), *found]))
+        self.stamp = stamp
+        self.generation += 1
+
+    def allow(self, authorization: bytes | None, api_key: bytes | None) -> bool:
+        """Whether `Authorization: Bearer KEY` or `X-API-Key: KEY` is one of the keys; every key is looked at, whichever matches."""
+        if not self.required:
+            return True
+        if api_key is None and authorization is not None and authorization[:7].lower() == b"bearer ":
+            api_key = authorization[7:].strip()
+        presented = _digest(api_key or b"")
+        allowed = False
+        for digest in self.digests:
+            allowed |= hmac.compare_digest(presented, digest)
+        return allowed and api_key is not None
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()

@@ -1,0 +1,13 @@
+"""Logging of one process of the server: to stderr, saying which process speaks."""
+
+import logging
+import sys
+
+
+def set_up(level: str, who: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s [{who}] %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("slipway")
+    logger.setLevel(level.upper())
+    logger.addHandler(handler)
+    logger.propagate = False

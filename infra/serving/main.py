@@ -1,0 +1,77 @@
+"""`serve`: bind the port, run the supervisor, tidy up."""
+
+import asyncio
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from infra.serving.log import set_up
+from infra.serving.options import ServeOptions, Target
+from infra.serving.supervisor import Supervisor
+from tasks.errors import UserError
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(models: Sequence[str], options: ServeOptions) -> int:
+    """Serve until SIGTERM or SIGINT; gives back the exit code. UserError for what cannot be served at all."""
+    targets = tuple(Target.parse(text) for text in models)
+    check(targets, options)
+    set_up(options.log_level, "server")
+    listener = bind(options)
+    run_folder = Path(tempfile.mkdtemp(prefix="slipway-serving-"))
+    try:
+        supervisor = Supervisor(targets, options, listener, run_folder)
+        code = asyncio.run(supervisor.run())
+    finally:
+        listener.close()
+        shutil.rmtree(run_folder, ignore_errors=True)
+    if supervisor.failure is not None:
+        raise UserError(supervisor.failure)
+    return code
+
+
+def check(targets: tuple[Target, ...], options: ServeOptions) -> None:
+    """What no registry needs to be asked for."""
+    names = [target.name for target in targets]
+    if not targets:
+        raise UserError("there is nothing to serve: name a model, such as digits@champion")
+    if len(set(names)) != len(names):
+        raise UserError(
+            f"{max(names, key=names.count)!r} is named twice: one name serves one version (see --shadow)"
+        )
+    for target in targets:
+        if target.path is not None and not target.path.is_dir():
+            raise UserError(
+                f"{target.path} is not a folder: {target.name}=FOLDER takes an MLflow model folder"
+            )
+    for text in options.shadow:
+        if Target.parse(text).name not in names:
+            raise UserError(f"shadow {text!r} is of a model that is not served")
+    signed = any(target.path is None for target in targets) and not options.allow_unsigned
+    if signed and not options.key.is_file():
+        raise UserError(
+            f"there is no public key at {options.key}: say --public-key, or --allow-unsigned to go without evidence"
+        )
+
+
+def bind(options: ServeOptions) -> socket.socket:
+    """The listening socket that all workers share: it stays open when one of them has to be started again."""
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((options.host, options.port))
+    except OSError as error:
+        listener.close()
+        raise UserError(f"cannot listen on {options.host}:{options.port}: {error.strerror}") from None
+    listener.listen(4096)
+    return listener
+
+
+def exit_with(error: UserError) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)

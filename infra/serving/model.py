@@ -1,0 +1,159 @@
+"""One version of a model in memory: its session, its tensors, and how fast it was found to be."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from infra.serving.answers import Headings
+from infra.serving.errors import Unservable
+from infra.serving.inference import Inference
+from infra.serving.invocations import Invocations
+from infra.serving.messages import Release
+from infra.serving.numbers import Numbers
+from infra.serving.outputs import Outputs
+from infra.serving.problems import Problem
+from infra.serving.tensors import Rows, Spec, all_finite, assemble, cut, rows_of, tensor_of
+
+EXAMPLE = "serving_input_example.json"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What warming up measured: seconds for one row alone, and seconds a row in the largest batch."""
+
+    single: float
+    row: float
+    batch: int
+
+
+@dataclass(eq=False)
+class Model:
+    """A version that can answer."""
+
+    release: Release
+    session: ort.InferenceSession
+    spec: Spec
+    pace: Pace
+    invocations: Invocations
+    inference: Inference
+    headings: Headings
+    example: bytes | None
+    numbers: Numbers = field(default_factory=Numbers)
+
+    def run(self, group: Sequence[Rows]) -> Outputs:
+        """The outputs of rows of one key. Raises what ONNX Runtime raises, and Problem for numbers that are not finite."""
+        feeds = assemble(self.spec, group)
+        if not all_finite(list(feeds.values())):
+            raise Problem(422, "not_finite", "a number is not finite in the model's own type")
+        return Outputs(self.spec, self.session.run(None, feeds))
+
+
+def open_session(content: bytes, threads: int) -> ort.InferenceSession:
+    """A session on the CPU, from bytes: nothing else on the disk is read, and what was hashed is what runs."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def spec_of(session: ort.InferenceSession) -> Spec:
+    """The tensors of a session; Unservable when they cannot be served in batches."""
+    try:
+        spec = Spec(tuple(map(tensor_of, session.get_inputs())), tuple(map(tensor_of, session.get_outputs())))
+    except ValueError as error:
+        raise Unservable(str(error)) from None
+    for tensor in (*spec.inputs, *spec.outputs):
+        if not tensor.shape or tensor.shape[0] != -1:
+            raise Unservable(
+                f"axis 0 of {tensor.name!r} is {list(tensor.shape)[:1]}, it has to be the dynamic batch axis"
+            )
+    if not spec.inputs or not spec.outputs:
+        raise Unservable("the model has no input or no output")
+    return spec
+
+
+def load_model(release: Release, threads: int, batch: int, max_rows: int) -> Model:
+    """Read, check the digest, build, try the input example, warm and time; Unservable says which of these failed."""
+    content = (release.folder / "model.onnx").read_bytes()
+    if hashlib.sha256(content).hexdigest() != release.digest:
+        raise Unservable("digest: model.onnx in the cache is not the file that was verified")
+    try:
+        session = open_session(content, threads)
+    except Exception as error:
+        raise Unservable(f"ONNX Runtime cannot load it: {first_line(error)}") from None
+    spec = spec_of(session)
+    model = Model(
+        release,
+        session,
+        spec,
+        Pace(0, 0, batch),
+        Invocations(spec, max_rows),
+        Inference(spec, max_rows),
+        Headings(release.model, release.version, release.digest),
+        example_of(release.folder),
+    )
+    rows = model.invocations.read(model.example) if model.example else zeros(spec)
+    check_probe(model, rows)
+    model.pace = measure(model, rows, batch)
+    return model
+
+
+def example_of(folder: Path) -> bytes | None:
+    path = folder / EXAMPLE
+    return path.read_bytes() if path.is_file() else None
+
+
+def zeros(spec: Spec) -> Rows:
+    return rows_of(
+        spec,
+        [
+            np.zeros([1 if size == -1 else size for size in tensor.shape], tensor.dtype)
+            for tensor in spec.inputs
+        ],
+    )
+
+
+def check_probe(model: Model, rows: Rows) -> None:
+    """The example must give finite outputs whose axis 0 is the batch."""
+    try:
+        outputs = model.run([rows])
+    except Exception as error:
+        raise Unservable(f"its input example fails: {first_line(error)}") from None
+    for tensor, array in zip(model.spec.outputs, outputs.arrays, strict=True):
+        if array.shape[:1] != (rows.count,):
+            raise Unservable(
+                f"output {tensor.name!r} has {list(array.shape)} for {rows.count} rows: axis 0 is not the batch"
+            )
+    if not all_finite(outputs.arrays):
+        raise Unservable("its input example gives numbers that are not finite")
+
+
+def measure(model: Model, rows: Rows, batch: int, budget: float = 0.15) -> Pace:
+    """Time one row and a full batch, within a budget: they decide how the model is batched."""
+    one = cut(rows, 0, 1)
+    single = _fastest(model, [one], budget / 2)
+    largest = max(1, min(batch, int(budget / max(single, 1e-6))))
+    return Pace(single, _fastest(model, [one] * largest, budget / 2) / largest, batch)
+
+
+def _fastest(model: Model, group: list[Rows], budget: float) -> float:
+    best, end = float("inf"), time.perf_counter() + budget
+    for _ in range(20):
+        start = time.perf_counter()
+        model.run(group)
+        now = time.perf_counter()
+        best = min(best, now - start)
+        if now > end:
+            break
+    return best
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__

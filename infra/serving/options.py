@@ -1,0 +1,174 @@
+"""What can be said to `slipway serve`: one frozen record, from which the command line and its help are made."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tasks.errors import UserError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(?:\.[A-Za-z0-9_-]+)*")
+ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
+
+
+class Frozen(BaseModel):
+    """The base of every record of the server: unchangeable, and no field that nobody expects."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Target(Frozen):
+    """What is served under a name: the version an alias names, one pinned version, or a folder on this machine."""
+
+    name: str
+    alias: str | None = None
+    version: str | None = None
+    path: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`digits`, `digits@champion`, `digits/3` or `digits=PATH`; UserError says which part is wrong."""
+        match = re.fullmatch(
+            r"(?P<name>[^@/=]+)(?:@(?P<alias>.+)|/(?P<version>[0-9]+)|=(?P<path>.+))?", text, re.S
+        )
+        if match is None or not NAME.fullmatch(match["name"]):
+            raise UserError(
+                f"{text!r} is not a model to serve: write NAME, NAME@ALIAS, NAME/VERSION or NAME=FOLDER"
+            )
+        alias = match["alias"]
+        if alias is not None and not ALIAS.fullmatch(alias):
+            raise UserError(f"{alias!r} in {text!r} is not an alias: use letters, digits, '-' and '_'")
+        if alias is None and match["version"] is None and match["path"] is None:
+            alias = "champion"
+        path = Path(match["path"]).expanduser().resolve() if match["path"] else None
+        return cls(name=match["name"], alias=alias, version=match["version"], path=path)
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"{self.name}={self.path}"
+        return f"{self.name}/{self.version}" if self.version else f"{self.name}@{self.alias}"
+
+
+def default_home() -> Path:
+    return Path(os.environ.get("SLIPWAY_HOME", ".slipway")).resolve()
+
+
+def default_tracking_uri() -> str | None:
+    return os.environ.get("MLFLOW_TRACKING_URI")
+
+
+def default_public_key() -> Path | None:
+    return Path(os.environ["SLIPWAY_PUBLIC_KEY"]) if "SLIPWAY_PUBLIC_KEY" in os.environ else None
+
+
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ServeOptions(Frozen):
+    """Everything the server can be told; each field is a command line option of the same name."""
+
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; anything but loopback should come with keys."
+    )
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: Positive = Field(1, le=64, description="Processes that answer; they share the port.")
+    threads: Positive = Field(1, description="ONNX Runtime threads in each worker.")
+    home: Path = Field(
+        default_factory=default_home, description="Where the cache and the traffic record live."
+    )
+    tracking_uri: str | None = Field(
+        default_factory=default_tracking_uri,
+        description="The MLflow registry; default: MLFLOW_TRACKING_URI, or the one in home.",
+    )
+    public_key: Path | None = Field(
+        default_factory=default_public_key,
+        description="Key that evidence must be signed with; default: home/keys/public.pem.",
+    )
+    allow_unsigned: bool = Field(
+        False, description="Serve versions without evidence. For trying things out only."
+    )
+    poll: float = Field(
+        0.5, gt=0, description="Seconds between two looks at the registry (jittered by a tenth)."
+    )
+    webhook_secret: str | None = Field(
+        None,
+        repr=False,
+        description="Secret of MLflow's webhook; POST /webhook then makes a look at the registry immediate.",
+    )
+    keys_file: Path | None = Field(
+        None,
+        description="API keys, one a line; read again when it changes. Also: SLIPWAY_SERVE_KEYS, comma-separated.",
+    )
+    allow_host: tuple[str, ...] = Field(
+        (),
+        description="Host names accepted in requests; on loopback, localhost names are and others are not.",
+    )
+    max_body: Positive = Field(
+        16 * 1024 * 1024, description="Largest request body in bytes, also after decompression."
+    )
+    max_rows: Positive = Field(4096, description="Most rows in one request.")
+    max_connections: Positive = Field(2048, description="Most open connections a worker.")
+    max_wait: float = Field(
+        1.0, gt=0, description="Seconds of queued work beyond which requests are answered 429."
+    )
+    timeout: float = Field(
+        30.0, gt=0, description="Seconds to receive a request, and for it to wait in the queue."
+    )
+    keep_alive: float = Field(75.0, gt=0, description="Seconds an idle connection is kept.")
+    batch: Positive = Field(64, description="Most rows run through the model at once.")
+    drain_delay: Seconds = Field(
+        0.0, description="Seconds the listener stays open after SIGTERM, with /ready already 503."
+    )
+    drain: Seconds = Field(10.0, description="Seconds to answer what was taken before exiting.")
+    shadow: tuple[str, ...] = Field(
+        (), description="NAME@ALIAS that also gets a share of NAME's requests, unanswered."
+    )
+    share: Share = Field(0.1, description="Share of requests that the shadow also runs.")
+    record: Share = Field(
+        0.0, description="Share of requests written to the traffic record (Parquet, by hour)."
+    )
+    watch: Seconds = Field(
+        300.0, description="Seconds a new version is watched against the one before it; 0 never reverts."
+    )
+    watch_errors: Share = Field(
+        0.02, description="Share of failing rows above the old version's at which it reverts."
+    )
+    watch_slower: float = Field(2.0, gt=1, description="Times the old version's p99 at which it reverts.")
+    short_way: bool = Field(
+        True, description="Answer predict routes inside the HTTP protocol; off: everything through ASGI."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="How much goes to stderr."
+    )
+
+    @model_validator(mode="after")
+    def _shadows_are_aliases(self) -> Self:
+        for text in self.shadow:
+            if Target.parse(text).alias is None:
+                raise UserError(f"shadow {text!r} names no alias: write NAME@ALIAS")
+        return self
+
+    @property
+    def key(self) -> Path:
+        return self.public_key or self.home / "keys" / "public.pem"
+
+    @property
+    def registry(self) -> str:
+        return self.tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @property
+    def cache(self) -> Path:
+        return self.home / "serving" / "cache"
+
+
+class Job(Frozen):
+    """What one server process is started with: the models, the options and where to find its siblings' numbers."""
+
+    targets: tuple[Target, ...]
+    options: ServeOptions
+    run_folder: Path
+    slot: int = 0

@@ -1,0 +1,34 @@
+"""What a client can be told has gone wrong: a status, a code and one sentence, and nothing of the inside."""
+
+import orjson
+
+
+class Problem(Exception):
+    """An answer that is not a prediction. `code` is for programs, `message` for people."""
+
+    def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+    @property
+    def body(self) -> bytes:
+        return orjson.dumps({"error": self.message, "code": self.code})
+
+
+def malformed(message: str) -> Problem:
+    """The body cannot be read at all."""
+    return Problem(400, "malformed", message)
+
+
+def unacceptable(message: str) -> Problem:
+    """The body can be read but is not what this model takes."""
+    return Problem(422, "invalid_input", message)
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """A client's own value, shortened and made printable, to be quoted back at it."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"

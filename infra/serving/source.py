@@ -1,0 +1,67 @@
+"""The registry, read only: which version an alias names, and its files. The only module here that imports mlflow."""
+
+import logging
+import os
+from pathlib import Path
+
+from infra.serving.errors import Unservable
+from infra.serving.options import Frozen, Target
+
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+class Pointer(Frozen):
+    """One version, told apart from another of the same number that was made after a deletion."""
+
+    version: str
+    created: int
+
+
+class Absent(Exception):
+    """The registry answers, and has no such model, version or alias."""
+
+
+class Registry:
+    """An MLflow registry."""
+
+    def __init__(self, uri: str) -> None:
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
+        from mlflow.tracking import MlflowClient
+
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        self.uri = uri
+        self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+    def resolve(self, target: Target) -> Pointer:
+        """What a target names now. Absent when it names nothing; any other error means that the registry cannot be read."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if target.alias is not None:
+                found = self.client.get_model_version_by_alias(target.name, target.alias)
+            else:
+                found = self.client.get_model_version(target.name, str(target.version))
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise Absent(f"the registry has no {target}") from None
+            raise
+        return Pointer(version=str(found.version), created=int(found.creation_timestamp or 0))
+
+    def fetch(self, name: str, version: str, into: Path) -> Path:
+        """Download a version's folder into an empty folder; Unservable when its files are not to be had."""
+        import mlflow.artifacts
+
+        try:
+            path = mlflow.artifacts.download_artifacts(
+                f"models:/{name}/{version}", dst_path=str(into), tracking_uri=self.uri, registry_uri=self.uri
+            )
+        except Exception as error:
+            text = str(error).strip().split("\n")[0][:200]
+            raise Unservable(f"download: {text}") from error
+        return Path(path)

@@ -1,0 +1,169 @@
+"""A process that answers: uvicorn with the short way, holding the models it is told to hold."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from types import FrameType
+
+import uvicorn
+import uvloop
+
+from infra.serving.app import App
+from infra.serving.board import Board
+from infra.serving.channel import Channel
+from infra.serving.errors import Unservable
+from infra.serving.log import set_up
+from infra.serving.messages import Message, Nudge, Refusal, Release, Swap, Up
+from infra.serving.metrics import Metrics
+from infra.serving.model import Model, load_model
+from infra.serving.options import Job
+from infra.serving.routes import Routes
+from infra.serving.service import Service
+from infra.serving.shortway import protocol_for
+
+logger = logging.getLogger("slipway.serving")
+TICK = 0.5
+
+
+class Worker:
+    """The models of this process and its line to the supervisor."""
+
+    def __init__(self, job: Job, channel: Channel) -> None:
+        self.job = job
+        self.channel = channel
+        self.board = Board()
+        self.service = Service(job.targets, job.options, asyncio.get_running_loop())
+        self.metrics = Metrics(self.service, self.board, job.run_folder, job.slot)
+        self.routes = Routes(self.service, self.board, self.metrics, lambda: channel.send(Nudge()))
+        self.app = App(self.service, self.routes)
+        self.loading = asyncio.Lock()
+        self.up = False
+
+    async def listen(self) -> None:
+        """Act on what the supervisor says, until it is gone; then stop."""
+        pending: set[asyncio.Task[None]] = set()
+        async for message in self.channel.messages():
+            if isinstance(message, Release):
+                task = asyncio.create_task(self.take(message))
+                pending.add(task)
+                task.add_done_callback(pending.discard)
+            else:
+                self.board.note(message)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    async def take(self, release: Release) -> None:
+        """Load a version beside the one that serves, and swap; one that cannot be served changes nothing."""
+        async with self.loading:
+            slot = self.service.slots[release.model]
+            if slot.current is not None and slot.kept(release.version, release.digest) is slot.current:
+                return
+            start = time.perf_counter()
+            try:
+                model = slot.kept(release.version, release.digest) or await self._load(release)
+            except Unservable as error:
+                logger.error("%s version %s is refused: %s", release.model, release.version, error)
+                self._tell(
+                    Refusal(
+                        model=release.model,
+                        source=release.source,
+                        version=release.version,
+                        digest=release.digest,
+                        reason=str(error),
+                        at=time.time(),
+                    )
+                )
+                return
+            replaced = slot.swap(model)
+            self._tell(
+                Swap(
+                    model=release.model,
+                    version=release.version,
+                    digest=release.digest,
+                    replaced=None if replaced is None else replaced.release.version,
+                    seconds=round(time.perf_counter() - start, 4),
+                    at=time.time(),
+                )
+            )
+            logger.info("%s version %s serves (%s)", release.model, release.version, release.digest[:12])
+            self._announce()
+
+    async def _load(self, release: Release) -> Model:
+        options = self.job.options
+        current = self.service.slots[release.model].current
+        model = await asyncio.to_thread(load_model, release, options.threads, options.batch, options.max_rows)
+        difference = current and model.spec.difference(current.spec)
+        if difference:
+            raise Unservable(f"its signature is not the one being served: {difference}")
+        return model
+
+    def _announce(self) -> None:
+        if self.service.ready and not self.up:
+            self.up = True
+            self.channel.send(Up(pid=os.getpid()))
+
+    def _tell(self, message: Message) -> None:
+        self.board.note(message)
+        self.channel.send(message)
+
+    async def tick(self) -> None:
+        """The slow heartbeat: keys that changed, numbers for the siblings."""
+        while True:
+            await asyncio.sleep(TICK)
+            self.service.keys.refresh()
+            if self.job.options.workers > 1:
+                self.metrics.save()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which first says that it is no longer ready and only then stops."""
+
+    worker: Worker
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.worker.service.draining:
+            self.should_exit = True
+            return
+        self.worker.service.draining = True
+        loop = asyncio.get_running_loop()
+        loop.call_later(self.worker.job.options.drain_delay, lambda: setattr(self, "should_exit", True))
+
+
+async def run(job: Job, line: socket.socket, listener: socket.socket) -> None:
+    worker = Worker(job, await Channel.open(line))
+    options = job.options
+    config = uvicorn.Config(
+        worker.app,
+        http=protocol_for(worker.service) if options.short_way else "httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=int(options.keep_alive),
+        timeout_graceful_shutdown=max(1, int(options.drain)),
+        backlog=4096,
+    )
+    server = Server(config)
+    server.worker = worker
+    tasks = [asyncio.create_task(worker.listen()), asyncio.create_task(worker.tick())]
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def main() -> None:
+    """Started by the supervisor: the job on standard input, the line and the listening socket as descriptors."""
+    job = Job.model_validate_json(sys.stdin.buffer.read())
+    line, listener = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    set_up(job.options.log_level, f"worker {job.slot}")
+    uvloop.run(run(job, line, listener))
+
+
+if __name__ == "__main__":
+    main()
