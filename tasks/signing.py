@@ -1,0 +1,148 @@
+"""Who vouches for a folder: our key pair, and OpenSSF model-signing over every file in it. Light until it signs."""
+
+import os
+import re
+import stat
+import tempfile
+from pathlib import Path
+
+from tasks.errors import StepError, UserError
+from tasks.files import sync_folder, write_atomically
+
+SIGNATURE = "evidence.sig"
+_IGNORED = (SIGNATURE, "registered_model_meta")  # MLflow adds the second to what it downloads
+
+
+class SignatureError(StepError):
+    """A signature that does not hold; `part` is what fails: signature, key, or the name of a file."""
+
+    def __init__(self, message: str, part: str) -> None:
+        super().__init__(message)
+        self.part = part
+
+
+def private_key() -> Path:
+    """SLIPWAY_PRIVATE_KEY, else the key under SLIPWAY_HOME, which is made for its owner alone when it is not there.
+
+    Raises UserError when SLIPWAY_PRIVATE_KEY names no file.
+    """
+    if given := os.environ.get("SLIPWAY_PRIVATE_KEY"):
+        return _existing(Path(given), "SLIPWAY_PRIVATE_KEY")
+    path = _keys_folder() / "private.pem"
+    if not path.exists():
+        _create_private_key(path)
+    return path
+
+
+def public_key() -> Path:
+    """SLIPWAY_PUBLIC_KEY, else the key under SLIPWAY_HOME. Raises UserError when there is none to check against."""
+    if given := os.environ.get("SLIPWAY_PUBLIC_KEY"):
+        return _existing(Path(given), "SLIPWAY_PUBLIC_KEY")
+    path = _keys_folder() / "public.pem"
+    if "SLIPWAY_PRIVATE_KEY" in os.environ or not path.exists():
+        return _derive_public_key(path)
+    return path
+
+
+def sign_folder(folder: Path, key: Path) -> None:
+    """Sign every file below `folder` but the signature itself, into `folder`/evidence.sig. Links are refused."""
+    from model_signing import hashing, signing
+
+    config = signing.Config().use_elliptic_key_signer(private_key=key)
+    config.set_hashing_config(hashing.Config().set_ignored_paths(paths=_IGNORED, ignore_git_paths=False))
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        config.sign(folder, Path(temporary) / SIGNATURE)
+        write_atomically(folder / SIGNATURE, (Path(temporary) / SIGNATURE).read_bytes())
+
+
+def check_folder(folder: Path, key: Path) -> None:
+    """Return if `folder` holds exactly the files that the owner of `key` signed. Raises SignatureError naming what fails."""
+    from cryptography.exceptions import InvalidSignature
+    from model_signing import verifying
+
+    try:
+        verifying.Config().use_elliptic_key_verifier(public_key=key).verify(folder, folder / SIGNATURE)
+    except FileNotFoundError as error:
+        raise SignatureError(f"it has no {SIGNATURE}: it was never signed", "signature") from error
+    except (InvalidSignature, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise SignatureError(
+            f"its {SIGNATURE} is damaged: the signature does not fit what it signs", "signature"
+        ) from error
+    except ValueError as error:
+        raise _explain(error, key) from error
+
+
+def _explain(error: ValueError, key: Path) -> SignatureError:
+    """model-signing's message as a part and a reason."""
+    text = str(error)
+    if "Key mismatch" in text:
+        return SignatureError(f"it is signed by another key than {key}", "key")
+    if "Signature mismatch" not in text:
+        return SignatureError(f"its {SIGNATURE} cannot be read: {text.splitlines()[0][:120]}", "signature")
+    text = text.replace("\\'", "'")
+    if changed := re.findall(r"Hash mismatch for '([^']+)'", text):
+        return SignatureError(f"{_first(changed)} was altered after it was signed", changed[0])
+    for kind, what in (("Extra", "was added after it was signed"), ("Missing", "is missing")):
+        if found := re.search(rf"{kind} files (?:found )?in model '[^']*': ([^'\"\]]+)", text):
+            names = found[1].split(", ")
+            return SignatureError(f"{_first(names)} {what}", names[0])
+    return SignatureError("its files are not those that were signed", "signature")
+
+
+def _first(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more)"
+
+
+def _keys_folder() -> Path:
+    return Path(os.environ.get("SLIPWAY_HOME") or ".slipway").absolute() / "keys"
+
+
+def _existing(path: Path, variable: str) -> Path:
+    if not path.is_file():
+        raise UserError(
+            f"{variable}={path} is no file: point it at a PEM key, or unset it to use the one under SLIPWAY_HOME."
+        )
+    return path
+
+
+def _create_private_key(path: Path) -> None:
+    """A P-256 key, 0600 in a 0700 folder; of two processes that make one at once, one wins and both use it."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.parent.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent)  # made 0600
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+    sync_folder(path.parent)
+
+
+def _derive_public_key(path: Path) -> Path:
+    from cryptography.hazmat.primitives import serialization
+
+    private = os.environ.get("SLIPWAY_PRIVATE_KEY") or path.with_name("private.pem")
+    try:
+        key = serialization.load_pem_private_key(Path(private).read_bytes(), None)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"There is no public key at {path} to check signatures with: copy it there, or set SLIPWAY_PUBLIC_KEY."
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{private} is not an unencrypted PEM private key: {error}.") from error
+    pem = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    write_atomically(path, pem)
+    return path

@@ -1,0 +1,268 @@
+"""What was proved is bound to the bytes: every way in which it can come apart is named."""
+
+import datetime
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tasks import evidence, signing
+from tasks.errors import UserError
+from tasks.evidence import Code, Evidence, EvidenceError
+from tasks.files import sha256_of
+from tasks.records import Proof, Report, Verdict
+
+
+def write_model(path: Path, weight: float = 2.0, external: bool = False) -> None:
+    """y = x · weight, as a file of a few hundred bytes."""
+    tensor = numpy_helper.from_array(np.full((4, 3), weight, "float32"), "w")
+    if external:
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="weights.bin")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["logits"])],
+        "toy",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
+        [tensor],
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]).SerializeToString()
+    )
+
+
+def make_evidence(sha256: str, model: str = "digits", decision: str = "pass") -> Evidence:
+    report = Report(
+        name="fp32", split="test", rows=360, score=0.98, score_name="accuracy", sha256=sha256, size_bytes=300
+    )
+    verdict = Verdict(decision=decision, reasons=("accuracy 0.980 on 360 rows",))  # type: ignore[arg-type]
+    return Evidence(
+        model=model,
+        workload=model,
+        created=datetime.datetime(2026, 11, 22, 3, 0, tzinfo=datetime.UTC),
+        model_sha256=sha256,
+        run_id="0" * 32,
+        fingerprint="f" * 64,
+        rows={"train": 1000, "validation": 200, "test": 360},
+        checkpoint_sha256="c" * 64,
+        code=Code(revision="a" * 40, dirty=False),
+        config={"train": {"epochs": 3}},
+        libraries=evidence.library_versions(),
+        machine=evidence.machine(),
+        candidates=(report,),
+        picked="fp32",
+        proof=Proof(report=report, baseline=report, verdict=verdict),
+    )
+
+
+@pytest.fixture
+def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh SLIPWAY_HOME; its keys folder."""
+    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SLIPWAY_PRIVATE_KEY", raising=False)
+    monkeypatch.delenv("SLIPWAY_PUBLIC_KEY", raising=False)
+    return tmp_path / "home" / "keys"
+
+
+@pytest.fixture
+def sealed(keys: Path, tmp_path: Path) -> Path:
+    """A model folder with signed evidence."""
+    folder = tmp_path / "sealed"
+    write_model(folder / "model.onnx")
+    (folder / "MLmodel").write_text("flavors: {}\n")
+    evidence.seal(folder, make_evidence(sha256_of(folder / "model.onnx")))
+    return folder
+
+
+def failing_part(folder: Path, **options: object) -> tuple[str, str]:
+    with pytest.raises(EvidenceError) as raised:
+        evidence.verify(folder, **options)  # type: ignore[arg-type]
+    assert raised.value.exit_code == 1
+    return raised.value.part, str(raised.value)
+
+
+def test_a_sealed_folder_verifies_and_gives_its_evidence_back(sealed: Path) -> None:
+    found = evidence.verify(sealed, model="digits")
+    assert found.passed and found == make_evidence(sha256_of(sealed / "model.onnx"))
+
+
+def test_it_verifies_after_a_download_under_another_name(sealed: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere" / "7"
+    shutil.copytree(sealed, copy)
+    (copy / "registered_model_meta").write_text("model_name: digits\n")
+    evidence.verify(copy)
+
+
+@pytest.mark.parametrize("name", ["evidence.json", "evidence.sig", "model.onnx"])
+def test_a_missing_file_is_named(sealed: Path, name: str) -> None:
+    (sealed / name).unlink()
+    part, message = failing_part(sealed)
+    assert part == "missing" and name in message
+
+
+def test_every_flipped_bit_of_the_model_is_found(sealed: Path) -> None:
+    content = (sealed / "model.onnx").read_bytes()
+    for position in range(0, len(content), 17):
+        (sealed / "model.onnx").write_bytes(
+            content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+        )
+        part, message = failing_part(sealed)
+        assert part == "model" and "model.onnx was altered" in message
+
+
+def test_altered_evidence_is_found(sealed: Path) -> None:
+    content = json.loads((sealed / "evidence.json").read_text())
+    content["proof"]["verdict"]["decision"] = "fail"
+    (sealed / "evidence.json").write_text(json.dumps(content))
+    assert failing_part(sealed)[0] == "evidence"
+
+
+@pytest.mark.parametrize("name", ["MLmodel", "surprise.py", "nested/surprise.py"])
+def test_any_other_file_that_was_changed_or_added_is_named(sealed: Path, name: str) -> None:
+    (sealed / name).parent.mkdir(exist_ok=True)
+    (sealed / name).write_text("flavors: {python_function: {}}\n")
+    part, message = failing_part(sealed)
+    assert part == name and name in message
+
+
+def test_a_file_that_was_taken_away_is_named(sealed: Path) -> None:
+    (sealed / "MLmodel").unlink()
+    assert failing_part(sealed) == ("MLmodel", "sealed: MLmodel is missing.")
+
+
+def test_a_link_is_refused(sealed: Path, tmp_path: Path) -> None:
+    (sealed / "model.onnx").rename(tmp_path / "away.onnx")
+    (sealed / "model.onnx").symlink_to(tmp_path / "away.onnx")
+    assert failing_part(sealed)[0] == "missing"
+
+
+def test_a_damaged_signature_is_found_wherever_it_is_damaged(sealed: Path) -> None:
+    content = (sealed / "evidence.sig").read_bytes()
+    for position in range(0, len(content), 101):
+        (sealed / "evidence.sig").write_bytes(
+            content[:position] + bytes([content[position] ^ 2]) + content[position + 1 :]
+        )
+        assert failing_part(sealed)[0] in {"signature", "key", "other"}
+    for length in (0, 1, 100, len(content) - 1):
+        (sealed / "evidence.sig").write_bytes(content[:length])
+        assert failing_part(sealed)[0] == "signature"
+
+
+def test_a_signature_by_another_key_is_found(
+    sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "stranger"))
+    signing.private_key()
+    part, message = failing_part(sealed, public_key=signing.public_key())
+    assert part == "key" and "another key" in message
+
+
+def test_evidence_of_another_file_is_refused_even_when_signed(sealed: Path) -> None:
+    write_model(sealed / "model.onnx", weight=3.0)
+    signing.sign_folder(sealed, signing.private_key())
+    part, message = failing_part(sealed)
+    assert part == "other" and "evidence is of another file" in message
+    with pytest.raises(EvidenceError, match="another file"):
+        evidence.seal(sealed, make_evidence("0" * 64))
+
+
+def test_evidence_of_another_model_is_refused(sealed: Path) -> None:
+    part, message = failing_part(sealed, model="flights")
+    assert part == "other" and "'digits' and not of 'flights'" in message
+
+
+def test_incomplete_evidence_is_refused_even_when_signed(sealed: Path) -> None:
+    content = json.loads((sealed / "evidence.json").read_text())
+    del content["proof"]
+    (sealed / "evidence.json").write_text(json.dumps(content))
+    signing.sign_folder(sealed, signing.private_key())
+    part, message = failing_part(sealed)
+    assert part == "evidence" and "proof" in message
+
+
+def test_evidence_of_a_later_slipway_still_verifies(sealed: Path) -> None:
+    content = json.loads((sealed / "evidence.json").read_text())
+    content["proof"]["report"]["carbon"] = 3
+    content["novelty"] = True
+    (sealed / "evidence.json").write_text(json.dumps(content))
+    signing.sign_folder(sealed, signing.private_key())
+    assert evidence.verify(sealed).passed
+
+
+def test_weights_outside_the_file_are_not_sealed(keys: Path, tmp_path: Path) -> None:
+    write_model(tmp_path / "model" / "model.onnx", external=True)
+    assert onnx.load(tmp_path / "model" / "model.onnx", load_external_data=False)
+    with pytest.raises(UserError, match="keeps weights in another file"):
+        evidence.seal(tmp_path / "model", make_evidence(sha256_of(tmp_path / "model" / "model.onnx")))
+    assert not (tmp_path / "model" / "evidence.sig").exists()
+
+
+def test_keys_are_for_their_owner_alone(keys: Path) -> None:
+    path = signing.private_key()
+    assert path == keys / "private.pem"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_many_that_make_the_key_at_once_share_one(keys: Path) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        contents = set(pool.map(lambda _: signing.private_key().read_bytes(), range(16)))
+    assert len(contents) == 1
+    assert sorted(p.name for p in keys.iterdir()) == ["private.pem"]
+
+
+def test_keys_from_the_environment_win(sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "other"))
+    own = signing.private_key()
+    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "third"))
+    monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", str(own))
+    evidence.seal(sealed, make_evidence(sha256_of(sealed / "model.onnx")))
+    assert evidence.verify(sealed).passed
+    monkeypatch.setenv("SLIPWAY_PUBLIC_KEY", str(tmp_path / "nothing.pem"))
+    with pytest.raises(UserError, match="SLIPWAY_PUBLIC_KEY=.*is no file"):
+        evidence.verify(sealed)
+
+
+def test_without_any_key_the_server_says_what_it_needs(
+    sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "server"))
+    with pytest.raises(UserError, match="no public key at .*SLIPWAY_PUBLIC_KEY"):
+        evidence.verify(sealed)
+
+
+def test_the_code_revision_says_whether_files_differ(tmp_path: Path) -> None:
+    assert evidence.code_state(tmp_path) == Code(revision=None, dirty=True)
+    who = {
+        "GIT_AUTHOR_NAME": "t",
+        "GIT_AUTHOR_EMAIL": "t@t",
+        "GIT_COMMITTER_NAME": "t",
+        "GIT_COMMITTER_EMAIL": "t@t",
+    }
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True, env={**os.environ, **who})
+    clean = evidence.code_state(tmp_path)
+    assert clean.revision is not None and not clean.dirty
+    (tmp_path / "new.py").write_text("")
+    assert evidence.code_state(tmp_path) == Code(revision=clean.revision, dirty=True)
+
+
+def test_verifying_imports_nothing_heavy(sealed: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tasks import evidence; evidence.verify(Path(sys.argv[1]));"
+        "print([m for m in ('torch', 'mlflow', 'prefect', 'pandas', 'numpy', 'scipy', 'onnx') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(sealed)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
