@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from tasks.data import Rows, read_split
 from tasks.errors import StepError
 from tasks.files import sha256_of, write_atomically
-from tasks.records import Dataset, OnnxModel, TensorSpec
-from tasks.workloads import Workload
+from tasks.records import Candidate, Checkpoint, Dataset, OnnxModel, TensorSpec
+from tasks.workloads import Workload, load_workload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,23 @@ TOLERANCE = 1e-3
 
 _BATCHES = (1, 2, 7)
 _REFERENCE_ROWS = 512
+
+
+def export(
+    reference: str,
+    dataset: Dataset,
+    checkpoint: Checkpoint,
+    path: Path,
+    *,
+    metadata: Mapping[str, str],
+    model: str | None = None,
+) -> Candidate:
+    """The trained model as it is, at `path`: the candidate fp32. Raises StepError when no exporter is right for it."""
+    from tasks.model import load_module
+
+    workload = load_workload(reference)
+    module = load_module(workload, dataset, checkpoint, model=model)
+    return Candidate(name="fp32", onnx=export_module(module, workload, dataset, path, metadata))
 
 
 def export_module(

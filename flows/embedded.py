@@ -1,0 +1,118 @@
+"""A Prefect server of our own for one command: started early, quiet, and gone when the command is, however it ends."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tasks.errors import StepError
+
+_START_SECONDS = 120
+"""A fresh database takes 20 s of migrations on two busy cores; Prefect's own limit of 20 s is missed there."""
+
+
+class EmbeddedServer:
+    """`start` returns at once, so that imports and the server's start overlap; `wait` before the first flow."""
+
+    def __init__(self, home: Path) -> None:
+        self._log = home / "logs" / "prefect-server.log"
+        self._home = home
+        self._process: subprocess.Popen[bytes] | None = None
+        self.api_url = ""
+
+    def start(self) -> None:
+        """Start the server on a free loopback port and point this process's Prefect at it."""
+        port = _free_port()
+        self.api_url = f"http://127.0.0.1:{port}/api"
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "flows.embedded", str(port)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **_server_environment(self._home)},
+                start_new_session=True,  # Ctrl-C is for the command; it stops the server when it is done
+            )
+        os.environ["PREFECT_API_URL"] = self.api_url
+
+    def wait(self) -> None:
+        """Return when the server answers. Raises StepError, naming its log, when it does not."""
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
+            if _answers(f"{self.api_url}/health"):
+                return
+            time.sleep(0.05)
+        raise StepError(f"The embedded Prefect server did not start; its log is {self._log}. Set PREFECT_API_URL to use a running one.")
+
+    def stop(self) -> None:
+        """End the server; its database stays."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=3)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process = None
+
+
+def client_environment(home: Path) -> dict[str, str]:
+    """Prefect's settings for a process that runs flows: results as files of ours, no telemetry, no noise."""
+    return {
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_LOCAL_STORAGE_PATH": str(home / "results"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "slipway",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+    }
+
+
+def _server_environment(home: Path) -> dict[str, str]:
+    return {
+        **client_environment(home),
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_SERVER_UI_ENABLED": "false",
+        "PREFECT__SERVER_WEBSERVER_ONLY": "1",  # what `prefect server start --no-services` sets
+        "PREFECT_API_URL": "",
+    }
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _serve(port: int) -> None:
+    """Run until terminated, or until standard input closes: a killed command leaves no server behind."""
+    import uvicorn
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+    uvicorn.run("prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=port, log_level="error")
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

@@ -1,0 +1,46 @@
+"""Where a pipeline run happens: its workload, its folder, its MLflow run. Every step is told, none asks around."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tasks.metrics import Metric
+from tasks.records import Dataset, Record
+from tasks.registry import Registry
+from tasks.revision import code_revision
+from tasks.settings import Settings
+
+
+class Place(Record):
+    """Handed to each step; JSON, so that a step may run on another machine."""
+
+    workload: str
+    model: str
+    settings: Settings
+    run_id: str | None = None
+
+    @property
+    def home(self) -> Path:
+        return self.settings.home
+
+    @property
+    def folder(self) -> Path:
+        """The model's working folder: checkpoints, ONNX files, reports, remembered keys."""
+        return self.home / "work" / self.model
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.settings)
+
+    def publish(self) -> Callable[[Sequence[Metric]], None] | None:
+        """Where training metrics go: the MLflow run, when there is one."""
+        return self.registry.publisher(self.run_id) if self.run_id else None
+
+    def metadata(self, dataset: Dataset) -> dict[str, str]:
+        """What is written inside an ONNX file, so that a stray one can be traced."""
+        return {
+            "slipway.workload": self.workload,
+            "slipway.model": self.model,
+            "slipway.run_id": self.run_id or "",
+            "slipway.data": dataset.fingerprint,
+            "slipway.code": code_revision().commit,
+        }

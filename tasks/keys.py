@@ -1,0 +1,145 @@
+"""What a step's result depends on, so that it can be reused, and so that "it ran again because …" can be said."""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from tasks.files import sha256_of, write_atomically
+from tasks.records import Record
+from tasks.workloads import source_file
+
+_ROOT = Path(__file__).parent.parent
+_LIBRARIES = ("torch", "numpy", "pandas", "onnx", "onnxruntime", "onnxscript", "scikit-learn", "scipy", "accelerate")
+
+
+class Key(Record):
+    """The parts of a key by kind: `source` and `libraries` by name, `inputs` by dotted name, the workload's file."""
+
+    source: dict[str, str]
+    workload: str
+    libraries: dict[str, str]
+    inputs: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """All parts in 64 hex digits."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+
+
+def make_key(modules: Iterable[str], workload: str, inputs: Mapping[str, Any]) -> Key:
+    """The key of what `modules` (such as "tasks.train") make of a workload and these inputs, in this environment.
+
+    Inputs are records, knobs and plain values. Paths in them do not count, for the digests beside them do: the same
+    rows in another folder are the same rows.
+    """
+    return Key(
+        source={name: digest for module in modules for name, digest in _source(module)},
+        workload=sha256_of(source_file(workload)),
+        libraries=dict(_libraries()),
+        inputs=flatten(_plain(inputs)),
+    )
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
+    """Nested mappings and sequences as dotted names and JSON values: {"train": {"lr": 0.1}} → {"train.lr": "0.1"}."""
+    if isinstance(tree, Mapping) and tree:
+        items = [(str(key), value) for key, value in tree.items()]
+    elif isinstance(tree, list | tuple) and tree:
+        items = [(str(index), value) for index, value in enumerate(tree)]
+    else:
+        return {prefix: tree if isinstance(tree, str) else json.dumps(tree)}
+    return {k: v for key, value in items for k, v in flatten(value, f"{prefix}.{key}" if prefix else key).items()}
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON would have it, without paths."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items() if not isinstance(v, Path)}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value if not isinstance(v, Path)]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def difference(old: Key | None, new: Key) -> str:
+    """Why a step runs, in a few words: "data changed", "train.epochs 3 → 20", "tasks/train.py changed"."""
+    if old is None:
+        return "first run"
+    causes = [f"{name} changed" for name in _changed(old.source, new.source)]
+    if old.workload != new.workload:
+        causes.append("the workload's file changed")
+    causes += [f"{name} {old.libraries.get(name)} → {new.libraries.get(name)}" for name in _changed(old.libraries, new.libraries)]
+    for name in _changed(old.inputs, new.inputs):
+        if name.endswith("fingerprint"):
+            causes.append("data changed")
+        elif not name.endswith("sha256"):
+            causes.append(f"{name} {old.inputs.get(name, 'unset')} → {new.inputs.get(name, 'unset')}")
+    if not causes:
+        return "an earlier step's result changed" if old.inputs != new.inputs else "its result was not kept"
+    return ", ".join(causes[:3]) + (f" and {len(causes) - 3} more" if len(causes) > 3 else "")
+
+
+def remember(folder: Path, step: str, key: Key) -> None:
+    """Keep the key of the step's last run, for `difference`."""
+    write_atomically(folder / f"{step}.json", key.model_dump_json().encode())
+
+
+def recall(folder: Path, step: str) -> Key | None:
+    try:
+        return Key.model_validate_json((folder / f"{step}.json").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+
+
+@cache
+def _source(module: str) -> tuple[tuple[str, str], ...]:
+    """The digest of `module`'s file and of every file of tasks/ that it reaches by imports, wherever these stand."""
+    reached: dict[str, str] = {}
+    queue = [module]
+    while queue:
+        path = _module_file(queue.pop())
+        if path is not None and (name := path.relative_to(_ROOT).as_posix()) not in reached:
+            reached[name] = sha256_of(path)
+            queue += _imports(path)
+    return tuple(sorted(reached.items()))
+
+
+def _imports(path: Path) -> list[str]:
+    """The modules of tasks/ that a file names in its imports, and their packages; also those inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    ours = [name for name in found if name.split(".")[0] == "tasks"]
+    return sorted({".".join(name.split(".")[:n]) for name in ours for n in range(2, name.count(".") + 2)})
+
+
+def _module_file(module: str) -> Path | None:
+    base = _ROOT.joinpath(*module.split("."))
+    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+
+
+@cache
+def _libraries() -> tuple[tuple[str, str], ...]:
+    return tuple((name, _installed(name)) for name in _LIBRARIES)
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,255 @@
+"""The only code that writes to MLflow: runs, metrics, artifacts, candidates, versions and aliases."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from tasks.errors import StepError, UserError
+from tasks.keys import flatten
+from tasks.metrics import Metric
+from tasks.records import Dataset, OnnxModel, Version
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+KEY_TAG = "slipway.key"
+_BATCH = 1000  # the most metrics that MLflow takes in one call
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A connection to MLflow: the embedded SQLite store, or a server."""
+
+    settings: Settings
+
+    @cached_property
+    def client(self) -> "MlflowClient":
+        """Made at first use: importing MLflow takes seconds, and a connection must not cross a fork."""
+        _check_reachable(self.settings.tracking_uri)
+        import mlflow
+
+        mlflow.set_tracking_uri(self.settings.tracking_uri)
+        mlflow.set_registry_uri(self.settings.tracking_uri)
+        return mlflow.MlflowClient(self.settings.tracking_uri, self.settings.tracking_uri)
+
+    def experiment(self, name: str) -> str:
+        """The experiment's id; made when it is not there, embedded with its artifacts under SLIPWAY_HOME."""
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        root = (self.settings.home / "mlartifacts" / name).as_uri() if self.settings.embedded else None
+        try:
+            return str(self.client.create_experiment(name, artifact_location=root))
+        except MlflowException:
+            if (found := self.client.get_experiment_by_name(name)) is None:
+                raise
+            return str(found.experiment_id)  # another process made it first
+
+    def start_run(self, model: str, name: str, tags: Mapping[str, str]) -> str:
+        """A new run in the model's experiment; its id."""
+        run = self.client.create_run(self.experiment(model), run_name=name, tags=dict(tags))
+        return str(run.info.run_id)
+
+    def resume_run(self, run_id: str) -> bool:
+        """Set an interrupted run going again; False when MLflow no longer has it, or it had ended well."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException:
+            return False
+        if run.info.lifecycle_stage != "active" or run.info.status == "FINISHED":
+            return False
+        self.client.update_run(run_id, status="RUNNING")
+        return True
+
+    def finish_run(self, run_id: str, status: str = "FINISHED") -> None:
+        self.client.set_terminated(run_id, status)
+
+    def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Nested knobs as dotted parameters; logging the same ones again changes nothing."""
+        from mlflow.entities import Param
+
+        flat = [Param(key, value[:500]) for key, value in flatten(params).items()]
+        self.client.log_batch(run_id, params=flat)
+
+    def log_metrics(self, run_id: str, metrics: Sequence[Metric]) -> None:
+        """Metrics in batches. One with the same key, value, step and time as another is stored once."""
+        from mlflow.entities import Metric as Entity
+
+        entities = [Entity(m.key, m.value, m.timestamp, m.step) for m in metrics]
+        for start in range(0, len(entities), _BATCH):
+            self.client.log_batch(run_id, metrics=entities[start : start + _BATCH])
+
+    def publisher(self, run_id: str) -> Callable[[Sequence[Metric]], None]:
+        """`log_metrics` bound to one run, for the training loop."""
+        return lambda metrics: self.log_metrics(run_id, metrics)
+
+    def log_dataset(self, run_id: str, dataset: Dataset) -> None:
+        """The splits as inputs of the run, by fingerprint."""
+        from mlflow.entities import Dataset as Entity
+        from mlflow.entities import DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Entity(
+                    name=f"{dataset.workload}-{split}",
+                    digest=dataset.fingerprint[:16],
+                    source_type="local",
+                    source=json.dumps({"uri": (dataset.folder / split / "frame.parquet").as_uri()}),
+                    profile=json.dumps({"num_rows": rows}),
+                ),
+                [InputTag("mlflow.data.context", split)],
+            )
+            for split, rows in dataset.rows.items()
+        ]
+        self.client.log_inputs(run_id, datasets=inputs)
+
+    def log_file(self, run_id: str, path: Path, folder: str | None = None) -> None:
+        self.client.log_artifact(run_id, str(path), folder)
+
+    def log_candidate(self, run_id: str, model: str, name: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> str:
+        """A candidate as a LoggedModel of the run, with its metrics; its id. `finish_candidate` ends it."""
+        from mlflow.entities import LoggedModelOutput
+
+        logged = self.client.create_logged_model(
+            self.experiment(model), name=name, source_run_id=run_id, tags=dict(tags), model_type="onnx"
+        )
+        self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        for key, value in metrics.items():
+            self.client.log_metric(run_id, key, value, model_id=logged.model_id)
+        return str(logged.model_id)
+
+    def register(
+        self,
+        run_id: str,
+        model: str,
+        model_id: str,
+        folder: Path,
+        onnx_model: OnnxModel,
+        tags: Mapping[str, str],
+        description: str = "",
+    ) -> Version:
+        """Upload a candidate's sealed folder and make it the model's next version. No alias moves."""
+        from mlflow.exceptions import MlflowException
+
+        self.client.log_model_artifacts(model_id, str(folder))
+        self.client.finalize_logged_model(model_id, "READY")
+        try:
+            self.client.create_registered_model(model)
+        except MlflowException:
+            self.client.get_registered_model(model)  # it was there; anything else is raised here
+        made = self.client.create_model_version(
+            model,
+            source=f"models:/{model_id}",
+            run_id=run_id,
+            tags={"slipway.sha256": onnx_model.sha256, **tags},
+            description=description,
+            model_id=model_id,
+        )
+        return Version(model=model, version=int(made.version), sha256=onnx_model.sha256, run_id=run_id)
+
+    def fail_candidate(self, model_id: str) -> None:
+        self.client.finalize_logged_model(model_id, "FAILED")
+
+    def version(self, model: str, version: int) -> Version | None:
+        """A registered version, or None."""
+        found = self._find(lambda: self.client.get_model_version(model, str(version)))
+        return _version(found) if found is not None else None
+
+    def by_alias(self, model: str, alias: str) -> Version | None:
+        """The version an alias points at, or None."""
+        found = self._find(lambda: self.client.get_model_version_by_alias(model, alias))
+        return _version(found) if found is not None else None
+
+    def by_key(self, model: str, key: str) -> Version | None:
+        """The newest version that a run with this key made, or None."""
+        query = f"name = '{model}' AND tags.`{KEY_TAG}` = '{key}'"
+        found = self.client.search_model_versions(query)
+        return max((_version(v) for v in found), key=lambda v: v.version, default=None)
+
+    def tags(self, version: Version) -> dict[str, str]:
+        return dict(self.client.get_model_version(version.model, str(version.version)).tags)
+
+    def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self.client.set_model_version_tag(version.model, str(version.version), key, value)
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        """Move an alias. The registry takes no expected version (the last writer wins): callers hold the model's lock."""
+        self.client.set_registered_model_alias(model, alias, str(version))
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        self.client.delete_registered_model_alias(model, alias)
+
+    def download(self, version: Version, folder: Path) -> Path:
+        """The version's whole folder, downloaded below `folder`; its path."""
+        import mlflow.artifacts
+
+        uri = f"models:/{version.model}/{version.version}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder), tracking_uri=self.settings.tracking_uri))
+
+    def run_address(self, model: str, run_id: str) -> str | None:
+        """The run's page, when a server shows one."""
+        if self.settings.embedded:
+            return None
+        return f"{self.settings.tracking_uri}/#/experiments/{self.experiment(model)}/runs/{run_id}"
+
+    def _find(self, get: "Callable[[], ModelVersion]") -> "ModelVersion | None":
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return get()
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch, as MLflow's metrics take them."""
+    return time.time_ns() // 1_000_000
+
+
+def _version(found: "ModelVersion") -> Version:
+    sha256 = (found.tags or {}).get("slipway.sha256", "")
+    return Version(model=found.name, version=int(found.version), sha256=sha256, run_id=found.run_id or "")
+
+
+def _check_reachable(uri: str) -> None:
+    """Ask before MLflow does: its own retries take minutes. Also sets the switches that its import reads."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    parts = urlsplit(uri)
+    if parts.scheme in ("http", "https"):
+        try:
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            socket.create_connection((parts.hostname or "", port), timeout=5).close()
+        except OSError as error:
+            raise StepError(
+                f"MLflow does not answer at {_without_secrets(uri)} ({error}): start it there, or unset MLFLOW_TRACKING_URI for the local store."
+            ) from error
+    elif parts.scheme not in ("sqlite", "postgresql", "mysql", "file", "postgresql+psycopg2", "postgresql+psycopg"):
+        raise UserError(f"MLFLOW_TRACKING_URI={_without_secrets(uri)} is not an address: use http://host:port or sqlite:///path.")
+
+
+def _without_secrets(uri: str) -> str:
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
