@@ -86,7 +86,7 @@ def check_export(
         if fixed:
             return f"axis {fixed[0]} of {name} became fixed at {found[name][fixed[0]]}"
     session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    for arrays in _odd_sizes(rows, dataset, workload):
+    for arrays in odd_sizes(rows, dataset, workload):
         expected = run_module(module, arrays)
         got = session.run(None, arrays)
         for one, other in zip(expected, got, strict=True):
@@ -122,7 +122,7 @@ def output_names(module: "nn.Module", workload: Workload, arrays: "Arrays") -> l
     return [workload.output_name, *list(outputs)[1:]]
 
 
-def _odd_sizes(rows: Rows, dataset: Dataset, workload: Workload) -> "Iterator[Arrays]":
+def odd_sizes(rows: Rows, dataset: Dataset, workload: Workload) -> "Iterator[Arrays]":
     """Real rows in batches, and along every further dynamic axis in lengths, that no exporter has traced."""
     for batch in _BATCHES:
         yield _sample(rows, batch)
