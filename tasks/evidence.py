@@ -3,7 +3,6 @@
 import datetime
 import os
 import platform
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from tasks import signing
 from tasks.errors import StepError
 from tasks.files import sha256_of, write_atomically
 from tasks.records import Proof, Record, Report, StepTime
+from tasks.revision import Revision
 from tasks.signing import SIGNATURE, SignatureError, check_folder, sign_folder
 
 EVIDENCE = "evidence.json"
@@ -40,13 +40,6 @@ class EvidenceError(StepError):
         self.part = part
 
 
-class Code(Record):
-    """Which source made it: the git revision, and whether files differed from it."""
-
-    revision: str | None
-    dirty: bool
-
-
 class Evidence(Record):
     """Everything that has to be known to believe a version, or to make it again."""
 
@@ -59,7 +52,7 @@ class Evidence(Record):
     fingerprint: str
     rows: dict[str, int]
     checkpoint_sha256: str
-    code: Code
+    code: Revision
     config: dict[str, Any]
     libraries: dict[str, str]
     machine: str
@@ -141,22 +134,6 @@ def _check_binding(folder: Path, evidence: Evidence) -> None:
             f"the evidence says {evidence.model_sha256[:16]}… and proves {evidence.proof.report.sha256[:16]}….",
             "other",
         )
-
-
-def code_state(root: Path | None = None) -> Code:
-    """The git revision of Slipway's source (or `root`) and whether it was changed; no revision outside of git."""
-    root = root or Path(__file__).parent.parent
-    try:
-        git = ["git", "-C", str(root)]
-        revision = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
-        )
-        status = subprocess.run(
-            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=30
-        )
-    except (OSError, subprocess.SubprocessError):
-        return Code(revision=None, dirty=True)
-    return Code(revision=revision.stdout.strip(), dirty=bool(status.stdout.strip()))
 
 
 def library_versions() -> dict[str, str]:

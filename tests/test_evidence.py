@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import os
 import shutil
 import stat
 import subprocess
@@ -17,9 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tasks import evidence, signing
 from tasks.errors import UserError
-from tasks.evidence import Code, Evidence, EvidenceError
+from tasks.evidence import Evidence, EvidenceError
 from tasks.files import sha256_of
 from tasks.records import Proof, Report, Verdict
+from tasks.revision import Revision
 
 
 def write_model(path: Path, weight: float = 2.0, external: bool = False) -> None:
@@ -55,7 +55,7 @@ def make_evidence(sha256: str, model: str = "digits", decision: str = "pass") ->
         fingerprint="f" * 64,
         rows={"train": 1000, "validation": 200, "test": 360},
         checkpoint_sha256="c" * 64,
-        code=Code(revision="a" * 40, dirty=False),
+        code=Revision(commit="a" * 40, dirty=False),
         config={"train": {"epochs": 3}},
         libraries=evidence.library_versions(),
         machine=evidence.machine(),
@@ -239,22 +239,6 @@ def test_without_any_key_the_server_says_what_it_needs(
     monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "server"))
     with pytest.raises(UserError, match="no public key at .*SLIPWAY_PUBLIC_KEY"):
         evidence.verify(sealed)
-
-
-def test_the_code_revision_says_whether_files_differ(tmp_path: Path) -> None:
-    assert evidence.code_state(tmp_path) == Code(revision=None, dirty=True)
-    who = {
-        "GIT_AUTHOR_NAME": "t",
-        "GIT_AUTHOR_EMAIL": "t@t",
-        "GIT_COMMITTER_NAME": "t",
-        "GIT_COMMITTER_EMAIL": "t@t",
-    }
-    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
-        subprocess.run(["git", "-C", str(tmp_path), *command], check=True, env={**os.environ, **who})
-    clean = evidence.code_state(tmp_path)
-    assert clean.revision is not None and not clean.dirty
-    (tmp_path / "new.py").write_text("")
-    assert evidence.code_state(tmp_path) == Code(revision=clean.revision, dirty=True)
 
 
 def test_verifying_imports_nothing_heavy(sealed: Path) -> None:
