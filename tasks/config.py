@@ -55,9 +55,9 @@ class Recipe(Knobs):
     @field_validator("steps", mode="before")
     @classmethod
     def _parse_steps(cls, steps: Any) -> Any:
-        from tasks.compress import parse_step
+        from tasks.compress import parse_steps
 
-        return tuple(parse_step(step) for step in steps) if isinstance(steps, list | tuple) else steps
+        return parse_steps(steps) if isinstance(steps, list | tuple) else steps
 
     @field_validator("name")
     @classmethod

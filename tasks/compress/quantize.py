@@ -1,0 +1,167 @@
+"""8-bit weights and arithmetic by ONNX Runtime's quantiser: dynamic, or static with calibration."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tasks.compress.base import Job, OnnxMethod, Refused
+from tasks.compress.cpu import multiplies_int8_exactly
+from tasks.compress.graph import has_attention, prepare, quantized_nodes, weighted
+
+if TYPE_CHECKING:
+    import onnx
+
+    from tasks.workloads import Workload
+
+DYNAMIC = ("MatMul", "Gemm", "LSTM", "Gather", "Attention")
+"""Op types that gain by dynamic quantisation. Conv can be named, but its 8-bit kernel without scales is slow."""
+
+STATIC = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather")
+"""Op types with weights that static quantisation is for."""
+
+CARRIERS = (
+    *(
+        "Relu",
+        "Clip",
+        "LeakyRelu",
+        "MaxPool",
+        "AveragePool",
+        "GlobalAveragePool",
+        "Add",
+        "Concat",
+        "Pad",
+        "Resize",
+    ),
+    *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split"),
+)
+"""Op types that pass 8-bit numbers on, so that nothing goes back to float between two layers."""
+
+
+class Quantize(OnnxMethod):
+    """Weights in 8 bits. Dynamic: inputs are scaled as they come; static: by ranges seen on training rows."""
+
+    kind: Literal["quantize"] = "quantize"
+    mode: Literal["dynamic", "static"] = Field(
+        description="Dynamic suits transformers and LSTMs, static CNNs and MLPs."
+    )
+    per_channel: bool | None = Field(
+        None, description="A scale for each output channel; null: yes if static."
+    )
+    op_types: tuple[str, ...] | Literal["all"] | None = Field(
+        None, description="ONNX op types; null: what suits the graph."
+    )
+    keep_float: tuple[str, ...] = Field((), description="Names of nodes that stay in float.")
+    calibration: Literal["minmax", "entropy", "percentile"] = Field(
+        "minmax", description="How ranges are chosen (static)."
+    )
+    percentile: float = Field(
+        99.99, gt=50, le=100, description="Share of values within the range (percentile calibration)."
+    )
+    rows: int | None = Field(
+        None, ge=1, description="Training rows for calibration (static); null: 512, or all if fewer."
+    )
+    reduce_range: bool | None = Field(
+        None, description="Weights in 7 bits; null: where this CPU adds 8-bit products in 16 bits."
+    )
+    repair_seconds: float = Field(
+        60, ge=0, description="Time to look for nodes to keep in float when the score drops (static)."
+    )
+
+    @model_validator(mode="after")
+    def _knobs_fit_the_mode(self) -> Self:
+        static = {"calibration", "percentile", "rows", "repair_seconds"} & self.model_fields_set
+        if self.mode == "dynamic" and static:
+            raise ValueError(
+                f"{', '.join(sorted(static))} need mode: static; dynamic quantisation calibrates nothing"
+            )
+        if "percentile" in self.model_fields_set and self.calibration != "percentile":
+            raise ValueError("percentile needs calibration: percentile")
+        return self
+
+    def problem(self, workload: "Workload", rows: int | None) -> str | None:
+        if rows is not None and self.rows is not None and self.rows > rows:
+            return f"rows={self.rows} for calibration, but there are {rows} training rows: give at most that many"
+        return None
+
+    def apply(self, source: Path, target: Path, job: Job) -> tuple[str, ...]:
+        import onnx
+
+        prepared = prepare(source, target.parent)
+        graph = onnx.load(prepared)
+        op_types = self.types_for(graph)
+        found = weighted(graph, op_types)
+        if not found:
+            raise Refused(
+                f"nothing to quantise: no {', '.join(op_types[:5])} with constant weights in the graph"
+            )
+        self._check_kept(graph)
+        if self.mode == "dynamic":
+            self._dynamic(prepared, target, op_types)
+            notes: tuple[str, ...] = ()
+        else:
+            notes = self._static(prepared, target, op_types, job)
+        if not quantized_nodes(onnx.load(target)):
+            raise Refused("nothing to quantise: no node took 8-bit weights")
+        return (*self._float_types(graph, found), *notes)
+
+    def types_for(self, graph: "onnx.ModelProto") -> tuple[str, ...]:
+        """The op types to quantise: those that were asked for, or those that do not spoil this kind of graph."""
+        if isinstance(self.op_types, tuple):
+            return self.op_types
+        if self.mode == "dynamic":
+            return (*DYNAMIC, "Conv") if self.op_types == "all" else DYNAMIC
+        if self.op_types == "all":
+            return all_static()
+        return STATIC if has_attention(graph) else (*STATIC, *CARRIERS)
+
+    @property
+    def seven_bits(self) -> bool:
+        return not multiplies_int8_exactly() if self.reduce_range is None else self.reduce_range
+
+    def _dynamic(self, prepared: Path, target: Path, op_types: tuple[str, ...]) -> None:
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        quantize_dynamic(
+            prepared,
+            target,
+            op_types_to_quantize=["MatMul" if name == "Gemm" else name for name in op_types],
+            per_channel=bool(self.per_channel),
+            reduce_range=self.seven_bits,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=list(self.keep_float),
+        )
+
+    def _static(self, prepared: Path, target: Path, op_types: tuple[str, ...], job: Job) -> tuple[str, ...]:
+        from tasks.compress.repair import repair
+        from tasks.compress.static import StaticQuantiser
+
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            quantiser = StaticQuantiser(self, prepared, op_types, job.dataset, Path(scratch))
+            quantiser.write(target, self.keep_float)
+            return repair(quantiser, prepared, target, job, self.keep_float, self.repair_seconds)
+
+    def _check_kept(self, graph: "onnx.ModelProto") -> None:
+        names = {node.name for node in graph.graph.node}
+        if unknown := [name for name in self.keep_float if name not in names]:
+            raise Refused(f"keep_float names no node {', '.join(unknown)} in the graph")
+
+    def _float_types(self, graph: "onnx.ModelProto", found: "list[onnx.NodeProto]") -> tuple[str, ...]:
+        """What has weights and stays in float because of its type."""
+        left = [node for node in weighted(graph, (*STATIC, "LSTM", "GRU", "RNN")) if node not in found]
+        names = [f"{node.name} ({node.op_type})" for node in left]
+        return (
+            (f"in float, as {self.mode} quantisation is not for their type: {_some(names)}",) if names else ()
+        )
+
+
+def all_static() -> tuple[str, ...]:
+    """Every op type that ONNX Runtime can quantise statically."""
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    return tuple(sorted({*QDQRegistry, *QLinearOpsRegistry}))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
