@@ -1,12 +1,11 @@
 """Training state on disk: whole or not there, digest beside it, two generations kept, the newest good one loaded."""
 
-import errno
 import hashlib
 import logging
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from tasks.disk import why_not_written
 from tasks.errors import StepError
 from tasks.files import sha256_of, write_atomically
 from tasks.records import Checkpoint
@@ -66,7 +65,10 @@ class CheckpointStore:
         leftovers = [*self.folder.glob("last-*"), *self.folder.glob(".*.tmp")]
         for path in leftovers:
             if path.name not in kept:
-                path.unlink(missing_ok=True)
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    log.warning("%s is no longer needed and could not be removed: %s.", path, error.strerror)
 
 
 def save(path: Path, state: "State") -> str:
@@ -88,7 +90,7 @@ def save(path: Path, state: "State") -> str:
         write_atomically(path, write)
         write_atomically(digest_path(path), f"{digests[0]}  {path.name}\n".encode())
     except OSError as error:
-        raise StepError(_why_not_saved(path, state, error)) from error
+        raise StepError(why_not_written("a checkpoint", path.parent, _size(state), error)) from error
     return digests[0]
 
 
@@ -149,16 +151,6 @@ class _Digesting:
 
     def flush(self) -> None:
         """Left to the owner of the file, who flushes before it syncs."""
-
-
-def _why_not_saved(path: Path, state: "State", error: OSError) -> str:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return f"The checkpoint could not be saved in {path.parent}: {error.strerror or error}; the last good one is intact."
-    free = shutil.disk_usage(path.parent).free
-    return (
-        f"No space for a checkpoint in {path.parent}: {_size(state):,} bytes are needed and {free:,} are free; "
-        "the last good one is intact: free some space and run again."
-    )
 
 
 def _size(value: Any) -> int:

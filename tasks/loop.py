@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tasks.batches import Order, take
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 _POINTS = 5000
 _LOOK_EVERY = 50
 _SHOW_SECONDS = 0.1
-_SAVING_SHARE = 0.02
+_SAVING_SHARE = 0.01
 
 
 @dataclass
@@ -142,8 +142,10 @@ class Loop:
             self._look()
 
     def _look(self) -> None:
-        for step, tensor in self._unseen:
-            loss = float(tensor)
+        import torch
+
+        losses = torch.stack([loss for _, loss in self._unseen]).tolist() if self._unseen else []
+        for (step, _), loss in zip(self._unseen, losses, strict=True):
             rate = learning_rate(self.config, step, self.steps)
             if not math.isfinite(loss):
                 weights = self.module if step == self.standing.step else None
@@ -203,8 +205,9 @@ class Loop:
         began = time.monotonic()
         random = self.compute.from_all(random_state())
         if self.compute.rank == 0:
+            best = self.standing.best
             state = {
-                "standing": asdict(self.standing),
+                "standing": vars(self.standing) | {"best": best and vars(best)},
                 "module": self.module.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tasks.data import Rows
+from tasks.errors import UserError
+from tasks.model import predict
 from tasks.workloads import Workload
 
 if TYPE_CHECKING:
@@ -30,6 +33,26 @@ def loss_of(workload: Workload, device: "torch.device") -> "Loss":
     if isinstance(workload.loss, Module):
         return workload.loss.to(device)
     return workload.loss or (squared if workload.kind == "regression" else entropy)
+
+
+def check_loss(workload: Workload, module: "nn.Module", rows: Rows) -> None:
+    """Try the loss on two rows. Raises UserError when the workload's own one fails or gives no single number."""
+    import numpy as np
+    import torch
+
+    outputs = torch.from_numpy(predict(module, {name: array[:2] for name, array in rows.inputs.items()}))
+    target = torch.from_numpy(np.array(rows.target[:2]))
+    shapes = f"outputs {list(outputs.shape)} and a target {target.dtype} {list(target.shape)}"
+    try:
+        loss = loss_of(workload, outputs.device)(outputs, target)
+    except Exception as error:
+        raise UserError(
+            f"Workload {workload.name}: its loss fails on {shapes}: {type(error).__name__}: {error}."
+        ) from error
+    if loss.ndim:
+        raise UserError(
+            f"Workload {workload.name}: its loss gives {list(loss.shape)} for {shapes}; return one number, such as its mean."
+        )
 
 
 @dataclass(frozen=True)

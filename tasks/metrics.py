@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from tasks.disk import why_not_written
 from tasks.errors import StepError
 from tasks.files import sync_folder
 
@@ -50,6 +51,10 @@ class MetricsLog:
         self._fresh: deque[Metric] = deque()
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        """How many metrics there are, those not yet on the disk included."""
+        return len(self._durable) + len(self._fresh)
+
     def add(self, values: dict[str, float], step: int) -> None:
         """Note values at a step; memory only, so that the loop never waits for a disk."""
         now = time.time_ns() // 1_000_000
@@ -67,9 +72,8 @@ class MetricsLog:
                     self._append(b"".join(map(_line, fresh)))
                 except OSError as error:
                     self._fresh.extendleft(reversed(fresh))
-                    raise StepError(
-                        f"Metrics could not be written to {self.path}: {error.strerror}."
-                    ) from error
+                    needed = sum(len(_line(metric)) for metric in fresh)
+                    raise StepError(why_not_written("metrics", self.path.parent, needed, error)) from error
                 self._durable += fresh
             return len(self._durable)
 
@@ -116,7 +120,7 @@ class Publisher:
         """Deliver the rest, within a bound: a dead server must not keep a finished training from ending."""
         self._ending.set()
         self._thread.join(_SECONDS_TO_DELIVER)
-        missing = self._metrics.sync() - self._sent
+        missing = len(self._metrics) - self._sent
         if self._publish is not None and missing:
             log.warning(
                 "%d metrics were not delivered (%s): they are in %s and go out with the next run.",

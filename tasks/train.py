@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,11 @@ from tasks.checkpoint import CheckpointStore, digest_is_right, save
 from tasks.config import Train
 from tasks.data import Rows, read_split
 from tasks.device import make_compute, threads
+from tasks.disk import why_not_written
 from tasks.errors import StepError
 from tasks.files import sha256_of, write_atomically
 from tasks.loop import Loop, Standing
-from tasks.loss import Lesson
+from tasks.loss import Lesson, check_loss
 from tasks.metrics import MetricsLog, Publish, Publisher
 from tasks.model import build_module
 from tasks.progress import Show
@@ -46,6 +47,7 @@ def train(
     known = load_workload(workload)
     module = build_module(known, dataset, model, config.seed)
     rows, validation = read_split(dataset, "train"), read_split(dataset, "validation")
+    check_loss(known, module, validation)
     return fit(module, rows, validation, config, folder, workload=known, publish=publish, progress=progress)
 
 
@@ -102,14 +104,16 @@ def _logging(folder: Path, publish: Publish | None) -> Iterator[MetricsLog]:
     """The training's metrics, published while it runs. Raises StepError when the folder is another process's or unwritable."""
     from filelock import FileLock, Timeout
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock", timeout=0).acquire()
-    except Timeout as error:
-        raise StepError(f"Another process is training in {folder}: wait for it, or end it.") from error
-    except OSError as error:
-        raise StepError(f"Checkpoints cannot be kept in {folder}: {error.strerror}.") from error
-    with lock, closing(MetricsLog(folder / "metrics.jsonl")) as metrics, Publisher(metrics, publish):
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder / "lock", timeout=0))
+            metrics = stack.enter_context(closing(MetricsLog(folder / "metrics.jsonl")))
+        except Timeout as error:
+            raise StepError(f"Another process is training in {folder}: wait for it, or end it.") from error
+        except OSError as error:
+            raise StepError(f"Checkpoints cannot be kept in {folder}: {error.strerror or error}.") from error
+        stack.enter_context(Publisher(metrics, publish))
         yield metrics
 
 
@@ -124,18 +128,20 @@ def _key(
 ) -> str:
     """SHA-256 over what decides the outcome: initial weights, rows, knobs. What only decides where or how fast stays out."""
     import numpy as np
+    import torch
 
     digest = hashlib.sha256()
     knobs = config.model_dump(mode="json", exclude={"checkpoint_seconds", "threads"})
     taught = None if lesson is None else [lesson.temperature, lesson.weight]
     digest.update(json.dumps([1, workload.name, workload.kind, knobs, taught, processes]).encode())
     weights = [module.state_dict(), {} if lesson is None else lesson.teacher.state_dict()]
-    tensors = [(name, value.detach().cpu().numpy()) for state in weights for name, value in state.items()]
+    for name, value in [pair for state in weights for pair in state.items()]:
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     for split in (rows, validation):
-        tensors += [*split.inputs.items(), ("target", split.target)]
-    for name, array in tensors:
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
+        for name, array in [*split.inputs.items(), ("target", split.target)]:
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
     return digest.hexdigest()
 
 
@@ -145,7 +151,7 @@ def _finish(folder: Path, key: str, standing: Standing) -> Checkpoint:
     assert best is not None
     # Interned, so that pickle's references between equal strings, and with them the bytes, do not depend on a resume.
     weights = {sys.intern(name): value for name, value in best.weights.items()}
-    content = {
+    state = {
         "fingerprint": key,
         "epoch": best.epoch,
         "step": best.step,
@@ -154,14 +160,18 @@ def _finish(folder: Path, key: str, standing: Standing) -> Checkpoint:
     }
     record = Checkpoint(
         path=folder / "best.pt",
-        sha256=save(folder / "best.pt", content),
+        sha256=save(folder / "best.pt", state),
         epoch=best.epoch,
         step=best.step,
         score=best.score,
         stopped=standing.stopped,
         metrics=folder / "metrics.jsonl",
     )
-    write_atomically(folder / "checkpoint.json", record.model_dump_json(indent=1).encode())
+    content = record.model_dump_json(indent=1).encode()
+    try:
+        write_atomically(folder / "checkpoint.json", content)
+    except OSError as error:
+        raise StepError(why_not_written("the checkpoint's record", folder, len(content), error)) from error
     return record
 
 
