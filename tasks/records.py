@@ -93,6 +93,7 @@ class Parity(Record):
     max_abs: float
     mean_abs: float
     changed: float = Field(description="Share of rows whose predicted class differs; 0 for regression.")
+    sizes: str = Field("", description="Further axes when they were shortened, such as: length=12; then against fp32.")
 
 
 class Speed(Record):
@@ -145,6 +146,14 @@ class SliceDifference(Record):
     rows: int
     difference: float
     interval: Interval = Field(description="Wider than the overall one: its level is corrected for the number of slices.")
+
+
+class Champion(Record):
+    """The serving version's own bytes, downloaded."""
+
+    version: int
+    sha256: str
+    folder: Path
 
 
 class Comparison(Record):
@@ -212,3 +221,41 @@ class StepTime(Record):
     seconds: float
     reason: str
     cached: bool
+
+
+class CandidateResult(Record):
+    """A candidate's line in a run's outcome; ratios against the fp32 ONNX of the same model."""
+
+    name: str
+    status: Literal["picked", "front", "dominated", "refused"]
+    score: float | None
+    score_drop: float | None
+    size_bytes: int | None
+    latency_ratio: float | None
+    throughput_ratio: float | None
+    reasons: tuple[str, ...] = ()
+
+
+class Selection(Record):
+    """Which candidate ships, why, and what became of every other."""
+
+    picked: str
+    reason: str = Field(description='Against fp32, in words with numbers: "int8: 1.80× as fast, 27% of the size, …".')
+    candidates: tuple[CandidateResult, ...]
+
+
+class Outcome(Record):
+    """What a pipeline run came to: the object that `slipway run --json` prints."""
+
+    workload: str
+    model: str
+    run_id: str | None
+    version: int | None
+    decision: Literal["promoted", "registered", "refused", "unchanged", "failed"]
+    reasons: tuple[str, ...]
+    picked: str | None = None
+    score: float | None = None
+    digest: str | None = None
+    seconds: float = 0.0
+    report: str | None = None
+    candidates: tuple[CandidateResult, ...] = ()

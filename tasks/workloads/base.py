@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     Build = Callable[[], nn.Module] | Callable[[Inputs], nn.Module]
     Score = Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], float]
 
-DEFAULT_RECIPES: tuple[Recipe, ...] = ()
+DEFAULT_RECIPES: tuple[Recipe, ...] = tuple(
+    Recipe.model_validate({"name": name, "steps": steps})
+    for name, steps in {
+        "int8-dynamic": [{"kind": "quantize", "mode": "dynamic"}],
+        "int8-static": [{"kind": "quantize", "mode": "static"}],
+    }.items()
+)
 
 
 @dataclass(frozen=True, kw_only=True)
