@@ -3,6 +3,7 @@
 import datetime
 import os
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from tasks import signing
 from tasks.errors import StepError
 from tasks.files import sha256_of, write_atomically
 from tasks.records import Proof, Record, Report, StepTime
-from tasks.revision import Revision
 from tasks.signing import SIGNATURE, SignatureError, check_folder, sign_folder
 
 EVIDENCE = "evidence.json"
@@ -40,6 +40,13 @@ class EvidenceError(StepError):
         self.part = part
 
 
+class Code(Record):
+    """Which source made it: the git revision, and whether files differed from it."""
+
+    revision: str | None
+    dirty: bool
+
+
 class Evidence(Record):
     """Everything that has to be known to believe a version, or to make it again."""
 
@@ -51,8 +58,9 @@ class Evidence(Record):
     run_id: str
     fingerprint: str
     rows: dict[str, int]
+    classes: tuple[str, ...] | None = None
     checkpoint_sha256: str
-    code: Revision
+    code: Code
     config: dict[str, Any]
     libraries: dict[str, str]
     machine: str
@@ -64,9 +72,9 @@ class Evidence(Record):
     times: tuple[StepTime, ...] = ()
 
     @property
-    def passed(self) -> bool:
-        """Whether the gate let it through by itself."""
-        return self.proof.verdict.decision == "pass"
+    def decision(self) -> str:
+        """What the gate said: pass, fail or inconclusive."""
+        return self.proof.verdict.decision
 
 
 def seal(folder: Path, evidence: Evidence, private_key: Path | None = None) -> str:
@@ -134,6 +142,26 @@ def _check_binding(folder: Path, evidence: Evidence) -> None:
             f"the evidence says {evidence.model_sha256[:16]}… and proves {evidence.proof.report.sha256[:16]}….",
             "other",
         )
+
+
+def code_state(root: Path | None = None) -> Code:
+    """The git revision of Slipway's source (or of `root`) and whether files differ from it.
+
+    Outside a checkout there is none; an image names its own in SLIPWAY_REVISION.
+    """
+    if root is None and (given := os.environ.get("SLIPWAY_REVISION")):
+        return Code(revision=given, dirty=False)
+    git = ["git", "-C", str(root or Path(__file__).parent.parent)]
+    try:
+        revision = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+        )
+        status = subprocess.run(
+            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return Code(revision=None, dirty=True)
+    return Code(revision=revision.stdout.strip(), dirty=bool(status.stdout.strip()))
 
 
 def library_versions() -> dict[str, str]:

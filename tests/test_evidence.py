@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import shutil
 import stat
 import subprocess
@@ -16,10 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tasks import evidence, signing
 from tasks.errors import UserError
-from tasks.evidence import Evidence, EvidenceError
+from tasks.evidence import Code, Evidence, EvidenceError
 from tasks.files import sha256_of
 from tasks.records import Proof, Report, Verdict
-from tasks.revision import Revision
 
 
 def write_model(path: Path, weight: float = 2.0, external: bool = False) -> None:
@@ -55,7 +55,7 @@ def make_evidence(sha256: str, model: str = "digits", decision: str = "pass") ->
         fingerprint="f" * 64,
         rows={"train": 1000, "validation": 200, "test": 360},
         checkpoint_sha256="c" * 64,
-        code=Revision(commit="a" * 40, dirty=False),
+        code=Code(revision="a" * 40, dirty=False),
         config={"train": {"epochs": 3}},
         libraries=evidence.library_versions(),
         machine=evidence.machine(),
@@ -93,7 +93,7 @@ def failing_part(folder: Path, **options: object) -> tuple[str, str]:
 
 def test_a_sealed_folder_verifies_and_gives_its_evidence_back(sealed: Path) -> None:
     found = evidence.verify(sealed, model="digits")
-    assert found.passed and found == make_evidence(sha256_of(sealed / "model.onnx"))
+    assert found.decision == "pass" and found == make_evidence(sha256_of(sealed / "model.onnx"))
 
 
 def test_it_verifies_after_a_download_under_another_name(sealed: Path, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_evidence_of_a_later_slipway_still_verifies(sealed: Path) -> None:
     content["novelty"] = True
     (sealed / "evidence.json").write_text(json.dumps(content))
     signing.sign_folder(sealed, signing.private_key())
-    assert evidence.verify(sealed).passed
+    assert evidence.verify(sealed).decision == "pass"
 
 
 def test_weights_outside_the_file_are_not_sealed(keys: Path, tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_keys_from_the_environment_win(sealed: Path, tmp_path: Path, monkeypatch
     monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "third"))
     monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", str(own))
     evidence.seal(sealed, make_evidence(sha256_of(sealed / "model.onnx")))
-    assert evidence.verify(sealed).passed
+    assert evidence.verify(sealed).decision == "pass"
     monkeypatch.setenv("SLIPWAY_PUBLIC_KEY", str(tmp_path / "nothing.pem"))
     with pytest.raises(UserError, match="SLIPWAY_PUBLIC_KEY=.*is no file"):
         evidence.verify(sealed)
@@ -239,6 +239,24 @@ def test_without_any_key_the_server_says_what_it_needs(
     monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "server"))
     with pytest.raises(UserError, match="no public key at .*SLIPWAY_PUBLIC_KEY"):
         evidence.verify(sealed)
+
+
+def test_the_code_revision_says_whether_files_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert evidence.code_state(tmp_path) == Code(revision=None, dirty=True)
+    who = {
+        "GIT_AUTHOR_NAME": "t",
+        "GIT_AUTHOR_EMAIL": "t@t",
+        "GIT_COMMITTER_NAME": "t",
+        "GIT_COMMITTER_EMAIL": "t@t",
+    }
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True, env={**os.environ, **who})
+    clean = evidence.code_state(tmp_path)
+    assert clean.revision is not None and not clean.dirty
+    (tmp_path / "new.py").write_text("")
+    assert evidence.code_state(tmp_path) == Code(revision=clean.revision, dirty=True)
+    monkeypatch.setenv("SLIPWAY_REVISION", "v1.2")
+    assert evidence.code_state() == Code(revision="v1.2", dirty=False)
 
 
 def test_verifying_imports_nothing_heavy(sealed: Path) -> None:
