@@ -10,4 +10,4 @@ def why_not_written(what: str, folder: Path, needed: int, error: OSError) -> str
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return f"{what} cannot be written in {folder}: {error.strerror or error}."
     free = shutil.disk_usage(folder).free
-    return f"No space for {what} in {folder}: {needed:,} bytes are needed and {free:,} are free; free some and run again."
+    return f"No space for {what} in {folder}: at least {needed:,} bytes are needed and {free:,} are free; free some and run again."

@@ -81,7 +81,10 @@ class MetricsLog:
         """What is on the disk, from the metric numbered `start`."""
         return self._durable[start : start + _BATCH]
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def _append(self, lines: bytes) -> None:
@@ -173,6 +176,7 @@ def _line(metric: Metric) -> bytes:
 def _parse(line: bytes) -> Metric | None:
     try:
         key, value, step, timestamp = json.loads(line)
-    except ValueError:
+        whole = line == _line(metric := Metric(key, value, step, timestamp))
+    except (ValueError, TypeError):
         return None
-    return Metric(key, value, step, timestamp) if line.endswith(b"\n") else None
+    return metric if whole else None

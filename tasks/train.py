@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,7 +108,7 @@ def _logging(folder: Path, publish: Publish | None) -> Iterator[MetricsLog]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(folder / "lock", timeout=0))
-            metrics = stack.enter_context(closing(MetricsLog(folder / "metrics.jsonl")))
+            metrics = stack.enter_context(MetricsLog(folder / "metrics.jsonl"))
         except Timeout as error:
             raise StepError(f"Another process is training in {folder}: wait for it, or end it.") from error
         except OSError as error:
