@@ -18,11 +18,14 @@ ENTRY_POINTS = "slipway.compress"
 @cache
 def methods() -> dict[str, type[Step]]:
     """Every method's class by its kind: ours, and those that installed packages offer."""
+    from tasks.compress.distill import Distill
     from tasks.compress.float16 import Float16
+    from tasks.compress.prune import Prune
     from tasks.compress.quantize import Quantize
 
+    ours: tuple[type[Step], ...] = (Prune, Distill, Quantize, Float16)
     offered = [point.load() for point in entry_points(group=ENTRY_POINTS)]
-    return {method.model_fields["kind"].default: method for method in (Quantize, Float16, *offered)}
+    return {method.model_fields["kind"].default: method for method in (*ours, *offered)}
 
 
 def parse_steps(steps: Iterable[Any]) -> tuple[Step, ...]:

@@ -25,6 +25,8 @@ DEFAULT_RECIPES: tuple[Recipe, ...] = tuple(
     for name, steps in {
         "int8-dynamic": [{"kind": "quantize", "mode": "dynamic"}],
         "int8-static": [{"kind": "quantize", "mode": "static"}],
+        "pruned-50": [{"kind": "prune", "ratio": 0.5}],
+        "pruned-50-int8": [{"kind": "prune", "ratio": 0.5}, {"kind": "quantize", "mode": "static"}],
     }.items()
 )
 
@@ -45,6 +47,7 @@ class Workload:
     target: str
     inputs: Callable[[pd.DataFrame], Inputs]
     model: Build | Mapping[str, Build]
+    students: Mapping[str, Build] = field(default_factory=dict)
     time: str | None = None
     slices: tuple[str, ...] = ()
     dynamic: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
@@ -64,7 +67,9 @@ class Workload:
                 f"The workload's name {self.name!r} also names a model: use lower-case letters, digits, '-' and '_'."
             )
         if self.kind not in ("classification", "regression"):
-            raise UserError(f"Workload {self.name}: kind {self.kind!r} is neither 'classification' nor 'regression'.")
+            raise UserError(
+                f"Workload {self.name}: kind {self.kind!r} is neither 'classification' nor 'regression'."
+            )
 
     @property
     def output_name(self) -> str:
@@ -82,5 +87,7 @@ class Workload:
                 raise UserError(f"Workload {self.name} has one model without a name: leave out model={name}.")
             return self.model
         if name is not None and name not in self.model:
-            raise UserError(f"Workload {self.name} has no model {name!r}: choose one of {', '.join(self.model)}.")
+            raise UserError(
+                f"Workload {self.name} has no model {name!r}: choose one of {', '.join(self.model)}."
+            )
         return self.model[name or next(iter(self.model))]
