@@ -69,9 +69,11 @@ def validate(
         ),
     }
     parity, problems = _parity(workload, dataset, onnx_model, baseline)
-    found |= _score(workload, dataset, onnx_model, split, confidence, folder / f"{split}.outputs.npy")
+    scored = _score(
+        workload, dataset, onnx_model, split, confidence, folder / f"{candidate.name}.{split}.npy"
+    )
     return report.model_copy(
-        update={**found, "parity": parity, "problems": (*problems, *_not_finite(found["outputs"]))}
+        update={**found, **scored, "parity": parity, "problems": (*problems, *_not_finite(scored["outputs"]))}
     )
 
 

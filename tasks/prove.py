@@ -1,0 +1,100 @@
+"""Pick → Proof: on test rows that nothing has seen, against the champion's own bytes, in the real server."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.compare import compare
+from tasks.config import Gates
+from tasks.data import Rows, read_frame, read_split
+from tasks.errors import UserError
+from tasks.evidence import EVIDENCE, MODEL, read
+from tasks.gate import gate
+from tasks.parity import run_rows
+from tasks.records import Candidate, Champion, Comparison, Dataset, Proof, Report
+from tasks.session import open_session
+from tasks.trial import sail
+from tasks.validate import validate
+from tasks.workloads import load_workload
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+
+def prove(
+    reference: str,
+    dataset: Dataset,
+    candidate: Candidate,
+    fp32: Candidate,
+    champion: Champion | None,
+    gates: Gates,
+    package: Path,
+    folder: Path,
+) -> Proof:
+    """Measure the picked `candidate` and fp32 on the test split, compare, try it in the server, and pass the verdict.
+
+    `package` is the MLflow folder with the candidate's bytes; raw outputs are kept in `folder`.
+    """
+    workload = load_workload(reference)
+    report = validate(reference, dataset, candidate, fp32, folder, "test", gates.confidence)
+    baseline = report
+    if candidate.name != fp32.name:
+        baseline = validate(reference, dataset, fp32, fp32, folder, "test", gates.confidence)
+    assert candidate.onnx is not None
+    trial = sail(package, workload.name, candidate.onnx, read_split(dataset, "test").inputs)
+    comparison = (
+        compare_with(reference, dataset, report, champion, gates) if champion and report.outputs else None
+    )
+    return Proof(
+        report=report,
+        baseline=baseline,
+        comparison=comparison,
+        trial=trial,
+        verdict=gate(report, baseline, comparison, trial, gates),
+    )
+
+
+def compare_with(
+    reference: str, dataset: Dataset, report: Report, champion: Champion, gates: Gates
+) -> Comparison:
+    """The report's candidate against the champion on the test rows; a champion that does not fit them is said to."""
+    import numpy as np
+
+    assert report.outputs is not None
+    workload, rows = load_workload(reference), read_split(dataset, report.split)
+    try:
+        theirs = _champion_outputs(champion, dataset, rows)
+    except UserError as error:
+        return Comparison(
+            champion=champion.version, sha256=champion.sha256, rows=len(rows), score=None, problem=str(error)
+        )
+    ours = np.load(report.outputs)
+    return compare(workload, rows.target, read_frame(dataset, report.split), ours, theirs, champion, gates)
+
+
+def _champion_outputs(champion: Champion, dataset: Dataset, rows: Rows) -> "Array":
+    """Raises UserError, saying why, when the champion cannot be asked these rows or its answers mean something else."""
+    if (champion.folder / EVIDENCE).exists() and (
+        classes := read(champion.folder).classes
+    ) != dataset.classes:
+        raise UserError(
+            f"it knows other classes ({_some(classes)}) than the data has now ({_some(dataset.classes)})"
+        )
+    session = open_session(champion.folder / MODEL)
+    wanted = {spec.name: spec.dtype for spec in dataset.inputs}
+    takes = {value.name: value.type for value in session.get_inputs()}
+    if set(takes) != set(wanted):
+        raise UserError(f"it takes the inputs {', '.join(sorted(takes))} and not {', '.join(sorted(wanted))}")
+    try:
+        return run_rows(session, rows.inputs)
+    except Exception as error:  # the runtime's own errors have no common base
+        raise UserError(
+            f"it does not run on these rows: {str(error).strip().splitlines()[0][:200]}"
+        ) from error
+
+
+def _some(classes: tuple[str, ...] | None) -> str:
+    if classes is None:
+        return "none"
+    return ", ".join(classes[:5]) + ("…" if len(classes) > 5 else "")
