@@ -35,7 +35,9 @@ def bare(dataset: Dataset, fused: bool) -> float:
     torch.set_num_threads(1)
     x, y = torch.tensor(rows.inputs["image"]), torch.tensor(rows.target)
     vx, vy = torch.tensor(validation.inputs["image"]), torch.tensor(validation.target)
-    optimizer = torch.optim.AdamW(module.parameters(), CONFIG.lr, weight_decay=CONFIG.weight_decay, fused=fused)
+    optimizer = torch.optim.AdamW(
+        module.parameters(), CONFIG.lr, weight_decay=CONFIG.weight_decay, fused=fused
+    )
     steps = CONFIG.epochs * -(-len(x) // CONFIG.batch_size)
     step = 0
     start = time.perf_counter()
@@ -66,7 +68,14 @@ def ours(dataset: Dataset, folder: Path) -> float:
     shutil.rmtree(folder, ignore_errors=True)
     start = time.perf_counter()
     fit(
-        module, rows, validation, CONFIG, folder, workload=workload, publish=published.extend, progress=lambda _: None
+        module,
+        rows,
+        validation,
+        CONFIG,
+        folder,
+        workload=workload,
+        publish=published.extend,
+        progress=lambda _: None,
     )
     return CONFIG.epochs * len(rows) / (time.perf_counter() - start)
 
@@ -89,7 +98,9 @@ def main() -> None:
     table = {
         name: {
             "rows_per_second": statistics.median(results[name]),
-            "ratio": statistics.median(a / b for a, b in zip(results[name], results["bare loop"], strict=True)),
+            "ratio": statistics.median(
+                a / b for a, b in zip(results[name], results["bare loop"], strict=True)
+            ),
         }
         for name in loops
     }
