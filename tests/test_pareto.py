@@ -1,0 +1,48 @@
+import xml.etree.ElementTree as ElementTree
+
+from tasks.pareto import picture
+from tasks.records import CandidateResult
+
+
+def result(
+    name: str, status: str, score: float | None, latency: float | None, size: int | None
+) -> CandidateResult:
+    return CandidateResult(
+        name=name,
+        status=status,
+        score=score,
+        score_drop=0.0,
+        size_bytes=size,
+        latency_ratio=latency,
+        throughput_ratio=latency and 1 / latency,
+    )
+
+
+RESULTS = (
+    result("fp32", "dominated", 0.98, 1.0, 500_000),
+    result("int8", "picked", 0.979, 0.5, 130_000),
+    result("dynamic", "refused", 0.98, 5.0, 130_000),
+    result("broken", "refused", None, None, None),
+)
+
+
+def test_the_picture_is_inline_svg_and_names_what_was_measured() -> None:
+    svg = picture(RESULTS, "accuracy")
+    root = ElementTree.fromstring(svg)
+    words = " ".join(text.strip() for text in root.itertext())
+    assert root.tag.endswith("svg")
+    for said in ("fp32", "int8, picked", "dynamic, refused", "accuracy", "latency against fp32"):
+        assert said in words
+    assert "broken" not in words
+
+
+def test_the_same_numbers_give_the_same_bytes() -> None:
+    assert picture(RESULTS) == picture(RESULTS)
+
+
+def test_with_nothing_measured_there_is_still_a_picture() -> None:
+    ElementTree.fromstring(picture(RESULTS[3:]))
+
+
+def test_names_that_look_like_markup_are_escaped() -> None:
+    ElementTree.fromstring(picture([result("<script>", "front", 0.9, 1.0, 10)]))
