@@ -47,7 +47,9 @@ class EmbeddedServer:
             if _answers(f"{self.api_url}/health"):
                 return
             time.sleep(0.05)
-        raise StepError(f"The embedded Prefect server did not start; its log is {self._log}. Set PREFECT_API_URL to use a running one.")
+        raise StepError(
+            f"The embedded Prefect server did not start; its log is {self._log}. Set PREFECT_API_URL to use a running one."
+        )
 
     def stop(self) -> None:
         """End the server; its database stays."""
@@ -111,7 +113,9 @@ def _serve(port: int) -> None:
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
-    uvicorn.run("prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=port, log_level="error")
+    uvicorn.run(
+        "prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=port, log_level="error"
+    )
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tasks.evidence import code_state
 from tasks.metrics import Metric
 from tasks.records import Dataset, Record
 from tasks.registry import Registry
-from tasks.revision import code_revision
 from tasks.settings import Settings
 
 
@@ -42,5 +42,5 @@ class Place(Record):
             "slipway.model": self.model,
             "slipway.run_id": self.run_id or "",
             "slipway.data": dataset.fingerprint,
-            "slipway.code": code_revision().commit,
+            "slipway.code": code_state().revision or "unknown",
         }

@@ -1,8 +1,11 @@
 """Training's progress, as a line in the terminal and as a progress artifact in the Prefect UI."""
 
+import contextvars
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
+from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
@@ -24,7 +27,10 @@ def report_progress(model: str) -> Iterator[Show]:
             latest[:] = [progress]
             bar(progress)
 
-        thread = threading.Thread(target=_update_artifact, args=(model, latest, done), daemon=True)
+        context = contextvars.copy_context()  # the artifact belongs to this task run
+        thread = threading.Thread(
+            target=context.run, args=(_update_artifact, model, latest, done), daemon=True
+        )
         if TaskRunContext.get() is not None:
             thread.start()
         try:
@@ -36,13 +42,13 @@ def report_progress(model: str) -> Iterator[Show]:
 
 
 def _update_artifact(model: str, latest: list[Progress], done: threading.Event) -> None:
-    artifact = None
+    artifact: UUID | None = None
     while not done.wait(_EVERY_SECONDS):
         if not latest:
             continue
         percent = 100 * latest[0].step / latest[0].steps
         if artifact is None:
-            artifact = create_progress_artifact(percent, description=_describe(model, latest[0]))
+            artifact = cast(UUID, create_progress_artifact(percent, description=_describe(model, latest[0])))
         else:
             update_progress_artifact(artifact, percent, description=_describe(model, latest[0]))
     if artifact is not None:

@@ -119,8 +119,10 @@ class Journal:
         key = _key(step.modules, {"place": self.place, **inputs})
         reason = "forced" if self._force else keys.difference(keys.recall(self._keys, step.name), key)
         started = time.monotonic()
-        state = step.task.with_options(refresh_cache=self._force)(place=self.place, **inputs, return_state=True)
-        result = state.result()
+        state = step.task.with_options(refresh_cache=self._force)(
+            place=self.place, **inputs, return_state=True
+        )
+        result: R = state.result()
         cached = state.name == "Cached"
         if cached and _files_are_gone(result):
             cached, reason = False, "its files were gone"

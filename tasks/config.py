@@ -1,6 +1,7 @@
 """Knobs in: everything a run can be told, with its bounds. Imports nothing heavy: forms and `--help` are made from it."""
 
 import datetime
+from importlib import import_module
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
@@ -15,10 +16,14 @@ class Knobs(BaseModel):
 class Data(Knobs):
     """Which rows are used and how they are split."""
 
-    validation: float = Field(0.15, gt=0, lt=0.5, description="Share of the rows that choose: early stopping, picks.")
+    validation: float = Field(
+        0.15, gt=0, lt=0.5, description="Share of the rows that choose: early stopping, picks."
+    )
     test: float = Field(0.2, gt=0, lt=0.5, description="Share of the rows that judge; read once, at the end.")
     salt: str = Field("", description="Changes which rows fall into which split.")
-    until: datetime.date | None = Field(None, description="Use only rows before this day (workloads with a time column).")
+    until: datetime.date | None = Field(
+        None, description="Use only rows before this day (workloads with a time column)."
+    )
 
 
 class Train(Knobs):
@@ -26,18 +31,36 @@ class Train(Knobs):
 
     epochs: int = Field(20, ge=1, le=10_000, description="Passes over the training rows, at most.")
     batch_size: int = Field(64, ge=1, le=65_536, description="Rows a step.")
-    optimizer: Literal["adam", "adamw", "sgd", "momentum", "adagrad"] = Field("adamw", description="The update rule.")
+    optimizer: Literal["adam", "adamw", "sgd", "momentum", "adagrad"] = Field(
+        "adamw", description="The update rule."
+    )
     lr: float = Field(1e-3, gt=0, le=10, description="Learning rate at its highest.")
     weight_decay: float = Field(0.01, ge=0, le=1, description="Decay of the weights a step.")
-    schedule: Literal["constant", "linear", "cosine"] = Field("cosine", description="How the learning rate falls.")
-    warmup: float = Field(0.05, ge=0, le=0.5, description="Share of the steps in which the learning rate rises.")
-    clip_norm: float | None = Field(1.0, gt=0, description="Gradients are scaled down to this norm; null: never.")
-    patience: int | None = Field(5, ge=1, description="Epochs without a better validation score before stopping; null: never.")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "cosine", description="How the learning rate falls."
+    )
+    warmup: float = Field(
+        0.05, ge=0, le=0.5, description="Share of the steps in which the learning rate rises."
+    )
+    clip_norm: float | None = Field(
+        1.0, gt=0, description="Gradients are scaled down to this norm; null: never."
+    )
+    patience: int | None = Field(
+        5, ge=1, description="Epochs without a better validation score before stopping; null: never."
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, order and dropout.")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute; auto takes a GPU if there is one.")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on a GPU that has it, else fp32.")
-    threads: int | None = Field(None, ge=1, le=256, description="CPU threads for torch; null: torch's own choice.")
-    checkpoint_seconds: float = Field(10.0, ge=0, description="Seconds between checkpoints within an epoch; 0: every step.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="Where to compute; auto takes a GPU if there is one."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 on a GPU that has it, else fp32."
+    )
+    threads: int | None = Field(
+        None, ge=1, le=256, description="CPU threads for torch; null: torch's own choice."
+    )
+    checkpoint_seconds: float = Field(
+        10.0, ge=0, description="Seconds between checkpoints within an epoch; 0: every step."
+    )
 
 
 class Step(Knobs):
@@ -49,14 +72,16 @@ class Step(Knobs):
 class Recipe(Knobs):
     """A compression candidate: a name and the steps that make it from the trained model."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="The candidate's name in tables and reports.")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="The candidate's name in tables and reports."
+    )
     steps: tuple[SerializeAsAny[Step], ...] = Field(min_length=1, description="Applied in this order.")
 
     @field_validator("steps", mode="before")
     @classmethod
     def _parse_steps(cls, steps: Any) -> Any:
-        from tasks.compress import parse_steps
-
+        # By name, so that a changed method is no reason to prepare or train again (tasks/keys.py follows imports).
+        parse_steps = import_module("tasks.compress").parse_steps
         return parse_steps(steps) if isinstance(steps, list | tuple) else steps
 
     @field_validator("name")
@@ -71,12 +96,20 @@ class Gates(Knobs):
     """What a model must hold to be promoted."""
 
     min_score: float | None = Field(None, description="Lowest score on the test split.")
-    max_score_drop: float = Field(0.005, ge=0, le=1, description="A compressed candidate may lose this much of fp32's score.")
-    margin: float = Field(0.01, ge=0, le=1, description="How much worse than the champion still counts as not worse.")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the intervals that the verdict rests on.")
+    max_score_drop: float = Field(
+        0.005, ge=0, le=1, description="A compressed candidate may lose this much of fp32's score."
+    )
+    margin: float = Field(
+        0.01, ge=0, le=1, description="How much worse than the champion still counts as not worse."
+    )
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="Level of the intervals that the verdict rests on."
+    )
     min_slice_rows: int = Field(100, ge=1, description="Slices with fewer rows are reported but not gated.")
     slice_margin: float = Field(0.05, ge=0, le=1, description="The same as margin, for each slice.")
-    max_latency_ratio: float = Field(1.0, gt=0, description="A compressed candidate's latency against fp32's.")
+    max_latency_ratio: float = Field(
+        1.0, gt=0, description="A compressed candidate's latency against fp32's."
+    )
     max_size_mb: float | None = Field(None, gt=0, description="Largest model file, in 10^6 bytes.")
 
 
@@ -86,7 +119,9 @@ class Run(Knobs):
     data: Data = Data()
     model: str | None = Field(None, description="Which of the workload's models to train; null: its first.")
     train: Train = Train()
-    recipes: tuple[Recipe, ...] = Field((), description="Compression candidates to try besides fp32; [] tries none.")
+    recipes: tuple[Recipe, ...] = Field(
+        (), description="Compression candidates to try besides fp32; [] tries none."
+    )
     gates: Gates = Gates()
 
     @model_validator(mode="after")

@@ -53,10 +53,14 @@ def load_valid(workload: Workload, config: Data) -> "pd.DataFrame":
     frame = _load(workload)
     if config.until is not None:
         if workload.time is None:
-            raise UserError(f"data.until={config.until} needs a time column, and workload {workload.name} names none: leave it out.")
+            raise UserError(
+                f"data.until={config.until} needs a time column, and workload {workload.name} names none: leave it out."
+            )
         frame = frame[frame[workload.time] < str(config.until)].reset_index(drop=True)
     if frame.empty:
-        raise UserError(f"Workload {workload.name}: load() gave no rows{f' before {config.until}' if config.until else ''}; check its source.")
+        raise UserError(
+            f"Workload {workload.name}: load() gave no rows{f' before {config.until}' if config.until else ''}; check its source."
+        )
     frame = _validated(workload, frame)
     _check_target(workload, frame)
     return frame
@@ -86,12 +90,22 @@ def _load(workload: Workload) -> "pd.DataFrame":
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"Workload {workload.name}: load() failed: {type(error).__name__}: {error}.") from error
+        raise UserError(
+            f"Workload {workload.name}: load() failed: {type(error).__name__}: {error}."
+        ) from error
     if not isinstance(frame, pd.DataFrame):
-        raise UserError(f"Workload {workload.name}: load() returned {type(frame).__name__}; return a pandas DataFrame.")
-    missing = [c for c in (workload.target, workload.time, *workload.slices) if c is not None and c not in frame.columns]
+        raise UserError(
+            f"Workload {workload.name}: load() returned {type(frame).__name__}; return a pandas DataFrame."
+        )
+    missing = [
+        c
+        for c in (workload.target, workload.time, *workload.slices)
+        if c is not None and c not in frame.columns
+    ]
     if missing:
-        raise UserError(f"Workload {workload.name}: load() gave no column {', '.join(map(repr, missing))}; it has {_some(frame.columns)}.")
+        raise UserError(
+            f"Workload {workload.name}: load() gave no column {', '.join(map(repr, missing))}; it has {_some(frame.columns)}."
+        )
     return frame
 
 
@@ -102,16 +116,19 @@ def _validated(workload: Workload, frame: "pd.DataFrame") -> "pd.DataFrame":
     try:
         return schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
-        raise UserError(f"Workload {workload.name}: its rows break its schema: {_failures(error.failure_cases)}.") from error
+        raise UserError(
+            f"Workload {workload.name}: its rows break its schema: {_failures(error.failure_cases)}."
+        ) from error
 
 
 def _failures(cases: "pd.DataFrame") -> str:
     """Every kind of failure once, with how many cells and the first of them."""
     lines = []
     for (column, check), group in cases.groupby(["column", "check"], dropna=False, sort=False):
-        rows = [int(i) for i in group["index"].dropna().head(3)]
-        where = f" in {len(group)} row{'s' * (len(group) > 1)}, first at {', '.join(map(str, rows))}" if rows else ""
+        rows = [str(int(i)) for i in group["index"].dropna().head(3)]
+        where = f" in {len(group)} row{'s' * (len(group) > 1)}, first at {', '.join(rows)}" if rows else ""
         value = group["failure_case"].iloc[0]
+        value = value.item() if hasattr(value, "item") else value
         lines.append(f"{column or 'the frame'}: {check} fails{where} (such as {value!r})")
     return "; ".join(lines)
 
@@ -119,11 +136,17 @@ def _failures(cases: "pd.DataFrame") -> str:
 def _check_target(workload: Workload, frame: "pd.DataFrame") -> None:
     target = frame[workload.target]
     if missing := int(target.isna().sum()):
-        raise UserError(f"Workload {workload.name}: target {workload.target!r} is empty in {missing} of {len(frame)} rows: drop or fill them in load().")
+        raise UserError(
+            f"Workload {workload.name}: target {workload.target!r} is empty in {missing} of {len(frame)} rows: drop or fill them in load()."
+        )
     if workload.kind == "classification" and target.nunique() < 2:
-        raise UserError(f"Workload {workload.name}: target {workload.target!r} is always {target.iloc[0]!r}; a classifier needs two classes.")
+        raise UserError(
+            f"Workload {workload.name}: target {workload.target!r} is always {target.iloc[0]!r}; a classifier needs two classes."
+        )
     if workload.kind == "regression" and not _is_number(target):
-        raise UserError(f"Workload {workload.name}: target {workload.target!r} is {target.dtype}; a regression needs numbers.")
+        raise UserError(
+            f"Workload {workload.name}: target {workload.target!r} is {target.dtype}; a regression needs numbers."
+        )
 
 
 def _is_number(series: "pd.Series[Any]") -> bool:
@@ -183,7 +206,7 @@ def split(frame: "pd.DataFrame", config: Data, time: str | None) -> "dict[str, p
         position = row_hashes(frame, config.salt) / 2.0**64
         bounds = (1 - config.validation - config.test, 1 - config.test)
     else:
-        position = frame[time].rank(method="min", pct=True).to_numpy()
+        position = (frame[time].rank(method="min").to_numpy() - 1) / len(frame)
         bounds = (1 - config.validation - config.test, 1 - config.test)
     which = np.digitize(position, bounds)
     return {name: frame[which == index].reset_index(drop=True) for index, name in enumerate(SPLITS)}
@@ -210,7 +233,10 @@ def _write_split(
     rows.to_parquet(folder / "frame.parquet", index=False)
     for name, array in {**inputs, "target": target}.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    return (*(_spec(workload, name, array) for name, array in inputs.items()), _spec(workload, "target", target))
+    return (
+        *(_spec(workload, name, array) for name, array in inputs.items()),
+        _spec(workload, "target", target),
+    )
 
 
 def _spec(workload: Workload, name: str, array: "np.ndarray[Any, Any]") -> TensorSpec:
@@ -225,14 +251,22 @@ def to_inputs(workload: Workload, rows: "pd.DataFrame") -> "dict[str, np.ndarray
 
     arrays = workload.inputs(rows)
     if not isinstance(arrays, dict) or not arrays:
-        raise UserError(f"Workload {workload.name}: inputs() returned {type(arrays).__name__}; return a dict of named numpy arrays.")
+        raise UserError(
+            f"Workload {workload.name}: inputs() returned {type(arrays).__name__}; return a dict of named numpy arrays."
+        )
     for name, array in arrays.items():
         if name == "target" or not name.isidentifier():
-            raise UserError(f"Workload {workload.name}: inputs() names an array {name!r}; use a Python name other than 'target'.")
+            raise UserError(
+                f"Workload {workload.name}: inputs() names an array {name!r}; use a Python name other than 'target'."
+            )
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-            raise UserError(f"Workload {workload.name}: inputs()[{name!r}] is {getattr(array, 'dtype', type(array).__name__)}; give a numeric numpy array.")
+            raise UserError(
+                f"Workload {workload.name}: inputs()[{name!r}] is {getattr(array, 'dtype', type(array).__name__)}; give a numeric numpy array."
+            )
         if len(array) != len(rows):
-            raise UserError(f"Workload {workload.name}: inputs()[{name!r}] has {len(array)} rows where the frame has {len(rows)}.")
+            raise UserError(
+                f"Workload {workload.name}: inputs()[{name!r}] has {len(array)} rows where the frame has {len(rows)}."
+            )
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 

@@ -1,6 +1,7 @@
 """Checkpoint → OnnxModel: one file with named, truly dynamic axes, by whichever exporter is right for the model."""
 
 import logging
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -63,11 +64,15 @@ def export_module(
                 proto = export(module, workload, dataset, _sample(rows, 3))
             problem = check_export(proto, module, workload, dataset, rows)
         except Exception as error:  # exporters raise whatever they meet
-            problem = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+            problem = (
+                f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+            )
         if problem is None:
             return _write(proto, name, module, dataset, rows, path, metadata)
         failures.append(f"{name}: {problem}")
-    raise StepError(f"Workload {workload.name}: its model does not export to ONNX. {' | '.join(failures)}. Change the operation that is named, or its shapes.")
+    raise StepError(
+        f"Workload {workload.name}: its model does not export to ONNX. {' | '.join(failures)}. Change the operation that is named, or its shapes."
+    )
 
 
 def check_export(
@@ -82,7 +87,11 @@ def check_export(
     if set(found) != set(wanted):
         return f"its inputs are named {sorted(found)} where the workload says {sorted(wanted)}"
     for name, spec in wanted.items():
-        fixed = [axis for axis, size in enumerate(spec.shape) if isinstance(size, str) and isinstance(found[name][axis], int)]
+        fixed = [
+            axis
+            for axis, size in enumerate(spec.shape)
+            if isinstance(size, str) and isinstance(found[name][axis], int)
+        ]
         if fixed:
             return f"axis {fixed[0]} of {name} became fixed at {found[name][fixed[0]]}"
     session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -90,7 +99,9 @@ def check_export(
         expected = run_module(module, arrays)
         got = session.run(None, arrays)
         for one, other in zip(expected, got, strict=True):
-            if one.shape != other.shape or not np.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
+            if one.shape != other.shape or not np.allclose(
+                one, other, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True
+            ):
                 sizes = {name: array.shape for name, array in arrays.items()}
                 return f"its answers for inputs of {sizes} differ from torch's"
     return None
@@ -152,12 +163,16 @@ def _dims(value: "onnx.ValueInfoProto") -> list[int | str]:
     return [d.dim_value if d.HasField("dim_value") else d.dim_param for d in value.type.tensor_type.shape.dim]
 
 
-def _with_dynamo(module: "nn.Module", workload: Workload, dataset: Dataset, arrays: "Arrays") -> "onnx.ModelProto":
+def _with_dynamo(
+    module: "nn.Module", workload: Workload, dataset: Dataset, arrays: "Arrays"
+) -> "onnx.ModelProto":
     import torch
 
     dims: dict[str, Any] = {}
     shapes = {
-        spec.name: {a: dims.setdefault(s, torch.export.Dim(s)) for a, s in enumerate(spec.shape) if isinstance(s, str)}
+        spec.name: {
+            a: dims.setdefault(s, torch.export.Dim(s)) for a, s in enumerate(spec.shape) if isinstance(s, str)
+        }
         for spec in dataset.inputs
     }
     program = torch.onnx.export(
@@ -175,26 +190,28 @@ def _with_dynamo(module: "nn.Module", workload: Workload, dataset: Dataset, arra
     return proto
 
 
-def _with_torchscript(module: "nn.Module", workload: Workload, dataset: Dataset, arrays: "Arrays") -> "onnx.ModelProto":
-    import io
-
+def _with_torchscript(
+    module: "nn.Module", workload: Workload, dataset: Dataset, arrays: "Arrays"
+) -> "onnx.ModelProto":
     import onnx
     import torch
 
     names = output_names(module, workload, arrays)
-    axes = {spec.name: {a: s for a, s in enumerate(spec.shape) if isinstance(s, str)} for spec in dataset.inputs}
-    buffer = io.BytesIO()
-    torch.onnx.export(
-        module,
-        (),
-        buffer,
-        kwargs={name: torch.from_numpy(array) for name, array in arrays.items()},
-        input_names=list(arrays),
-        output_names=names,
-        dynamic_axes={**axes, **{name: {0: "batch"} for name in names}},
-        dynamo=False,
-    )
-    return onnx.load_from_string(buffer.getvalue())
+    axes = {
+        spec.name: {a: s for a, s in enumerate(spec.shape) if isinstance(s, str)} for spec in dataset.inputs
+    }
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        torch.onnx.export(
+            module,
+            (),
+            file.name,
+            kwargs={name: torch.from_numpy(array) for name, array in arrays.items()},
+            input_names=list(arrays),
+            output_names=names,
+            dynamic_axes={**axes, **{name: {0: "batch"} for name in names}},
+            dynamo=False,
+        )
+        return onnx.load(file.name)
 
 
 _EXPORTERS: dict[str, "Callable[[nn.Module, Workload, Dataset, Arrays], onnx.ModelProto]"] = {

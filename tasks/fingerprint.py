@@ -25,11 +25,13 @@ def row_hashes(frame: "pd.DataFrame", salt: str = "") -> "np.ndarray[Any, np.dty
     import pandas as pd
 
     key = hashlib.sha256(salt.encode()).hexdigest()[:16]
-    hashes = np.zeros(len(frame), "uint64")
-    for name in sorted(map(str, frame.columns)):
-        column = frame[name] if name in frame.columns else frame[int(name)]
-        cells = pd.util.hash_pandas_object(_plain(column), index=False, hash_key=key, categorize=True).to_numpy("uint64")
-        hashes = _mix(hashes ^ cells)
+    hashes = np.zeros(len(frame), np.uint64)
+    for name in sorted(frame.columns, key=str):
+        values, missing = _plain(frame[name])
+        cells = pd.util.hash_pandas_object(values, index=False, hash_key=key, categorize=True).to_numpy(
+            "uint64"
+        )
+        hashes = _mix(np.bitwise_xor(hashes, np.where(missing, np.uint64(0), cells)))
     return hashes
 
 
@@ -44,29 +46,31 @@ def _mix(values: "np.ndarray[Any, np.dtype[np.uint64]]") -> "np.ndarray[Any, np.
 
 
 def _cells(column: "pd.Series[Any]") -> bytes:
-    """A column's cells as bytes: numbers little-endian, everything else as length-prefixed UTF-8; missing ones apart."""
+    """A column's cells as bytes: which are missing, then numbers little-endian or length-prefixed UTF-8."""
     import numpy as np
 
-    plain = _plain(column)
-    missing = plain.isna().to_numpy()
-    if plain.dtype.kind in "iufb":
-        array = plain.to_numpy()
-        cells = np.where(missing, 0, array) if missing.any() else array
-        return np.packbits(missing).tobytes() + np.ascontiguousarray(cells, dtype=array.dtype.newbyteorder("<")).tobytes()
-    texts = [b"" if gone else str(value).encode() for value, gone in zip(plain, missing, strict=True)]
-    lengths = np.array([len(text) for text in texts], "<i8")
-    return np.packbits(missing).tobytes() + lengths.tobytes() + b"".join(texts)
+    values, missing = _plain(column)
+    mask = np.packbits(missing).tobytes()
+    array = values.to_numpy()
+    if array.dtype.kind in "iufb":
+        return mask + np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+    texts = [str(value).encode() for value in array]
+    return mask + np.array([len(text) for text in texts], "<i8").tobytes() + b"".join(texts)
 
 
-def _plain(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """The same values in a dtype whose bytes are defined: times in nanoseconds, categories and objects as text."""
+def _plain(column: "pd.Series[Any]") -> "tuple[pd.Series[Any], np.ndarray[Any, np.dtype[np.bool_]]]":
+    """A column as numbers or text whose bytes are defined, and which cells are missing (zero or empty in the first).
+
+    A cell's bytes do not depend on other cells, so that a row keeps its hash when rows with gaps come in.
+    """
     import pandas as pd
 
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        naive = column.dt.tz_convert("UTC").dt.tz_localize(None) if getattr(column.dtype, "tz", None) else column
-        return naive.astype("datetime64[ns]").astype("int64")
-    if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype == object:
-        return column.astype("string[python]")
-    if pd.api.types.is_extension_array_dtype(column.dtype) and pd.api.types.is_numeric_dtype(column.dtype):
-        return column.astype("float64") if column.isna().any() else column.astype(column.dtype.name.lower())
-    return column
+    missing = column.isna().to_numpy()
+    dtype = column.dtype
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        naive = column.dt.tz_convert("UTC").dt.tz_localize(None) if getattr(dtype, "tz", None) else column
+        return naive.fillna(pd.Timestamp(0)).astype("datetime64[ns]").astype("int64"), missing
+    if pd.api.types.is_numeric_dtype(dtype):
+        plain = dtype.numpy_dtype if pd.api.types.is_extension_array_dtype(dtype) else dtype
+        return (column.fillna(plain.type(0)) if missing.any() else column).astype(plain), missing
+    return column.astype("str").fillna("").where(~missing, ""), missing

@@ -16,7 +16,17 @@ from tasks.records import Record
 from tasks.workloads import source_file
 
 _ROOT = Path(__file__).parent.parent
-_LIBRARIES = ("torch", "numpy", "pandas", "onnx", "onnxruntime", "onnxscript", "scikit-learn", "scipy", "accelerate")
+_LIBRARIES = (
+    "torch",
+    "numpy",
+    "pandas",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "scikit-learn",
+    "scipy",
+    "accelerate",
+)
 
 
 class Key(Record):
@@ -55,7 +65,9 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
         items = [(str(index), value) for index, value in enumerate(tree)]
     else:
         return {prefix: tree if isinstance(tree, str) else json.dumps(tree)}
-    return {k: v for key, value in items for k, v in flatten(value, f"{prefix}.{key}" if prefix else key).items()}
+    return {
+        k: v for key, value in items for k, v in flatten(value, f"{prefix}.{key}" if prefix else key).items()
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -76,7 +88,10 @@ def difference(old: Key | None, new: Key) -> str:
     causes = [f"{name} changed" for name in _changed(old.source, new.source)]
     if old.workload != new.workload:
         causes.append("the workload's file changed")
-    causes += [f"{name} {old.libraries.get(name)} → {new.libraries.get(name)}" for name in _changed(old.libraries, new.libraries)]
+    causes += [
+        f"{name} {old.libraries.get(name)} → {new.libraries.get(name)}"
+        for name in _changed(old.libraries, new.libraries)
+    ]
     for name in _changed(old.inputs, new.inputs):
         if name.endswith("fingerprint"):
             causes.append("data changed")

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 _EXAMPLE_ROWS = 3
 
 
-def build_folder(onnx_model: OnnxModel, dataset: Dataset, folder: Path, mlflow_model: "Model | None" = None) -> None:
+def build_folder(
+    onnx_model: OnnxModel, dataset: Dataset, folder: Path, mlflow_model: "Model | None" = None
+) -> None:
     """Write the MLflow model `folder` (which must not exist): MLmodel, model.onnx, signature, input example.
 
     MLflow writes the graph anew; the proved file is put in its place, so that digests hold.
@@ -57,7 +59,10 @@ def input_example(dataset: Dataset) -> dict[str, Any]:
     """A few rows of the validation split, by input name."""
     import numpy as np
 
-    return {name: np.array(array[:_EXAMPLE_ROWS]) for name, array in read_split(dataset, "validation").inputs.items()}
+    return {
+        name: np.array(array[:_EXAMPLE_ROWS])
+        for name, array in read_split(dataset, "validation").inputs.items()
+    }
 
 
 def _requirements() -> list[str]:

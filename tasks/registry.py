@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from tasks.errors import StepError, UserError
@@ -20,6 +20,9 @@ from tasks.settings import Settings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import Model
+
+T = TypeVar("T")
 
 KEY_TAG = "slipway.key"
 _BATCH = 1000  # the most metrics that MLflow takes in one call
@@ -124,7 +127,9 @@ class Registry:
     def log_file(self, run_id: str, path: Path, folder: str | None = None) -> None:
         self.client.log_artifact(run_id, str(path), folder)
 
-    def log_candidate(self, run_id: str, model: str, name: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> str:
+    def log_candidate(
+        self, run_id: str, model: str, name: str, metrics: Mapping[str, float], tags: Mapping[str, str]
+    ) -> str:
         """A candidate as a LoggedModel of the run, with its metrics; its id. `finish_candidate` ends it."""
         from mlflow.entities import LoggedModelOutput
 
@@ -135,6 +140,13 @@ class Registry:
         for key, value in metrics.items():
             self.client.log_metric(run_id, key, value, model_id=logged.model_id)
         return str(logged.model_id)
+
+    def model_card(self, model_id: str, run_id: str) -> "Model":
+        """The MLmodel that belongs to a candidate of a run."""
+        from mlflow.models import Model
+
+        location = self.client.get_logged_model(model_id).artifact_location
+        return Model(artifact_path=location, model_uuid=model_id, run_id=run_id, model_id=model_id)
 
     def register(
         self,
@@ -198,13 +210,47 @@ class Registry:
     def delete_alias(self, model: str, alias: str) -> None:
         self.client.delete_registered_model_alias(model, alias)
 
+    def add_ledger_entry(self, model: str, name: str, tags: Mapping[str, str]) -> str:
+        """A finished run in the model's ledger, made with all its tags in one transaction; its id."""
+        run = self.client.create_run(self.experiment(f"slipway-ledger/{model}"), run_name=name, tags=dict(tags))
+        self.client.set_terminated(run.info.run_id)
+        return str(run.info.run_id)
+
+    def ledger_entries(self, model: str) -> list[tuple[str, dict[str, str]]]:
+        """(run id, tags) of every run of the model's ledger that is not deleted, in no order to rely on."""
+        found = self.client.get_experiment_by_name(f"slipway-ledger/{model}")
+        entries: list[tuple[str, dict[str, str]]] = []
+        token = None
+        while found is not None:
+            page = self.client.search_runs([found.experiment_id], max_results=1000, page_token=token)
+            entries += [(str(run.info.run_id), dict(run.data.tags)) for run in page]
+            if not (token := page.token):
+                break
+        return entries
+
+    def model_tags(self, model: str) -> dict[str, str] | None:
+        """The registered model's tags, or None when there is no such model."""
+        found = self._find(lambda: self.client.get_registered_model(model))
+        return dict(found.tags) if found is not None else None
+
+    def tag_model(self, model: str, key: str, value: str | None) -> None:
+        """Set one tag of the registered model; None removes it."""
+        if value is not None:
+            self.client.set_registered_model_tag(model, key, value)
+        elif key in (self.model_tags(model) or {}):
+            self.client.delete_registered_model_tag(model, key)
+
     def download(self, version: Version, folder: Path) -> Path:
         """The version's whole folder, downloaded below `folder`; its path."""
         import mlflow.artifacts
 
         uri = f"models:/{version.model}/{version.version}"
         folder.mkdir(parents=True, exist_ok=True)
-        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder), tracking_uri=self.settings.tracking_uri))
+        return Path(
+            mlflow.artifacts.download_artifacts(
+                uri, dst_path=str(folder), tracking_uri=self.settings.tracking_uri
+            )
+        )
 
     def run_address(self, model: str, run_id: str) -> str | None:
         """The run's page, when a server shows one."""
@@ -212,7 +258,7 @@ class Registry:
             return None
         return f"{self.settings.tracking_uri}/#/experiments/{self.experiment(model)}/runs/{run_id}"
 
-    def _find(self, get: "Callable[[], ModelVersion]") -> "ModelVersion | None":
+    def _find(self, get: Callable[[], T]) -> T | None:
         from mlflow.exceptions import MlflowException
 
         try:
@@ -246,8 +292,17 @@ def _check_reachable(uri: str) -> None:
             raise StepError(
                 f"MLflow does not answer at {_without_secrets(uri)} ({error}): start it there, or unset MLFLOW_TRACKING_URI for the local store."
             ) from error
-    elif parts.scheme not in ("sqlite", "postgresql", "mysql", "file", "postgresql+psycopg2", "postgresql+psycopg"):
-        raise UserError(f"MLFLOW_TRACKING_URI={_without_secrets(uri)} is not an address: use http://host:port or sqlite:///path.")
+    elif parts.scheme not in (
+        "sqlite",
+        "postgresql",
+        "mysql",
+        "file",
+        "postgresql+psycopg2",
+        "postgresql+psycopg",
+    ):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={_without_secrets(uri)} is not an address: use http://host:port or sqlite:///path."
+        )
 
 
 def _without_secrets(uri: str) -> str:

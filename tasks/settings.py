@@ -52,7 +52,9 @@ def load_settings() -> Settings:
         content = _read_yaml(path)
         uri = os.environ.get("MLFLOW_TRACKING_URI") or content.pop("tracking_uri", None)
         content.pop("tracking_uri", None)
-        return Settings(home=_writable(home), tracking_uri=uri or f"sqlite:///{home / 'mlflow.db'}", **content)
+        return Settings(
+            home=_writable(home), tracking_uri=uri or f"sqlite:///{home / 'mlflow.db'}", **content
+        )
     except ValidationError as error:
         raise UserError(f"{path}: {_first(error)}.") from error
 
@@ -72,7 +74,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}; it must be a mapping such as `tracking_uri: null`.")
+        raise UserError(
+            f"{path} holds a {type(content).__name__}; it must be a mapping such as `tracking_uri: null`."
+        )
     return content
 
 
@@ -84,7 +88,9 @@ def _writable(home: Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"SLIPWAY_HOME={home} cannot be written ({error.strerror}): choose another folder or mend its permissions.") from error
+        raise UserError(
+            f"SLIPWAY_HOME={home} cannot be written ({error.strerror}): choose another folder or mend its permissions."
+        ) from error
     return home
 
 

@@ -23,7 +23,9 @@ def load_frame() -> "pd.DataFrame":
     spec = importlib.util.find_spec("sklearn")
     assert spec is not None and spec.origin is not None
     path = Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
-    return pd.read_csv(path, header=None, names=[*PIXELS, "label"], dtype="float32").astype({"label": "int64"})
+    return pd.read_csv(path, header=None, names=[*PIXELS, "label"], dtype="float32").astype(
+        {"label": "int64"}
+    )
 
 
 def schema() -> "pa.DataFrameSchema":
@@ -47,9 +49,15 @@ def build_model() -> "nn.Module":
         def __init__(self) -> None:
             super().__init__()
             self.features = nn.Sequential(
-                nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)
+                nn.Conv2d(1, 32, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(32, 64, 3, padding=1),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
             )
-            self.head = nn.Sequential(nn.Flatten(), nn.Linear(64 * 4 * 4, 100), nn.ReLU(), nn.Dropout(0.2), nn.Linear(100, 10))
+            self.head = nn.Sequential(
+                nn.Flatten(), nn.Linear(64 * 4 * 4, 100), nn.ReLU(), nn.Dropout(0.2), nn.Linear(100, 10)
+            )
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             logits: torch.Tensor = self.head(self.features(image / 16.0))

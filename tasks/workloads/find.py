@@ -46,13 +46,24 @@ def load_workload(reference: str) -> Workload:
     path = source_file(reference)
     module_name, _, attribute = reference.partition(":")
     try:
-        module = _import_path(path) if _is_path(module_name) else importlib.import_module(_module_name(module_name))
+        module = (
+            _import_path(path)
+            if _is_path(module_name)
+            else importlib.import_module(_module_name(module_name))
+        )
     except UserError:
         raise
     except SyntaxError as error:
         raise UserError(f"Workload file {error.filename}, line {error.lineno}: {error.msg}.") from error
     except Exception as error:
-        line = next((f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(path)), "?")
+        line = next(
+            (
+                f.lineno
+                for f in reversed(traceback.extract_tb(error.__traceback__))
+                if f.filename == str(path)
+            ),
+            "?",
+        )
         raise UserError(f"Workload file {path}, line {line}: {type(error).__name__}: {error}.") from error
     workload = getattr(module, attribute or "workload", None)
     if not isinstance(workload, Workload):

@@ -1,0 +1,35 @@
+# `make run` and `make test` work in a fresh clone: everything else is made from the lock.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: env run up test test-fast lint bench
+
+env: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: $(STAMP)
+	$(BIN)/slipway run digits
+
+up: $(STAMP)
+	$(BIN)/slipway up
+
+test: $(STAMP)
+	$(BIN)/pytest -n 2 --dist worksteal
+
+test-fast: $(STAMP)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	for file in tests/bench/bench_*.py; do $(BIN)/python $$file || exit 1; done

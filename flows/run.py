@@ -1,0 +1,68 @@
+"""`slipway run`: the whole pipeline in this process, with a Prefect server of its own when none is given."""
+
+import os
+
+from tasks.config import Run
+from tasks.overrides import override
+from tasks.records import Outcome
+from tasks.settings import Settings, load_settings
+from tasks.workloads import load_workload
+
+
+def run_here(
+    reference: str, settings_: tuple[str, ...], *, force: bool, promote: bool, quiet: bool
+) -> Outcome:
+    """Run `reference` with `--set` settings. Raises UserError for bad input; a failed step is a "failed" outcome."""
+    from flows.show import live_steps
+
+    settings = load_settings()
+    workload = load_workload(reference)
+    config = settings.apply_policy(workload.name, override(workload.defaults(), settings_))
+    if not force:
+        from tasks.unchanged import glance
+
+        if (outcome := glance(reference, workload, config, settings)) is not None:
+            return outcome
+    with live_steps(workload.name, quiet=quiet):
+        return _run_flow(reference, config, settings, force=force, promote=promote)
+
+
+def _run_flow(reference: str, config: Run, settings: Settings, *, force: bool, promote: bool) -> Outcome:
+    """Start the server first and import Prefect, torch and MLflow while it starts: neither waits for the other."""
+    from flows.embedded import EmbeddedServer, client_environment
+
+    for name, value in {**client_environment(settings.home), **_on_a_terminal()}.items():
+        os.environ.setdefault(name, value)
+    server = None
+    if not os.environ.get("PREFECT_API_URL"):
+        server = EmbeddedServer(settings.home)
+        server.start()
+    try:
+        from flows.retrain import retrain
+
+        _import_ahead()
+        if server is not None:
+            server.wait()
+        return retrain(reference, config, force=force, promote=promote)
+    finally:
+        if server is not None:
+            _drain_logs()
+            server.stop()
+
+
+def _on_a_terminal() -> dict[str, str]:
+    """Prefect's own lines stay off the screen: ours say the same in fewer."""
+    return {"PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_LOGGING_INTERNAL_LEVEL": "ERROR"}
+
+
+def _import_ahead() -> None:
+    """What the first steps would import anyway."""
+    import mlflow  # noqa: F401
+    import torch  # noqa: F401
+
+
+def _drain_logs() -> None:
+    """Hand over what Prefect still has to say before its server goes."""
+    from prefect.logging.handlers import APILogHandler
+
+    APILogHandler().flush()

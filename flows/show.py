@@ -1,0 +1,123 @@
+"""What a person sees in the terminal: steps as they end, then a summary. stdout is kept for results."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.table import Table
+
+from tasks.records import CandidateResult, Outcome, StepTime
+
+_COLOURS = {
+    "promoted": "green",
+    "registered": "yellow",
+    "unchanged": "cyan",
+    "refused": "red",
+    "failed": "red",
+}
+
+
+class _Steps(logging.Handler):
+    """Shows the log records of steps, as one line each, on stderr."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._console = Console(stderr=True, highlight=False)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        step = getattr(record, "step", None)
+        if isinstance(step, StepTime):
+            mark = "[dim]=[/dim]" if step.cached else "[green]✓[/green]"
+            self._console.print(f" {mark} {step.name:<12} {step.seconds:6.1f} s  [dim]{step.reason}[/dim]")
+        elif record.levelno >= logging.WARNING:
+            self._console.print(f" [yellow]![/yellow] {record.getMessage()}")
+
+
+@contextmanager
+def live_steps(model: str, *, quiet: bool) -> Iterator[None]:
+    """Show each step as it ends, unless `quiet`."""
+    logger = logging.getLogger("slipway")
+    handler = _Steps()
+    handler.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    if not quiet:
+        Console(stderr=True).print(f"[bold]{model}[/bold]")
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
+    """Print the outcome on stdout: one JSON object, or a summary for people."""
+    if as_json:
+        print(outcome.model_dump_json())
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    colour = _COLOURS[outcome.decision]
+    version = f" version {outcome.version}" if outcome.version is not None else ""
+    console.print(
+        f"\n[bold]{outcome.model}[/bold]{version}: [bold {colour}]{outcome.decision}[/] in {outcome.seconds:.1f} s"
+    )
+    for reason in outcome.reasons:
+        console.print(f"  • {reason}")
+    if outcome.candidates:
+        console.print(_candidates(outcome.candidates))
+    for name, value in _facts(outcome).items():
+        console.print(f"  {name:<8} {value}")
+    console.print("\nTry next:")
+    for line in _next(outcome):
+        console.print(f"  {line}")
+
+
+def _facts(outcome: Outcome) -> dict[str, str]:
+    facts = {
+        "picked": outcome.picked,
+        "score": None if outcome.score is None else f"{outcome.score:.4f} on the test split",
+        "digest": f"sha256:{outcome.digest}" if outcome.digest else None,
+        "run": outcome.run_id,
+        "report": outcome.report,
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _candidates(candidates: tuple[CandidateResult, ...]) -> Table:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for name in ("candidate", "status"):
+        table.add_column(name)
+    for name in ("score", "size", "latency", "throughput"):
+        table.add_column(name, justify="right")
+    table.add_column("why", overflow="fold")
+    for one in candidates:
+        table.add_row(
+            one.name,
+            one.status,
+            _number(one.score, "{:.4f}"),
+            _number(None if one.size_bytes is None else one.size_bytes / 1e3, "{:,.0f} kB"),
+            _number(one.latency_ratio, "{:.2f}×"),
+            _number(one.throughput_ratio, "{:.2f}×"),
+            "; ".join(one.reasons),
+        )
+    return table
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else form.format(value)
+
+
+def _next(outcome: Outcome) -> list[str]:
+    model = outcome.model
+    if outcome.decision in ("promoted", "unchanged"):
+        return [
+            f"slipway serve {model}@champion        the model server, on http://127.0.0.1:8080",
+            f"slipway verify {model}@champion       check digest, signature and evidence again",
+            f"slipway history {model}               who promoted what, when and why",
+        ]
+    if outcome.decision == "registered":
+        return [f'slipway promote {model} {outcome.version} --reason "…"    make it the champion']
+    return [
+        f"slipway history {model}               what serves now, and why",
+        "slipway run --help           settings to change",
+    ]

@@ -1,0 +1,91 @@
+"""Whether a run has anything new to do: the registry knows what each version was made of."""
+
+from pathlib import Path
+
+from tasks import keys
+from tasks.config import Run
+from tasks.errors import UserError
+from tasks.keys import Key
+from tasks.records import Outcome, Version
+from tasks.registry import Registry
+from tasks.settings import Settings
+from tasks.workloads import Workload
+
+DECISION_TAG = "slipway.decision"
+_STEP = "pipeline"
+_MODULES = (
+    "tasks.data",
+    "tasks.train",
+    "tasks.export",
+    "tasks.compress",
+    "tasks.validate",
+    "tasks.select",
+    "tasks.gate",
+)
+
+
+def pipeline_key(reference: str, fingerprint: str, config: Run) -> Key:
+    """The key of a whole run: code, workload, data, every knob and the libraries."""
+    return keys.make_key(_MODULES, reference, {"fingerprint": fingerprint, "config": config})
+
+
+def remember(folder: Path, key: Key) -> None:
+    keys.remember(folder, _STEP, key)
+
+
+def why(folder: Path, key: Key) -> str:
+    """What is new since the last run on this machine, in a few words."""
+    return keys.difference(keys.recall(folder, _STEP), key)
+
+
+def same_version(registry: Registry, model: str, key: Key) -> Version | None:
+    """The version that a finished run with this key registered, or None."""
+    version = registry.by_key(model, key.digest)
+    return version if version is not None and DECISION_TAG in registry.tags(version) else None
+
+
+def glance(reference: str, workload: Workload, config: Run, settings: Settings) -> Outcome | None:
+    """An "unchanged" outcome without starting anything; None when there may be something to do.
+
+    Costs nothing when code or knobs differ from the last run here; else the rows are read and the registry is asked.
+    """
+    folder = settings.home / "work" / workload.name / "keys"
+    last = keys.recall(folder, _STEP)
+    if last is None or pipeline_key(reference, last.inputs.get("fingerprint", ""), config) != last:
+        return None
+    from tasks.data import load_valid
+    from tasks.fingerprint import fingerprint
+
+    try:
+        rows = load_valid(workload, config.data)
+    except UserError:
+        return None  # the run itself says it, with everything around it
+    if fingerprint(rows) != last.inputs["fingerprint"]:
+        return None
+    registry = Registry(settings)
+    version = same_version(registry, workload.name, last)
+    return unchanged(registry, reference, version) if version is not None else None
+
+
+def unchanged(registry: Registry, reference: str, version: Version) -> Outcome:
+    """The outcome of a run that found its version already made."""
+    tags = registry.tags(version)
+    decision = tags[DECISION_TAG]
+    champion = registry.by_alias(version.model, "champion")
+    serving = champion is not None and champion.version == version.version
+    standing = "is the champion" if serving else f"was {decision}"
+    reasons = [f"code, data, settings and libraries are those of version {version.version}, which {standing}"]
+    if not serving and decision == "registered":
+        reasons.append(f"slipway promote {version.model} {version.version} --reason … promotes it")
+    return Outcome(
+        workload=reference,
+        model=version.model,
+        run_id=version.run_id,
+        version=version.version,
+        decision="unchanged",
+        reasons=tuple(reasons),
+        picked=tags.get("slipway.picked"),
+        score=float(tags["slipway.score"]) if "slipway.score" in tags else None,
+        digest=version.sha256,
+        report=tags.get("slipway.report"),
+    )

@@ -1,0 +1,168 @@
+import datetime
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.config import Data
+from tasks.data import SPLITS, load_valid, prepare, read_frame, read_split, split, to_inputs
+from tasks.errors import UserError
+from tasks.workloads import Workload, load_workload
+
+
+def frame_of(rows: int) -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "when": pd.Timestamp("2026-01-01") + pd.to_timedelta(np.arange(rows), unit="h"),
+            "x": random.normal(size=rows),
+            "label": random.choice(["cat", "dog"], size=rows),
+        }
+    )
+
+
+def workload_of(frame: pd.DataFrame, **changes: object) -> Workload:
+    plain = Workload(
+        name="toy",
+        kind="classification",
+        load=lambda: frame,
+        schema=pa.DataFrameSchema({"x": pa.Column(float, pa.Check.in_range(-9, 9)), "label": pa.Column(str)}),
+        target="label",
+        inputs=lambda rows: {"x": rows[["x"]].to_numpy("float32")},
+        model=lambda: None,  # type: ignore[arg-type, return-value]
+    )
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def test_digits_are_stored_as_arrays_and_parquet_that_agree(tmp_path: Path) -> None:
+    dataset = prepare("digits", Data(), tmp_path)
+    assert sum(dataset.rows.values()) == 1797 and set(dataset.rows) == set(SPLITS)
+    for name in SPLITS:
+        rows, frame = read_split(dataset, name), read_frame(dataset, name)
+        assert isinstance(rows.inputs["image"], np.memmap)
+        assert rows.inputs["image"].shape == (dataset.rows[name], 1, 8, 8)
+        np.testing.assert_array_equal(rows.target, frame["label"])
+        np.testing.assert_array_equal(rows.inputs["image"], load_workload("digits").inputs(frame)["image"])
+
+
+def test_the_same_rows_are_stored_once(tmp_path: Path) -> None:
+    first = prepare("digits", Data(), tmp_path)
+    marker = first.folder / "dataset.json"
+    before = marker.stat().st_mtime_ns
+    assert prepare("digits", Data(), tmp_path) == first
+    assert marker.stat().st_mtime_ns == before
+    assert prepare("digits", Data(test=0.3), tmp_path).folder != first.folder
+
+
+def test_nothing_half_written_stays_behind_when_inputs_fail(tmp_path: Path) -> None:
+    source = tmp_path / "broken.py"
+    source.write_text(
+        "from dataclasses import replace\nfrom tasks.workloads.digits import workload as digits\n"
+        "def inputs(rows):\n    raise RuntimeError('no')\nworkload = replace(digits, inputs=inputs)\n"
+    )
+    with pytest.raises(RuntimeError):
+        prepare(str(source), Data(), tmp_path / "data")
+    assert list((tmp_path / "data" / "digits").iterdir()) == []
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(50, 400), st.integers(0, 10_000))
+def test_rows_stay_in_their_split_when_data_grows_and_is_shuffled(rows: int, seed: int) -> None:
+    frame = frame_of(400)
+    small = split(frame.head(rows), Data(), None)
+    large = split(frame.sample(frac=1, random_state=seed), Data(), None)
+    for name in SPLITS:
+        assert set(small[name]["x"]) <= set(large[name]["x"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 30), min_size=30, max_size=200), st.text(max_size=5))
+def test_duplicates_never_straddle_two_splits(values: list[int], salt: str) -> None:
+    parts = split(pd.DataFrame({"x": values, "label": [v % 2 for v in values]}), Data(salt=salt), None)
+    seen = [set(part["x"]) for part in parts.values()]
+    assert sum(len(s) for s in seen) == len(set(values))
+    assert sum(len(part) for part in parts.values()) == len(values)
+
+
+def test_the_shares_of_a_hashed_split_are_about_those_asked_for() -> None:
+    parts = split(pd.DataFrame({"x": np.arange(20_000)}), Data(validation=0.1, test=0.3), None)
+    assert [round(len(parts[name]) / 20_000, 1) for name in SPLITS] == [0.6, 0.1, 0.3]
+
+
+def test_a_salt_makes_another_split() -> None:
+    frame = frame_of(200)
+    assert not split(frame, Data(), None)["test"].equals(split(frame, Data(salt="other"), None)["test"])
+
+
+def test_a_split_by_time_tests_on_the_newest_rows() -> None:
+    parts = split(frame_of(100).sample(frac=1, random_state=1), Data(), "when")
+    assert parts["train"]["when"].max() < parts["validation"]["when"].min()
+    assert parts["validation"]["when"].max() < parts["test"]["when"].min()
+    assert len(parts["test"]) == 20
+
+
+def test_until_replays_history() -> None:
+    workload = workload_of(frame_of(100), time="when")
+    rows = load_valid(workload, Data(until=datetime.date(2026, 1, 3)))
+    assert len(rows) == 48 and rows["when"].max() < pd.Timestamp("2026-01-03")
+
+
+def test_until_needs_a_time_column() -> None:
+    with pytest.raises(UserError, match="needs a time column"):
+        load_valid(workload_of(frame_of(10)), Data(until=datetime.date(2026, 1, 3)))
+
+
+def test_all_schema_failures_are_in_one_message() -> None:
+    frame = frame_of(20).assign(x=lambda f: f["x"].where(f.index != 3, 99.0), label=1)
+    with pytest.raises(UserError) as caught:
+        load_valid(workload_of(frame), Data())
+    assert "x: in_range(-9, 9) fails in 1 row, first at 3 (such as 99.0)" in str(caught.value)
+    assert "label: " in str(caught.value)
+
+
+def test_a_missing_column_is_named_with_those_there_are() -> None:
+    with pytest.raises(UserError, match="no column 'label'; it has when, x"):
+        load_valid(workload_of(frame_of(10).drop(columns="label")), Data())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.head(0), "gave no rows"),
+        (lambda f: f.assign(label="cat"), "always 'cat'; a classifier needs two classes"),
+        (lambda f: f.assign(label=f["label"].where(f.index != 4)), "empty in 1 of 20 rows"),
+        (lambda f: f.to_dict(), "returned dict; return a pandas DataFrame"),
+    ],
+)
+def test_rows_that_cannot_be_learned_from_are_refused_in_a_sentence(change: object, message: str) -> None:
+    frame = change(frame_of(20))  # type: ignore[operator]
+    schema = pa.DataFrameSchema({"label": pa.Column(str, nullable=True)})
+    with pytest.raises(UserError, match=message):
+        load_valid(workload_of(frame, schema=schema), Data())
+
+
+def test_a_failing_source_is_the_users_error() -> None:
+    def load() -> pd.DataFrame:
+        raise FileNotFoundError("rows.csv")
+
+    with pytest.raises(UserError, match=r"load\(\) failed: FileNotFoundError: rows.csv"):
+        load_valid(workload_of(frame_of(1), load=load), Data())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (lambda rows: rows, "returned DataFrame; return a dict"),
+        (lambda rows: {"x": np.zeros(3, "float32")}, r"inputs\(\)\['x'\] has 3 rows where the frame has 5"),
+        (lambda rows: {"x": rows["label"].to_numpy()}, "give a numeric numpy array"),
+        (lambda rows: {"target": np.zeros(5)}, "use a Python name other than 'target'"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused_in_a_sentence(inputs: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        to_inputs(workload_of(frame_of(5), inputs=inputs), frame_of(5))

@@ -1,0 +1,70 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.fingerprint import fingerprint, row_hashes
+
+FRAME = pd.DataFrame(
+    {
+        "number": [1.5, -0.0, 3.0],
+        "count": [1, 2, 3],
+        "text": ["a", "bc", "ü"],
+        "flag": [True, False, True],
+        "when": pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03"]),
+        "kind": pd.Categorical(["x", "y", "x"]),
+        "maybe": pd.array([1, None, 3], dtype="Int64"),
+    }
+)
+
+
+def test_it_is_the_same_on_every_machine() -> None:
+    assert fingerprint(FRAME) == "a85371d5a05b6cb821cbddd71cef1e903a1f1e0effa513ac4ed997d6dbba2989"
+    assert row_hashes(FRAME).tolist() == [8662245738225409013, 10129074649688567099, 9200464786015983571]
+
+
+@pytest.mark.parametrize("column", FRAME.columns)
+@pytest.mark.parametrize("row", range(3))
+def test_any_changed_cell_changes_it(column: str, row: int) -> None:
+    frame = FRAME.copy()
+    frame.loc[row, column] = next(
+        v for v in frame[column].dropna() if pd.isna(frame[column][row]) or v != frame[column][row]
+    )
+    assert frame[column].dtype == FRAME[column].dtype
+    assert fingerprint(frame) != fingerprint(FRAME)
+    assert row_hashes(frame)[row] != row_hashes(FRAME)[row]
+    assert (np.delete(row_hashes(frame), row) == np.delete(row_hashes(FRAME), row)).all()
+
+
+def test_names_dtypes_and_order_count() -> None:
+    seen = {
+        fingerprint(FRAME),
+        fingerprint(FRAME.rename(columns={"count": "n"})),
+        fingerprint(FRAME.astype({"count": "int32"})),
+        fingerprint(FRAME[::-1]),
+        fingerprint(FRAME[[*FRAME.columns[::-1]]]),
+        fingerprint(FRAME.head(2)),
+    }
+    assert len(seen) == 6
+
+
+def test_a_missing_cell_is_neither_zero_nor_empty_text() -> None:
+    numbers = [fingerprint(pd.DataFrame({"x": [1.0, value]})) for value in (0.0, np.nan)]
+    texts = [fingerprint(pd.DataFrame({"x": pd.Series(["a", value], dtype="str")})) for value in ("", None)]
+    assert len({*numbers, *texts}) == 4
+
+
+def test_text_cannot_move_from_one_cell_to_the_next() -> None:
+    one, other = pd.DataFrame({"x": ["ab", "c"]}), pd.DataFrame({"x": ["a", "bc"]})
+    assert fingerprint(one) != fingerprint(other)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.permutations(range(8)), st.permutations(["a", "b", "c"]))
+def test_a_rows_hash_does_not_depend_on_its_place_or_the_order_of_columns(
+    rows: list[int], columns: list[str]
+) -> None:
+    frame = pd.DataFrame({"a": range(8), "b": list("stuvwxyz"), "c": np.linspace(0, 1, 8)})
+    shuffled = frame.iloc[rows][columns]
+    np.testing.assert_array_equal(row_hashes(shuffled), row_hashes(frame)[rows])

@@ -1,0 +1,141 @@
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.config import Data, Run
+from tasks.data import prepare, read_split
+from tasks.errors import StepError, UserError
+from tasks.export import export_module
+from tasks.files import sha256_of
+from tasks.metrics import Metric
+from tasks.package import build_folder
+from tasks.records import Dataset, OnnxModel
+from tasks.registry import KEY_TAG, Registry
+from tasks.settings import Settings, load_settings
+from tasks.workloads import load_workload
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return prepare("digits", Data(), tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def exported(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
+    from torch import nn
+
+    class Linear(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(64, 10)
+
+        def forward(self, image):  # type: ignore[no-untyped-def]
+            return self.inner(image.flatten(1) / 16)
+
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    return export_module(Linear(), load_workload("digits"), dataset, path, {"slipway.workload": "digits"})
+
+
+@pytest.fixture(params=["sqlite", "http"])
+def registry(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """A registry on the embedded store, and one on a real server."""
+    if request.param == "http":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", request.getfixturevalue("mlflow_server"))
+    else:
+        shutil.copyfile(request.getfixturevalue("empty_mlflow_database"), _made(home) / "mlflow.db")
+    yield Registry(load_settings())
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def registered(registry: Registry, model: str, exported: OnnxModel, dataset: Dataset, folder: Path, key: str = "k") -> int:
+    run_id = registry.start_run(model, "a run", {})
+    model_id = registry.log_candidate(run_id, model, "fp32", {"score": 0.5}, {})
+    build_folder(exported, dataset, folder, registry.model_card(model_id, run_id))
+    return registry.register(run_id, model, model_id, folder, exported, {KEY_TAG: key}).version
+
+
+def test_what_is_registered_is_the_exported_file_and_predicts_the_same(
+    registry: Registry, exported: OnnxModel, dataset: Dataset, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    import mlflow
+    import onnxruntime
+
+    model = f"exact-{request.node.callspec.id}"
+    number = registered(registry, model, exported, dataset, tmp_path / "folder")
+    version = registry.version(model, number)
+    assert version is not None and version.sha256 == exported.sha256
+    folder = registry.download(version, tmp_path / "download")
+    assert sha256_of(folder / "model.onnx") == exported.sha256
+    rows = {"image": np.array(read_split(dataset, "test").inputs["image"][:7])}
+    answer = mlflow.pyfunc.load_model(f"models:/{model}/{number}").predict(rows)
+    session = onnxruntime.InferenceSession(exported.path)
+    np.testing.assert_allclose(answer["logits"], session.run(None, rows)[0], rtol=1e-5)
+    assert mlflow.models.get_model_info(str(folder)).signature.inputs.to_dict()[0]["name"] == "image"
+
+
+def test_aliases_move_and_missing_ones_are_none(
+    registry: Registry, exported: OnnxModel, dataset: Dataset, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    model = f"alias-{request.node.callspec.id}"
+    assert registry.by_alias(model, "champion") is None and registry.version(model, 1) is None
+    first = registered(registry, model, exported, dataset, tmp_path / "1", key="one")
+    second = registered(registry, model, exported, dataset, tmp_path / "2", key="two")
+    assert (first, second) == (1, 2)
+    registry.set_alias(model, "champion", first)
+    registry.set_alias(model, "champion", second)
+    champion = registry.by_alias(model, "champion")
+    assert champion is not None and champion.version == second
+    assert registry.by_alias(model, "previous") is None
+    found = registry.by_key(model, "one")
+    assert found is not None and found.version == first and registry.by_key(model, "three") is None
+    assert registry.version(model, 99) is None
+
+
+def test_a_metric_that_is_delivered_twice_is_stored_once(registry: Registry) -> None:
+    run_id = registry.start_run("twice", "a run", {})
+    metrics = [Metric("loss", 1.0 / (step + 1), step, 1_700_000_000_000 + step) for step in range(2500)]
+    registry.log_metrics(run_id, metrics)
+    registry.log_metrics(run_id, metrics[-1500:])
+    history = registry.client.get_metric_history(run_id, "loss")
+    assert sorted(m.step for m in history) == list(range(2500))
+
+
+def test_a_run_tells_its_settings_and_data(registry: Registry, dataset: Dataset) -> None:
+    run_id = registry.start_run("told", "a run", {"slipway.workload": "digits"})
+    registry.log_params(run_id, Run().model_dump(mode="json"))
+    registry.log_params(run_id, Run().model_dump(mode="json"))
+    registry.log_dataset(run_id, dataset)
+    run = registry.client.get_run(run_id)
+    assert run.data.params["train.epochs"] == "20" and run.data.params["gates.min_score"] == "null"
+    inputs = {i.tags[0].value: i.dataset for i in run.inputs.dataset_inputs}
+    assert set(inputs) == {"train", "validation", "test"} and inputs["test"].digest == dataset.fingerprint[:16]
+
+
+def test_only_an_unfinished_run_is_resumed(registry: Registry) -> None:
+    run_id = registry.start_run("resumed", "a run", {})
+    registry.finish_run(run_id, "FAILED")
+    assert registry.resume_run(run_id) and registry.client.get_run(run_id).info.status == "RUNNING"
+    registry.finish_run(run_id)
+    assert not registry.resume_run(run_id) and not registry.resume_run("0" * 32)
+
+
+def settings_at(uri: str, home: Path) -> Settings:
+    return Settings(home=home, tracking_uri=uri)
+
+
+def test_a_server_that_does_not_answer_is_said_at_once_and_without_its_password(home: Path) -> None:
+    with pytest.raises(StepError, match="MLflow does not answer at http://127.0.0.1:1 .*start it there") as caught:
+        Registry(settings_at("http://me:secret@127.0.0.1:1", home)).start_run("m", "r", {})
+    assert "secret" not in str(caught.value)
+
+
+def test_an_address_that_is_none_is_refused(home: Path) -> None:
+    with pytest.raises(UserError, match="MLFLOW_TRACKING_URI=nonsense is not an address"):
+        Registry(settings_at("nonsense", home)).start_run("m", "r", {})

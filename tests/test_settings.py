@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from tasks.config import Gates, Run
+from tasks.errors import UserError
+from tasks.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_without_a_file_here_slipways_own_holds(home: Path) -> None:
+    settings = load_settings()
+    assert settings.home == home and home.stat().st_mode & 0o077 == 0
+    assert settings.tracking_uri == f"sqlite:///{home / 'mlflow.db'}" and settings.embedded
+    assert set(settings.aliases) == {"challenger", "champion", "previous"}
+
+
+def test_the_environment_wins_over_the_file(somewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (somewhere / "mlflow.yaml").write_text("tracking_uri: http://127.0.0.1:1")
+    assert load_settings().tracking_uri == "http://127.0.0.1:1"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:2")
+    assert load_settings().tracking_uri == "http://127.0.0.1:2" and not load_settings().embedded
+
+
+def test_production_overrides_a_workloads_gates_and_others_keep_theirs(somewhere: Path) -> None:
+    (somewhere / "mlflow.yaml").write_text("models: {digits: {approval: manual, gates: {min_score: 0.99}}}")
+    settings = load_settings()
+    run = Run(gates=Gates(min_score=0.5, margin=0.02))
+    assert settings.apply_policy("digits", run).gates == Gates(min_score=0.99, margin=0.02)
+    assert settings.apply_policy("other", run) == run
+    assert settings.policy("digits").approval == "manual" and settings.policy("other").approval == "auto"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("models: [", "is not valid YAML"),
+        ("- a", "must be a mapping"),
+        ("modles: {}", "modles: Extra inputs are not permitted"),
+        ("models: {digits: {approval: perhaps}}", "models.digits.approval"),
+    ],
+)
+def test_a_wrong_file_is_a_sentence(somewhere: Path, content: str, message: str) -> None:
+    (somewhere / "mlflow.yaml").write_text(content)
+    with pytest.raises(UserError, match="mlflow.yaml") as caught:
+        load_settings()
+    assert message in str(caught.value)
+
+
+def test_an_unknown_gate_is_named(somewhere: Path) -> None:
+    (somewhere / "mlflow.yaml").write_text("models: {digits: {gates: {min_scoer: 0.9}}}")
+    with pytest.raises(UserError, match="models.digits.gates: min_scoer"):
+        load_settings().apply_policy("digits", Run())
+
+
+def test_a_home_that_cannot_be_written_is_named(somewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (somewhere / "file").touch()
+    monkeypatch.setenv("SLIPWAY_HOME", str(somewhere / "file" / "home"))
+    with pytest.raises(UserError, match="SLIPWAY_HOME=.*cannot be written"):
+        load_settings()

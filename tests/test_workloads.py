@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import UserError
+from tasks.workloads import load_workload, names, source_file
+
+FILE = """
+from dataclasses import replace
+from tasks.workloads.digits import workload as digits
+workload = replace(digits, name="mine")
+other = replace(digits, name="other")
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    return path
+
+
+def test_one_is_found_by_name_module_attribute_and_path(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "digits" in names()
+    assert load_workload("digits").name == "digits"
+    assert load_workload("tasks.workloads.digits").name == "digits"
+    assert load_workload("tasks.workloads.digits:workload").name == "digits"
+    assert load_workload(str(file)).name == "mine"
+    assert load_workload(f"{file}:other").name == "other"
+    monkeypatch.chdir(file.parent)
+    assert load_workload("./mine.py").name == "mine" and source_file("mine.py") == file
+
+
+def test_a_changed_file_is_read_anew(file: Path) -> None:
+    assert load_workload(str(file)).name == "mine"
+    file.write_text(FILE.replace('"mine"', '"changed"'))
+    assert load_workload(str(file)).name == "changed"
+
+
+def test_a_file_may_import_its_neighbour(file: Path) -> None:
+    (file.parent / "neighbour_of_mine.py").write_text("NAME = 'near'\n")
+    file.write_text("from neighbour_of_mine import NAME\n" + FILE.replace('"mine"', "NAME"))
+    assert load_workload(str(file)).name == "near"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("workload = (\n", r"line 1: '\(' was never closed"),
+        ("x = 1\n", r"defines no workload: end the file with `workload = Workload\("),
+        ("import nowhere_to_be_found\n", "line 1: ModuleNotFoundError"),
+        ("\n1 / 0\n", "line 2: ZeroDivisionError"),
+        ("from tasks.workloads import Workload\nworkload = Workload(name='A B')\n", "line 2: TypeError"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_line(file: Path, content: str, message: str) -> None:
+    file.write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        load_workload(str(file))
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("reference", ["digit", "no.such.module", "nowhere/file.py", ""])
+def test_an_unknown_one_is_a_sentence(reference: str) -> None:
+    with pytest.raises(UserError, match="digits|No workload file"):
+        load_workload(reference)
+
+
+def test_a_name_that_cannot_name_a_model_is_refused(file: Path) -> None:
+    file.write_text(FILE.replace('"mine"', '"My Model"'))
+    with pytest.raises(UserError, match="'My Model' also names a model"):
+        load_workload(str(file))
