@@ -177,8 +177,9 @@ class Registry:
         )
         return Version(model=model, version=int(made.version), sha256=onnx_model.sha256, run_id=run_id)
 
-    def fail_candidate(self, model_id: str) -> None:
-        self.client.finalize_logged_model(model_id, "FAILED")
+    def finish_candidate(self, model_id: str, *, refused: bool) -> None:
+        """End a candidate that is not the pick."""
+        self.client.finalize_logged_model(model_id, "FAILED" if refused else "READY")
 
     def version(self, model: str, version: int) -> Version | None:
         """A registered version, or None."""
