@@ -3,6 +3,7 @@
 import argparse
 import sys
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,11 +12,9 @@ from infra.serving.options import ServeOptions
 from tasks.errors import UserError
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str) -> argparse.ArgumentParser:
     """One option a field of ServeOptions, described by it."""
-    made = argparse.ArgumentParser(
-        "python -m infra.serving", description="Serve models of the registry, following their aliases."
-    )
+    made = argparse.ArgumentParser(prog, description="Serve models of the registry, following their aliases.")
     made.add_argument(
         "models", nargs="+", metavar="MODEL", help="NAME, NAME@ALIAS, NAME/VERSION or NAME=FOLDER"
     )
@@ -33,13 +32,13 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m infra.serving") -> None:
     from infra.serving.main import serve
 
-    arguments = vars(parser().parse_args())
-    models = arguments.pop("models")
+    options = vars(parser(prog).parse_args(arguments))
+    models = options.pop("models")
     try:
-        sys.exit(serve(models, ServeOptions(**arguments)))
+        sys.exit(serve(models, ServeOptions(**options)))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         print(f"error: --{str(first['loc'][0]).replace('_', '-')}: {first['msg']}", file=sys.stderr)

@@ -13,11 +13,12 @@ Pairs = list[tuple[bytes, bytes]]
 class Heading:
     """The headers of an answer but for its length, as pairs for ASGI and as bytes for the wire."""
 
-    __slots__ = ("front", "made_for", "pairs", "wire")
+    __slots__ = ("closes", "front", "made_for", "pairs", "wire")
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         self.pairs: Pairs = list(pairs)
         self.wire = b"".join(b"%b: %b\r\n" % pair for pair in self.pairs)
+        self.closes = (b"connection", b"close") in self.pairs
         self.made_for: object = None
         self.front = b""
 

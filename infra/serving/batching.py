@@ -7,6 +7,7 @@ one runs in one thread, each batch taking what arrived during the one before. Wh
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil
 from typing import Protocol
@@ -57,10 +58,17 @@ class Batcher:
 
     def put(self, job: Job) -> None:
         self.jobs.append(job)
-        self.rows += job.rows.count
+        self.rows += job.rows.length
         if not self.busy:
             self.busy = True
             self.loop.call_soon(self._turn)
+
+    def aside(self, work: Callable[[Done], None], done: Done) -> None:
+        """Do something further with a batch where batches run: here for a fast model, in the thread for a slow one."""
+        if inline(done.model.pace):
+            work(done)
+        else:
+            self.pool.submit(work, done)
 
     def _turn(self) -> None:
         """Run one batch, here or in the thread; come back while anything waits."""
@@ -92,40 +100,42 @@ class Batcher:
         if inline(pace):
             most = max(1, min(most, int(TURN_SECONDS / max(pace.row, 1e-9))))
         if self.rows <= most:
-            batch = list(self.jobs)
+            everything = list(self.jobs)
             self.jobs.clear()
             self.rows = 0
-            return batch
-        batch, rows, size = [], 0, 0
+            return everything
+        batch: list[Job] = []
+        taken = size = 0
         while self.jobs:
-            job = self.jobs[0].rows
-            size += job.size
-            if batch and (rows + job.count > most or size > BATCH_BYTES):
+            rows = self.jobs[0].rows
+            size += rows.size
+            if batch and (taken + rows.length > most or size > BATCH_BYTES):
                 break
-            rows += job.count
+            taken += rows.length
             batch.append(self.jobs.popleft())
-        self.rows -= rows
+        self.rows -= taken
         return batch
 
     def _answer(self, done: Done) -> None:
+        model, outputs, jobs = done.model, done.outputs, done.jobs
+        numbers = model.numbers
         now = time.perf_counter()
-        numbers = done.model.numbers
-        start = 0
-        for job in done.jobs:
-            stop = start + job.rows.count
-            if isinstance(done.outputs, Problem):
-                numbers.answered(done.outputs.status)
-                refuse(job.reply, done.outputs, done.model.headings)
-            else:
-                heading, body = job.render(done.model, done.outputs, start, stop)
+        numbers.latency.add_all([now - job.taken for job in jobs])
+        if isinstance(outputs, Problem):
+            for job in jobs:
+                numbers.answered(outputs.status)
+                refuse(job.reply, outputs, model.headings)
+        else:
+            start = 0
+            for job in jobs:
+                stop = start + job.rows.length
+                heading, body = job.render(model, outputs, start, stop)
                 job.reply.answer(200, heading, body)
-            numbers.latency.add(now - job.taken)
-            start = stop
-        if not isinstance(done.outputs, Problem):
-            numbers.answers[200] = numbers.answers.get(200, 0) + len(done.jobs)
+                start = stop
+            numbers.answers[200] = numbers.answers.get(200, 0) + len(jobs)
             numbers.rows += start
+            numbers.batches.add(start)
         numbers.run_seconds += done.seconds
-        numbers.batches.add(start)
         self.source.ran(done)
 
 

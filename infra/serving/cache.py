@@ -79,7 +79,7 @@ class Cache:
         return note if note.release.folder.is_dir() else None
 
     def _note(self, target: Target) -> Path:
-        name = f"{target.name}@{target.alias}" if target.alias else f"{target.name}-{target.version}"
+        name = f"{target.name}@{target.alias}" if target.alias else f"{target.name}_{target.version}"
         return self.root / "targets" / f"{name}.json"
 
     def evict(self, used: set[Path]) -> None:

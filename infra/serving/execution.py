@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ class Done(NamedTuple):
     model: Model
     outputs: Outputs | Problem
     seconds: float
-    rescued: bool = False
+    rescued_from: Model | None = None
 
 
 def execute(model: Model, previous: Model | None, jobs: Sequence[Job], most: int) -> list[Done]:
@@ -56,32 +57,29 @@ def execute(model: Model, previous: Model | None, jobs: Sequence[Job], most: int
 
 def run(model: Model, group: Sequence[Rows], most: int) -> Outputs:
     """The outputs of rows of one shape; a request longer than a batch is run in pieces, which bounds memory."""
-    if len(group) > 1 or group[0].count <= most:
+    if len(group) > 1 or group[0].length <= most:
         return model.run(group)
     rows = group[0]
     pieces = [
-        model.run([cut(rows, at, min(at + most, rows.count))]).arrays for at in range(0, rows.count, most)
+        model.run([cut(rows, at, min(at + most, rows.length))]).arrays for at in range(0, rows.length, most)
     ]
     return Outputs(model.spec, [np.concatenate(parts) for parts in zip(*pieces, strict=True)])
 
 
 def _alone(model: Model, previous: Model | None, job: Job, most: int) -> Done:
     start = time.perf_counter()
+    fault: Problem
     try:
-        outputs = run(model, [job.rows], most)
-        return Done([job], model, outputs, time.perf_counter() - start)
+        return Done([job], model, run(model, [job.rows], most), time.perf_counter() - start)
     except Problem as problem:
-        return Done([job], model, problem, 0.0)
+        fault = problem
     except Exception as error:
-        problem = _blame(error)
-    if previous is not None:
-        try:
-            return Done(
-                [job], previous, run(previous, [job.rows], most), time.perf_counter() - start, rescued=True
-            )
-        except Exception:
-            problem = _UNFIT
-    return Done([job], model, problem, time.perf_counter() - start)
+        fault = _blame(error)
+        with suppress(Exception):
+            if previous is not None:
+                outputs = run(previous, [job.rows], most)
+                return Done([job], previous, outputs, time.perf_counter() - start, rescued_from=model)
+    return Done([job], model, fault, time.perf_counter() - start)
 
 
 _UNFIT = Problem(422, "unfit_input", "the model cannot run on these values")

@@ -7,22 +7,23 @@ import asyncio
 import contextlib
 import logging
 import random
-import shutil
 import socket
 import sys
 import time
-from pathlib import Path
 
-from infra.serving.cache import Cache, Note
+from infra.serving.cache import Note
 from infra.serving.channel import Channel
 from infra.serving.errors import Unservable
-from infra.serving.inspection import Question, inspect
 from infra.serving.log import set_up
 from infra.serving.messages import Looked, Nudge, Refusal, Release, Revert, Swap
 from infra.serving.options import Job, Target
-from infra.serving.source import Pointer, Registry
+from infra.serving.preparing import Preparer
+from infra.serving.source import Absent, Pointer, Registry
 
 logger = logging.getLogger("slipway.serving")
+
+AHEAD = ("challenger", "previous")
+AHEAD_POLLS = 10
 
 
 class Followed:
@@ -35,6 +36,7 @@ class Followed:
         self.offered: dict[str, tuple[Pointer, Release]] = {}
         self.refused: tuple[Pointer, str] | None = None
         self.error: str | None = None
+        self.wake = asyncio.Event()
 
 
 class Follower:
@@ -43,75 +45,63 @@ class Follower:
     def __init__(self, job: Job, channel: Channel) -> None:
         self.options = job.options
         self.channel = channel
-        self.cache = Cache(job.options.cache)
+        self.preparer = Preparer(job.options)
         shadows = [Target.parse(text) for text in job.options.shadow]
         self.followed = [Followed(target, False) for target in job.targets] + [
             Followed(target, True) for target in shadows
         ]
-        self.nudged = asyncio.Event()
+        self.registry: Registry | None = None
 
     async def run(self) -> None:
         listening = asyncio.create_task(self._listen())
-        for followed in self.followed:
-            await self._start(followed)
+        await asyncio.gather(*map(self._start, self.followed))
         remote = [followed for followed in self.followed if followed.target.path is None]
-        if remote:
-            following = asyncio.create_task(self._follow(remote))
-            await asyncio.wait({listening, following}, return_when=asyncio.FIRST_COMPLETED)
-            following.cancel()
+        following = [asyncio.create_task(self._follow(followed)) for followed in remote]
+        await asyncio.wait([listening, *following], return_when=asyncio.FIRST_COMPLETED)
+        for task in following:
+            task.cancel()
         await listening
 
     async def _start(self, followed: Followed) -> None:
         """What can be served without the registry."""
-        target = followed.target
-        if target.path is not None:
-            finding = await inspect(Question(folder=target.path, model=target.name))
-            if finding.refused is not None or finding.digest is None:
-                self._refuse(followed, "local", None, finding.refused or "no digest")
+        target, preparer = followed.target, self.preparer
+        try:
+            if target.path is not None:
+                self.channel.send(await preparer.from_folder(target, target.path))
                 return
-            self._send(
-                Release(
-                    model=target.name,
-                    source=str(target),
-                    version="local",
-                    digest=finding.digest,
-                    folder=target.path,
-                    evidence="local",
-                )
-            )
-            return
-        note = self.cache.recall(target)
-        if note is not None:
-            followed.refused = None if note.refused is None else (note.refused, note.reason or "")
-            followed.seen = note.refused or note.pointer
-            try:
-                await self._offer(followed, note.pointer, note.release.folder)
-            except Unservable as error:
-                followed.seen = None
-                logger.error("%s in the cache is refused: %s", target, error)
+            note = preparer.cache.recall(target)
+            if note is not None:
+                release = await preparer.from_cache(target, note.pointer, note.release.folder)
+                followed.refused = None if note.refused is None else (note.refused, note.reason or "")
+                followed.seen = note.refused or note.pointer
+                self._offer(followed, note.pointer, release)
+        except Unservable as error:
+            self._refuse(followed, "local" if target.path else "in the cache", str(error))
 
-    async def _follow(self, followed: list[Followed]) -> None:
-        registry: Registry | None = None
+    async def _follow(self, followed: Followed) -> None:
+        polls = 0
         while True:
-            for each in followed:
-                try:
-                    registry = registry or await asyncio.to_thread(Registry, self.options.registry)
-                    await self._look(registry, each)
-                    self._looked(each, None)
-                except Exception as error:
-                    self._looked(
-                        each,
-                        f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200] if str(error).strip() else ''}",
-                    )
-            self.nudged.clear()
+            try:
+                if self.registry is None:
+                    self.registry = await asyncio.to_thread(Registry, self.options.registry)
+                await self._look(self.registry, followed)
+                self._looked(followed, None)
+                if polls % AHEAD_POLLS == 0:
+                    await self._fetch_ahead(self.registry, followed)
+            except Absent as error:
+                self._looked(followed, str(error))
+            except Exception as error:
+                logger.debug("%s: %r", followed.target, error)
+                self._looked(followed, f"the registry cannot be read ({type(error).__name__})")
+            polls += 1
+            followed.wake.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.nudged.wait(), self.options.poll * random.uniform(0.9, 1.1))
+                await asyncio.wait_for(followed.wake.wait(), self.options.poll * random.uniform(0.9, 1.1))
 
     def _looked(self, followed: Followed, error: str | None) -> None:
         if error != followed.error:
             followed.error = error
-            if error is not None:
-                logger.warning("%s: %s; what serves keeps serving", followed.target, error)
+            logger.warning("%s: %s", followed.target, error or "the registry answers again")
         self.channel.send(
             Looked(model=followed.target.name, shadow=followed.shadow, at=time.time(), error=error)
         )
@@ -122,60 +112,37 @@ class Follower:
             return
         if followed.refused is not None and followed.refused[0] != pointer:
             followed.refused = None
-        followed.seen = pointer
         try:
-            folder = self.cache.known(followed.target, pointer) or await self._fetch(
-                registry, followed.target, pointer
-            )
-            await self._offer(followed, pointer, folder)
+            release = await self.preparer.from_registry(registry, followed.target, pointer)
         except Unservable as error:
-            self._refuse(followed, pointer.version, None, str(error))
+            followed.seen = pointer
+            self._refuse(followed, pointer.version, str(error))
+        else:
+            followed.seen = pointer
+            self._offer(followed, pointer, release)
 
-    async def _fetch(self, registry: Registry, target: Target, pointer: Pointer) -> Path:
-        incoming = self.cache.incoming()
-        try:
-            folder = await asyncio.to_thread(registry.fetch, target.name, pointer.version, incoming)
-            return self.cache.keep(folder)
-        finally:
-            shutil.rmtree(incoming, ignore_errors=True)
+    async def _fetch_ahead(self, registry: Registry, followed: Followed) -> None:
+        """Have the versions that the alias may move to next in the cache before it does."""
+        for alias in AHEAD if followed.target.alias is not None else ():
+            target = followed.target.model_copy(update={"alias": alias})
+            with contextlib.suppress(Absent, Unservable):
+                pointer = await asyncio.to_thread(registry.resolve, target)
+                if pointer != followed.seen:
+                    await self.preparer.from_registry(registry, target, pointer)
 
-    async def _offer(self, followed: Followed, pointer: Pointer, folder: Path) -> None:
-        """Inspect a folder of the cache and hand it to the workers; Unservable when it is not fit."""
-        signed = not self.options.allow_unsigned
-        key = self.options.key if signed else None
-        inspected = self.cache.inspected(folder)
-        finding = await inspect(
-            Question(folder=folder, model=followed.target.name, key=key, parse=not inspected)
-        )
-        if finding.refused is not None or finding.digest is None:
-            raise Unservable(finding.refused or "no digest")
-        self.cache.mark(folder)
-        self.cache.learn(followed.target, pointer, folder)
-        release = Release(
-            model=followed.target.name,
-            shadow=followed.shadow,
-            source=str(followed.target),
-            version=pointer.version,
-            digest=finding.digest,
-            folder=folder,
-            evidence="verified" if signed else "unsigned",
-            decided=finding.decided,
-        )
+    def _offer(self, followed: Followed, pointer: Pointer, release: Release) -> None:
+        release = release.model_copy(update={"shadow": followed.shadow})
         followed.offered[release.version] = (pointer, release)
-        self._send(release)
-
-    def _send(self, release: Release) -> None:
         self.channel.send(release)
 
-    def _refuse(self, followed: Followed, version: str, digest: str | None, reason: str) -> None:
-        logger.error("%s version %s is refused: %s", followed.target, version, reason)
+    def _refuse(self, followed: Followed, version: str, reason: str) -> None:
+        logger.error("%s: version %s is refused: %s", followed.target, version, reason)
         self.channel.send(
             Refusal(
                 model=followed.target.name,
                 shadow=followed.shadow,
                 source=str(followed.target),
                 version=version,
-                digest=digest,
                 reason=reason,
                 at=time.time(),
             )
@@ -184,29 +151,32 @@ class Follower:
     async def _listen(self) -> None:
         """What the workers report: what serves is remembered, what failed is not tried again."""
         async for message in self.channel.messages():
-            if isinstance(message, Nudge):
-                self.nudged.set()
-            elif isinstance(message, Swap | Revert):
-                self._remember(message)
+            for followed in self.followed:
+                if isinstance(message, Nudge):
+                    followed.wake.set()
+                elif isinstance(message, Swap) and (message.model, message.shadow) == (
+                    followed.target.name,
+                    followed.shadow,
+                ):
+                    self._remember(followed, message.version)
+                elif isinstance(message, Revert) and (message.model, False) == (
+                    followed.target.name,
+                    followed.shadow,
+                ):
+                    if message.version in followed.offered:
+                        followed.refused = (followed.offered[message.version][0], message.reason)
+                    self._remember(followed, message.back_to)
 
-    def _remember(self, message: Swap | Revert) -> None:
-        shadow = isinstance(message, Swap) and message.shadow
-        for followed in self.followed:
-            if (
-                followed.target.name != message.model
-                or followed.shadow != shadow
-                or followed.target.path is not None
-            ):
-                continue
-            version = message.back_to if isinstance(message, Revert) else message.version
-            if isinstance(message, Revert) and message.version in followed.offered:
-                followed.refused = (followed.offered[message.version][0], message.reason)
-            if version in followed.offered:
-                pointer, release = followed.offered[version]
-                refused, reason = followed.refused or (None, None)
-                self.cache.remember(
-                    followed.target, Note(pointer=pointer, release=release, refused=refused, reason=reason)
-                )
+    def _remember(self, followed: Followed, version: str) -> None:
+        if version not in followed.offered or followed.target.path is not None:
+            return
+        pointer, release = followed.offered[version]
+        refused, reason = followed.refused or (None, None)
+        note = Note(pointer=pointer, release=release, refused=refused, reason=reason)
+        self.preparer.cache.remember(followed.target, note)
+        self.preparer.cache.evict(
+            {release.folder for each in self.followed for _, release in each.offered.values()}
+        )
 
 
 async def run(job: Job, line: socket.socket) -> None:

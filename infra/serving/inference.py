@@ -61,9 +61,9 @@ class Inference:
             raise unacceptable("the body must be an object with 'inputs'")
         _only(document, {"id", "parameters", "inputs", "outputs"}, "the request")
         rows = rows_of(self.spec, self._inputs(document.get("inputs"), raw))
-        if rows.count > self.max_rows:
+        if rows.length > self.max_rows:
             raise unacceptable(
-                f"{rows.count} rows are more than the {self.max_rows} this server takes at once"
+                f"{rows.length} rows are more than the {self.max_rows} this server takes at once"
             )
         return rows, self._wanted(document)
 

@@ -12,15 +12,12 @@ import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from pydantic import ValidationError
 
 from infra.serving.errors import Unservable
 from infra.serving.options import Frozen
-
-if TYPE_CHECKING:
-    from google.protobuf.message import Message
 
 MAX_FILES = 1000
 MAX_BYTES = 16 * 1024**3
@@ -99,16 +96,13 @@ def check_files(folder: Path) -> None:
 
 def check_evidence(question: Question, digest: str) -> str | None:
     """The gate's decision from evidence that is signed, and is about this model and these bytes."""
-    from tasks.evidence import EvidenceError, verify
-
-    from infra.serving.model import Unservable
+    from tasks.errors import UserError
+    from tasks.evidence import verify
 
     try:
-        evidence = verify(question.folder, question.key)
-    except EvidenceError as error:
+        evidence = verify(question.folder, question.key, question.model)
+    except UserError as error:
         raise Unservable(f"evidence: {error}") from None
-    if evidence.model != question.model:
-        raise Unservable(f"evidence: it is about the model {evidence.model!r}, not {question.model!r}")
     if evidence.model_sha256 != digest:
         raise Unservable("evidence: it is about other bytes than this model.onnx")
     return str(evidence.decision)
@@ -133,7 +127,7 @@ def check_model(folder: Path, digest: str) -> None:
     check_signature(folder, load_model(release, threads=1, batch=1, max_rows=2**31).spec)
 
 
-def messages(message: "Message") -> "Iterator[Message]":
+def messages(message: Any) -> Iterator[Any]:
     """A protobuf message and all that it holds, wherever: a tensor may hide in an attribute of a function's node."""
     yield message
     for field, value in message.ListFields():
@@ -142,7 +136,7 @@ def messages(message: "Message") -> "Iterator[Message]":
                 yield from messages(inner)
 
 
-def is_external(message: "Message") -> bool:
+def is_external(message: Any) -> bool:
     if message.DESCRIPTOR.full_name != "onnx.TensorProto":
         return False
     return bool(getattr(message, "external_data", ())) or getattr(message, "data_location", 0) != 0

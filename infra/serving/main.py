@@ -1,9 +1,9 @@
 """`serve`: bind the port, run the supervisor, tidy up."""
 
 import asyncio
+import contextlib
 import shutil
 import socket
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,13 +25,13 @@ def serve(models: Sequence[str], options: ServeOptions) -> int:
     run_folder = Path(tempfile.mkdtemp(prefix="slipway-serving-"))
     try:
         supervisor = Supervisor(targets, options, listener, run_folder)
-        code = asyncio.run(supervisor.run())
+        asyncio.run(supervisor.run())
     finally:
         listener.close()
         shutil.rmtree(run_folder, ignore_errors=True)
     if supervisor.failure is not None:
         raise UserError(supervisor.failure)
-    return code
+    return 0
 
 
 def check(targets: tuple[Target, ...], options: ServeOptions) -> None:
@@ -51,8 +51,18 @@ def check(targets: tuple[Target, ...], options: ServeOptions) -> None:
     for text in options.shadow:
         if Target.parse(text).name not in names:
             raise UserError(f"shadow {text!r} is of a model that is not served")
-    signed = any(target.path is None for target in targets) and not options.allow_unsigned
-    if signed and not options.key.is_file():
+    if any(target.path is None for target in targets) and not options.allow_unsigned:
+        check_key(options)
+
+
+def check_key(options: ServeOptions) -> None:
+    """There must be a key to check evidence with; beside its private half it is made when it is missing."""
+    if options.public_key is None and not options.key.is_file():
+        from tasks.signing import public_key
+
+        with contextlib.suppress(UserError):
+            public_key()
+    if not options.key.is_file():
         raise UserError(
             f"there is no public key at {options.key}: say --public-key, or --allow-unsigned to go without evidence"
         )
@@ -70,8 +80,3 @@ def bind(options: ServeOptions) -> socket.socket:
         raise UserError(f"cannot listen on {options.host}:{options.port}: {error.strerror}") from None
     listener.listen(4096)
     return listener
-
-
-def exit_with(error: UserError) -> None:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(error.exit_code)

@@ -9,17 +9,17 @@ from infra.serving.options import Frozen
 
 
 class Release(Frozen):
-    """One version of a model, verified and in the cache: everything a worker needs to serve it."""
+    """One version of a model, verified and in the cache; `digest` is the SHA-256 of model.onnx, `decided` the gate's word."""
 
     kind: Literal["release"] = "release"
     model: str
     shadow: bool = False
     source: str
     version: str
-    digest: str = Field(description="SHA-256 of model.onnx")
+    digest: str
     folder: Path
     evidence: Literal["verified", "unsigned", "local"]
-    decided: str | None = Field(None, description="the gate's decision, from the evidence")
+    decided: str | None = None
 
 
 class Refusal(Frozen):

@@ -55,6 +55,47 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from counted(self._all())
         yield from self._state()
+        yield from self._shadows()
+        yield from self._recorded()
+
+    def _shadows(self) -> Iterator[Metric]:
+        labels = ["model", "version"]
+        rows = GaugeMetricFamily(
+            "slipway_serving_shadow_rows", "Rows the challenger ran too, in this worker", labels=labels
+        )
+        agreed = GaugeMetricFamily(
+            "slipway_serving_shadow_agreed_rows", "Of these, rows that say the same", labels=labels
+        )
+        lost = GaugeMetricFamily(
+            "slipway_serving_shadow_dropped_batches", "Batches there was no time for", labels=labels
+        )
+        failed = GaugeMetricFamily(
+            "slipway_serving_shadow_failed_batches", "Batches the challenger failed on", labels=labels
+        )
+        latency = HistogramMetricFamily(
+            "slipway_serving_shadow_run_seconds", "Time of a batch", labels=["model", "which"]
+        )
+        for name, slot in self.service.slots.items():
+            shadow = slot.shadow
+            if shadow is None or shadow.model is None:
+                continue
+            named = [name, shadow.model.release.version]
+            counts = (shadow.rows, shadow.agreed, shadow.dropped, shadow.failed)
+            for family, value in zip((rows, agreed, lost, failed), counts, strict=True):
+                family.add_metric(named, value)
+            for which, times in (("challenger", shadow.latency), ("champion", shadow.champion)):
+                latency.add_metric([name, which], buckets(LATENCY, times.counts), times.total)
+        yield from (rows, agreed, lost, failed, latency)
+
+    def _recorded(self) -> Iterator[Metric]:
+        recorder = next((slot.recorder for slot in self.service.slots.values() if slot.recorder), None)
+        if recorder is not None:
+            family = CounterMetricFamily(
+                "slipway_serving_recorded_requests", "Traffic record", labels=["outcome"]
+            )
+            family.add_metric(["written"], recorder.written)
+            family.add_metric(["dropped"], recorder.dropped)
+            yield family
 
     def _state(self) -> Iterator[Metric]:
         serving = GaugeMetricFamily(

@@ -127,9 +127,9 @@ def check_probe(model: Model, rows: Rows) -> None:
     except Exception as error:
         raise Unservable(f"its input example fails: {first_line(error)}") from None
     for tensor, array in zip(model.spec.outputs, outputs.arrays, strict=True):
-        if array.shape[:1] != (rows.count,):
+        if array.shape[:1] != (rows.length,):
             raise Unservable(
-                f"output {tensor.name!r} has {list(array.shape)} for {rows.count} rows: axis 0 is not the batch"
+                f"output {tensor.name!r} has {list(array.shape)} for {rows.length} rows: axis 0 is not the batch"
             )
     if not all_finite(outputs.arrays):
         raise Unservable("its input example gives numbers that are not finite")

@@ -20,6 +20,16 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def add_all(self, values: list[float]) -> None:
+        """Values from the largest to the smallest; those of a batch nearly always share a bucket."""
+        bucket = bisect_left(self.bounds, values[0])
+        if bucket == bisect_left(self.bounds, values[-1]):
+            self.counts[bucket] += len(values)
+        else:
+            for value in values:
+                self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += sum(values)
+
     def dump(self) -> dict[str, object]:
         return {"counts": self.counts, "total": self.total}
 

@@ -11,30 +11,21 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from infra.serving.answers import Heading
-from infra.serving.service import Route, Service, host_name
+from infra.serving.service import Headers, Route, Service, host_name
 
 MAX_HEAD = 64 * 1024
-LENGTHS = tuple(b"content-length: %d\r\n" % length for length in range(4096))
+LENGTHS = tuple(b"content-length: %d\r\n\r\n" % length for length in range(4096))
 DECLINED = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"})
 
 
 class ShortCycle:
     """A claimed request in flight; it has the attributes that uvicorn reads of a cycle."""
 
-    __slots__ = (
-        "body",
-        "disconnected",
-        "heads",
-        "keep_alive",
-        "message_event",
-        "protocol",
-        "response_complete",
-    )
+    __slots__ = ("disconnected", "keep_alive", "message_event", "protocol", "response_complete")
 
     def __init__(self, protocol: "ShortProtocol") -> None:
         self.protocol = protocol
         self.message_event = asyncio.Event()
-        self.body = b""
         self.disconnected = False
         self.response_complete = False
         self.keep_alive = True
@@ -43,32 +34,61 @@ class ShortCycle:
         """Write the answer, as uvicorn's own cycle would."""
         self.response_complete = True
         protocol = self.protocol
-        if self.disconnected or protocol.transport.is_closing():
+        transport = protocol.transport
+        if self.disconnected or transport.is_closing():
             return
-        keep_alive = self.keep_alive and not protocol.service.draining
         length = len(body)
-        parts = [
-            protocol.front(status, heading),
-            LENGTHS[length] if length < 4096 else b"content-length: %d\r\n" % length,
-            b"\r\n" if keep_alive else b"connection: close\r\n\r\n",
-            body,
-        ]
-        protocol.transport.write(b"".join(parts))
-        if not keep_alive:
-            protocol.transport.close()
-        protocol.on_response_complete()
+        head = LENGTHS[length] if length < 4096 else b"content-length: %d\r\n\r\n" % length
+        if self.keep_alive and not protocol.service.draining and not heading.closes:
+            transport.write(b"".join((protocol.front(status, heading), head, body)))
+        else:
+            close = b"" if heading.closes else b"connection: close\r\n"
+            transport.write(b"".join((protocol.front(status, heading), head[:-2], close, b"\r\n", body)))
+            transport.close()
+        protocol.answered()
 
 
 class ShortProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with the short way in it."""
+    """uvicorn's protocol with the short way in it, and with limits on how long a request may take to arrive."""
 
     service: Service
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.claimed: Route | None = None
+        self.route: Route | None = None
         self.chunks: list[bytes] = []
-        self.short: ShortCycle | None = None
+        self.fields: Headers = {}
+        self.short = ShortCycle(self)
+        self.known: list[tuple[bytes, bytes]] = []
+        self.known_route: Route | None = None
+        self.known_keys = -1
+        self.length_at = 0
+        self.head = -1
+        self.receiving = False
+        self.since = self.service.clock
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.head >= 0:
+            self.head += len(data)
+            if self.head > MAX_HEAD:
+                self.give_up(431)
+
+    def give_up(self, status: int) -> None:
+        """End a connection whose request is too long or too slow to arrive."""
+        if not self.transport.is_closing():
+            if self.cycle is None or self.cycle.response_complete or self.route is not None:
+                self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+            self.transport.close()
+
+    def sweep(self, now: float) -> None:
+        """Close what has been receiving or idle for too long; called now and then, so that no request needs a timer."""
+        options = self.service.options
+        if self.receiving:
+            if now - self.since > options.timeout:
+                self.give_up(408)
+        elif (self.cycle is None or self.cycle.response_complete) and now - self.since > options.keep_alive:
+            self.transport.close()
 
     def front(self, status: int, heading: Heading) -> bytes:
         """Status line and headers up to the length, made anew when uvicorn changes the date."""
@@ -83,55 +103,75 @@ class ShortProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
+        self.head = 0
+        self.receiving = True
+        self.since = self.service.clock
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        self.head = -1
         route = self.service.hot.get(self.url)
-        if route is not None and self._claims(route):
+        if route is None or not self._claims(route):
+            self._decline()
+            super().on_headers_complete()
             return
-        self._decline()
-        super().on_headers_complete()
+        self.route = route
+        self.chunks = []
+        short = self.short
+        short.response_complete = False
+        short.keep_alive = True
+        self.cycle = short  # type: ignore[assignment]
 
     def _claims(self, route: Route) -> bool:
+        """Whether this request is the plain case. Headers that passed before, but for their length, pass at once."""
         cycle = self.cycle
+        parser = self.parser
         if (
             (cycle is not None and not cycle.response_complete)
             or route.slot.current is None
             or self.flow.write_paused
-        ):
-            return False
-        parser = self.parser
-        if (
-            parser.get_method() != b"POST"
-            or parser.get_http_version() != "1.1"
+            or parser.get_method() != b"POST"
             or not parser.should_keep_alive()
+            or parser.get_http_version() != "1.1"
         ):
             return False
-        headers = dict(self.headers)
+        headers, known, at = self.headers, self.known, self.length_at
+        if (
+            route is self.known_route
+            and len(headers) == len(known)
+            and self.known_keys == self.service.keys.generation
+        ):
+            length = headers[at]
+            headers[at] = known[at]
+            same = headers == known
+            headers[at] = length
+            if same and length[0] == known[at][0] and self._short_enough(length[1]):
+                return True
+        return self._checks(route)
+
+    def _short_enough(self, length: bytes) -> bool:
+        return length.isdigit() and len(length) < 12 and int(length) <= self.service.options.max_body
+
+    def _checks(self, route: Route) -> bool:
         service = self.service
-        length = headers.get(b"content-length", b"")
-        plain = (
-            len(headers) == len(self.headers)
-            and DECLINED.isdisjoint(headers)
-            and length.isdigit()
-            and int(length[:12]) <= service.options.max_body
-            and headers.get(b"content-type") in route.types
-            and (service.hosts is None or host_name(headers.get(b"host")) in service.hosts)
-            and service.keys.allow(headers.get(b"authorization"), headers.get(b"x-api-key"))
+        fields = {name.lower(): value for name, value in self.headers}
+        if (
+            len(fields) != len(self.headers)
+            or not DECLINED.isdisjoint(fields)
+            or not self._short_enough(fields.get(b"content-length", b""))
+            or fields.get(b"content-type", b"") not in route.types
+            or (service.hosts is not None and host_name(fields.get(b"host")) not in service.hosts)
+            or not service.keys.allow(fields.get(b"authorization"), fields.get(b"x-api-key"))
+        ):
+            return False
+        self.fields = fields
+        self.known, self.known_route, self.known_keys = self.headers, route, service.keys.generation
+        self.length_at = next(
+            at for at, (name, _) in enumerate(self.headers) if name.lower() == b"content-length"
         )
-        if plain:
-            self.claimed = route
-            self.chunks = []
-            self.fields = headers
-            if self.short is None:
-                self.short = ShortCycle(self)
-            else:
-                self.short.response_complete = False
-                self.short.keep_alive = True
-            self.cycle = self.short  # type: ignore[assignment]
-        return plain
+        return True
 
     def _decline(self) -> None:
         """Put everything where uvicorn's own way expects it."""
@@ -142,19 +182,31 @@ class ShortProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_body(self, body: bytes) -> None:
-        if self.claimed is None:
+        if self.route is None:
             super().on_body(body)
         else:
             self.chunks.append(body)
 
     def on_message_complete(self) -> None:
-        route = self.claimed
+        self.receiving = False
+        route = self.route
         if route is None:
             super().on_message_complete()
             return
-        self.claimed = None
+        self.route = None
         chunks = self.chunks
-        assert self.short is not None
         self.service.submit(
             route, self.fields, chunks[0] if len(chunks) == 1 else b"".join(chunks), self.short
         )
+
+    def answered(self) -> None:
+        """After a short answer: what uvicorn does after one, but for the timer, which `sweep` replaces."""
+        self.since = self.service.clock
+        if self.pipeline or self.flow.read_paused:
+            super().on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+
+    def on_response_complete(self) -> None:
+        self.since = self.service.clock
+        super().on_response_complete()

@@ -97,7 +97,8 @@ class Routes:
         )
 
     def _summary(self, name: str) -> dict[str, Any]:
-        model, target = self.service.slots[name].current, self.service.targets[name]
+        slot, target = self.service.slots[name], self.service.targets[name]
+        model = slot.current
         served: dict[str, Any] = {"version": None}
         if model is not None:
             release = model.release
@@ -107,6 +108,8 @@ class Routes:
                 "evidence": release.evidence,
                 "decided": release.decided,
             }
+        if slot.shadow is not None:
+            served["shadow"] = slot.shadow.dump()
         return {
             "target": str(target) if target.path is None else f"{name} (folder)",
             **served,

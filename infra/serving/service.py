@@ -22,7 +22,7 @@ Headers = dict[bytes, bytes]
 INVOCATION_TYPES = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
 )
-INFERENCE_TYPES = INVOCATION_TYPES | {b"application/octet-stream"}
+INFERENCE_TYPES = INVOCATION_TYPES | {b"application/octet-stream", b""}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -50,6 +50,7 @@ class Service:
         self.keys = Keys(options.keys_file)
         self.hosts = allowed_hosts(options)
         self.draining = False
+        self.clock = time.monotonic()
         self.hot = self._hot()
 
     def _hot(self) -> dict[bytes, Route]:

@@ -1,25 +1,29 @@
 """A name under which one model is served: the version that answers, and the one before it, kept for an instant way back."""
 
 import asyncio
-from collections.abc import Callable
 
 from infra.serving.batching import Batcher
 from infra.serving.execution import Done
 from infra.serving.model import Model
 from infra.serving.numbers import Numbers
 from infra.serving.options import ServeOptions
-
-Observer = Callable[[Done], None]
+from infra.serving.outputs import Outputs
+from infra.serving.shadow import Shadow
+from infra.serving.tensors import all_finite
+from infra.serving.traffic import Recorder
+from infra.serving.watch import Watch
 
 
 class Slot:
-    """Where a model's requests go."""
+    """Where a model's requests go, and who looks on."""
 
     def __init__(self, name: str, options: ServeOptions, loop: asyncio.AbstractEventLoop) -> None:
         self.name = name
         self.current: Model | None = None
         self.previous: Model | None = None
-        self.observers: list[Observer] = []
+        self.watch: Watch | None = None
+        self.shadow: Shadow | None = None
+        self.recorder: Recorder | None = None
         self.numbers: dict[str, Numbers] = {}
         self.batcher = Batcher(self, loop, options.max_wait, options.timeout)
 
@@ -33,11 +37,18 @@ class Slot:
 
     def kept(self, version: str, digest: str) -> Model | None:
         """A version still in memory."""
-        for model in (self.current, self.previous):
+        challenger = self.shadow.model if self.shadow else None
+        for model in (self.current, self.previous, challenger):
             if model is not None and (model.release.version, model.release.digest) == (version, digest):
                 return model
         return None
 
     def ran(self, done: Done) -> None:
-        for observer in self.observers:
-            observer(done)
+        """A batch has been answered."""
+        if isinstance(done.outputs, Outputs) and not all_finite(done.outputs.arrays):
+            done.model.numbers.not_finite += 1
+        if done.rescued_from is not None:
+            done.rescued_from.numbers.rescued += 1
+        for observer in (self.watch, self.shadow, self.recorder):
+            if observer is not None:
+                observer.saw(done)

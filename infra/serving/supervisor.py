@@ -1,7 +1,6 @@
 """The process that owns the port: starts workers and the follower, passes messages between them, and ends them in order."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -12,48 +11,15 @@ from pathlib import Path
 
 import orjson
 
-from infra.serving.channel import Channel
+from infra.serving.child import Child, run_module, stop
 from infra.serving.messages import Looked, Message, Nudge, Refusal, Release, Revert, Swap, Up
 from infra.serving.options import Job, ServeOptions, Target
+from infra.serving.standing import Standing
 
 logger = logging.getLogger("slipway.serving")
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class Child:
-    """A process of the server, started again when it ends by itself."""
-
-    def __init__(self, name: str, module: str, job: Job, listener: socket.socket | None) -> None:
-        self.name = name
-        self.module = module
-        self.job = job
-        self.listener = listener
-        self.channel: Channel | None = None
-        self.process: asyncio.subprocess.Process | None = None
-        self.started = 0.0
-
-    async def start(self) -> Channel:
-        ours, theirs = socket.socketpair()
-        inherited = [theirs.fileno()] + ([self.listener.fileno()] if self.listener else [])
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self.module,
-            *map(str, inherited),
-            pass_fds=inherited,
-            stdin=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,
-        )
-        theirs.close()
-        assert self.process.stdin is not None
-        self.process.stdin.write(self.job.model_dump_json().encode())
-        self.process.stdin.close()
-        self.started = time.monotonic()
-        self.channel = await Channel.open(ours)
-        return self.channel
+STABLE = 30.0
+CONVERT_SECONDS = 60.0
 
 
 class Supervisor:
@@ -65,34 +31,38 @@ class Supervisor:
         self.targets = targets
         self.options = options
         self.listener = listener
-        self.workers = [
-            Child(
-                f"worker {slot}",
-                "infra.serving.worker",
-                Job(targets=targets, options=options, run_folder=run_folder, slot=slot),
-                listener,
-            )
+        jobs = [
+            Job(targets=targets, options=options, run_folder=run_folder, slot=slot)
             for slot in range(options.workers)
         ]
-        job = Job(targets=targets, options=options, run_folder=run_folder)
-        self.follower = Child("follower", "infra.serving.follower", job, None)
-        self.releases: dict[tuple[str, bool], Release] = {}
-        self.state: dict[tuple[str, str, bool], Message] = {}
-        self.up: set[int] = set()
+        self.workers = [Child(f"worker {job.slot}", "infra.serving.worker", job, listener) for job in jobs]
+        self.follower = Child("follower", "infra.serving.follower", jobs[0], None)
+        self.standings: dict[tuple[str, bool], Standing] = {}
+        self.news: dict[tuple[str, str, bool], Message] = {}
+        self.up: set[str] = set()
         self.announced = False
         self.ending = asyncio.Event()
         self.failure: str | None = None
 
-    async def run(self) -> int:
+    async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.ending.set)
-        tasks = [asyncio.create_task(self._keep(child)) for child in (*self.workers, self.follower)]
+        keeping = [asyncio.create_task(self._keep(child)) for child in (*self.workers, self.follower)]
+        if self.options.record:
+            keeping.append(asyncio.create_task(self._convert_traffic()))
         await self.ending.wait()
-        await self._end()
-        for task in tasks:
+        await stop(self.workers, self.options.drain_delay + self.options.drain + 3)
+        await stop([self.follower], 2)
+        for task in keeping:
             task.cancel()
-        return 2 if self.failure else 0
+        if self.options.record:
+            await run_module("infra.serving.traffic", str(self.options.home))
+
+    async def _convert_traffic(self) -> None:
+        while True:
+            await asyncio.sleep(CONVERT_SECONDS)
+            await run_module("infra.serving.traffic", str(self.options.home))
 
     async def _keep(self, child: Child) -> None:
         """Run a child, hear it out, and start it again with growing pauses."""
@@ -100,7 +70,8 @@ class Supervisor:
         while not self.ending.is_set():
             channel = await child.start()
             if child is not self.follower:
-                for message in (*self.state.values(), *self.releases.values()):
+                releases = [release for standing in self.standings.values() for release in standing.wanted()]
+                for message in (*self.news.values(), *releases):
                     channel.send(message)
             async for message in channel.messages():
                 self._heard(child, message)
@@ -109,23 +80,43 @@ class Supervisor:
             channel.close()
             if self.ending.is_set():
                 return
-            pause = 0.1 if time.monotonic() - child.started > 30 else min(5.0, pause * 2)
+            pause = 0.1 if time.monotonic() - child.started > STABLE else min(5.0, pause * 2)
             logger.error("%s ended with %d; started again in %.1f s", child.name, code, pause)
+            if child is not self.follower:
+                self._suspect()
             await asyncio.sleep(pause)
+
+    def _suspect(self) -> None:
+        """A worker died by itself: a version that was being loaded, or that twice did not survive its first minutes, is to blame."""
+        for standing in self.standings.values():
+            for message in standing.worker_died(self.options.watch):
+                logger.error("%s version %s is refused: %s", message.model, message.version, message.reason)
+                self.news[message.kind, message.model, False] = message
+                self._tell([*self.workers, self.follower], message)
 
     def _heard(self, child: Child, message: Message) -> None:
         """Pass a message on to whom it concerns."""
         if child is self.follower:
             if isinstance(message, Release):
-                self.releases[message.model, message.shadow] = message
+                self.standings.setdefault((message.model, message.shadow), Standing()).offer(message)
             elif isinstance(message, Looked | Refusal):
-                self.state[message.kind, message.model, message.shadow] = message
+                self.news[message.kind, message.model, message.shadow] = message
                 self._fail_early(message)
             self._tell(self.workers, message)
         elif isinstance(message, Up):
-            self.up.add(self.workers.index(child))
+            self.up.add(child.name)
             self._announce()
-        elif isinstance(message, Swap | Refusal | Revert | Nudge):
+        else:
+            self._heard_of_version(child, message)
+
+    def _heard_of_version(self, child: Child, message: Message) -> None:
+        if isinstance(message, Swap | Refusal | Revert):
+            standing = self.standings.get((message.model, not isinstance(message, Revert) and message.shadow))
+            if standing is not None:
+                standing.heard(message)
+            if isinstance(message, Revert):
+                self._tell([worker for worker in self.workers if worker is not child], message)
+        if isinstance(message, Swap | Refusal | Revert | Nudge):
             self._tell([self.follower], message)
 
     def _tell(self, children: list[Child], message: Message) -> None:
@@ -148,33 +139,10 @@ class Supervisor:
         host, port = self.listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         models = {
-            release.model: {"version": release.version, "digest": release.digest}
-            for release in self.releases.values()
+            standing.serving.model: {"version": standing.serving.version, "digest": standing.serving.digest}
+            for (_, shadow), standing in self.standings.items()
+            if standing.serving is not None and not shadow
         }
-        sys.stdout.buffer.write(
-            orjson.dumps({"url": f"http://{shown}:{port}", "pid": os.getpid(), "models": models}) + b"\n"
-        )
+        line = {"url": f"http://{shown}:{port}", "pid": os.getpid(), "models": models}
+        sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
         sys.stdout.buffer.flush()
-
-    async def _end(self) -> None:
-        """Workers first, with the time they were promised; the follower last."""
-        await stop(self.workers, self.options.drain_delay + self.options.drain + 3)
-        await stop([self.follower], 2)
-
-
-async def stop(children: list[Child], patience: float) -> None:
-    """SIGTERM, then SIGKILL for what is still there."""
-    running = [
-        child.process for child in children if child.process is not None and child.process.returncode is None
-    ]
-    for process in running:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-    if running:
-        _, late = await asyncio.wait(
-            [asyncio.create_task(process.wait()) for process in running], timeout=patience
-        )
-        for process in running if late else ():
-            if process.returncode is None:
-                process.kill()
-                await process.wait()

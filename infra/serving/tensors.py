@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -112,11 +112,10 @@ def tensor_of(node: _Node) -> Tensor:
     return Tensor(node.name, np.dtype(ONNX_TYPES[node.type]), shape)
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(NamedTuple):
     """The rows of one request: one buffer an input, in the model's order, of a type and row shape that `key` names."""
 
-    count: int
+    length: int
     key: tuple[tuple[str, tuple[int, ...]], ...]
     buffers: tuple[Any, ...]
 
@@ -139,7 +138,7 @@ def rows_of(spec: Spec, arrays: Sequence[Array]) -> Rows:
 
 def assemble(spec: Spec, group: Sequence[Rows]) -> dict[str, Array]:
     """Rows of one key, one after another, as what ONNX Runtime takes. An overflowing number becomes infinite."""
-    count = sum(rows.count for rows in group)
+    count = sum(rows.length for rows in group)
     feeds = {}
     with np.errstate(over="ignore"):
         for index, (tensor, (source, tail)) in enumerate(zip(spec.inputs, group[0].key, strict=True)):

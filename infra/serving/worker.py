@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Collection
 from types import FrameType
 
 import uvicorn
@@ -15,15 +16,15 @@ import uvloop
 from infra.serving.app import App
 from infra.serving.board import Board
 from infra.serving.channel import Channel
-from infra.serving.errors import Unservable
+from infra.serving.loading import Loader
 from infra.serving.log import set_up
-from infra.serving.messages import Message, Nudge, Refusal, Release, Swap, Up
+from infra.serving.messages import Message, Nudge, Release, Revert, Up
 from infra.serving.metrics import Metrics
-from infra.serving.model import Model, load_model
 from infra.serving.options import Job
 from infra.serving.routes import Routes
 from infra.serving.service import Service
 from infra.serving.shortway import protocol_for
+from infra.serving.traffic import Recorder
 
 logger = logging.getLogger("slipway.serving")
 TICK = 0.5
@@ -40,80 +41,48 @@ class Worker:
         self.metrics = Metrics(self.service, self.board, job.run_folder, job.slot)
         self.routes = Routes(self.service, self.board, self.metrics, lambda: channel.send(Nudge()))
         self.app = App(self.service, self.routes)
-        self.loading = asyncio.Lock()
+        self.loader = Loader(self.service, job.options, self._tell)
         self.up = False
+        self.connections: Collection[object] = ()
+        if job.options.record:
+            recorder = Recorder(job.options.home, job.options.record, job.slot)
+            for slot in self.service.slots.values():
+                slot.recorder = recorder
 
     async def listen(self) -> None:
         """Act on what the supervisor says, until it is gone; then stop."""
         pending: set[asyncio.Task[None]] = set()
         async for message in self.channel.messages():
             if isinstance(message, Release):
-                task = asyncio.create_task(self.take(message))
+                task = asyncio.create_task(self.loader.take(message))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
-            else:
-                self.board.note(message)
+                continue
+            self.board.note(message)
+            if isinstance(message, Revert):
+                self.loader.follow(message)
         os.kill(os.getpid(), signal.SIGTERM)
-
-    async def take(self, release: Release) -> None:
-        """Load a version beside the one that serves, and swap; one that cannot be served changes nothing."""
-        async with self.loading:
-            slot = self.service.slots[release.model]
-            if slot.current is not None and slot.kept(release.version, release.digest) is slot.current:
-                return
-            start = time.perf_counter()
-            try:
-                model = slot.kept(release.version, release.digest) or await self._load(release)
-            except Unservable as error:
-                logger.error("%s version %s is refused: %s", release.model, release.version, error)
-                self._tell(
-                    Refusal(
-                        model=release.model,
-                        source=release.source,
-                        version=release.version,
-                        digest=release.digest,
-                        reason=str(error),
-                        at=time.time(),
-                    )
-                )
-                return
-            replaced = slot.swap(model)
-            self._tell(
-                Swap(
-                    model=release.model,
-                    version=release.version,
-                    digest=release.digest,
-                    replaced=None if replaced is None else replaced.release.version,
-                    seconds=round(time.perf_counter() - start, 4),
-                    at=time.time(),
-                )
-            )
-            logger.info("%s version %s serves (%s)", release.model, release.version, release.digest[:12])
-            self._announce()
-
-    async def _load(self, release: Release) -> Model:
-        options = self.job.options
-        current = self.service.slots[release.model].current
-        model = await asyncio.to_thread(load_model, release, options.threads, options.batch, options.max_rows)
-        difference = current and model.spec.difference(current.spec)
-        if difference:
-            raise Unservable(f"its signature is not the one being served: {difference}")
-        return model
-
-    def _announce(self) -> None:
-        if self.service.ready and not self.up:
-            self.up = True
-            self.channel.send(Up(pid=os.getpid()))
 
     def _tell(self, message: Message) -> None:
         self.board.note(message)
         self.channel.send(message)
+        if self.service.ready and not self.up:
+            self.up = True
+            self.channel.send(Up(pid=os.getpid()))
+
+    def _sweep(self) -> None:
+        """Connections that are idle or slow for too long; only those of the short way can tell."""
+        now = self.service.clock = time.monotonic()
+        for connection in list(self.connections):
+            if hasattr(connection, "sweep"):
+                connection.sweep(now)
 
     async def tick(self) -> None:
         """The slow heartbeat: keys that changed, numbers for the siblings."""
         while True:
             await asyncio.sleep(TICK)
             self.service.keys.refresh()
+            self._sweep()
             if self.job.options.workers > 1:
                 self.metrics.save()
 
@@ -149,6 +118,7 @@ async def run(job: Job, line: socket.socket, listener: socket.socket) -> None:
     )
     server = Server(config)
     server.worker = worker
+    worker.connections = server.server_state.connections
     tasks = [asyncio.create_task(worker.listen()), asyncio.create_task(worker.tick())]
     try:
         await server.serve(sockets=[listener])

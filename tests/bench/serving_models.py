@@ -1,11 +1,11 @@
 """Small ONNX models in MLflow model folders, for the server's tests and benchmarks."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.onnx_ml_pb2 import ModelProto
 
@@ -38,9 +38,102 @@ def mlp(sizes: tuple[int, ...] = (64, 256, 10), seed: int = 0, name: str = "x") 
     return graph(nodes, [floats(name, "n", sizes[0])], [floats("logits", "n", sizes[-1])], weights)
 
 
+def two_inputs() -> ModelProto:
+    """Named inputs of two types, one with a dynamic axis: token ids looked up and averaged, plus some features."""
+    random = np.random.default_rng(7)
+    table = random.normal(size=(50, 4)).astype(np.float32)
+    nodes = [
+        helper.make_node("Gather", ["table", "tokens"], ["looked_up"]),
+        helper.make_node("ReduceMean", ["looked_up"], ["mean"], axes=[1], keepdims=0),
+        helper.make_node("Add", ["mean", "features"], ["sum"]),
+        helper.make_node("ReduceSum", ["sum", "axis"], ["total"], keepdims=0),
+    ]
+    tokens = helper.make_tensor_value_info("tokens", TensorProto.INT64, ["n", "length"])
+    inputs = [tokens, floats("features", "n", 4)]
+    return graph(
+        nodes, inputs, [floats("sum", "n", 4), floats("total", "n")], {"table": table, "axis": np.array([1])}
+    )
+
+
+def slow(loops: int, seed: int = 0, size: int = 64) -> ModelProto:
+    """The first layer's input multiplied over and over: slow by as much as is asked for, with finite outputs."""
+    random = np.random.default_rng(seed)
+    nodes, at = [], "x"
+    for layer in range(loops):
+        nodes.append(helper.make_node("MatMul", [at, "w"], [f"m{layer}"]))
+        nodes.append(helper.make_node("Tanh", [f"m{layer}"], [f"t{layer}"]))
+        at = f"t{layer}"
+    nodes.append(helper.make_node("MatMul", [at, "out"], ["logits"]))
+    weights = {
+        "w": (random.normal(size=(size, size)) / size**0.5).astype(np.float32),
+        "out": random.normal(size=(size, 10)).astype(np.float32),
+    }
+    return graph(nodes, [floats("x", "n", size)], [floats("logits", "n", 10)], weights)
+
+
+def breaks_on_large(seed: int = 1) -> ModelProto:
+    """Like `mlp`, but gives NaN for rows whose first number is above one."""
+    model = mlp(seed=seed)
+    model.graph.node[-1].output[0] = "plain"
+    nodes = [
+        helper.make_node("Slice", ["x", "zero", "one", "one"], ["first"]),
+        helper.make_node("Sub", ["unit", "first"], ["below"]),
+        helper.make_node("Sqrt", ["below"], ["root"]),
+        helper.make_node("Mul", ["root", "nought"], ["nothing"]),
+        helper.make_node("Add", ["plain", "nothing"], ["logits"]),
+    ]
+    model.graph.node.extend(nodes)
+    weights = {
+        "zero": np.array([0]),
+        "one": np.array([1]),
+        "unit": np.array(1, np.float32),
+        "nought": np.array(0, np.float32),
+    }
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())
+    return model
+
+
+def cnn(seed: int = 0) -> ModelProto:
+    """1×28×28 to 10 classes with about 400,000 parameters."""
+    random = np.random.default_rng(seed)
+
+    def weight(*shape: int) -> Any:
+        return (random.normal(size=shape) / np.prod(shape[1:]) ** 0.5).astype(np.float32)
+
+    nodes = [
+        helper.make_node("Conv", ["image", "c1", "d1"], ["a"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MaxPool", ["b"], ["c"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["c", "c2", "d2"], ["d"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["d"], ["e"]),
+        helper.make_node("MaxPool", ["e"], ["f"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["f"], ["g"]),
+        helper.make_node("Gemm", ["g", "w1", "b1"], ["h"], transB=1),
+        helper.make_node("Relu", ["h"], ["i"]),
+        helper.make_node("Gemm", ["i", "w2", "b2"], ["logits"], transB=1),
+    ]
+    weights = {
+        "c1": weight(16, 1, 3, 3), "d1": weight(16, 1)[:, 0],
+        "c2": weight(32, 16, 3, 3), "d2": weight(32, 1)[:, 0],
+        "w1": weight(250, 1568), "b1": weight(250, 1)[:, 0],
+        "w2": weight(10, 250), "b2": weight(10, 1)[:, 0],
+    }  # fmt: skip
+    return graph(nodes, [floats("image", "n", 1, 28, 28)], [floats("logits", "n", 10)], weights)
+
+
 def save(folder: Path, model: ModelProto, example: dict[str, Any] | None = None) -> Path:
     """An MLflow model folder, as the registry hands it out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
+        _save(folder, model)
+    if example is not None:
+        (folder / "serving_input_example.json").write_text(json.dumps({"inputs": example}))
+    return folder
+
+
+def _save(folder: Path, model: ModelProto) -> None:
     import mlflow.onnx
+    import mlflow.pyfunc
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
@@ -49,11 +142,12 @@ def save(folder: Path, model: ModelProto, example: dict[str, Any] | None = None)
         for value in values:
             kind = value.type.tensor_type
             shape = [dim.dim_value or -1 for dim in kind.shape.dim]
-            specs.append(TensorSpec(np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)), shape, value.name))
+            dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
+            specs.append(TensorSpec(dtype, shape, value.name))
         return Schema(specs)
 
     signature = ModelSignature(schema(model.graph.input), schema(model.graph.output))
-    mlflow.onnx.save_model(model, folder, signature=signature, save_as_external_data=False, pip_requirements=["onnxruntime"])
-    if example is not None:
-        (folder / "serving_input_example.json").write_text(json.dumps({"inputs": example}))
-    return folder
+    requirements = ["onnxruntime"]
+    mlflow.onnx.save_model(
+        model, folder, signature=signature, save_as_external_data=False, pip_requirements=requirements
+    )

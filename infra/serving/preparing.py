@@ -1,0 +1,76 @@
+"""From a version in the registry to a release in the cache: fetched, inspected once, and proved in every process anew."""
+
+import asyncio
+import logging
+import shutil
+from pathlib import Path
+
+from infra.serving.cache import Cache, digest_of
+from infra.serving.errors import Unservable
+from infra.serving.inspection import Finding, Question, inspect
+from infra.serving.messages import Release
+from infra.serving.options import ServeOptions, Target
+from infra.serving.source import Pointer, Registry
+
+logger = logging.getLogger("slipway.serving")
+
+
+class Preparer:
+    """Makes releases; remembers which folders it has proved, so that going back to one costs no new process."""
+
+    def __init__(self, options: ServeOptions) -> None:
+        self.options = options
+        self.cache = Cache(options.cache)
+        self.proved: dict[Path, Finding] = {}
+
+    async def from_folder(self, target: Target, folder: Path) -> Release:
+        """A folder on this machine, taken at its word: nobody promoted it."""
+        finding = await inspect(Question(folder=folder, model=target.name))
+        return Release(
+            model=target.name,
+            source=str(target),
+            version="local",
+            digest=accepted(finding),
+            folder=folder,
+            evidence="local",
+        )
+
+    async def from_cache(self, target: Target, pointer: Pointer, folder: Path) -> Release:
+        """A folder of the cache. Unservable when its evidence does not hold or the model does not work."""
+        finding = self.proved.get(folder)
+        if finding is None or await asyncio.to_thread(digest_of, folder) != folder.name:
+            key = None if self.options.allow_unsigned else self.options.key
+            parse = not self.cache.inspected(folder)
+            finding = await inspect(Question(folder=folder, model=target.name, key=key, parse=parse))
+        digest = accepted(finding)
+        self.proved[folder] = finding
+        self.cache.mark(folder)
+        return Release(
+            model=target.name,
+            source=str(target),
+            version=pointer.version,
+            digest=digest,
+            folder=folder,
+            evidence="unsigned" if self.options.allow_unsigned else "verified",
+            decided=finding.decided,
+        )
+
+    async def from_registry(self, registry: Registry, target: Target, pointer: Pointer) -> Release:
+        """A version by number: from the cache if it was fetched before, else downloaded."""
+        folder = self.cache.known(target, pointer)
+        if folder is None:
+            incoming = self.cache.incoming()
+            try:
+                downloaded = await asyncio.to_thread(registry.fetch, target.name, pointer.version, incoming)
+                folder = await asyncio.to_thread(self.cache.keep, downloaded)
+            finally:
+                shutil.rmtree(incoming, ignore_errors=True)
+            self.cache.learn(target, pointer, folder)
+        return await self.from_cache(target, pointer, folder)
+
+
+def accepted(finding: Finding) -> str:
+    """The digest of a model that passed; Unservable otherwise."""
+    if finding.refused is not None or finding.digest is None:
+        raise Unservable(finding.refused or "inspection found nothing")
+    return finding.digest

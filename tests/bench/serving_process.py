@@ -1,0 +1,182 @@
+"""A real model server in a process of its own, for the server's tests and benchmarks."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Answer:
+    """What came back: status, headers with lower-case names, body."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.getheaders()}
+        self.body = response.read()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def version(self) -> str | None:
+        return self.headers.get("x-model-version")
+
+
+class ServerProcess:
+    """`python -m infra.serving …`, ended with the block it is used in."""
+
+    def __init__(self, *models: str, home: Path, ready: bool = True, **options: Any) -> None:
+        flags = []
+        for name, value in {"port": 0, "home": home, **options}.items():
+            flag = name.replace("_", "-")
+            if isinstance(value, bool):
+                flags.append(f"--{flag}" if value else f"--no-{flag}")
+            else:
+                values = value if isinstance(value, tuple) else (value,)
+                flags += [f"--{flag}={each}" for each in values]
+        home.mkdir(parents=True, exist_ok=True)
+        self.log = home / "serve.log"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "SLIPWAY_HOME": str(home)}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "infra.serving", *models, *flags],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                text=True,
+            )
+        self.url = ""
+        self.connection: http.client.HTTPConnection | None = None
+        if ready:
+            self.wait_ready()
+
+    def wait_ready(self) -> None:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(
+                f"the server ended with {self.process.wait()}:\n{self.log.read_text()[-3000:]}"
+            )
+        self.said = json.loads(line)
+        self.url = self.said["url"]
+
+    @property
+    def address(self) -> tuple[str, int]:
+        parts = urlsplit(self.url)
+        return str(parts.hostname), int(parts.port or 0)
+
+    def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
+        """One request on a connection that is kept."""
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        sent = {"Content-Type": "application/json"} if body is not None else {}
+        for attempt in (1, 2):
+            if self.connection is None:
+                self.connection = http.client.HTTPConnection(*self.address, timeout=30)
+            try:
+                self.connection.request(method, path, body, sent | (headers or {}))
+                answer = Answer(self.connection.getresponse())
+            except (ConnectionError, http.client.BadStatusLine):
+                self.connection.close()
+                self.connection = None
+                if attempt == 2:
+                    raise
+            else:
+                if answer.headers.get("connection") == "close":
+                    self.connection.close()
+                    self.connection = None
+                return answer
+        raise AssertionError
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.ask("GET", path, None, headers)
+
+    def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> Answer:
+        return self.ask("POST", path, body, headers)
+
+    def metric(self, start: str) -> float:
+        """The sum of the samples that start so."""
+        lines = self.get("/metrics").body.decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(start))
+
+    def children(self, module: str) -> list[int]:
+        """Processes of the server that run a module."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_bytes().split(b"\0")
+                parent = int((path.parent / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue
+            if parent == self.process.pid and module.encode() in words:
+                found.append(int(path.parent.name))
+        return found
+
+    def stop(self, number: int = signal.SIGTERM, patience: float = 30) -> int:
+        """End it; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(patience)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.connection is not None:
+            self.connection.close()
+        self.stop()
+
+
+def wait_for(condition: Any, patience: float = 20, pause: float = 0.02) -> Any:
+    """Poll until `condition()` is true; what it gave."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(pause)
+    raise AssertionError(f"not true within {patience} s")
+
+
+def publish(uri: str, name: str, folder: Path, aliases: Sequence[str] = ()) -> str:
+    """Put a model folder into a registry as a new version; its number."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow.MlflowClient(uri, uri)
+    experiment = client.get_experiment_by_name("serving") or client.get_experiment(
+        client.create_experiment("serving")
+    )
+    run = client.create_run(experiment.experiment_id)
+    client.log_artifacts(run.info.run_id, str(folder), "model")
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id)
+    for alias in aliases:
+        client.set_registered_model_alias(name, alias, version.version)
+    return str(version.version)
+
+
+def move(uri: str, name: str, alias: str, version: str) -> None:
+    """Move an alias."""
+    import mlflow
+
+    mlflow.MlflowClient(uri, uri).set_registered_model_alias(name, alias, version)
