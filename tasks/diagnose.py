@@ -32,7 +32,7 @@ def why_not_finite(
     largest = (
         0.0
         if weights is None
-        else max((float(p.abs().max()) for p in weights.parameters() if p.numel()), default=0.0)
+        else max((float(p.detach().abs().max()) for p in weights.parameters() if p.numel()), default=0.0)
     )
     if not largest < float("inf") and not losses:
         return "the model starts with weights that are NaN or infinite; see how it is built"

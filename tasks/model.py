@@ -7,12 +7,14 @@ from tasks.checkpoint import load_weights
 from tasks.data import Rows, read_split
 from tasks.errors import UserError
 from tasks.records import Checkpoint, Dataset
-from tasks.seed import seed_everything
+from tasks.seed import one_at_a_time, seed_everything
 from tasks.workloads import Workload
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
+
+    from tasks.workloads.base import Build
 
     Array = np.ndarray[Any, Any]
 
@@ -28,9 +30,10 @@ def build_module(
 
     build = workload.builder(model)
     rows = read_split(dataset, "train")
-    seed_everything(seed)
     try:
-        module = build(rows.inputs) if inspect.signature(build).parameters else build()  # type: ignore[call-arg]
+        with one_at_a_time:
+            seed_everything(seed)
+            module = build(rows.inputs) if _asks_for_inputs(build) else build()  # type: ignore[call-arg]
     except Exception as error:
         raise UserError(
             f"Workload {workload.name}: its model was not built: {type(error).__name__}: {error}."
@@ -69,6 +72,12 @@ def predict(module: "nn.Module", inputs: "dict[str, Array]", batch_size: int = 2
             parts.append(outputs.float().cpu().numpy())
     module.train(training)
     return np.concatenate(parts)
+
+
+def _asks_for_inputs(build: "Build") -> bool:
+    """Whether it has a parameter that must be given."""
+    named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(p.kind in named and p.default is p.empty for p in inspect.signature(build).parameters.values())
 
 
 def _check_names(workload: Workload, module: "nn.Module", names: list[str]) -> None:

@@ -1,10 +1,15 @@
 """All randomness of a training: where it starts, and where it is."""
 
 import random
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     State = dict[str, Any]
+
+
+# The generators belong to the process: two threads that draw from them would each disturb the other's numbers.
+one_at_a_time = threading.RLock()
 
 
 def seed_everything(seed: int) -> None:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -23,13 +22,12 @@ from tasks.metrics import MetricsLog, Publish, Publisher
 from tasks.model import build_module
 from tasks.progress import Show
 from tasks.records import Checkpoint, Dataset
+from tasks.seed import one_at_a_time
 from tasks.workloads import Workload, load_workload
 
 if TYPE_CHECKING:
     from torch import nn
 
-# torch's random generator belongs to the process: two trainings at once would each disturb the other's numbers.
-_one_at_a_time = threading.Lock()
 log = logging.getLogger(__name__)
 
 
@@ -45,10 +43,13 @@ def train(
 ) -> Checkpoint:
     """Train the workload's module (called `model`; None: its first) on the dataset; see `fit`."""
     known = load_workload(workload)
-    module = build_module(known, dataset, model, config.seed)
-    rows, validation = read_split(dataset, "train"), read_split(dataset, "validation")
-    check_loss(known, module, validation)
-    return fit(module, rows, validation, config, folder, workload=known, publish=publish, progress=progress)
+    with one_at_a_time:
+        module = build_module(known, dataset, model, config.seed)
+        rows, validation = read_split(dataset, "train"), read_split(dataset, "validation")
+        check_loss(known, module, validation)
+        return fit(
+            module, rows, validation, config, folder, workload=known, publish=publish, progress=progress
+        )
 
 
 def fit(
@@ -74,7 +75,7 @@ def fit(
     Raises StepError for a loss that is not finite, a full disk, and a folder that another process is training in.
     """
     lesson = None if teacher is None else Lesson(workload, teacher, temperature, teacher_weight)
-    with _one_at_a_time, threads(config.threads):
+    with one_at_a_time, threads(config.threads):
         compute = make_compute(config)
         key = _key(module, train_rows, validation_rows, config, workload, lesson, compute.count)
         folder = folder / key[:16]

@@ -1,0 +1,476 @@
+"""Training: it learns, it repeats itself to the bit, it stops and resumes anywhere, and it says what went wrong."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tasks.batches import Order
+from tasks.checkpoint import load, load_weights
+from tasks.config import Data, Train
+from tasks.data import Rows, prepare
+from tasks.errors import StepError, UserError
+from tasks.metrics import Metric, read_metrics
+from tasks.model import build_module, load_module, predict
+from tasks.optimise import learning_rate
+from tasks.progress import Progress
+from tasks.records import Checkpoint, Dataset
+from tasks.score import score
+from tasks.train import fit, train
+from tasks.workloads import Workload, load_workload
+
+TINY = str(Path(__file__).parent / "bench" / "tiny_digits.py")
+FAST = Train(epochs=3, lr=0.01, batch_size=64, threads=1, patience=None)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return prepare(TINY, Data(), tmp_path_factory.mktemp("data"))
+
+
+class Net(nn.Module):
+    """Three clouds of points are easy; dropout makes the random state matter."""
+
+    def __init__(self, outputs: int = 3) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.layers(x)
+        return result
+
+
+def workload(kind: str = "classification", **fields: Any) -> Workload:
+    given = {"load": lambda: None, "schema": lambda: None, "inputs": lambda frame: {}, "model": Net}
+    return Workload(name="toy", kind=kind, target="y", **{**given, **fields})  # type: ignore[arg-type]
+
+
+def clouds(count: int, seed: int = 0) -> Rows:
+    rng = np.random.default_rng(seed)
+    target = rng.integers(0, 3, count)
+    x = rng.normal(size=(count, 4)) + 2.0 * np.eye(4)[target]
+    return Rows({"x": x.astype("float32")}, target)
+
+
+def train_toy(
+    folder: Path,
+    config: Train = FAST,
+    *,
+    rows: Rows | None = None,
+    kind: Workload | None = None,
+    **options: Any,
+) -> Checkpoint:
+    torch.manual_seed(config.seed)
+    module = options.pop("module", None) or Net()
+    known = kind or workload()
+    return fit(module, rows or clouds(200), clouds(100, 1), config, folder, workload=known, **options)
+
+
+def test_digits_are_learned_and_come_back_from_the_checkpoint(dataset: Dataset, tmp_path: Path) -> None:
+    checkpoint = train(TINY, dataset, Train(epochs=6, lr=0.01, threads=1), tmp_path)
+    known = load_workload(TINY)
+    validation = Rows(*_split(dataset, "validation"))
+    outputs = predict(load_module(known, dataset, checkpoint), validation.inputs)
+    assert checkpoint.score > 0.93
+    assert score(known, validation.target, outputs) == checkpoint.score
+
+
+def _split(dataset: Dataset, name: str) -> tuple[dict[str, Any], Any]:
+    folder = dataset.folder / name
+    return {"image": np.load(folder / "image.npy")}, np.load(folder / "target.npy")
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "momentum", "adagrad"])
+def test_every_optimizer_learns(optimizer: str, tmp_path: Path) -> None:
+    config = FAST.model_copy(
+        update={"optimizer": optimizer, "lr": 0.4 if optimizer == "sgd" else 0.05, "epochs": 6}
+    )
+    checkpoint = train_toy(tmp_path, config)
+    losses = [metric.value for metric in read_metrics(checkpoint.metrics) if metric.key == "train/loss"]
+    assert checkpoint.score > 0.8
+    assert np.mean(losses[-3:]) < 0.7 * losses[0]
+
+
+def test_a_regression_learns(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 4)).astype("float32")
+    rows = Rows({"x": x}, (x @ [1.0, -2.0, 0.5, 0.0]).astype("float32"))
+    config = FAST.model_copy(update={"lr": 0.05, "epochs": 20})
+    checkpoint = fit(Net(1), rows, rows, config, tmp_path, workload=workload("regression"))
+    assert checkpoint.score > 0.8
+
+
+def test_one_logit_learns_two_classes(tmp_path: Path) -> None:
+    rows = clouds(300)
+    binary = Rows(rows.inputs, (rows.target == 0).astype("int64"))
+    config = FAST.model_copy(update={"lr": 0.05, "epochs": 6})
+    assert fit(Net(1), binary, binary, config, tmp_path, workload=workload()).score > 0.8
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path: Path) -> None:
+    first, second = train_toy(tmp_path / "a"), train_toy(tmp_path / "b")
+    assert first.path != second.path
+    assert first.sha256 == second.sha256
+    assert train_toy(tmp_path / "c", FAST.model_copy(update={"seed": 1})).sha256 != first.sha256
+
+
+def test_mapped_and_in_memory_rows_train_alike(tmp_path: Path) -> None:
+    rows = clouds(200)
+    np.save(tmp_path / "x.npy", rows.inputs["x"])
+    mapped = Rows({"x": np.load(tmp_path / "x.npy", mmap_mode="r")}, rows.target)
+    assert train_toy(tmp_path / "a", rows=mapped).sha256 == train_toy(tmp_path / "b", rows=rows).sha256
+
+
+class Killed(BaseException):
+    """What the operating system does, as far as the code after it is concerned: nothing of it runs in the loop."""
+
+
+def killed_at(step: int) -> Callable[[Progress], None]:
+    def show(progress: Progress) -> None:
+        if progress.step >= step:
+            raise Killed
+
+    return show
+
+
+def computed(checkpoint: Checkpoint) -> list[tuple[str, int, float]]:
+    metrics = read_metrics(checkpoint.metrics)
+    measured = ("system/", "train/rows_per_second")
+    return sorted((m.key, m.step, m.value) for m in metrics if not m.key.startswith(measured))
+
+
+EVERY_STEP = Train(epochs=9, lr=0.05, batch_size=50, threads=1, patience=2, checkpoint_seconds=0)
+
+
+def test_a_training_stopped_at_every_single_step_ends_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.loop._SHOW_SECONDS", 0)
+    whole = train_toy(tmp_path / "whole", EVERY_STEP)
+    assert whole.stopped == "no better validation score for 2 epochs"
+    last = max(metric.step for metric in read_metrics(whole.metrics))
+    for step in range(1, last):
+        with pytest.raises(Killed):
+            train_toy(tmp_path / "killed", EVERY_STEP, progress=killed_at(step))
+    resumed = train_toy(tmp_path / "killed", EVERY_STEP)
+    assert resumed.sha256 == whole.sha256
+    assert computed(resumed) == computed(whole)
+    assert resumed.model_dump(include={"epoch", "step", "score", "stopped"}) == whole.model_dump(
+        include={"epoch", "step", "score", "stopped"}
+    )
+
+
+def test_a_torn_checkpoint_costs_time_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tasks.loop._SHOW_SECONDS", 0)
+    whole = train_toy(tmp_path / "whole", EVERY_STEP)
+    with pytest.raises(Killed):
+        train_toy(tmp_path / "killed", EVERY_STEP, progress=killed_at(7))
+    newest = max((tmp_path / "killed").glob("*/last-*.pt"))
+    newest.write_bytes(newest.read_bytes()[:-100])
+    resumed = train_toy(tmp_path / "killed", EVERY_STEP)
+    assert (resumed.sha256, computed(resumed)) == (whole.sha256, computed(whole))
+    assert "is torn or altered" in caplog.text
+
+
+def test_a_finished_training_returns_at_once_and_publishes_its_curves_again(tmp_path: Path) -> None:
+    first = train_toy(tmp_path)
+    published: list[Metric] = []
+    steps: list[Progress] = []
+    assert train_toy(tmp_path, publish=published.extend, progress=steps.append) == first
+    assert published == read_metrics(first.metrics)
+    assert steps == []
+
+
+def test_an_altered_best_file_is_written_again_from_the_last_state(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = train_toy(tmp_path)
+    first.path.write_bytes(b"altered")
+    assert train_toy(tmp_path) == first
+    assert load_weights(first)
+    assert "best.pt is torn or altered" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: {"config": FAST.model_copy(update={"lr": 0.02})},
+        lambda: {"rows": clouds(200, seed=5)},
+        lambda: {"module": Net()},
+    ],
+    ids=["knobs", "rows", "weights"],
+)
+def test_another_configuration_starts_anew_and_leaves_the_first_alone(
+    tmp_path: Path, change: Callable[[], dict[str, Any]]
+) -> None:
+    first = train_toy(tmp_path)
+    torch.manual_seed(99)
+    other = train_toy(tmp_path, **{**change(), "progress": (seen := []).append})
+    assert other.path != first.path
+    assert seen[-1].step == seen[-1].steps
+    assert train_toy(tmp_path) == first
+
+
+def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
+    scores = iter([0.1, 0.5, 0.3, 0.4, 0.9])
+    known = workload(score=lambda y_true, y_pred: next(scores))
+    checkpoint = train_toy(tmp_path, FAST.model_copy(update={"patience": 2, "epochs": 9}), kind=known)
+    assert (checkpoint.epoch, checkpoint.score) == (2, 0.5)
+    assert checkpoint.stopped == "no better validation score for 2 epochs"
+    last = load(max(checkpoint.path.parent.glob("last-*.pt")))["module"]
+    assert not torch.equal(load_weights(checkpoint)["layers.0.weight"], last["layers.0.weight"])
+
+
+def test_a_score_that_is_not_a_number_is_never_the_best(tmp_path: Path) -> None:
+    scores = iter([float("nan"), 0.2, float("nan")])
+    checkpoint = train_toy(tmp_path, kind=workload(score=lambda y_true, y_pred: next(scores)))
+    assert (checkpoint.epoch, checkpoint.score, checkpoint.stopped) == (2, 0.2, "all 3 epochs are done")
+
+
+def test_a_student_learns_from_its_teacher(tmp_path: Path) -> None:
+    """The target is wrong in every row; only the teacher knows better."""
+    rows = clouds(300)
+    teacher = Net()
+    good = train_toy(tmp_path / "teacher", FAST.model_copy(update={"epochs": 8, "lr": 0.05}), rows=rows)
+    teacher.load_state_dict(load_weights(good))
+    wrong = Rows(rows.inputs, (rows.target + 1) % 3)
+    config = FAST.model_copy(update={"epochs": 8, "lr": 0.05})
+    student = train_toy(tmp_path / "student", config, rows=wrong, teacher=teacher, teacher_weight=0.9)
+    assert student.score > 0.8
+    assert train_toy(tmp_path / "alone", config, rows=wrong).score < 0.4
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_learns_and_keeps_float32_weights(precision: str, tmp_path: Path) -> None:
+    config = FAST.model_copy(update={"precision": precision, "lr": 0.05, "epochs": 6})
+    checkpoint = train_toy(tmp_path, config)
+    assert checkpoint.score > 0.8
+    assert checkpoint.sha256 != train_toy(tmp_path, config.model_copy(update={"precision": "fp32"})).sha256
+    assert {value.dtype for value in load_weights(checkpoint).values()} == {torch.float32}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match="train.device=cuda, but torch sees no such device here: use auto or cpu"
+    ):
+        train_toy(tmp_path, FAST.model_copy(update={"device": "cuda"}))
+
+
+def with_nan(rows: Rows) -> Rows:
+    rows.inputs["x"][17, 2] = np.nan
+    return rows
+
+
+def infinite(outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return (outputs * 0).log().mean() * -1
+
+
+def root(outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Finite, with a gradient that is not."""
+    return (outputs * 0).abs().sqrt().mean() + nn.functional.cross_entropy(outputs, target)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            lambda: {"rows": with_nan(clouds(200))},
+            r"The loss is nan at step \d of 12: input 'x' is nan in row 17 of the training split at \[2\]; clean it",
+        ),
+        (
+            lambda: {
+                "config": FAST.model_copy(
+                    update={"lr": 10, "optimizer": "sgd", "clip_norm": None, "warmup": 0.0}
+                )
+            },
+            r"The loss is (nan|inf) at step \d+ of 12: the (loss|weights) had .*grown .* so the learning rate is too high; "
+            r"lower train.lr=\d",
+        ),
+        (
+            lambda: {"kind": workload(loss=infinite)},
+            r"at step 1 of 12: its rows and weights are finite; look for log\(0\)",
+        ),
+        (
+            lambda: {"kind": workload(loss=root)},
+            "at step 2 of 12: the update before it made the weights NaN; look for a square",
+        ),
+    ],
+    ids=["rows", "learning rate", "loss", "gradient"],
+)
+def test_a_loss_that_is_not_finite_is_explained(
+    options: Callable[[], dict[str, Any]], message: str, tmp_path: Path
+) -> None:
+    given = options()
+    if "config" in given:
+        given |= {"kind": workload("regression"), "module": Net(1)}
+        given["rows"] = Rows(clouds(200).inputs, 100 * clouds(200).target.astype("float32"))
+    with pytest.raises(StepError, match=message) as caught:
+        train_toy(tmp_path, **given)
+    assert "\n" not in str(caught.value)
+
+
+def test_metrics_are_published_while_training_and_a_lost_server_does_not_stop_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[Sequence[Metric]] = []
+
+    def flaky(batch: Sequence[Metric]) -> None:
+        calls.append(batch)
+        if len(calls) == 1:
+            raise ConnectionError("server is away")
+
+    checkpoint = train_toy(tmp_path, publish=flaky)
+    assert [metric for batch in calls[1:] for metric in batch] == read_metrics(checkpoint.metrics)
+    keys = {metric.key for metric in read_metrics(checkpoint.metrics)}
+    assert {"train/loss", "train/lr", "validation/loss", "validation/score"} < keys
+    assert any(key.startswith("system/") for key in keys)
+
+
+def test_progress_counts_up_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.loop._SHOW_SECONDS", 0)
+    seen: list[Progress] = []
+    train_toy(tmp_path, progress=seen.append)
+    assert [progress.step for progress in seen if progress.score is None] == [1, 2, 3, 4]
+    assert (seen[-1].epoch, seen[-1].step, seen[-1].steps, seen[-1].eta) == (3, 12, 12, 0.0)
+    assert all(progress.rows_per_second > 0 for progress in seen)
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    first = train_toy(tmp_path)
+    with (
+        FileLock(first.path.parent / "lock"),
+        pytest.raises(StepError, match="Another process is training in"),
+    ):
+        train_toy(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StepError, match=f"Checkpoints cannot be kept in {tmp_path}/file/.*: Not a directory"):
+        train_toy(tmp_path / "file")
+
+
+def test_two_trainings_at_once_do_not_disturb_each_others_random_numbers(tmp_path: Path) -> None:
+    alone = train_toy(tmp_path / "alone")
+    modules = []
+    for _ in range(2):
+        torch.manual_seed(FAST.seed)
+        modules.append(Net())
+    found: list[str] = []
+    threads = [
+        threading.Thread(
+            target=lambda m=module, i=i: found.append(train_toy(tmp_path / str(i), module=m).sha256)
+        )
+        for i, module in enumerate(modules)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [alone.sha256, alone.sha256]
+
+
+def test_rows_come_once_an_epoch_in_an_order_of_their_own() -> None:
+    order = Order(rows=103, batch_size=10, seed=3)
+    epochs = [
+        np.concatenate(
+            [order.rows(epoch * order.steps_an_epoch + step) for step in range(order.steps_an_epoch)]
+        )
+        for epoch in range(2)
+    ]
+    assert all(sorted(epoch.tolist()) == list(range(103)) for epoch in epochs)
+    assert epochs[0].tolist() != epochs[1].tolist()
+    assert Order(103, 10, 3).rows(15).tolist() == order.rows(15).tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes"), [(1, [1]), (9, [9]), (20, [10, 10]), (21, [10, 11]), (22, [10, 10, 2])]
+)
+def test_no_batch_has_one_row_unless_that_is_all_there_is(rows: int, sizes: list[int]) -> None:
+    order = Order(rows, batch_size=10, seed=0)
+    assert [len(order.rows(step)) for step in range(order.steps_an_epoch)] == sizes
+
+
+@pytest.mark.parametrize(
+    ("schedule", "last"),
+    [("constant", 0.1), ("linear", 0.1 / 90), ("cosine", 0.1 * (1 - np.cos(np.pi / 90)) / 2)],
+)
+def test_the_learning_rate_rises_and_then_follows_its_schedule(schedule: Any, last: float) -> None:
+    config = Train(lr=0.1, warmup=0.1, schedule=schedule)
+    rates = [learning_rate(config, step, 100) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.01 * step for step in range(1, 11)])
+    assert max(rates) == 0.1
+    assert rates[-1] == pytest.approx(last)
+
+
+def tiny(**fields: Any) -> Workload:
+    import dataclasses
+
+    return dataclasses.replace(load_workload(TINY), **fields)
+
+
+class Names(nn.Module):
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        return picture
+
+
+class Flat(nn.Module):
+    def __init__(self, outputs: int, inputs: int = 64) -> None:
+        super().__init__()
+        self.layer = nn.Linear(inputs, outputs)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.layer(image.flatten(1))
+        return result
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Names, "inputs\\(\\) gives image, but the model's forward takes picture: use the same names"),
+        (
+            lambda: Flat(10, inputs=63),
+            r"its model fails on its own inputs \(image float32\[2, 1, 8, 8\]\): RuntimeError: mat1",
+        ),
+        (
+            lambda: Flat(3),
+            r"gives outputs of shape \[2, 3\] for 2 rows; \[2, 10\] is needed for classification",
+        ),
+        (lambda: 3, "its model is a int; return a torch.nn.Module"),
+        (lambda: 1 / 0, "its model was not built: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_model_that_cannot_work_is_refused_in_a_sentence(
+    model: Callable[[], Any], message: str, dataset: Dataset
+) -> None:
+    with pytest.raises(UserError, match=f"Workload tiny-digits: .*{message}"):
+        build_module(tiny(model=model), dataset)
+
+
+def test_a_model_may_ask_for_the_training_inputs(dataset: Dataset) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def model(inputs: dict[str, Any]) -> nn.Module:
+        seen.append(inputs["image"].shape)
+        return Flat(10)
+
+    build_module(tiny(model=model), dataset)
+    assert seen == [(dataset.rows["train"], 1, 8, 8)]
+
+
+def test_importing_the_training_loads_no_prefect_and_no_torch() -> None:
+    code = "import sys, tasks.train; print([name for name in ('prefect', 'torch', 'mlflow') if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
