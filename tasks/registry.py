@@ -128,17 +128,33 @@ class Registry:
         self.client.log_artifact(run_id, str(path), folder)
 
     def log_candidate(
-        self, run_id: str, model: str, name: str, metrics: Mapping[str, float], tags: Mapping[str, str]
+        self, run_id: str, dataset: Dataset, name: str, metrics: Mapping[str, float], tags: Mapping[str, str]
     ) -> str:
-        """A candidate as a LoggedModel of the run, with its metrics; its id. `finish_candidate` ends it."""
+        """A candidate as a LoggedModel of the run, its validation metrics linked to that split; its id.
+
+        `finish_candidate` or `register` ends it.
+        """
         from mlflow.entities import LoggedModelOutput
+        from mlflow.entities import Metric as Entity
 
         logged = self.client.create_logged_model(
-            self.experiment(model), name=name, source_run_id=run_id, tags=dict(tags), model_type="onnx"
+            self.experiment(dataset.workload), name=name, source_run_id=run_id, tags=dict(tags), model_type="onnx"
         )
         self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        for key, value in metrics.items():
-            self.client.log_metric(run_id, key, value, model_id=logged.model_id)
+        entities = [
+            Entity(
+                f"{name}/{key}",
+                value,
+                now_ms(),
+                0,
+                model_id=logged.model_id,
+                dataset_name=f"{dataset.workload}-validation",
+                dataset_digest=dataset.fingerprint[:16],
+                run_id=run_id,
+            )
+            for key, value in metrics.items()
+        ]
+        self.client.log_batch(run_id, metrics=entities)
         return str(logged.model_id)
 
     def model_card(self, model_id: str, run_id: str) -> "Model":

@@ -1,0 +1,76 @@
+"""Decisions that people make about versions, each a plain call: promote this one, go back to that one."""
+
+from tasks.errors import RefusedError, UserError
+from tasks.ledger import LedgerEntry
+from tasks.promotion import model_lock, promote, refuse, repair, roll_back
+from tasks.recheck import answer, check_version, downloaded, find_version, judge_again
+from tasks.records import Champion, Verdict, Version
+from tasks.registry import Registry
+from tasks.settings import Settings
+
+
+def promote_version(
+    settings: Settings, model: str, number: int, *, why: str, who: str | None = None, approved: bool = True
+) -> LedgerEntry:
+    """Move the champion to a version through the gate, judged against whatever serves now; the ledger's entry.
+
+    `approved`: a person stands behind it, so that an inconclusive verdict may pass; a failed one never does.
+    Raises UserError for a version that is not there, EvidenceError for one whose proof does not hold, RefusedError
+    for one that the gate refuses.
+    """
+    registry = Registry(settings)
+    version = find_version(registry, f"{model}/{number}")
+    with model_lock(settings, model):
+        ledger = repair(registry, model)
+        if ledger.serving == number:
+            raise RefusedError(f"{model} version {number} already is the champion; nothing was moved.")
+        verdict = current_verdict(settings, registry, version)
+        if verdict.decision == "fail" or (verdict.decision == "inconclusive" and not approved):
+            refuse(
+                registry, version, why="; ".join(verdict.reasons)[:1900], verdict=verdict.decision, who=who
+            )
+            raise RefusedError(f"{model} version {number} is refused: {verdict.reasons[0]}.")
+        return promote(registry, version, against=ledger.serving, why=why, who=who, verdict=verdict.decision)
+
+
+def current_verdict(settings: Settings, registry: Registry, version: Version) -> Verdict:
+    """The version's verdict against the champion of now: as its evidence has it, or judged again when that is another."""
+    champion = registry.by_alias(version.model, "champion")
+    with downloaded(registry, version) as folder:
+        evidence = check_version(folder, version)
+        if champion is None or champion.version == evidence.champion or champion.version == version.version:
+            return evidence.proof.verdict
+        with downloaded(registry, champion) as theirs:
+            found = Champion(version=champion.version, sha256=champion.sha256, folder=theirs)
+            return judge_again(settings, evidence, folder, found)
+
+
+def roll_back_to(
+    settings: Settings, model: str, to: int | None = None, *, why: str, who: str | None = None
+) -> LedgerEntry:
+    """Make an older version the champion again, after seeing that it still verifies, loads and answers; the ledger's entry.
+
+    `to` None: the version that `previous` names. Raises UserError when there is none, RefusedError for a version that
+    never passed a gate and was never let through, EvidenceError or StepError for one that is not fit to serve.
+    """
+    registry = Registry(settings)
+    with model_lock(settings, model):
+        ledger = repair(registry, model)
+        if ledger.serving is None:
+            raise UserError(f"{model} has no champion to go back from: `slipway run {model}` makes one.")
+        number = to if to is not None else ledger.before
+        if number is None:
+            raise UserError(f"{model} has no previous version: v{ledger.serving} is the first that served.")
+        if number == ledger.serving:
+            raise UserError(
+                f"{model} version {number} already is the champion: name an older one, see `slipway history {model}`."
+            )
+        version = find_version(registry, f"{model}/{number}")
+        with downloaded(registry, version) as folder:
+            evidence = check_version(folder, version)
+            if evidence.decision != "pass" and not ledger.promoted(number):
+                raise RefusedError(
+                    f"{model} version {number} never passed its gate ({evidence.decision}: {evidence.proof.verdict.reasons[0]}); nothing was moved."
+                )
+            answer(folder)
+        return roll_back(registry, version, why=why, who=who)

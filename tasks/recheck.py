@@ -1,0 +1,199 @@
+"""A registered version looked at again, from the bytes that are stored: does its proof hold, does it answer, would it score the same?"""
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.config import Data, Gates
+from tasks.errors import StepError, UserError
+from tasks.evidence import EVIDENCE, MODEL, Evidence, EvidenceError
+from tasks.evidence import verify as verify_folder
+from tasks.files import sha256_of
+from tasks.records import Champion, Record, Verdict, Version
+from tasks.registry import Registry
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+_SAME_SCORE = 1e-6
+_REFERENCE = re.compile(r"(?P<model>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+))?")
+
+
+class Verification(Record):
+    """What `slipway verify` found: all of it held, or it would have raised."""
+
+    model: str
+    version: int
+    sha256: str
+    evidence: str
+    decision: str
+    score: float
+    score_name: str
+    run_id: str
+    revision: str | None
+    dirty: bool
+    replayed: float | None = None
+
+
+def verify(settings: Settings, reference: str, *, replay: bool = False) -> Verification:
+    """Download MODEL, MODEL@ALIAS or MODEL/VERSION and check digest, signature and evidence; `replay` scores it again.
+
+    Raises UserError for a version that is not there, EvidenceError (exit code 1) naming the part that fails.
+    """
+    registry = Registry(settings)
+    version = find_version(registry, reference)
+    with downloaded(registry, version) as folder:
+        evidence = check_version(folder, version)
+        score = _replay(settings, evidence, folder) if replay else None
+        return Verification(
+            model=version.model,
+            version=version.version,
+            sha256=evidence.model_sha256,
+            evidence=sha256_of(folder / EVIDENCE),
+            decision=evidence.decision,
+            score=evidence.proof.report.score,
+            score_name=evidence.proof.report.score_name,
+            run_id=evidence.run_id,
+            revision=evidence.code.revision,
+            dirty=evidence.code.dirty,
+            replayed=score,
+        )
+
+
+def find_version(registry: Registry, reference: str) -> Version:
+    """The version that MODEL (its champion), MODEL@ALIAS or MODEL/VERSION names. Raises UserError when there is none."""
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise UserError(
+            f"{reference!r} names no version: write MODEL, MODEL@ALIAS or MODEL/VERSION, such as digits@champion."
+        )
+    model, alias, number = match["model"], match["alias"] or "champion", match["version"]
+    found = registry.version(model, int(number)) if number else registry.by_alias(model, alias)
+    if found is not None:
+        return found
+    if registry.model_tags(model) is None:
+        raise UserError(
+            f"There is no model {model!r} in the registry: `slipway run {model}` makes its first version."
+        )
+    raise UserError(
+        f"{model} has no version {number}: see `slipway history {model}`."
+        if number
+        else f"{model} has no version with the alias {alias!r}: see `slipway history {model}`."
+    )
+
+
+@contextmanager
+def downloaded(registry: Registry, version: Version) -> Iterator[Path]:
+    """The version's folder, for as long as it is looked at."""
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory(prefix="slipway-") as temporary:
+        try:
+            folder = registry.download(version, Path(temporary) / f"{version.model}-v{version.version}")
+        except (MlflowException, OSError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise EvidenceError(
+                f"{version.model} version {version.version} has no files to check: {reason}", "missing"
+            ) from error
+        yield folder
+
+
+def check_version(folder: Path, version: Version) -> Evidence:
+    """Its evidence, if everything holds and it is what was registered as this version."""
+    evidence = verify_folder(folder, model=version.model)
+    if version.sha256 and evidence.model_sha256 != version.sha256:
+        raise EvidenceError(
+            f"{version.model} version {version.version}: its files are those of another version: "
+            f"{evidence.model_sha256[:16]}… where {version.sha256[:16]}… was registered.",
+            "other",
+        )
+    return evidence
+
+
+def answer(folder: Path) -> None:
+    """Load the verified bytes as the server does and answer the input example. Raises StepError when that fails."""
+    import numpy as np
+
+    from tasks.session import open_session
+
+    session = open_session((folder / MODEL).read_bytes())
+    example = json.loads((folder / "serving_input_example.json").read_text())["inputs"]
+    kinds = {
+        "tensor(float)": "float32",
+        "tensor(double)": "float64",
+        "tensor(float16)": "float16",
+        "tensor(bool)": "bool",
+    }
+    feed = {
+        value.name: np.asarray(
+            example[value.name], kinds.get(value.type, value.type.removeprefix("tensor(").rstrip(")"))
+        )
+        for value in session.get_inputs()
+    }
+    try:
+        outputs = session.run(None, feed)
+    except Exception as error:
+        raise StepError(
+            f"{folder.name} loads but does not answer its own example: {str(error).strip().splitlines()[0]}"
+        ) from error
+    if any(not np.isfinite(output).all() for output in outputs if output.dtype.kind == "f"):
+        raise StepError(f"{folder.name} loads but answers its own example with numbers that are not finite.")
+
+
+def judge_again(settings: Settings, evidence: Evidence, folder: Path, champion: Champion) -> Verdict:
+    """The gate against another champion than the evidence has, on the evidence's own test rows."""
+    import numpy as np
+
+    from tasks.gate import gate
+    from tasks.prove import compare_with
+
+    report = evidence.proof.report
+    with tempfile.TemporaryDirectory(prefix="slipway-") as temporary:
+        path = Path(temporary) / "outputs.npy"
+        dataset, outputs = _outputs(settings, evidence, folder)
+        np.save(path, outputs)
+        report = report.model_copy(update={"outputs": path})
+        gates = Gates.model_validate(evidence.config["gates"])
+        comparison = compare_with(evidence.workload, dataset, report, champion, gates)
+    return gate(report, evidence.proof.baseline, comparison, evidence.proof.trial, gates)
+
+
+def _replay(settings: Settings, evidence: Evidence, folder: Path) -> float:
+    from tasks.data import read_split
+    from tasks.score import score
+    from tasks.workloads import load_workload
+
+    report = evidence.proof.report
+    dataset, outputs = _outputs(settings, evidence, folder)
+    found = score(load_workload(evidence.workload), read_split(dataset, report.split).target, outputs)
+    if abs(found - report.score) > _SAME_SCORE:
+        raise EvidenceError(
+            f"{evidence.model}: scored again it has {report.score_name} {found:.6f}, the evidence says {report.score:.6f}.",
+            "replay",
+        )
+    return found
+
+
+def _outputs(settings: Settings, evidence: Evidence, folder: Path) -> "tuple[Any, Array]":
+    """The evidence's dataset, made again, and the file's raw outputs on its test rows."""
+    from tasks.data import prepare, read_split
+    from tasks.parity import run_rows
+    from tasks.session import open_session
+
+    dataset = prepare(
+        evidence.workload, Data.model_validate(evidence.config["data"]), settings.home / "datasets"
+    )
+    if dataset.fingerprint != evidence.fingerprint:
+        raise StepError(
+            f"{evidence.model} was proved on other rows than {evidence.workload} loads now "
+            f"({evidence.fingerprint[:16]}… and {dataset.fingerprint[:16]}…): `slipway run {evidence.workload}` makes a version of these."
+        )
+    rows = read_split(dataset, evidence.proof.report.split)
+    return dataset, run_rows(open_session(folder / MODEL), rows.inputs)
