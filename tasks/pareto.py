@@ -19,8 +19,8 @@ def picture(candidates: Sequence[CandidateResult], score_name: str = "score") ->
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "slipway", "font.size": 9}):
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.add_subplot()
-        _draw(axes, measured)
         axes.set_xscale("log")
+        _draw(axes, measured)
         axes.set_xlabel("latency against fp32 (log; left is faster; area: file size)")
         axes.set_ylabel(score_name)
         axes.margins(0.18)

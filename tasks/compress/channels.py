@@ -1,5 +1,6 @@
 """Structured pruning by torch-pruning: channels go with everything in other layers that hangs on them."""
 
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,10 @@ def _pruner(module: "nn.Module", example: "Example", ratio: float, rounds: int) 
 
     heads = {layer: layer.num_heads for layer in module.modules() if isinstance(layer, nn.MultiheadAttention)}
     try:
-        with torch.enable_grad():  # the library follows gradients from the outputs back
+        with torch.enable_grad(), warnings.catch_warnings():  # it follows gradients from the outputs back
+            warnings.simplefilter(
+                "ignore"
+            )  # its advice on parameters outside layers, which it then leaves alone
             pruner = torch_pruning.pruner.BasePruner(
                 module.requires_grad_(True),
                 example,

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from tasks.compress.base import Job, OnnxMethod, Refused
 from tasks.compress.cpu import multiplies_int8_exactly
 from tasks.compress.graph import has_attention, prepare, quantized_nodes, weighted
+from tasks.compress.quiet import quiet
 
 if TYPE_CHECKING:
     import onnx
@@ -37,6 +38,9 @@ CARRIERS = (
     *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split"),
 )
 """Op types that pass 8-bit numbers on, so that nothing goes back to float between two layers."""
+
+
+_STATIC_ONLY = ("calibration", "percentile", "rows", "repair_seconds")
 
 
 class Quantize(OnnxMethod):
@@ -71,14 +75,17 @@ class Quantize(OnnxMethod):
 
     @model_validator(mode="after")
     def _knobs_fit_the_mode(self) -> Self:
-        static = {"calibration", "percentile", "rows", "repair_seconds"} & self.model_fields_set
-        if self.mode == "dynamic" and static:
-            raise ValueError(
-                f"{', '.join(sorted(static))} need mode: static; dynamic quantisation calibrates nothing"
-            )
-        if "percentile" in self.model_fields_set and self.calibration != "percentile":
+        fields = type(self).model_fields
+        given = [name for name in _STATIC_ONLY if getattr(self, name) != fields[name].default]
+        if self.mode == "dynamic" and given:
+            raise ValueError(f"{', '.join(given)} need mode: static; dynamic quantisation calibrates nothing")
+        if "percentile" in given and self.calibration != "percentile":
             raise ValueError("percentile needs calibration: percentile")
         return self
+
+    def _changed(self) -> set[str]:
+        """Knobs that are not as they come: all of them are set once a recipe has been through JSON."""
+        return {n for n, field in type(self).model_fields.items() if getattr(self, n) != field.default}
 
     def problem(self, workload: "Workload", rows: int | None) -> str | None:
         if rows is not None and self.rows is not None and self.rows > rows:
@@ -123,15 +130,16 @@ class Quantize(OnnxMethod):
     def _dynamic(self, prepared: Path, target: Path, op_types: tuple[str, ...]) -> None:
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        quantize_dynamic(
-            prepared,
-            target,
-            op_types_to_quantize=["MatMul" if name == "Gemm" else name for name in op_types],
-            per_channel=bool(self.per_channel),
-            reduce_range=self.seven_bits,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=list(self.keep_float),
-        )
+        with quiet():
+            quantize_dynamic(
+                prepared,
+                target,
+                op_types_to_quantize=["MatMul" if name == "Gemm" else name for name in op_types],
+                per_channel=bool(self.per_channel),
+                reduce_range=self.seven_bits,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=list(self.keep_float),
+            )
 
     def _static(self, prepared: Path, target: Path, op_types: tuple[str, ...], job: Job) -> tuple[str, ...]:
         from tasks.compress.repair import repair

@@ -1,12 +1,11 @@
 """Static quantisation that calibrates once, so that other choices of nodes cost little."""
 
-import io
 from collections.abc import Collection
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.compress.graph import has_attention
+from tasks.compress.quiet import quiet
 from tasks.data import read_split
 from tasks.records import Dataset
 
@@ -46,7 +45,7 @@ class StaticQuantiser:
             "entropy": CalibrationMethod.Entropy,
             "percentile": CalibrationMethod.Percentile,
         }
-        with redirect_stdout(io.StringIO()):  # its histograms talk
+        with quiet():
             quantize_static(
                 self._prepared,
                 target,
