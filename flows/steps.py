@@ -1,21 +1,22 @@
 """Each function of tasks/ bound as a Prefect task: retries, time limit, cache key and tags of the whole pipeline."""
 
 import logging
-import time
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from prefect import Task
+from prefect import Task, task
 from prefect.context import TaskRunContext
-from pydantic import BaseModel
 
 from flows.place import Place
 from tasks import keys
-from tasks.config import Data, Train
+from tasks.config import Data, Gates, Recipe, Train
 from tasks.errors import UserError
-from tasks.records import Candidate, Checkpoint, Dataset, StepTime
+from tasks.evidence import Evidence
+from tasks.records import Candidate, Champion, Checkpoint, Dataset, Proof, Report, Selection, Version
+from tasks.settle import Settled
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,6 +35,12 @@ class Step(Generic[P, R]):
         return str(self.task.name)
 
 
+def key_of(modules: tuple[str, ...], parameters: dict[str, Any]) -> keys.Key:
+    place: Place = parameters["place"]
+    inputs = {name: value for name, value in parameters.items() if name != "place"}
+    return keys.make_key(modules, place.workload, inputs)
+
+
 def step(
     *modules: str, minutes: float, retries: int = 1, tags: tuple[str, ...] = ()
 ) -> Callable[[Callable[P, R]], Step[P, R]]:
@@ -41,7 +48,7 @@ def step(
 
     def bind(function: Callable[P, R]) -> Step[P, R]:
         def cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
-            return f"{context.task.name}-{_key(modules, parameters).digest}"
+            return f"{context.task.name}-{key_of(modules, parameters).digest}"
 
         task = Task(
             fn=function,
@@ -106,53 +113,92 @@ def export(place: Place, dataset: Dataset, checkpoint: Checkpoint, model: str | 
     return export(place.workload, dataset, checkpoint, path, model=model, metadata=place.metadata(dataset))
 
 
-class Journal:
-    """Runs steps for one pipeline run, and notes of each how long it took and why it ran."""
+@step("tasks.compress", "tasks.compress.make", minutes=24 * 60, tags=("slipway-training",))
+def compress(
+    place: Place,
+    dataset: Dataset,
+    checkpoint: Checkpoint,
+    baseline: Candidate,
+    recipe: Recipe,
+    train: Train,
+    gates: Gates,
+    model: str | None,
+) -> Candidate:
+    """What a recipe makes of the trained model; refused, with the reason, when it cannot."""
+    from tasks.compress.make import make
 
-    def __init__(self, place: Place, force: bool) -> None:
-        self.place = place
-        self.times: list[StepTime] = []
-        self._force = force
-
-    def run(self, step: "Step[..., R]", **inputs: Any) -> R:
-        """The step's result: a stored one when nothing that it depends on has changed and its files are still there."""
-        key = _key(step.modules, {"place": self.place, **inputs})
-        reason = "forced" if self._force else keys.difference(keys.recall(self._keys, step.name), key)
-        started = time.monotonic()
-        state = step.task.with_options(refresh_cache=self._force)(
-            place=self.place, **inputs, return_state=True
-        )
-        result: R = state.result()
-        cached = state.name == "Cached"
-        if cached and _files_are_gone(result):
-            cached, reason = False, "its files were gone"
-            result = step.task.with_options(refresh_cache=True)(place=self.place, **inputs)
-        self._note(step.name, time.monotonic() - started, "unchanged" if cached else reason, cached)
-        keys.remember(self._keys, step.name, key)
-        return result
-
-    @property
-    def _keys(self) -> Path:
-        return self.place.folder / "keys"
-
-    def _note(self, name: str, seconds: float, reason: str, cached: bool) -> None:
-        self.times.append(StepTime(name=name, seconds=round(seconds, 3), reason=reason, cached=cached))
-        log.info("%s: %s, %s", name, "reused" if cached else "ran", reason, extra={"step": self.times[-1]})
+    folder = place.folder / f"candidates-{checkpoint.sha256[:16]}"
+    return make(place.workload, dataset, checkpoint, baseline, recipe, folder, train, gates, model=model)
 
 
-def _key(modules: tuple[str, ...], parameters: dict[str, Any]) -> keys.Key:
-    place: Place = parameters["place"]
-    inputs = {name: value for name, value in parameters.items() if name != "place"}
-    return keys.make_key(modules, place.workload, inputs)
+@step("tasks.validate", minutes=120, tags=("slipway-measuring",))
+def validate(
+    place: Place, dataset: Dataset, candidate: Candidate, fp32: Candidate, confidence: float
+) -> Report:
+    """Parity, score and speed of a candidate's file on the validation split."""
+    from tasks.validate import validate
+
+    folder = place.folder / "reports" / _name_of(candidate)
+    return validate(place.workload, dataset, candidate, fp32, folder, "validation", confidence)
 
 
-def _files_are_gone(result: Any) -> bool:
-    return any(not path.exists() for path in _paths(result))
+@step("tasks.prove", minutes=120, tags=("slipway-measuring",))
+def prove(
+    place: Place,
+    dataset: Dataset,
+    candidate: Candidate,
+    fp32: Candidate,
+    champion: Version | None,
+    gates: Gates,
+) -> Proof:
+    """The pick on the test split, against the champion's own bytes, in the real server; and the verdict."""
+    from tasks.package import build_folder
+    from tasks.prove import prove
+
+    assert candidate.onnx is not None
+    with tempfile.TemporaryDirectory(dir=place.folder, prefix=".prove-") as scratch:
+        served = None
+        if champion is not None:
+            folder = place.registry.download(champion, Path(scratch) / "champion")
+            served = Champion(version=champion.version, sha256=champion.sha256, folder=folder)
+        package = Path(scratch) / "package"
+        build_folder(candidate.onnx, dataset, package)
+        kept = place.folder / "reports" / _name_of(candidate)
+        return prove(place.workload, dataset, candidate, fp32, served, gates, package, kept)
 
 
-def _paths(value: Any) -> Iterator[Path]:
-    if isinstance(value, Path):
-        yield value
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _paths(getattr(value, name))
+def _name_of(candidate: Candidate) -> str:
+    assert candidate.onnx is not None
+    return f"{candidate.name}-{candidate.onnx.sha256[:16]}"
+
+
+@task(retries=3, retry_delay_seconds=[1, 5, 20], retry_condition_fn=_worth_a_retry, timeout_seconds=1800)
+def release(
+    place: Place,
+    evidence: Evidence,
+    dataset: Dataset,
+    checkpoint: Checkpoint,
+    picked: Candidate,
+    selection: Selection,
+    key: keys.Key,
+) -> Version:
+    """Log everything, and register the pick with its evidence; a version that an interrupted run registered is taken."""
+    from tasks.metrics import read_metrics
+    from tasks.release import release
+
+    registry = place.registry
+    if (version := registry.by_key(place.model, key.digest)) and version.run_id == evidence.run_id:
+        return version
+    registry.log_metrics(evidence.run_id, read_metrics(checkpoint.metrics))
+    files = (checkpoint.path, checkpoint.metrics)
+    return release(
+        registry, evidence, dataset, picked, selection, place.folder / "package", key.digest, files
+    )
+
+
+@task(retries=2, retry_delay_seconds=2, retry_condition_fn=_worth_a_retry, timeout_seconds=600)
+def settle(place: Place, version: Version, proof: Proof, promote: bool) -> Settled:
+    """Promote, register or refuse, by the verdict and the model's policy; one ledger entry."""
+    from tasks.settle import settle
+
+    return settle(place.registry, version, proof, may_promote=promote)

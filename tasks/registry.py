@@ -138,7 +138,11 @@ class Registry:
         from mlflow.entities import Metric as Entity
 
         logged = self.client.create_logged_model(
-            self.experiment(dataset.workload), name=name, source_run_id=run_id, tags=dict(tags), model_type="onnx"
+            self.experiment(dataset.workload),
+            name=name,
+            source_run_id=run_id,
+            tags=dict(tags),
+            model_type="onnx",
         )
         self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         entities = [
@@ -229,7 +233,9 @@ class Registry:
 
     def add_ledger_entry(self, model: str, name: str, tags: Mapping[str, str]) -> str:
         """A finished run in the model's ledger, made with all its tags in one transaction; its id."""
-        run = self.client.create_run(self.experiment(f"slipway-ledger/{model}"), run_name=name, tags=dict(tags))
+        run = self.client.create_run(
+            self.experiment(f"slipway-ledger/{model}"), run_name=name, tags=dict(tags)
+        )
         self.client.set_terminated(run.info.run_id)
         return str(run.info.run_id)
 

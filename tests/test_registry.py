@@ -56,7 +56,7 @@ def _made(folder: Path) -> Path:
 
 def registered(registry: Registry, model: str, exported: OnnxModel, dataset: Dataset, folder: Path, key: str = "k") -> int:
     run_id = registry.start_run(model, "a run", {})
-    model_id = registry.log_candidate(run_id, model, "fp32", {"score": 0.5}, {})
+    model_id = registry.log_candidate(run_id, dataset, "fp32", {"score": 0.5}, {})
     build_folder(exported, dataset, folder, registry.model_card(model_id, run_id))
     return registry.register(run_id, model, model_id, folder, exported, {KEY_TAG: key}).version
 

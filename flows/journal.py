@@ -1,0 +1,90 @@
+"""Running steps: which ran, how long, and why; stored results are taken when all they depend on is as it was."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefect import Task
+from pydantic import BaseModel
+
+from flows.place import Place
+from flows.steps import Step, key_of
+from tasks import keys
+from tasks.records import StepTime
+
+R = TypeVar("R")
+log = logging.getLogger("slipway")
+
+
+class Journal:
+    """Runs steps for one pipeline run, and notes of each how long it took and why it ran."""
+
+    def __init__(self, place: Place, force: bool) -> None:
+        self.place = place
+        self.times: list[StepTime] = []
+        self._force = force
+
+    def run(self, step: "Step[..., R]", label: str = "", **inputs: Any) -> R:
+        """The step's result: a stored one when nothing that it depends on has changed and its files are still there."""
+        name = f"{step.name} {label}".strip()
+        started = time.monotonic()
+        state = self._bound(step).with_options(task_run_name=name)(
+            place=self.place, **inputs, return_state=True
+        )
+        return self._take(step, name, state, started, inputs)
+
+    def map(self, step: "Step[..., R]", each: str, values: Sequence[Any], **inputs: Any) -> list[R]:
+        """The step for every one of `values` as its argument `each`, through the flow's task runner."""
+        started = time.monotonic()
+        futures = [
+            self._bound(step)
+            .with_options(task_run_name=f"{step.name} {value.name}")
+            .submit(place=self.place, **inputs, **{each: value})
+            for value in values
+        ]
+        results = []
+        for value, future in zip(values, futures, strict=True):
+            future.wait()
+            name = f"{step.name} {value.name}"
+            results.append(self._take(step, name, future.state, started, {**inputs, each: value}))
+            started = time.monotonic()
+        return results
+
+    def _bound(self, step: "Step[..., R]") -> "Task[..., R]":
+        return step.task.with_options(refresh_cache=self._force)
+
+    def _take(self, step: "Step[..., R]", name: str, state: Any, started: float, inputs: dict[str, Any]) -> R:
+        """The result of a finished task, run again when its files are gone; and its line in the journal."""
+        key = key_of(step.modules, {"place": self.place, **inputs})
+        file = name.replace(" ", "-")
+        reason = "forced" if self._force else keys.difference(keys.recall(self._keys, file), key)
+        result: R = state.result()
+        cached = state.name == "Cached"
+        if cached and _files_are_gone(result):
+            cached, reason = False, "its files were gone"
+            result = step.task.with_options(refresh_cache=True)(place=self.place, **inputs)
+        self._note(name, time.monotonic() - started, "unchanged" if cached else reason, cached)
+        keys.remember(self._keys, file, key)
+        return result
+
+    @property
+    def _keys(self) -> Path:
+        return self.place.folder / "keys"
+
+    def _note(self, name: str, seconds: float, reason: str, cached: bool) -> None:
+        self.times.append(StepTime(name=name, seconds=round(seconds, 3), reason=reason, cached=cached))
+        log.info("%s: %s, %s", name, "reused" if cached else "ran", reason, extra={"step": self.times[-1]})
+
+
+def _files_are_gone(result: Any) -> bool:
+    return any(not path.exists() for path in _paths(result))
+
+
+def _paths(value: Any) -> Iterator[Path]:
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _paths(getattr(value, name))

@@ -1,0 +1,42 @@
+"""The MLflow run of a pipeline run: a new one, or the one that a killed run with the same key left behind."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect.runtime import flow_run
+
+from flows.place import Place
+from tasks.config import Run
+from tasks.files import write_atomically
+from tasks.keys import Key
+from tasks.records import Dataset
+from tasks.registry import KEY_TAG
+
+log = logging.getLogger("slipway")
+
+
+@contextmanager
+def tracked(place: Place, key: Key, dataset: Dataset, config: Run) -> Iterator[Place]:
+    """`place` with an MLflow run, which ends as FINISHED or FAILED; a later try with the same key continues it."""
+    pending = place.folder / "pending" / f"{key.digest[:16]}.run"
+    registry = place.registry
+    run_id = pending.read_text() if pending.exists() else ""
+    if not run_id or not registry.resume_run(run_id):
+        run_id = registry.start_run(place.model, str(flow_run.name), _tags(place, key))
+        write_atomically(pending, run_id.encode())
+        registry.log_params(run_id, config.model_dump(mode="json"))
+        registry.log_dataset(run_id, dataset)
+    try:
+        yield place.model_copy(update={"run_id": run_id})
+    except BaseException as error:
+        registry.tag_run(run_id, {"slipway.error": str(error)[:500]})
+        registry.finish_run(run_id, "FAILED")
+        raise
+    registry.finish_run(run_id)
+    pending.unlink(missing_ok=True)
+
+
+def _tags(place: Place, key: Key) -> dict[str, str]:
+    tags = {KEY_TAG: key.digest, "slipway.workload": place.workload, "prefect.flow_run_id": str(flow_run.id)}
+    return tags | ({"prefect.flow_run": flow_run.ui_url} if flow_run.ui_url else {})

@@ -1,0 +1,117 @@
+"""Pick and proof → a registered version: every candidate logged, the proved bytes sealed, uploaded and tagged."""
+
+import datetime
+import shutil
+from pathlib import Path
+
+from tasks.config import Run
+from tasks.evidence import Evidence, code_state, library_versions, machine, seal
+from tasks.package import build_folder
+from tasks.promotion import EVIDENCE_TAG, VERDICT_TAG
+from tasks.records import (
+    Candidate,
+    CandidateResult,
+    Checkpoint,
+    Dataset,
+    Proof,
+    Report,
+    Selection,
+    StepTime,
+    Version,
+)
+from tasks.registry import KEY_TAG, Registry
+
+
+def make_evidence(
+    *,
+    workload: str,
+    run_id: str,
+    config: Run,
+    dataset: Dataset,
+    checkpoint: Checkpoint,
+    reports: tuple[Report, ...],
+    selection: Selection,
+    proof: Proof,
+    times: tuple[StepTime, ...],
+) -> Evidence:
+    """All that has to be known to believe the version, in one record."""
+    return Evidence(
+        model=dataset.workload,
+        workload=workload,
+        created=datetime.datetime.now(datetime.UTC),
+        model_sha256=proof.report.sha256,
+        run_id=run_id,
+        fingerprint=dataset.fingerprint,
+        rows=dataset.rows,
+        classes=dataset.classes,
+        checkpoint_sha256=checkpoint.sha256,
+        code=code_state(),
+        config=config.model_dump(mode="json"),
+        libraries=library_versions(),
+        machine=machine(),
+        candidates=reports,
+        losers={c.name: "; ".join(c.reasons) for c in selection.candidates if c.status != "picked"},
+        picked=selection.picked,
+        proof=proof,
+        champion=proof.comparison.champion if proof.comparison else None,
+        times=times,
+    )
+
+
+def release(
+    registry: Registry,
+    evidence: Evidence,
+    dataset: Dataset,
+    picked: Candidate,
+    selection: Selection,
+    folder: Path,
+    key: str,
+    files: tuple[Path, ...],
+) -> Version:
+    """Log candidates and `files`, seal the pick's folder with its evidence, and register it. No alias moves."""
+    assert picked.onnx is not None
+    for path in files:
+        registry.log_file(evidence.run_id, path)
+    model_ids = {
+        result.name: registry.log_candidate(
+            evidence.run_id, dataset, result.name, _metrics(result), {"slipway.status": result.status}
+        )
+        for result in selection.candidates
+    }
+    for result in selection.candidates:
+        if result.status != "picked":
+            registry.finish_candidate(model_ids[result.name], refused=result.status == "refused")
+    model_id = model_ids[selection.picked]
+    shutil.rmtree(folder, ignore_errors=True)
+    build_folder(picked.onnx, dataset, folder, registry.model_card(model_id, evidence.run_id))
+    digest = seal(folder, evidence)
+    registry.log_file(evidence.run_id, folder / "evidence.json")
+    return registry.register(
+        evidence.run_id, evidence.model, model_id, folder, picked.onnx, _tags(evidence, key, digest)
+    )
+
+
+def _metrics(result: CandidateResult) -> dict[str, float]:
+    found = {
+        "score": result.score,
+        "score_drop": result.score_drop,
+        "size_bytes": result.size_bytes,
+        "latency_ratio": result.latency_ratio,
+        "throughput_ratio": result.throughput_ratio,
+    }
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def _tags(evidence: Evidence, key: str, digest: str) -> dict[str, str]:
+    report, verdict = evidence.proof.report, evidence.proof.verdict
+    return {
+        KEY_TAG: key,
+        "slipway.workload": evidence.workload,
+        "slipway.picked": evidence.picked,
+        "slipway.score": repr(report.score),
+        "slipway.score_name": report.score_name,
+        VERDICT_TAG: verdict.decision,
+        EVIDENCE_TAG: digest,
+        "slipway.data": evidence.fingerprint,
+        "slipway.code": evidence.code.revision or "unknown",
+    }

@@ -1,0 +1,54 @@
+"""A proof and a policy → promoted, registered or refused; whichever it is, the version and the ledger say so."""
+
+from typing import Literal
+
+from tasks.promotion import StaleError, model_lock, promote, refuse
+from tasks.records import Proof, Record, Version
+from tasks.registry import Registry
+from tasks.unchanged import DECISION_TAG
+
+
+class Settled(Record):
+    """What became of a version, and why."""
+
+    decision: Literal["promoted", "registered", "refused"]
+    reasons: tuple[str, ...]
+
+
+def settle(registry: Registry, version: Version, proof: Proof, *, may_promote: bool) -> Settled:
+    """Promote on a pass, if the policy lets the gate decide by itself; a version that failed becomes no challenger."""
+    verdict = proof.verdict
+    with model_lock(registry.settings, version.model):
+        if verdict.decision == "fail":
+            refuse(registry, version, why="; ".join(verdict.reasons), verdict=verdict.decision)
+            settled = Settled(decision="refused", reasons=verdict.reasons)
+        else:
+            registry.set_alias(version.model, "challenger", version.version)
+            cause = _why_not(registry, version, proof, may_promote)
+            settled = _promote(registry, version, proof) if cause is None else _held(proof, cause)
+    registry.tag_version(version, {DECISION_TAG: settled.decision})
+    return settled
+
+
+def _why_not(registry: Registry, version: Version, proof: Proof, may_promote: bool) -> str | None:
+    if not may_promote:
+        return "not promoted, as asked"
+    if proof.verdict.decision == "inconclusive":
+        return "not promoted: the gate is not sure, so a person has to decide"
+    if registry.settings.policy(version.model).approval == "manual":
+        return "not promoted: mlflow.yaml asks for a person's approval"
+    return None
+
+
+def _promote(registry: Registry, version: Version, proof: Proof) -> Settled:
+    against = proof.comparison.champion if proof.comparison else None
+    verdict = proof.verdict
+    try:
+        promote(registry, version, against=against, why="; ".join(verdict.reasons), verdict=verdict.decision)
+    except StaleError as error:
+        return _held(proof, str(error))
+    return Settled(decision="promoted", reasons=verdict.reasons)
+
+
+def _held(proof: Proof, cause: str) -> Settled:
+    return Settled(decision="registered", reasons=(cause, *proof.verdict.reasons))
