@@ -1,0 +1,294 @@
+"""Moving the champion: at the last moment, one at a time, killed at any instant; on SQLite and over HTTP."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import promotions
+import pytest
+
+from tasks.decide import promote_version, roll_back_to
+from tasks.errors import RefusedError, StepError, UserError
+from tasks.evidence import EvidenceError
+from tasks.ledger import LedgerEntry, read_ledger
+from tasks.promotion import StaleError, _Pending, model_lock, pending_entry, promote, refuse, repair
+from tasks.records import Version
+from tasks.registry import Registry
+from tasks.settings import Settings, load_settings
+
+
+@pytest.fixture(params=["sqlite", "http"])
+def settings(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    if request.param == "http":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", request.getfixturevalue("mlflow_server"))
+    else:
+        home.mkdir(mode=0o700)
+        shutil.copyfile(request.getfixturevalue("empty_mlflow_database"), home / "mlflow.db")
+    return load_settings()
+
+
+@pytest.fixture
+def registry(settings: Settings) -> Registry:
+    return Registry(settings)
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest) -> str:
+    """A name of the test's own: the HTTP server is shared."""
+    return "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[-60:].strip("-")
+
+
+def champion(registry: Registry, model: str) -> int | None:
+    found = registry.by_alias(model, "champion")
+    return found.version if found else None
+
+
+def test_the_first_version_is_promoted_like_any_other(registry: Registry, model: str) -> None:
+    first, second = promotions.register_bare(registry, model, 2)
+    promote(registry, first, against=None, why="the first", who="ada")
+    entry = promote(registry, second, against=1, why="better", who="bob")
+    assert (entry.action, entry.from_version, entry.to_version, entry.who, entry.why) == (
+        "promote",
+        1,
+        2,
+        "bob",
+        "better",
+    )
+    promotions.check(registry, read_ledger(registry, model))
+    assert champion(registry, model) == 2
+
+
+def test_a_verdict_against_another_champion_promotes_nothing(registry: Registry, model: str) -> None:
+    first, second, third = promotions.register_bare(registry, model, 3)
+    promote(registry, first, against=None, why="the first")
+    promote(registry, second, against=1, why="better")
+    with pytest.raises(StaleError, match="judged against champion v1, but champion v2 serves now"):
+        promote(registry, third, against=1, why="judged long ago")
+    assert champion(registry, model) == 2 and len(read_ledger(registry, model).entries) == 2
+
+
+def test_promoting_the_champion_again_is_refused(registry: Registry, model: str) -> None:
+    (first,) = promotions.register_bare(registry, model, 1)
+    promote(registry, first, against=None, why="the first")
+    with pytest.raises(RefusedError, match="already is the champion"):
+        promote(registry, first, against=1, why="again")
+
+
+def test_an_owner_that_stood_still_finds_another_in_its_place(
+    registry: Registry, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = promotions.register_bare(registry, model, 3)
+    promote(registry, first, against=None, why="the first")
+    tag = Registry.tag_model
+
+    def announce_and_stand_still(self: Registry, name: str, key: str, value: str | None) -> None:
+        tag(self, name, key, value)
+        if key == "slipway.pending" and value and '"to_version":2' in value:
+            monkeypatch.setattr(Registry, "tag_model", tag)
+            promote(Registry(registry.settings), third, against=1, why="its lock was lost meanwhile")
+
+    monkeypatch.setattr(Registry, "tag_model", announce_and_stand_still)
+    with pytest.raises(StaleError, match="took over"):
+        promote(registry, second, against=1, why="slow")
+    assert champion(registry, model) == 3
+    promotions.check(registry, read_ledger(registry, model))
+
+
+def test_a_second_promotion_waits_and_then_is_told(settings: Settings) -> None:
+    with (
+        model_lock(settings, "digits"),
+        pytest.raises(RefusedError, match="Another promotion of digits has been under way"),
+        model_lock(settings, "digits", 0.2),
+    ):
+        pass
+
+
+def test_of_many_that_race_one_wins_and_the_others_are_told(
+    settings: Settings, registry: Registry, model: str
+) -> None:
+    first, *others = promotions.register_bare(registry, model, 9)
+    promote(registry, first, against=None, why="the first")
+    told = promotions.race(settings, others, against=1)
+    assert told.count("promoted") == 1
+    assert sum("judged against champion v1" in answer for answer in told) == 7
+    ledger = read_ledger(registry, model)
+    assert len(ledger.entries) == 2 and ledger.entries[-1].who == f"racer {ledger.serving}"
+    promotions.check(registry, ledger)
+
+
+def test_a_kill_at_a_random_moment_leaves_a_champion_and_a_true_ledger(
+    settings: Settings, registry: Registry, model: str
+) -> None:
+    first, *others = promotions.register_bare(registry, model, 9)
+    promote(registry, first, against=None, why="the first")
+    outcomes = Counter(promotions.kill_drill(settings, model, others, longest=0.4))
+    assert sum(outcomes.values()) == 8
+    promotions.check(registry, read_ledger(registry, model))
+
+
+@pytest.mark.parametrize(
+    "step", ["set_alias", "add_ledger_entry", "tag_model head", "delete or set previous", "tag_model clear"]
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_crash_around_every_write_is_repaired(
+    registry: Registry, model: str, step: str, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = promotions.register_bare(registry, model, 2)
+    promote(registry, first, against=None, why="the first")
+    crash_at(step, when, monkeypatch)
+    with pytest.raises(Crash):
+        promote(registry, second, against=1, why="better", who="bob")
+    monkeypatch.undo()
+    moved = (step, when) != ("set_alias", "before")
+    assert champion(registry, model) == (2 if moved else 1)
+    ledger = repair(registry, model)
+    promotions.check(registry, ledger)
+    assert ledger.serving == (2 if moved else 1)
+    assert pending_entry(registry, model) is None
+    assert [entry.who for entry in ledger.entries][1:] == (["bob"] if moved else [])
+
+
+class Crash(Exception):
+    """Stands for the process's end: nothing after it is done."""
+
+
+def crash_at(step: str, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make one write of a promotion raise, before or after it is done."""
+    name, _, which = step.partition(" ")
+    name = "set_alias" if step == "delete or set previous" else name
+    original = getattr(Registry, name)
+
+    def hit(*args: object) -> bool:
+        return {
+            "set_alias": "champion" in args,
+            "delete or set previous": "previous" in args,
+            "tag_model head": "slipway.ledger" in args,
+            "tag_model clear": "slipway.pending" in args and args[-1] is None,
+        }.get(step, True)
+
+    def crashing(self: Registry, *args: object) -> object:
+        if hit(*args) and when == "before":
+            raise Crash
+        result = original(self, *args)
+        if hit(*args):
+            raise Crash
+        return result
+
+    monkeypatch.setattr(Registry, name, crashing)
+    assert which in ("", "head", "clear", "or set previous")
+
+
+def test_an_alias_moved_by_hand_is_written_down_by_the_next_decision(registry: Registry, model: str) -> None:
+    first, second, third = promotions.register_bare(registry, model, 3)
+    promote(registry, first, against=None, why="the first")
+    registry.set_alias(model, "champion", 2)
+    promote(registry, third, against=2, why="better")
+    entries = read_ledger(registry, model).entries
+    assert [(e.action, e.from_version, e.to_version, e.who) for e in entries[1:]] == [
+        ("repair", 1, 2, "unknown"),
+        ("promote", 2, 3, entries[2].who),
+    ]
+
+
+def test_a_refusal_is_kept_and_moves_nothing(registry: Registry, model: str) -> None:
+    first, second = promotions.register_bare(registry, model, 2)
+    promote(registry, first, against=None, why="the first")
+    refuse(registry, second, why="worse by 5 points", verdict="fail", who="gate")
+    ledger = read_ledger(registry, model)
+    assert (ledger.entries[-1].action, ledger.entries[-1].to_version, ledger.serving) == ("refuse", 2, 1)
+    promotions.check(registry, ledger)
+
+
+@pytest.mark.parametrize("why", ["", "  ", "x" * 3000])
+def test_a_reason_is_needed_and_has_a_limit(registry: Registry, model: str, why: str) -> None:
+    (first,) = promotions.register_bare(registry, model, 1)
+    with pytest.raises(UserError, match="[Rr]eason"):
+        promote(registry, first, against=None, why=why)
+    assert champion(registry, model) is None
+
+
+@pytest.fixture
+def versions(registry: Registry, model: str, tmp_path: Path) -> list[Version]:
+    """Three real versions, the first two promoted."""
+    first = promotions.register(registry, model, tmp_path, 1.0)
+    promote(registry, first, against=None, why="the first")
+    second = promotions.register(registry, model, tmp_path, 2.0, champion=1)
+    promote(registry, second, against=1, why="better")
+    return [first, second, promotions.register(registry, model, tmp_path, 3.0, decision="fail", champion=2)]
+
+
+def test_rollback_goes_to_the_version_before(
+    settings: Settings, registry: Registry, model: str, versions: list[Version]
+) -> None:
+    entry = roll_back_to(settings, model, why="slow on Mondays", who="ada")
+    assert (entry.action, entry.from_version, entry.to_version) == ("rollback", 2, 1)
+    assert champion(registry, model) == 1
+    promotions.check(registry, read_ledger(registry, model))
+    with pytest.raises(UserError, match="no previous version: v1 is the first that served"):
+        roll_back_to(settings, model, why="further")
+
+
+def test_rollback_to_what_is_not_there_or_never_passed_moves_nothing(
+    settings: Settings, registry: Registry, model: str, versions: list[Version]
+) -> None:
+    with pytest.raises(UserError, match="has no version 17") as missing:
+        roll_back_to(settings, model, 17, why="x")
+    with pytest.raises(RefusedError, match="version 3 never passed its gate") as never:
+        roll_back_to(settings, model, 3, why="x")
+    with pytest.raises(UserError, match="version 2 already is the champion"):
+        roll_back_to(settings, model, 2, why="x")
+    with pytest.raises(UserError, match="no model 'nothing'|has no champion"):
+        roll_back_to(settings, "nothing", why="x")
+    assert (missing.value.exit_code, never.value.exit_code) == (2, 3)
+    assert champion(registry, model) == 2 and len(read_ledger(registry, model).entries) == 2
+
+
+def test_rollback_proves_first_that_the_old_version_still_holds(
+    settings: Settings, registry: Registry, model: str, versions: list[Version], tmp_path: Path
+) -> None:
+    stored = stored_folder(registry, versions[0], tmp_path)
+    content = (stored / "model.onnx").read_bytes()
+    (stored / "model.onnx").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(EvidenceError, match="model.onnx was altered"):
+        roll_back_to(settings, model, why="x")
+    (stored / "model.onnx").unlink()
+    with pytest.raises((EvidenceError, StepError)):
+        roll_back_to(settings, model, why="x")
+    assert champion(registry, model) == 2
+
+
+def stored_folder(registry: Registry, version: Version, scratch: Path) -> Path:
+    """Where the registry keeps a version's files, on this machine."""
+    uri = registry.client.get_model_version(version.model, str(version.version)).source
+    location = registry.client.get_logged_model(uri.removeprefix("models:/")).artifact_location
+    if location.startswith("mlflow-artifacts:"):
+        pytest.skip("a server keeps its artifacts to itself; the embedded store shows the same code")
+    return Path(location.removeprefix("file://"))
+
+
+def test_promote_by_hand_lets_doubt_pass_but_not_failure(
+    settings: Settings, registry: Registry, model: str, versions: list[Version], tmp_path: Path
+) -> None:
+    with pytest.raises(RefusedError, match="version 3 is refused"):
+        promote_version(settings, model, 3, why="please", who="eve")
+    doubtful = promotions.register(registry, model, tmp_path, 4.0, decision="inconclusive", champion=2)
+    with pytest.raises(RefusedError):
+        promote_version(settings, model, doubtful.version, why="by a machine", approved=False)
+    entry = promote_version(settings, model, doubtful.version, why="we need it", who="ada")
+    assert (entry.verdict, entry.to_version, champion(registry, model)) == ("inconclusive", 4, 4)
+    assert [e.action for e in read_ledger(registry, model).entries] == [
+        "promote",
+        "promote",
+        "refuse",
+        "refuse",
+        "promote",
+    ]
+
+
+def test_pending_records_survive_json() -> None:
+    entry = LedgerEntry.model_validate_json(
+        '{"sequence":1,"at":"2026-05-03T10:00:00Z","model":"m","action":"promote","from_version":null,"to_version":1,'
+        '"who":"a","why":"b","verdict":"pass","evidence":null,"previous":"0"}'
+    )
+    pending = _Pending(token="t", entry=entry)
+    assert _Pending.model_validate_json(pending.model_dump_json()) == pending
