@@ -94,7 +94,7 @@ def fit(
                 store,
                 metrics,
                 lesson,
-                progress,
+                progress if compute.rank == 0 else None,
             )
             standing = loop.run()
             return compute.from_first(_finish(folder, key, standing) if compute.rank == 0 else None)  # type: ignore[return-value]
