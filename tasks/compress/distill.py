@@ -21,7 +21,9 @@ class Distill(Taught):
 
     kind: Literal["distill"] = "distill"
     student: str = Field(description="Which of the workload's students.")
-    epochs: int = Field(20, ge=1, le=10_000, description="Passes over the training rows, at most.")
+    epochs: int | None = Field(
+        None, ge=1, le=10_000, description="Passes over the training rows, at most; null: as many as fp32's."
+    )
 
     def problem(self, workload: "Workload", rows: int | None) -> str | None:
         if not workload.students:
@@ -29,6 +31,9 @@ class Distill(Taught):
         if self.student not in workload.students:
             return f"workload {workload.name} has no student {self.student!r}: choose one of {', '.join(workload.students)}"
         return None
+
+    def passes(self, job: Job) -> int:
+        return self.epochs or job.train.epochs
 
     def apply(self, module: "nn.Module", job: Job, folder: Path) -> "tuple[nn.Module, tuple[str, ...]]":
         from tasks.model import build_module

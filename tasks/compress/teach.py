@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 class Taught(TorchMethod):
     """A torch-side method whose module is trained again."""
 
-    epochs: int = Field(
-        5, ge=1, le=10_000, description="Passes over the training rows, at most, for each round."
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Passes over the training rows, at most; null: half as many as fp32's.",
     )
     lr: float | None = Field(
         None, gt=0, le=10, description="Learning rate at its highest; null: the training's own."
@@ -25,6 +28,9 @@ class Taught(TorchMethod):
         0.7, gt=0, le=1, description="Share of the loss that is the distance from the teacher."
     )
     temperature: float = Field(4.0, gt=0, le=100, description="How much the teacher's answers are softened.")
+
+    def passes(self, job: Job) -> int:
+        return self.epochs or -(-job.train.epochs // 2)
 
     def train(self, module: "nn.Module", job: Job, folder: Path) -> "nn.Module":
         """The module with the best weights that these knobs find; resumes, or returns at once when it was done."""
@@ -40,7 +46,7 @@ class Taught(TorchMethod):
             module.train(),
             read_split(job.dataset, "train"),
             read_split(job.dataset, "validation"),
-            job.train.model_copy(update={"epochs": self.epochs, "lr": self.lr or job.train.lr}),
+            job.train.model_copy(update={"epochs": self.passes(job), "lr": self.lr or job.train.lr}),
             folder,
             workload=job.workload,
             teacher=fp32,
