@@ -87,7 +87,9 @@ class App:
     def _check_type(self, route: Route, headers: Headers) -> None:
         kind = headers.get(b"content-type", b"").lower()
         if kind not in route.types and kind.replace(b" ", b"").replace(b'"', b"") not in route.types:
-            names = ", ".join(sorted(kind.decode() for kind in route.types if kind and b"charset" not in kind))
+            names = ", ".join(
+                sorted(kind.decode() for kind in route.types if kind and b"charset" not in kind)
+            )
             raise Problem(415, "wrong_type", f"this path takes {names}")
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:

@@ -18,12 +18,32 @@ from infra.serving.log import set_up
 from infra.serving.messages import Looked, Nudge, Refusal, Release, Revert, Swap
 from infra.serving.options import Job, Target
 from infra.serving.preparing import Preparer
-from infra.serving.source import Absent, Pointer, Registry
+from infra.serving.source import Absent, Pointer, Registry, Unfetched
 
 logger = logging.getLogger("slipway.serving")
 
 AHEAD = ("challenger", "previous")
 AHEAD_POLLS = 10
+MAX_PAUSE = 30.0
+
+
+class Retry:
+    """When to try again to fetch a version whose files could not be had: soon at first, then less and less often."""
+
+    def __init__(self) -> None:
+        self.pointer: Pointer | None = None
+        self.at = 0.0
+        self.pause = 0.5
+
+    def due(self, pointer: Pointer) -> bool:
+        return pointer != self.pointer or time.monotonic() >= self.at
+
+    def failed(self, pointer: Pointer) -> bool:
+        """Note a failure; whether it is the first of this version."""
+        first = pointer != self.pointer
+        self.pause = 0.5 if first else min(MAX_PAUSE, self.pause * 2)
+        self.pointer, self.at = pointer, time.monotonic() + self.pause
+        return first
 
 
 class Followed:
@@ -36,6 +56,7 @@ class Followed:
         self.offered: dict[str, tuple[Pointer, Release]] = {}
         self.refused: tuple[Pointer, str] | None = None
         self.error: str | None = None
+        self.retry = Retry()
         self.wake = asyncio.Event()
 
 
@@ -108,12 +129,15 @@ class Follower:
 
     async def _look(self, registry: Registry, followed: Followed) -> None:
         pointer = await asyncio.to_thread(registry.resolve, followed.target)
-        if pointer == followed.seen:
+        if pointer == followed.seen or not followed.retry.due(pointer):
             return
         if followed.refused is not None and followed.refused[0] != pointer:
             followed.refused = None
         try:
             release = await self.preparer.from_registry(registry, followed.target, pointer)
+        except Unfetched as error:
+            if followed.retry.failed(pointer):
+                self._refuse(followed, pointer.version, str(error))
         except Unservable as error:
             followed.seen = pointer
             self._refuse(followed, pointer.version, str(error))
@@ -125,7 +149,7 @@ class Follower:
         """Have the versions that the alias may move to next in the cache before it does."""
         for alias in AHEAD if followed.target.alias is not None else ():
             target = followed.target.model_copy(update={"alias": alias})
-            with contextlib.suppress(Absent, Unservable):
+            with contextlib.suppress(Absent, Unfetched, Unservable):
                 pointer = await asyncio.to_thread(registry.resolve, target)
                 if pointer != followed.seen:
                     await self.preparer.from_registry(registry, target, pointer)

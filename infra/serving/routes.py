@@ -13,9 +13,11 @@ from infra.serving.model import Model
 from infra.serving.problems import Problem
 from infra.serving.service import Headers, Service
 from infra.serving.tensors import Tensor
+from infra.serving.webhook import check
 
 Answer = tuple[int, Heading, bytes]
 
+WEBHOOK = "/webhook"
 OPEN = frozenset({"/", "/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready"})
 JSON_HEADING = Heading([(b"content-type", JSON), (b"cache-control", b"no-store")])
 
@@ -41,10 +43,13 @@ class Routes:
         }
 
     def open(self, path: str) -> bool:
-        return path in OPEN
+        """Whether a path needs no key; the webhook brings a signature instead."""
+        return path in OPEN or path == WEBHOOK
 
     def method(self, path: str) -> str | None:
         """The method a path takes, or None when there is nothing at it."""
+        if path == WEBHOOK and self.service.options.webhook_secret is not None:
+            return "POST"
         return "GET" if path in self.gets or self._model_path(path) is not None else None
 
     def missing(self, path: str) -> Problem:
@@ -54,6 +59,10 @@ class Routes:
         return Problem(404, "no_such_path", f"nothing is here; predictions are at {names}")
 
     async def answer(self, path: str, headers: Headers, body: bytes) -> Answer:
+        if path == WEBHOOK:
+            check(self.service.options.webhook_secret or "", headers, body)
+            self.nudge()
+            return as_json(200, {"looking": True})
         found = self.gets.get(path)
         if found is not None:
             return found()

@@ -4,8 +4,9 @@ import logging
 import os
 from pathlib import Path
 
-from infra.serving.errors import Unservable
 from infra.serving.options import Frozen, Target
+
+logger = logging.getLogger("slipway.serving")
 
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -26,14 +27,23 @@ class Absent(Exception):
     """The registry answers, and has no such model, version or alias."""
 
 
+class Unfetched(Exception):
+    """The version is there and its files are not, or not now."""
+
+
 class Registry:
     """An MLflow registry."""
 
     def __init__(self, uri: str) -> None:
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
+        import mlflow
         from mlflow.tracking import MlflowClient
 
+        mlflow.set_tracking_uri(
+            uri
+        )  # resolving models:/ looks only at this; the process has no other use of mlflow
+        mlflow.set_registry_uri(uri)
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         self.uri = uri
         self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -54,14 +64,11 @@ class Registry:
         return Pointer(version=str(found.version), created=int(found.creation_timestamp or 0))
 
     def fetch(self, name: str, version: str, into: Path) -> Path:
-        """Download a version's folder into an empty folder; Unservable when its files are not to be had."""
+        """Download a version's folder into an empty folder; Unfetched when its files are not to be had now."""
         import mlflow.artifacts
 
         try:
-            path = mlflow.artifacts.download_artifacts(
-                f"models:/{name}/{version}", dst_path=str(into), tracking_uri=self.uri, registry_uri=self.uri
-            )
+            return Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=str(into)))
         except Exception as error:
-            text = str(error).strip().split("\n")[0][:200]
-            raise Unservable(f"download: {text}") from error
-        return Path(path)
+            logger.debug("%s version %s: %r", name, version, error)
+            raise Unfetched(f"its files cannot be downloaded ({type(error).__name__})") from error

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -60,9 +61,13 @@ class ServerProcess:
         if ready:
             self.wait_ready()
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, patience: float = 60) -> None:
+        """Until it says where it is; RuntimeError with its log when it does not."""
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        readable, _, _ = select.select([self.process.stdout], [], [], patience)
+        if not readable:
+            self.process.kill()
+        line = self.process.stdout.readline() if readable else ""
         if not line:
             raise RuntimeError(
                 f"the server ended with {self.process.wait()}:\n{self.log.read_text()[-3000:]}"

@@ -1,0 +1,300 @@
+"""Following a real MLflow over HTTP: swap, refuse, go back, survive without the registry."""
+
+import http.client
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import serving_models as models
+from onnx.onnx_ml_pb2 import ModelProto
+from serving_process import ServerProcess, move, publish, wait_for
+
+ROW = np.linspace(-1, 1, 64, dtype=np.float32)[None]
+BODY = {"inputs": {"x": ROW.tolist()}}
+COUNTER = iter(range(1000))
+
+pytestmark = pytest.mark.slow  # every test starts servers
+
+
+class Registered:
+    """A model in the registry, and the folders its versions came from."""
+
+    def __init__(self, uri: str, folder: Path) -> None:
+        self.uri = uri
+        self.folder = folder
+        self.name = f"model-{next(COUNTER)}"
+        self.folders: dict[str, Path] = {}
+
+    def add(
+        self, model: ModelProto, *aliases: str, change: Callable[[Path], object] = lambda folder: None
+    ) -> str:
+        folder = models.save(self.folder / f"{len(self.folders)}", model, {"x": ROW.tolist()})
+        change(folder)
+        version = publish(self.uri, self.name, folder, aliases)
+        self.folders[version] = folder
+        return version
+
+    def predict(self, version: str) -> Any:
+        path = str(self.folders[version] / "model.onnx")
+        return ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": ROW})[0]
+
+    def move(self, version: str, alias: str = "champion") -> None:
+        move(self.uri, self.name, alias, version)
+
+    def serve(self, home: Path, **options: Any) -> ServerProcess:
+        given = {"tracking_uri": self.uri, "allow_unsigned": True, "poll": 0.1, **options}
+        return ServerProcess(f"{self.name}@champion", home=home, **given)
+
+
+@pytest.fixture
+def registered(mlflow_server: str, tmp_path: Path) -> Registered:
+    return Registered(mlflow_server, tmp_path / "models")
+
+
+def serves(server: ServerProcess, version: str) -> Callable[[], bool]:
+    return lambda: server.post("/invocations", BODY).version == version
+
+
+class Traffic:
+    """Requests on a few connections, all the while; every answer is kept."""
+
+    def __init__(self, server: ServerProcess, connections: int = 4) -> None:
+        self.address = server.address
+        self.failures: list[str] = []
+        self.answers: list[tuple[str, Any]] = []
+        self.going = True
+        self.threads = [threading.Thread(target=self._run) for _ in range(connections)]
+
+    def _run(self) -> None:
+        connection = http.client.HTTPConnection(*self.address, timeout=30)
+        body = json.dumps(BODY)
+        while self.going:
+            try:
+                connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                content = response.read()
+            except OSError as error:
+                self.failures.append(repr(error))
+                connection.close()
+                continue
+            if response.status != 200:
+                self.failures.append(f"{response.status} {content!r}")
+            else:
+                logits = json.loads(content)["predictions"]["logits"]
+                self.answers.append((response.headers["X-Model-Version"], logits))
+        connection.close()
+
+    def __enter__(self) -> "Traffic":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.going = False
+        for thread in self.threads:
+            thread.join()
+
+
+def test_an_alias_moved_under_load_loses_nothing_and_every_answer_is_of_the_version_it_names(
+    registered: Registered, home: Path
+) -> None:
+    first = registered.add(models.mlp(seed=1), "champion")
+    second = registered.add(models.mlp(seed=2), "challenger")
+    with registered.serve(home) as server, Traffic(server) as traffic:
+        for _ in range(5):
+            for version in (second, first):
+                registered.move(version)
+                wait_for(serves(server, version))
+    assert traffic.failures == []
+    seen = Counter(version for version, _ in traffic.answers)
+    assert seen.keys() == {first, second}
+    wanted = {version: registered.predict(version) for version in seen}
+    for version, logits in traffic.answers:
+        np.testing.assert_allclose(np.float32(logits), wanted[version], rtol=1e-4, atol=1e-5)
+
+
+def tampered(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:-100])
+
+
+def renamed(folder: Path) -> None:
+    (folder / "MLmodel").write_text((folder / "MLmodel").read_text().replace('"x"', '"other"'))
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "says"),
+    [
+        (models.mlp(seed=2), tampered, "not an ONNX file"),
+        (models.mlp(seed=2), renamed, "signature"),
+        (models.mlp((32, 10)), lambda folder: None, "example fails"),
+        (models.mlp((64, 256, 11)), lambda folder: None, "signature is not the one being served"),
+        (models.mlp(seed=2), lambda folder: (folder / "model.onnx").unlink(), "no model.onnx"),
+    ],
+    ids=["cut short", "other signature", "failing example", "other outputs", "missing"],
+)
+def test_a_version_that_is_not_fit_is_refused_and_the_old_one_serves_on(
+    registered: Registered, home: Path, model: ModelProto, change: Callable[[Path], object], says: str
+) -> None:
+    first = registered.add(models.mlp(seed=1), "champion")
+    with registered.serve(home) as server:
+        bad = registered.add(model, "champion", change=change)
+        refused = wait_for(lambda: server.get("/health").json["models"][registered.name]["refused"])
+        assert (refused["version"], says in refused["reason"]) == (bad, True), refused
+        assert serves(server, first)()
+        assert server.get("/ready").status == 200
+        assert server.metric("slipway_serving_events_total") >= 1
+        good = registered.add(models.mlp(seed=3), "champion")
+        wait_for(serves(server, good))
+        assert server.get("/health").json["models"][registered.name]["refused"] is None
+
+
+def test_it_starts_from_the_cache_without_the_registry_and_says_how_stale_it_is(
+    registered: Registered, home: Path
+) -> None:
+    version = registered.add(models.mlp(seed=1), "champion")
+    with registered.serve(home) as server:
+        assert serves(server, version)()
+    with registered.serve(home, tracking_uri="http://127.0.0.1:9") as server:
+        assert serves(server, version)()
+        about = wait_for(
+            lambda: (
+                (found := server.get("/health").json["models"][registered.name])["registry_error"] and found
+            )
+        )
+        assert "cannot be read" in about["registry_error"]
+        assert "127.0.0.1" not in about["registry_error"]
+
+
+def test_it_is_not_ready_until_the_alias_exists(registered: Registered, home: Path) -> None:
+    version = registered.add(models.mlp(seed=1))
+    port = free_port()
+    server = registered.serve(home, ready=False, port=port)
+    try:
+        server.url = f"http://127.0.0.1:{port}"
+        wait_for(lambda: reachable(server))
+        assert server.get("/ready").status == 503
+        answer = server.post("/invocations", BODY)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        registered.move(version)
+        server.wait_ready()
+        assert serves(server, version)()
+    finally:
+        server.stop()
+
+
+def reachable(server: ServerProcess) -> bool:
+    try:
+        return server.get("/health").status == 200
+    except OSError:
+        return False
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_worker_that_dies_is_replaced_and_serves_the_same_version(
+    registered: Registered, home: Path
+) -> None:
+    import os
+    import signal
+
+    version = registered.add(models.mlp(seed=1), "champion")
+    with registered.serve(home) as server:
+        (worker,) = server.children("infra.serving.worker")
+        os.kill(worker, signal.SIGKILL)
+        assert serves(server, version)()  # the port stays open: the request waits for the next worker
+        assert server.children("infra.serving.worker") != [worker]
+
+
+def test_a_new_version_that_fails_is_reverted_and_stays_so_after_a_restart(
+    registered: Registered, home: Path
+) -> None:
+    good = registered.add(models.mlp(seed=1), "champion")
+    bad = registered.add(models.breaks_on_large(), "challenger")
+    large = ROW.copy()
+    large[0, 0] = 5
+    with registered.serve(home) as server:
+        registered.move(bad)
+        wait_for(serves(server, bad))
+
+        def gone_back() -> bool:
+            return server.post("/invocations", {"inputs": {"x": large.tolist()}}).version == good
+
+        wait_for(gone_back)
+        events = server.get("/status").json["events"]
+        assert events[0]["kind"] == "revert" and "failed" in events[0]["reason"]
+        assert server.metric('slipway_serving_events_total{event="revert"') == 1
+        time.sleep(0.5)
+        assert serves(server, good)()
+    with registered.serve(home) as server:
+        time.sleep(3)  # long enough to look at the registry, whose alias still names the bad one
+        assert serves(server, good)()
+
+
+def test_a_new_version_that_is_much_slower_is_reverted(registered: Registered, home: Path) -> None:
+    good = registered.add(models.slow(1), "champion")
+    bad = registered.add(models.slow(4000), "challenger")
+    with registered.serve(home) as server, Traffic(server, 2):
+        registered.move(bad)
+        wait_for(serves(server, bad))
+        revert = wait_for(
+            lambda: [e for e in server.get("/status").json["events"] if e["kind"] == "revert"], 60
+        )
+        assert "p99" in revert[0]["reason"]
+        assert serves(server, good)()
+
+
+def test_the_challenger_shadows_real_requests_and_its_agreement_is_counted(
+    registered: Registered, home: Path
+) -> None:
+    champion = registered.add(models.mlp(seed=1), "champion")
+    registered.add(models.mlp(seed=2), "challenger")
+    with registered.serve(home, shadow=f"{registered.name}@challenger", share=1.0) as server:
+        wait_for(lambda: "shadow" in server.get("/status").json["models"][registered.name])
+        for row in np.random.default_rng(0).normal(size=(30, 64)):
+            answer = server.post("/invocations", {"inputs": {"x": [row.tolist()]}})
+            assert answer.version == champion
+        rows = wait_for(lambda: server.metric("slipway_serving_shadow_rows") >= 30 and 30)
+        agreed = server.metric("slipway_serving_shadow_agreed_rows")
+        assert 0 <= agreed < rows  # two random models agree now and then, but not always
+
+
+def test_mlflows_webhook_makes_it_look_at_once_and_a_forged_one_does_not(
+    registered: Registered, home: Path
+) -> None:
+    from mlflow.webhooks.delivery import _generate_hmac_signature
+
+    first = registered.add(models.mlp(seed=1), "champion")
+    second = registered.add(models.mlp(seed=2), "challenger")
+    with registered.serve(home, poll=3600, webhook_secret="s3cret") as server:
+        assert serves(server, first)()
+        registered.move(second)
+        content, now = json.dumps({"entity": "model_version_alias"}), str(int(time.time()))
+
+        def deliver(secret: str, moment: str) -> int:
+            signature = _generate_hmac_signature(secret, "d1", moment, content)
+            headers = {
+                "X-MLflow-Signature": signature,
+                "X-MLflow-Delivery-Id": "d1",
+                "X-MLflow-Timestamp": moment,
+            }
+            return server.post("/webhook", content.encode(), headers).status
+
+        assert deliver("other", now) == 401
+        assert deliver("s3cret", str(int(time.time()) - 3600)) == 401
+        time.sleep(0.5)
+        assert serves(server, first)()
+        assert deliver("s3cret", now) == 200
+        wait_for(serves(server, second))
