@@ -4,11 +4,14 @@ import logging
 import os
 import sys
 import warnings
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from tasks.records import Outcome
 
 app = typer.Typer(
     name="slipway",
@@ -49,9 +52,14 @@ def run(
     from flows.run import run_here
     from flows.show import show_outcome
 
-    outcome = run_here(workload, tuple(set_ or ()), force=force, promote=not no_promote, quiet=json)
+    try:
+        outcome = run_here(workload, tuple(set_ or ()), force=force, promote=not no_promote, quiet=json)
+    except UserError as error:
+        if json:
+            show_outcome(failed_outcome(workload, error), as_json=True)
+        raise
     show_outcome(outcome, as_json=json)
-    raise typer.Exit({"failed": 1, "refused": 3}.get(outcome.decision, 0))
+    raise typer.Exit(3 if outcome.decision == "refused" else 0)
 
 
 @app.command(
@@ -63,6 +71,78 @@ def serve(context: typer.Context) -> None:
     from infra.serving.__main__ import main as serve_main
 
     serve_main(context.args, prog="slipway serve")
+
+
+@app.command(epilog='Example:  slipway promote digits 3 --reason "checked by hand on the new scanner"')
+def promote(
+    model: Model,
+    version: Annotated[int, typer.Argument(help="The version to make the champion.")],
+    reason: Reason,
+    who: Who = None,
+    json: Json = False,
+) -> None:
+    """Make a version the champion, if it passes the gate against the one that serves now."""
+    from flows.show import show_entry
+    from tasks.decide import promote_version
+    from tasks.settings import load_settings
+
+    show_entry(promote_version(load_settings(), model, version, why=reason, who=who), as_json=json)
+
+
+@app.command(
+    epilog='Examples:  slipway rollback digits --reason "wrong sevens"  ·  slipway rollback digits --to 3 --reason …'
+)
+def rollback(
+    model: Model,
+    reason: Reason,
+    to: Annotated[
+        int | None, typer.Option(help="The version to go back to; default: the one before.")
+    ] = None,
+    who: Who = None,
+    json: Json = False,
+) -> None:
+    """Go back to the version that served before, after seeing that it still loads and answers."""
+    from flows.show import show_entry
+    from tasks.decide import roll_back_to
+    from tasks.settings import load_settings
+
+    show_entry(roll_back_to(load_settings(), model, to, why=reason, who=who), as_json=json)
+
+
+@app.command(
+    epilog="Examples:  slipway history digits  ·  slipway history digits --at 2026-05-03  ·  slipway history digits --json"
+)
+def history(
+    model: Model,
+    at: Annotated[
+        str | None, typer.Option(help="What served then: a day (2026-05-03) or a moment (2026-05-03T14:00).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Who promoted what, when and why; and whether that record is whole."""
+    from flows.show import show_history
+    from tasks.history import history as read_history
+    from tasks.settings import load_settings
+
+    found = read_history(load_settings(), model, at)
+    show_history(found, as_json=json)
+    raise typer.Exit(1 if found.problems else 0)
+
+
+@app.command(epilog="Examples:  slipway verify digits@champion  ·  slipway verify digits/3 --replay")
+def verify(
+    reference: Annotated[
+        str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="Which version; default: its champion.")
+    ],
+    replay: Annotated[bool, typer.Option("--replay", help="Score it again and compare the numbers.")] = False,
+    json: Json = False,
+) -> None:
+    """Download a version and check its digest, signature and evidence; exit code 0 only if all hold."""
+    from flows.show import show_verification
+    from tasks.recheck import verify as check
+    from tasks.settings import load_settings
+
+    show_verification(check(load_settings(), reference, replay=replay), as_json=json)
 
 
 def main() -> None:
@@ -78,6 +158,15 @@ def main() -> None:
         sys.exit(130)
 
 
+def failed_outcome(reference: str, error: UserError) -> "Outcome":
+    """What `run --json` prints when there is nothing better to print."""
+    from tasks.records import Outcome
+
+    return Outcome(
+        workload=reference, model="", run_id=None, version=None, decision="failed", reasons=(str(error),)
+    )
+
+
 def _quiet() -> None:
     """Keep what libraries say to each other off the screen; SLIPWAY_DEBUG=1 shows it all."""
     if os.environ.get("SLIPWAY_DEBUG"):
@@ -87,6 +176,10 @@ def _quiet() -> None:
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # waiting threads would burn the cores that others need
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ from tasks.workloads import load_workload
 @flow(
     name="retrain",
     flow_run_name=lambda: _run_name(),
-    task_runner=ThreadPoolTaskRunner[Any](max_workers=1),  # trainings share the cores: two at once are no faster
+    task_runner=ThreadPoolTaskRunner[Any](
+        max_workers=1
+    ),  # trainings share the cores: two at once are no faster
     persist_result=True,
     result_serializer="json",
 )

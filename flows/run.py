@@ -52,7 +52,7 @@ def _run_flow(reference: str, config: Run, settings: Settings, *, force: bool, p
 
 def _on_a_terminal() -> dict[str, str]:
     """Prefect's own lines stay off the screen: ours say the same in fewer."""
-    return {"PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_LOGGING_INTERNAL_LEVEL": "ERROR"}
+    return {"PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 
 
 def _import_ahead() -> None:

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
+from tasks.history import History
+from tasks.ledger import LedgerEntry
+from tasks.recheck import Verification
 from tasks.records import CandidateResult, Outcome, StepTime
 
 _COLOURS = {
@@ -37,17 +40,19 @@ class _Steps(logging.Handler):
 @contextmanager
 def live_steps(model: str, *, quiet: bool) -> Iterator[None]:
     """Show each step as it ends, unless `quiet`."""
-    logger = logging.getLogger("slipway")
     handler = _Steps()
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
+    loggers = [logging.getLogger("slipway"), logging.getLogger("tasks")]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
     if not quiet:
         Console(stderr=True).print(f"[bold]{model}[/bold]")
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        for logger in loggers:
+            logger.removeHandler(handler)
 
 
 def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
@@ -63,10 +68,14 @@ def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
     )
     for reason in outcome.reasons:
         console.print(f"  • {reason}")
-    if outcome.candidates:
-        console.print(_candidates(outcome.candidates))
     for name, value in _facts(outcome).items():
         console.print(f"  {name:<8} {value}")
+    if outcome.candidates:
+        console.print("\nCandidates, on the validation split; ratios against fp32:")
+        console.print(_candidates(outcome.candidates))
+        for one in outcome.candidates:
+            if one.reasons:
+                console.print(f"  [dim]{one.name}: {'; '.join(one.reasons)}[/dim]")
     console.print("\nTry next:")
     for line in _next(outcome):
         console.print(f"  {line}")
@@ -86,10 +95,9 @@ def _facts(outcome: Outcome) -> dict[str, str]:
 def _candidates(candidates: tuple[CandidateResult, ...]) -> Table:
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for name in ("candidate", "status"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in ("score", "size", "latency", "throughput"):
-        table.add_column(name, justify="right")
-    table.add_column("why", overflow="fold")
+        table.add_column(name, justify="right", no_wrap=True)
     for one in candidates:
         table.add_row(
             one.name,
@@ -98,7 +106,6 @@ def _candidates(candidates: tuple[CandidateResult, ...]) -> Table:
             _number(None if one.size_bytes is None else one.size_bytes / 1e3, "{:,.0f} kB"),
             _number(one.latency_ratio, "{:.2f}×"),
             _number(one.throughput_ratio, "{:.2f}×"),
-            "; ".join(one.reasons),
         )
     return table
 
@@ -121,3 +128,60 @@ def _next(outcome: Outcome) -> list[str]:
         f"slipway history {model}               what serves now, and why",
         "slipway run --help           settings to change",
     ]
+
+
+def show_entry(entry: LedgerEntry, *, as_json: bool) -> None:
+    """Say what was decided, and how to look at it."""
+    if as_json:
+        print(entry.model_dump_json())
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    before = f"version {entry.from_version}" if entry.from_version is not None else "nothing"
+    console.print(f"[bold]{entry.model}[/bold]: version {entry.to_version} is the champion, after {before}")
+    console.print(f"  {entry.action} by {entry.who}: {entry.why}")
+    console.print(f"\nTry next:\n  slipway history {entry.model}")
+
+
+def show_history(history: History, *, as_json: bool) -> None:
+    """The ledger as a table, newest last, and what is wrong with it."""
+    if as_json:
+        print(history.model_dump_json())
+        return
+    console = Console(highlight=False)
+    if history.at:
+        served = ", ".join(f"version {e.to_version}" for e in history.entries) or "nothing"
+        console.print(f"[bold]{history.model}[/bold] on {history.at}: {served} served")
+    else:
+        names = {"champion": history.champion, "challenger": history.challenger, "previous": history.previous}
+        known = ", ".join(
+            f"{name} is version {number}" for name, number in names.items() if number is not None
+        )
+        console.print(f"[bold]{history.model}[/bold]: {known or 'no version serves'}")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("when (UTC)", "what", "from", "to", "who", "verdict"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for entry in history.entries:
+        when = entry.at.strftime("%Y-%m-%d %H:%M:%S")
+        versions = [str(v) if v is not None else "–" for v in (entry.from_version, entry.to_version)]
+        table.add_row(when, entry.action, *versions, entry.who, entry.verdict, entry.why)
+    console.print(table)
+    for problem in history.problems:
+        console.print(f"[red]! {problem}[/red]")
+
+
+def show_verification(found: Verification, *, as_json: bool) -> None:
+    """What was checked, one line each."""
+    if as_json:
+        print(found.model_dump_json())
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]{found.model}[/bold] version {found.version}: [bold green]verified[/]")
+    console.print(f"  digest     sha256:{found.sha256}, as the evidence says")
+    console.print("  signature  holds for every file of the version")
+    dirty = ", with changes that were not committed" if found.dirty else ""
+    console.print(
+        f"  evidence   {found.decision}, {found.score_name} {found.score:.4f}, by code {found.revision or 'unknown'}{dirty}"
+    )
+    if found.replayed is not None:
+        console.print(f"  replay     {found.score_name} {found.replayed:.4f}, the same")

@@ -95,7 +95,7 @@ def difference(old: Key | None, new: Key) -> str:
     for name in _changed(old.inputs, new.inputs):
         if name.endswith("fingerprint"):
             causes.append("data changed")
-        elif not name.endswith("sha256"):
+        elif not name.endswith(("sha256", "run_id")):
             causes.append(f"{name} {old.inputs.get(name, 'unset')} → {new.inputs.get(name, 'unset')}")
     if not causes:
         return "an earlier step's result changed" if old.inputs != new.inputs else "its result was not kept"
