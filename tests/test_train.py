@@ -167,6 +167,33 @@ def test_a_training_stopped_at_every_single_step_ends_as_if_it_had_not_been(
     )
 
 
+class Scored(Net):
+    """A weight whose name is also a word in the checkpoint: pickle would refer to it, if it were the same string."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + self.score
+
+
+def test_names_of_weights_do_not_change_the_bytes_of_a_resumed_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.loop._SHOW_SECONDS", 0)
+
+    def run(folder: Path, **options: Any) -> Checkpoint:
+        torch.manual_seed(0)
+        return train_toy(folder, EVERY_STEP, module=Scored(), **options)
+
+    whole = run(tmp_path / "whole")
+    after_the_best = killed_at(whole.step + 1)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", progress=after_the_best)
+    assert run(tmp_path / "killed").sha256 == whole.sha256
+
+
 def test_a_torn_checkpoint_costs_time_and_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
