@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.compare import compare
+from tasks.compare import compare, difference_interval
 from tasks.config import Gates
 from tasks.data import Rows, read_frame, read_split
 from tasks.errors import UserError
 from tasks.evidence import EVIDENCE, MODEL, read
 from tasks.gate import gate
 from tasks.parity import run_rows
-from tasks.records import Candidate, Champion, Comparison, Dataset, Proof, Report
+from tasks.records import Candidate, Champion, Comparison, Dataset, Interval, Proof, Report
 from tasks.session import open_session
 from tasks.trial import sail
 from tasks.validate import validate
@@ -51,7 +51,7 @@ def prove(
         baseline=baseline,
         comparison=comparison,
         trial=trial,
-        verdict=gate(report, baseline, comparison, trial, gates),
+        verdict=gate(report, baseline, against_fp32, comparison, trial, gates),
     )
 
 
@@ -71,6 +71,18 @@ def compare_with(
         )
     ours = np.load(report.outputs)
     return compare(workload, rows.target, read_frame(dataset, report.split), ours, theirs, champion, gates)
+
+
+def _against_fp32(
+    reference: str, dataset: Dataset, report: Report, baseline: Report, gates: Gates
+) -> Interval | None:
+    import numpy as np
+
+    if report.outputs is None or baseline.outputs is None or report.sha256 == baseline.sha256:
+        return None
+    target = read_split(dataset, report.split).target
+    ours, theirs = np.load(report.outputs), np.load(baseline.outputs)
+    return difference_interval(load_workload(reference), target, ours, theirs, gates.confidence)
 
 
 def _champion_outputs(champion: Champion, dataset: Dataset, rows: Rows) -> "Array":

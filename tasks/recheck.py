@@ -162,7 +162,8 @@ def judge_again(settings: Settings, evidence: Evidence, folder: Path, champion: 
         report = report.model_copy(update={"outputs": path})
         gates = Gates.model_validate(evidence.config["gates"])
         comparison = compare_with(evidence.workload, dataset, report, champion, gates)
-    return gate(report, evidence.proof.baseline, comparison, evidence.proof.trial, gates)
+    proof = evidence.proof
+    return gate(report, proof.baseline, proof.against_fp32, comparison, proof.trial, gates)
 
 
 def _replay(settings: Settings, evidence: Evidence, folder: Path) -> float:

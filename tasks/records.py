@@ -31,7 +31,9 @@ class Dataset(Record):
     rows: dict[str, int] = Field(description="Rows per split: train, validation, test.")
     inputs: tuple[TensorSpec, ...]
     target: TensorSpec
-    classes: tuple[str, ...] | None = Field(description="Class names in the order of the logits; None for regression.")
+    classes: tuple[str, ...] | None = Field(
+        description="Class names in the order of the logits; None for regression."
+    )
 
 
 class Checkpoint(Record):
@@ -56,7 +58,9 @@ class OnnxModel(Record):
     exporter: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    reference: Path | None = Field(None, description="The torch model's outputs on the first validation rows (.npy).")
+    reference: Path | None = Field(
+        None, description="The torch model's outputs on the first validation rows (.npy)."
+    )
 
 
 class Candidate(Record):
@@ -93,7 +97,9 @@ class Parity(Record):
     max_abs: float
     mean_abs: float
     changed: float = Field(description="Share of rows whose predicted class differs; 0 for regression.")
-    sizes: str = Field("", description="Further axes when they were shortened, such as: length=12; then against fp32.")
+    sizes: str = Field(
+        "", description="Further axes when they were shortened, such as: length=12; then against fp32."
+    )
 
 
 class Speed(Record):
@@ -129,7 +135,9 @@ class Report(Record):
     size_bytes: int
     gzipped_bytes: int | None = None
     load_seconds: float | None = Field(None, description="To make a session by path in a fresh process.")
-    peak_bytes: int | None = Field(None, description="Resident memory of that process after the largest batch.")
+    peak_bytes: int | None = Field(
+        None, description="Resident memory of that process after the largest batch."
+    )
     speed: tuple[Speed, ...] = ()
     parity: tuple[Parity, ...] = ()
     slices: tuple[Slice, ...] = ()
@@ -145,7 +153,9 @@ class SliceDifference(Record):
     value: str
     rows: int
     difference: float
-    interval: Interval = Field(description="Wider than the overall one: its level is corrected for the number of slices.")
+    interval: Interval = Field(
+        description="Wider than the overall one: its level is corrected for the number of slices."
+    )
 
 
 class Champion(Record):
@@ -165,7 +175,9 @@ class Comparison(Record):
     score: float | None = Field(description="The champion's, on these rows; None when it could not be asked.")
     difference: float | None = None
     interval: Interval | None = None
-    changed: float | None = Field(None, description="Share of rows whose prediction differs from the champion's.")
+    changed: float | None = Field(
+        None, description="Share of rows whose prediction differs from the champion's."
+    )
     slices: tuple[SliceDifference, ...] = ()
     problem: str | None = Field(None, description="Why the champion could not be scored on these rows.")
 
@@ -190,9 +202,13 @@ class Verdict(Record):
 
     decision: Literal["pass", "fail", "inconclusive"]
     reasons: tuple[str, ...]
-    difference: float | None = Field(None, description="Challenger's score less the champion's, on the same rows.")
+    difference: float | None = Field(
+        None, description="Challenger's score less the champion's, on the same rows."
+    )
     interval: Interval | None = None
-    more_rows: int | None = Field(None, description="About how many more test rows would decide, if more would.")
+    more_rows: int | None = Field(
+        None, description="About how many more test rows would decide, if more would."
+    )
 
 
 class Proof(Record):
@@ -200,6 +216,7 @@ class Proof(Record):
 
     report: Report
     baseline: Report = Field(description="fp32 on the same rows; the same as `report` when fp32 was picked.")
+    against_fp32: Interval | None = Field(None, description="Of the pick's score less fp32's, on the same rows.")
     comparison: Comparison | None = Field(None, description="None when there was no champion.")
     trial: Trial | None = None
     verdict: Verdict
@@ -240,7 +257,9 @@ class Selection(Record):
     """Which candidate ships, why, and what became of every other."""
 
     picked: str
-    reason: str = Field(description='Against fp32, in words with numbers: "int8: 1.80× as fast, 27% of the size, …".')
+    reason: str = Field(
+        description='Against fp32, in words with numbers: "int8: 1.80× as fast, 27% of the size, …".'
+    )
     candidates: tuple[CandidateResult, ...]
 
 
