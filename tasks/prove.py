@@ -46,9 +46,11 @@ def prove(
     comparison = (
         compare_with(reference, dataset, report, champion, gates) if champion and report.outputs else None
     )
+    against_fp32 = _against_fp32(reference, dataset, report, baseline, gates)
     return Proof(
         report=report,
         baseline=baseline,
+        against_fp32=against_fp32,
         comparison=comparison,
         trial=trial,
         verdict=gate(report, baseline, against_fp32, comparison, trial, gates),
