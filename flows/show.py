@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tasks.history import History
@@ -164,10 +165,10 @@ def show_history(history: History, *, as_json: bool) -> None:
     for entry in history.entries:
         when = entry.at.strftime("%Y-%m-%d %H:%M:%S")
         versions = [str(v) if v is not None else "–" for v in (entry.from_version, entry.to_version)]
-        table.add_row(when, entry.action, *versions, entry.who, entry.verdict, entry.why)
+        table.add_row(when, entry.action, *versions, escape(entry.who), entry.verdict, escape(entry.why))
     console.print(table)
     for problem in history.problems:
-        console.print(f"[red]! {problem}[/red]")
+        console.print(f"[red]! {escape(problem)}[/red]")
 
 
 def show_verification(found: Verification, *, as_json: bool) -> None:

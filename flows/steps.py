@@ -190,9 +190,8 @@ def release(
     if (version := registry.by_key(place.model, key.digest)) and version.run_id == evidence.run_id:
         return version
     registry.log_metrics(evidence.run_id, read_metrics(checkpoint.metrics))
-    files = (checkpoint.path, checkpoint.metrics)
     return release(
-        registry, evidence, dataset, picked, selection, place.folder / "package", key.digest, files
+        registry, evidence, dataset, picked, selection, place.folder / "package", key.digest, checkpoint
     )
 
 

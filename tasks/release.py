@@ -4,8 +4,10 @@ import datetime
 import shutil
 from pathlib import Path
 
+from tasks.card import model_card
 from tasks.config import Run
 from tasks.evidence import Evidence, code_state, library_versions, machine, seal
+from tasks.metrics import read_metrics
 from tasks.package import build_folder
 from tasks.promotion import EVIDENCE_TAG, VERDICT_TAG
 from tasks.records import (
@@ -20,6 +22,7 @@ from tasks.records import (
     Version,
 )
 from tasks.registry import KEY_TAG, Registry
+from tasks.report import write_report
 
 
 def make_evidence(
@@ -66,11 +69,15 @@ def release(
     selection: Selection,
     folder: Path,
     key: str,
-    files: tuple[Path, ...],
+    checkpoint: Checkpoint,
 ) -> Version:
-    """Log candidates and `files`, seal the pick's folder with its evidence, and register it. No alias moves."""
+    """Log candidates, checkpoint and report, seal the pick's folder with its evidence, and register it. No alias moves."""
     assert picked.onnx is not None
-    for path in files:
+    address = registry.run_address(evidence.model, evidence.run_id)
+    page = folder.with_name("report.html")
+    metrics = read_metrics(checkpoint.metrics)
+    write_report(evidence, dataset, selection, metrics, page, {"MLflow run": address} if address else None)
+    for path in (page, checkpoint.path, checkpoint.metrics):
         registry.log_file(evidence.run_id, path)
     model_ids = {
         result.name: registry.log_candidate(
@@ -86,8 +93,9 @@ def release(
     build_folder(picked.onnx, dataset, folder, registry.model_card(model_id, evidence.run_id))
     digest = seal(folder, evidence)
     registry.log_file(evidence.run_id, folder / "evidence.json")
+    card = model_card(evidence, dataset, picked.onnx)
     return registry.register(
-        evidence.run_id, evidence.model, model_id, folder, picked.onnx, _tags(evidence, key, digest)
+        evidence.run_id, evidence.model, model_id, folder, picked.onnx, _tags(evidence, key, digest), card
     )
 
 
