@@ -52,6 +52,10 @@ class Metrics(Collector):
                 everything += orjson.loads(path.read_bytes())
         return merged(everything)
 
+    def of_model(self, name: str) -> list[dict[str, Any]]:
+        """The numbers of each version of one model, over all workers."""
+        return [entry for entry in self._all() if entry["model"] == name]
+
     def collect(self) -> Iterator[Metric]:
         yield from counted(self._all())
         yield from self._state()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -10,6 +11,8 @@ from infra.serving.answers import JSON, Heading
 from infra.serving.board import Board
 from infra.serving.metrics import CONTENT_TYPE, Metrics
 from infra.serving.model import Model
+from infra.serving.numbers import LATENCY
+from infra.serving.openapi import document
 from infra.serving.problems import Problem
 from infra.serving.service import Headers, Service
 from infra.serving.tensors import Tensor
@@ -19,6 +22,15 @@ Answer = tuple[int, Heading, bytes]
 
 WEBHOOK = "/webhook"
 OPEN = frozenset({"/", "/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready"})
+PAGE = Path(__file__).with_name("page.html")
+POLICY = b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+PAGE_HEADING = Heading(
+    [
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-security-policy", POLICY),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+)
 JSON_HEADING = Heading([(b"content-type", JSON), (b"cache-control", b"no-store")])
 
 
@@ -32,6 +44,8 @@ class Routes:
         self.nudge = nudge
         self.started = time.time()
         self.gets: dict[str, Callable[[], Answer]] = {
+            "/": self._page,
+            "/openapi.json": self._openapi,
             "/health": self._health,
             "/ready": self._ready,
             "/ping": self._ping,
@@ -98,16 +112,26 @@ class Routes:
     def _server(self) -> Answer:
         return as_json(200, {"name": "slipway", "version": "2", "extensions": ["binary_tensor_data"]})
 
+    def _page(self) -> Answer:
+        return 200, PAGE_HEADING, PAGE.read_bytes()
+
+    def _openapi(self) -> Answer:
+        return as_json(200, document({name: slot.current for name, slot in self.service.slots.items()}))
+
     def _status(self) -> Answer:
-        models = {name: self._summary(name) for name in self.service.slots}
+        """What the page shows; the numbers are those of all workers."""
+        totals = {name: totalled(self.metrics.of_model(name)) for name in self.service.slots}
+        models = {
+            name: {**self._summary(name), **self._details(name), **totals[name]}
+            for name in self.service.slots
+        }
         events = [event.model_dump(mode="json") for event in self.board.events]
         return as_json(
             200, {"since": self.started, "ready": self.service.ready, "models": models, "events": events}
         )
 
     def _summary(self, name: str) -> dict[str, Any]:
-        slot, target = self.service.slots[name], self.service.targets[name]
-        model = slot.current
+        model, target = self.service.slots[name].current, self.service.targets[name]
         served: dict[str, Any] = {"version": None}
         if model is not None:
             release = model.release
@@ -117,12 +141,17 @@ class Routes:
                 "evidence": release.evidence,
                 "decided": release.decided,
             }
-        if slot.shadow is not None:
-            served["shadow"] = slot.shadow.dump()
+        shown = str(target) if target.path is None else f"{name} (a folder)"
+        return {"target": shown, **served, **self.board.about(name)}
+
+    def _details(self, name: str) -> dict[str, Any]:
+        slot = self.service.slots[name]
+        example = slot.current.example if slot.current is not None else None
         return {
-            "target": str(target) if target.path is None else f"{name} (folder)",
-            **served,
-            **self.board.about(name),
+            "since": slot.since,
+            "previous": None if slot.previous is None else slot.previous.release.version,
+            "example": None if example is None else example.decode(),
+            "shadow": None if slot.shadow is None else slot.shadow.dump(),
         }
 
     def _model(self, name: str, path: str) -> Answer:
@@ -132,6 +161,28 @@ class Routes:
         if model is None:
             raise Problem(503, "not_ready", f"no version of {name!r} is loaded yet", retry_after=1)
         return 200, Heading([(b"content-type", JSON), *model.headings.about]), orjson.dumps(metadata(model))
+
+
+def totalled(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """A model's versions added up: requests, errors, and the bucket its median and p99 latency lie in."""
+    answers = [(int(status), count) for entry in entries for status, count in entry["answers"].items()]
+    counts = [sum(column) for column in zip(*(entry["latency"]["counts"] for entry in entries), strict=True)]
+    return {
+        "requests": sum(count for _, count in answers),
+        "errors": sum(count for status, count in answers if status >= 400),
+        "p50_ms": bound_of(counts, 0.5),
+        "p99_ms": bound_of(counts, 0.99),
+    }
+
+
+def bound_of(counts: list[int], share: float) -> float | None:
+    """The upper bound in milliseconds of the bucket where `share` of the values is reached."""
+    reached, wanted = 0, share * sum(counts)
+    for bound, count in zip((*LATENCY, 100.0), counts, strict=False):
+        reached += count
+        if reached and reached >= wanted:
+            return bound * 1e3
+    return None
 
 
 def metadata(model: Model) -> dict[str, Any]:

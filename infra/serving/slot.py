@@ -1,6 +1,7 @@
 """A name under which one model is served: the version that answers, and the one before it, kept for an instant way back."""
 
 import asyncio
+import time
 
 from infra.serving.batching import Batcher
 from infra.serving.execution import Done
@@ -20,6 +21,7 @@ class Slot:
     def __init__(self, name: str, options: ServeOptions, loop: asyncio.AbstractEventLoop) -> None:
         self.name = name
         self.current: Model | None = None
+        self.since: float | None = None
         self.previous: Model | None = None
         self.watch: Watch | None = None
         self.shadow: Shadow | None = None
@@ -31,6 +33,7 @@ class Slot:
         """Let `model` answer from the next batch on; gives back the version it replaces."""
         model.numbers = self.numbers.setdefault(model.release.version, model.numbers)
         replaced, self.current = self.current, model
+        self.since = time.time()
         if replaced is not None and replaced is not model:
             self.previous = replaced
         return replaced
