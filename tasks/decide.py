@@ -1,7 +1,7 @@
 """Decisions that people make about versions, each a plain call: promote this one, go back to that one."""
 
 from tasks.errors import RefusedError, UserError
-from tasks.ledger import LedgerEntry
+from tasks.ledger import LedgerEntry, in_short
 from tasks.promotion import model_lock, promote, refuse, repair, roll_back
 from tasks.recheck import answer, check_version, downloaded, find_version, judge_again
 from tasks.records import Champion, Verdict, Version
@@ -26,9 +26,7 @@ def promote_version(
             raise RefusedError(f"{model} version {number} already is the champion; nothing was moved.")
         verdict = current_verdict(settings, registry, version)
         if verdict.decision == "fail" or (verdict.decision == "inconclusive" and not approved):
-            refuse(
-                registry, version, why="; ".join(verdict.reasons)[:1900], verdict=verdict.decision, who=who
-            )
+            refuse(registry, version, why=in_short(verdict.reasons), verdict=verdict.decision, who=who)
             raise RefusedError(f"{model} version {number} is refused: {verdict.reasons[0]}.")
         return promote(registry, version, against=ledger.serving, why=why, who=who, verdict=verdict.decision)
 

@@ -173,6 +173,12 @@ def compose(
     )
 
 
+def in_short(reasons: Sequence[str]) -> str:
+    """A verdict's reasons as one that fits an entry; the evidence has them whole."""
+    text = "; ".join(reasons)
+    return text if len(text) <= _LONGEST_REASON else f"{text[: _LONGEST_REASON - 1]}…"
+
+
 def who_am_i(given: str | None = None) -> str:
     """Who decides: as given, else SLIPWAY_USER, else the operating system's user."""
     if name := (given or os.environ.get("SLIPWAY_USER", "")).strip():

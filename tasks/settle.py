@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from tasks.promotion import StaleError, model_lock, promote, refuse
+from tasks.ledger import in_short
+from tasks.promotion import StaleError, model_lock, promote, refuse, repair
 from tasks.records import Proof, Record, Version
 from tasks.registry import Registry
 from tasks.unchanged import DECISION_TAG
@@ -20,7 +21,7 @@ def settle(registry: Registry, version: Version, proof: Proof, *, may_promote: b
     verdict = proof.verdict
     with model_lock(registry.settings, version.model):
         if verdict.decision == "fail":
-            refuse(registry, version, why="; ".join(verdict.reasons), verdict=verdict.decision)
+            refuse(registry, version, why=in_short(verdict.reasons), verdict=verdict.decision)
             settled = Settled(decision="refused", reasons=verdict.reasons)
         else:
             registry.set_alias(version.model, "challenger", version.version)
@@ -43,8 +44,10 @@ def _why_not(registry: Registry, version: Version, proof: Proof, may_promote: bo
 def _promote(registry: Registry, version: Version, proof: Proof) -> Settled:
     against = proof.comparison.champion if proof.comparison else None
     verdict = proof.verdict
+    if repair(registry, version.model).serving == version.version:
+        return Settled(decision="promoted", reasons=verdict.reasons)  # by a try of this step that was cut off
     try:
-        promote(registry, version, against=against, why="; ".join(verdict.reasons), verdict=verdict.decision)
+        promote(registry, version, against=against, why=in_short(verdict.reasons), verdict=verdict.decision)
     except StaleError as error:
         return _held(proof, str(error))
     return Settled(decision="promoted", reasons=verdict.reasons)
