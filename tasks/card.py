@@ -44,7 +44,7 @@ def _score(evidence: Evidence) -> Iterator[str]:
     if proof.baseline.sha256 != proof.report.sha256:
         yield f"| fp32, uncompressed | {proof.baseline.score:.4f} | {_interval(proof.baseline.interval)} |"
     if proof.comparison is not None and proof.comparison.difference is not None:
-        yield f"| less champion v{proof.comparison.champion} | {proof.comparison.difference:+.4f} | {_interval(proof.comparison.interval)} |"
+        yield f"| less champion v{proof.comparison.champion} | {proof.comparison.difference:+.4f} | {_interval(proof.comparison.interval, '+')} |"
     for one in proof.report.speed:
         yield f"| batch {one.batch}, one thread | {one.p50_ms:.3f} ms | {one.throughput_ratio:.2f}× fp32's throughput |"
 
@@ -94,5 +94,5 @@ def _by_score(one: Slice) -> float:
     return one.score if one.score is not None else 0.0
 
 
-def _interval(interval: Interval | None) -> str:
-    return "" if interval is None else f"{interval.low:+.4f} to {interval.high:+.4f}"
+def _interval(interval: Interval | None, sign: str = "") -> str:
+    return "" if interval is None else f"{interval.low:{sign}.4f} to {interval.high:{sign}.4f}"

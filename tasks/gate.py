@@ -134,10 +134,10 @@ def _slice_reason(found: SliceDifference) -> str:
 
 
 def _score_reason(report: Report, gates: Gates) -> str:
-    interval = f" ({_range(report.interval)})" if report.interval else ""
+    interval = f" ({_range(report.interval, '')})" if report.interval else ""
     minimum = f", at least {gates.min_score:g} is asked" if gates.min_score is not None else ""
     return f"{report.score_name} {report.score:.4f}{interval} on {report.rows} {report.split} rows{minimum}"
 
 
-def _range(interval: Interval) -> str:
-    return f"{interval.level:.4g} interval {interval.low:+.4f} to {interval.high:+.4f}"
+def _range(interval: Interval, sign: str = "+") -> str:
+    return f"{100 * interval.level:.4g}% interval {interval.low:{sign}.4f} to {interval.high:{sign}.4f}"
