@@ -113,6 +113,14 @@ class Gates(Knobs):
     max_size_mb: float | None = Field(None, gt=0, description="Largest model file, in 10^6 bytes.")
 
 
+class Search(Knobs):
+    """How long to look for better recipes than those that are given."""
+
+    trials: int = Field(0, ge=0, le=10_000, description="Recipes to try beyond the given ones; 0: none.")
+    seconds: float | None = Field(None, gt=0, description="Start no further trial after this time; null: no limit.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of what is tried.")
+
+
 class Run(Knobs):
     """Everything that decides what a pipeline run computes. `--set` takes these names, dotted."""
 
@@ -122,6 +130,7 @@ class Run(Knobs):
     recipes: tuple[Recipe, ...] = Field(
         (), description="Compression candidates to try besides fp32; [] tries none."
     )
+    search: Search = Search()
     gates: Gates = Gates()
 
     @model_validator(mode="after")

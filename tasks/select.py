@@ -103,7 +103,7 @@ def _result(
         status, reasons = "front", (f"{picked.name} is preferred: {_against(picked, report)}",)
     return CandidateResult(
         name=report.name,
-        status=status,  # type: ignore[arg-type]
+        status=status,
         score=report.score,
         score_drop=fp32.score - report.score,
         size_bytes=report.size_bytes,
