@@ -262,7 +262,7 @@ def test_the_challenger_shadows_real_requests_and_its_agreement_is_counted(
     champion = registered.add(models.mlp(seed=1), "champion")
     registered.add(models.mlp(seed=2), "challenger")
     with registered.serve(home, shadow=f"{registered.name}@challenger", share=1.0) as server:
-        wait_for(lambda: "shadow" in server.get("/status").json["models"][registered.name])
+        wait_for(lambda: server.get("/status").json["models"][registered.name]["shadow"])
         for row in np.random.default_rng(0).normal(size=(30, 64)):
             answer = server.post("/invocations", {"inputs": {"x": [row.tolist()]}})
             assert answer.version == champion

@@ -27,7 +27,8 @@ class Child:
         self.process: asyncio.subprocess.Process | None = None
         self.started = 0.0
 
-    async def start(self) -> Channel:
+    async def start(self, load_first: bool) -> Channel:
+        """`load_first`: it takes no request before it holds the models that its siblings or predecessor served."""
         ours, theirs = socket.socketpair()
         inherited = [theirs.fileno()] + ([self.listener.fileno()] if self.listener else [])
         self.process = await asyncio.create_subprocess_exec(
@@ -42,7 +43,8 @@ class Child:
         )
         theirs.close()
         assert self.process.stdin is not None
-        self.process.stdin.write(self.job.model_dump_json().encode())
+        job = self.job.model_copy(update={"load_first": load_first})
+        self.process.stdin.write(job.model_dump_json().encode())
         self.process.stdin.close()
         self.started = time.monotonic()
         self.channel = await Channel.open(ours)

@@ -102,6 +102,7 @@ class Follower:
     async def _follow(self, followed: Followed) -> None:
         polls = 0
         while True:
+            followed.wake.clear()
             try:
                 if self.registry is None:
                     self.registry = await asyncio.to_thread(Registry, self.options.registry)
@@ -115,7 +116,6 @@ class Follower:
                 logger.debug("%s: %r", followed.target, error)
                 self._looked(followed, f"the registry cannot be read ({type(error).__name__})")
             polls += 1
-            followed.wake.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(followed.wake.wait(), self.options.poll * random.uniform(0.9, 1.1))
 

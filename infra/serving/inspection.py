@@ -76,6 +76,8 @@ def look(question: Question) -> Finding:
             check_model(question.folder, digest)
     except Unservable as error:
         return Finding(refused=str(error))
+    except Exception as error:
+        return Finding(refused=f"inspection failed ({type(error).__name__})")
     return Finding(digest=digest, decided=decided)
 
 

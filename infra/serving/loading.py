@@ -36,7 +36,10 @@ class Loader:
                 return
             try:
                 model = slot.kept(release.version, release.digest) or await self._load(release, slot)
-            except Unservable as error:
+            except Exception as error:
+                if not isinstance(error, Unservable):
+                    logger.exception("%s version %s cannot be loaded", release.model, release.version)
+                    error = Unservable("it cannot be loaded")
                 logger.error("%s version %s is refused: %s", release.model, release.version, error)
                 self.tell(
                     Refusal(

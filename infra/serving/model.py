@@ -99,7 +99,7 @@ def load_model(release: Release, threads: int, batch: int, max_rows: int) -> Mod
         Headings(release.model, release.version, release.digest),
         example_of(release.folder),
     )
-    rows = model.invocations.read(model.example) if model.example else zeros(spec)
+    rows = example_rows(model)
     check_probe(model, rows)
     model.pace = measure(model, rows, batch)
     return model
@@ -108,6 +108,16 @@ def load_model(release: Release, threads: int, batch: int, max_rows: int) -> Mod
 def example_of(folder: Path) -> bytes | None:
     path = folder / EXAMPLE
     return path.read_bytes() if path.is_file() else None
+
+
+def example_rows(model: Model) -> Rows:
+    """The input example, read as a request would be; rows of zeros when there is none."""
+    if model.example is None:
+        return zeros(model.spec)
+    try:
+        return model.invocations.read(model.example)
+    except Problem as problem:
+        raise Unservable(f"its input example fails: {problem.message}") from None
 
 
 def zeros(spec: Spec) -> Rows:

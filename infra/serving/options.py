@@ -172,3 +172,4 @@ class Job(Frozen):
     options: ServeOptions
     run_folder: Path
     slot: int = 0
+    load_first: bool = False

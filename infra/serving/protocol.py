@@ -14,6 +14,7 @@ from infra.serving.answers import Heading
 from infra.serving.service import Headers, Route, Service, host_name
 
 MAX_HEAD = 64 * 1024
+GRACE = 0.5
 LENGTHS = tuple(b"content-length: %d\r\n\r\n" % length for length in range(4096))
 DECLINED = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"})
 
@@ -67,7 +68,14 @@ class ShortProtocol(HttpToolsProtocol):
         self.receiving = False
         self.since = self.service.clock
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.service.options.max_connections:
+            self.give_up(503)
+
     def data_received(self, data: bytes) -> None:
+        if self.parser is None or self.transport.is_closing():
+            return
         super().data_received(data)
         if self.head >= 0:
             self.head += len(data)
@@ -79,6 +87,17 @@ class ShortProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             if self.cycle is None or self.cycle.response_complete or self.route is not None:
                 self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+            self.transport.close()
+
+    def shutdown(self) -> None:
+        """The server stops. An idle connection may have a request on its way: it is given a moment to arrive."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+        else:
+            self.loop.call_later(GRACE, self.close_if_idle)
+
+    def close_if_idle(self) -> None:
+        if not self.receiving and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
 
     def sweep(self, now: float) -> None:

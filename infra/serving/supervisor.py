@@ -52,6 +52,7 @@ class Supervisor:
         if self.options.record:
             keeping.append(asyncio.create_task(self._convert_traffic()))
         await self.ending.wait()
+        loop.call_later(self.options.drain_delay, self.listener.close)
         await stop(self.workers, self.options.drain_delay + self.options.drain + 3)
         await stop([self.follower], 2)
         for task in keeping:
@@ -68,9 +69,11 @@ class Supervisor:
         """Run a child, hear it out, and start it again with growing pauses."""
         pause = 0.1
         while not self.ending.is_set():
-            channel = await child.start()
+            releases = [release for standing in self.standings.values() for release in standing.wanted()]
+            channel = await child.start(
+                load_first=any(standing.serving for standing in self.standings.values())
+            )
             if child is not self.follower:
-                releases = [release for standing in self.standings.values() for release in standing.wanted()]
                 for message in (*self.news.values(), *releases):
                     channel.send(message)
             async for message in channel.messages():

@@ -1,6 +1,7 @@
 """A process that answers: uvicorn with the short way, holding the models it is told to hold."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Collection
 from types import FrameType
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -28,6 +30,8 @@ from infra.serving.traffic import Recorder
 
 logger = logging.getLogger("slipway.serving")
 TICK = 0.5
+LOAD_SECONDS = 30.0
+AFTER_PARENT = 0.05
 
 
 class Worker:
@@ -42,7 +46,7 @@ class Worker:
         self.routes = Routes(self.service, self.board, self.metrics, lambda: channel.send(Nudge()))
         self.app = App(self.service, self.routes)
         self.loader = Loader(self.service, job.options, self._tell)
-        self.up = False
+        self.up = asyncio.Event()
         self.connections: Collection[object] = ()
         if job.options.record:
             recorder = Recorder(job.options.home, job.options.record, job.slot)
@@ -66,8 +70,8 @@ class Worker:
     def _tell(self, message: Message) -> None:
         self.board.note(message)
         self.channel.send(message)
-        if self.service.ready and not self.up:
-            self.up = True
+        if self.service.ready and not self.up.is_set():
+            self.up.set()
             self.channel.send(Up(pid=os.getpid()))
 
     def _sweep(self) -> None:
@@ -98,7 +102,39 @@ class Server(uvicorn.Server):
             return
         self.worker.service.draining = True
         loop = asyncio.get_running_loop()
-        loop.call_later(self.worker.job.options.drain_delay, lambda: setattr(self, "should_exit", True))
+        delay = self.worker.job.options.drain_delay + AFTER_PARENT  # the supervisor closes its listener first
+        loop.call_later(delay, lambda: setattr(self, "should_exit", True))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take what has connected up to the last moment: closing a listener resets what waits in its backlog."""
+        listeners = [listener.dup() for listener in sockets or ()]
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
+        await asyncio.sleep(0)
+        waiting = [connection for listener in listeners for connection in accept_all(listener)]
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            await loop.connect_accepted_socket(self._protocol, connection)
+        await super().shutdown([])
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = kind(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+
+def accept_all(listener: socket.socket) -> list[socket.socket]:
+    """Every connection that waits on a listener, which is closed with the last."""
+    listener.setblocking(False)
+    waiting = []
+    with listener, contextlib.suppress(BlockingIOError):
+        while True:
+            waiting.append(listener.accept()[0])
+    return waiting
 
 
 async def run(job: Job, line: socket.socket, listener: socket.socket) -> None:
@@ -121,6 +157,9 @@ async def run(job: Job, line: socket.socket, listener: socket.socket) -> None:
     worker.connections = server.server_state.connections
     tasks = [asyncio.create_task(worker.listen()), asyncio.create_task(worker.tick())]
     try:
+        if job.load_first:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(worker.up.wait(), LOAD_SECONDS)
         await server.serve(sockets=[listener])
     finally:
         for task in tasks:

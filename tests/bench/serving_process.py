@@ -129,6 +129,8 @@ class ServerProcess:
 
     def stop(self, number: int = signal.SIGTERM, patience: float = 30) -> int:
         """End it; its exit code."""
+        if self.connection is not None:
+            self.connection.close()
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -143,8 +145,6 @@ class ServerProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.connection is not None:
-            self.connection.close()
         self.stop()
 
 

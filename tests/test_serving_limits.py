@@ -1,0 +1,263 @@
+"""What the server does when it is asked too much, too slowly, by the wrong people, or told to go."""
+
+import http.client
+import json
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import serving_models as models
+from serving_process import ServerProcess, wait_for
+
+ROW = np.linspace(-1, 1, 64).round(3).tolist()
+BODY = {"inputs": {"x": [ROW]}}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.save(tmp_path_factory.mktemp("m") / "digits", models.mlp(), {"x": [ROW]})
+
+
+@pytest.fixture(scope="module")
+def slow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.save(tmp_path_factory.mktemp("m") / "slow", models.slow(1500), {"x": [ROW]})
+
+
+@pytest.fixture(scope="module")
+def limited(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    options = {"max_body": 20_000, "max_rows": 8, "timeout": 1.0, "keep_alive": 2.0, "max_connections": 20}
+    with ServerProcess(f"digits={folder}", home=tmp_path_factory.mktemp("home"), **options) as server:
+        yield server
+
+
+def test_bodies_and_rows_are_bounded(limited: ServerProcess) -> None:
+    assert limited.post("/invocations", {"inputs": {"x": [ROW] * 8}}).status == 200
+    many = limited.post("/invocations", {"inputs": {"x": [ROW] * 9}})
+    assert (many.status, "9 rows" in many.json["error"]) == (422, True)
+    for path in ("/invocations", "/v2/models/digits/infer"):
+        assert limited.post(path, b" " * 20_001).status == 413
+    chunks = (b"x" * 5000 for _ in range(5))
+    connection = http.client.HTTPConnection(*limited.address, timeout=10)
+    connection.request(
+        "POST", "/invocations", chunks, {"Content-Type": "application/json"}, encode_chunked=True
+    )
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_a_request_that_trickles_is_ended_and_the_rest_are_not_held_up(limited: ServerProcess) -> None:
+    body = json.dumps(BODY).encode()
+    starts = [
+        b"POST /invoc",
+        b"POST /invocations HTTP/1.1\r\nHost: localhost\r\n",
+        b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(body) + body[:20],
+    ]
+    for start in starts:
+        with socket.create_connection(limited.address, timeout=10) as trickle:
+            trickle.sendall(start)
+            assert limited.post("/invocations", BODY).status == 200
+            assert trickle.recv(1000).startswith(b"HTTP/1.1 408")
+            assert trickle.recv(1000) == b""
+
+
+def test_idle_connections_are_closed_and_endless_headers_refused(limited: ServerProcess) -> None:
+    with socket.create_connection(limited.address, timeout=10) as idle:
+        assert idle.recv(100) == b""
+    with socket.create_connection(limited.address, timeout=10) as endless:
+        endless.sendall(b"GET /health HTTP/1.1\r\nX: " + b"a" * 70_000)
+        assert endless.recv(1000).startswith(b"HTTP/1.1 431")
+
+
+def test_connections_are_bounded(limited: ServerProcess) -> None:
+    held = [socket.create_connection(limited.address, timeout=10) for _ in range(30)]
+    try:
+        wait_for(lambda: any(_closed(connection) for connection in held), pause=0.1)
+    finally:
+        for connection in held:
+            connection.close()
+    wait_for(lambda: limited.post("/invocations", BODY).status == 200)
+
+
+def _closed(connection: socket.socket) -> bool:
+    connection.settimeout(0.05)
+    try:
+        return connection.recv(1000).startswith(b"HTTP/1.1 503")
+    except TimeoutError:
+        return False
+
+
+def test_keys_are_asked_for_and_rotate_without_a_restart(folder: Path, home: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("# two at once\nold-key\nnew-key\n")
+    with ServerProcess(f"digits={folder}", home=home, keys_file=keys) as server:
+
+        def status(**headers: str) -> int:
+            return server.post("/invocations", BODY, headers).status
+
+        assert status() == status(Authorization="Bearer nope") == status(Authorization="old-key") == 401
+        assert status(Authorization="Bearer old-key") == status(**{"X-API-Key": "new-key"}) == 200
+        for path in ("/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready", "/"):
+            assert server.get(path).status == 200, path
+        for path in ("/metrics", "/status", "/v2", "/x/health", "/health/", "//health", "/v2/models/digits"):
+            assert server.get(path).status == 401, path
+        keys.write_text("new-key\n")
+        wait_for(lambda: status(Authorization="Bearer old-key") == 401)
+        assert status(Authorization="Bearer new-key") == 200
+
+
+def test_on_loopback_a_foreign_host_name_gets_nothing(limited: ServerProcess) -> None:
+    for host in ("evil.example", "127.0.0.1.evil.example", "", "localhost.evil"):
+        assert limited.get("/status", Host=host).status == 421
+        assert limited.ask("POST", "/invocations", BODY, {"Host": host}).status == 421
+    for host in ("localhost", "127.0.0.1:1", "[::1]:80"):
+        assert limited.get("/status", Host=host).status == 200
+
+
+def test_errors_show_nothing_of_the_inside(limited: ServerProcess) -> None:
+    for method, path in (
+        ("GET", "/nope"),
+        ("DELETE", "/invocations"),
+        ("POST", "/health"),
+        ("GET", "/invocations"),
+    ):
+        answer = limited.ask(method, path)
+        assert answer.status in (404, 405)
+        assert answer.json.keys() == {"error", "code"}
+    answer = limited.post("/invocations", {"inputs": {"x": [["/etc/passwd"] * 64]}})
+    assert "Traceback" not in answer.body.decode() and "infra" not in answer.body.decode()
+
+
+class Load:
+    """Closed-loop clients; what each answer was, and when."""
+
+    def __init__(self, server: ServerProcess, clients: int) -> None:
+        self.server = server
+        self.answers: list[tuple[float, int, str | None]] = []
+        self.broken: list[str] = []
+        self.going = True
+        self.threads = [threading.Thread(target=self._run) for _ in range(clients)]
+
+    def _run(self) -> None:
+        body = json.dumps(BODY)
+        connection = http.client.HTTPConnection(*self.server.address, timeout=60)
+        while self.going:
+            try:
+                connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                response.read()
+            except ConnectionRefusedError:
+                break
+            except (OSError, http.client.HTTPException) as error:
+                self.broken.append(repr(error))
+                break
+            self.answers.append((time.monotonic(), response.status, response.headers["Retry-After"]))
+            if response.headers["Connection"] == "close":
+                connection.close()
+        connection.close()
+
+    def __enter__(self) -> "Load":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.going = False
+        for thread in self.threads:
+            thread.join()
+
+    def count(self, status: int) -> int:
+        return sum(found == status for _, found, _ in self.answers)
+
+
+@pytest.mark.slow
+def test_overload_is_answered_429_early_and_useful_work_goes_on(slow_folder: Path, home: Path) -> None:
+    with ServerProcess(f"digits={slow_folder}", home=home, max_wait=0.1, batch=4) as server:
+        with Load(server, 4) as fitting:
+            time.sleep(3)
+        with Load(server, 64) as heavy:
+            time.sleep(3)
+        assert heavy.count(429) > 0
+        assert all(after == "1" for _, status, after in heavy.answers if status == 429)
+        assert heavy.broken == [] and {status for _, status, _ in heavy.answers} == {200, 429}
+        assert heavy.count(200) > fitting.count(200) * 0.5, (
+            "refusing costs little, even beside 64 busy clients"
+        )
+        assert server.post("/invocations", BODY).status == 200
+
+
+@pytest.mark.slow
+def test_going_away_under_load_answers_all_that_was_taken(folder: Path, home: Path) -> None:
+    server = ServerProcess(f"digits={folder}", home=home, drain_delay=1.0, drain=10)
+    try:
+        with Load(server, 8) as load:
+            time.sleep(1)
+            server.process.send_signal(signal.SIGTERM)
+            wait_for(lambda: server.get("/ready").status == 503)
+            assert server.post("/invocations", BODY).status == 200, (
+                "the listener is open while probes find out"
+            )
+            assert server.process.wait(30) == 0
+        assert load.broken == []
+        assert load.count(200) == len(load.answers) > 0
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+def test_workers_share_the_port_and_any_of_them_gives_the_metrics_of_all(folder: Path, home: Path) -> None:
+    with ServerProcess(f"digits={folder}", home=home, workers=2) as server:
+        with Load(server, 8) as load:
+            time.sleep(1.5)
+        total = load.count(200)
+        assert len(server.children("infra.serving.worker")) == 2
+        wait_for(lambda: server.metric('slipway_serving_requests_total{model="digits",status="200"') == total)
+
+
+@pytest.mark.slow
+def test_served_traffic_is_recorded_as_parquet_by_hour(folder: Path, home: Path) -> None:
+    import pyarrow.parquet as pq
+
+    with ServerProcess(f"digits={folder}", home=home, record=1.0) as server:
+        answers = [server.post("/invocations", {"inputs": {"x": [ROW, ROW]}}) for _ in range(5)]
+        wait_for(lambda: server.metric('slipway_serving_recorded_requests_total{outcome="written"') == 5)
+    (file,) = (home / "traffic" / "digits").rglob("*.parquet")
+    rows = pq.read_table(file).to_pylist()
+    assert len(rows) == 10
+    assert Counter(row["version"] for row in rows) == {"local": 10}
+    np.testing.assert_allclose(rows[0]["inputs.x"], ROW, rtol=1e-6)
+    np.testing.assert_allclose(
+        rows[0]["outputs.logits"], answers[0].json["predictions"]["logits"][0], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "required"),
+        (("a@b@c",), "not an alias"),
+        (("../x",), "not a model to serve"),
+        (("digits=/nowhere",), "not a folder"),
+        (("digits", "digits@challenger"), "named twice"),
+        (("digits", "--poll=0"), "poll"),
+        (("digits",), "no public key"),
+        (("digits=.", "--shadow=other@x"), "not served"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_exit_code_2(
+    home: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.serving", *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert says in done.stderr and "Traceback" not in done.stderr
