@@ -55,7 +55,7 @@ def step(
             name=function.__name__.replace("_", "-"),
             retries=retries,
             retry_delay_seconds=2,
-            retry_condition_fn=_worth_a_retry,
+            retry_condition_fn=worth_a_retry,
             timeout_seconds=minutes * 60,
             cache_key_fn=cache_key,
             persist_result=True,
@@ -67,7 +67,7 @@ def step(
     return bind
 
 
-def _worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
+def worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
     """Bad input stays bad; a lost connection may come back."""
     try:
         state.result()
@@ -172,7 +172,7 @@ def _name_of(candidate: Candidate) -> str:
     return f"{candidate.name}-{candidate.onnx.sha256[:16]}"
 
 
-@task(retries=3, retry_delay_seconds=[1, 5, 20], retry_condition_fn=_worth_a_retry, timeout_seconds=1800)
+@task(retries=3, retry_delay_seconds=[1, 5, 20], retry_condition_fn=worth_a_retry, timeout_seconds=1800)
 def release(
     place: Place,
     evidence: Evidence,
@@ -195,9 +195,11 @@ def release(
     )
 
 
-@task(retries=2, retry_delay_seconds=2, retry_condition_fn=_worth_a_retry, timeout_seconds=600)
+@task(retries=2, retry_delay_seconds=2, retry_condition_fn=worth_a_retry, timeout_seconds=600)
 def settle(place: Place, version: Version, proof: Proof, promote: bool) -> Settled:
     """Promote, register or refuse, by the verdict and the model's policy; one ledger entry."""
+    from flows.guard import one_at_a_time
     from tasks.settle import settle
 
-    return settle(place.registry, version, proof, may_promote=promote)
+    with one_at_a_time(place.model):
+        return settle(place.registry, version, proof, may_promote=promote)

@@ -31,6 +31,16 @@ def promote_version(
         return promote(registry, version, against=ledger.serving, why=why, who=who, verdict=verdict.decision)
 
 
+def decline_version(
+    settings: Settings, model: str, number: int, *, why: str, verdict: str, who: str | None = None
+) -> LedgerEntry:
+    """Keep in the ledger that a person said no to a version; nothing moves."""
+    registry = Registry(settings)
+    version = find_version(registry, f"{model}/{number}")
+    with model_lock(settings, model):
+        return refuse(registry, version, why=why, verdict=verdict, who=who)
+
+
 def current_verdict(settings: Settings, registry: Registry, version: Version) -> Verdict:
     """The version's verdict against the champion of now: as its evidence has it, or judged again when that is another."""
     champion = registry.by_alias(version.model, "champion")

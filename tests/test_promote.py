@@ -1,0 +1,130 @@
+"""Promotion and rollback as flows on a real Prefect server: the gate, a person's yes and no, the ledger."""
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import promotions
+import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from tasks.errors import RefusedError
+from tasks.ledger import read_ledger
+from tasks.promotion import promote as promote_now
+from tasks.registry import Registry
+from tasks.settings import load_settings
+
+
+@pytest.fixture
+def registry(home: Path, request: pytest.FixtureRequest, prefect_server: str) -> Iterator[Registry]:
+    """A registry with two real versions, the first serving, in a process that talks to a real Prefect server."""
+    home.mkdir(mode=0o700)
+    shutil.copyfile(request.getfixturevalue("empty_mlflow_database"), home / "mlflow.db")
+    made = Registry(load_settings())
+    promote_now(made, promotions.register(made, "digits", home, 1.0), against=None, why="the first")
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        yield made
+
+
+def run(function: Any, **parameters: Any) -> Any:
+    return function(**parameters)
+
+
+def decide_when_asked(**answer: Any) -> threading.Thread:
+    """Resume the next flow run that waits for a person, with this answer; as the UI does."""
+
+    def wait_and_answer() -> None:
+        filters = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}})
+        with get_client(sync_client=True) as client:
+            for _ in range(300):
+                if waiting := client.read_flow_runs(flow_run_filter=filters):
+                    client.resume_flow_run(waiting[0].id, run_input=answer)
+                    return
+                time.sleep(0.1)
+
+    thread = threading.Thread(target=wait_and_answer)
+    thread.start()
+    return thread
+
+
+@pytest.mark.slow
+def test_a_version_that_passed_is_promoted_and_rolled_back_by_flows(registry: Registry, home: Path) -> None:
+    from flows.promote import promote, rollback
+
+    promotions.register(registry, "digits", home, 2.0, champion=1)
+    entry = run(promote, model="digits", version=2, reason="better", who="ada")
+    assert (entry.action, entry.to_version, entry.who, entry.why) == ("promote", 2, "ada", "better")
+    entry = run(rollback, model="digits", reason="slow on Mondays", who="bob")
+    assert (entry.action, entry.from_version, entry.to_version) == ("rollback", 2, 1)
+    promotions.check(registry, read_ledger(registry, "digits"))
+
+
+@pytest.mark.slow
+def test_a_person_is_asked_when_the_gate_is_not_sure(registry: Registry, home: Path) -> None:
+    from flows.promote import promote
+
+    promotions.register(registry, "digits", home, 2.0, decision="inconclusive", champion=1)
+    thread = decide_when_asked(approve=False, who="ada", why="wait for more rows")
+    with pytest.raises(RefusedError, match="version 2 was refused by ada: wait for more rows"):
+        run(promote, model="digits", version=2, reason="nightly")
+    thread.join()
+    thread = decide_when_asked(approve=True, who="bob", why="checked by hand")
+    entry = run(promote, model="digits", version=2, reason="nightly")
+    thread.join()
+    assert (entry.verdict, entry.who, entry.why) == ("inconclusive", "bob", "checked by hand")
+    assert [(e.action, e.who) for e in read_ledger(registry, "digits").entries][1:] == [
+        ("refuse", "ada"),
+        ("promote", "bob"),
+    ]
+
+
+@pytest.mark.slow
+def test_an_approval_does_not_overrule_a_champion_that_changed_meanwhile(
+    registry: Registry, home: Path
+) -> None:
+    """The gate is asked again after the approval; its rows are not to be had here, so nothing is promoted."""
+    from flows.promote import promote
+    from tasks.errors import UserError
+
+    promotions.register(registry, "digits", home, 2.0, champion=1)
+    third = promotions.register(registry, "digits", home, 3.0, champion=1)
+
+    def change_champion() -> None:
+        time.sleep(1)
+        promote_now(registry, third, against=1, why="it was quicker")
+
+    filters = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}})
+
+    def approve_late() -> None:
+        with get_client(sync_client=True) as client:
+            for _ in range(300):
+                if waiting := client.read_flow_runs(flow_run_filter=filters):
+                    change_champion()
+                    client.resume_flow_run(
+                        waiting[0].id, run_input={"approve": True, "who": "ada", "why": "fine"}
+                    )
+                    return
+                time.sleep(0.1)
+
+    thread = threading.Thread(target=approve_late)
+    thread.start()
+    with pytest.raises(UserError):
+        run(promote, model="digits", version=2, reason="nightly", ask=True)
+    thread.join()
+    champion = registry.by_alias("digits", "champion")
+    assert champion is not None and champion.version == 3
+
+
+@pytest.mark.slow
+def test_a_version_that_failed_is_refused_without_asking(registry: Registry, home: Path) -> None:
+    from flows.promote import promote
+
+    promotions.register(registry, "digits", home, 2.0, decision="fail", champion=1)
+    with pytest.raises(RefusedError, match="version 2 is refused"):
+        run(promote, model="digits", version=2, reason="please", ask=True)
+    assert read_ledger(registry, "digits").serving == 1
