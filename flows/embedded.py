@@ -40,6 +40,10 @@ class EmbeddedServer:
             )
         os.environ["PREFECT_API_URL"] = self.api_url
 
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
     def wait(self) -> None:
         """Return when the server answers. Raises StepError, naming its log, when it does not."""
         deadline = time.monotonic() + _START_SECONDS

@@ -1,11 +1,12 @@
 """The whole path on one screen: data → checkpoint → candidates → proof → version → champion."""
 
 import time
-from typing import Any
+from typing import Any, cast
 
 from prefect import flow
+from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows import steps
 from flows.journal import Journal
@@ -19,13 +20,14 @@ from tasks.select import select
 from tasks.settings import load_settings
 from tasks.workloads import load_workload
 
+# Trainings share the cores: two at once are no faster, and would disturb what is measured.
+_ONE_AT_A_TIME = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=1))
+
 
 @flow(
     name="retrain",
     flow_run_name=lambda: _run_name(),
-    task_runner=ThreadPoolTaskRunner[Any](
-        max_workers=1
-    ),  # trainings share the cores: two at once are no faster
+    task_runner=_ONE_AT_A_TIME,
     persist_result=True,
     result_serializer="json",
 )
@@ -43,6 +45,7 @@ def retrain(
     started = time.monotonic()
     settings, known = load_settings(), load_workload(workload)
     config = config or settings.apply_policy(known.name, known.defaults())
+    known.check(config)
     place = Place(workload=workload, model=known.name, settings=settings)
     journal = Journal(place, force)
 

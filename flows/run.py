@@ -18,6 +18,7 @@ def run_here(
     settings = load_settings()
     workload = load_workload(reference)
     config = settings.apply_policy(workload.name, override(workload.defaults(), settings_))
+    workload.check(config)
     if not force:
         from tasks.unchanged import glance
 

@@ -50,12 +50,9 @@ def prepare(reference: str, config: Data, root: Path) -> Dataset:
 
 def load_valid(workload: Workload, config: Data) -> "pd.DataFrame":
     """The workload's rows, up to `config.until`, checked against its schema; all failures in one message."""
+    workload.check_data(config)
     frame = _load(workload)
     if config.until is not None:
-        if workload.time is None:
-            raise UserError(
-                f"data.until={config.until} needs a time column, and workload {workload.name} names none: leave it out."
-            )
         frame = frame[frame[workload.time] < str(config.until)].reset_index(drop=True)
     if frame.empty:
         raise UserError(

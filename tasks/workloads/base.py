@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.config import Data, Gates, Recipe, Run, Train
@@ -79,6 +80,21 @@ class Workload:
     def defaults(self) -> Run:
         """The run this workload asks for when nothing is set."""
         return Run(data=self.data, train=self.train, recipes=self.recipes, gates=self.gates)
+
+    def check(self, run: Run) -> None:
+        """Raise UserError for settings that cannot work for this workload, before anything is loaded or started."""
+        # By name, as in tasks/config.py: a changed method is no reason to train again.
+        check_recipes = import_module("tasks.compress").check_recipes
+        self.builder(run.model)
+        self.check_data(run.data)
+        check_recipes(run.recipes, self)
+
+    def check_data(self, data: Data) -> None:
+        """Raise UserError when rows are to be cut by time and no column says when they are from."""
+        if data.until is not None and self.time is None:
+            raise UserError(
+                f"data.until={data.until} needs a time column, and workload {self.name} names none: leave it out."
+            )
 
     def builder(self, name: str | None) -> Build:
         """The function that builds the model called `name` (None: the first). Raises UserError for an unknown name."""

@@ -1,0 +1,112 @@
+"""The command line, in this process where nothing heavy is started, as a process where it is."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows import cli
+
+WORKLOAD = """
+from dataclasses import replace
+from tasks.workloads.digits import *
+from tasks.workloads.digits import workload as digits
+"""
+
+Slipway = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def slipway(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Slipway:
+    """Runs a command in this process: exit code, stdout, stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["slipway", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nowhere"], "Unknown workload 'nowhere': name one of "),
+        (["missing/file.py"], "No workload file 'missing/file.py'"),
+        (["digits", "--set", "train.epoch=1"], "did you mean train.epochs?"),
+        (["digits", "--set", "train.epochs=0"], "train.epochs=0: input should be greater than or equal to 1"),
+        (["digits", "--set", "model=lstm"], "has one model without a name"),
+        (["digits", "--set", "data.until=2026-01-01"], "needs a time column"),
+        (["digits", "--set", "recipes=[{name: x, steps: [{kind: shrink}]}]"], "unknown compression method 'shrink'"),
+    ],
+)
+def test_bad_usage_is_one_sentence_and_exit_code_2(slipway: Slipway, home: Path, arguments: list[str], sentence: str) -> None:
+    code, out, err = slipway("run", *arguments)
+    assert code == 2 and out == "" and sentence in err
+    assert err.startswith("slipway: ") and err.count("\n") == 1 and "Traceback" not in err
+    assert not (home / "mlflow.db").exists()
+
+
+def test_a_syntax_error_in_a_workload_is_named_with_its_line(slipway: Slipway, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import torch\nworkload = (\n")
+    code, _, err = slipway("run", str(tmp_path / "mine.py"))
+    assert code == 2 and "mine.py, line 2: '(' was never closed" in err
+
+
+def test_with_json_a_failure_is_an_object_too(slipway: Slipway) -> None:
+    code, out, err = slipway("run", "nowhere", "--json")
+    failed = json.loads(out)
+    assert code == 2 and failed["decision"] == "failed" and "nowhere" in failed["reasons"][0] and "nowhere" in err
+
+
+def test_a_home_that_cannot_be_written_is_said(slipway: Slipway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "file"))
+    code, _, err = slipway("run", "digits")
+    assert code == 2 and "cannot be written" in err
+
+
+def test_an_unreachable_registry_is_said_with_exit_code_1(slipway: Slipway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    code, _, err = slipway("history", "digits")
+    assert code == 1 and "MLflow does not answer at http://127.0.0.1:9" in err
+
+
+@pytest.mark.parametrize("command", ["run", "serve", "promote", "rollback", "history", "verify"])
+def test_every_command_explains_itself(slipway: Slipway, command: str) -> None:
+    code, out, _ = slipway(command, "--help")
+    assert code == 0 and len(out) > 200 and ("slipway" in out)
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import tasks.train", ["prefect", "mlflow"]),
+        ("import flows.cli", ["prefect", "torch", "mlflow", "pandas", "numpy"]),
+        ("import tasks.history, flows.show", ["torch", "prefect"]),
+        ("import tasks.evidence", ["torch", "prefect", "mlflow", "pandas"]),
+        ("import infra.serving.main", ["torch", "prefect"]),
+        ("import tasks.config", ["numpy", "torch"]),
+        ("from tasks.workloads import load_workload; load_workload('digits').load()", ["torch", "sklearn"]),
+    ],
+)
+def test_imports_stay_as_light_as_promised(code: str, absent: list[str]) -> None:
+    check = f"{code}\nimport sys\nprint([name for name in {absent!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_history_of_a_real_registry_loads_no_torch(home: Path) -> None:
+    check = (
+        "import sys\nfrom flows import cli\nsys.argv = ['slipway', 'history', 'digits']\n"
+        "try:\n    cli.main()\nexcept SystemExit as ended:\n    print(ended.code, 'mlflow' in sys.modules, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, env=os.environ.copy())
+    assert done.stdout.split() == ["2", "True", "False"]

@@ -1,0 +1,180 @@
+"""The pipeline as Prefect runs it: real servers, real steps, the digits made small."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import StepError, UserError
+from tasks.records import Outcome
+from tasks.registry import Registry
+from tasks.settings import load_settings
+from tasks.unchanged import DECISION_TAG
+
+QUICK = ("train.epochs=2", "recipes=[]", "train.threads=1")
+WORKLOAD = """
+from dataclasses import replace
+import numpy as np
+import torch
+from tasks.workloads.digits import load_frame, to_inputs, workload as digits
+"""
+
+
+@pytest.fixture
+def prefect_api(prefect_server: str, home: Path, empty_mlflow_database: Path) -> Iterator[None]:
+    """This process's Prefect talks to the session's server, and a fresh registry is at hand."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+
+    home.mkdir(mode=0o700)
+    (home / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
+    with temporary_settings({PREFECT_API_URL: prefect_server, PREFECT_LOCAL_STORAGE_PATH: home / "results"}):
+        yield
+
+
+def retrain(reference: str, *settings: str, force: bool = False, promote: bool = True) -> Outcome:
+    from flows.retrain import retrain as flow
+    from tasks.overrides import override
+    from tasks.workloads import load_workload
+
+    known = load_workload(reference)
+    config = load_settings().apply_policy(known.name, override(known.defaults(), settings))
+    outcome = flow(reference, config, force=force, promote=promote)
+    assert isinstance(outcome, Outcome)
+    return outcome
+
+
+def reasons(home: Path, step: str) -> str:
+    """Why the step ran last, by the evidence's own account."""
+    evidence = json.loads((home / "work" / "digits" / "package" / "evidence.json").read_text())
+    return next(time["reason"] for time in evidence["times"] if time["name"] == step)
+
+
+@pytest.mark.slow
+def test_a_model_is_promoted_and_the_next_run_has_nothing_to_do(prefect_api: None, home: Path) -> None:
+    first = retrain("digits", *QUICK, "train.epochs=6")
+    assert first.decision == "promoted" and first.version == 1 and first.picked == "fp32"
+    assert first.score is not None and first.score > 0.8
+    registry = Registry(load_settings())
+    champion = registry.by_alias("digits", "champion")
+    assert champion is not None and champion.version == 1 and champion.sha256 == first.digest
+
+    again = retrain("digits", *QUICK, "train.epochs=6")
+    assert again.decision == "unchanged" and again.version == 1 and "is the champion" in again.reasons[0]
+
+    third = retrain("digits", *QUICK, "train.epochs=6", "train.lr=0.0021", promote=False)
+    assert third.decision == "registered" and third.version == 2
+    assert reasons(home, "prepare") == "unchanged" and reasons(home, "train") == "config.lr 0.002 → 0.0021"
+    assert registry.by_alias("digits", "champion") == champion
+
+    run = registry.client.get_run(first.run_id)
+    epochs = [m.step for m in registry.client.get_metric_history(first.run_id, "validation/score")]
+    assert run.info.status == "FINISHED" and len(epochs) == 6 == len(set(epochs))
+    assert run.data.params["train.epochs"] == "6"
+    assert {i.dataset.name for i in run.inputs.dataset_inputs} == {f"digits-{s}" for s in ("train", "validation", "test")}
+
+
+@pytest.mark.slow
+def test_a_model_that_is_not_good_enough_is_refused_and_kept_from_serving(prefect_api: None) -> None:
+    outcome = retrain("digits", *QUICK, "train.epochs=1")
+    assert outcome.decision == "refused" and "below the minimum of 0.96" in outcome.reasons[0]
+    registry = Registry(load_settings())
+    assert registry.by_alias("digits", "champion") is None and registry.by_alias("digits", "challenger") is None
+    version = registry.version("digits", outcome.version or 0)
+    assert version is not None and registry.tags(version)[DECISION_TAG] == "refused"
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "sentence"),
+    [
+        ("workload = replace(digits, load=lambda: load_frame().head(0))", UserError, "gave no rows"),
+        ("workload = replace(digits, load=lambda: load_frame() + 30)", UserError, "break its schema: .*in_range"),
+        ("workload = replace(digits, load=lambda: load_frame().assign(label=3))", UserError, "needs two classes"),
+        (
+            "workload = replace(digits, inputs=lambda rows: {'picture': to_inputs(rows)['image']})",
+            UserError,
+            r"inputs\(\) gives picture, but the model's forward takes image",
+        ),
+        (
+            "workload = replace(digits, inputs=lambda rows: {'image': to_inputs(rows)['image'][1:]})",
+            UserError,
+            "rows where the frame has",
+        ),
+        (
+            "class Net(torch.nn.Module):\n"
+            "    def __init__(self):\n        super().__init__()\n        self.inner = torch.nn.Linear(64, 10)\n"
+            "    def forward(self, image):\n"
+            "        order = sorted(range(len(image)), key=lambda row: float(image[row].sum()))\n"
+            "        return self.inner(image.flatten(1))[order]\n"
+            "workload = replace(digits, model=Net)",
+            StepError,
+            "does not export to ONNX. dynamo: .*torchscript: ",
+        ),
+    ],
+    ids=["empty frame", "schema", "one class", "other names", "other length", "no export"],
+)
+def test_bad_input_ends_in_one_sentence_and_registers_nothing(
+    prefect_api: None, tmp_path: Path, code: str, error: type[UserError], sentence: str
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(WORKLOAD + code + "\n")
+    with pytest.raises(error, match=sentence) as caught:
+        retrain(str(file), *QUICK, "train.epochs=1")
+    assert "\n" not in str(caught.value)
+    assert Registry(load_settings()).version("digits", 1) is None
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_in_the_same_mlflow_run(prefect_server: str, home: Path, empty_mlflow_database: Path) -> None:
+    home.mkdir(mode=0o700)
+    (home / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
+    command = [sys.executable, "-m", "flows.cli", "run", "digits", "--json"]
+    for setting in (*QUICK, "train.epochs=12", "train.checkpoint_seconds=0", "train.patience=null"):
+        command += ["--set", setting]
+    environment = {**os.environ, "PREFECT_API_URL": prefect_server, "SLIPWAY_HOME": str(home)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    registry = Registry(load_settings())
+    run_id = wait_for_metrics(process, registry, home)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    outcome = Outcome.model_validate_json(done.stdout)
+    assert done.returncode == 0 and outcome.run_id == run_id and outcome.decision == "promoted"
+    steps = [m.step for m in registry.client.get_metric_history(run_id, "validation/score")]
+    assert len(steps) == 12 == len(set(steps))
+    assert registry.client.get_run(run_id).info.status == "FINISHED"
+
+
+def wait_for_metrics(process: "subprocess.Popen[bytes]", registry: Registry, home: Path) -> str:
+    """Until training has told MLflow something; the run's id."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        for pending in home.glob("work/digits/pending/*.run"):
+            run_id = pending.read_text()
+            if registry.client.get_metric_history(run_id, "validation/score"):
+                return run_id
+        time.sleep(0.2)
+    raise AssertionError(f"training did not start: {process.poll()}")
+
+
+@pytest.mark.slow
+def test_the_embedded_server_goes_when_its_command_is_killed(home: Path) -> None:
+    import psutil
+
+    code = (
+        "from pathlib import Path; import sys, time\nfrom flows.embedded import EmbeddedServer\n"
+        f"server = EmbeddedServer(Path({str(home)!r})); server.start(); print(server.pid, flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    server = psutil.Process(int(process.stdout.readline()))
+    process.kill()
+    process.communicate()
+    server.wait(timeout=30)
+    assert not server.is_running()
