@@ -52,6 +52,13 @@ class Journal:
             started = time.monotonic()
         return results
 
+    def call(self, task: "Task[..., R]", **inputs: Any) -> R:
+        """A task that is never reused, with its line in the journal."""
+        started = time.monotonic()
+        result: R = task.with_options(task_run_name=task.name)(place=self.place, **inputs)
+        self._note(task.name, time.monotonic() - started, "every time", cached=False)
+        return result
+
     def _bound(self, step: "Step[..., R]") -> "Task[..., R]":
         return step.task.with_options(refresh_cache=self._force)
 

@@ -9,18 +9,21 @@ from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows import steps
+from flows.artifacts import show_candidates, show_outcome
 from flows.journal import Journal
 from flows.place import Place
 from flows.tracking import tracked
 from tasks import unchanged
 from tasks.config import Run
-from tasks.records import Outcome
+from tasks.keys import Key
+from tasks.records import Candidate, Checkpoint, Dataset, Outcome, Proof, Selection, Version
 from tasks.release import make_evidence
 from tasks.select import select
 from tasks.settings import load_settings
+from tasks.settle import Settled
 from tasks.workloads import load_workload
 
-# Trainings share the cores: two at once are no faster, and would disturb what is measured.
+# Trainings share the cores: two at once are no faster.
 _ONE_AT_A_TIME = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=1))
 
 
@@ -54,61 +57,87 @@ def retrain(
     if not force and (version := unchanged.same_version(place.registry, known.name, key)) is not None:
         return unchanged.unchanged(place.registry, workload, version)
     with tracked(place, key, dataset, config) as journal.place:
-        trained: dict[str, Any] = {"dataset": dataset, "model": config.model}
-        level = config.gates.confidence
-        checkpoint = journal.run(steps.train, config=config.train, **trained)
-        fp32 = journal.run(steps.export, checkpoint=checkpoint, **trained)
-        candidates = [
-            fp32,
-            *journal.map(
-                steps.compress,
-                "recipe",
-                config.recipes,
-                checkpoint=checkpoint,
-                baseline=fp32,
-                train=config.train,
-                gates=config.gates,
-                **trained,
-            ),
-        ]
-        reports = [
-            journal.run(steps.validate, one.name, dataset=dataset, candidate=one, fp32=fp32, confidence=level)
-            for one in candidates
-            if one.onnx is not None
-        ]
-        selection = select(reports, candidates, config.gates)
-        picked = next(one for one in candidates if one.name == selection.picked)
-        champion = place.registry.by_alias(known.name, "champion")
-        proof = journal.run(
-            steps.prove, dataset=dataset, candidate=picked, fp32=fp32, champion=champion, gates=config.gates
-        )
-        evidence = make_evidence(
-            workload=workload,
-            run_id=journal.place.run_id or "",
-            config=config,
-            dataset=dataset,
-            checkpoint=checkpoint,
-            reports=tuple(reports),
-            selection=selection,
-            proof=proof,
-            times=tuple(journal.times),
-        )
-        version = steps.release(journal.place, evidence, dataset, checkpoint, picked, selection, key)
-        settled = steps.settle(journal.place, version, proof, promote)
+        checkpoint, candidates = _make(journal, dataset, config)
+        selection, proof, version = _prove(journal, dataset, config, checkpoint, candidates, key)
+        settled = journal.call(steps.settle, version=version, proof=proof, promote=promote)
     unchanged.remember(place.folder / "keys", key)
+    outcome = _outcome(journal, selection, proof, version, settled, time.monotonic() - started)
+    show_outcome(outcome, place.registry.run_address(known.name, version.run_id))
+    return outcome
+
+
+def _make(journal: Journal, dataset: Dataset, config: Run) -> tuple[Checkpoint, list[Candidate]]:
+    """Train, and make every candidate; fp32 is the first."""
+    given: dict[str, Any] = {"dataset": dataset, "model": config.model}
+    checkpoint = journal.run(steps.train, config=config.train, **given)
+    given["checkpoint"] = checkpoint
+    fp32 = journal.run(steps.export, **given)
+    given |= {"baseline": fp32, "train": config.train, "gates": config.gates}
+    return checkpoint, [fp32, *journal.map(steps.compress, "recipe", config.recipes, **given)]
+
+
+def _prove(
+    journal: Journal,
+    dataset: Dataset,
+    config: Run,
+    checkpoint: Checkpoint,
+    candidates: list[Candidate],
+    key: Key,
+) -> tuple[Selection, Proof, Version]:
+    """Measure all on the validation rows, pick, prove the pick on the test rows, and register it."""
+    fp32, level = candidates[0], config.gates.confidence
+    made = [one for one in candidates if one.onnx is not None]
+    reports = [
+        journal.run(steps.validate, one.name, dataset=dataset, candidate=one, fp32=fp32, confidence=level)
+        for one in made
+    ]
+    selection = select(reports, candidates, config.gates)
+    show_candidates(journal.place.model, selection, reports[0].score_name)
+    picked = next(one for one in made if one.name == selection.picked)
+    champion = journal.place.registry.by_alias(journal.place.model, "champion")
+    proof = journal.run(
+        steps.prove, dataset=dataset, candidate=picked, fp32=fp32, champion=champion, gates=config.gates
+    )
+    evidence = make_evidence(
+        workload=journal.place.workload,
+        run_id=journal.place.run_id or "",
+        config=config,
+        dataset=dataset,
+        checkpoint=checkpoint,
+        reports=tuple(reports),
+        selection=selection,
+        proof=proof,
+        times=tuple(journal.times),
+    )
+    version = journal.call(
+        steps.release,
+        evidence=evidence,
+        dataset=dataset,
+        checkpoint=checkpoint,
+        picked=picked,
+        selection=selection,
+        key=key,
+    )
+    return selection, proof, version
+
+
+def _outcome(
+    journal: Journal, selection: Selection, proof: Proof, version: Version, settled: Settled, seconds: float
+) -> Outcome:
     return Outcome(
-        workload=workload,
-        model=known.name,
-        run_id=evidence.run_id,
+        workload=journal.place.workload,
+        model=version.model,
+        run_id=version.run_id,
         version=version.version,
         decision=settled.decision,
         reasons=(*settled.reasons, f"picked {selection.reason}"),
         picked=selection.picked,
         score=proof.report.score,
         digest=version.sha256,
-        seconds=round(time.monotonic() - started, 3),
-        report=str(place.folder / "report.html"),
+        seconds=round(seconds, 3),
+        report=str(journal.place.folder / "report.html"),
         candidates=selection.candidates,
+        steps=tuple(journal.times),
     )
 
 

@@ -1,6 +1,7 @@
 """`slipway run`: the whole pipeline in this process, with a Prefect server of its own when none is given."""
 
 import os
+import time
 
 from tasks.config import Run
 from tasks.overrides import override
@@ -15,6 +16,7 @@ def run_here(
     """Run `reference` with `--set` settings. Raises UserError for bad input; a failed step is a "failed" outcome."""
     from flows.show import live_steps
 
+    started = time.monotonic()
     settings = load_settings()
     workload = load_workload(reference)
     config = settings.apply_policy(workload.name, override(workload.defaults(), settings_))
@@ -23,7 +25,7 @@ def run_here(
         from tasks.unchanged import glance
 
         if (outcome := glance(reference, workload, config, settings)) is not None:
-            return outcome
+            return outcome.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
     with live_steps(workload.name, quiet=quiet):
         return _run_flow(reference, config, settings, force=force, promote=promote)
 

@@ -33,7 +33,7 @@ class _Steps(logging.Handler):
         step = getattr(record, "step", None)
         if isinstance(step, StepTime):
             mark = "[dim]=[/dim]" if step.cached else "[green]✓[/green]"
-            self._console.print(f" {mark} {step.name:<12} {step.seconds:6.1f} s  [dim]{step.reason}[/dim]")
+            self._console.print(f" {mark} {step.name:<23} {step.seconds:6.1f} s  [dim]{step.reason}[/dim]")
         elif record.levelno >= logging.WARNING:
             self._console.print(f" [yellow]![/yellow] {record.getMessage()}")
 

@@ -1,4 +1,4 @@
-"""Each function of tasks/ bound as a Prefect task: retries, time limit, cache key and tags of the whole pipeline."""
+"""Each function of tasks/ bound as a Prefect task: retries, time limits and cache keys of the whole pipeline."""
 
 import logging
 import tempfile
@@ -15,6 +15,7 @@ from tasks import keys
 from tasks.config import Data, Gates, Recipe, Train
 from tasks.errors import UserError
 from tasks.evidence import Evidence
+from tasks.machine import alone
 from tasks.records import Candidate, Champion, Checkpoint, Dataset, Proof, Report, Selection, Version
 from tasks.settle import Settled
 
@@ -41,9 +42,7 @@ def key_of(modules: tuple[str, ...], parameters: dict[str, Any]) -> keys.Key:
     return keys.make_key(modules, place.workload, inputs)
 
 
-def step(
-    *modules: str, minutes: float, retries: int = 1, tags: tuple[str, ...] = ()
-) -> Callable[[Callable[P, R]], Step[P, R]]:
+def step(*modules: str, minutes: float, retries: int = 1) -> Callable[[Callable[P, R]], Step[P, R]]:
     """Bind a function as a step. Its result is stored as JSON under the key of its inputs and reused while they hold."""
 
     def bind(function: Callable[P, R]) -> Step[P, R]:
@@ -60,7 +59,6 @@ def step(
             cache_key_fn=cache_key,
             persist_result=True,
             result_serializer="json",
-            tags=set(tags),
         )
         return Step(task, modules)
 
@@ -92,7 +90,7 @@ def train(place: Place, dataset: Dataset, config: Train, model: str | None) -> C
     from flows.progress import report_progress
     from tasks.train import train
 
-    with report_progress(place.model) as show:
+    with alone(place.home, "train"), report_progress(place.model) as show:
         return train(
             place.workload,
             dataset,
@@ -113,7 +111,7 @@ def export(place: Place, dataset: Dataset, checkpoint: Checkpoint, model: str | 
     return export(place.workload, dataset, checkpoint, path, model=model, metadata=place.metadata(dataset))
 
 
-@step("tasks.compress", "tasks.compress.make", minutes=24 * 60, tags=("slipway-training",))
+@step("tasks.compress", "tasks.compress.make", minutes=24 * 60)
 def compress(
     place: Place,
     dataset: Dataset,
@@ -128,10 +126,11 @@ def compress(
     from tasks.compress.make import make
 
     folder = place.folder / f"candidates-{checkpoint.sha256[:16]}"
-    return make(place.workload, dataset, checkpoint, baseline, recipe, folder, train, gates, model=model)
+    with alone(place.home, recipe.name):
+        return make(place.workload, dataset, checkpoint, baseline, recipe, folder, train, gates, model=model)
 
 
-@step("tasks.validate", minutes=120, tags=("slipway-measuring",))
+@step("tasks.validate", minutes=120)
 def validate(
     place: Place, dataset: Dataset, candidate: Candidate, fp32: Candidate, confidence: float
 ) -> Report:
@@ -139,10 +138,11 @@ def validate(
     from tasks.validate import validate
 
     folder = place.folder / "reports" / _name_of(candidate)
-    return validate(place.workload, dataset, candidate, fp32, folder, "validation", confidence)
+    with alone(place.home, candidate.name):
+        return validate(place.workload, dataset, candidate, fp32, folder, "validation", confidence)
 
 
-@step("tasks.prove", minutes=120, tags=("slipway-measuring",))
+@step("tasks.prove", minutes=120)
 def prove(
     place: Place,
     dataset: Dataset,
@@ -164,7 +164,8 @@ def prove(
         package = Path(scratch) / "package"
         build_folder(candidate.onnx, dataset, package)
         kept = place.folder / "reports" / _name_of(candidate)
-        return prove(place.workload, dataset, candidate, fp32, served, gates, package, kept)
+        with alone(place.home, "prove"):
+            return prove(place.workload, dataset, candidate, fp32, served, gates, package, kept)
 
 
 def _name_of(candidate: Candidate) -> str:

@@ -231,15 +231,6 @@ class Version(Record):
     run_id: str
 
 
-class StepTime(Record):
-    """One step of a pipeline run: how long it took, and why it ran or did not have to."""
-
-    name: str
-    seconds: float
-    reason: str
-    cached: bool
-
-
 class CandidateResult(Record):
     """A candidate's line in a run's outcome; ratios against the fp32 ONNX of the same model."""
 
@@ -263,6 +254,15 @@ class Selection(Record):
     candidates: tuple[CandidateResult, ...]
 
 
+class StepTime(Record):
+    """One step of a pipeline run: how long it took, and why it ran or did not have to."""
+
+    name: str
+    seconds: float
+    reason: str
+    cached: bool
+
+
 class Outcome(Record):
     """What a pipeline run came to: the object that `slipway run --json` prints."""
 
@@ -278,3 +278,4 @@ class Outcome(Record):
     seconds: float = 0.0
     report: str | None = None
     candidates: tuple[CandidateResult, ...] = ()
+    steps: tuple[StepTime, ...] = ()

@@ -77,6 +77,7 @@ def unchanged(registry: Registry, reference: str, version: Version) -> Outcome:
     reasons = [f"code, data, settings and libraries are those of version {version.version}, which {standing}"]
     if not serving and decision == "registered":
         reasons.append(f"slipway promote {version.model} {version.version} --reason … promotes it")
+    report = registry.settings.home / "work" / version.model / "report.html"
     return Outcome(
         workload=reference,
         model=version.model,
@@ -87,5 +88,5 @@ def unchanged(registry: Registry, reference: str, version: Version) -> Outcome:
         picked=tags.get("slipway.picked"),
         score=float(tags["slipway.score"]) if "slipway.score" in tags else None,
         digest=version.sha256,
-        report=tags.get("slipway.report"),
+        report=str(report) if report.exists() else None,
     )

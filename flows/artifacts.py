@@ -1,0 +1,41 @@
+"""What a person finds beside a run in the Prefect UI: the candidates, the picture, the verdict, where to read on."""
+
+import base64
+
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+
+from tasks.pareto import picture
+from tasks.records import Outcome, Selection
+
+
+def show_candidates(model: str, selection: Selection, score_name: str) -> None:
+    """The table of candidates, and score against latency as a picture."""
+    rows = [
+        {
+            "candidate": one.name,
+            "status": one.status,
+            score_name: one.score,
+            "size (bytes)": one.size_bytes,
+            "latency": one.latency_ratio,
+            "throughput": one.throughput_ratio,
+            "why": "; ".join(one.reasons),
+        }
+        for one in selection.candidates
+    ]
+    create_table_artifact(rows, key=f"{_slug(model)}-candidates", description=selection.reason)
+    svg = base64.b64encode(picture(selection.candidates, score_name).encode()).decode()
+    create_image_artifact(f"data:image/svg+xml;base64,{svg}", key=f"{_slug(model)}-pareto")
+
+
+def show_outcome(outcome: Outcome, address: str | None) -> None:
+    """The decision with its reasons, and links."""
+    lines = [f"# {outcome.model} version {outcome.version}: {outcome.decision}", ""]
+    lines += [f"- {reason}" for reason in outcome.reasons]
+    lines += ["", f"MLflow run: {f'[{outcome.run_id}]({address})' if address else outcome.run_id}"]
+    lines += [f"Report: `{outcome.report}`"] if outcome.report else []
+    create_markdown_artifact("\n".join(lines), key=f"{_slug(outcome.model)}-verdict")
+
+
+def _slug(model: str) -> str:
+    """Artifact keys take no underscores."""
+    return model.replace("_", "-")

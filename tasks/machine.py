@@ -1,0 +1,29 @@
+"""One heavy step at a time on a machine: what is measured while something else trains is not worth measuring.
+
+A lock of the machine and not a limit of the orchestrator: other machines may go on, and a killed process lets go.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger("slipway")
+
+
+@contextmanager
+def alone(home: Path, what: str) -> Iterator[None]:
+    """Wait until no other training or measuring runs under this SLIPWAY_HOME; says so when it has to wait."""
+    (home / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = FileLock(home / "locks" / "machine.lock")
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        log.warning("%s waits: another run is training or measuring on this machine", what)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
