@@ -56,6 +56,10 @@ def refuse(reply: Reply, problem: Problem, headings: Headings | None = None) -> 
     pairs = [(b"content-type", JSON), *(headings.about if headings else ())]
     if problem.retry_after is not None:
         pairs.append((b"retry-after", str(problem.retry_after).encode()))
+    if problem.status == 401:
+        pairs.append((b"www-authenticate", b"Bearer"))
+    if problem.allow is not None:
+        pairs.append((b"allow", problem.allow.encode()))
     if problem.status == 413:
         pairs.append((b"connection", b"close"))
     reply.answer(problem.status, Heading(pairs), problem.body)

@@ -80,7 +80,7 @@ class App:
             if allowed is None:
                 raise self.routes.missing(path)
             if method != allowed and (method, allowed) != ("HEAD", "GET"):
-                raise Problem(405, "wrong_method", f"this path takes {allowed}")
+                raise Problem(405, "wrong_method", f"this path takes {allowed}", allow=allowed)
             body = await self._body(headers, receive) if allowed == "POST" else b""
             waiting.answer(*await self.routes.answer(path, headers, body))
 

@@ -73,6 +73,7 @@ class Batcher:
     def _turn(self) -> None:
         """Run one batch, here or in the thread; come back while anything waits."""
         model = self.source.current
+        self._drop_late()
         if model is None or not self.jobs:
             self.busy = False
             return
@@ -89,6 +90,14 @@ class Batcher:
         else:
             work = self.loop.run_in_executor(self.pool, execute, model, previous, batch, pace.batch)
             work.add_done_callback(self._finished)
+
+    def _drop_late(self) -> None:
+        """Requests that waited longer than any client is still there for are not worth running."""
+        oldest = time.perf_counter() - self.timeout
+        while self.jobs and self.jobs[0].taken < oldest:
+            job = self.jobs.popleft()
+            self.rows -= job.rows.length
+            refuse(job.reply, Problem(503, "too_late", "it waited too long in the queue", retry_after=1))
 
     def _finished(self, work: "asyncio.Future[list[Done]]") -> None:
         self._turn()

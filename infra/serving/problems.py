@@ -6,12 +6,15 @@ import orjson
 class Problem(Exception):
     """An answer that is not a prediction. `code` is for programs, `message` for people."""
 
-    def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, retry_after: int | None = None, allow: str | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.retry_after = retry_after
+        self.allow = allow
 
     @property
     def body(self) -> bytes:

@@ -121,6 +121,55 @@ def cnn(seed: int = 0) -> ModelProto:
     return graph(nodes, [floats("image", "n", 1, 28, 28)], [floats("logits", "n", 10)], weights)
 
 
+def transformer(layers: int = 6, width: int = 384, heads: int = 6, vocabulary: int = 256) -> ModelProto:
+    """Token ids to ten classes through encoder layers: 10.6 million parameters."""
+    random = np.random.default_rng(0)
+    weights: dict[str, Any] = {
+        "table": random.normal(size=(vocabulary, width)).astype(np.float32),
+        "split": np.array([0, 0, heads, width // heads]),
+        "merge": np.array([0, 0, width]),
+        "scale": np.array((width // heads) ** -0.5, np.float32),
+        "one": np.ones(width, np.float32),
+    }
+    nodes = [helper.make_node("Gather", ["table", "tokens"], ["x0"])]
+
+    def dense(source: str, name: str, *shape: int) -> str:
+        weights[name] = (random.normal(size=shape) / shape[0] ** 0.5).astype(np.float32)
+        nodes.append(helper.make_node("MatMul", [source, name], [f"{name}.out"]))
+        return f"{name}.out"
+
+    def add(kind: str, sources: list[str], out: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(kind, sources, [out], **attributes))
+        return out
+
+    at = "x0"
+    for layer in range(layers):
+        p = f"l{layer}."
+        norm = add("LayerNormalization", [at, "one"], f"{p}norm1", axis=-1)
+        parts = []
+        for part, order in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])):
+            cut = add("Reshape", [dense(norm, p + part, width, width), "split"], f"{p}{part}.cut")
+            parts.append(add("Transpose", [cut], f"{p}{part}.turned", perm=order))
+        scores = add("MatMul", parts[:2], f"{p}scores")
+        attention = add("Softmax", [add("Mul", [scores, "scale"], f"{p}scaled")], f"{p}attention", axis=-1)
+        mixed = add(
+            "Transpose", [add("MatMul", [attention, parts[2]], f"{p}mixed")], f"{p}back", perm=[0, 2, 1, 3]
+        )
+        out = dense(add("Reshape", [mixed, "merge"], f"{p}merged"), f"{p}o", width, width)
+        at = add("Add", [at, out], f"{p}sum1")
+        inner = dense(
+            add("LayerNormalization", [at, "one"], f"{p}norm2", axis=-1), f"{p}up", width, 4 * width
+        )
+        at = add(
+            "Add", [at, dense(add("Relu", [inner], f"{p}relu"), f"{p}down", 4 * width, width)], f"{p}sum2"
+        )
+    pooled = add("ReduceMean", [at], "pooled", axes=[1], keepdims=0)
+    weights["head"] = random.normal(size=(width, 10)).astype(np.float32)
+    nodes.append(helper.make_node("MatMul", [pooled, "head"], ["logits"]))
+    tokens = helper.make_tensor_value_info("tokens", TensorProto.INT64, ["n", "length"])
+    return graph(nodes, [tokens], [floats("logits", "n", 10)], weights)
+
+
 def save(folder: Path, model: ModelProto, example: dict[str, Any] | None = None) -> Path:
     """An MLflow model folder, as the registry hands it out."""
     with warnings.catch_warnings():

@@ -1,0 +1,218 @@
+"""Model folders made to do harm: refused before they are parsed, or in the child process at the latest."""
+
+import asyncio
+import datetime
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import serving_models as models
+from onnx import TensorProto, helper
+from serving_process import ServerProcess, publish, wait_for
+
+from infra.serving import inspection
+from infra.serving.cache import Cache, digest_of
+from infra.serving.inspection import Finding, Question
+from tasks import evidence, signing
+from tasks.evidence import Code, Evidence
+from tasks.files import sha256_of
+from tasks.records import Proof, Report, Verdict
+
+ROW = np.linspace(-1, 1, 64).round(3).tolist()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return models.save(tmp_path / "model", models.mlp(), {"x": [ROW]})
+
+
+def seal(folder: Path, model: str = "digits") -> None:
+    digest = sha256_of(folder / "model.onnx")
+    report = Report(
+        name="fp32", split="test", rows=9, score=0.9, score_name="accuracy", sha256=digest, size_bytes=300
+    )
+    verdict = Verdict(decision="pass", reasons=("it is good",))
+    found = Evidence(
+        model=model,
+        workload=model,
+        created=datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC),
+        model_sha256=digest,
+        run_id="0" * 32,
+        fingerprint="f" * 64,
+        rows={"test": 9},
+        checkpoint_sha256="c" * 64,
+        code=Code(revision="a" * 40, dirty=False),
+        config={},
+        libraries={},
+        machine="a machine",
+        candidates=(report,),
+        picked="fp32",
+        proof=Proof(report=report, baseline=report, verdict=verdict),
+    )
+    evidence.seal(folder, found)
+
+
+def found(folder: Path, **options: object) -> Finding:
+    return asyncio.run(inspection.inspect(Question(folder=folder, model="digits", **options)))  # type: ignore[arg-type]
+
+
+def external(folder: Path, location: str) -> None:
+    proto = onnx.load(folder / "model.onnx")
+    tensor = proto.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    (folder / "model.onnx").write_bytes(proto.SerializeToString())
+
+
+def external_in_function(folder: Path) -> None:
+    proto = onnx.load(folder / "model.onnx")
+    tensor = onnx.numpy_helper.from_array(np.ones(2, np.float32), "t")
+    tensor.external_data.add(key="location", value="../../secret")
+    node = helper.make_node("Constant", [], ["c"], value=tensor)
+    opset = [helper.make_opsetid("", 17)]
+    proto.functions.append(helper.make_function("own", "F", [], ["c"], [node], opset))
+    (folder / "model.onnx").write_bytes(proto.SerializeToString())
+
+
+def huge_length(folder: Path) -> None:
+    """A field that claims two gigabytes and has none."""
+    (folder / "model.onnx").write_bytes(b"\x3a\xff\xff\xff\xff\x07")
+
+
+def linked(folder: Path) -> None:
+    (folder / "model.onnx").rename(folder.parent / "elsewhere.onnx")
+    (folder / "model.onnx").symlink_to(folder.parent / "elsewhere.onnx")
+
+
+def linked_folder(folder: Path) -> None:
+    (folder / "more").symlink_to("/etc")
+
+
+def pipe(folder: Path) -> None:
+    (folder / "model.onnx").unlink()
+    os.mkfifo(folder / "model.onnx")
+
+
+def bomb(folder: Path) -> None:
+    """YAML whose aliases unfold to a billion strings."""
+    levels = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9))
+    (folder / "MLmodel").write_text(f"a0: &a0 [x]\n{levels}\nsignature: *a8\n")
+
+
+def tag(folder: Path) -> None:
+    (folder / "MLmodel").write_text("!!python/object/apply:os.system ['touch /tmp/slipway-was-here']\n")
+
+
+HARM: dict[str, tuple[Callable[[Path], object], str]] = {
+    "external data": (lambda folder: external(folder, "weights.bin"), "other files"),
+    "path traversal": (lambda folder: external(folder, "../../../etc/passwd"), "other files"),
+    "absolute path": (lambda folder: external(folder, "/etc/passwd"), "other files"),
+    "external data in a function": (external_in_function, "other files"),
+    "link": (linked, "link"),
+    "linked folder": (linked_folder, "link"),
+    "pipe": (pipe, "special"),
+    "truncated": (lambda folder: os.truncate(folder / "model.onnx", 1000), "not an ONNX"),
+    "huge length": (huge_length, "not an ONNX"),
+    "empty": (lambda folder: os.truncate(folder / "model.onnx", 0), ""),
+    "another type": (lambda folder: shutil.copy(sys.executable, folder / "model.onnx"), "not an ONNX"),
+    "text": (lambda folder: (folder / "model.onnx").write_text("<html>"), "not an ONNX"),
+    "yaml bomb": (bomb, "signature"),
+    "yaml code": (tag, "signature"),
+    "example that is not JSON": (
+        lambda folder: (folder / "serving_input_example.json").write_text("{"),
+        "example",
+    ),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_hostile_folder_is_refused(folder: Path, harm: str) -> None:
+    change, says = HARM[harm]
+    change(folder)
+    finding = found(folder)
+    assert finding.refused is not None and says in finding.refused, finding
+    assert not Path("/tmp/slipway-was-here").exists()
+
+
+def test_a_sound_folder_is_not(folder: Path) -> None:
+    finding = found(folder)
+    assert finding == Finding(digest=sha256_of(folder / "model.onnx"))
+
+
+def test_a_process_that_dies_inspecting_is_a_refusal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    finding = found(folder)
+    assert finding.refused is not None and "died" in finding.refused
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda folder: (folder / "evidence.json").unlink(), "evidence.json is missing"),
+        (
+            lambda folder: (folder / "model.onnx").write_bytes(models.mlp(seed=9).SerializeToString()),
+            "model.onnx was altered",
+        ),
+        (lambda folder: (folder / "MLmodel").write_text("x"), "MLmodel was altered"),
+        (lambda folder: (folder / "extra").write_text("x"), "extra was added"),
+        (lambda folder: (folder / "evidence.sig").write_text("{}"), "evidence.sig"),
+        (lambda folder: seal(folder, "other"), "'other'"),
+    ],
+    ids=["unproved", "model swapped", "metadata changed", "file added", "signature torn", "another model's"],
+)
+def test_evidence_that_does_not_hold_is_refused_before_parsing(
+    folder: Path, home: Path, change: Callable[[Path], object], says: str
+) -> None:
+    seal(folder)
+    key = signing.public_key()
+    assert found(folder, key=key).decided == "pass"
+    change(folder)
+    finding = found(folder, key=key)
+    assert (
+        finding.refused is not None and finding.refused.startswith("evidence: ") and says in finding.refused
+    )
+
+
+def test_the_cache_names_folders_by_content_and_never_follows_a_link(folder: Path, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    before = digest_of(folder)
+    (folder / "registered_model_meta").write_text("x")
+    assert digest_of(folder) == before
+    linked_folder(folder)
+    assert digest_of(folder) != before
+    incoming = cache.incoming()
+    shutil.copytree(folder, incoming / "m", symlinks=True)
+    kept = cache.keep(incoming / "m")
+    assert kept.name == digest_of(kept) and kept.parent == tmp_path / "cache"
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.slow
+def test_only_signed_versions_serve_and_a_tampered_one_changes_nothing(
+    folder: Path, home: Path, mlflow_server: str, tmp_path: Path
+) -> None:
+    seal(folder)
+    name = "signed"
+    other = models.save(tmp_path / "other", models.mlp(seed=2), {"x": [ROW]})
+    for each in (folder, other):
+        (each / "evidence.sig").unlink(missing_ok=True)
+        seal(each, name)
+    first = publish(mlflow_server, name, folder, ["champion"])
+    with ServerProcess(f"{name}@champion", home=home, tracking_uri=mlflow_server, poll=0.1) as server:
+        about = server.get("/health").json["models"][name]
+        assert (about["version"], about["evidence"], about["decided"]) == (first, "verified", "pass")
+        tampered = tmp_path / "tampered"
+        shutil.copytree(other, tampered)
+        (tampered / "model.onnx").write_bytes(models.mlp(seed=3).SerializeToString())
+        bad = publish(mlflow_server, name, tampered, ["champion"])
+        refused = wait_for(lambda: server.get("/health").json["models"][name]["refused"], 40)
+        assert refused["version"] == bad and "model.onnx was altered" in refused["reason"]
+        assert server.post("/invocations", {"inputs": [ROW]}).version == first
+        good = publish(mlflow_server, name, other, ["champion"])
+        wait_for(lambda: server.post("/invocations", {"inputs": [ROW]}).version == good, 40)
