@@ -92,13 +92,16 @@ def difference(old: Key | None, new: Key) -> str:
         f"{name} {old.libraries.get(name)} → {new.libraries.get(name)}"
         for name in _changed(old.libraries, new.libraries)
     ]
-    for name in _changed(old.inputs, new.inputs):
-        if name.endswith("fingerprint"):
-            causes.append("data changed")
-        elif not name.endswith(("sha256", "run_id")):
-            causes.append(f"{name} {old.inputs.get(name, 'unset')} → {new.inputs.get(name, 'unset')}")
+    changed = _changed(old.inputs, new.inputs)
+    made = {name.split(".")[0] for name in changed if name.endswith(("sha256", "fingerprint"))}
+    causes += [f"{'data' if name in ('dataset', 'fingerprint') else name} changed" for name in sorted(made)]
+    causes += [
+        f"{name} {old.inputs.get(name, 'unset')} → {new.inputs.get(name, 'unset')}"
+        for name in changed
+        if name.split(".")[0] not in made and not name.endswith("run_id")
+    ]
     if not causes:
-        return "an earlier step's result changed" if old.inputs != new.inputs else "its result was not kept"
+        return "its result was not kept"
     return ", ".join(causes[:3]) + (f" and {len(causes) - 3} more" if len(causes) > 3 else "")
 
 

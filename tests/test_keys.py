@@ -1,0 +1,100 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tasks import keys
+from tasks.config import Train
+from tasks.keys import difference, flatten, make_key, recall, remember
+from tasks.records import Dataset, TensorSpec
+
+
+def dataset(**changes: object) -> Dataset:
+    spec = TensorSpec(name="x", dtype="float32", shape=("batch", 2))
+    plain = Dataset(
+        workload="digits",
+        folder=Path("/here"),
+        fingerprint="f" * 64,
+        rows={"train": 3},
+        inputs=(spec,),
+        target=spec,
+        classes=None,
+    )
+    return plain.model_copy(update=changes)
+
+
+def test_the_same_inputs_in_another_folder_are_the_same() -> None:
+    one = make_key(["tasks.train"], "digits", {"dataset": dataset()})
+    other = make_key(["tasks.train"], "digits", {"dataset": dataset(folder=Path("/there"))})
+    assert one.digest == other.digest
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [
+        ({"dataset": dataset(fingerprint="0" * 64, rows={"train": 9})}, "data changed"),
+        ({"config": Train(epochs=21)}, "config.epochs 20 → 21"),
+        ({"config": Train(epochs=21, lr=0.5)}, "config.epochs 20 → 21, config.lr 0.001 → 0.5"),
+        ({}, "its result was not kept"),
+    ],
+)
+def test_a_step_says_why_it_runs_again(inputs: dict[str, object], reason: str) -> None:
+    plain = {"dataset": dataset(), "config": Train()}
+    old = make_key(["tasks.train"], "digits", plain)
+    assert difference(old, make_key(["tasks.train"], "digits", plain | inputs)) == reason
+
+
+def test_a_first_run_and_a_new_library_are_said() -> None:
+    key = make_key(["tasks.train"], "digits", {})
+    newer = key.model_copy(update={"libraries": {**key.libraries, "torch": "9.9"}})
+    assert difference(None, key) == "first run"
+    assert difference(key, newer) == f"torch {key.libraries['torch']} → 9.9"
+
+
+def test_a_changed_helper_changes_the_keys_of_the_steps_that_use_it_and_of_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(
+        Path(keys.__file__).parent, tmp_path / "tasks", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    monkeypatch.setattr(keys, "_ROOT", tmp_path)
+    names = ["tasks.data", "tasks.train", "tasks.export"]
+
+    def all_keys() -> dict[str, keys.Key]:
+        keys._source.cache_clear()
+        return {name: make_key([name], "digits", {}) for name in names}
+
+    before = all_keys()
+    for file, affected in {"optimise.py": ["tasks.train"], "fingerprint.py": names, "report.py": []}.items():
+        (tmp_path / "tasks" / file).write_text((tmp_path / "tasks" / file).read_text() + "\n# changed\n")
+        after = all_keys()
+        assert [name for name in names if after[name] != before[name]] == affected
+        for name in affected:
+            assert difference(before[name], after[name]) == f"tasks/{file} changed"
+        before = after
+    keys._source.cache_clear()
+
+
+def test_a_changed_workload_file_changes_the_key(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("x = 1")
+    old = make_key(["tasks.train"], str(file), {})
+    file.write_text("x = 2")
+    assert difference(old, make_key(["tasks.train"], str(file), {})) == "the workload's file changed"
+
+
+def test_a_key_is_remembered_and_a_torn_one_forgotten(tmp_path: Path) -> None:
+    key = make_key(["tasks.train"], "digits", {"config": Train()})
+    remember(tmp_path, "train", key)
+    assert recall(tmp_path, "train") == key and recall(tmp_path, "export") is None
+    (tmp_path / "train.json").write_text(key.model_dump_json()[:-9])
+    assert recall(tmp_path, "train") is None
+
+
+def test_nested_values_become_dotted_names() -> None:
+    assert flatten({"a": {"b": [1, {"c": None}]}, "d": "x", "e": []}) == {
+        "a.b.0": "1",
+        "a.b.1.c": "null",
+        "d": "x",
+        "e": "[]",
+    }
