@@ -200,6 +200,7 @@ def test_calibration_sees_training_rows_only(cnn: Trained, tmp_path: Path) -> No
     assert one.onnx.sha256 == other.onnx.sha256
 
 
+@pytest.mark.slow
 def test_dynamic_int8_of_a_cnn_is_refused_for_its_latency(cnn: Trained) -> None:
     made = cnn.make({**DYNAMIC, "op_types": "all"}, name="dynamic")
     chosen = select([cnn.validate(cnn.fp32), cnn.validate(made)], [made], Gates())
@@ -215,6 +216,7 @@ def test_dynamic_int8_leaves_convolutions_in_float_and_says_so(cnn: Trained) -> 
     assert "ConvInteger" not in {node.op_type for node in onnx.load(made.onnx.path).graph.node}
 
 
+@pytest.mark.slow
 def test_static_int8_over_all_ops_of_a_masked_transformer_is_refused_for_its_score(
     transformer: Trained,
 ) -> None:
@@ -265,6 +267,7 @@ def test_float16_halves_the_file_and_keeps_the_inputs(cnn: Trained) -> None:
     assert cnn.score(made) >= cnn.score(cnn.fp32) - 0.01
 
 
+@pytest.mark.slow
 def test_structured_pruning_then_int8_is_a_fraction_of_the_size(cnn: Trained) -> None:
     prune = {"kind": "prune", "ratio": 0.5, "epochs": 6}
     pruned, both = cnn.make(prune, name="pruned"), cnn.make(prune, STATIC, name="both")
@@ -275,6 +278,7 @@ def test_structured_pruning_then_int8_is_a_fraction_of_the_size(cnn: Trained) ->
     assert any("parameters left" in note for note in both.notes)
 
 
+@pytest.mark.slow
 def test_gradual_pruning_trains_after_each_round(cnn: Trained) -> None:
     made = cnn.make({"kind": "prune", "ratio": 0.6, "rounds": 2, "epochs": 1, "teacher": False})
     assert made.onnx is not None, made.refused
@@ -282,6 +286,7 @@ def test_gradual_pruning_trains_after_each_round(cnn: Trained) -> None:
     assert (12, 1, 3, 3) in sizes or (13, 1, 3, 3) in sizes
 
 
+@pytest.mark.slow
 def test_unstructured_pruning_shrinks_the_transfer_only(cnn: Trained) -> None:
     made = cnn.make({"kind": "prune", "method": "unstructured", "ratio": 0.7, "epochs": 1})
     report, fp32 = cnn.validate(made), cnn.validate(cnn.fp32)
@@ -291,6 +296,7 @@ def test_unstructured_pruning_shrinks_the_transfer_only(cnn: Trained) -> None:
     assert any("only a compressed transfer is smaller" in note for note in made.notes)
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_the_teacher(transformer: Trained) -> None:
     made = transformer.make({"kind": "distill", "student": "small", "epochs": 4})
     assert made.onnx is not None and transformer.fp32.onnx is not None, made.refused

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-_SCORED_ROWS = 4096
+_SCORED_ROWS = 2048
 _SENSITIVITY_ROWS = 256
 _WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather")
 
@@ -29,11 +29,13 @@ def repair(
 
     Scores are on validation rows, against fp32's. When nothing within `seconds` does, `target` stays as it was.
     """
+    if seconds == 0:
+        return ()
     allowed = job.gates.max_score_drop
     rows = _first(read_split(job.dataset, "validation"), _SCORED_ROWS)
     fp32 = _score(job, job.baseline.path, rows)
     drop = fp32 - _score(job, target, rows)
-    if drop <= allowed or seconds == 0 or fp32 - _score(job, source, rows) > allowed:
+    if drop <= allowed or fp32 - _score(job, source, rows) > allowed:
         return ()
     ends = time.monotonic() + seconds
     costs = sensitivity(
