@@ -1,9 +1,10 @@
 """Promotion and rollback as flows on a real Prefect server: the gate, a person's yes and no, the ledger."""
 
+import contextvars
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def run(function: Any, **parameters: Any) -> Any:
     return function(**parameters)
 
 
-def decide_when_asked(**answer: Any) -> threading.Thread:
+def decide_when_asked(before: Callable[[], object] = lambda: None, **answer: Any) -> threading.Thread:
     """Resume the next flow run that waits for a person, with this answer; as the UI does."""
 
     def wait_and_answer() -> None:
@@ -43,11 +44,12 @@ def decide_when_asked(**answer: Any) -> threading.Thread:
         with get_client(sync_client=True) as client:
             for _ in range(300):
                 if waiting := client.read_flow_runs(flow_run_filter=filters):
+                    before()
                     client.resume_flow_run(waiting[0].id, run_input=answer)
                     return
                 time.sleep(0.1)
 
-    thread = threading.Thread(target=wait_and_answer)
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(wait_and_answer,))
     thread.start()
     return thread
 
@@ -94,25 +96,12 @@ def test_an_approval_does_not_overrule_a_champion_that_changed_meanwhile(
     promotions.register(registry, "digits", home, 2.0, champion=1)
     third = promotions.register(registry, "digits", home, 3.0, champion=1)
 
-    def change_champion() -> None:
-        time.sleep(1)
-        promote_now(registry, third, against=1, why="it was quicker")
-
-    filters = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}})
-
-    def approve_late() -> None:
-        with get_client(sync_client=True) as client:
-            for _ in range(300):
-                if waiting := client.read_flow_runs(flow_run_filter=filters):
-                    change_champion()
-                    client.resume_flow_run(
-                        waiting[0].id, run_input={"approve": True, "who": "ada", "why": "fine"}
-                    )
-                    return
-                time.sleep(0.1)
-
-    thread = threading.Thread(target=approve_late)
-    thread.start()
+    thread = decide_when_asked(
+        lambda: promote_now(registry, third, against=1, why="it was quicker"),
+        approve=True,
+        who="ada",
+        why="fine",
+    )
     with pytest.raises(UserError):
         run(promote, model="digits", version=2, reason="nightly", ask=True)
     thread.join()

@@ -1,0 +1,213 @@
+"""The gate: what passes, fails or stays in doubt; and the statistics that it rests on."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.compare import compare, difference_interval, score_interval, score_slices
+from tasks.config import Gates
+from tasks.gate import gate, more_rows
+from tasks.records import Champion, Comparison, Interval, Report, SliceDifference, Trial
+from tasks.workloads import Workload, load_workload
+
+Array = np.ndarray[Any, Any]
+DIGITS = load_workload("digits")
+
+
+def report(score: float = 0.98, name: str = "fp32", **fields: Any) -> Report:
+    values = {"split": "test", "rows": 360, "score_name": "accuracy", "sha256": name, "size_bytes": 500_000}
+    return Report(name=name, score=score, **{**values, **fields})
+
+
+def comparison(difference: float, low: float, high: float, **fields: Any) -> Comparison:
+    interval = Interval(low=low, high=high, level=0.95)
+    values = {
+        "champion": 3,
+        "sha256": "c",
+        "rows": 360,
+        "score": 0.98,
+        "difference": difference,
+        "interval": interval,
+    }
+    return Comparison(**{**values, **fields})
+
+
+def trial(*problems: str) -> Trial:
+    return Trial(
+        requests=65, rows=380, max_abs=0.0, single_p50_ms=1, single_p95_ms=2, batch=64, batch_p50_ms=3,
+        peak_bytes=1, start_seconds=1, problems=problems,
+    )  # fmt: skip
+
+
+def decide(
+    against: Comparison | None = None, gates: Gates | None = None, one: Report | None = None, **fields: Any
+) -> Any:
+    one = one or report()
+    values = {"baseline": one, "against_fp32": None, "comparison": against, "trial": trial()}
+    return gate(one, gates=gates or Gates(min_score=0.95), **{**values, **fields})
+
+
+def test_without_a_champion_the_absolute_gates_decide() -> None:
+    assert decide().decision == "pass"
+    verdict = decide(one=report(0.94))
+    assert verdict.decision == "fail" and "accuracy 0.9400 is below the minimum of 0.95" in verdict.reasons
+
+
+@pytest.mark.parametrize(
+    ("against", "decision", "words"),
+    [
+        (comparison(0.0, -0.005, 0.005), "pass", "not worse by more than the margin of 0.01"),
+        (comparison(0.02, 0.01, 0.03), "pass", "0.0200 better than champion v3"),
+        (comparison(-0.005, -0.009, -0.001), "pass", "not worse by more than the margin"),
+        (comparison(-0.05, -0.07, -0.03), "fail", "0.0500 worse than champion v3"),
+        (comparison(-0.002, -0.02, 0.016), "inconclusive", "more test rows would decide"),
+        (comparison(-0.02, -0.045, 0.005), "inconclusive", "more test rows would decide"),
+    ],
+)
+def test_the_interval_against_the_champion_decides(against: Comparison, decision: str, words: str) -> None:
+    verdict = decide(against)
+    assert verdict.decision == decision
+    assert any(words in reason for reason in verdict.reasons)
+    assert (verdict.more_rows is not None) == (decision == "inconclusive")
+
+
+def test_the_rows_that_would_decide_are_about_right() -> None:
+    """Four times the rows halve the interval: from ±0.02 to the ±0.01 that the margin leaves."""
+    assert more_rows(comparison(0.0, -0.02, 0.02), Gates(margin=0.01)) == pytest.approx(3 * 360, rel=0.01)
+    assert more_rows(comparison(-0.01, -0.03, 0.01), Gates(margin=0.01)) is None
+
+
+def test_a_champion_that_does_not_fit_is_said_and_left_to_a_person() -> None:
+    problem = "it takes the inputs pixels and not image"
+    other = Comparison(champion=3, sha256="c", rows=360, score=None, problem=problem)
+    verdict = decide(other)
+    assert (
+        verdict.decision == "inconclusive"
+        and "it takes the inputs pixels and not image" in verdict.reasons[0]
+    )
+
+
+def test_a_slice_that_is_surely_worse_fails_and_one_in_doubt_asks() -> None:
+    def one(difference: float, high: float) -> SliceDifference:
+        interval = Interval(low=difference - 0.05, high=high, level=0.99)
+        return SliceDifference(
+            column="origin", value="JFK", rows=500, difference=difference, interval=interval
+        )
+
+    surely = decide(comparison(0.0, -0.005, 0.005, slices=(one(-0.12, -0.04),)))
+    assert surely.decision == "fail" and "origin=JFK is worse by 0.1200 on 500 rows" in surely.reasons[0]
+    assert decide(comparison(0.0, -0.005, 0.005, slices=(one(-0.08, 0.01),))).decision == "inconclusive"
+    assert decide(comparison(0.0, -0.005, 0.005, slices=(one(-0.04, 0.02),))).decision == "pass"
+
+
+def test_problems_size_and_the_sea_trial_fail_it() -> None:
+    assert (
+        decide(one=report(problems=("the ONNX checker refuses it",))).reasons[0]
+        == "the ONNX checker refuses it"
+    )
+    assert decide(trial=trial("sea trial: the server answered 500")).decision == "fail"
+    assert decide(gates=Gates(max_size_mb=0.4)).decision == "fail"
+
+
+def test_a_drop_from_fp32_fails_only_when_the_rows_can_tell() -> None:
+    pick, fp32 = report(0.96, "int8", sha256="p"), report(0.98)
+    sure, unsure = Interval(low=-0.03, high=-0.01, level=0.95), Interval(low=-0.03, high=0.01, level=0.95)
+    assert decide(one=pick, baseline=fp32, against_fp32=sure).decision == "fail"
+    verdict = decide(one=pick, baseline=fp32, against_fp32=unsure)
+    assert verdict.decision == "pass" and any(
+        "cannot tell from chance" in reason for reason in verdict.reasons
+    )
+
+
+def resample(rows: int, champion: float, challenger: float, seed: int, shared: float) -> str:
+    """A verdict on rows drawn anew, from two models with these true scores whose errors partly coincide."""
+    rng = np.random.default_rng(seed)
+    target = rng.integers(0, 10, rows)
+    luck = rng.random(rows)
+    other = np.where(rng.random(rows) < shared, luck, rng.random(rows))
+    ours, theirs = logits(target, luck < challenger), logits(target, other < champion)
+    difference = float((ours.argmax(1) == target).mean() - (theirs.argmax(1) == target).mean())
+    interval = difference_interval(DIGITS, target, ours, theirs, 0.95)
+    assert interval is not None
+    found = comparison(difference, interval.low, interval.high, rows=rows)
+    return str(decide(found, Gates()).decision)
+
+
+def logits(target: Array, right: Array) -> Array:
+    return np.eye(10, dtype="float32")[np.where(right, target, (target + 1) % 10)]
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.8])
+def test_no_true_difference_on_360_rows_is_not_failed(shared: float) -> None:
+    decisions = Counter(resample(360, 0.97, 0.97, seed, shared) for seed in range(100))
+    assert decisions["fail"] <= 5, decisions
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("champion", "challenger"), [(0.97, 0.92), (0.85, 0.80)])
+def test_five_points_worse_on_2000_rows_is_failed(champion: float, challenger: float) -> None:
+    decisions = Counter(resample(2000, champion, challenger, seed, 0.5) for seed in range(100))
+    assert decisions["fail"] >= 95, decisions
+
+
+@pytest.mark.slow
+def test_an_interval_holds_the_truth_as_often_as_it_says() -> None:
+    """500 rows at 0.9: of 100 intervals at 95%, all but a few hold 0.9."""
+    held = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        target = rng.integers(0, 10, 500)
+        found = score_interval(DIGITS, target, logits(target, rng.random(500) < 0.9), 0.95)
+        held += found is not None and found.low <= 0.9 <= found.high
+    assert 89 <= held <= 99
+
+
+def test_few_rows_that_all_agree_still_leave_doubt() -> None:
+    """Without the two added rows the interval would have no width, and 40 rows would prove equality."""
+    target = np.arange(40) % 10
+    found = difference_interval(
+        DIGITS, target, logits(target, target >= 0), logits(target, target >= 0), 0.95
+    )
+    assert found is not None and found.low < -0.02 and found.high > 0.02
+
+
+def test_a_regression_is_compared_by_r2_in_pairs() -> None:
+    rng = np.random.default_rng(0)
+    target = rng.normal(size=300).astype("float32")
+    good, bad = target + rng.normal(size=300) / 4, target + rng.normal(size=300)
+    regression = Workload(
+        name="toy", kind="regression", load=lambda: None, schema=lambda: None, target="y", inputs=lambda f: {}, model=lambda: None
+    )  # type: ignore[arg-type, return-value]  # fmt: skip
+    found = difference_interval(regression, target, bad[:, None], good[:, None], 0.95)
+    assert found is not None and found.high < 0
+
+
+def test_slices_are_scored_and_compared_where_rows_are_enough() -> None:
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    target = np.repeat(np.arange(10), 60)
+    frame = pd.DataFrame({"label": target})
+    ours = logits(target, (target != 3) | (rng.random(600) < 0.5))
+    theirs = logits(target, rng.random(600) < 0.98)
+    found = {one.value: one.score for one in score_slices(DIGITS, target, frame, ours)}
+    assert found["3"] == pytest.approx(0.5, abs=0.15) and found["4"] == 1.0
+    against = compare(
+        DIGITS,
+        target,
+        frame,
+        ours,
+        theirs,
+        Champion(version=3, sha256="c", folder="."),
+        Gates(min_slice_rows=50),
+    )
+    worst = min(against.slices, key=lambda one: one.difference)
+    assert worst.value == "3" and worst.interval.high < 0 and worst.interval.level == pytest.approx(0.995)
+    assert (
+        compare(
+            DIGITS, target, frame, ours, theirs, Champion(version=3, sha256="c", folder="."), Gates()
+        ).slices
+        == ()
+    )
