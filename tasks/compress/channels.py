@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     Example = dict[str, torch.Tensor]
 
 
-def remove_channels(module: "nn.Module", job: Job, ratio: float, rounds: int) -> Iterator[None]:
+def remove_channels(
+    module: "nn.Module", job: Job, ratio: float, rounds: int, multiple_of: int
+) -> Iterator[None]:
     """Remove the share `ratio` of each layer's channels from `module` in place, a part of it before each yield.
 
     Magnitude decides, over all weights that hang on a channel (Fang et al. 2023, arXiv:2301.12900). Layers that give
@@ -23,7 +25,7 @@ def remove_channels(module: "nn.Module", job: Job, ratio: float, rounds: int) ->
     example = _example(job)
     before = _shapes(module)
     expected = module.eval()(**example).shape
-    pruner = _pruner(module, example, ratio, rounds)
+    pruner = _pruner(module, example, ratio, rounds, multiple_of)
     for _ in range(rounds):
         pruner.step()
         if _shapes(module) == before:
@@ -32,7 +34,7 @@ def remove_channels(module: "nn.Module", job: Job, ratio: float, rounds: int) ->
         yield
 
 
-def _pruner(module: "nn.Module", example: "Example", ratio: float, rounds: int) -> Any:
+def _pruner(module: "nn.Module", example: "Example", ratio: float, rounds: int, multiple_of: int) -> Any:
     import torch
     import torch_pruning
     from torch import nn
@@ -49,6 +51,7 @@ def _pruner(module: "nn.Module", example: "Example", ratio: float, rounds: int) 
                 importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
                 pruning_ratio=ratio,
                 iterative_steps=rounds,
+                round_to=multiple_of,
                 num_heads=heads,
                 in_channel_groups={},  # its defaults are shared between models
                 out_channel_groups={},

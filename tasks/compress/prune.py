@@ -22,6 +22,9 @@ class Prune(Taught):
     ratio: float = Field(
         gt=0, lt=1, description="Share of each layer's channels, or of all weights, that goes."
     )
+    multiple_of: int = Field(
+        4, ge=1, le=1024, description="Channels kept are a multiple of this: kernels like it."
+    )
     rounds: int = Field(1, ge=1, le=100, description="Remove little by little, training after each round.")
 
     def apply(self, module: "nn.Module", job: Job, folder: Path) -> "tuple[nn.Module, tuple[str, ...]]":
@@ -30,7 +33,7 @@ class Prune(Taught):
         from tasks.compress.channels import remove_channels
 
         before = count(module)
-        for _ in remove_channels(module, job, self.ratio, self.rounds):
+        for _ in remove_channels(module, job, self.ratio, self.rounds, self.multiple_of):
             module = self.train(module, job, folder)
         return module, (f"{count(module):,} of {before:,} parameters left",)
 
