@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-from infra.serving.invocations import exact, load
+from infra.serving.invocations import exact
 from infra.serving.outputs import Outputs
 from infra.serving.problems import malformed, shown, unacceptable
+from infra.serving.strict_json import load
 from infra.serving.tensors import Array, Rows, Spec, Tensor, rows_of
 
 LENGTH = b"inference-header-content-length"

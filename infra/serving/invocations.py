@@ -8,11 +8,11 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
 import simdjson
 
 from infra.serving.outputs import Outputs
-from infra.serving.problems import malformed, shown, unacceptable
+from infra.serving.problems import shown, unacceptable
+from infra.serving.strict_json import load
 from infra.serving.tensors import Array, Rows, Spec, Tensor, rows_of
 
 FORMATS = ("inputs", "instances", "dataframe_split", "dataframe_records")
@@ -139,44 +139,6 @@ class Invocations:
 def _quick(tensor: Tensor) -> bool:
     """Narrow integers need a range check, which only the careful way makes."""
     return tensor.dtype.kind == "f" or tensor.dtype == np.int64
-
-
-def load(body: bytes) -> Any:
-    """Strict JSON: no duplicate keys, no NaN, no number a double cannot hold, no deep nesting."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise malformed(f"the body is not JSON: {error.msg} at byte {error.pos}") from None
-    if body.count(b'"') != 2 * _strings(document):
-        _refuse_duplicates(body)
-    return document
-
-
-def _strings(value: Any) -> int:
-    """How many strings, keys included, a document holds; lists are looked into only where they hold other than numbers."""
-    if isinstance(value, str):
-        return 1
-    if isinstance(value, dict):
-        return len(value) + sum(map(_strings, value.values()))
-    if isinstance(value, list) and value and not isinstance(value[0], float | int):
-        return sum(map(_strings, value))
-    return 0
-
-
-def _refuse_duplicates(body: bytes) -> None:
-    """The slow and certain way, taken when quotes and strings do not add up (escapes, odd lists, or a duplicate)."""
-    import json
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in items]
-        if len(set(keys)) != len(keys):
-            raise malformed(f"the key {shown(max(keys, key=keys.count))} appears twice")
-        return dict(items)
-
-    try:
-        json.loads(body, object_pairs_hook=pairs)
-    except (ValueError, RecursionError):
-        raise malformed("the body is not JSON this server reads") from None
 
 
 def _split(value: Any) -> dict[str, Any]:
