@@ -44,14 +44,12 @@ class Batcher:
         self.jobs: deque[Job] = deque()
         self.rows = 0
         self.busy = False
-        self.refused = 0
         self.pool = ThreadPoolExecutor(1, "run")
 
     def admit(self, pace: Pace) -> None:
         """Problem 429 while the work that waits would take longer than a request may wait."""
         wait = self.rows * pace.row
         if wait > self.max_wait:
-            self.refused += 1
             raise Problem(
                 429, "overloaded", "more work is waiting than can be answered in time", max(1, ceil(wait))
             )

@@ -20,8 +20,8 @@ class Board:
         self.counts: dict[tuple[str, str], int] = {}
 
     def note(self, message: Message) -> None:
-        """Remember one event."""
-        if isinstance(message, Looked):
+        """Remember one event. What concerns a shadow is told, but says nothing of what serves."""
+        if isinstance(message, Looked) and not message.shadow:
             if message.error is None:
                 self.looked[message.model] = message.at
                 self.unreachable.pop(message.model, None)
@@ -31,9 +31,9 @@ class Board:
             self.events.appendleft(message)
             key = (message.model, message.kind)
             self.counts[key] = self.counts.get(key, 0) + 1
-            if isinstance(message, Refusal):
+            if isinstance(message, Refusal) and not message.shadow:
                 self.standing[message.model] = message
-            else:
+            elif isinstance(message, Swap) and not message.shadow:
                 self.standing.pop(message.model, None)
 
     def about(self, model: str) -> dict[str, Any]:

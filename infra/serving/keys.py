@@ -6,6 +6,7 @@ import logging
 import os
 from pathlib import Path
 
+from infra.serving.options import KEYS_VARIABLE
 from tasks.errors import UserError
 
 logger = logging.getLogger("slipway.serving")
@@ -16,9 +17,7 @@ class Keys:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self.fixed = [
-            key.strip() for key in os.environ.get("SLIPWAY_SERVE_KEYS", "").split(",") if key.strip()
-        ]
+        self.fixed = [key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip()]
         self.stamp: tuple[int, int] | None = None
         self.generation = 0
         self.digests: tuple[bytes, ...] = tuple(map(_digest, map(str.encode, self.fixed)))

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import logging
+import os
 import shutil
 import socket
 import tempfile
@@ -9,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infra.serving.log import set_up
-from infra.serving.options import ServeOptions, Target
+from infra.serving.options import KEYS_VARIABLE, LOOPBACK, ServeOptions, Target
 from infra.serving.supervisor import Supervisor
 from tasks.errors import UserError
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+logger = logging.getLogger("slipway.serving")
 
 
 def serve(models: Sequence[str], options: ServeOptions) -> int:
@@ -21,6 +23,8 @@ def serve(models: Sequence[str], options: ServeOptions) -> int:
     targets = tuple(Target.parse(text) for text in models)
     check(targets, options)
     set_up(options.log_level, "server")
+    if options.host not in LOOPBACK and options.keys_file is None and not os.environ.get(KEYS_VARIABLE):
+        logger.warning("%s is open to whoever can reach it: there are no keys (--keys-file)", options.host)
     listener = bind(options)
     run_folder = Path(tempfile.mkdtemp(prefix="slipway-serving-"))
     try:

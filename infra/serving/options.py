@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tasks.errors import UserError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(?:\.[A-Za-z0-9_-]+)*")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+KEYS_VARIABLE = "SLIPWAY_SERVE_KEYS"
 ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 

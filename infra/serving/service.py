@@ -11,7 +11,7 @@ from infra.serving.inference import LENGTH
 from infra.serving.invocations import predictions
 from infra.serving.keys import Keys
 from infra.serving.model import Model
-from infra.serving.options import ServeOptions, Target
+from infra.serving.options import LOOPBACK, ServeOptions, Target
 from infra.serving.outputs import Outputs
 from infra.serving.problems import Problem
 from infra.serving.slot import Slot
@@ -23,7 +23,6 @@ INVOCATION_TYPES = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
 )
 INFERENCE_TYPES = INVOCATION_TYPES | {b"application/octet-stream", b""}
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Route(NamedTuple):
