@@ -235,6 +235,7 @@ def test_a_new_version_that_fails_is_reverted_and_stays_so_after_a_restart(
         wait_for(gone_back)
         events = server.get("/status").json["events"]
         assert events[0]["kind"] == "revert" and "failed" in events[0]["reason"]
+        assert server.get("/health").json["models"][registered.name]["refused"]["version"] == bad
         assert server.metric('slipway_serving_events_total{event="revert"') == 1
         time.sleep(0.5)
         assert serves(server, good)()

@@ -16,7 +16,7 @@ class Board:
         self.events: deque[Swap | Refusal | Revert] = deque(maxlen=KEPT)
         self.looked: dict[str, float] = {}
         self.unreachable: dict[str, str] = {}
-        self.standing: dict[str, Refusal] = {}
+        self.standing: dict[str, Refusal | Revert] = {}
         self.counts: dict[tuple[str, str], int] = {}
 
     def note(self, message: Message) -> None:
@@ -31,7 +31,7 @@ class Board:
             self.events.appendleft(message)
             key = (message.model, message.kind)
             self.counts[key] = self.counts.get(key, 0) + 1
-            if isinstance(message, Refusal) and not message.shadow:
+            if isinstance(message, Revert) or (isinstance(message, Refusal) and not message.shadow):
                 self.standing[message.model] = message
             elif isinstance(message, Swap) and not message.shadow:
                 self.standing.pop(message.model, None)
