@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Timer
@@ -48,8 +48,9 @@ def sail(package: Path, name: str, onnx_model: OnnxModel, inputs: "Inputs") -> T
         with serve(package, name) as (url, pid):
             ready = time.perf_counter() - started
             exchange = _Exchange(url, onnx_model, inputs)
-            for start, end in (*singles, *batches):
-                exchange.compare(start, end)
+            with closing(exchange):
+                for start, end in (*singles, *batches):
+                    exchange.compare(start, end)
             memory = _resident_bytes(pid)
     except (TrialError, OSError, HTTPException, ValueError) as error:
         return Trial(requests=0, rows=0, max_abs=0, single_p50_ms=0, single_p95_ms=0, batch=_BATCH, batch_p50_ms=0,
@@ -131,6 +132,9 @@ class _Exchange:
         self._max_abs = 0.0
         self._problems: list[str] = []
 
+    def close(self) -> None:
+        self._connection.close()
+
     def compare(self, start: int, end: int) -> None:
         import numpy as np
 
@@ -170,7 +174,6 @@ class _Exchange:
     def trial(self, singles: int, memory: int, ready: float) -> Trial:
         import numpy as np
 
-        self._connection.close()
         alone, together = self._milliseconds[:singles], self._milliseconds[singles:]
         return Trial(
             requests=len(self._milliseconds),

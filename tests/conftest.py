@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.records import Candidate, Dataset
+
 os.environ.update(
     MLFLOW_DISABLE_TELEMETRY="true",
     DO_NOT_TRACK="1",
@@ -44,6 +46,14 @@ def empty_mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code = f"import mlflow; mlflow.MlflowClient('sqlite:///{path}').search_experiments()"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True)
     return path
+
+
+@pytest.fixture(scope="session")
+def linear_digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Candidate]:
+    """The digits, split, and a linear model of them in ONNX as the candidate fp32."""
+    from proved import make_digits
+
+    return make_digits(tmp_path_factory.mktemp("linear-digits"))
 
 
 @pytest.fixture(scope="session")

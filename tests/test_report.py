@@ -1,0 +1,151 @@
+"""The report page: it opens in a real browser, says the verdict first, and needs no other file."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import promotions
+import pytest
+
+from tasks.card import model_card
+from tasks.config import Gates, Run
+from tasks.evidence import Evidence
+from tasks.gate import gate
+from tasks.metrics import Metric
+from tasks.prove import compare_with
+from tasks.records import Candidate, Champion, Dataset, OnnxModel, Proof, Selection, Trial
+from tasks.report import write_report
+from tasks.select import select
+from tasks.validate import validate
+
+Digits = tuple[Dataset, Candidate]
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def file_of(one: Candidate) -> OnnxModel:
+    assert one.onnx is not None
+    return one.onnx
+
+
+@pytest.fixture(scope="module")
+def proved_digits(
+    linear_digits: Digits, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Evidence, Selection]:
+    """Evidence as the pipeline makes it, from real measurements, with a champion to compare with."""
+    import proved
+
+    dataset, fp32 = linear_digits
+    folder = tmp_path_factory.mktemp("proved")
+    proved.candidate(dataset, folder / "champion" / "model.onnx", "fp32", noise=0.2)
+    gates = Gates(min_score=0.8, min_slice_rows=30, slice_margin=0.3)
+    reports = [validate("digits", dataset, fp32, fp32, folder)]
+    report = validate("digits", dataset, fp32, fp32, folder, "test")
+    comparison = compare_with(
+        "digits", dataset, report, Champion(version=3, sha256="c", folder=folder / "champion"), gates
+    )
+    trial = Trial(
+        requests=65, rows=380, max_abs=0.0, single_p50_ms=1.2, single_p95_ms=2.3, batch=64, batch_p50_ms=3.4,
+        peak_bytes=120_000_000, start_seconds=1.5,
+    )  # fmt: skip
+    verdict = gate(report, report, None, comparison, trial, gates)
+    refused = Candidate(name="qat", refused="<b>nothing</b> to quantise")
+    evidence = promotions.make_evidence(file_of(fp32).sha256, "digits").model_copy(
+        update={
+            "config": Run(gates=gates).model_dump(mode="json"),
+            "proof": Proof(
+                report=report, baseline=report, comparison=comparison, trial=trial, verdict=verdict
+            ),
+            "candidates": tuple(reports),
+            "rows": dataset.rows,
+        }
+    )
+    return evidence, select(reports, [fp32, refused], gates)
+
+
+@pytest.fixture(scope="module")
+def page(
+    linear_digits: Digits, proved_digits: tuple[Evidence, Selection], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    curve = [
+        Metric(key, 1.0 / (step + 1), step, 0)
+        for step in range(1, 20)
+        for key in ("train/loss", "validation/loss")
+    ]
+    evidence, selection = proved_digits
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    return write_report(
+        evidence, linear_digits[0], selection, curve, path, {"MLflow run": "http://127.0.0.1:5000/#/run"}
+    )
+
+
+def test_the_verdict_and_its_reasons_come_first(
+    page: Path, proved_digits: tuple[Evidence, Selection]
+) -> None:
+    text = page.read_text()
+    verdict = proved_digits[0].proof.verdict
+    assert verdict.decision == "pass"
+    first = min(text.index(f'id="{name}"') for name in ("candidates", "score", "slices", "parity", "data"))
+    assert text.index('id="verdict">pass') < text.index('id="reasons"') < first
+    assert all(reason.replace("+", "&#43;") in text or reason in text for reason in verdict.reasons)
+    for name in ("differences", "errors", "speed", "trial", "behaviour", "training", "environment", "steps"):
+        assert f'id="{name}"' in text
+
+
+def test_the_page_needs_no_other_file_and_runs_no_script(page: Path) -> None:
+    text = page.read_text()
+    assert "<script" not in text and "<link" not in text and "src=" not in text and "@import" not in text
+    assert text.count("<svg") >= 5
+
+
+def test_what_others_wrote_is_shown_and_not_run(page: Path) -> None:
+    assert "&lt;b&gt;nothing&lt;/b&gt; to quantise" in page.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome to open the page with")
+@pytest.mark.parametrize(("name", "width"), [("wide", 1280), ("narrow", 500)])
+def test_the_page_opens_in_a_browser(page: Path, tmp_path: Path, name: str, width: int) -> None:
+    """The text is laid out without sideways scrolling; a screenshot stays beside the test's other files."""
+    from PIL import Image
+
+    screenshot = tmp_path / f"report-{name}.png"
+    probe = tmp_path / "probe.html"
+    measure = "<script>addEventListener('load',()=>{document.title=document.documentElement.scrollWidth+' '+innerWidth})</script>"
+    probe.write_text(page.read_text().replace("</body>", f"{measure}</body>"))
+    command = [
+        str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+        f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2400",
+    ]  # fmt: skip
+    subprocess.run(
+        [*command, f"--screenshot={screenshot}", page.as_uri()], check=True, capture_output=True, timeout=120
+    )
+    with Image.open(screenshot) as image:
+        assert image.size == (width, 2400)
+        assert len(image.convert("RGB").getcolors(1 << 24) or []) > 50
+    dom = subprocess.run(
+        [*command, "--dump-dom", probe.as_uri()], check=True, capture_output=True, text=True, timeout=120
+    )
+    title = dom.stdout.split("<title>")[1].split("</title>")[0]
+    content, window = map(int, title.split())
+    assert content <= window
+
+
+def test_the_model_card_says_what_how_good_where_weak_and_how_to_call(
+    linear_digits: Digits, proved_digits: tuple[Evidence, Selection]
+) -> None:
+    dataset, fp32 = linear_digits
+    evidence = proved_digits[0]
+    card = model_card(evidence, dataset, file_of(fp32))
+    assert card.startswith("# digits: pass") and evidence.model_sha256 in card
+    for part in (
+        "## Score",
+        "## Limits",
+        "## Data",
+        "## Call it",
+        "less champion v3",
+        "slipway serve digits@champion",
+    ):
+        assert part in card
+    assert f"accuracy {min(one.score or 0 for one in evidence.proof.report.slices):.4f}" in card
+    assert '{"inputs": {"image": […]}}' in card

@@ -1,0 +1,79 @@
+"""The sea trial: the real server, asked and compared, and gone afterwards."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import proved
+import psutil
+import pytest
+
+from tasks.data import read_split
+from tasks.records import Candidate, Dataset, OnnxModel
+from tasks.trial import sail, serve
+
+Digits = tuple[Dataset, Candidate]
+Inputs = dict[str, np.ndarray]  # type: ignore[type-arg]
+
+
+@pytest.fixture(scope="module")
+def package(linear_digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tasks.package import build_folder
+
+    dataset, fp32 = linear_digits
+    folder = tmp_path_factory.mktemp("package") / "model"
+    build_folder(file_of(fp32), dataset, folder)
+    return folder
+
+
+def file_of(one: Candidate) -> OnnxModel:
+    assert one.onnx is not None
+    return one.onnx
+
+
+def rows(dataset: Dataset, count: int) -> Inputs:
+    return {name: np.array(array[:count]) for name, array in read_split(dataset, "test").inputs.items()}
+
+
+def servers() -> set[int]:
+    return {
+        p.pid
+        for p in psutil.Process(os.getpid()).children(recursive=True)
+        if "infra.serving" in " ".join(p.cmdline())
+    }
+
+
+def test_the_server_answers_as_the_runtime_does_and_is_gone(linear_digits: Digits, package: Path) -> None:
+    dataset, fp32 = linear_digits
+    trial = sail(package, "digits", file_of(fp32), rows(dataset, 100))
+    assert trial.problems == () and trial.requests == 62 and trial.rows == 160
+    assert trial.max_abs < 1e-5 and 0 < trial.single_p50_ms <= trial.single_p95_ms
+    assert trial.peak_bytes > 10_000_000
+    assert servers() == set()
+
+
+def test_a_server_that_serves_other_bytes_is_found_out(
+    linear_digits: Digits, package: Path, tmp_path: Path
+) -> None:
+    dataset, _ = linear_digits
+    other = proved.candidate(dataset, tmp_path / "other.onnx", "other", noise=0.1)
+    trial = sail(package, "digits", file_of(other), rows(dataset, 3))
+    assert "sea trial: the server says it serves" in trial.problems[0]
+    assert servers() == set()
+
+
+def test_a_folder_that_cannot_be_served_is_a_problem_and_not_a_crash(
+    linear_digits: Digits, tmp_path: Path
+) -> None:
+    dataset, fp32 = linear_digits
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
+    trial = sail(tmp_path, "digits", file_of(fp32), rows(dataset, 3))
+    assert trial.problems[0].startswith("sea trial: the server did not start")
+    assert servers() == set()
+
+
+def test_the_server_is_stopped_when_the_trial_breaks(package: Path) -> None:
+    with pytest.raises(RuntimeError, match="on purpose"), serve(package, "digits") as (url, pid):
+        assert url.startswith("http://127.0.0.1:") and psutil.pid_exists(pid)
+        raise RuntimeError("on purpose")
+    assert servers() == set()

@@ -1,0 +1,151 @@
+"""What is measured of a candidate's file, and which files are refused before they cost more."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import proved
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tasks.config import Gates
+from tasks.errors import UserError
+from tasks.export import describe
+from tasks.parity import numbers_in
+from tasks.probe import probe
+from tasks.prove import compare_with
+from tasks.records import Candidate, Champion, Dataset, OnnxModel
+from tasks.validate import validate
+
+Digits = tuple[Dataset, Candidate]
+
+
+def altered(one: Candidate, dataset: Dataset, path: Path, change: object, name: str = "other") -> Candidate:
+    """A copy of a candidate's file with its graph changed, compared with the same reference."""
+    assert one.onnx is not None
+    proto = onnx.load(one.onnx.path)
+    change(proto)  # type: ignore[operator]
+    path.write_bytes(proto.SerializeToString())
+    return Candidate(name=name, onnx=describe(path, "hand", dataset.inputs, one.onnx.reference))
+
+
+def file_of(one: Candidate) -> OnnxModel:
+    assert one.onnx is not None
+    return one.onnx
+
+
+def test_a_sound_file_is_measured_in_full(linear_digits: Digits, tmp_path: Path) -> None:
+    dataset, fp32 = linear_digits
+    report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
+    assert report.problems == () and report.score > 0.9 and report.rows == dataset.rows["test"]
+    assert report.interval is not None and report.interval.low < report.score < report.interval.high
+    assert [one.batch for one in report.parity] == [1, 7, dataset.rows["validation"]]
+    assert all(one.max_abs < 1e-4 and one.changed == 0 for one in report.parity)
+    assert {one.value for one in report.slices} == set("0123456789")
+    assert sum(one.rows for one in report.slices) == report.rows
+    assert [one.batch for one in report.speed] == [1, 64]
+    assert {one.given: one.outcome for one in report.behaviour}["no rows"].startswith("an empty answer")
+    assert report.load_seconds is not None and report.gzipped_bytes is not None
+    assert report.outputs is not None and np.load(report.outputs).shape == (report.rows, 10)
+
+
+def test_a_float_file_that_computes_something_else_is_a_problem(
+    linear_digits: Digits, tmp_path: Path
+) -> None:
+    dataset, fp32 = linear_digits
+    shifted = proved.candidate(dataset, tmp_path / "noisy.onnx", "noisy", noise=0.3)
+    shifted = shifted.model_copy(
+        update={"onnx": file_of(shifted).model_copy(update={"reference": file_of(fp32).reference})}
+    )
+    report = validate("digits", dataset, shifted, fp32, tmp_path)
+    assert any("its outputs differ from the model's by" in problem for problem in report.problems)
+
+
+def test_a_quantised_file_is_held_to_its_predictions(linear_digits: Digits, tmp_path: Path) -> None:
+    from onnxruntime.quantization import quantize_dynamic
+
+    dataset, fp32 = linear_digits
+    path = tmp_path / "int8.onnx"
+    proto = onnx.load(file_of(fp32).path)
+    del proto.graph.value_info[:]  # or the quantiser's shape inference contradicts the exporter's
+    onnx.save(proto, tmp_path / "bare.onnx")
+    quantize_dynamic(tmp_path / "bare.onnx", path)
+    int8 = Candidate(name="int8", onnx=describe(path, "hand", dataset.inputs, None))
+    assert numbers_in(file_of(int8)) == "quantised" and numbers_in(file_of(fp32)) == "float"
+    report = validate("digits", dataset, int8, fp32, tmp_path)
+    assert report.problems == () and max(one.max_abs for one in report.parity) > 1e-3
+
+
+def test_answers_that_are_not_finite_are_a_problem(linear_digits: Digits, tmp_path: Path) -> None:
+    def poison(proto: onnx.ModelProto) -> None:
+        for tensor in proto.graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            if values.dtype == np.float32 and values.ndim == 2:
+                tensor.CopyFrom(numpy_helper.from_array(np.full_like(values, np.nan), tensor.name))
+
+    dataset, fp32 = linear_digits
+    report = validate(
+        "digits", dataset, altered(fp32, dataset, tmp_path / "nan.onnx", poison), fp32, tmp_path
+    )
+    assert any("is not a finite number" in problem for problem in report.problems)
+    assert report.model_validate_json(report.model_dump_json()) == report
+
+
+def test_a_file_that_the_checker_refuses_is_not_run(linear_digits: Digits, tmp_path: Path) -> None:
+    def tangle(proto: onnx.ModelProto) -> None:
+        proto.graph.node[-1].input[0] = "nothing"
+
+    dataset, fp32 = linear_digits
+    report = validate(
+        "digits", dataset, altered(fp32, dataset, tmp_path / "bad.onnx", tangle), fp32, tmp_path
+    )
+    assert report.problems[0].startswith("the ONNX checker refuses it") and report.speed == ()
+
+
+def test_what_the_checker_forgives_and_the_runtime_does_not_is_a_problem(
+    linear_digits: Digits, tmp_path: Path
+) -> None:
+    def estrange(proto: onnx.ModelProto) -> None:
+        proto.graph.node[-1].domain = "elsewhere"
+        proto.opset_import.append(helper.make_opsetid("elsewhere", 1))
+
+    dataset, fp32 = linear_digits
+    strange = altered(fp32, dataset, tmp_path / "strange.onnx", estrange)
+    found = probe(file_of(strange).path, dataset, "validation", 8)
+    assert found.problem is not None and "does not load in ONNX Runtime" in found.problem
+
+
+def test_a_file_changed_since_it_was_made_is_not_measured(linear_digits: Digits, tmp_path: Path) -> None:
+    dataset, fp32 = linear_digits
+    copy = tmp_path / "model.onnx"
+    copy.write_bytes(file_of(fp32).path.read_bytes() + b"\x00")
+    moved = Candidate(name="moved", onnx=file_of(fp32).model_copy(update={"path": copy}))
+    with pytest.raises(UserError, match="was altered since it was made"):
+        validate("digits", dataset, moved, fp32, tmp_path)
+
+
+def test_a_champion_is_compared_by_its_own_bytes(linear_digits: Digits, tmp_path: Path) -> None:
+    dataset, fp32 = linear_digits
+    worse = proved.candidate(dataset, tmp_path / "old" / "model.onnx", "fp32", noise=0.15)
+    report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
+    champion = Champion(version=4, sha256="c", folder=tmp_path / "old")
+    found = compare_with("digits", dataset, report, champion, Gates())
+    assert found.difference is not None and found.difference > 0 and found.problem is None
+    assert found.score == pytest.approx(
+        validate("digits", dataset, worse, worse, tmp_path / "w", "test").score
+    )
+
+
+def test_a_champion_with_other_inputs_is_said_to_be(linear_digits: Digits, tmp_path: Path) -> None:
+    dataset, fp32 = linear_digits
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["pixels"], ["logits"])],
+        "old",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 64])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 64])],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
+    report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
+    found = compare_with("digits", dataset, report, Champion(version=4, sha256="c", folder=tmp_path), Gates())
+    assert found.problem == "it takes the inputs pixels and not image" and found.difference is None
