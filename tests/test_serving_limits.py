@@ -178,7 +178,7 @@ class Load:
 
 @pytest.mark.slow
 def test_overload_is_answered_429_early_and_useful_work_goes_on(slow_folder: Path, home: Path) -> None:
-    with ServerProcess(f"digits={slow_folder}", home=home, max_wait=0.1, batch=4) as server:
+    with ServerProcess(f"digits={slow_folder}", home=home, max_wait=0.005, batch=4) as server:
         with Load(server, 4) as fitting:
             time.sleep(3)
         with Load(server, 64) as heavy:

@@ -36,7 +36,7 @@ def rows_of(name: str, shape: tuple[int, ...], count: int) -> Any:
     random = np.random.default_rng(0)
     if name == "tokens":
         return random.integers(0, 256, (count, *shape))
-    return random.random((count, *shape), np.float32).round(4)
+    return random.random((count, *shape)).round(4)
 
 
 def bare(folder: Path, name: str, shape: tuple[int, ...], batch: int, seconds: float = 1.0) -> float:
@@ -44,7 +44,8 @@ def bare(folder: Path, name: str, shape: tuple[int, ...], batch: int, seconds: f
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
-    feeds = {name: rows_of(name, shape, batch)}
+    rows = rows_of(name, shape, batch)
+    feeds = {name: rows if rows.dtype == np.int64 else rows.astype(np.float32)}
     session.run(None, feeds)
     start, count = time.process_time(), 0
     while time.process_time() - start < seconds:
@@ -143,10 +144,9 @@ def report(
 
 def main() -> None:
     quick = "--quick" in sys.argv
+    words = [word for word in sys.argv[1:] if word != "--quick"]
     HOME.mkdir(parents=True, exist_ok=True)
-    chosen = [
-        title for title in WORKS if not sys.argv[1:] or quick or any(word in title for word in sys.argv[1:])
-    ]
+    chosen = [title for title in WORKS if not words or any(word in title for word in words)]
     figures = {title: measure(title, quick) for title in chosen}
     libraries = {name: version(name) for name in ("uvicorn", "onnxruntime", "mlflow", "fastapi", "numpy")}
     machine = {"python": platform.python_version(), "machine": platform.machine(), "libraries": libraries}
