@@ -1,0 +1,134 @@
+"""`make bench` part: promotions raced and killed in full numbers, rollback, verification, and the cost of validating digits.
+
+Prints a table and writes .slipway/bench/proof.json.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import promotions
+import proved
+
+from tasks.config import Gates
+from tasks.decide import roll_back_to
+from tasks.ledger import read_ledger
+from tasks.promotion import promote
+from tasks.prove import prove
+from tasks.recheck import verify
+from tasks.registry import Registry
+from tasks.settings import Settings
+from tasks.validate import validate
+
+RACERS, KILLS, CANDIDATES = 50, 30, 8
+
+
+def main() -> None:
+    found: dict[str, Any] = {"machine": platform.platform(), "date": time.strftime("%Y-%m-%d")}
+    with tempfile.TemporaryDirectory() as temporary:
+        home = Path(temporary)
+        found |= contention(home / "contention")
+        found |= going_back(home / "rollback")
+        found |= validation(home / "validation")
+    for name, value in found.items():
+        print(f"{name:<44} {value}")
+    path = Path(".slipway/bench/proof.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=1))
+
+
+def settings(home: Path) -> Settings:
+    home.mkdir(mode=0o700, parents=True)
+    code = f"import mlflow; mlflow.MlflowClient('sqlite:///{home / 'mlflow.db'}').search_experiments()"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True)
+    return Settings(home=home, tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+
+
+def contention(home: Path) -> dict[str, Any]:
+    """Fifty at once; then thirty one after the other, each killed at a random moment of its own promotion."""
+    where = settings(home)
+    registry = Registry(where)
+    first, *others = promotions.register_bare(registry, "race", RACERS + 1)
+    promote(registry, first, against=None, why="the first")
+    started = time.perf_counter()
+    told = promotions.race(where, others, against=1)
+    seconds = time.perf_counter() - started
+    promotions.check(registry, read_ledger(registry, "race"))
+    assert (
+        told.count("promoted") == 1 and sum("judged against champion v1" in one for one in told) == RACERS - 1
+    ), told
+
+    first, *others = promotions.register_bare(registry, "kill", KILLS + 1)
+    started = time.perf_counter()
+    promote(registry, first, against=None, why="the first")
+    longest = 1.3 * (time.perf_counter() - started)
+    outcomes = Counter(promotions.kill_drill(where, "kill", others, longest))
+    return {
+        f"{RACERS} promotions raced": f"1 promoted, {RACERS - 1} told, chain whole, {seconds:.1f} s",
+        f"{KILLS} promotions killed": f"{dict(outcomes)}; always a champion, ledger repaired",
+    }
+
+
+def going_back(home: Path) -> dict[str, Any]:
+    """Rollback and verification, in this process and as commands that start from nothing."""
+    where = settings(home)
+    os.environ.update(SLIPWAY_HOME=str(home), MLFLOW_TRACKING_URI=where.tracking_uri)
+    registry = Registry(where)
+    for number, weight in enumerate((1.0, 2.0, 3.0)):
+        version = promotions.register(registry, "digits", home, weight, champion=number or None)
+        promote(registry, version, against=number or None, why="better")
+    rollback = timed(lambda: roll_back_to(where, "digits", why="in process"))
+    check = timed(lambda: verify(where, "digits"))
+    command = [sys.executable, "-m", "flows.cli"]
+    return {
+        "rollback in process, s": rollback,
+        "verify in process, s": check,
+        "slipway rollback, s": timed(lambda: run([*command, "rollback", "digits", "--reason", "bench"])),
+        "slipway verify, s": timed(lambda: run([*command, "verify", "digits"])),
+        "slipway history, s": timed(lambda: run([*command, "history", "digits"])),
+    }
+
+
+def validation(home: Path) -> dict[str, Any]:
+    """Eight candidates of digits on the validation rows, then the proof of one: what validating adds to a run."""
+    from tasks.package import build_folder
+
+    dataset, fp32 = proved.make_digits(home)
+    assert fp32.onnx is not None
+    validate("digits", dataset, fp32, fp32, home / "warm")
+    started = time.perf_counter()
+    for number in range(CANDIDATES):
+        one = fp32.model_copy(update={"name": f"candidate-{number}"})
+        assert validate("digits", dataset, one, fp32, home / "reports").problems == ()
+    reports = time.perf_counter() - started
+    build_folder(fp32.onnx, dataset, home / "package")
+    started = time.perf_counter()
+    proof = prove("digits", dataset, fp32, fp32, None, Gates(), home / "package", home / "proof")
+    assert proof.trial is not None and proof.trial.problems == ()
+    proving = time.perf_counter() - started
+    return {
+        f"validate {CANDIDATES} candidates, s": round(reports, 1),
+        "prove the pick (test rows, sea trial), s": round(proving, 1),
+        "both, s": round(reports + proving, 1),
+    }
+
+
+def timed(function: Any) -> float:
+    started = time.perf_counter()
+    function()
+    return round(time.perf_counter() - started, 2)
+
+
+def run(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+if __name__ == "__main__":
+    main()
