@@ -6,7 +6,9 @@ import time
 from tasks.config import Run
 from tasks.overrides import override
 from tasks.records import Outcome
+from tasks.registry import Registry
 from tasks.settings import Settings, load_settings
+from tasks.unchanged import glance
 from tasks.workloads import load_workload
 
 
@@ -21,9 +23,8 @@ def run_here(
     workload = load_workload(reference)
     config = settings.apply_policy(workload.name, override(workload.defaults(), settings_))
     workload.check(config)
+    Registry(settings).check_reachable()
     if not force:
-        from tasks.unchanged import glance
-
         if (outcome := glance(reference, workload, config, settings)) is not None:
             return outcome.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
     with live_steps(workload.name, quiet=quiet):

@@ -37,12 +37,16 @@ class Registry:
     @cached_property
     def client(self) -> "MlflowClient":
         """Made at first use: importing MLflow takes seconds, and a connection must not cross a fork."""
-        _check_reachable(self.settings.tracking_uri)
+        self.check_reachable()
         import mlflow
 
         mlflow.set_tracking_uri(self.settings.tracking_uri)
         mlflow.set_registry_uri(self.settings.tracking_uri)
         return mlflow.MlflowClient(self.settings.tracking_uri, self.settings.tracking_uri)
+
+    def check_reachable(self) -> None:
+        """Raise StepError or UserError, at once and in a sentence, when there is no MLflow where settings say."""
+        _check_reachable(self.settings.tracking_uri)
 
     def experiment(self, name: str) -> str:
         """The experiment's id; made when it is not there, embedded with its artifacts under SLIPWAY_HOME."""

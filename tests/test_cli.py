@@ -72,9 +72,12 @@ def test_a_home_that_cannot_be_written_is_said(slipway: Slipway, tmp_path: Path,
     assert code == 2 and "cannot be written" in err
 
 
-def test_an_unreachable_registry_is_said_with_exit_code_1(slipway: Slipway, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", ["history", "run"])
+def test_an_unreachable_registry_is_said_at_once(
+    slipway: Slipway, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    code, _, err = slipway("history", "digits")
+    code, _, err = slipway(command, "digits")
     assert code == 1 and "MLflow does not answer at http://127.0.0.1:9" in err
 
 
