@@ -43,10 +43,15 @@ def slipway(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         (["digits", "--set", "train.epochs=0"], "train.epochs=0: input should be greater than or equal to 1"),
         (["digits", "--set", "model=lstm"], "has one model without a name"),
         (["digits", "--set", "data.until=2026-01-01"], "needs a time column"),
-        (["digits", "--set", "recipes=[{name: x, steps: [{kind: shrink}]}]"], "unknown compression method 'shrink'"),
+        (
+            ["digits", "--set", "recipes=[{name: x, steps: [{kind: shrink}]}]"],
+            "unknown compression method 'shrink'",
+        ),
     ],
 )
-def test_bad_usage_is_one_sentence_and_exit_code_2(slipway: Slipway, home: Path, arguments: list[str], sentence: str) -> None:
+def test_bad_usage_is_one_sentence_and_exit_code_2(
+    slipway: Slipway, home: Path, arguments: list[str], sentence: str
+) -> None:
     code, out, err = slipway("run", *arguments)
     assert code == 2 and out == "" and sentence in err
     assert err.startswith("slipway: ") and err.count("\n") == 1 and "Traceback" not in err
@@ -62,10 +67,17 @@ def test_a_syntax_error_in_a_workload_is_named_with_its_line(slipway: Slipway, t
 def test_with_json_a_failure_is_an_object_too(slipway: Slipway) -> None:
     code, out, err = slipway("run", "nowhere", "--json")
     failed = json.loads(out)
-    assert code == 2 and failed["decision"] == "failed" and "nowhere" in failed["reasons"][0] and "nowhere" in err
+    assert (
+        code == 2
+        and failed["decision"] == "failed"
+        and "nowhere" in failed["reasons"][0]
+        and "nowhere" in err
+    )
 
 
-def test_a_home_that_cannot_be_written_is_said(slipway: Slipway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_cannot_be_written_is_said(
+    slipway: Slipway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "file"))
     code, _, err = slipway("run", "digits")
@@ -111,5 +123,7 @@ def test_history_of_a_real_registry_loads_no_torch(home: Path) -> None:
         "import sys\nfrom flows import cli\nsys.argv = ['slipway', 'history', 'digits']\n"
         "try:\n    cli.main()\nexcept SystemExit as ended:\n    print(ended.code, 'mlflow' in sys.modules, 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, env=os.environ.copy())
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, env=os.environ.copy()
+    )
     assert done.stdout.split() == ["2", "True", "False"]

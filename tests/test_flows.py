@@ -76,7 +76,9 @@ def test_a_model_is_promoted_and_the_next_run_has_nothing_to_do(prefect_api: Non
     epochs = [m.step for m in registry.client.get_metric_history(first.run_id, "validation/score")]
     assert run.info.status == "FINISHED" and len(epochs) == 6 == len(set(epochs))
     assert run.data.params["train.epochs"] == "6"
-    assert {i.dataset.name for i in run.inputs.dataset_inputs} == {f"digits-{s}" for s in ("train", "validation", "test")}
+    assert {i.dataset.name for i in run.inputs.dataset_inputs} == {
+        f"digits-{s}" for s in ("train", "validation", "test")
+    }
 
 
 @pytest.mark.slow
@@ -84,7 +86,9 @@ def test_a_model_that_is_not_good_enough_is_refused_and_kept_from_serving(prefec
     outcome = retrain("digits", *QUICK, "train.epochs=1")
     assert outcome.decision == "refused" and "below the minimum of 0.96" in outcome.reasons[0]
     registry = Registry(load_settings())
-    assert registry.by_alias("digits", "champion") is None and registry.by_alias("digits", "challenger") is None
+    assert (
+        registry.by_alias("digits", "champion") is None and registry.by_alias("digits", "challenger") is None
+    )
     version = registry.version("digits", outcome.version or 0)
     assert version is not None and registry.tags(version)[DECISION_TAG] == "refused"
 
@@ -93,8 +97,16 @@ def test_a_model_that_is_not_good_enough_is_refused_and_kept_from_serving(prefec
     ("code", "error", "sentence"),
     [
         ("workload = replace(digits, load=lambda: load_frame().head(0))", UserError, "gave no rows"),
-        ("workload = replace(digits, load=lambda: load_frame() + 30)", UserError, "break its schema: .*in_range"),
-        ("workload = replace(digits, load=lambda: load_frame().assign(label=3))", UserError, "needs two classes"),
+        (
+            "workload = replace(digits, load=lambda: load_frame() + 30)",
+            UserError,
+            "break its schema: .*in_range",
+        ),
+        (
+            "workload = replace(digits, load=lambda: load_frame().assign(label=3))",
+            UserError,
+            "needs two classes",
+        ),
         (
             "workload = replace(digits, inputs=lambda rows: {'picture': to_inputs(rows)['image']})",
             UserError,
@@ -130,7 +142,9 @@ def test_bad_input_ends_in_one_sentence_and_registers_nothing(
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_in_the_same_mlflow_run(prefect_server: str, home: Path, empty_mlflow_database: Path) -> None:
+def test_a_killed_run_goes_on_in_the_same_mlflow_run(
+    prefect_server: str, home: Path, empty_mlflow_database: Path
+) -> None:
     home.mkdir(mode=0o700)
     (home / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
     command = [sys.executable, "-m", "flows.cli", "run", "digits", "--json"]

@@ -40,7 +40,9 @@ def exported(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Onnx
 
 
 @pytest.fixture(params=["sqlite", "http"])
-def registry(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+def registry(
+    request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Registry]:
     """A registry on the embedded store, and one on a real server."""
     if request.param == "http":
         monkeypatch.setenv("MLFLOW_TRACKING_URI", request.getfixturevalue("mlflow_server"))
@@ -54,7 +56,9 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def registered(registry: Registry, model: str, exported: OnnxModel, dataset: Dataset, folder: Path, key: str = "k") -> int:
+def registered(
+    registry: Registry, model: str, exported: OnnxModel, dataset: Dataset, folder: Path, key: str = "k"
+) -> int:
     run_id = registry.start_run(model, "a run", {})
     model_id = registry.log_candidate(run_id, dataset, "fp32", {"score": 0.5}, {})
     build_folder(exported, dataset, folder, registry.model_card(model_id, run_id))
@@ -115,7 +119,9 @@ def test_a_run_tells_its_settings_and_data(registry: Registry, dataset: Dataset)
     run = registry.client.get_run(run_id)
     assert run.data.params["train.epochs"] == "20" and run.data.params["gates.min_score"] == "null"
     inputs = {i.tags[0].value: i.dataset for i in run.inputs.dataset_inputs}
-    assert set(inputs) == {"train", "validation", "test"} and inputs["test"].digest == dataset.fingerprint[:16]
+    assert (
+        set(inputs) == {"train", "validation", "test"} and inputs["test"].digest == dataset.fingerprint[:16]
+    )
 
 
 def test_only_an_unfinished_run_is_resumed(registry: Registry) -> None:
@@ -131,7 +137,9 @@ def settings_at(uri: str, home: Path) -> Settings:
 
 
 def test_a_server_that_does_not_answer_is_said_at_once_and_without_its_password(home: Path) -> None:
-    with pytest.raises(StepError, match="MLflow does not answer at http://127.0.0.1:1 .*start it there") as caught:
+    with pytest.raises(
+        StepError, match="MLflow does not answer at http://127.0.0.1:1 .*start it there"
+    ) as caught:
         Registry(settings_at("http://me:secret@127.0.0.1:1", home)).start_run("m", "r", {})
     assert "secret" not in str(caught.value)
 
