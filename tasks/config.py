@@ -117,7 +117,9 @@ class Search(Knobs):
     """How long to look for better recipes than those that are given."""
 
     trials: int = Field(0, ge=0, le=10_000, description="Recipes to try beyond the given ones; 0: none.")
-    seconds: float | None = Field(None, gt=0, description="Start no further trial after this time; null: no limit.")
+    seconds: float | None = Field(
+        None, gt=0, description="Start no further trial after this time; null: no limit."
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of what is tried.")
 
 

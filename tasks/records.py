@@ -216,7 +216,9 @@ class Proof(Record):
 
     report: Report
     baseline: Report = Field(description="fp32 on the same rows; the same as `report` when fp32 was picked.")
-    against_fp32: Interval | None = Field(None, description="Of the pick's score less fp32's, on the same rows.")
+    against_fp32: Interval | None = Field(
+        None, description="Of the pick's score less fp32's, on the same rows."
+    )
     comparison: Comparison | None = Field(None, description="None when there was no champion.")
     trial: Trial | None = None
     verdict: Verdict

@@ -206,7 +206,7 @@ def _row(
     assert fp32.onnx is not None
     test, ours, base = read_split(dataset, "test"), candidate.onnx.path, fp32.onnx.path
     try:
-        one, many = measure(ours, base, test.inputs, seconds=4)
+        one, many = measure(ours, base, test.inputs, seconds=3)
         value = score(workload, test.target, run(ours, test))
     except Exception as error:
         return _show(
