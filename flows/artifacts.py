@@ -8,13 +8,13 @@ from tasks.pareto import picture
 from tasks.records import Outcome, Selection
 
 
-def show_candidates(model: str, selection: Selection, score_name: str) -> None:
+def show_candidates(model: str, selection: Selection) -> None:
     """The table of candidates, and score against latency as a picture."""
     rows = [
         {
             "candidate": one.name,
             "status": one.status,
-            score_name: one.score,
+            "score": one.score,
             "size (bytes)": one.size_bytes,
             "latency": one.latency_ratio,
             "throughput": one.throughput_ratio,
@@ -23,7 +23,7 @@ def show_candidates(model: str, selection: Selection, score_name: str) -> None:
         for one in selection.candidates
     ]
     create_table_artifact(rows, key=f"{_slug(model)}-candidates", description=selection.reason)
-    svg = base64.b64encode(picture(selection.candidates, score_name).encode()).decode()
+    svg = base64.b64encode(picture(selection.candidates).encode()).decode()
     create_image_artifact(f"data:image/svg+xml;base64,{svg}", key=f"{_slug(model)}-pareto")
 
 

@@ -10,11 +10,13 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows import steps
 from flows.artifacts import show_candidates, show_outcome
+from flows.candidates import make_and_measure
 from flows.journal import Journal
 from flows.place import Place
 from flows.tracking import tracked
 from tasks import unchanged
 from tasks.config import Run
+from tasks.evidence import Evidence
 from tasks.keys import Key
 from tasks.records import Candidate, Checkpoint, Dataset, Outcome, Proof, Selection, Version
 from tasks.release import make_evidence
@@ -57,8 +59,22 @@ def retrain(
     if not force and (version := unchanged.same_version(place.registry, known.name, key)) is not None:
         return unchanged.unchanged(place.registry, workload, version)
     with tracked(place, key, dataset, config) as journal.place:
-        checkpoint, candidates = _make(journal, dataset, config)
-        selection, proof, version = _prove(journal, dataset, config, checkpoint, candidates, key)
+        checkpoint = journal.run(steps.train, dataset=dataset, config=config.train, model=config.model)
+        candidates, reports = make_and_measure(journal, dataset, config, checkpoint)
+        selection = select(reports, candidates, config.gates)
+        proof = _prove(journal, dataset, config, candidates, selection)
+        evidence = make_evidence(
+            workload=workload,
+            run_id=journal.place.run_id or "",
+            config=config,
+            dataset=dataset,
+            checkpoint=checkpoint,
+            reports=tuple(reports),
+            selection=selection,
+            proof=proof,
+            times=tuple(journal.times),
+        )
+        version = _release(journal, evidence, dataset, checkpoint, candidates, selection, key)
         settled = journal.call(steps.settle, version=version, proof=proof, promote=promote)
     unchanged.remember(place.folder / "keys", key)
     outcome = _outcome(journal, selection, proof, version, settled, time.monotonic() - started)
@@ -66,59 +82,43 @@ def retrain(
     return outcome
 
 
-def _make(journal: Journal, dataset: Dataset, config: Run) -> tuple[Checkpoint, list[Candidate]]:
-    """Train, and make every candidate; fp32 is the first."""
-    given: dict[str, Any] = {"dataset": dataset, "model": config.model}
-    checkpoint = journal.run(steps.train, config=config.train, **given)
-    given["checkpoint"] = checkpoint
-    fp32 = journal.run(steps.export, **given)
-    given |= {"baseline": fp32, "train": config.train, "gates": config.gates}
-    return checkpoint, [fp32, *journal.map(steps.compress, "recipe", config.recipes, **given)]
-
-
 def _prove(
+    journal: Journal, dataset: Dataset, config: Run, candidates: list[Candidate], selection: Selection
+) -> Proof:
+    """The pick on the test rows, against what serves now."""
+    show_candidates(journal.place.model, selection)
+    return journal.run(
+        steps.prove,
+        dataset=dataset,
+        candidate=_picked(candidates, selection),
+        fp32=candidates[0],
+        champion=journal.place.registry.by_alias(journal.place.model, "champion"),
+        gates=config.gates,
+    )
+
+
+def _release(
     journal: Journal,
+    evidence: Evidence,
     dataset: Dataset,
-    config: Run,
     checkpoint: Checkpoint,
     candidates: list[Candidate],
+    selection: Selection,
     key: Key,
-) -> tuple[Selection, Proof, Version]:
-    """Measure all on the validation rows, pick, prove the pick on the test rows, and register it."""
-    fp32, level = candidates[0], config.gates.confidence
-    made = [one for one in candidates if one.onnx is not None]
-    reports = [
-        journal.run(steps.validate, one.name, dataset=dataset, candidate=one, fp32=fp32, confidence=level)
-        for one in made
-    ]
-    selection = select(reports, candidates, config.gates)
-    show_candidates(journal.place.model, selection, reports[0].score_name)
-    picked = next(one for one in made if one.name == selection.picked)
-    champion = journal.place.registry.by_alias(journal.place.model, "champion")
-    proof = journal.run(
-        steps.prove, dataset=dataset, candidate=picked, fp32=fp32, champion=champion, gates=config.gates
-    )
-    evidence = make_evidence(
-        workload=journal.place.workload,
-        run_id=journal.place.run_id or "",
-        config=config,
-        dataset=dataset,
-        checkpoint=checkpoint,
-        reports=tuple(reports),
-        selection=selection,
-        proof=proof,
-        times=tuple(journal.times),
-    )
-    version = journal.call(
+) -> Version:
+    return journal.call(
         steps.release,
         evidence=evidence,
         dataset=dataset,
         checkpoint=checkpoint,
-        picked=picked,
+        picked=_picked(candidates, selection),
         selection=selection,
         key=key,
     )
-    return selection, proof, version
+
+
+def _picked(candidates: list[Candidate], selection: Selection) -> Candidate:
+    return next(one for one in candidates if one.name == selection.picked)
 
 
 def _outcome(

@@ -67,8 +67,9 @@ def test_a_model_is_promoted_and_the_next_run_has_nothing_to_do(prefect_api: Non
     again = retrain("digits", *QUICK, "train.epochs=6")
     assert again.decision == "unchanged" and again.version == 1 and "is the champion" in again.reasons[0]
 
-    third = retrain("digits", *QUICK, "train.epochs=6", "train.lr=0.0021", promote=False)
+    third = retrain("digits", *QUICK, "train.epochs=6", "train.lr=0.0021", "search.trials=1", promote=False)
     assert third.decision == "registered" and third.version == 2
+    assert [one.name.partition("-")[0] for one in third.candidates] == ["fp32", "search"]
     assert reasons(home, "prepare") == "unchanged" and reasons(home, "train") == "config.lr 0.002 → 0.0021"
     assert registry.by_alias("digits", "champion") == champion
 
