@@ -40,6 +40,7 @@ PINS = {
     "olive": [
         "torch==2.13.0",
         "olive-ai==0.13.0",
+        "requests",
         "onnx==1.23.2",
         "onnxruntime==1.31.1",
         "onnxscript==0.7.2",
