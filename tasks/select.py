@@ -24,7 +24,11 @@ def select(reports: Sequence[Report], candidates: Iterable[Candidate], gates: Ga
     picked = _fastest(front)
     results = [_result(report, fp32, reasons[report.name], sound, picked) for report in reports]
     not_made = [_not_made(candidate) for candidate in candidates if candidate.refused is not None]
-    return Selection(picked=picked.name, reason=_why(picked, fp32, sound), candidates=(*results, *not_made))
+    return Selection(
+        picked=picked.name,
+        reason=_why(picked, fp32, sound, len(results) + len(not_made)),
+        candidates=(*results, *not_made),
+    )
 
 
 def refusals(report: Report, fp32: Report, gates: Gates) -> tuple[str, ...]:
@@ -134,9 +138,11 @@ def _against(one: Report, other: Report) -> str:
     return ", ".join(parts)
 
 
-def _why(picked: Report, fp32: Report, sound: Sequence[Report]) -> str:
+def _why(picked: Report, fp32: Report, sound: Sequence[Report], tried: int) -> str:
     if picked.name != fp32.name:
         return f"{picked.name}: {_against(picked, fp32)}"
+    if tried == 1:
+        return "fp32: nothing else was tried"
     if len(sound) > 1:
         return "fp32: no candidate within the gates is faster"
     return "fp32: no candidate is within the gates"
