@@ -55,6 +55,7 @@ def retrain(
     journal = Journal(place, force)
 
     dataset = journal.run(steps.prepare, config=config.data)
+    known.check(config, dataset.rows["train"])
     key = unchanged.pipeline_key(workload, dataset.fingerprint, config)
     if not force and (version := unchanged.same_version(place.registry, known.name, key)) is not None:
         return unchanged.unchanged(place.registry, workload, version)

@@ -26,6 +26,7 @@ _LIBRARIES = (
     "scikit-learn",
     "scipy",
     "accelerate",
+    "torch-pruning",
 )
 
 

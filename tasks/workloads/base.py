@@ -81,13 +81,13 @@ class Workload:
         """The run this workload asks for when nothing is set."""
         return Run(data=self.data, train=self.train, recipes=self.recipes, gates=self.gates)
 
-    def check(self, run: Run) -> None:
-        """Raise UserError for settings that cannot work for this workload, before anything is loaded or started."""
+    def check(self, run: Run, rows: int | None = None) -> None:
+        """Raise UserError for settings that cannot work for this workload, or not with so many training rows."""
         # By name, as in tasks/config.py: a changed method is no reason to train again.
         check_recipes = import_module("tasks.compress").check_recipes
         self.builder(run.model)
         self.check_data(run.data)
-        check_recipes(run.recipes, self)
+        check_recipes(run.recipes, self, rows)
 
     def check_data(self, data: Data) -> None:
         """Raise UserError when rows are to be cut by time and no column says when they are from."""
