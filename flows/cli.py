@@ -73,6 +73,24 @@ def serve(context: typer.Context) -> None:
     serve_main(context.args, prog="slipway serve")
 
 
+@app.command()
+def up() -> None:
+    """Start the platform on this machine: Prefect and MLflow with their pages, our deployments, the model server."""
+    from rich.console import Console
+
+    from infra.local import end_on_signals, platform, stay
+    from tasks.settings import load_settings
+
+    settings = load_settings()
+    end_on_signals()
+    Console(stderr=True).print("Starting; logs are in", settings.home / "logs")
+    with platform(settings) as addresses:
+        for name, url in addresses.items():
+            print(f"{name:<8} {url}", flush=True)
+        print("Ctrl-C ends all of it.", flush=True)
+        stay()
+
+
 @app.command(epilog='Example:  slipway promote digits 3 --reason "checked by hand on the new scanner"')
 def promote(
     model: Model,
