@@ -33,6 +33,7 @@ _POINTS = 5000
 _LOOK_EVERY = 50
 _SHOW_SECONDS = 0.1
 _SAVING_SHARE = 0.01
+_EARLIEST_SAVE_SECONDS = 2.0  # less than that is sooner trained again than saved
 
 
 @dataclass
@@ -175,7 +176,7 @@ class Loop:
             standing.stopped = f"no better validation score for {standing.stale} epochs"
         self._note({"validation/loss": loss, "validation/score": self.score, "train/epoch": epoch}, step)
         self._note({"train/rows_per_second": self._rows_per_second(), **self._system()}, step)
-        if standing.stopped or self._due(self._saving_took / _SAVING_SHARE):
+        if standing.stopped or self._due(max(_EARLIEST_SAVE_SECONDS, self._saving_took / _SAVING_SHARE)):
             self._save()
         self._report(always=True)
 

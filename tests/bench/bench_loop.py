@@ -24,8 +24,8 @@ from tasks.records import Dataset
 from tasks.train import fit
 from tasks.workloads import load_workload
 
-ROUNDS = 7
-CONFIG = Train(epochs=10, lr=2e-3, batch_size=64, patience=None, threads=1)
+ROUNDS = 5
+CONFIG = Train(epochs=25, lr=2e-3, batch_size=64, patience=None, threads=1)
 
 
 def bare(dataset: Dataset, fused: bool) -> float:
