@@ -15,7 +15,7 @@ from tasks.workloads import load_workload
 def run_here(
     reference: str, settings_: tuple[str, ...], *, force: bool, promote: bool, quiet: bool
 ) -> Outcome:
-    """Run `reference` with `--set` settings. Raises UserError for bad input; a failed step is a "failed" outcome."""
+    """Run `reference` with `--set` settings. Raises UserError for bad input and for a step that failed."""
     from flows.show import live_steps
 
     started = time.monotonic()

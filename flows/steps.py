@@ -1,6 +1,5 @@
 """Each function of tasks/ bound as a Prefect task: retries, time limits and cache keys of the whole pipeline."""
 
-import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from tasks.settle import Settled
 
 P = ParamSpec("P")
 R = TypeVar("R")
-log = logging.getLogger("slipway")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The MLflow run of a pipeline run: a new one, or the one that a killed run with the same key left behind."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,8 +11,6 @@ from tasks.files import write_atomically
 from tasks.keys import Key
 from tasks.records import Dataset
 from tasks.registry import KEY_TAG
-
-log = logging.getLogger("slipway")
 
 
 @contextmanager

@@ -17,10 +17,11 @@ _MODULES = (
     "tasks.data",
     "tasks.train",
     "tasks.export",
+    "tasks.compress.make",
     "tasks.compress",
     "tasks.validate",
     "tasks.select",
-    "tasks.gate",
+    "tasks.prove",
 )
 
 
@@ -31,11 +32,6 @@ def pipeline_key(reference: str, fingerprint: str, config: Run) -> Key:
 
 def remember(folder: Path, key: Key) -> None:
     keys.remember(folder, _STEP, key)
-
-
-def why(folder: Path, key: Key) -> str:
-    """What is new since the last run on this machine, in a few words."""
-    return keys.difference(keys.recall(folder, _STEP), key)
 
 
 def same_version(registry: Registry, model: str, key: Key) -> Version | None:

@@ -98,3 +98,15 @@ def test_nested_values_become_dotted_names() -> None:
         "d": "x",
         "e": "[]",
     }
+
+
+def test_a_whole_runs_key_covers_every_module_that_a_step_uses() -> None:
+    from flows import steps
+    from tasks.config import Run
+    from tasks.unchanged import pipeline_key
+
+    covered = set(pipeline_key("digits", "f" * 64, Run()).source)
+    bound = [one for one in vars(steps).values() if isinstance(one, steps.Step)]
+    assert len(bound) >= 6
+    for step in bound:
+        assert set(make_key(step.modules, "digits", {}).source) <= covered, step.name
