@@ -211,8 +211,8 @@ def test_only_signed_versions_serve_and_a_tampered_one_changes_nothing(
         shutil.copytree(other, tampered)
         (tampered / "model.onnx").write_bytes(models.mlp(seed=3).SerializeToString())
         bad = publish(mlflow_server, name, tampered, ["champion"])
-        refused = wait_for(lambda: server.get("/health").json["models"][name]["refused"], 40)
+        refused = wait_for(lambda: server.get("/health").json["models"][name]["refused"])
         assert refused["version"] == bad and "model.onnx was altered" in refused["reason"]
         assert server.post("/invocations", {"inputs": [ROW]}).version == first
         good = publish(mlflow_server, name, other, ["champion"])
-        wait_for(lambda: server.post("/invocations", {"inputs": [ROW]}).version == good, 40)
+        wait_for(lambda: server.post("/invocations", {"inputs": [ROW]}).version == good)

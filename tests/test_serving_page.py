@@ -42,6 +42,7 @@ def test_the_page_asks_for_a_key_shows_what_serves_and_sends_the_example(
     with sync.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
         page = browser.new_page(viewport={"width": width, "height": 900})
+        page.set_default_timeout(120_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.goto(server.url)
         page.get_by_text("needs a key").wait_for()

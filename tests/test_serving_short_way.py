@@ -1,13 +1,15 @@
 """The short way and uvicorn's own give the same bytes, whatever comes in: plain, odd, mutated, split or smuggled."""
 
 import asyncio
+import fcntl
 import hashlib
 import json
 import logging
 import random
 import re
 import socket
-from collections.abc import Callable
+import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,17 @@ REQUESTS = {
 }
 
 
+QUIET_TURNS = 20
+
+
+def unread(transport: asyncio.Transport) -> int:
+    """Bytes that were sent to a transport and that it has not taken yet."""
+    if transport.is_closing():
+        return 0
+    waiting = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, b"\0" * 4)
+    return int.from_bytes(waiting, sys.byteorder)
+
+
 class Ways:
     """One service with both protocols in front of it, on real sockets."""
 
@@ -139,21 +152,36 @@ class Ways:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
-        factory: Callable[[], Any] = lambda: kind(self.config, state, {}, loop)  # noqa: E731
-        transport, _ = await loop.connect_accepted_socket(factory, theirs)
-        answer = b""
+        protocol = kind(self.config, state, {}, loop)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, theirs)
+        answer = bytearray()
         try:
             for piece in pieces:
                 await loop.sock_sendall(ours, piece)
                 await asyncio.sleep(0)
-            while data := await asyncio.wait_for(loop.sock_recv(ours, 1 << 20), 0.15):
-                answer += data
-        except (TimeoutError, ConnectionError):
+            await self._hear(ours, protocol, answer)
+        except ConnectionError:
             pass
         finally:
             transport.abort()
             ours.close()
-        return answer
+        return bytes(answer)
+
+    async def _hear(self, end: socket.socket, protocol: Any, answer: bytearray) -> None:
+        """Read until the connection is closed, or nothing has happened for some turns of the loop."""
+        quiet = 0
+        while quiet < QUIET_TURNS:
+            await asyncio.sleep(0)
+            try:
+                data = end.recv(1 << 20)
+            except BlockingIOError:
+                busy = self.service.slots["digits"].batcher.busy
+                quiet = 0 if busy or unread(protocol.transport) else quiet + 1
+            else:
+                if not data:
+                    return
+                answer += data
+                quiet = 0
 
     async def both(self, pieces: list[bytes]) -> tuple[bytes, bytes]:
         return await self.talk(self.short, pieces), await self.talk(HttpToolsProtocol, pieces)

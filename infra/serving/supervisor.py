@@ -47,10 +47,11 @@ class Supervisor:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.ending.set)
+            loop.add_signal_handler(number, self._end)
         keeping = [asyncio.create_task(self._keep(child)) for child in (*self.workers, self.follower)]
         if self.options.record:
             keeping.append(asyncio.create_task(self._convert_traffic()))
+        logger.info("listening on %s", self.url)
         await self.ending.wait()
         loop.call_later(self.options.drain_delay, self.listener.close)
         await stop(self.workers, self.options.drain_delay + self.options.drain + 3)
@@ -59,6 +60,20 @@ class Supervisor:
             task.cancel()
         if self.options.record:
             await run_module("infra.serving.traffic", str(self.options.home))
+
+    def _end(self) -> None:
+        """The first signal starts the drain; a second one cuts its delay short."""
+        if self.ending.is_set():
+            self.listener.close()
+            for worker in self.workers:
+                if worker.process is not None and worker.process.returncode is None:
+                    worker.process.terminate()
+        self.ending.set()
+
+    @property
+    def url(self) -> str:
+        host, port = self.listener.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def _convert_traffic(self) -> None:
         while True:
@@ -139,13 +154,11 @@ class Supervisor:
         if len(self.up) < len(self.workers) or self.announced:
             return
         self.announced = True
-        host, port = self.listener.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
         models = {
             standing.serving.model: {"version": standing.serving.version, "digest": standing.serving.digest}
             for (_, shadow), standing in self.standings.items()
             if standing.serving is not None and not shadow
         }
-        line = {"url": f"http://{shown}:{port}", "pid": os.getpid(), "models": models}
+        line = {"url": self.url, "pid": os.getpid(), "models": models}
         sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
         sys.stdout.buffer.flush()

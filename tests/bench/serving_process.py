@@ -14,6 +14,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 120
 
 
 class Answer:
@@ -61,7 +62,7 @@ class ServerProcess:
         if ready:
             self.wait_ready()
 
-    def wait_ready(self, patience: float = 60) -> None:
+    def wait_ready(self, patience: float = 180) -> None:
         """Until it says where it is; RuntimeError with its log when it does not."""
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], patience)
@@ -75,6 +76,11 @@ class ServerProcess:
         self.said = json.loads(line)
         self.url = self.said["url"]
 
+    def wait_listening(self) -> None:
+        """Until its log says where it listens, which it does before it has a model."""
+        wait_for(lambda: self.process.poll() is not None or " listening on http" in self.log.read_text())
+        self.url = self.log.read_text().rpartition(" listening on ")[2].split()[0]
+
     @property
     def address(self) -> tuple[str, int]:
         parts = urlsplit(self.url)
@@ -87,7 +93,7 @@ class ServerProcess:
         sent = {"Content-Type": "application/json"} if body is not None else {}
         for attempt in (1, 2):
             if self.connection is None:
-                self.connection = http.client.HTTPConnection(*self.address, timeout=30)
+                self.connection = http.client.HTTPConnection(*self.address, timeout=PATIENCE)
             try:
                 self.connection.request(method, path, body, sent | (headers or {}))
                 answer = Answer(self.connection.getresponse())
@@ -127,7 +133,7 @@ class ServerProcess:
                 found.append(int(path.parent.name))
         return found
 
-    def stop(self, number: int = signal.SIGTERM, patience: float = 30) -> int:
+    def stop(self, number: int = signal.SIGTERM, patience: float = PATIENCE) -> int:
         """End it; its exit code."""
         if self.connection is not None:
             self.connection.close()
@@ -148,7 +154,7 @@ class ServerProcess:
         self.stop()
 
 
-def wait_for(condition: Any, patience: float = 20, pause: float = 0.02) -> Any:
+def wait_for(condition: Any, patience: float = PATIENCE, pause: float = 0.02) -> Any:
     """Poll until `condition()` is true; what it gave."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
