@@ -1,7 +1,6 @@
 """Model folders made to do harm: refused before they are parsed, or in the child process at the latest."""
 
 import asyncio
-import datetime
 import os
 import shutil
 import sys
@@ -18,10 +17,8 @@ from serving_process import ServerProcess, publish, wait_for
 from infra.serving import inspection
 from infra.serving.cache import Cache, digest_of
 from infra.serving.inspection import Finding, Question
-from tasks import evidence, signing
-from tasks.evidence import Code, Evidence
+from tasks import signing
 from tasks.files import sha256_of
-from tasks.records import Proof, Report, Verdict
 
 ROW = np.linspace(-1, 1, 64).round(3).tolist()
 
@@ -29,32 +26,6 @@ ROW = np.linspace(-1, 1, 64).round(3).tolist()
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return models.save(tmp_path / "model", models.mlp(), {"x": [ROW]})
-
-
-def seal(folder: Path, model: str = "digits") -> None:
-    digest = sha256_of(folder / "model.onnx")
-    report = Report(
-        name="fp32", split="test", rows=9, score=0.9, score_name="accuracy", sha256=digest, size_bytes=300
-    )
-    verdict = Verdict(decision="pass", reasons=("it is good",))
-    found = Evidence(
-        model=model,
-        workload=model,
-        created=datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC),
-        model_sha256=digest,
-        run_id="0" * 32,
-        fingerprint="f" * 64,
-        rows={"test": 9},
-        checkpoint_sha256="c" * 64,
-        code=Code(revision="a" * 40, dirty=False),
-        config={},
-        libraries={},
-        machine="a machine",
-        candidates=(report,),
-        picked="fp32",
-        proof=Proof(report=report, baseline=report, verdict=verdict),
-    )
-    evidence.seal(folder, found)
 
 
 def found(folder: Path, **options: object) -> Finding:
@@ -162,14 +133,14 @@ def test_a_process_that_dies_inspecting_is_a_refusal(folder: Path, monkeypatch: 
         (lambda folder: (folder / "MLmodel").write_text("x"), "MLmodel was altered"),
         (lambda folder: (folder / "extra").write_text("x"), "extra was added"),
         (lambda folder: (folder / "evidence.sig").write_text("{}"), "evidence.sig"),
-        (lambda folder: seal(folder, "other"), "'other'"),
+        (lambda folder: models.seal(folder, "other"), "'other'"),
     ],
     ids=["unproved", "model swapped", "metadata changed", "file added", "signature torn", "another model's"],
 )
 def test_evidence_that_does_not_hold_is_refused_before_parsing(
     folder: Path, home: Path, change: Callable[[Path], object], says: str
 ) -> None:
-    seal(folder)
+    models.seal(folder)
     key = signing.public_key()
     assert found(folder, key=key).decided == "pass"
     change(folder)
@@ -197,12 +168,12 @@ def test_the_cache_names_folders_by_content_and_never_follows_a_link(folder: Pat
 def test_only_signed_versions_serve_and_a_tampered_one_changes_nothing(
     folder: Path, home: Path, mlflow_server: str, tmp_path: Path
 ) -> None:
-    seal(folder)
+    models.seal(folder)
     name = "signed"
     other = models.save(tmp_path / "other", models.mlp(seed=2), {"x": [ROW]})
     for each in (folder, other):
         (each / "evidence.sig").unlink(missing_ok=True)
-        seal(each, name)
+        models.seal(each, name)
     first = publish(mlflow_server, name, folder, ["champion"])
     with ServerProcess(f"{name}@champion", home=home, tracking_uri=mlflow_server, poll=0.1) as server:
         about = server.get("/health").json["models"][name]

@@ -1,5 +1,6 @@
 """Small ONNX models in MLflow model folders, for the server's tests and benchmarks."""
 
+import datetime
 import json
 import warnings
 from pathlib import Path
@@ -200,3 +201,34 @@ def _save(folder: Path, model: ModelProto) -> None:
     mlflow.onnx.save_model(
         model, folder, signature=signature, save_as_external_data=False, pip_requirements=requirements
     )
+
+
+def seal(folder: Path, model: str = "digits") -> None:
+    """Evidence that it was proved, signed with the key of SLIPWAY_HOME."""
+    from tasks.evidence import Code, Evidence, seal
+    from tasks.files import sha256_of
+    from tasks.records import Proof, Report, Verdict
+
+    digest = sha256_of(folder / "model.onnx")
+    report = Report(
+        name="fp32", split="test", rows=9, score=0.9, score_name="accuracy", sha256=digest, size_bytes=300
+    )
+    verdict = Verdict(decision="pass", reasons=("it is good",))
+    found = Evidence(
+        model=model,
+        workload=model,
+        created=datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC),
+        model_sha256=digest,
+        run_id="0" * 32,
+        fingerprint="f" * 64,
+        rows={"test": 9},
+        checkpoint_sha256="c" * 64,
+        code=Code(revision="a" * 40, dirty=False),
+        config={},
+        libraries={},
+        machine="a machine",
+        candidates=(report,),
+        picked="fp32",
+        proof=Proof(report=report, baseline=report, verdict=verdict),
+    )
+    seal(folder, found)
