@@ -36,6 +36,11 @@ def show_outcome(outcome: Outcome, address: str | None) -> None:
     create_markdown_artifact("\n".join(lines), key=f"{_slug(outcome.model)}-verdict")
 
 
+def show_question(model: str, text: str) -> None:
+    """What whoever decides about a version has to see, beside the run that waits for the answer."""
+    create_markdown_artifact(text, key=f"{_slug(model)}-question")
+
+
 def _slug(model: str) -> str:
     """Artifact keys take no underscores."""
     return model.replace("_", "-")

@@ -6,15 +6,25 @@ from contextlib import ExitStack, contextmanager
 from prefect import get_client
 from prefect.concurrency.sync import concurrency
 
+from flows.events import announced
 from tasks.errors import RefusedError
+from tasks.registry import Registry
+from tasks.settings import Settings
 
-_LEASE_SECONDS = 60
+_LEASE_SECONDS = 60  # the shortest that Prefect grants
 _WAIT_SECONDS = 120
 
 
 @contextmanager
+def deciding(settings: Settings, model: str) -> Iterator[None]:
+    """Hold the model's slot while deciding, and announce what was decided."""
+    with one_at_a_time(model), announced(Registry(settings), model):
+        yield
+
+
+@contextmanager
 def one_at_a_time(model: str) -> Iterator[None]:
-    """Hold the model's slot while deciding. Raises RefusedError when another decision holds it for too long.
+    """Hold the model's slot. Raises RefusedError when another decision holds it for too long.
 
     The lease of a process that stands still runs out; that it then decides nothing is seen to in tasks/promotion.py.
     """

@@ -1,32 +1,27 @@
-"""Promotion and rollback as flows: the gate, a person's approval where one is asked for, the alias, the ledger."""
+"""Promotion, refusal and rollback as flows: the gate, a person's approval where one is asked for, the alias, the ledger."""
 
 from prefect import flow, task
-from prefect.flow_runs import pause_flow_run, suspend_flow_run
-from prefect.input import RunInput
-from prefect.runtime import deployment, flow_run
-from pydantic import Field
+from prefect.runtime import flow_run
 
-from flows.guard import one_at_a_time
+from flows.approval import ask as ask_a_person
+from flows.artifacts import show_question
+from flows.guard import deciding
 from flows.steps import worth_a_retry
-from tasks.decide import current_verdict, decline_version, promote_version, roll_back_to
+from tasks.decide import decline_version, judged, promote_version, roll_back_to
 from tasks.errors import RefusedError
 from tasks.ledger import LedgerEntry
+from tasks.question import Addresses, question
 from tasks.recheck import find_version
-from tasks.records import Verdict
+from tasks.records import Record, Verdict, Version
 from tasks.registry import Registry
 from tasks.settings import load_settings
 
-_PATIENCE_SECONDS = 7 * 24 * 3600
 
+class Question(Record):
+    """What the gate said, and the page that whoever decides is shown."""
 
-class Approval(RunInput):
-    """What whoever decides is asked for."""
-
-    approve: bool = Field(False, description="On: this version becomes the champion. Off: it is refused.")
-    who: str = Field(
-        "", description="Your name; kept in the ledger. Empty: the user that the worker runs as."
-    )
-    why: str = Field(min_length=1, max_length=2000, description="Why; kept in the ledger.")
+    verdict: Verdict
+    text: str
 
 
 def _promote_name() -> str:
@@ -47,24 +42,45 @@ def promote(
         ask: Wait for a person's approval; empty: as mlflow.yaml says, and always when the gate is not sure.
     """
     settings = load_settings()
-    verdict = judge(model, version)
+    asked = judge(model, version)
     manual = settings.policy(model).approval == "manual" if ask is None else ask
-    if verdict.decision != "fail" and (manual or verdict.decision == "inconclusive"):
-        approval = _approval(model, version, verdict)
-        who, reason = approval.who or who, approval.why
-        if not approval.approve:
-            with one_at_a_time(model):
-                decline_version(settings, model, version, why=reason, who=who, verdict=verdict.decision)
-            raise RefusedError(f"{model} version {version} was refused by {who or 'a person'}: {reason}.")
-    with one_at_a_time(model):
+    if asked.verdict.decision == "inconclusive" or (manual and asked.verdict.decision == "pass"):
+        approval = ask_a_person(asked.text, settings.policy(model).patience_days)
+        who, reason = approval.who, approval.why
+        if approval.decision == "refuse":
+            refuse.fn(model, version, reason, who)
+            raise RefusedError(f"{model} version {version} was refused by {who}: {reason}.")
+    with deciding(settings, model):
         return promote_version(settings, model, version, why=reason, who=who)
 
 
-@task(name="judge", retries=2, retry_delay_seconds=2, retry_condition_fn=worth_a_retry)
-def judge(model: str, version: int) -> Verdict:
-    """The gate's verdict against the champion of now."""
-    registry = Registry(load_settings())
-    return current_verdict(registry.settings, registry, find_version(registry, f"{model}/{version}"))
+@task(
+    name="judge",
+    retries=2,
+    retry_delay_seconds=2,
+    retry_condition_fn=worth_a_retry,
+    persist_result=True,
+    result_serializer="json",
+)
+def judge(model: str, version: int) -> Question:
+    """The gate's verdict against the champion of now; stored, so that a resumed run goes on from what was shown."""
+    settings = load_settings()
+    registry = Registry(settings)
+    found = find_version(registry, f"{model}/{version}")
+    evidence, verdict = judged(settings, registry, found)
+    champion = registry.by_alias(model, "champion")
+    number = champion.version if champion is not None else None
+    text = question(version, evidence, verdict, number, _addresses(registry, found))
+    show_question(model, text)
+    return Question(verdict=verdict, text=text)
+
+
+def _addresses(registry: Registry, version: Version) -> Addresses:
+    run = registry.run_address(version.model, version.run_id)
+    if run is None:
+        return Addresses()
+    page = f"{registry.settings.tracking_uri}/#/models/{version.model}/versions/{version.version}"
+    return Addresses(report=f"{run}/artifacts/report.html", version=page, run=run)
 
 
 def _rollback_name() -> str:
@@ -81,20 +97,25 @@ def rollback(model: str, reason: str, to: int | None = None, who: str | None = N
         to: The version to go back to; empty: the one that served before.
         who: Who decides; empty: the user that the worker runs as.
     """
-    with one_at_a_time(model):
-        return roll_back_to(load_settings(), model, to, why=reason, who=who)
+    settings = load_settings()
+    with deciding(settings, model):
+        return roll_back_to(settings, model, to, why=reason, who=who)
 
 
-def _approval(model: str, version: int, verdict: Verdict) -> Approval:
-    """Ask in the UI. A deployed run gives its worker back meanwhile and begins anew when it is resumed."""
-    reasons = "\n".join(f"- {reason}" for reason in verdict.reasons)
-    question = Approval.with_initial_data(
-        description=f"## Promote {model} version {version}?\n\nThe gate says **{verdict.decision}**.\n\n{reasons}"
-    )
-    if deployment.id:
-        answer = suspend_flow_run(wait_for_input=question, timeout=_PATIENCE_SECONDS, key="approval")
-    else:
-        answer = pause_flow_run(
-            wait_for_input=question, timeout=_PATIENCE_SECONDS, poll_interval=2, key="approval"
-        )
-    return Approval.model_validate(answer.model_dump())
+def _refuse_name() -> str:
+    return "refuse-{model}-v{version}".format(**flow_run.parameters)
+
+
+@flow(name="refuse", flow_run_name=_refuse_name, persist_result=True, result_serializer="json")
+def refuse(model: str, version: int, reason: str, who: str | None = None) -> LedgerEntry:
+    """Keep in the ledger that a version is not let through; nothing moves. Questions that nobody answers end here.
+
+    Args:
+        model: The registered model's name, such as digits.
+        version: The version that is refused.
+        reason: Why; kept in the ledger.
+        who: Who decides; empty: the user that the worker runs as.
+    """
+    settings = load_settings()
+    with deciding(settings, model):
+        return decline_version(settings, model, version, why=reason, who=who)

@@ -9,6 +9,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows import steps
+from flows.approval import start_asking
 from flows.artifacts import show_candidates, show_outcome
 from flows.candidates import make_and_measure
 from flows.journal import Journal
@@ -77,6 +78,8 @@ def retrain(
         )
         version = _release(journal, evidence, dataset, checkpoint, candidates, selection, key)
         settled = journal.call(steps.settle, version=version, proof=proof, promote=promote)
+    if promote and settled.decision == "registered":
+        settled = settled.model_copy(update={"reasons": (*settled.reasons, start_asking(version))})
     unchanged.remember(place.folder / "keys", key)
     outcome = _outcome(journal, selection, proof, version, settled, time.monotonic() - started)
     show_outcome(outcome, place.registry.run_address(known.name, version.run_id))

@@ -197,8 +197,8 @@ def release(
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=worth_a_retry, timeout_seconds=600)
 def settle(place: Place, version: Version, proof: Proof, promote: bool) -> Settled:
     """Promote, register or refuse, by the verdict and the model's policy; one ledger entry."""
-    from flows.guard import one_at_a_time
+    from flows.guard import deciding
     from tasks.settle import settle
 
-    with one_at_a_time(place.model):
+    with deciding(place.settings, place.model):
         return settle(place.registry, version, proof, may_promote=promote)

@@ -1,8 +1,9 @@
 """Decisions that people make about versions, each a plain call: promote this one, go back to that one."""
 
 from tasks.errors import RefusedError, UserError
+from tasks.evidence import Evidence
 from tasks.ledger import LedgerEntry, in_short
-from tasks.promotion import model_lock, promote, refuse, repair, roll_back
+from tasks.promotion import VERDICT_TAG, model_lock, promote, refuse, repair, roll_back
 from tasks.recheck import answer, check_version, downloaded, find_version, judge_again
 from tasks.records import Champion, Verdict, Version
 from tasks.registry import Registry
@@ -32,25 +33,35 @@ def promote_version(
 
 
 def decline_version(
-    settings: Settings, model: str, number: int, *, why: str, verdict: str, who: str | None = None
+    settings: Settings, model: str, number: int, *, why: str, who: str | None = None
 ) -> LedgerEntry:
-    """Keep in the ledger that a person said no to a version; nothing moves."""
+    """Keep in the ledger that a person said no to a version; nothing moves. RefusedError for the one that serves."""
     registry = Registry(settings)
     version = find_version(registry, f"{model}/{number}")
     with model_lock(settings, model):
+        if repair(registry, model).serving == number:
+            raise RefusedError(
+                f"{model} version {number} is the champion: `slipway rollback {model}` takes it back."
+            )
+        verdict = registry.tags(version).get(VERDICT_TAG, "unproved")
         return refuse(registry, version, why=why, verdict=verdict, who=who)
 
 
 def current_verdict(settings: Settings, registry: Registry, version: Version) -> Verdict:
-    """The version's verdict against the champion of now: as its evidence has it, or judged again when that is another."""
+    """The version's verdict against the champion of now."""
+    return judged(settings, registry, version)[1]
+
+
+def judged(settings: Settings, registry: Registry, version: Version) -> tuple[Evidence, Verdict]:
+    """The version's evidence, and its verdict against the champion of now: judged again when it was against another."""
     champion = registry.by_alias(version.model, "champion")
     with downloaded(registry, version) as folder:
         evidence = check_version(folder, version)
         if champion is None or champion.version == evidence.champion or champion.version == version.version:
-            return evidence.proof.verdict
+            return evidence, evidence.proof.verdict
         with downloaded(registry, champion) as theirs:
             found = Champion(version=champion.version, sha256=champion.sha256, folder=theirs)
-            return judge_again(settings, evidence, folder, found)
+            return evidence, judge_again(settings, evidence, folder, found)
 
 
 def roll_back_to(

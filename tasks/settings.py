@@ -16,6 +16,7 @@ class Policy(Knobs):
     """What one model needs to be promoted."""
 
     approval: Literal["auto", "manual"] = "auto"
+    patience_days: float = Field(7, gt=0, description="How long a question waits; then it is a refusal.")
     gates: dict[str, Any] = Field({}, description="Gates of the workload that production overrides.")
 
 

@@ -71,11 +71,11 @@ def test_a_person_is_asked_when_the_gate_is_not_sure(registry: Registry, home: P
     from flows.promote import promote
 
     promotions.register(registry, "digits", home, 2.0, decision="inconclusive", champion=1)
-    thread = decide_when_asked(approve=False, who="ada", why="wait for more rows")
+    thread = decide_when_asked(decision="refuse", who="ada", why="wait for more rows")
     with pytest.raises(RefusedError, match="version 2 was refused by ada: wait for more rows"):
         run(promote, model="digits", version=2, reason="nightly")
     thread.join()
-    thread = decide_when_asked(approve=True, who="bob", why="checked by hand")
+    thread = decide_when_asked(decision="approve", who="bob", why="checked by hand")
     entry = run(promote, model="digits", version=2, reason="nightly")
     thread.join()
     assert (entry.verdict, entry.who, entry.why) == ("inconclusive", "bob", "checked by hand")
@@ -98,7 +98,7 @@ def test_an_approval_does_not_overrule_a_champion_that_changed_meanwhile(
 
     thread = decide_when_asked(
         lambda: promote_now(registry, third, against=1, why="it was quicker"),
-        approve=True,
+        decision="approve",
         who="ada",
         why="fine",
     )

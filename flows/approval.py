@@ -1,0 +1,84 @@
+"""Asking a person: a run that waits with the question in the UI, and the run that retrain starts to ask it."""
+
+from typing import Literal, cast
+
+from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.flow_runs import pause_flow_run, suspend_flow_run
+from prefect.input import RunInput
+from prefect.runtime import deployment
+from prefect.states import Cancelled
+from prefect.utilities.urls import url_for
+from pydantic import Field
+
+from tasks.records import Version
+
+DEPLOYMENT = "promote/promote"
+
+
+class Approval(RunInput):
+    """What whoever decides is asked for."""
+
+    decision: Literal["approve", "refuse"] = Field(
+        description="approve: this version becomes the champion, if the gate still lets it. refuse: it does not."
+    )
+    who: str = Field(min_length=1, max_length=200, description="Your name; kept in the ledger.")
+    why: str = Field(min_length=1, max_length=2000, description="Why; kept in the ledger.")
+
+
+def ask(text: str, days: float) -> Approval:
+    """Ask in the UI. A deployed run gives its worker back meanwhile, and begins anew when it is resumed."""
+    form = Approval.with_initial_data(description=text)
+    seconds = round(days * 24 * 3600)
+    if deployment.id:
+        answer = suspend_flow_run(wait_for_input=form, timeout=seconds, key="approval")
+    else:
+        answer = pause_flow_run(wait_for_input=form, timeout=seconds, poll_interval=2, key="approval")
+    return Approval.model_validate(answer.model_dump())
+
+
+def start_asking(version: Version) -> str:
+    """From a deployed run, start the one that asks about `version`; in a sentence, where it waits, or how to decide here.
+
+    A question about an older version of the model that nobody has answered is taken back.
+    """
+    command = f'slipway promote {version.model} {version.version} --reason "…"'
+    if not deployment.id:
+        return f"to make it the champion: {command}"
+    tag = f"asks-about-{version.model}"
+    try:
+        with get_client(sync_client=True) as client:
+            _take_back(client, tag, version)
+        started = run_deployment(
+            DEPLOYMENT,
+            parameters={"model": version.model, "version": version.version, "reason": "made by retrain"},
+            tags=[tag],
+            idempotency_key=f"{tag}-{version.version}-{version.run_id}",
+            timeout=0,
+            as_subflow=False,
+        )
+    except ObjectNotFound:
+        return f"there is no deployment {DEPLOYMENT} to ask in; to make it the champion: {command}"
+    run = cast(FlowRun, started)
+    return f"a person is asked: {url_for('flow-run', obj_id=run.id) or run.name}"
+
+
+def _take_back(client: SyncPrefectClient, tag: str, newer: Version) -> None:
+    waiting = FlowRunFilter(
+        tags=FlowRunFilterTags(all_=[tag]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])),
+    )
+    for run in client.read_flow_runs(flow_run_filter=waiting):
+        if run.parameters.get("version") != newer.version:
+            message = f"Version {newer.version} is newer, and is asked about instead."
+            state: State[None] = Cancelled(message=message)
+            client.set_flow_run_state(run.id, state, force=True)
