@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,6 +23,13 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+Workload = Annotated[
+    str, typer.Argument(help="A workload's name (digits), module (package.module) or file (path/to/file.py).")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Change a setting: dotted name, YAML value."),
+]
 Model = Annotated[str, typer.Argument(help="The registered model's name, such as digits.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
 Who = Annotated[str | None, typer.Option(help="Who decides; default: SLIPWAY_USER, else the OS user.")]
@@ -34,14 +42,8 @@ Json = Annotated[
     epilog="Examples:  slipway run digits  ·  slipway run digits --set train.epochs=3 --no-promote  ·  slipway run path/to/churn.py --json"
 )
 def run(
-    workload: Annotated[
-        str,
-        typer.Argument(help="A workload's name (digits), module (package.module) or file (path/to/file.py)."),
-    ],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Change a setting: dotted name, YAML value."),
-    ] = None,
+    workload: Workload,
+    set_: Set = None,
     force: Annotated[bool, typer.Option("--force", help="Run every step again, whatever is stored.")] = False,
     no_promote: Annotated[
         bool, typer.Option("--no-promote", help="Register the version and leave the champion where it is.")
@@ -62,6 +64,41 @@ def run(
     raise typer.Exit(3 if outcome.decision == "refused" else 0)
 
 
+@app.command(epilog="Example:  slipway new churn.py")
+def new(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The workload's file, such as churn.py.")],
+) -> None:
+    """Write a commented workload file that runs as it stands, to make your own from."""
+    from tasks.scaffold import new_workload
+
+    name = new_workload(path)
+    print(f"{path}: the workload {name}. Replace its functions with yours; next: slipway check {path}")
+
+
+@app.command(
+    epilog="Examples:  slipway check churn.py  ·  slipway check digits --set train.batch_size=256 --json"
+)
+def check(
+    workload: Workload,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """See in seconds whether a workload does what a run will ask of it, and what would be served."""
+    from flows.checklist import show_checkup
+    from tasks.checkup import check as look_over
+    from tasks.overrides import override
+    from tasks.settings import load_settings
+
+    settings = load_settings()
+    found = look_over(
+        workload,
+        lambda known: settings.apply_policy(known.name, override(known.defaults(), set_ or ())),
+        settings.home,
+    )
+    show_checkup(found, as_json=json)
+    raise typer.Exit(0 if found.ok else 2)
+
+
 @app.command(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
@@ -75,20 +112,27 @@ def serve(context: typer.Context) -> None:
 
 @app.command()
 def up() -> None:
-    """Start the platform on this machine: Prefect and MLflow with their pages, our deployments, the model server."""
-    from rich.console import Console
-
-    from infra.local import end_on_signals, platform, stay
+    """Start the platform on this machine: Prefect and MLflow with their pages, a worker, the model server."""
+    from flows.status import show_up
+    from infra.local import end_on_signals, platform
     from tasks.settings import load_settings
 
     settings = load_settings()
     end_on_signals()
-    Console(stderr=True).print("Starting; logs are in", settings.home / "logs")
-    with platform(settings) as addresses:
-        for name, url in addresses.items():
-            print(f"{name:<8} {url}", flush=True)
-        print("Ctrl-C ends all of it.", flush=True)
-        stay()
+    with platform(settings) as running:
+        show_up(running.addresses)
+        running.stay()
+
+
+@app.command()
+def status(json: Json = False) -> None:
+    """What is up on this machine, where, since when, and which versions are served; exit code 0 only if all of it is."""
+    from flows.status import look, show_status
+    from tasks.settings import load_settings
+
+    found = look(load_settings().home)
+    show_status(found, as_json=json)
+    raise typer.Exit(0 if found.up else 1)
 
 
 @app.command(epilog='Example:  slipway promote digits 3 --reason "checked by hand on the new scanner"')

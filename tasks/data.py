@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 _LAYOUT = 1
+_COLUMN_CHECKS = {
+    "column_in_dataframe": "there is no column {}",
+    "column_in_schema": "column {} is not in the schema",
+}
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,12 @@ def _failures(cases: "pd.DataFrame") -> str:
         where = f" in {len(group)} row{'s' * (len(group) > 1)}, first at {', '.join(rows)}" if rows else ""
         value = group["failure_case"].iloc[0]
         value = value.item() if hasattr(value, "item") else value
-        lines.append(f"{column or 'the frame'}: {check} fails{where} (such as {value!r})")
+        if check in _COLUMN_CHECKS:
+            lines.append(_COLUMN_CHECKS[check].format(", ".join(map(repr, group["failure_case"]))))
+            continue
+        lines.append(
+            f"{column if column == column else 'the frame'}: {check} fails{where} (such as {value!r})"
+        )
     return "; ".join(lines)
 
 
@@ -246,7 +255,14 @@ def to_inputs(workload: Workload, rows: "pd.DataFrame") -> "dict[str, np.ndarray
     """The workload's named arrays for these rows. Raises UserError when their names, lengths or dtypes cannot be used."""
     import numpy as np
 
-    arrays = workload.inputs(rows)
+    try:
+        arrays = workload.inputs(rows)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"Workload {workload.name}: inputs() failed: {type(error).__name__}: {error}."
+        ) from error
     if not isinstance(arrays, dict) or not arrays:
         raise UserError(
             f"Workload {workload.name}: inputs() returned {type(arrays).__name__}; return a dict of named numpy arrays."

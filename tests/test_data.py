@@ -65,7 +65,7 @@ def test_nothing_half_written_stays_behind_when_inputs_fail(tmp_path: Path) -> N
         "from dataclasses import replace\nfrom tasks.workloads.digits import workload as digits\n"
         "def inputs(rows):\n    raise RuntimeError('no')\nworkload = replace(digits, inputs=inputs)\n"
     )
-    with pytest.raises(RuntimeError):
+    with pytest.raises(UserError, match=r"inputs\(\) failed: RuntimeError: no"):
         prepare(str(source), Data(), tmp_path / "data")
     assert list((tmp_path / "data" / "digits").iterdir()) == []
 

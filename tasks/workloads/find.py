@@ -11,7 +11,7 @@ from types import ModuleType
 from tasks.errors import UserError
 from tasks.workloads.base import Workload
 
-_NOT_WORKLOADS = {"__init__", "base", "find"}
+_NOT_WORKLOADS = {"__init__", "base", "find", "template"}
 
 
 def names() -> tuple[str, ...]:

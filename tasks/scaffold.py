@@ -1,0 +1,34 @@
+"""A first workload file of one's own: the template under another name."""
+
+import re
+from pathlib import Path
+
+from tasks.errors import UserError
+from tasks.files import write_atomically
+from tasks.workloads import names
+
+_TEMPLATE = Path(__file__).parent / "workloads" / "template.py"
+
+
+def new_workload(path: Path) -> str:
+    """Write a commented workload that runs as it stands to `path`, and return the model's name, which is the file's.
+
+    Raises UserError for a file that is there, a folder that is not, and a name that cannot be a model's or is one of ours.
+    """
+    name = re.sub(r"[^a-z0-9_-]", "_", path.stem.lower()).lstrip("_-")[:64]
+    if path.suffix != ".py" or not name:
+        raise UserError(f"{str(path)!r} cannot be a workload's file: name one such as churn.py.")
+    if name in names():
+        raise UserError(f"{name!r} is a workload that comes with Slipway: choose another name for {path}.")
+    if path.exists():
+        raise UserError(
+            f"{path} is there already and is left as it is: choose another name, or move it away."
+        )
+    if not path.parent.is_dir():
+        raise UserError(f"There is no folder {path.parent}: make it first, or name another.")
+    text = _TEMPLATE.read_text().replace('name="template"', f'name="{name}"')
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+    return name

@@ -1,0 +1,72 @@
+"""One training step on one batch: the loss, how long it takes, and which weights it would leave as they are."""
+
+import time
+from typing import TYPE_CHECKING
+
+from tasks.batches import Order, take
+from tasks.config import Train
+from tasks.data import read_split
+from tasks.errors import UserError
+from tasks.loss import check_loss, loss_of
+from tasks.records import Dataset, Record
+from tasks.seed import one_at_a_time, seed_everything
+from tasks.workloads import Workload
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class Tried(Record):
+    """What a step came to; `steps` is how many there are in all epochs."""
+
+    rows: int
+    loss: float
+    seconds: float
+    steps: int
+    without_gradient: tuple[str, ...]
+
+
+def try_a_batch(module: "nn.Module", workload: Workload, dataset: Dataset, config: Train) -> Tried:
+    """Forward and backward on the first batch, twice: the second time is the one that counts. Weights stay as they are.
+
+    Raises UserError for a loss that fails, is no single finite number, or reaches no weight at all.
+    """
+    import torch
+
+    rows = read_split(dataset, "train")
+    check_loss(workload, module, rows)
+    order, device = Order(len(rows), config.batch_size, config.seed), torch.device("cpu")
+    inputs, target = take(rows, order.rows(0), device)
+    loss_function = loss_of(workload, device)
+    with one_at_a_time:
+        seed_everything(config.seed)
+        module.train()
+        for _ in range(2):
+            started = time.perf_counter()
+            module.zero_grad()
+            loss = loss_function(module(**inputs).float(), target)
+            _check(workload, loss)
+            loss.backward()  # type: ignore[no-untyped-call]
+            seconds = time.perf_counter() - started
+        module.eval()
+    bare = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
+    module.zero_grad()
+    return Tried(
+        rows=len(target),
+        loss=loss.item(),
+        seconds=seconds,
+        steps=order.steps_an_epoch * config.epochs,
+        without_gradient=tuple(bare),
+    )
+
+
+def _check(workload: Workload, loss: "torch.Tensor") -> None:
+    if not loss.isfinite():
+        raise UserError(
+            f"Workload {workload.name}: its loss on the first batch is {loss.item()}: look for NaN in its inputs, a division or a log of 0."
+        )
+    if not loss.requires_grad:
+        raise UserError(
+            f"Workload {workload.name}: no weight of the model reaches its loss: is there a detach(), a no_grad(), or nothing to train?"
+        )

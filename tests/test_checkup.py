@@ -1,0 +1,158 @@
+"""`slipway new` and `slipway check`: what a run would find in minutes, found at once and said in a sentence."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows import cli
+from tasks import checkup
+from tasks.checkup import Checkup, Finding, check
+from tasks.errors import UserError
+from tasks.scaffold import new_workload
+from tasks.workloads import Workload, names
+
+
+@pytest.fixture
+def churn(tmp_path: Path) -> Path:
+    path = tmp_path / "churn.py"
+    assert new_workload(path) == "churn"
+    return path
+
+
+def look(path: Path) -> Checkup:
+    return check(str(path), Workload.defaults, path.parent / "home")
+
+
+def leave_out_the_slow_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = {name: part for name, part in checkup._PARTS.items() if name not in ("export", "answer")}
+    monkeypatch.setattr(checkup, "_PARTS", parts)
+
+
+def broken(path: Path, *changes: tuple[str, str]) -> dict[str, Finding]:
+    """What check finds after these replacements, each of which has to hit."""
+    text = path.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    return {one.name: one for one in look(path).findings}
+
+
+def test_a_new_file_holds_in_every_part_and_its_request_fits_its_signature(churn: Path) -> None:
+    found = look(churn)
+    assert found.ok and {one.status for one in found.findings} == {"held"} and found.model == "churn"
+    assert [spec.name for spec in found.inputs] == ["numbers", "plan"]
+    assert [spec.name for spec in found.outputs] == ["logits"]
+    assert found.request is not None
+    for spec in found.inputs:
+        sent = np.asarray(found.request["inputs"][spec.name], spec.dtype)
+        assert sent.shape == (1, *spec.shape[1:])
+    assert (churn.parent / "home" / "datasets" / "churn").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("part", "said", "changes"),
+    [
+        ("file", r"line \d+: '\(' was never closed", [("slices=", "slices=((")]),
+        ("file", r"line \d+: TypeError: .*unexpected keyword argument 'slice'", [("slices=", "slice=")]),
+        ("rows", r"load\(\) gave no column 'left'", [("assign(left=", "assign(gone=")]),
+        ("rows", "there is no column 'monthly_bill'", [('"monthly_bill": draw', '"bill": draw'), ('frame["monthly_bill"]', '0')]),
+        ("rows", r"months: in_range\(0, 60\) fails in \d+ rows", [("in_range(0, 1200)", "in_range(0, 60)")]),
+        ("rows", r"load\(\) failed: FileNotFoundError", [("    rows = 4000\n", "    rows = len(pd.read_csv('none.csv'))\n")]),
+        ("rows", r"left: dtype\('int64'\) fails", [('astype("int64")', 'astype("float64")')]),
+        ("inputs", r"inputs\(\) failed: KeyError: 'plans'", [('frame["plan"].map(lambda', 'frame["plans"].map(lambda')]),
+        (
+            "inputs",
+            r"inputs\(\)\['numbers'\] gives the first row other values alone than among others: fit",
+            [('frame[NUMBERS].to_numpy("float32")', '(frame[NUMBERS] / frame[NUMBERS].max()).to_numpy("float32")')],
+        ),
+        ("model", r"inputs\(\) gives numbers, plan, but the model's forward takes values, plan", [("forward(self, numbers", "forward(self, values")]),
+        ("model", "its model fails on its own inputs .*IndexError", [("nn.Embedding(len(PLANS), 8)", "nn.Embedding(1, 8)")]),
+        ("model", r"outputs of shape \[2\] for 2 rows; .*\[2, 3\] is needed", [("> 0.5).astype", "> 0.5).astype('int64') + (risk > 3).astype"), ("isin([0, 1])", "isin([0, 1, 2])"), ("dim=1))\n", "dim=1))[:, 0]\n")]),
+        ("step", "its loss on the first batch is nan", [("numbers.std(0) + 1e-6", "numbers.std(0) * float('nan')")]),
+        ("step", "no weight of the model reaches its loss", [("return logits", "return logits.detach()")]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_of_the_part_that_is(
+    churn: Path, part: str, said: str, changes: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_out_the_slow_parts(monkeypatch)
+    found = broken(churn, *changes)
+    assert found[part].status == "failed"
+    assert re.search(said, found[part].said), found[part].said
+    assert "\n" not in found[part].said
+    assert [one.name for one in found.values() if one.status == "failed"] == [part]
+    assert all(one.status == "held" for one in list(found.values())[: list(found).index(part)])
+
+
+@pytest.mark.parametrize(
+    ("part", "said", "changes"),
+    [
+        ("splits", "load() gave other rows when it was called again", [("default_rng(0)", "default_rng()")]),
+        ("step", "no gradient reaches spare.weight, spare.bias: freeze or use them", [("self.layers = nn", "self.spare = nn.Linear(2, 2)\n            self.layers = nn")]),
+        ("splits", "no train row is 7", [('astype("int64"))', 'astype("int64").where(frame.index > 0, 7))'), ("isin([0, 1])", "isin([0, 1, 7])"), ("nn.Linear(64, 2)", "nn.Linear(64, 3)")]),
+    ],
+)  # fmt: skip
+def test_what_would_not_stop_a_run_is_a_doubt_and_the_file_still_passes(
+    churn: Path, part: str, said: str, changes: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_out_the_slow_parts(monkeypatch)
+    found = broken(churn, *changes)
+    assert found[part].status == "doubtful" and said in found[part].said
+    assert {one.status for one in found.values()} == {"held", "doubtful"}
+
+
+def test_one_call_finds_all_there_is_and_says_what_it_had_to_leave_out(
+    churn: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    text = churn.read_text().replace("return logits", "return logits.detach()")
+    text = text.replace(
+        "plans = self.plans(", "assert numbers.sum().item() < 1e9\n            plans = self.plans("
+    )
+    churn.write_text(
+        text.replace(
+            "logits: torch.Tensor = ", "logits: torch.Tensor = torch.tensor(numbers.tolist())[:, :2] + "
+        )
+    )
+    monkeypatch.setattr(sys, "argv", ["slipway", "check", str(churn), "--json"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    found = json.loads(capsys.readouterr().out)
+    status = {one["name"]: one["status"] for one in found["findings"]}
+    assert ended.value.code == 2 and not found["ok"]
+    assert status["step"] == "failed" and status["export"] == "failed" and status["recipes"] == "held"
+    assert status["answer"] == "skipped" and found["findings"][-1]["said"] == "needs export"
+
+
+def test_a_checklist_marks_each_part_and_says_what_is_next(
+    churn: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    churn.write_text(churn.read_text().replace("assign(left=", "assign(gone="))
+    monkeypatch.setattr(sys, "argv", ["slipway", "check", str(churn)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert ended.value.code == 2
+    assert re.match(r" ✓ file +\d+\.\d s  workload churn: classification of 'left'", lines[1])
+    assert re.match(r" ✗ rows +.*load\(\) gave no column 'left'", lines[2])
+    assert re.match(r" – inputs +needs rows", lines[3])
+    assert lines[-1] == "1 of 9 parts failed, 7 wait for that."
+
+
+def test_a_new_file_replaces_nothing_and_takes_no_name_that_a_model_cannot_have(tmp_path: Path) -> None:
+    (tmp_path / "there.py").write_text("mine")
+    for name, said in {
+        "there.py": "is there already",
+        "churn.txt": "such as churn.py",
+        "digits.py": "comes with Slipway",
+        "no/folder.py": "There is no folder",
+    }.items():
+        with pytest.raises(UserError, match=said):
+            new_workload(tmp_path / name)
+    assert (tmp_path / "there.py").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+    assert new_workload(tmp_path / "2026 Churn.py") == "2026_churn"
+    assert "template" not in names()
