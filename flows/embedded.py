@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+from infra.leash import hold
 from tasks.errors import StepError
 
 _START_SECONDS = 120
@@ -30,13 +30,11 @@ class EmbeddedServer:
         self.api_url = f"http://127.0.0.1:{port}/api"
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "flows.embedded", str(port)],
-                stdin=subprocess.PIPE,
+            self._process = hold(
+                ("flows.embedded", str(port)),
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **_server_environment(self._home)},
-                start_new_session=True,  # Ctrl-C is for the command; it stops the server when it is done
             )
         os.environ["PREFECT_API_URL"] = self.api_url
 
@@ -109,14 +107,9 @@ def _answers(url: str) -> bool:
 
 
 def _serve(port: int) -> None:
-    """Run until terminated, or until standard input closes: a killed command leaves no server behind."""
+    """Run until terminated."""
     import uvicorn
 
-    def watch() -> None:
-        sys.stdin.buffer.read()
-        os._exit(0)
-
-    threading.Thread(target=watch, daemon=True).start()
     uvicorn.run(
         "prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=port, log_level="error"
     )

@@ -1,168 +1,165 @@
-"""`slipway up`: the Prefect and MLflow servers with their pages, a runner of our deployments and the model server, here."""
+"""`slipway up`: the Prefect and MLflow servers with their pages, a worker for our deployments and the model server, here."""
 
 import contextlib
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+from filelock import FileLock, Timeout
+
+from flows.embedded import client_environment
+from infra.keeper import Keeper, Service
+from infra.ports import choose_ports
+from infra.state import Running, State, read_state, write_state
 from tasks import signing
-from tasks.errors import StepError
+from tasks.errors import UserError
 from tasks.settings import Settings
+from tasks.workloads import names
 
-_START_SECONDS = 180
-_STOP_SECONDS = 15
-
-
-@dataclass(frozen=True)
-class Service:
-    """One process: what it is called, how it starts, and the address that answers when it is up."""
-
-    name: str
-    command: tuple[str, ...]
-    url: str | None = None
-    health: str = ""
+_STOP_SECONDS = 10
+_LOOK_SECONDS = 0.5
 
 
-def services(settings: Settings) -> tuple[list[Service], dict[str, str]]:
-    """What to start, in this order, and the environment that ties it together. Loopback only."""
-    prefect, mlflow, server = (_port(usual) for usual in (4200, 5000, 8080))
-    home, host = settings.home, ("--host", "127.0.0.1")
-    environment = {
-        "SLIPWAY_HOME": str(home),
-        "PREFECT_HOME": str(home / "prefect"),
-        "PREFECT_LOCAL_STORAGE_PATH": str(home / "results"),
-        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
-        "PREFECT_API_URL": f"http://127.0.0.1:{prefect}/api",
-        "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{prefect}/api",  # else the page asks port 4200
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_EXTRA_LOGGERS": "slipway",
-        "DO_NOT_TRACK": "1",
-        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{mlflow}",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight idle processes otherwise
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    stores = ("--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}", "--artifacts-destination")
-    python = (sys.executable, "-m")
+def services(home: Path, ports: dict[str, int]) -> list[Service]:
+    """What runs, and what each needs; everything listens on loopback."""
+    at = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    artifacts = (home / "mlartifacts").as_uri()
+    here = ("--host", "127.0.0.1", "--port")
     return [
         Service(
             "prefect",
-            (*python, "prefect", "server", "start", *host, "--port", str(prefect)),
-            f"http://127.0.0.1:{prefect}",
-            "/api/health",
+            ("prefect", "server", "start", *here, str(ports["prefect"])),
+            health=f"{at['prefect']}/api/health",
+            url=at["prefect"],
         ),
         Service(
             "mlflow",
-            (
-                *python,
-                "mlflow",
-                "server",
-                "--workers",
-                "1",
-                *host,
-                "--port",
-                str(mlflow),
-                *stores,
-                (home / "mlartifacts").as_uri(),
-            ),
-            f"http://127.0.0.1:{mlflow}",
-            "/health",
+            ("infra.tracking", str(ports["mlflow"]), f"sqlite:///{home / 'mlflow.db'}", artifacts),
+            health=f"{at['mlflow']}/health",
+            url=at["mlflow"],
         ),
-        Service("runner", (*python, "flows.deploy")),
         Service(
             "server",
-            (*python, "infra.serving", "digits@champion", *host, "--port", str(server), "--home", str(home)),
-            f"http://127.0.0.1:{server}",
-            "/health",
+            ("infra.serving", *models(home), *here, str(ports["server"]), "--poll", "2"),
+            health=f"{at['server']}/health",
+            url=at["server"],
+            after=("mlflow",),
         ),
-    ], environment
+        Service("worker", ("flows.deploy",), health=f"{at['worker']}/health", after=("prefect", "mlflow")),
+    ]
+
+
+def models(home: Path) -> list[str]:
+    """What to serve as soon as it has a champion: the workloads that come with Slipway, and what was trained here."""
+    trained = [folder.name for folder in (home / "work").glob("*") if folder.is_dir()]
+    return [f"{name}@champion" for name in sorted({*names(), *trained})]
+
+
+def environment(home: Path, ports: dict[str, int]) -> dict[str, str]:
+    """What ties them together, and keeps them quiet and small."""
+    api = f"http://127.0.0.1:{ports['prefect']}/api"
+    return {
+        **client_environment(home),
+        "SLIPWAY_HOME": str(home),
+        "PREFECT_API_URL": api,
+        "PREFECT_SERVER_UI_API_URL": api,  # else the page asks port 4200
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
+        "PREFECT_WORKER_WEBSERVER_PORT": str(ports["worker"]),
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{ports['mlflow']}",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight idle processes otherwise
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
 
 
 @contextlib.contextmanager
-def platform(settings: Settings) -> Iterator[dict[str, str]]:
-    """Everything up, as addresses by name; all of it ended on leaving. Raises StepError with the log of what failed."""
-    wanted, environment = services(settings)
-    logs = settings.home / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    signing.private_key()  # made now if there is none: the server checks with its other half
-    signing.public_key()
-    running: dict[str, subprocess.Popen[bytes]] = {}
-    try:
-        for together in (wanted[:2], wanted[2:]):  # the servers first, side by side, then what needs them
-            for service in together:
-                running[service.name] = _start(service, logs, environment)
-            for service in together:
-                _wait(service, running[service.name], logs)
-        yield {service.name: service.url for service in wanted if service.url}
-    finally:
-        _stop(list(running.values()))
+def platform(settings: Settings) -> Iterator["Platform"]:
+    """Everything up; all of it ended on leaving. Raises UserError when it is up already, StepError when a part does not start."""
+    home = settings.home
+    with _alone(home):
+        ports = choose_ports(home)
+        signing.private_key()  # made now if there is none: the server checks with its other half
+        signing.public_key()
+        running = Platform(home, Keeper(services(home, ports), home / "logs", environment(home, ports)))
+        try:
+            running.start()
+            yield running
+        finally:
+            running.stop()
+
+
+class Platform:
+    """What is up, written down for `slipway status`."""
+
+    def __init__(self, home: Path, keeper: Keeper) -> None:
+        self._home = home
+        self._keeper = keeper
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        return {one.service.name: one.service.url for one in self._keeper.kept if one.service.url}
+
+    def start(self) -> None:
+        self._keeper.start()
+        self._write()
+
+    def stay(self) -> None:
+        """Start again what dies, until Ctrl-C or SIGTERM."""
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                if self._keeper.revive():
+                    self._write()
+                time.sleep(_LOOK_SECONDS)
+
+    def stop(self) -> None:
+        self._keeper.stop(_STOP_SECONDS)
+        write_state(self._home, None)
+
+    def _write(self) -> None:
+        services = tuple(
+            Running(
+                name=one.service.name,
+                pid=one.pid or 0,
+                since=one.since,
+                restarts=one.restarts,
+                url=one.service.url,
+                health=one.service.health,
+            )
+            for one in self._keeper.kept
+        )
+        write_state(
+            self._home, State(pid=os.getpid(), created=psutil.Process().create_time(), services=services)
+        )
 
 
 def end_on_signals() -> None:
     """Let Ctrl-C and SIGTERM end the platform in order; also where a shell's background job would ignore the first."""
 
     def end(*_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # once is enough: what follows is the way out
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
 
 
-def stay() -> None:
-    """Return at Ctrl-C or SIGTERM."""
-    with contextlib.suppress(KeyboardInterrupt):
-        while True:
-            signal.pause()
-
-
-def _start(service: Service, logs: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
-    with (logs / f"{service.name}.log").open("ab") as log:
-        return subprocess.Popen(
-            service.command,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-
-
-def _wait(service: Service, process: "subprocess.Popen[bytes]", logs: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while service.url and time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(service.url + service.health, timeout=2):
-            return
-        time.sleep(0.1)
-    if process.poll() is not None or service.url:
-        log = logs / f"{service.name}.log"
-        last = " | ".join(log.read_text(errors="replace").splitlines()[-3:])
-        raise StepError(f"{service.name} did not start; the end of {log}: {last}")
-
-
-def _stop(processes: "list[subprocess.Popen[bytes]]") -> None:
-    """The last one first; what does not end in time is killed with all that it started."""
-    for process in reversed(processes):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-    for process in reversed(processes):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_SECONDS)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _port(usual: int) -> int:
-    """The usual port, or a free one when it is taken."""
-    for port in (usual, 0):
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
-    raise StepError(f"Neither port {usual} nor any other on 127.0.0.1 is free.")
+@contextlib.contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One platform a home: two would share its databases."""
+    home.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home / "up.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        state = read_state(home)
+        whose = f", by process {state.pid}" if state else ""
+        raise UserError(f"{home} is already up{whose}: see `slipway status`, or set SLIPWAY_HOME.") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,27 @@
+"""MLflow's server in one process: its own command keeps a second one that only waits, with 200 MB and five seconds."""
+
+import os
+import sys
+
+
+def main() -> None:
+    """`python -m infra.tracking PORT STORE ARTIFACTS`: serve on loopback until ended."""
+    import uvicorn  # before mlflow.server: it looks for it to put its host checks on
+
+    port, store, artifacts = sys.argv[1:]
+    from mlflow.server import constants, handlers
+
+    os.environ.update(
+        {
+            constants.BACKEND_STORE_URI_ENV_VAR: store,
+            constants.ARTIFACT_ROOT_ENV_VAR: "mlflow-artifacts:/",
+            constants.ARTIFACTS_DESTINATION_ENV_VAR: artifacts,
+            constants.SERVE_ARTIFACTS_ENV_VAR: "true",
+        }
+    )
+    handlers.initialize_backend_stores(store, None, "mlflow-artifacts:/")
+    uvicorn.run("mlflow.server.fastapi_app:app", host="127.0.0.1", port=int(port), log_level="warning")
+
+
+if __name__ == "__main__":
+    main()
