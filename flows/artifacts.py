@@ -4,8 +4,12 @@ import base64
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
+from tasks.monitor import Watched
 from tasks.pareto import picture
+from tasks.pictures import drifts
 from tasks.records import Outcome, Selection
+
+_MOST_COLUMNS = 100
 
 
 def show_candidates(model: str, selection: Selection) -> None:
@@ -34,6 +38,24 @@ def show_outcome(outcome: Outcome, address: str | None) -> None:
     lines += ["", f"MLflow run: {f'[{outcome.run_id}]({address})' if address else outcome.run_id}"]
     lines += [f"Report: `{outcome.report}`"] if outcome.report else []
     create_markdown_artifact("\n".join(lines), key=f"{_slug(outcome.model)}-verdict")
+
+
+def show_watched(found: Watched, threshold: float) -> None:
+    """What the traffic looks like: in sentences, as a table of columns and as a picture."""
+    lines = [f"# {found.model} version {found.version}: {found.status}", ""]
+    lines += [f"- {reason}" for reason in found.reasons]
+    lines += ["", "| hour (UTC) | rows |", "|---|---|"]
+    lines += [f"| {hour} | {rows} |" for hour, rows in found.volume.by_hour.items()]
+    create_markdown_artifact("\n".join(lines), key=f"{_slug(found.model)}-traffic")
+    columns = [
+        *(found.predictions.columns if found.predictions else ()),
+        *(found.inputs.columns if found.inputs else ()),
+    ]
+    if columns:
+        rows = [column.model_dump() for column in columns[:_MOST_COLUMNS]]
+        create_table_artifact(rows, key=f"{_slug(found.model)}-drift", description="; ".join(found.reasons))
+        svg = base64.b64encode(drifts(columns, threshold).encode()).decode()
+        create_image_artifact(f"data:image/svg+xml;base64,{svg}", key=f"{_slug(found.model)}-drift-picture")
 
 
 def show_question(model: str, text: str) -> None:

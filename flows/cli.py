@@ -207,6 +207,18 @@ def verify(
     show_verification(check(load_settings(), reference, replay=replay), as_json=json)
 
 
+@app.command(epilog="Examples:  slipway monitor digits  ·  slipway monitor digits --json")
+def monitor(model: Model, json: Json = False) -> None:
+    """Recorded traffic against the champion's training data; exit code 3 when it drifted."""
+    from flows.show import show_watched
+    from tasks.monitor import monitor as watch
+    from tasks.settings import load_settings
+
+    found = watch(load_settings(), model)
+    show_watched(found, as_json=json)
+    raise typer.Exit(3 if found.status == "drifted" else 0)
+
+
 def main() -> None:
     """The entry point: a user's error is one sentence on stderr and an exit code, a bug keeps its traceback."""
     _quiet()

@@ -10,9 +10,11 @@ from rich.table import Table
 
 from tasks.history import History
 from tasks.ledger import LedgerEntry
+from tasks.monitor import Watched
 from tasks.recheck import Verification
 from tasks.records import CandidateResult, Outcome, StepTime
 
+_MOST_COLUMNS = 15
 _COLOURS = {
     "promoted": "green",
     "registered": "yellow",
@@ -169,6 +171,36 @@ def show_history(history: History, *, as_json: bool) -> None:
     console.print(table)
     for problem in history.problems:
         console.print(f"[red]! {escape(problem)}[/red]")
+
+
+def show_watched(found: Watched, *, as_json: bool) -> None:
+    """What was served and whether it drifted, the worst columns first."""
+    if as_json:
+        print(found.model_dump_json())
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    colour = {"quiet": "yellow", "steady": "green", "drifted": "red"}[found.status]
+    console.print(f"[bold]{found.model}[/bold] version {found.version}: [bold {colour}]{found.status}[/]")
+    for reason in found.reasons:
+        console.print(f"  • {escape(reason)}")
+    seen = found.volume
+    if seen.first is not None and seen.last is not None:
+        console.print(
+            f"  {seen.rows} rows from {seen.first:%Y-%m-%d %H:%M} to {seen.last:%H:%M} UTC, p50 {seen.p50_ms} ms, p95 {seen.p95_ms} ms"
+        )
+    drifted = [one for part in (found.predictions, found.inputs) if part is not None for one in part.drifted]
+    if drifted:
+        table = Table(box=None, padding=(0, 2), header_style="dim")
+        for name in ("drifted", "PSI", "trained on, mean", "served, mean"):
+            table.add_column(name, no_wrap=True, justify="left" if name == "drifted" else "right")
+        for one in drifted[:_MOST_COLUMNS]:
+            table.add_row(
+                escape(one.name),
+                f"{one.psi:.2f}",
+                _number(one.reference, "{:.4g}"),
+                _number(one.served, "{:.4g}"),
+            )
+        console.print(table)
 
 
 def show_verification(found: Verification, *, as_json: bool) -> None:

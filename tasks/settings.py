@@ -12,11 +12,24 @@ from tasks.errors import UserError
 _FILE = "mlflow.yaml"
 
 
+class Limits(Knobs):
+    """When served traffic is no longer what the champion was trained on."""
+
+    hours: float = Field(24, gt=0, description="Rows that were served in the last so many hours count.")
+    min_rows: int = Field(200, ge=1, description="With fewer recorded rows nothing is said.")
+    psi: float = Field(0.25, gt=0, description="Population stability index from which a column has drifted,")
+    p_value: float = Field(0.01, gt=0, lt=1, description="if it is also surely not chance.")
+    share: float = Field(
+        0.1, ge=0, lt=1, description="Share of the inputs that may drift before it is an alarm."
+    )
+
+
 class Policy(Knobs):
-    """What one model needs to be promoted."""
+    """What one model needs to be promoted, and how it is watched."""
 
     approval: Literal["auto", "manual"] = "auto"
     patience_days: float = Field(7, gt=0, description="How long a question waits; then it is a refusal.")
+    monitor: Limits = Limits()
     gates: dict[str, Any] = Field({}, description="Gates of the workload that production overrides.")
 
 
