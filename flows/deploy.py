@@ -15,6 +15,8 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.variables import Variable
 from prefect.workers.process import ProcessWorker
 
+from flows import automations
+
 POOL = "slipway"
 FILE = Path(__file__).parent.parent / "infra" / "prefect.yaml"
 _MARK = "slipway_deployed"
@@ -41,17 +43,18 @@ def make_pool(folder: Path) -> None:
 
 
 def deploy() -> None:
-    """`prefect deploy --all`, unless the server has just these: a schedule that was paused in the UI stays paused."""
+    """`prefect deploy --all` and our automations, unless the server has just these: a schedule that was paused in the UI stays paused."""
     digest = _digest()
     if Variable.get(_MARK) != digest:
         _prefect("deploy", "--all", "--prefect-file", str(FILE))
+        automations.apply()
         Variable.set(_MARK, digest, overwrite=True)
 
 
 def _digest() -> str:
     """Of the deployments' file and of the code that their forms are made from."""
     root = FILE.parent.parent
-    sources = [FILE, *sorted(root.glob("flows/*.py")), *sorted(root.glob("tasks/**/*.py"))]
+    sources = [FILE, *sorted(automations.FOLDER.glob("*")), *sorted(root.glob("[ft]*s/**/*.py"))]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 

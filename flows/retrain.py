@@ -8,7 +8,7 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows import steps
+from flows import form, steps
 from flows.approval import start_asking
 from flows.artifacts import show_candidates, show_outcome
 from flows.candidates import make_and_measure
@@ -38,19 +38,39 @@ _ONE_AT_A_TIME = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max
     result_serializer="json",
 )
 def retrain(
-    workload: str = "digits", config: Run | None = None, force: bool = False, promote: bool = True
+    workload: form.WorkloadChoice = "digits",
+    file: str = "",
+    model: str = "",
+    training: form.TrainingForm = form.TRAINING,
+    recipes: tuple[form.RecipeChoice, ...] = (),
+    gates: form.GatesForm = form.GATES,
+    search: form.SearchForm = form.SEARCH,
+    data: form.DataForm = form.DATA,
+    force: bool = False,
+    promote: bool = True,
 ) -> Outcome:
     """Train, compress, prove, register and promote a workload's model, unless nothing has changed since last time.
 
     Args:
-        workload: A workload's name (digits), module (package.module) or file (path/to/file.py). Its code is run.
-        config: Settings that differ from the workload's own.
+        workload: Whose data and model: one that comes with Slipway.
+        file: Your own workload instead: its file (churn.py) or module (package.module), as the worker finds it. Its code is run.
+        model: Which of the workload's models to train; empty: its first.
+        training: How the weights are found; empty fields are as the workload says.
+        recipes: Compression candidates to try besides fp32; none chosen: all that the workload has.
+        gates: What the model must hold to be promoted; empty fields are as the workload and mlflow.yaml say.
+        search: Whether to look for better recipes; empty: no.
+        data: Which rows are used and how they are split; empty fields are as the workload says.
         force: Run every step again, whatever is stored.
         promote: Move the champion when the gate passes; off: only register.
     """
     started = time.monotonic()
+    workload = file or workload
     settings, known = load_settings(), load_workload(workload)
-    config = config or settings.apply_policy(known.name, known.defaults())
+    config = form.read(
+        form.Form(model=model, training=training, recipes=recipes, gates=gates, search=search, data=data),
+        known,
+        settings.apply_policy(known.name, known.defaults()),
+    )
     known.check(config)
     place = Place(workload=workload, model=known.name, settings=settings)
     journal = Journal(place, force)
@@ -146,6 +166,9 @@ def _outcome(
 
 
 def _run_name() -> str:
-    """digits-2026-11-22: what a list of runs should say."""
-    reference = flow_run.parameters.get("workload", "digits")
-    return f"{load_workload(reference).name}-{time.strftime('%Y-%m-%d')}"
+    """digits-2026-11-22-nightly: what a list of runs should say."""
+    asked = flow_run.parameters
+    started = flow_run.scheduled_start_time
+    when = "nightly" if "auto-scheduled" in flow_run.tags else f"{started:%H%M}"
+    model = load_workload(asked.get("file") or asked.get("workload", "digits")).name
+    return f"{model}-{started:%Y-%m-%d}-{when}"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import shorten
 
 from infra.leash import end, family, hold
 from tasks.errors import StepError
@@ -108,7 +109,7 @@ class Kept:
 
     def _last_lines(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()[-_LAST_LINES:]
-        return "\n  ".join([f"the end of {self.log}:", *lines])
+        return "\n  ".join([f"the end of {self.log}:", *(shorten(line, 200) for line in lines)])
 
 
 class Keeper:

@@ -43,7 +43,7 @@ def services(home: Path, ports: dict[str, int]) -> list[Service]:
         ),
         Service(
             "server",
-            ("infra.serving", *models(home), *here, str(ports["server"]), "--poll", "2"),
+            ("infra.serving", *models(home), *here, str(ports["server"]), "--poll", "2", "--record", "1"),
             health=f"{at['server']}/health",
             url=at["server"],
             after=("mlflow",),

@@ -38,13 +38,14 @@ def prefect_api(prefect_server: str, home: Path, empty_mlflow_database: Path) ->
 
 
 def retrain(reference: str, *settings: str, force: bool = False, promote: bool = True) -> Outcome:
+    from flows.form import filled_in
     from flows.retrain import retrain as flow
     from tasks.overrides import override
     from tasks.workloads import load_workload
 
     known = load_workload(reference)
     config = load_settings().apply_policy(known.name, override(known.defaults(), settings))
-    outcome = flow(reference, config, force=force, promote=promote)
+    outcome = flow(reference, **filled_in(config), force=force, promote=promote)
     assert isinstance(outcome, Outcome)
     return outcome
 

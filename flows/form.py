@@ -1,0 +1,122 @@
+"""The form that Prefect's pages show for `retrain`: what is left empty stays as the workload's file says."""
+
+from typing import Annotated, Any, TypedDict, TypeVar
+
+from pydantic import (
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from tasks.config import Data, Gates, Knobs, Recipe, Run, Search, Train
+from tasks.errors import UserError
+from tasks.workloads import Workload, names
+from tasks.workloads.base import DEFAULT_RECIPES
+
+K = TypeVar("K", bound=Knobs)
+_BASELINE = "fp32"
+
+
+class Blank(Knobs):
+    """Knobs of which only those that were filled in count."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Without defaults, which would fill the fields in, and without null, which an empty field says already."""
+        schema = handler(core_schema)
+        for field in handler.resolve_ref_schema(schema).get("properties", {}).values():
+            field.pop("default", None)
+            given = [one for one in field.get("anyOf", []) if one != {"type": "null"}]
+            if len(given) == 1:
+                del field["anyOf"]
+                field.update(given[0])
+        return schema
+
+    @model_serializer(mode="wrap")
+    def _filled_in(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if name in self.model_fields_set}
+
+
+class DataForm(Data, Blank):
+    """Which rows are used and how they are split."""
+
+
+class TrainingForm(Train, Blank):
+    """How the weights are found."""
+
+
+class SearchForm(Search, Blank):
+    """How long to look for better recipes than those that are chosen."""
+
+
+class GatesForm(Gates, Blank):
+    """What a model must hold to be promoted; empty: as its workload and mlflow.yaml say."""
+
+
+WorkloadChoice = Annotated[str, Field(json_schema_extra={"enum": list(names())})]
+RecipeChoice = Annotated[
+    str | Recipe,
+    WithJsonSchema({"type": "string", "enum": [_BASELINE, *(recipe.name for recipe in DEFAULT_RECIPES)]}),
+]
+
+
+TRAINING, GATES, SEARCH, DATA = TrainingForm(), GatesForm(), SearchForm(), DataForm()
+"""Sections with nothing filled in."""
+
+
+class Form(TypedDict):
+    """The arguments of `retrain` that the form's sections fill in."""
+
+    model: str
+    training: TrainingForm
+    recipes: tuple[RecipeChoice, ...]
+    gates: GatesForm
+    search: SearchForm
+    data: DataForm
+
+
+def filled_in(config: Run) -> Form:
+    """Every field filled in, for a caller that has the whole configuration."""
+    return Form(
+        model=config.model or "",
+        training=TrainingForm.model_validate(config.train.model_dump()),
+        recipes=config.recipes or (_BASELINE,),
+        gates=GatesForm.model_validate(config.gates.model_dump()),
+        search=SearchForm.model_validate(config.search.model_dump()),
+        data=DataForm.model_validate(config.data.model_dump()),
+    )
+
+
+def read(form: Form, workload: Workload, defaults: Run) -> Run:
+    """`defaults` with what was filled in. Raises UserError for a recipe that does not exist."""
+    return Run(
+        model=form["model"] or defaults.model,
+        train=_over(defaults.train, form["training"]),
+        recipes=_recipes(form["recipes"], workload) if form["recipes"] else defaults.recipes,
+        gates=_over(defaults.gates, form["gates"]),
+        search=_over(defaults.search, form["search"]),
+        data=_over(defaults.data, form["data"]),
+    )
+
+
+def _over(knobs: K, form: Knobs) -> K:
+    return knobs.model_copy(update={name: getattr(form, name) for name in form.model_fields_set})
+
+
+def _recipes(chosen: tuple[str | Recipe, ...], workload: Workload) -> tuple[Recipe, ...]:
+    known = {recipe.name: recipe for recipe in (*DEFAULT_RECIPES, *workload.recipes)}
+    found = []
+    for choice in chosen:
+        if isinstance(choice, Recipe):
+            found.append(choice)
+        elif choice in known:
+            found.append(known[choice])
+        elif choice != _BASELINE:
+            raise UserError(f"There is no recipe {choice!r}: choose among {', '.join(known)}.")
+    return tuple(found)
