@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import onnx
 import pytest
 import serving_models as models
 from onnx import TensorProto, helper
+from serving_inspector import Inspector
 from serving_process import ServerProcess, publish, wait_for
 
 from infra.serving import inspection
@@ -28,8 +29,15 @@ def folder(tmp_path: Path) -> Path:
     return models.save(tmp_path / "model", models.mlp(), {"x": [ROW]})
 
 
-def found(folder: Path, **options: object) -> Finding:
-    return asyncio.run(inspection.inspect(Question(folder=folder, model="digits", **options)))  # type: ignore[arg-type]
+def question(folder: Path, **options: object) -> Question:
+    return Question(folder=folder, model="digits", **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def inspector() -> Iterator[Inspector]:
+    running = Inspector()
+    yield running
+    running.close()
 
 
 def external(folder: Path, location: str) -> None:
@@ -103,22 +111,25 @@ HARM: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_a_hostile_folder_is_refused(folder: Path, harm: str) -> None:
+def test_a_hostile_folder_is_refused(inspector: Inspector, folder: Path, harm: str) -> None:
     change, says = HARM[harm]
     change(folder)
-    finding = found(folder)
+    finding = inspector.ask(question(folder))
     assert finding.refused is not None and says in finding.refused, finding
     assert not Path("/tmp/slipway-was-here").exists()
 
 
-def test_a_sound_folder_is_not(folder: Path) -> None:
-    finding = found(folder)
+def test_a_sound_folder_is_not_and_a_hostile_one_is_by_the_inspecting_process_too(folder: Path) -> None:
+    finding = asyncio.run(inspection.inspect(question(folder)))
     assert finding == Finding(digest=sha256_of(folder / "model.onnx"))
+    bomb(folder)
+    finding = asyncio.run(inspection.inspect(question(folder)))
+    assert finding.refused is not None and "signature" in finding.refused
 
 
 def test_a_process_that_dies_inspecting_is_a_refusal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    finding = found(folder)
+    finding = asyncio.run(inspection.inspect(question(folder)))
     assert finding.refused is not None and "died" in finding.refused
 
 
@@ -138,13 +149,13 @@ def test_a_process_that_dies_inspecting_is_a_refusal(folder: Path, monkeypatch: 
     ids=["unproved", "model swapped", "metadata changed", "file added", "signature torn", "another model's"],
 )
 def test_evidence_that_does_not_hold_is_refused_before_parsing(
-    folder: Path, home: Path, change: Callable[[Path], object], says: str
+    inspector: Inspector, folder: Path, home: Path, change: Callable[[Path], object], says: str
 ) -> None:
     models.seal(folder)
     key = signing.public_key()
-    assert found(folder, key=key).decided == "pass"
+    assert inspector.ask(question(folder, key=key)).decided == "pass"
     change(folder)
-    finding = found(folder, key=key)
+    finding = inspector.ask(question(folder, key=key))
     assert (
         finding.refused is not None and finding.refused.startswith("evidence: ") and says in finding.refused
     )

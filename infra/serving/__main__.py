@@ -1,19 +1,22 @@
 """`python -m infra.serving MODEL[@ALIAS]… --option …`"""
 
-import argparse
 import sys
-import typing
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from infra.serving.early import FOLLOWER, WORKER, Started, start
 
-from infra.serving.options import ServeOptions
-from tasks.errors import UserError
+if TYPE_CHECKING:
+    import argparse
 
 
-def parser(prog: str) -> argparse.ArgumentParser:
+def parser(prog: str) -> "argparse.ArgumentParser":
     """One option a field of ServeOptions, described by it."""
+    import argparse
+    import typing
+
+    from infra.serving.options import ServeOptions
+
     made = argparse.ArgumentParser(prog, description="Serve models of the registry, following their aliases.")
     made.add_argument(
         "models", nargs="+", metavar="MODEL", help="NAME, NAME@ALIAS, NAME/VERSION or NAME=FOLDER"
@@ -33,19 +36,35 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m infra.serving") -> None:
-    from infra.serving.main import serve
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    asked = {"-h", "--help"}.isdisjoint(words)
+    ahead = {module: start(module) for module in (WORKER, FOLLOWER)} if words and asked else {}
+    try:
+        sys.exit(run(words, prog, ahead))
+    finally:
+        for started in ahead.values():
+            started.discard()
 
-    options = vars(parser(prog).parse_args(arguments))
+
+def run(words: Sequence[str], prog: str, ahead: dict[str, Started]) -> int:
+    """The exit code: 2 with one sentence on stderr for what the user can mend."""
+    from pydantic import ValidationError
+
+    from infra.serving.main import serve
+    from infra.serving.options import ServeOptions
+    from tasks.errors import UserError
+
+    options = vars(parser(prog).parse_args(words))
     models = options.pop("models")
     try:
-        sys.exit(serve(models, ServeOptions(**options)))
+        return serve(models, ServeOptions(**options), ahead)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         print(f"error: --{str(first['loc'][0]).replace('_', '-')}: {first['msg']}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
 
 
 if __name__ == "__main__":

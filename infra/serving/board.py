@@ -10,7 +10,7 @@ KEPT = 20
 
 
 class Board:
-    """The recent history of one worker's models."""
+    """The recent history of the models, the same in every worker."""
 
     def __init__(self) -> None:
         self.events: deque[Swap | Refusal | Revert] = deque(maxlen=KEPT)
@@ -18,9 +18,13 @@ class Board:
         self.unreachable: dict[str, str] = {}
         self.standing: dict[str, Refusal | Revert] = {}
         self.counts: dict[tuple[str, str], int] = {}
+        self.last: dict[tuple[str, bool], tuple[str, str]] = {}
 
-    def note(self, message: Message) -> None:
-        """Remember one event. What concerns a shadow is told, but says nothing of what serves."""
+    def note(self, message: Message) -> bool:
+        """Remember one event; whether it is news, and not what another worker has said before.
+
+        What concerns a shadow is told, but says nothing of what serves.
+        """
         if isinstance(message, Looked) and not message.shadow:
             if message.error is None:
                 self.looked[message.model] = message.at
@@ -28,13 +32,23 @@ class Board:
             else:
                 self.unreachable[message.model] = message.error
         elif isinstance(message, Swap | Refusal | Revert):
-            self.events.appendleft(message)
-            key = (message.model, message.kind)
-            self.counts[key] = self.counts.get(key, 0) + 1
-            if isinstance(message, Revert) or (isinstance(message, Refusal) and not message.shadow):
-                self.standing[message.model] = message
-            elif isinstance(message, Swap) and not message.shadow:
-                self.standing.pop(message.model, None)
+            return self._happened(message)
+        return False
+
+    def _happened(self, message: Swap | Refusal | Revert) -> bool:
+        shadow = not isinstance(message, Revert) and message.shadow
+        about, what = (message.model, shadow), (message.kind, message.version)
+        if self.last.get(about) == what:
+            return False
+        self.last[about] = what
+        self.events.appendleft(message)
+        key = (message.model, message.kind)
+        self.counts[key] = self.counts.get(key, 0) + 1
+        if isinstance(message, Swap) and not shadow:
+            self.standing.pop(message.model, None)
+        elif not isinstance(message, Swap) and not shadow:
+            self.standing[message.model] = message
+        return True
 
     def about(self, model: str) -> dict[str, Any]:
         """What /health says of a model besides its version."""

@@ -25,6 +25,7 @@ logger = logging.getLogger("slipway.serving")
 AHEAD = ("challenger", "previous")
 AHEAD_POLLS = 10
 MAX_PAUSE = 30.0
+FIRST_SECONDS = 3.0
 
 
 class Retry:
@@ -72,10 +73,17 @@ class Follower:
             Followed(target, True) for target in shadows
         ]
         self.registry: Registry | None = None
+        self.served = asyncio.Event()
+        self.unrecorded: list[Revert] = []
 
     async def run(self) -> None:
         listening = asyncio.create_task(self._listen())
         await asyncio.gather(*map(self._start, self.followed))
+        if any(
+            followed.offered for followed in self.followed
+        ):  # importing mlflow would slow the workers down
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.served.wait(), FIRST_SECONDS)
         remote = [followed for followed in self.followed if followed.target.path is None]
         following = [asyncio.create_task(self._follow(followed)) for followed in remote]
         await asyncio.wait([listening, *following], return_when=asyncio.FIRST_COMPLETED)
@@ -108,6 +116,7 @@ class Follower:
                     self.registry = await asyncio.to_thread(Registry, self.options.registry)
                 await self._look(self.registry, followed)
                 self._looked(followed, None)
+                await self._record_reverts(self.registry)
                 if polls % AHEAD_POLLS == 0:
                     await self._fetch_ahead(self.registry, followed)
             except Absent as error:
@@ -118,6 +127,12 @@ class Follower:
             polls += 1
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(followed.wake.wait(), self.options.poll * random.uniform(0.9, 1.1))
+
+    async def _record_reverts(self, registry: Registry) -> None:
+        """Write to the registry which version was found wanting, and why; what cannot be written now is tried again."""
+        while self.unrecorded:
+            await asyncio.to_thread(registry.note_revert, self.unrecorded[0])
+            self.unrecorded.pop(0)
 
     def _looked(self, followed: Followed, error: str | None) -> None:
         if error != followed.error:
@@ -175,6 +190,10 @@ class Follower:
     async def _listen(self) -> None:
         """What the workers report: what serves is remembered, what failed is not tried again."""
         async for message in self.channel.messages():
+            if isinstance(message, Swap):
+                self.served.set()
+            elif isinstance(message, Revert):
+                self.unrecorded.append(message)
             for followed in self.followed:
                 if isinstance(message, Nudge):
                     followed.wake.set()
@@ -209,7 +228,10 @@ async def run(job: Job, line: socket.socket) -> None:
 
 def main() -> None:
     """Started by the supervisor: the job on standard input, the line as a descriptor."""
-    job = Job.model_validate_json(sys.stdin.buffer.read())
+    text = sys.stdin.buffer.read()
+    if not text:  # started early, and not needed after all
+        return
+    job = Job.model_validate_json(text)
     set_up(job.options.log_level, "follower")
     asyncio.run(run(job, socket.socket(fileno=int(sys.argv[1]))))
 

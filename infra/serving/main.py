@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from infra.serving.early import Started
 from infra.serving.log import set_up
 from infra.serving.options import KEYS_VARIABLE, LOOPBACK, ServeOptions, Target
 from infra.serving.supervisor import Supervisor
@@ -18,8 +19,11 @@ from tasks.errors import UserError
 logger = logging.getLogger("slipway.serving")
 
 
-def serve(models: Sequence[str], options: ServeOptions) -> int:
-    """Serve until SIGTERM or SIGINT; gives back the exit code. UserError for what cannot be served at all."""
+def serve(models: Sequence[str], options: ServeOptions, ahead: dict[str, Started]) -> int:
+    """Serve until SIGTERM or SIGINT; gives back the exit code. UserError for what cannot be served at all.
+
+    `ahead`: processes that were started early, by module; those that are used are taken out.
+    """
     targets = tuple(Target.parse(text) for text in models)
     check(targets, options)
     set_up(options.log_level, "server")
@@ -28,7 +32,7 @@ def serve(models: Sequence[str], options: ServeOptions) -> int:
     listener = bind(options)
     run_folder = Path(tempfile.mkdtemp(prefix="slipway-serving-"))
     try:
-        supervisor = Supervisor(targets, options, listener, run_folder)
+        supervisor = Supervisor(targets, options, listener, run_folder, ahead)
         asyncio.run(supervisor.run())
     finally:
         listener.close()

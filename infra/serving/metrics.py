@@ -1,24 +1,19 @@
-"""Prometheus metrics of all workers: each writes its numbers to a file, whichever is scraped adds them up."""
+"""What all workers have counted: each writes its numbers to a file, whichever is asked adds them up."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
-from prometheus_client.exposition import generate_latest
-from prometheus_client.registry import Collector, CollectorRegistry
 
 from infra.serving.board import Board
-from infra.serving.numbers import LATENCY, ROWS
 from infra.serving.service import Service
 
-__all__ = ["CONTENT_TYPE", "Metrics"]
+Entry = dict[str, Any]
 
 
-class Metrics(Collector):
+class Metrics:
     """The numbers of this worker, and of its siblings as they last wrote them."""
 
     def __init__(self, service: Service, board: Board, folder: Path, slot: int) -> None:
@@ -26,11 +21,6 @@ class Metrics(Collector):
         self.board = board
         self.folder = folder
         self.file = folder / f"numbers-{slot}-{os.getpid()}.json"
-        self.registry = CollectorRegistry(auto_describe=False)
-        self.registry.register(self)
-
-    def text(self) -> bytes:
-        return generate_latest(self.registry)
 
     def save(self) -> None:
         """Write this worker's numbers for its siblings to read."""
@@ -38,100 +28,61 @@ class Metrics(Collector):
         temporary.write_bytes(orjson.dumps(self._own()))
         temporary.rename(self.file)
 
-    def _own(self) -> list[dict[str, Any]]:
-        own = []
-        for name, slot in self.service.slots.items():
-            for version, numbers in slot.numbers.items():
-                own.append({"model": name, "version": version, **numbers.dump()})
-        return own
+    def _own(self) -> dict[str, list[Entry]]:
+        slots = self.service.slots
+        return {
+            "versions": [
+                {"model": name, "version": version, **numbers.dump()}
+                for name, slot in slots.items()
+                for version, numbers in slot.numbers.items()
+            ],
+            "shadows": [
+                {"model": name, **slot.shadow.dump()}
+                for name, slot in slots.items()
+                if slot.shadow is not None and slot.shadow.model is not None
+            ],
+            "recorders": [
+                {
+                    "model": "",
+                    "version": "",
+                    "written": slot.recorder.written,
+                    "dropped": slot.recorder.dropped,
+                }
+                for slot in list(slots.values())[:1]
+                if slot.recorder is not None
+            ],
+        }
 
-    def _all(self) -> list[dict[str, Any]]:
-        everything = self._own()
+    def _all(self, kind: str) -> list[Entry]:
+        everything = self._own()[kind]
         for path in self.folder.glob("numbers-*.json"):
             if path != self.file:
-                everything += orjson.loads(path.read_bytes())
+                everything += orjson.loads(path.read_bytes())[kind]
         return merged(everything)
 
-    def of_model(self, name: str) -> list[dict[str, Any]]:
-        """The numbers of each version of one model, over all workers."""
-        return [entry for entry in self._all() if entry["model"] == name]
+    def versions(self) -> list[Entry]:
+        """The numbers of each version of each model, over all workers."""
+        return self._all("versions")
 
-    def collect(self) -> Iterator[Metric]:
-        yield from counted(self._all())
-        yield from self._state()
-        yield from self._shadows()
-        yield from self._recorded()
+    def of_model(self, name: str) -> list[Entry]:
+        return [entry for entry in self.versions() if entry["model"] == name]
 
-    def _shadows(self) -> Iterator[Metric]:
-        labels = ["model", "version"]
-        rows = GaugeMetricFamily(
-            "slipway_serving_shadow_rows", "Rows the challenger ran too, in this worker", labels=labels
-        )
-        agreed = GaugeMetricFamily(
-            "slipway_serving_shadow_agreed_rows", "Of these, rows that say the same", labels=labels
-        )
-        lost = GaugeMetricFamily(
-            "slipway_serving_shadow_dropped_batches", "Batches there was no time for", labels=labels
-        )
-        failed = GaugeMetricFamily(
-            "slipway_serving_shadow_failed_batches", "Batches the challenger failed on", labels=labels
-        )
-        latency = HistogramMetricFamily(
-            "slipway_serving_shadow_run_seconds", "Time of a batch", labels=["model", "which"]
-        )
-        for name, slot in self.service.slots.items():
-            shadow = slot.shadow
-            if shadow is None or shadow.model is None:
-                continue
-            named = [name, shadow.model.release.version]
-            counts = (shadow.rows, shadow.agreed, shadow.dropped, shadow.failed)
-            for family, value in zip((rows, agreed, lost, failed), counts, strict=True):
-                family.add_metric(named, value)
-            for which, times in (("challenger", shadow.latency), ("champion", shadow.champion)):
-                latency.add_metric([name, which], buckets(LATENCY, times.counts), times.total)
-        yield from (rows, agreed, lost, failed, latency)
+    def shadow(self, name: str) -> Entry | None:
+        """What the challenger that shadows a model here has done, in all workers."""
+        shadow = self.service.slots[name].shadow
+        if shadow is None or shadow.model is None:
+            return None
+        key = (name, shadow.model.release.version)
+        return next(entry for entry in self._all("shadows") if (entry["model"], entry["version"]) == key)
 
-    def _recorded(self) -> Iterator[Metric]:
-        recorder = next((slot.recorder for slot in self.service.slots.values() if slot.recorder), None)
-        if recorder is not None:
-            family = CounterMetricFamily(
-                "slipway_serving_recorded_requests", "Traffic record", labels=["outcome"]
-            )
-            family.add_metric(["written"], recorder.written)
-            family.add_metric(["dropped"], recorder.dropped)
-            yield family
-
-    def _state(self) -> Iterator[Metric]:
-        serving = GaugeMetricFamily(
-            "slipway_serving_version", "1 for the version that answers", labels=["model", "version", "digest"]
-        )
-        ready = GaugeMetricFamily("slipway_serving_ready", "Whether every model is loaded")
-        ready.add_metric([], float(self.service.ready))
-        stale = GaugeMetricFamily(
-            "slipway_serving_registry_seen_timestamp_seconds",
-            "When the registry was last seen",
-            labels=["model"],
-        )
-        queued = GaugeMetricFamily(
-            "slipway_serving_queued_rows", "Rows waiting in this worker", labels=["model"]
-        )
-        events = CounterMetricFamily(
-            "slipway_serving_events", "Swaps, refusals and reverts", labels=["model", "event"]
-        )
-        for name, slot in self.service.slots.items():
-            if slot.current is not None:
-                serving.add_metric([name, slot.current.release.version, slot.current.release.digest], 1)
-            if name in self.board.looked:
-                stale.add_metric([name], self.board.looked[name])
-            queued.add_metric([name], slot.batcher.rows)
-        for (name, kind), count in self.board.counts.items():
-            events.add_metric([name, kind], count)
-        yield from (serving, ready, stale, queued, events)
+    def recorded(self) -> Entry | None:
+        """How many requests the traffic record took and dropped; None when there is no record."""
+        return next(iter(self._all("recorders")), None)
 
 
-def merged(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def merged(entries: list[Entry]) -> list[Entry]:
     """Entries of one model and version added up, over workers and over loads of the same version."""
-    total: dict[tuple[str, str], dict[str, Any]] = {}
+    total: dict[tuple[str, str], Entry] = {}
     for entry in entries:
         key = (entry["model"], entry["version"])
         total[key] = added(total[key], entry) if key in total else entry
@@ -141,7 +92,7 @@ def merged(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def added(left: Any, right: Any) -> Any:
     if isinstance(left, dict):
         return {
-            key: added(left[key], right[key])
+            key: together(key)(left[key], right[key])
             if key in left and key in right
             else left.get(key, right.get(key))
             for key in left | right
@@ -151,40 +102,6 @@ def added(left: Any, right: Any) -> Any:
     return left if isinstance(left, str) else left + right
 
 
-def counted(entries: list[dict[str, Any]]) -> Iterator[Metric]:
-    labels = ["model", "version"]
-    answers = CounterMetricFamily(
-        "slipway_serving_requests", "Predict requests answered", labels=[*labels, "status"]
-    )
-    rows = CounterMetricFamily("slipway_serving_rows", "Rows predicted", labels=labels)
-    seconds = CounterMetricFamily("slipway_serving_run_seconds", "Time inside the model", labels=labels)
-    odd = CounterMetricFamily(
-        "slipway_serving_not_finite_batches", "Batches with an output that is not finite", labels=labels
-    )
-    rescued = CounterMetricFamily(
-        "slipway_serving_rescued_requests", "Requests the version before answered", labels=labels
-    )
-    latency = HistogramMetricFamily(
-        "slipway_serving_latency_seconds", "From the whole request to its answer", labels=labels
-    )
-    batches = HistogramMetricFamily("slipway_serving_batch_rows", "Rows a run of the model", labels=labels)
-    for entry in entries:
-        named = [entry["model"], entry["version"]]
-        for status, count in entry["answers"].items():
-            answers.add_metric([*named, status], count)
-        rows.add_metric(named, entry["rows"])
-        seconds.add_metric(named, entry["run_seconds"])
-        odd.add_metric(named, entry["not_finite"])
-        rescued.add_metric(named, entry["rescued"])
-        latency.add_metric(named, buckets(LATENCY, entry["latency"]["counts"]), entry["latency"]["total"])
-        batches.add_metric(named, buckets(ROWS, entry["batches"]["counts"]), entry["batches"]["total"])
-    yield from (answers, rows, seconds, odd, rescued, latency, batches)
-
-
-def buckets(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:
-    """Counts by bound as Prometheus wants them: cumulative."""
-    found, total = [], 0
-    for bound, count in zip([*bounds, float("inf")], counts, strict=True):
-        total += count
-        found.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
-    return found
+def together(name: str) -> Callable[[Any, Any], Any]:
+    """How one number of two workers becomes one: the sum, but for the largest of something."""
+    return max if name.startswith("largest") else added

@@ -139,7 +139,9 @@ class ServeOptions(Frozen):
     watch_errors: Share = Field(
         0.02, description="Share of failing rows above the old version's at which it reverts."
     )
-    watch_slower: float = Field(2.0, gt=1, description="Times the old version's p99 at which it reverts.")
+    watch_slower: float = Field(
+        2.0, gt=1, description="Times the old version's p99 of CPU time at which it reverts."
+    )
     short_way: bool = Field(
         True, description="Answer predict routes inside the HTTP protocol; off: everything through ASGI."
     )

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from infra.serving.cache import Cache, digest_of
 from infra.serving.errors import Unservable
-from infra.serving.inspection import Finding, Question, inspect
+from infra.serving.inspection import Finding, Question, inspect, look
 from infra.serving.messages import Release
 from infra.serving.options import ServeOptions, Target
+from infra.serving.sealed import still_holds
 from infra.serving.source import Pointer, Registry
 
 logger = logging.getLogger("slipway.serving")
@@ -39,9 +40,7 @@ class Preparer:
         """A folder of the cache. Unservable when its evidence does not hold or the model does not work."""
         finding = self.proved.get(folder)
         if finding is None or await asyncio.to_thread(digest_of, folder) != folder.name:
-            key = None if self.options.allow_unsigned else self.options.key
-            parse = not self.cache.inspected(folder)
-            finding = await inspect(Question(folder=folder, model=target.name, key=key, parse=parse))
+            finding = await self._examine(target, folder)
         digest = accepted(finding)
         self.proved[folder] = finding
         self.cache.mark(folder)
@@ -54,6 +53,16 @@ class Preparer:
             evidence="unsigned" if self.options.allow_unsigned else "verified",
             decided=finding.decided,
         )
+
+    async def _examine(self, target: Target, folder: Path) -> Finding:
+        """Asked anew in every process; a folder that was inspected before mostly needs no process of its own."""
+        key = None if self.options.allow_unsigned else self.options.key
+        parse = not self.cache.inspected(folder)
+        question = Question(folder=folder, model=target.name, key=key, parse=parse)
+        if parse:
+            return await inspect(question)
+        known = await asyncio.to_thread(still_holds if key is not None else look, question)
+        return known or await inspect(question)
 
     async def from_registry(self, registry: Registry, target: Target, pointer: Pointer) -> Release:
         """A version by number: from the cache if it was fetched before, else downloaded."""

@@ -9,7 +9,7 @@ import orjson
 
 from infra.serving.answers import JSON, Heading
 from infra.serving.board import Board
-from infra.serving.metrics import CONTENT_TYPE, Metrics
+from infra.serving.metrics import Metrics
 from infra.serving.model import Model
 from infra.serving.numbers import LATENCY
 from infra.serving.openapi import document
@@ -107,7 +107,9 @@ class Routes:
         return 200, JSON_HEADING, b"\n"
 
     def _metrics(self) -> Answer:
-        return 200, Heading([(b"content-type", CONTENT_TYPE.encode())]), self.metrics.text()
+        from infra.serving.exposition import CONTENT_TYPE, exposition
+
+        return 200, Heading([(b"content-type", CONTENT_TYPE.encode())]), exposition(self.metrics)
 
     def _server(self) -> Answer:
         return as_json(200, {"name": "slipway", "version": "2", "extensions": ["binary_tensor_data"]})
@@ -151,7 +153,7 @@ class Routes:
             "since": slot.since,
             "previous": None if slot.previous is None else slot.previous.release.version,
             "example": None if example is None else example.decode(),
-            "shadow": None if slot.shadow is None else slot.shadow.dump(),
+            "shadow": self.metrics.shadow(name),
         }
 
     def _model(self, name: str, path: str) -> Answer:

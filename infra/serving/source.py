@@ -1,13 +1,18 @@
-"""The registry, read only: which version an alias names, and its files. The only module here that imports mlflow."""
+"""The registry: which version an alias names, its files, and a tag for one that failed. Only this imports mlflow."""
 
+import datetime
+import json
 import logging
 import os
+import socket
 from pathlib import Path
 
+from infra.serving.messages import Revert
 from infra.serving.options import Frozen, Target
 
 logger = logging.getLogger("slipway.serving")
 
+REVERTED = "slipway.reverted"
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -62,6 +67,16 @@ class Registry:
                 raise Absent(f"the registry has no {target}") from None
             raise
         return Pointer(version=str(found.version), created=int(found.creation_timestamp or 0))
+
+    def note_revert(self, revert: Revert) -> None:
+        """Tag the version that a server went back from: the alias still names it, and people should know.
+
+        A tag and no ledger entry: nothing moved in the registry, and many servers may say the same at once, where
+        the ledger's chain has room for one writer.
+        """
+        at = datetime.datetime.fromtimestamp(revert.at, datetime.UTC).isoformat(timespec="seconds")
+        note = {"at": at, "by": socket.gethostname(), "back_to": revert.back_to, "reason": revert.reason}
+        self.client.set_model_version_tag(revert.model, revert.version, REVERTED, json.dumps(note))
 
     def fetch(self, name: str, version: str, into: Path) -> Path:
         """Download a version's folder into an empty folder; Unfetched when its files are not to be had now."""

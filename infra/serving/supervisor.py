@@ -11,7 +11,9 @@ from pathlib import Path
 
 import orjson
 
-from infra.serving.child import Child, run_module, stop
+from infra.serving.board import Board
+from infra.serving.child import Child, run_module, stop, terminate
+from infra.serving.early import FOLLOWER, WORKER, Started
 from infra.serving.messages import Looked, Message, Nudge, Refusal, Release, Revert, Swap, Up
 from infra.serving.options import Job, ServeOptions, Target
 from infra.serving.standing import Standing
@@ -26,7 +28,12 @@ class Supervisor:
     """Workers, follower, and what is known between them."""
 
     def __init__(
-        self, targets: tuple[Target, ...], options: ServeOptions, listener: socket.socket, run_folder: Path
+        self,
+        targets: tuple[Target, ...],
+        options: ServeOptions,
+        listener: socket.socket,
+        run_folder: Path,
+        ahead: dict[str, Started],
     ) -> None:
         self.targets = targets
         self.options = options
@@ -35,10 +42,13 @@ class Supervisor:
             Job(targets=targets, options=options, run_folder=run_folder, slot=slot)
             for slot in range(options.workers)
         ]
-        self.workers = [Child(f"worker {job.slot}", "infra.serving.worker", job, listener) for job in jobs]
-        self.follower = Child("follower", "infra.serving.follower", jobs[0], None)
+        self.workers = [
+            Child(f"worker {job.slot}", WORKER, job, listener, ahead.pop(WORKER, None)) for job in jobs
+        ]
+        self.follower = Child("follower", FOLLOWER, jobs[0], None, ahead.pop(FOLLOWER, None))
         self.standings: dict[tuple[str, bool], Standing] = {}
-        self.news: dict[tuple[str, str, bool], Message] = {}
+        self.board = Board()
+        self.looked: dict[tuple[str, bool], Looked] = {}
         self.up: set[str] = set()
         self.announced = False
         self.ending = asyncio.Event()
@@ -65,9 +75,7 @@ class Supervisor:
         """The first signal starts the drain; a second one cuts its delay short."""
         if self.ending.is_set():
             self.listener.close()
-            for worker in self.workers:
-                if worker.process is not None and worker.process.returncode is None:
-                    worker.process.terminate()
+            terminate(self.workers)
         self.ending.set()
 
     @property
@@ -89,12 +97,11 @@ class Supervisor:
                 load_first=any(standing.serving for standing in self.standings.values())
             )
             if child is not self.follower:
-                for message in (*self.news.values(), *releases):
-                    channel.send(message)
+                for known in (*reversed(self.board.events), *self.looked.values(), *releases):
+                    channel.send(known)
             async for message in channel.messages():
                 self._heard(child, message)
-            assert child.process is not None
-            code = await child.process.wait()
+            code = await child.ended()
             channel.close()
             if self.ending.is_set():
                 return
@@ -109,7 +116,7 @@ class Supervisor:
         for standing in self.standings.values():
             for message in standing.worker_died(self.options.watch):
                 logger.error("%s version %s is refused: %s", message.model, message.version, message.reason)
-                self.news[message.kind, message.model, False] = message
+                self.board.note(message)
                 self._tell([*self.workers, self.follower], message)
 
     def _heard(self, child: Child, message: Message) -> None:
@@ -117,9 +124,10 @@ class Supervisor:
         if child is self.follower:
             if isinstance(message, Release):
                 self.standings.setdefault((message.model, message.shadow), Standing()).offer(message)
-            elif isinstance(message, Looked | Refusal):
-                self.news[message.kind, message.model, message.shadow] = message
-                self._fail_early(message)
+            elif isinstance(message, Looked):
+                self.looked[message.model, message.shadow] = message
+            self.board.note(message)
+            self._fail_early(message)
             self._tell(self.workers, message)
         elif isinstance(message, Up):
             self.up.add(child.name)
@@ -128,13 +136,15 @@ class Supervisor:
             self._heard_of_version(child, message)
 
     def _heard_of_version(self, child: Child, message: Message) -> None:
+        """What one worker did, the others and the follower hear once, however many of them do the same."""
         if isinstance(message, Swap | Refusal | Revert):
             standing = self.standings.get((message.model, not isinstance(message, Revert) and message.shadow))
             if standing is not None:
                 standing.heard(message)
-            if isinstance(message, Revert):
+            if self.board.note(message):
                 self._tell([worker for worker in self.workers if worker is not child], message)
-        if isinstance(message, Swap | Refusal | Revert | Nudge):
+                self._tell([self.follower], message)
+        elif isinstance(message, Nudge):
             self._tell([self.follower], message)
 
     def _tell(self, children: list[Child], message: Message) -> None:

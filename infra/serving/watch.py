@@ -1,19 +1,19 @@
 """A new version, watched against the one before it on the same rows: beyond stated bounds it has to go.
 
 A failure counts when the old version answers what the new one cannot, so a client's bad input never reverts
-anything. Times are compared in pairs, the same batch on both versions one after the other, so load does not either.
+anything. Times are CPU times of the same batch on both versions, one after the other, so load does not either.
 """
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from infra.serving.execution import Done, run
 from infra.serving.model import Model
 from infra.serving.outputs import Outputs
-from infra.serving.tensors import all_finite
+from infra.serving.tensors import Rows, all_finite
 
 EAGER, PATIENT = 0.25, 0.01
 PAIRS = 50
@@ -84,10 +84,9 @@ class Watch:
                     self._failed(1)
 
     def _compare(self, done: Done) -> None:
-        start = time.perf_counter()
+        group = [job.rows for job in done.jobs]
         with suppress(Exception):
-            run(self.old, [job.rows for job in done.jobs], self.old.pace.batch)
-            self.pairs.append((done.seconds, time.perf_counter() - start))
+            self.pairs.append((cpu_of(self.new, group), cpu_of(self.old, group)))
         if len(self.pairs) < PAIRS:
             return
         ours, theirs = zip(*self.pairs, strict=True)
@@ -98,7 +97,7 @@ class Watch:
         late = sum(seconds > limit for seconds in ours)  # one alone may be a hiccup of the machine
         self.strikes = self.strikes + 1 if late > 1 else 0
         if self.strikes >= STRIKES:
-            times = f"p99 of its run time is {now * 1e3:.1f} ms"
+            times = f"p99 of its CPU time a batch is {now * 1e3:.1f} ms"
             self._stop(f"{times}, that of version {self._name} {then * 1e3:.1f} ms")
 
     @property
@@ -109,6 +108,13 @@ class Watch:
         if not self.over:
             self.over = True
             self.revert(self.new, self.old, reason)
+
+
+def cpu_of(model: Model, group: Sequence[Rows]) -> float:
+    """Seconds of this thread that a batch takes."""
+    start = time.thread_time()
+    run(model, group, model.pace.batch)
+    return time.thread_time() - start
 
 
 def percentile(values: tuple[float, ...], share: float) -> float:

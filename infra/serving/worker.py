@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -74,6 +75,11 @@ class Worker:
             self.up.set()
             self.channel.send(Up(pid=os.getpid()))
 
+    async def look_ahead(self) -> None:
+        """Import what the first scrape needs, once there is time for it."""
+        await self.up.wait()
+        await asyncio.to_thread(importlib.import_module, "infra.serving.exposition")
+
     def _sweep(self) -> None:
         """Connections that are idle or slow for too long; only those of the short way can tell."""
         now = self.service.clock = time.monotonic()
@@ -83,6 +89,10 @@ class Worker:
 
     async def tick(self) -> None:
         """The slow heartbeat: keys that changed, numbers for the siblings."""
+        await self.up.wait()
+        await asyncio.to_thread(
+            importlib.import_module, "infra.serving.exposition"
+        )  # before a scrape needs it
         while True:
             await asyncio.sleep(TICK)
             self.service.keys.refresh()
@@ -155,7 +165,7 @@ async def run(job: Job, line: socket.socket, listener: socket.socket) -> None:
     server = Server(config)
     server.worker = worker
     worker.connections = server.server_state.connections
-    tasks = [asyncio.create_task(worker.listen()), asyncio.create_task(worker.tick())]
+    tasks = [asyncio.create_task(work) for work in (worker.listen(), worker.tick(), worker.look_ahead())]
     try:
         if job.load_first:
             with contextlib.suppress(TimeoutError):
@@ -167,9 +177,12 @@ async def run(job: Job, line: socket.socket, listener: socket.socket) -> None:
 
 
 def main() -> None:
-    """Started by the supervisor: the job on standard input, the line and the listening socket as descriptors."""
-    job = Job.model_validate_json(sys.stdin.buffer.read())
-    line, listener = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    """Started by the supervisor: the job on standard input, the line as a descriptor, the listening socket over it."""
+    text = sys.stdin.buffer.read()
+    if not text:  # started early, and not needed after all
+        return
+    job, line = Job.model_validate_json(text), socket.socket(fileno=int(sys.argv[1]))
+    listener = socket.socket(fileno=socket.recv_fds(line, len(b"listener"), 1)[1][0])
     set_up(job.options.log_level, f"worker {job.slot}")
     uvloop.run(run(job, line, listener))
 
