@@ -8,6 +8,7 @@ from tasks.metrics import Metric
 from tasks.records import Dataset, Record
 from tasks.registry import Registry
 from tasks.settings import Settings
+from tasks.store import Store
 
 
 class Place(Record):
@@ -30,6 +31,11 @@ class Place(Record):
     @property
     def registry(self) -> Registry:
         return Registry(self.settings)
+
+    @property
+    def store(self) -> Store | None:
+        """Where other machines find this one's datasets and checkpoints."""
+        return Store(self.settings.store, self.home) if self.settings.store else None
 
     def publish(self) -> Callable[[Sequence[Metric]], None] | None:
         """Where training metrics go: the MLflow run, when there is one."""

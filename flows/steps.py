@@ -11,11 +11,21 @@ from prefect.context import TaskRunContext
 
 from flows.place import Place
 from tasks import keys
-from tasks.config import Data, Gates, Recipe, Train
+from tasks.config import Data, Gates, Recipe, Run, Train
 from tasks.errors import UserError
 from tasks.evidence import Evidence
 from tasks.machine import alone
-from tasks.records import Candidate, Champion, Checkpoint, Dataset, Proof, Report, Selection, Version
+from tasks.records import (
+    Candidate,
+    Champion,
+    Checkpoint,
+    CrossValidation,
+    Dataset,
+    Proof,
+    Report,
+    Selection,
+    Version,
+)
 from tasks.settle import Settled
 
 P = ParamSpec("P")
@@ -79,7 +89,13 @@ def prepare(place: Place, config: Data) -> Dataset:
     """Load, validate, fingerprint and split the workload's rows."""
     from tasks.data import prepare
 
-    return prepare(place.workload, config, place.home / "datasets")
+    store = place.store
+    if store is not None:
+        store.check()
+    dataset = prepare(place.workload, config, place.home / "datasets", fetch=store and store.fetch)
+    if store is not None:
+        store.keep(dataset.folder)
+    return dataset
 
 
 @step("tasks.train", minutes=24 * 60, retries=2)
@@ -97,6 +113,7 @@ def train(place: Place, dataset: Dataset, config: Train, model: str | None) -> C
             model=model,
             publish=place.publish(),
             progress=show,
+            store=place.store,
         )
 
 
@@ -164,6 +181,16 @@ def prove(
         kept = place.folder / "reports" / _name_of(candidate)
         with alone(place.home, "prove"):
             return prove(place.workload, dataset, candidate, fp32, served, gates, package, kept)
+
+
+@step("tasks.crossvalidate", minutes=24 * 60, retries=2)
+def cross_validate(place: Place, dataset: Dataset, config: Run) -> CrossValidation:
+    """How good such a training is, by folds of all rows, where a test split is too small to tell."""
+    from tasks.crossvalidate import cross_validate
+
+    folder = place.folder / "training"
+    with alone(place.home, "train"):
+        return cross_validate(place.workload, dataset, config.train, config.gates, folder, model=config.model)
 
 
 def _name_of(candidate: Candidate) -> str:

@@ -119,6 +119,16 @@ def load_weights(checkpoint: Checkpoint) -> "dict[str, torch.Tensor]":
     return weights
 
 
+def worth_keeping(folder: Path) -> list[str]:
+    """What another machine needs of a training to go on: its newest whole checkpoint, its metrics, and its end if it has one."""
+    whole = [path for path in sorted(folder.glob("last-*.pt")) if digest_path(path).exists()]
+    paths = [*whole[-1:], folder / "best.pt"]
+    names = [name for path in paths for name in (path.name, digest_path(path).name)]
+    return [
+        name for name in (*names, "metrics.jsonl", "checkpoint.json") if whole and (folder / name).exists()
+    ]
+
+
 def digest_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SPLITS = ("train", "validation", "test")
-_LAYOUT = 1
+_LAYOUT = 2
 _COLUMN_CHECKS = {
     "column_in_dataframe": "there is no column {}",
     "column_in_schema": "column {} is not in the schema",
@@ -37,16 +38,17 @@ class Rows:
         return len(self.target)
 
 
-def prepare(reference: str, config: Data, root: Path) -> Dataset:
+def prepare(reference: str, config: Data, root: Path, fetch: Callable[[Path], bool] | None = None) -> Dataset:
     """Load the workload's rows and store them, split, under `root`; the same rows and knobs give the same folder.
 
+    `fetch` is asked for a folder that is not here, and says whether it has put it there.
     Raises UserError for rows that break the schema, a target that cannot be learned, and inputs that do not fit.
     """
     workload = load_workload(reference)
     frame = load_valid(workload, config)
     digest = fingerprint(frame)
     folder = root / workload.name / f"{digest[:16]}-{_split_key(workload, config)}"
-    if not (folder / "dataset.json").exists():
+    if not (folder / "dataset.json").exists() and not (fetch is not None and fetch(folder)):
         _store(workload, frame, config, digest, folder)
     dataset = Dataset.model_validate_json((folder / "dataset.json").read_text())
     return dataset.model_copy(update={"folder": folder.resolve()})
@@ -182,6 +184,7 @@ def _store(workload: Workload, frame: "pd.DataFrame", config: Data, digest: str,
             inputs=specs[:-1],
             target=specs[-1],
             classes=classes,
+            newest=None if workload.time is None else str(frame[workload.time].max()),
         )
         (temporary / "dataset.json").write_text(dataset.model_dump_json(indent=1))
         _rename(temporary, folder)

@@ -38,6 +38,7 @@ class Settings(Knobs):
 
     home: Path
     tracking_uri: str
+    store: str | None = None
     aliases: dict[str, str] = {}
     models: dict[str, Policy] = {}
 
@@ -66,8 +67,13 @@ def load_settings() -> Settings:
         content = _read_yaml(path)
         uri = os.environ.get("MLFLOW_TRACKING_URI") or content.pop("tracking_uri", None)
         content.pop("tracking_uri", None)
+        store = os.environ.get("SLIPWAY_STORE") or content.pop("store", None)
+        content.pop("store", None)
         return Settings(
-            home=_writable(home), tracking_uri=uri or f"sqlite:///{home / 'mlflow.db'}", **content
+            home=_writable(home),
+            tracking_uri=uri or f"sqlite:///{home / 'mlflow.db'}",
+            store=store,
+            **content,
         )
     except ValidationError as error:
         raise UserError(f"{path}: {_first(error)}.") from error

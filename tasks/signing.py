@@ -44,6 +44,12 @@ def public_key() -> Path:
     return path
 
 
+def create_key_pair(private: Path, public: Path) -> None:
+    """A new key, 0600, unless `private` is there; and its public half. For machines whose keys are mounted."""
+    _create_private_key(private)
+    write_atomically(public, _public_pem(private))
+
+
 def sign_folder(folder: Path, key: Path) -> None:
     """Sign every file below `folder` but the signature itself, into `folder`/evidence.sig. Links are refused."""
     from model_signing import hashing, signing
@@ -130,19 +136,24 @@ def _create_private_key(path: Path) -> None:
 
 
 def _derive_public_key(path: Path) -> Path:
-    from cryptography.hazmat.primitives import serialization
-
-    private = os.environ.get("SLIPWAY_PRIVATE_KEY") or path.with_name("private.pem")
+    private = Path(os.environ.get("SLIPWAY_PRIVATE_KEY") or path.with_name("private.pem"))
     try:
-        key = serialization.load_pem_private_key(Path(private).read_bytes(), None)
+        write_atomically(path, _public_pem(private))
     except FileNotFoundError as error:
         raise UserError(
             f"There is no public key at {path} to check signatures with: copy it there, or set SLIPWAY_PUBLIC_KEY."
         ) from error
+    return path
+
+
+def _public_pem(private: Path) -> bytes:
+    """Raises UserError for what is no key."""
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        key = serialization.load_pem_private_key(private.read_bytes(), None)
     except (ValueError, TypeError) as error:
         raise UserError(f"{private} is not an unencrypted PEM private key: {error}.") from error
-    pem = key.public_key().public_bytes(
+    return key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    write_atomically(path, pem)
-    return path

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.checkpoint import CheckpointStore, digest_is_right, save
+from tasks.checkpoint import CheckpointStore, digest_is_right, save, worth_keeping
 from tasks.config import Train
 from tasks.data import Rows, read_split
 from tasks.device import make_compute, threads
@@ -23,6 +23,7 @@ from tasks.model import build_module
 from tasks.progress import Show
 from tasks.records import Checkpoint, Dataset
 from tasks.seed import one_at_a_time
+from tasks.store import Store, mirrored
 from tasks.workloads import Workload, load_workload
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def train(
     model: str | None = None,
     publish: Publish | None = None,
     progress: Show | None = None,
+    store: Store | None = None,
 ) -> Checkpoint:
     """Train the workload's module (called `model`; None: its first) on the dataset; see `fit`."""
     known = load_workload(workload)
@@ -48,7 +50,15 @@ def train(
         rows, validation = read_split(dataset, "train"), read_split(dataset, "validation")
         check_loss(known, module, validation)
         return fit(
-            module, rows, validation, config, folder, workload=known, publish=publish, progress=progress
+            module,
+            rows,
+            validation,
+            config,
+            folder,
+            workload=known,
+            publish=publish,
+            progress=progress,
+            store=store,
         )
 
 
@@ -65,13 +75,15 @@ def fit(
     teacher_weight: float = 0.7,
     publish: Publish | None = None,
     progress: Show | None = None,
+    store: Store | None = None,
 ) -> Checkpoint:
     """Train `module` in place and return where its best weights by validation score are (the module holds the last).
 
     State is kept in a folder of its own under `folder`, named by everything that decides the outcome: the same call
     again resumes, or returns at once when it was finished; other rows, knobs or initial weights start anew. Metrics go
     to a log there and from it to `publish`, in batches, from another thread; when that fails, training goes on. With a
-    `teacher`, a share `teacher_weight` of the loss is the distance from its answers, softened by `temperature`.
+    `teacher`, a share `teacher_weight` of the loss is the distance from its answers, softened by `temperature`. What is in
+    `store` and not here is fetched first, and checkpoints are mirrored there.
     Raises StepError for a loss that is not finite, a full disk, and a folder that another process is training in.
     """
     lesson = None if teacher is None else Lesson(workload, teacher, temperature, teacher_weight)
@@ -79,7 +91,11 @@ def fit(
         compute = make_compute(config)
         key = _key(module, train_rows, validation_rows, config, workload, lesson, compute.count)
         folder = folder / key[:16]
-        with _logging(folder, publish) if compute.rank == 0 else nullcontext() as metrics:
+        first = compute.rank == 0
+        with (
+            mirrored(store if first else None, folder, worth_keeping),
+            _logging(folder, publish) if first else nullcontext() as metrics,
+        ):
             done = compute.from_first(_finished(folder) if compute.rank == 0 else None)
             if done is not None:
                 return done

@@ -1,0 +1,20 @@
+# Prefect's server and MLflow's: no torch, no training code. Build from the project's root:
+#   docker build -f infra/docker/servers.Dockerfile -t slipway-servers .
+FROM python:3.11-slim AS build
+WORKDIR /build
+COPY pyproject.toml requirements.lock ./
+COPY flows/__init__.py flows/
+COPY tasks tasks
+COPY infra infra
+# The lock pins the versions; the extra says which of them the two servers need.
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --constraint requirements.lock ".[servers]"
+
+FROM python:3.11-slim
+RUN useradd --uid 10001 --no-create-home slipway && install -d -o slipway -m 0700 /state
+COPY --from=build /venv /venv
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
+USER slipway
+WORKDIR /state
+EXPOSE 4200 5000
+ENTRYPOINT ["python", "-m", "infra.with_secrets"]
+CMD ["prefect", "version"]

@@ -1,0 +1,54 @@
+"""Starts a container's command with its secrets: NAME_FILE names the file that holds NAME, as Docker and Kubernetes mount it."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tasks.errors import UserError
+
+SECRETS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "MLFLOW_AUTH_ADMIN_PASSWORD",
+    "MLFLOW_FLASK_SERVER_SECRET_KEY",
+    "MLFLOW_TRACKING_PASSWORD",
+    "PGPASSWORD",
+    "PREFECT_API_AUTH_STRING",
+    "PREFECT_SERVER_API_AUTH_STRING",
+)
+
+
+def read_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """The secrets whose files are named and that are not given themselves. Raises UserError for a file that is not there."""
+    found = {}
+    for name in SECRETS:
+        path = environment.get(f"{name}_FILE")
+        if path and name not in environment:
+            found[name] = _read(f"{name}_FILE", Path(path))
+    return found
+
+
+def _read(variable: str, path: Path) -> str:
+    try:
+        content = path.read_text().strip()
+    except OSError as error:
+        raise UserError(
+            f"{variable}={path} cannot be read ({error.strerror}): mount the secret there."
+        ) from error
+    if not content:
+        raise UserError(f"{variable}={path} is empty: put the secret in it.")
+    return content
+
+
+def main(command: list[str]) -> None:
+    """Become the command: no process stays between it and the signals of whoever stops it."""
+    try:
+        os.environ.update(read_secrets(os.environ))
+        os.execvp(command[0], command)
+    except UserError as error:
+        sys.exit(f"slipway: {error}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
