@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from tasks.data import Rows, read_split
 from tasks.errors import StepError
 from tasks.files import sha256_of, write_atomically
+from tasks.model import all_outputs, load_module
 from tasks.records import Candidate, Checkpoint, Dataset, OnnxModel, TensorSpec
 from tasks.workloads import Workload, load_workload
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx
-    import torch
     from torch import nn
 
     Arrays = dict[str, np.ndarray[Any, Any]]
@@ -39,8 +39,6 @@ def export(
     model: str | None = None,
 ) -> Candidate:
     """The trained model as it is, at `path`: the candidate fp32. Raises StepError when no exporter is right for it."""
-    from tasks.model import load_module
-
     workload = load_workload(reference)
     module = load_module(workload, dataset, checkpoint, model=model)
     return Candidate(name="fp32", onnx=export_module(module, workload, dataset, path, metadata))
@@ -113,15 +111,7 @@ def run_module(module: "nn.Module", arrays: "Arrays") -> "list[np.ndarray[Any, A
 
     with torch.inference_mode():
         outputs = module(**{name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
-    return [tensor.numpy() for tensor in _tensors(outputs).values()]
-
-
-def _tensors(outputs: Any) -> "dict[str, torch.Tensor]":
-    if isinstance(outputs, Mapping):
-        return dict(outputs)
-    if isinstance(outputs, tuple | list):
-        return {f"output_{index}": tensor for index, tensor in enumerate(outputs)}
-    return {"output_0": outputs}
+    return [tensor.numpy() for tensor in all_outputs(outputs).values()]
 
 
 def output_names(module: "nn.Module", workload: Workload, arrays: "Arrays") -> list[str]:
@@ -129,7 +119,9 @@ def output_names(module: "nn.Module", workload: Workload, arrays: "Arrays") -> l
     import torch
 
     with torch.inference_mode():
-        outputs = _tensors(module(**{name: torch.from_numpy(array.copy()) for name, array in arrays.items()}))
+        outputs = all_outputs(
+            module(**{name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
+        )
     return [workload.output_name, *list(outputs)[1:]]
 
 

@@ -15,7 +15,7 @@ from tasks.diagnose import why_not_finite
 from tasks.errors import StepError
 from tasks.loss import Lesson, loss_of
 from tasks.metrics import MetricsLog
-from tasks.model import predict
+from tasks.model import main_output, predict
 from tasks.optimise import learning_rate, make_optimizer, set_learning_rate
 from tasks.progress import Progress, Show
 from tasks.score import score
@@ -112,7 +112,7 @@ class Loop:
             inputs, target, share = self._batch(step)
             set_learning_rate(self.optimizer, learning_rate(self.config, step, self.steps))
             with self.compute.autocast():
-                outputs = self.forward(**inputs)
+                outputs = main_output(self.forward(**inputs))
                 loss = self.loss(outputs.float(), target)
                 if self.lesson is not None:
                     loss = self.lesson.teach(inputs, outputs.float(), loss)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tasks.data import Rows
 from tasks.errors import UserError
-from tasks.model import predict
+from tasks.model import main_output, predict
 from tasks.workloads import Workload
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Lesson:
         from torch.nn import functional
 
         with torch.no_grad():
-            answers = self.teacher(**inputs).to(outputs.dtype)
+            answers = main_output(self.teacher(**inputs)).to(outputs.dtype)
         if self.workload.kind == "regression" or outputs.ndim == 1 or outputs.shape[1] == 1:
             distance = functional.mse_loss(outputs, answers.reshape(outputs.shape))
         else:

@@ -1,6 +1,7 @@
 """The module of a workload: built from a seed, loaded from a checkpoint, and asked for its outputs."""
 
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tasks.checkpoint import load_weights
@@ -12,7 +13,7 @@ from tasks.workloads import Workload
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
 
     from tasks.workloads.base import Build
 
@@ -26,10 +27,16 @@ def build_module(
 
     Raises UserError when it cannot be built, takes other names, fails on real rows or gives outputs of the wrong shape.
     """
+    return build_from(workload, read_split(dataset, "train"), dataset.classes, model, seed)
+
+
+def build_from(
+    workload: Workload, rows: Rows, classes: tuple[str, ...] | None, model: str | None, seed: int
+) -> "nn.Module":
+    """The same from training rows in memory."""
     from torch import nn
 
     build = workload.builder(model)
-    rows = read_split(dataset, "train")
     try:
         with one_at_a_time:
             seed_everything(seed)
@@ -43,7 +50,7 @@ def build_module(
             f"Workload {workload.name}: its model is a {type(module).__name__}; return a torch.nn.Module."
         )
     _check_names(workload, module, list(rows.inputs))
-    _check_outputs(workload, module, rows, dataset.classes)
+    _check_outputs(workload, module, rows, classes)
     return module
 
 
@@ -56,8 +63,22 @@ def load_module(
     return module.eval()
 
 
+def all_outputs(outputs: Any) -> "dict[str, Tensor]":
+    """What a forward returned, by name: a dict's own names (so also a Hugging Face model's), a tuple's by place."""
+    if isinstance(outputs, Mapping):
+        return dict(outputs)
+    if isinstance(outputs, tuple | list):
+        return {f"output_{index}": tensor for index, tensor in enumerate(outputs)}
+    return {"output_0": outputs}
+
+
+def main_output(outputs: Any) -> "Tensor":
+    """The output that is learned and scored: the first. Others are exported and served beside it."""
+    return next(iter(all_outputs(outputs).values()))
+
+
 def predict(module: "nn.Module", inputs: "dict[str, Array]", batch_size: int = 256) -> "Array":
-    """The module's raw outputs for all rows, float32[n, ...], computed in evaluation mode where its weights are."""
+    """The module's raw (first) output for all rows, float32[n, ...], computed in evaluation mode where its weights are."""
     import numpy as np
     import torch
 
@@ -68,7 +89,9 @@ def predict(module: "nn.Module", inputs: "dict[str, Array]", batch_size: int = 2
     with torch.inference_mode():
         for start in range(0, len(next(iter(inputs.values()))), batch_size):
             batch = {name: np.array(array[start : start + batch_size]) for name, array in inputs.items()}
-            outputs = module(**{name: torch.from_numpy(array).to(device) for name, array in batch.items()})
+            outputs = main_output(
+                module(**{k: torch.from_numpy(array).to(device) for k, array in batch.items()})
+            )
             parts.append(outputs.float().cpu().numpy())
     module.train(training)
     return np.concatenate(parts)
@@ -99,11 +122,17 @@ def _check_outputs(
     shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in few.items())
     try:
         outputs = predict(module, few)
+        others = _without_rows(module, few)
     except Exception as error:
         raise UserError(
             f"Workload {workload.name}: its model fails on its own inputs ({shapes}): {type(error).__name__}: {error}."
         ) from error
     count = len(next(iter(few.values())))
+    if others:
+        raise UserError(
+            f"Workload {workload.name}: its model's output {others[0]} has no row for each row of a request: "
+            "return tensors of shape [rows, …], or leave it out."
+        )
     expected = f"[{count}] or [{count}, 1]" if classes is None else f"[{count}, {len(classes)}]"
     width = outputs.shape[1] if outputs.ndim == 2 else 1
     binary = classes is not None and len(classes) == 2 and width == 1
@@ -112,3 +141,16 @@ def _check_outputs(
             f"Workload {workload.name}: its model gives outputs of shape {list(outputs.shape)} for {count} rows; "
             f"{expected} is needed for {workload.kind}."
         )
+
+
+def _without_rows(module: "nn.Module", inputs: "dict[str, Array]") -> list[str]:
+    """Which outputs are not one row a row: a server that answers many requests at once could not tell them apart."""
+    import numpy as np
+    import torch
+
+    count, training = len(next(iter(inputs.values()))), module.training
+    module.eval()
+    with torch.inference_mode():
+        outputs = module(**{name: torch.from_numpy(np.array(array)) for name, array in inputs.items()})
+    module.train(training)
+    return [name for name, value in all_outputs(outputs).items() if not value.ndim or len(value) != count]

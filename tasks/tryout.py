@@ -8,6 +8,7 @@ from tasks.config import Train
 from tasks.data import read_split
 from tasks.errors import UserError
 from tasks.loss import check_loss, loss_of
+from tasks.model import main_output
 from tasks.records import Dataset, Record
 from tasks.seed import one_at_a_time, seed_everything
 from tasks.workloads import Workload
@@ -45,7 +46,7 @@ def try_a_batch(module: "nn.Module", workload: Workload, dataset: Dataset, confi
         for _ in range(2):
             started = time.perf_counter()
             module.zero_grad()
-            loss = loss_function(module(**inputs).float(), target)
+            loss = loss_function(main_output(module(**inputs)).float(), target)
             _check(workload, loss)
             loss.backward()  # type: ignore[no-untyped-call]
             seconds = time.perf_counter() - started

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.compress.base import Job, Refused
 from tasks.data import read_split
+from tasks.model import main_output
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +82,7 @@ def _check_forward(module: "nn.Module", example: "Example", expected: "torch.Siz
 
     try:
         with torch.inference_mode():
-            shape = module(**example).shape
+            shape = main_output(module(**example)).shape
     except Exception as error:
         reason = str(error).strip().splitlines() or [""]
         raise Refused(

@@ -37,8 +37,9 @@ class Workload:
     """Everything Slipway has to know of a model; a file defines one as `workload = Workload(...)`.
 
     The names in `inputs` are the names in the module's `forward`, in the ONNX graph, in the MLflow signature and in a
-    request. Fitted preprocessing (scales, vocabularies) belongs inside the module as buffers, so that what is exported
-    is what is served. Raises UserError when a field does not make sense.
+    request. Of several outputs (a tuple, a dict) the first is learned and scored; the others are served beside it.
+    Fitted preprocessing (scales, vocabularies) belongs inside the module as buffers, so that what is exported is what
+    is served. Raises UserError when a field does not make sense.
     """
 
     name: str
@@ -88,6 +89,11 @@ class Workload:
         self.builder(run.model)
         self.check_data(run.data)
         check_recipes(run.recipes, self, rows)
+        if run.gates.folds and (self.time is not None or run.gates.folds == 1):
+            why = "its rows are in time" if self.time is not None else "one fold leaves nothing to train on"
+            raise UserError(
+                f"Workload {self.name}: gates.folds={run.gates.folds} cannot be, for {why}: set gates.folds=0."
+            )
 
     def check_data(self, data: Data) -> None:
         """Raise UserError when rows are to be cut by time and no column says when they are from."""
