@@ -92,7 +92,7 @@ def prepare(place: Place, config: Data) -> Dataset:
     store = place.store
     if store is not None:
         store.check()
-    dataset = prepare(place.workload, config, place.home / "datasets", fetch=store and store.fetch)
+    dataset = prepare(place.workload, config, place.home / "datasets", fetch=store.fetch if store is not None else None)
     if store is not None:
         store.keep(dataset.folder)
     return dataset
