@@ -1,5 +1,6 @@
 """The form that Prefect's pages show for `retrain`: what is left empty stays as the workload's file says."""
 
+import re
 from typing import Annotated, Any, TypedDict, TypeVar
 
 from pydantic import (
@@ -28,7 +29,7 @@ class Blank(Knobs):
     def __get_pydantic_json_schema__(
         cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Without defaults, which would fill the fields in, and without null, which an empty field says already."""
+        """Without defaults, which would fill the fields in, and null, which an empty field says; bounds where people read."""
         schema = handler(core_schema)
         for field in handler.resolve_ref_schema(schema).get("properties", {}).values():
             field.pop("default", None)
@@ -36,6 +37,8 @@ class Blank(Knobs):
             if len(given) == 1:
                 del field["anyOf"]
                 field.update(given[0])
+            sentence = re.sub("; null: [^.;]*", "", field["description"])
+            field["description"] = " ".join([sentence, *_bounds(field)])
         return schema
 
     @model_serializer(mode="wrap")
@@ -103,6 +106,13 @@ def read(form: Form, workload: Workload, defaults: Run) -> Run:
         search=_over(defaults.search, form["search"]),
         data=_over(defaults.data, form["data"]),
     )
+
+
+def _bounds(field: dict[str, Any]) -> list[str]:
+    """The field's limits in words: the page checks them and does not show them."""
+    words = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to", "exclusiveMaximum": "below"}
+    said = [f"{word} {field[name]:,}" for name, word in words.items() if name in field]
+    return [f"({', '.join(said)})"] if said else []
 
 
 def _over(knobs: K, form: Knobs) -> K:

@@ -1,6 +1,7 @@
 """The whole path on one screen: data → checkpoint → candidates → proof → version → champion."""
 
 import time
+from pathlib import Path
 from typing import Any, cast
 
 from prefect import flow
@@ -14,9 +15,11 @@ from flows.artifacts import show_candidates, show_outcome
 from flows.candidates import make_and_measure
 from flows.journal import Journal
 from flows.place import Place
+from flows.sentence import failing_in_a_sentence
 from flows.tracking import tracked
 from tasks import unchanged
 from tasks.config import Run
+from tasks.crossvalidate import judged
 from tasks.evidence import Evidence
 from tasks.keys import Key
 from tasks.records import Candidate, Checkpoint, Dataset, Outcome, Proof, Selection, Version
@@ -37,17 +40,18 @@ _ONE_AT_A_TIME = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max
     persist_result=True,
     result_serializer="json",
 )
+@failing_in_a_sentence
 def retrain(
     workload: form.WorkloadChoice = "digits",
     file: str = "",
     model: str = "",
-    training: form.TrainingForm = form.TRAINING,
+    force: bool = False,
+    promote: bool = True,
     recipes: tuple[form.RecipeChoice, ...] = (),
+    training: form.TrainingForm = form.TRAINING,
     gates: form.GatesForm = form.GATES,
     search: form.SearchForm = form.SEARCH,
     data: form.DataForm = form.DATA,
-    force: bool = False,
-    promote: bool = True,
 ) -> Outcome:
     """Train, compress, prove, register and promote a workload's model, unless nothing has changed since last time.
 
@@ -55,13 +59,13 @@ def retrain(
         workload: Whose data and model: one that comes with Slipway.
         file: Your own workload instead: its file (churn.py) or module (package.module), as the worker finds it. Its code is run.
         model: Which of the workload's models to train; empty: its first.
-        training: How the weights are found; empty fields are as the workload says.
+        force: Run every step again, whatever is stored.
+        promote: Move the champion when the gate passes; off: only register.
         recipes: Compression candidates to try besides fp32; none chosen: all that the workload has.
+        training: How the weights are found; empty fields are as the workload says.
         gates: What the model must hold to be promoted; empty fields are as the workload and mlflow.yaml say.
         search: Whether to look for better recipes; empty: no.
         data: Which rows are used and how they are split; empty fields are as the workload says.
-        force: Run every step again, whatever is stored.
-        promote: Move the champion when the gate passes; off: only register.
     """
     started = time.monotonic()
     workload = file or workload
@@ -80,11 +84,17 @@ def retrain(
     key = unchanged.pipeline_key(workload, dataset.fingerprint, config)
     if not force and (version := unchanged.same_version(place.registry, known.name, key)) is not None:
         return unchanged.unchanged(place.registry, workload, version)
+    if not force:
+        unchanged.check_not_older(place.registry, known.name, dataset)
     with tracked(place, key, dataset, config) as journal.place:
         checkpoint = journal.run(steps.train, dataset=dataset, config=config.train, model=config.model)
         candidates, reports = make_and_measure(journal, dataset, config, checkpoint)
         selection = select(reports, candidates, config.gates)
         proof = _prove(journal, dataset, config, candidates, selection)
+        if config.gates.folds:
+            proof = judged(
+                proof, journal.run(steps.cross_validate, dataset=dataset, config=config), config.gates
+            )
         evidence = make_evidence(
             workload=workload,
             run_id=journal.place.run_id or "",
@@ -167,8 +177,7 @@ def _outcome(
 
 def _run_name() -> str:
     """digits-2026-11-22-nightly: what a list of runs should say."""
-    asked = flow_run.parameters
-    started = flow_run.scheduled_start_time
+    asked, started = flow_run.parameters, flow_run.scheduled_start_time
     when = "nightly" if "auto-scheduled" in flow_run.tags else f"{started:%H%M}"
-    model = load_workload(asked.get("file") or asked.get("workload", "digits")).name
-    return f"{model}-{started:%Y-%m-%d}-{when}"
+    what = Path(asked.get("file") or asked.get("workload", "digits")).stem
+    return f"{what}-{started:%Y-%m-%d}-{when}"
