@@ -1,10 +1,11 @@
 """One decision about a model at a time, wherever it is made: a global concurrency limit of the Prefect server."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from prefect import get_client
 from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectAlreadyExists
 
 from flows.events import announced
 from tasks.errors import RefusedError
@@ -29,7 +30,7 @@ def one_at_a_time(model: str) -> Iterator[None]:
     The lease of a process that stands still runs out; that it then decides nothing is seen to in tasks/promotion.py.
     """
     name = f"slipway-promote-{model}"
-    with get_client(sync_client=True) as client:
+    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):  # another made it just now
         client.upsert_global_concurrency_limit_by_name(name, 1)
     with ExitStack() as slots:
         try:

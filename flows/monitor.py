@@ -13,12 +13,14 @@ from tasks.recheck import check_version, downloaded, find_version
 from tasks.records import Record
 from tasks.registry import Registry
 from tasks.settings import load_settings
+from tasks.workloads.find import names
 
 
 class Alarm(Record):
-    """What an event says of drifted traffic; the rest is beside the run."""
+    """What an event says of drifted traffic; the rest is beside the run. `workload` and `file` are retrain's parameters."""
 
     workload: str
+    file: str
     version: int
     reasons: tuple[str, ...]
 
@@ -27,6 +29,7 @@ class NewRows(Record):
     """What an event says of rows that no version was made of."""
 
     workload: str
+    file: str
     fingerprint: str
 
 
@@ -44,15 +47,14 @@ def monitor(model: str = "digits") -> Watched:
     found = look(model)
     show_watched(found, load_settings().policy(model).monitor.psi)
     workload = found.workload
+    shipped = workload in names()
+    asked = {"workload": workload if shipped else names()[0], "file": "" if shipped else workload}
     if found.status == "drifted":
-        about = Alarm(workload=workload, version=found.version, reasons=found.reasons)
-        message = f"{model}: {'; '.join(found.reasons)}"
-        emit(DRIFT_ALARM, model, message, about, maker(workload))
+        about = Alarm(**asked, version=found.version, reasons=found.reasons)
+        emit(DRIFT_ALARM, model, f"{model}: {'; '.join(found.reasons)}", about, maker(workload))
     if (fingerprint := ask_for_rows(model)) is not None:
         message = f"{model}: {workload} loads rows that no version was made of ({fingerprint[:16]}…)"
-        emit(
-            DATA_CHANGED, model, message, NewRows(workload=workload, fingerprint=fingerprint), maker(workload)
-        )
+        emit(DATA_CHANGED, model, message, NewRows(**asked, fingerprint=fingerprint), maker(workload))
     return found
 
 
@@ -75,7 +77,7 @@ def maker(workload: str) -> list[dict[str, str]]:
     """The deployment of retrain for this workload (else the one for any), as the event's related resource to be inferred."""
     with get_client(sync_client=True) as client:
         found = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=["retrain"])))
-    own = [one for one in found if one.parameters.get("workload") == workload]
+    own = [one for one in found if workload in (one.parameters.get("workload"), one.parameters.get("file"))]
     chosen = own or [one for one in found if one.name == "any"]
     return [
         {"prefect.resource.id": f"prefect.deployment.{one.id}", "prefect.resource.role": "maker"}

@@ -3,10 +3,11 @@
 import contextvars
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
 
@@ -47,12 +48,16 @@ def _update_artifact(model: str, latest: list[Progress], done: threading.Event) 
         if not latest:
             continue
         percent = 100 * latest[0].step / latest[0].steps
-        if artifact is None:
-            artifact = cast(UUID, create_progress_artifact(percent, description=_describe(model, latest[0])))
-        else:
-            update_progress_artifact(artifact, percent, description=_describe(model, latest[0]))
+        with suppress(HTTPError):  # the server is restarted, and training goes on
+            if artifact is None:
+                artifact = cast(
+                    UUID, create_progress_artifact(percent, description=_describe(model, latest[0]))
+                )
+            else:
+                update_progress_artifact(artifact, percent, description=_describe(model, latest[0]))
     if artifact is not None:
-        update_progress_artifact(artifact, 100.0, description=_describe(model, latest[0]))
+        with suppress(HTTPError):
+            update_progress_artifact(artifact, 100.0, description=_describe(model, latest[0]))
 
 
 def _describe(model: str, progress: Progress) -> str:

@@ -168,6 +168,7 @@ def _move(registry: Registry, ledger: Ledger, entry: LedgerEntry, against: int |
     registry.tag_model(model, _PENDING, pending.model_dump_json())
     _fence(registry, pending, ledger, against)
     registry.set_alias(model, "champion", version)
+    _take_back_if_overtaken(registry, pending)
     append(registry, entry)
     _set_previous(registry, model, ledger.model_copy(update={"entries": (*ledger.entries, entry)}).before)
     registry.tag_model(model, _PENDING, None)
@@ -177,8 +178,7 @@ def _move(registry: Registry, ledger: Ledger, entry: LedgerEntry, against: int |
 def _fence(registry: Registry, pending: _Pending, ledger: Ledger, against: int | None) -> None:
     """The last look before the move: an owner that was stopped, lost its lock and woke up must not go on."""
     entry = pending.entry
-    now = (registry.model_tags(entry.model) or {}).get(_PENDING)
-    if now is None or _Pending.model_validate_json(now).token != pending.token:
+    if _was_overtaken(registry, pending):
         raise StaleError(
             f"Another promotion of {entry.model} took over while this one stood still; nothing was moved."
         )
@@ -188,6 +188,24 @@ def _fence(registry: Registry, pending: _Pending, ledger: Ledger, against: int |
     ).head != ledger.head:
         registry.tag_model(entry.model, _PENDING, None)
         raise StaleError(f"The champion of {entry.model} was changed meanwhile; nothing was moved.")
+
+
+def _take_back_if_overtaken(registry: Registry, pending: _Pending) -> None:
+    """MLflow moves an alias without asking what it was, so an owner may also have been stopped between look and move."""
+    if not _was_overtaken(registry, pending):
+        return
+    model = pending.entry.model
+    serving = read_ledger(registry, model).serving
+    if serving is not None:
+        registry.set_alias(model, "champion", serving)
+    raise StaleError(
+        f"Another promotion of {model} took over while this one stood still; the champion is {_name(serving)} again."
+    )
+
+
+def _was_overtaken(registry: Registry, pending: _Pending) -> bool:
+    now = (registry.model_tags(pending.entry.model) or {}).get(_PENDING)
+    return now is None or _Pending.model_validate_json(now).token != pending.token
 
 
 def _check_still(registry: Registry, version: Version, against: int | None) -> None:
