@@ -1,0 +1,54 @@
+"""Promote a version as a worker does, and say what came of it: for tests that race, stop and wake such a process.
+
+    promote_in_a_process.py MODEL VERSION AGAINST [STOP]
+
+It says "ready", waits for a line, and with STOP (a method of the registry) stops itself with SIGSTOP right before that call.
+"""
+
+import os
+import signal
+import sys
+
+from flows.guard import deciding
+from tasks.errors import RefusedError
+from tasks.promotion import model_lock, promote
+from tasks.registry import Registry
+from tasks.settings import load_settings
+
+
+class Stopping(Registry):
+    """Stops before an alias is moved, as a machine that is suspended would."""
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        if alias == "champion":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        super().set_alias(model, alias, version)
+
+
+class StoppingEarlier(Registry):
+    """Stops once it has said what it is about to do."""
+
+    def tag_model(self, model: str, key: str, value: str | None) -> None:
+        super().tag_model(model, key, value)
+        if key == "slipway.pending" and value is not None:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def main(model: str, version: str, against: str, stop: str = "") -> None:
+    settings = load_settings()
+    kind = {"": Registry, "set_alias": Stopping, "tag_model": StoppingEarlier}[stop]
+    registry = kind(settings)
+    found = registry.version(model, int(version))
+    assert found is not None
+    print("ready", flush=True)
+    sys.stdin.readline()
+    try:
+        with deciding(settings, model), model_lock(settings, model):
+            promote(registry, found, against=int(against), why="it was asked", who=f"process {os.getpid()}")
+        print("promoted", flush=True)
+    except RefusedError as error:
+        print(error, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,123 @@
+"""Served traffic against training data: a real server, rows recorded by it, and what follows from an alarm."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import digit_versions
+import numpy as np
+import pytest
+
+from infra.serving.traffic import convert
+from tasks.data import read_split
+from tasks.errors import UserError
+from tasks.monitor import Watched, monitor
+from tasks.promotion import promote
+from tasks.records import Candidate, Dataset
+from tasks.registry import Registry
+from tasks.settings import load_settings
+
+Digits = tuple[Dataset, Candidate]
+Images = np.ndarray  # type: ignore[type-arg]
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def watched(
+    linear_digits: Digits, empty_mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """A home whose registry has a champion of the digits."""
+    folder = tmp_path_factory.mktemp("watched")
+    shutil.copyfile(empty_mlflow_database, folder / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLIPWAY_HOME", str(folder))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        registry = Registry(load_settings())
+        promote(registry, digit_versions.register(registry, *linear_digits), against=None, why="the first")
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def send(watched: Path) -> Iterator[Callable[[Images], None]]:
+    """Ask a server that records everything; returns when the answers can be found in Parquet."""
+    command = [sys.executable, "-m", "infra.serving", "digits@champion", "--port", "0", "--record", "1"]
+    log = (watched / "server.log").open("wb")
+    server = subprocess.Popen(
+        [*command, "--home", str(watched)],
+        stdout=subprocess.PIPE,
+        stderr=log,
+        cwd=ROOT,
+        env=os.environ.copy(),
+    )
+    assert server.stdout is not None
+    line = server.stdout.readline()
+    assert line, (watched / "server.log").read_text()
+    url = json.loads(line)["url"]
+
+    def ask(images: Images) -> None:
+        for start in range(0, len(images), 16):
+            body = json.dumps({"inputs": {"image": images[start : start + 16].tolist()}}).encode()
+            request = urllib.request.Request(f"{url}/invocations", body, {"Content-Type": "application/json"})
+            urllib.request.urlopen(request).close()
+        recorded, deadline = 0, time.monotonic() + 120
+        while recorded < len(images) and time.monotonic() < deadline:
+            recorded += convert(watched)
+            time.sleep(0.1)
+        assert recorded == len(images)
+
+    yield ask
+    server.terminate()
+    server.communicate(timeout=60)
+    log.close()
+
+
+@pytest.fixture(scope="module")
+def images(linear_digits: Digits) -> Images:
+    return np.array(read_split(linear_digits[0], "validation").inputs["image"])
+
+
+def look() -> Watched:
+    return monitor(load_settings(), "digits")
+
+
+def test_no_traffic_is_said_and_is_no_alarm(watched: Path) -> None:
+    found = look()
+    assert (
+        found.status == "quiet" and "no traffic of digits was recorded in the last 24 h" in found.reasons[0]
+    )
+    assert "--record" in found.reasons[0] and found.volume.rows == 0
+
+
+def test_a_model_that_does_not_exist_is_a_sentence(watched: Path) -> None:
+    with pytest.raises(UserError, match="There is no model 'fish'"):
+        monitor(load_settings(), "fish")
+
+
+@pytest.mark.slow
+def test_recorded_rows_like_the_training_rows_are_steady_and_others_are_an_alarm(
+    watched: Path, send: Callable[[Images], None], images: Images
+) -> None:
+    send(images[:20])
+    assert look().status == "quiet" and "20 rows were recorded" in look().reasons[0]
+
+    send(images[20:])
+    found = look()
+    assert found.status == "steady", found.reasons
+    assert found.inputs is not None and len(found.inputs.columns) == 64 and found.predictions is not None
+    assert found.volume.rows == len(images) and found.volume.by_version == {"1": len(images)}
+    assert found.volume.p50_ms is not None and found.volume.p50_ms > 0
+
+    send(np.roll(images, 3, axis=3))  # a camera that was knocked aside
+    found = look()
+    assert found.status == "drifted" and "inputs drifted from the training rows" in found.reasons[0]
+    assert found.inputs is not None and found.inputs.share > 0.3
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "monitor", "digits"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 3 and "drifted" in done.stdout and "image[" in done.stdout, done.stderr
