@@ -83,7 +83,9 @@ def retrain(
     known.check(config, dataset.rows["train"])
     key = unchanged.pipeline_key(workload, dataset.fingerprint, config)
     if not force and (version := unchanged.same_version(place.registry, known.name, key)) is not None:
-        return unchanged.unchanged(place.registry, workload, version)
+        outcome = unchanged.unchanged(place.registry, workload, version)
+        show_outcome(outcome, place.registry.run_address(known.name, version.run_id))
+        return outcome
     if not force:
         unchanged.check_not_older(place.registry, known.name, dataset)
     with tracked(place, key, dataset, config) as journal.place:

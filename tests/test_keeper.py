@@ -1,0 +1,145 @@
+"""What keeps the platform's processes running, with small processes in place of the servers."""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infra import ports
+from infra.keeper import Keeper, Service, answers
+from infra.leash import hold
+from infra.ports import choose_ports
+from infra.state import State, read_state, write_state
+from tasks.errors import StepError
+
+ROOT = Path(__file__).parent.parent
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def page(name: str, *after: str) -> Service:
+    """A web server of the standard library on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    return Service(
+        name, ("http.server", "--bind", "127.0.0.1", port), f"http://127.0.0.1:{port}/", after=after
+    )
+
+
+@pytest.fixture
+def keep(tmp_path: Path) -> Iterator[Callable[..., Keeper]]:
+    made: list[Keeper] = []
+
+    def keeper(*services: Service) -> Keeper:
+        made.append(Keeper(services, tmp_path / "logs", {"PYTHONPATH": str(ROOT)}))
+        return made[-1]
+
+    yield keeper
+    for one in made:
+        one.stop(10)
+
+
+def test_a_service_starts_when_what_it_needs_is_up_and_again_when_it_dies(
+    keep: Callable[..., Keeper],
+) -> None:
+    keeper = keep(page("second", "first"), page("first"))
+    keeper.start()
+    second, first = keeper.kept
+    assert first.since < second.since and not keeper.revive()
+
+    assert first.pid is not None
+    os.kill(first.pid, signal.SIGKILL)
+    until(keeper.revive)
+    until(lambda: answers(first.service.health))
+    assert (first.restarts, second.restarts) == (1, 0)
+
+    pids = [one.pid for one in keeper.kept]
+    keeper.stop(10)
+    assert not any(psutil.pid_exists(pid) for pid in pids if pid)
+
+
+def test_what_does_not_start_is_said_with_the_end_of_its_log(keep: Callable[..., Keeper]) -> None:
+    keeper = keep(Service("page", ("http.server", "no-port"), "http://127.0.0.1:9/"))
+    with pytest.raises(StepError, match=r"page ended with code 2; the end of .*page\.log:\n(.*\n)*.*no-port"):
+        keeper.start()
+
+
+def test_what_dies_at_once_is_started_again_later_each_time(
+    keep: Callable[..., Keeper], caplog: pytest.LogCaptureFixture
+) -> None:
+    service = page("brief")
+    keeper = keep(service)
+    keeper.start()
+    brief = keeper.kept[0]
+    brief.service = Service("brief", ("this",), service.health)
+    assert brief.process is not None
+    brief.process.kill()
+    with caplog.at_level(logging.WARNING):
+        until(lambda: keeper.revive() and brief.restarts == 2)
+    assert [record.args[2] for record in caplog.records if isinstance(record.args, tuple)] == [1.0, 2.0]
+
+
+def test_what_is_on_a_leash_ends_with_its_children_when_its_holder_is_killed(tmp_path: Path) -> None:
+    """The holder is killed with SIGKILL, so nothing but the kernel can say so."""
+    (tmp_path / "parent.py").write_text(
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(f'{{child.pid}} ')\ntime.sleep(600)\n"
+    )
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import time; from infra.leash import hold; hold(('parent',)); time.sleep(600)",
+        ],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"},
+    )
+    pid = tmp_path / "pid"
+    until(lambda: pid.is_file() and pid.read_text().endswith(" "))
+    child = psutil.Process(int(pid.read_text()))
+    parent = psutil.Process(child.ppid())
+    holder.kill()
+    holder.wait()
+    assert psutil.wait_procs([child, parent], timeout=60)[1] == []
+
+
+def test_a_module_on_a_leash_ends_by_itself_with_its_own_code() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = hold(("http.server", "no-port"), env=environment, stderr=subprocess.DEVNULL)
+    assert process.wait(120) == 2 and process.stdin is not None
+    process.stdin.close()
+
+
+def test_a_taken_port_is_stepped_over_and_the_choice_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        usual = taken.getsockname()[1]
+        monkeypatch.setattr(ports, "USUAL", {"page": usual})
+        chosen = choose_ports(tmp_path)
+        assert chosen["page"] > usual and (chosen["page"] - usual) % 10 == 0
+    assert choose_ports(tmp_path) == chosen
+
+
+def test_a_platform_that_was_killed_is_not_up(tmp_path: Path) -> None:
+    me = psutil.Process()
+    write_state(tmp_path, State(pid=me.pid, created=me.create_time(), services=()))
+    assert read_state(tmp_path) is not None
+    write_state(tmp_path, State(pid=me.pid, created=me.create_time() - 3600, services=()))
+    assert read_state(tmp_path) is None
