@@ -51,7 +51,8 @@ class Quantize(OnnxMethod):
         description="Dynamic suits transformers and LSTMs, static CNNs and MLPs."
     )
     per_channel: bool | None = Field(
-        None, description="A scale for each output channel; null: yes if static."
+        None,
+        description="A scale for each output channel; null: if static and there are convolutions or attention.",
     )
     op_types: tuple[str, ...] | Literal["all"] | None = Field(
         None, description="ONNX op types; null: what suits the graph."

@@ -33,6 +33,8 @@ class StaticQuantiser:
         self._dataset = dataset
         self._ranges = scratch / "ranges.json"
         self._const_only = has_attention(graph) and knobs.op_types is None
+        types = {node.op_type for node in graph.graph.node}
+        self._dense = not has_attention(graph) and types.isdisjoint({"Conv", "ConvTranspose"})
         self.nodes = {node.name: node.op_type for node in graph.graph.node if node.op_type in op_types}
         """Names and types of the nodes that may be quantised."""
 
@@ -52,9 +54,10 @@ class StaticQuantiser:
                 _Reader(self._dataset, self._knobs.rows),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=list(self._op_types),
-                per_channel=self._knobs.per_channel is not False,
+                per_channel=not self._dense if self._knobs.per_channel is None else self._knobs.per_channel,
                 reduce_range=self._knobs.seven_bits,
-                activation_type=QuantType.QUInt8,
+                # Linear layers alone ran 9 % faster with signed inputs and one scale a tensor; convolutions slower.
+                activation_type=QuantType.QInt8 if self._dense else QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=methods[self._knobs.calibration],
                 nodes_to_quantize=[only] if only else None,
