@@ -16,7 +16,7 @@ from textwrap import shorten
 from infra.leash import end, family, hold
 from tasks.errors import StepError
 
-_START_SECONDS = 180
+_START_SECONDS = 600
 _LAST_LINES = 5
 _LONGEST_WAIT = 30.0
 _STEADY_SECONDS = 60.0

@@ -11,7 +11,7 @@ from types import ModuleType
 from tasks.errors import UserError
 from tasks.workloads.base import Workload
 
-_NOT_WORKLOADS = {"__init__", "base", "find", "template"}
+_NOT_WORKLOADS = {"__init__", "base", "find", "sources", "template"}
 
 
 def names() -> tuple[str, ...]:

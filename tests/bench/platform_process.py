@@ -16,7 +16,7 @@ from typing import Any, Self
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 240
+PATIENCE = 600
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
