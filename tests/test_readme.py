@@ -13,11 +13,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = [
-    line.split("#")[0].strip()[2:]
-    for block in re.findall(r"```console\n(.*?)```", README, re.S)
-    for line in block.splitlines()
-]
+WALK = re.findall(r"^### Bring your own model\n.*?(?=^### )", README, re.S | re.M)[0]
+
+
+def commands(text: str) -> list[str]:
+    blocks = re.findall(r"```console\n(.*?)```", text, re.S)
+    return [line.split("#")[0].strip()[2:] for block in blocks for line in block.splitlines()]
+
+
+COMMANDS = commands(README.replace(WALK, ""))
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +33,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -
     }
 
 
-def slipway(command: str, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+def slipway(
+    command: str, environment: dict[str, str], folder: Path = ROOT
+) -> "subprocess.CompletedProcess[str]":
     words = [sys.executable, "-m", "flows.cli", *shlex.split(command)[1:]]
-    return subprocess.run(words, env=environment, capture_output=True, text=True, cwd=ROOT)
+    return subprocess.run(words, env=environment, capture_output=True, text=True, cwd=folder)
 
 
 def test_its_make_targets_exist() -> None:
@@ -77,6 +83,47 @@ def test_its_commands_do_what_it_says(environment: dict[str, str]) -> None:
             )
             == 0
         )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_its_walk_prints_what_it_shows(environment: dict[str, str], tmp_path: Path) -> None:
+    """Every block of the walk in its order, in an empty folder; numbers may differ, words may not."""
+    environment = {**environment, "PYTHONPATH": str(ROOT)}
+    blocks = re.findall(r"```(console|text|sh|python)\n(.*?)```", WALK, re.S)
+    printed, url, body = "", "", ""
+    for kind, text in blocks:
+        if kind == "console" and "slipway serve" in text:
+            continue
+        if kind == "console":
+            done = slipway(text.strip()[2:], environment, tmp_path)
+            printed = done.stdout
+            assert done.returncode == (2 if " ✗ " in printed else 0), printed + done.stderr
+        elif kind == "sh" and text.startswith("sed"):
+            subprocess.run(text, shell=True, check=True, cwd=tmp_path)
+        elif kind == "sh":
+            body = shlex.split(text)[-1]
+        elif kind == "text" and not body:
+            assert plain(text) in plain(printed), f"shown:\n{text}\nprinted:\n{printed}"
+        elif kind == "text":
+            with served(environment, next(c for c in commands(WALK) if "serve" in c)) as url:
+                logits = answer(url, body)["predictions"]["logits"][0]
+            assert plain(text) == plain(json.dumps({"predictions": {"logits": [logits]}}))
+            assert logits[1] > logits[0]
+        else:
+            assert_the_end_of_the_file_is(text, (tmp_path / "churn.py").read_text())
+    assert url
+
+
+def plain(text: str) -> str:
+    """Without what differs from run to run: numbers, digests, and the space that they take."""
+    return re.sub(r"\s+", "", re.sub(r"-?\d[\d.,]*", "#", re.sub(r"[0-9a-f]{32,}", "#", text)))
+
+
+def assert_the_end_of_the_file_is(shown: str, text: str) -> None:
+    """The README's excerpt leaves lines out and adds comments; it changes no code."""
+    code = {line.split("  #")[0].strip() for line in text.splitlines()}
+    assert [line for line in shown.splitlines() if line.split("  #")[0].strip() not in code] == []
 
 
 class served:
