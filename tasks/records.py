@@ -34,6 +34,7 @@ class Dataset(Record):
     classes: tuple[str, ...] | None = Field(
         description="Class names in the order of the logits; None for regression."
     )
+    newest: str | None = Field(None, description="The last moment in the time column; None without one.")
 
 
 class Checkpoint(Record):
@@ -211,6 +212,24 @@ class Verdict(Record):
     )
 
 
+class CrossValidation(Record):
+    """The score over all rows, each predicted by a training that did not see it: how good such a training is."""
+
+    folds: int
+    rows: int
+    score: float
+    score_name: str
+    interval: Interval | None = Field(None, description="By bootstrap over the rows.")
+    scores: tuple[float, ...] = Field(description="Of each fold.")
+
+    def describe(self) -> str:
+        """The score, how sure it is and how much the folds differ, in one phrase."""
+        sure = self.interval
+        between = f" ({100 * sure.level:.4g}% interval {sure.low:.4f} to {sure.high:.4f})" if sure else ""
+        spread = f"{min(self.scores):.4f} to {max(self.scores):.4f}"
+        return f"cross-validated {self.score_name} {self.score:.4f}{between} on all {self.rows} rows, {self.folds} folds from {spread}"
+
+
 class Proof(Record):
     """All that was proved of the pick: on the test rows, against the champion, in the server."""
 
@@ -221,6 +240,7 @@ class Proof(Record):
     )
     comparison: Comparison | None = Field(None, description="None when there was no champion.")
     trial: Trial | None = None
+    cross_validation: CrossValidation | None = Field(None, description="None unless gates.folds asks for it.")
     verdict: Verdict
 
 

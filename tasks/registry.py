@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 KEY_TAG = "slipway.key"
+NEWEST_TAG = "slipway.newest"
 _BATCH = 1000  # the most metrics that MLflow takes in one call
 
 

@@ -21,7 +21,7 @@ from tasks.records import (
     StepTime,
     Version,
 )
-from tasks.registry import KEY_TAG, Registry
+from tasks.registry import KEY_TAG, NEWEST_TAG, Registry
 from tasks.report import write_report
 
 
@@ -95,7 +95,13 @@ def release(
     registry.log_file(evidence.run_id, folder / "evidence.json")
     card = model_card(evidence, dataset, picked.onnx)
     return registry.register(
-        evidence.run_id, evidence.model, model_id, folder, picked.onnx, _tags(evidence, key, digest), card
+        evidence.run_id,
+        evidence.model,
+        model_id,
+        folder,
+        picked.onnx,
+        _tags(evidence, dataset, key, digest),
+        card,
     )
 
 
@@ -110,9 +116,10 @@ def _metrics(result: CandidateResult) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
-def _tags(evidence: Evidence, key: str, digest: str) -> dict[str, str]:
+def _tags(evidence: Evidence, dataset: Dataset, key: str, digest: str) -> dict[str, str]:
     report, verdict = evidence.proof.report, evidence.proof.verdict
-    return {
+    newest = {NEWEST_TAG: dataset.newest} if dataset.newest is not None else {}
+    return newest | {
         KEY_TAG: key,
         "slipway.workload": evidence.workload,
         "slipway.picked": evidence.picked,

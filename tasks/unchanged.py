@@ -6,8 +6,8 @@ from tasks import keys
 from tasks.config import Run
 from tasks.errors import UserError
 from tasks.keys import Key
-from tasks.records import Outcome, Version
-from tasks.registry import Registry
+from tasks.records import Dataset, Outcome, Version
+from tasks.registry import NEWEST_TAG, Registry
 from tasks.settings import Settings
 from tasks.workloads import Workload
 
@@ -22,6 +22,7 @@ _MODULES = (
     "tasks.validate",
     "tasks.select",
     "tasks.prove",
+    "tasks.crossvalidate",
 )
 
 
@@ -61,6 +62,17 @@ def glance(reference: str, workload: Workload, config: Run, settings: Settings) 
     registry = Registry(settings)
     version = same_version(registry, workload.name, last)
     return unchanged(registry, reference, version) if version is not None else None
+
+
+def check_not_older(registry: Registry, model: str, dataset: Dataset) -> None:
+    """Raise UserError when the champion has learned from later rows: a source that went back is a fault, not news."""
+    champion = registry.by_alias(model, "champion")
+    theirs = registry.tags(champion).get(NEWEST_TAG) if champion is not None else None
+    if champion is not None and theirs is not None and dataset.newest is not None and dataset.newest < theirs:
+        raise UserError(
+            f"The rows of {model} end at {dataset.newest}, before those of champion v{champion.version} ({theirs}): "
+            "give newer rows, or --force to train on these."
+        )
 
 
 def unchanged(registry: Registry, reference: str, version: Version) -> Outcome:

@@ -1,0 +1,84 @@
+"""Few rows decide little: train anew on folds of all rows, so that each is predicted by a model that never saw it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.checkpoint import load_weights
+from tasks.compare import score_interval
+from tasks.config import Gates, Train
+from tasks.data import SPLITS, Rows, read_split
+from tasks.loss import check_loss
+from tasks.model import build_from, predict
+from tasks.records import CrossValidation, Dataset, Proof
+from tasks.score import score, score_name
+from tasks.seed import one_at_a_time
+from tasks.train import fit
+from tasks.workloads import load_workload
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_CHOOSING_SHARE = 0.15
+
+
+def cross_validate(
+    reference: str, dataset: Dataset, config: Train, gates: Gates, folder: Path, *, model: str | None = None
+) -> CrossValidation:
+    """The score over all rows, each predicted by a training on the other `gates.folds` − 1 folds, and its interval.
+
+    A share of those other folds chooses the epoch, so that the fold that is scored chooses nothing.
+    """
+    import numpy as np
+
+    workload = load_workload(reference)
+    rows = _joined([read_split(dataset, name) for name in SPLITS])
+    order = np.random.default_rng(config.seed).permutation(len(rows))
+    outputs = []
+    for fold in (folds := np.array_split(order, gates.folds)):
+        others = np.setdiff1d(order, fold, assume_unique=True)
+        choosing = round(len(others) * _CHOOSING_SHARE)
+        learn, choose = _take(rows, others[choosing:]), _take(rows, others[:choosing])
+        with one_at_a_time:
+            module = build_from(workload, learn, dataset.classes, model, config.seed)
+            check_loss(workload, module, choose)
+            checkpoint = fit(module, learn, choose, config, folder, workload=workload)
+        module.load_state_dict(load_weights(checkpoint))
+        outputs.append(predict(module.cpu(), _take(rows, fold).inputs))
+    target, answers = rows.target[np.concatenate(folds)], np.concatenate(outputs)
+    bounds = np.cumsum([0, *map(len, folds)])
+    return CrossValidation(
+        folds=gates.folds,
+        rows=len(rows),
+        score=score(workload, target, answers),
+        score_name=score_name(workload),
+        interval=score_interval(workload, target, answers, gates.confidence),
+        scores=tuple(
+            score(workload, target[a:b], answers[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)
+        ),
+    )
+
+
+def judged(proof: Proof, cross: CrossValidation, gates: Gates) -> Proof:
+    """The proof with the cross-validation in it; surely below the minimum is a failure, unsurely above it a doubt."""
+    verdict, decision, reason = proof.verdict, proof.verdict.decision, cross.describe()
+    if gates.min_score is not None and cross.interval is not None:
+        if cross.interval.high < gates.min_score:
+            decision, reason = "fail", f"{reason}, surely below the minimum of {gates.min_score:g}"
+        elif cross.interval.low < gates.min_score:
+            decision = "fail" if decision == "fail" else "inconclusive"
+            reason = (
+                f"{reason}: these rows cannot tell whether it is above the minimum of {gates.min_score:g}"
+            )
+    verdict = verdict.model_copy(update={"decision": decision, "reasons": (*verdict.reasons, reason)})
+    return proof.model_copy(update={"verdict": verdict, "cross_validation": cross})
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    import numpy as np
+
+    inputs = {name: np.concatenate([part.inputs[name] for part in parts]) for name in parts[0].inputs}
+    return Rows(inputs, np.concatenate([part.target for part in parts]))
+
+
+def _take(rows: Rows, index: "np.ndarray[Any, Any]") -> Rows:
+    return Rows({name: array[index] for name, array in rows.inputs.items()}, rows.target[index])
