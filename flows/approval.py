@@ -7,10 +7,10 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
-    FlowRunFilterStateType,
+    FlowRunFilterStateName,
     FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
@@ -73,10 +73,10 @@ def start_asking(version: Version) -> str:
 
 
 def _take_back(client: SyncPrefectClient, tag: str, newer: Version) -> None:
-    waiting = FlowRunFilter(
-        tags=FlowRunFilterTags(all_=[tag]),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])),
-    )
+    names = FlowRunFilterStateName(
+        any_=["Suspended", "Scheduled", "Late"]
+    )  # not one that was answered: "Resuming"
+    waiting = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=FlowRunFilterState(name=names))
     for run in client.read_flow_runs(flow_run_filter=waiting):
         if run.parameters.get("version") != newer.version:
             message = f"Version {newer.version} is newer, and is asked about instead."

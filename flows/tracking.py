@@ -1,5 +1,6 @@
 """The MLflow run of a pipeline run: a new one, or the one that a killed run with the same key left behind."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +11,9 @@ from tasks.config import Run
 from tasks.files import write_atomically
 from tasks.keys import Key
 from tasks.records import Dataset
-from tasks.registry import KEY_TAG
+from tasks.registry import KEY_TAG, Registry
+
+log = logging.getLogger("slipway")
 
 
 @contextmanager
@@ -27,11 +30,20 @@ def tracked(place: Place, key: Key, dataset: Dataset, config: Run) -> Iterator[P
     try:
         yield place.model_copy(update={"run_id": run_id})
     except BaseException as error:
-        registry.tag_run(run_id, {"slipway.error": str(error)[:500]})
-        registry.finish_run(run_id, "FAILED")
+        _note_failure(registry, run_id, error)
         raise
     registry.finish_run(run_id)
     pending.unlink(missing_ok=True)
+
+
+def _note_failure(registry: Registry, run_id: str, error: BaseException) -> None:
+    """In MLflow, if it is there to be told: what failed first is what the user has to see."""
+    try:
+        registry.check_reachable()  # MLflow's own tries would take minutes
+        registry.tag_run(run_id, {"slipway.error": str(error)[:500]})
+        registry.finish_run(run_id, "FAILED")
+    except Exception as second:
+        log.warning("MLflow could not be told that run %s failed: %s", run_id, second)
 
 
 def _tags(place: Place, key: Key) -> dict[str, str]:

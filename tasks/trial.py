@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from threading import Timer
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from infra.leash import hold
 from tasks.records import OnnxModel, Trial
 from tasks.session import open_session
 
@@ -62,16 +62,13 @@ def sail(package: Path, name: str, onnx_model: OnnxModel, inputs: "Inputs") -> T
 def serve(package: Path, name: str) -> Iterator[tuple[str, int]]:
     """The server's address and process id, once it is ready. It serves from local bytes and needs no registry."""
     with tempfile.TemporaryDirectory(prefix="slipway-trial-") as home:
-        command = [sys.executable, "-m", "infra.serving", f"{name}={package}", "--port", "0", "--home", home]
         log = Path(home) / "log"
         with log.open("wb") as errors:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
+            process = hold(  # it ends with us, also when we are killed
+                ("infra.serving", f"{name}={package}", "--port", "0", "--home", home),
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=Path(__file__).parent.parent,
-                start_new_session=True,  # so that its workers can be ended with it
             )
         try:
             yield _address(process, log), process.pid
@@ -104,9 +101,10 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     finally:
         _end_group(process.pid)
         process.wait()
-        stdout: IO[bytes] | None = process.stdout
-        if stdout is not None:
-            stdout.close()
+        pipes: tuple[IO[bytes] | None, ...] = (process.stdin, process.stdout)
+        for pipe in pipes:
+            if pipe is not None:
+                pipe.close()
 
 
 def _end_group(pid: int) -> None:

@@ -1,91 +1,186 @@
 """A promotion that waits for a person: the run that asks gives its process back, and any other process goes on."""
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
+import deployed
+import digit_versions
 import promotions
 import pytest
 from prefect import get_client
+from prefect.artifacts import Artifact
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.deployments import run_deployment
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Scheduled
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.flow_engine import run_flow
+from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from tasks.ledger import LedgerEntry, read_ledger
 from tasks.promotion import promote as promote_now
+from tasks.records import Candidate, Dataset
 from tasks.registry import Registry
 from tasks.settings import load_settings
 
-ROOT = Path(__file__).parent.parent
+Digits = tuple[Dataset, Candidate]
+PATIENT = "models: {digits: {approval: manual}}"
 
 
 @pytest.fixture
-def registry(home: Path, empty_mlflow_database: Path, prefect_server: str) -> Iterator[Registry]:
-    """A registry with a serving version, in a process that talks to a Prefect server that has our deployment."""
+def registry(
+    home: Path,
+    tmp_path: Path,
+    empty_mlflow_database: Path,
+    prefect_server: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Registry]:
+    """A registry whose policy for the digits is a person's approval, and a Prefect server with our deployments."""
+    from flows.promote import promote, refuse
+
     home.mkdir(mode=0o700)
     shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
-    made = Registry(load_settings())
-    promote_now(made, promotions.register(made, "digits", home, 1.0), against=None, why="the first")
-    with temporary_settings({PREFECT_API_URL: prefect_server}):
-        deploy()
-        yield made
+    (tmp_path / "mlflow.yaml").write_text(PATIENT)
+    monkeypatch.chdir(tmp_path)
+    settings = {PREFECT_API_URL: prefect_server, PREFECT_LOCAL_STORAGE_PATH: home / "results"}
+    with temporary_settings(settings):
+        deployed.deploy(promote, "promote")
+        deployed.deploy(refuse, "refuse")
+        yield Registry(load_settings())
 
 
-def deploy() -> None:
-    from flows.promote import promote
-
-    deployment: Any = promote.to_deployment("promote")
-    deployment.apply()
+def ask_about(version: int) -> FlowRun:
+    return deployed.start("promote/promote", model="digits", version=version, reason="nightly")
 
 
-def start(version: int, **parameters: Any) -> FlowRun:
-    run: Any = run_deployment(
-        "promote/promote",
-        parameters={"model": "digits", "version": version, "reason": "nightly", **parameters},
-        timeout=0,
-        as_subflow=False,
-    )
-    assert isinstance(run, FlowRun)
-    return run
-
-
-def work(run: FlowRun, prefect_server: str, home: Path) -> FlowRun:
-    """What a worker does with a scheduled run: a process of its own, until it ends or gives itself back."""
-    environment = {
-        **os.environ,
-        "PREFECT_API_URL": prefect_server,
-        "PREFECT__FLOW_RUN_ID": str(run.id),
-        "PREFECT_LOCAL_STORAGE_PATH": str(home / "results"),
-    }
-    subprocess.run([sys.executable, "-m", "prefect.engine"], env=environment, cwd=ROOT, check=False)
-    with get_client(sync_client=True) as client:
-        return client.read_flow_run(run.id)
-
-
-def answer(run: FlowRun, decision: str, who: str, why: str) -> None:
-    with get_client(sync_client=True) as client:
-        client.resume_flow_run(run.id, run_input={"decision": decision, "who": who, "why": why})
+def state_of(run: FlowRun) -> tuple[StateType, str]:
+    assert run.state is not None
+    return run.state.type, run.state.message or ""
 
 
 def last_entry(registry: Registry) -> LedgerEntry:
     return read_ledger(registry, "digits").entries[-1]
 
 
+def toys(registry: Registry) -> None:
+    """Two versions that need no rows: the first serves, the second passed against it."""
+    home = registry.settings.home
+    promote_now(registry, promotions.register(registry, "digits", home, 1.0), against=None, why="the first")
+    promotions.register(registry, "digits", home, 2.0, champion=1)
+
+
+@pytest.mark.slow
 def test_a_run_waits_without_a_process_and_another_process_goes_on(
     registry: Registry, prefect_server: str, home: Path
 ) -> None:
-    promotions.register(registry, "digits", home, 2.0, champion=1)
-    run = work(start(2, ask=True), prefect_server, home)
-    assert run.state is not None and run.state.type == StateType.PAUSED and run.state.name == "Suspended"
-    answer(run, "approve", "ada", "checked by hand")
-    run = work(run, prefect_server, home)
-    assert run.state is not None and run.state.type == StateType.COMPLETED, run.state
+    from flows.promote import promote
+
+    toys(registry)
+    run = deployed.work(ask_about(2), promote)
+    assert run.state is not None and run.state.name == "Suspended" and run.state.type == StateType.PAUSED
+    page = Artifact.get("digits-question")
+    assert page is not None and "Promote digits version 2, in place of version 1?" in str(page.data)
+    with get_client(sync_client=True) as client:
+        incomplete = client.resume_flow_run(run.id, run_input={"who": "ada"})
+    assert incomplete.status == SetStateStatus.REJECT and "decision" in str(incomplete.details)
+    deployed.answer(run, "approve", "ada", "checked by hand")
+    assert deployed.process_of(run, prefect_server, home).wait(deployed.PATIENCE) == 0
+    assert state_of(deployed.again(run))[0] == StateType.COMPLETED
     entry = last_entry(registry)
     assert (entry.action, entry.to_version, entry.who, entry.why) == ("promote", 2, "ada", "checked by hand")
+
+
+@pytest.mark.slow
+def test_a_question_that_nobody_answers_is_a_refusal(registry: Registry, tmp_path: Path, home: Path) -> None:
+    from flows.promote import promote, refuse
+    from flows.retrain import retrain
+
+    toys(registry)
+    deployed.deploy(retrain, "any")
+    (tmp_path / "mlflow.yaml").write_text("models: {digits: {approval: manual, patience_days: 0.00003}}")
+    refusals = deployed.deploy(refuse, "refuse")
+    before = len(deployed.runs_of(refusals))
+    with deployed.automated() as receiver:
+        run = deployed.work(ask_about(2), promote)
+        failed = deployed.wait_until(
+            lambda: state_of(deployed.again(run))[0] == StateType.FAILED, "the question did not expire"
+        )
+        assert failed
+        deployed.wait_until(lambda: len(deployed.runs_of(refusals)) > before, "nobody refuses")
+        asked = next(one for one in deployed.runs_of(refusals) if one.state and one.state.is_scheduled())
+        deployed.work(asked, refuse)
+        entry = last_entry(registry)
+        assert (entry.action, entry.to_version, entry.who) == ("refuse", 2, "slipway")
+        assert entry.why == "nobody answered the question in time" and entry.verdict == "pass"
+        told = receiver.wait_for("slipway.version.refused", "digits")
+        assert told["text"] == "digits: version 2 was refused. slipway: nobody answered the question in time"
+    assert read_ledger(registry, "digits").serving == 1
+
+
+@pytest.mark.slow
+def test_an_approval_after_the_champion_changed_is_judged_against_the_new_one(
+    registry: Registry, linear_digits: Digits
+) -> None:
+    from flows.promote import promote
+
+    first = digit_versions.register(registry, *linear_digits, noise=0.3)
+    promote_now(registry, first, against=None, why="the first")
+    digit_versions.register(registry, *linear_digits, noise=0.2, champion=1)
+    best = digit_versions.register(registry, *linear_digits, champion=1)
+    run = deployed.work(ask_about(2), promote)
+    promote_now(registry, best, against=1, why="it was quicker")
+    deployed.answer(run, "approve", "ada", "it was good yesterday")
+    kind, message = state_of(deployed.work(run, promote))
+    assert kind == StateType.FAILED and "worse than champion v3 on the same" in message, message
+    entry = last_entry(registry)
+    assert (entry.action, entry.to_version, entry.who, entry.verdict) == ("refuse", 2, "ada", "fail")
+    assert read_ledger(registry, "digits").serving == 3
+
+
+@pytest.mark.slow
+def test_retrain_asks_in_a_run_of_its_own_and_takes_an_older_question_back(registry: Registry) -> None:
+    from prefect import flow
+
+    from flows.approval import start_asking
+    from flows.promote import promote
+
+    toys(registry)
+    second = registry.version("digits", 2)
+    assert second is not None
+    assert start_asking(second) == 'to make it the champion: slipway promote digits 2 --reason "…"'
+
+    @flow(name="asks")
+    def asks(version: int) -> str:
+        return start_asking(second.model_copy(update={"version": version}))
+
+    deployed.deploy(asks, "asks")
+
+    def ask(version: int) -> str:
+        run = deployed.start("asks/asks", version=version)
+        return str(run_flow(asks, flow_run=run, parameters=run.parameters))
+
+    assert ask(2).startswith("a person is asked: ")
+    [question] = waiting()
+    assert question.parameters["version"] == 2
+    deployed.work(question, promote)
+    assert waiting() == []
+    ask(2)
+    assert waiting() == []  # asked once
+    ask(3)
+    kind, message = state_of(deployed.again(question))
+    assert kind == StateType.CANCELLED and "Version 3 is newer" in message
+    assert [one.parameters["version"] for one in waiting()] == [3]
+
+
+def waiting() -> list[FlowRun]:
+    """Questions that no worker has taken yet."""
+    wanted = FlowRunFilter(
+        tags=FlowRunFilterTags(all_=["asks-about-digits"]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+    )
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(flow_run_filter=wanted)

@@ -1,6 +1,8 @@
 """The sea trial: the real server, asked and compared, and gone afterwards."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +79,17 @@ def test_the_server_is_stopped_when_the_trial_breaks(package: Path) -> None:
         assert url.startswith("http://127.0.0.1:") and psutil.pid_exists(pid)
         raise RuntimeError("on purpose")
     assert servers() == set()
+
+
+def test_the_server_goes_when_whoever_started_it_is_killed(package: Path) -> None:
+    code = (
+        "from pathlib import Path; import sys, time\nfrom tasks.trial import serve\n"
+        f"with serve(Path({str(package)!r}), 'digits') as (_, pid): print(pid, flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    server = psutil.Process(int(process.stdout.readline()))
+    family = [server, *server.children(recursive=True)]
+    process.kill()
+    process.communicate()
+    assert len(family) >= 3 and psutil.wait_procs(family, timeout=60)[1] == []
