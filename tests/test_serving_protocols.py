@@ -301,9 +301,15 @@ def test_v2_checks_the_length_of_its_parts_and_the_version_in_the_path(server: S
     ).encode()
     length = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
     path = "/v2/models/digits/infer"
-    assert server.post(path, head + ROW.tobytes(), length).status == 200
-    assert server.post(path, head + ROW.tobytes()[:-1], length).status == 422
-    assert server.post(path, head + ROW.tobytes() + b"x", length).status == 400
+    first = server.post(path, head + ROW.tobytes(), length)
+    for _ in range(2):  # the second time its JSON part is known
+        other = server.post(path, head + (2 * ROW).tobytes(), length)
+        assert (other.status, other.body == first.body) == (200, False)
+        assert server.post(path, head + ROW.tobytes(), length).body == first.body
+        assert server.post(path, head + ROW.tobytes()[:-1], length).status == 422
+        assert server.post(path, head + ROW.tobytes() + b"x", length).status == 400
+        infinite = np.full(64, np.inf, np.float32).tobytes()
+        assert server.post(path, head + infinite, length).json["code"] == "not_finite"
     for odd in ("-1", "9999999", "x", "1e3"):
         assert server.post(path, head, {**length, "Inference-Header-Content-Length": odd}).status == 400
     assert server.post("/v2/models/digits/versions/local/infer", v2()).status == 200

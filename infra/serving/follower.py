@@ -26,6 +26,7 @@ AHEAD = ("challenger", "previous")
 AHEAD_POLLS = 10
 MAX_PAUSE = 30.0
 FIRST_SECONDS = 3.0
+LEAST_PAUSE = 0.01
 
 
 class Retry:
@@ -108,8 +109,10 @@ class Follower:
             self._refuse(followed, "local" if target.path else "in the cache", str(error))
 
     async def _follow(self, followed: Followed) -> None:
-        polls = 0
+        """Look once a period, however long a look takes; what may come next is fetched beside that."""
+        ahead: asyncio.Task[None] | None = None
         while True:
+            started = time.monotonic()
             followed.wake.clear()
             try:
                 if self.registry is None:
@@ -117,16 +120,15 @@ class Follower:
                 await self._look(self.registry, followed)
                 self._looked(followed, None)
                 await self._record_reverts(self.registry)
-                if polls % AHEAD_POLLS == 0:
-                    await self._fetch_ahead(self.registry, followed)
+                ahead = ahead or asyncio.create_task(self._keep_ahead(self.registry, followed))
             except Absent as error:
                 self._looked(followed, str(error))
             except Exception as error:
                 logger.debug("%s: %r", followed.target, error)
                 self._looked(followed, f"the registry cannot be read ({type(error).__name__})")
-            polls += 1
+            pause = self.options.poll * random.uniform(0.8, 1.0) - (time.monotonic() - started)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(followed.wake.wait(), self.options.poll * random.uniform(0.9, 1.1))
+                await asyncio.wait_for(followed.wake.wait(), max(pause, LEAST_PAUSE))
 
     async def _record_reverts(self, registry: Registry) -> None:
         """Write to the registry which version was found wanting, and why; what cannot be written now is tried again."""
@@ -160,14 +162,16 @@ class Follower:
             followed.seen = pointer
             self._offer(followed, pointer, release)
 
-    async def _fetch_ahead(self, registry: Registry, followed: Followed) -> None:
+    async def _keep_ahead(self, registry: Registry, followed: Followed) -> None:
         """Have the versions that the alias may move to next in the cache before it does."""
-        for alias in AHEAD if followed.target.alias is not None else ():
-            target = followed.target.model_copy(update={"alias": alias})
-            with contextlib.suppress(Absent, Unfetched, Unservable):
-                pointer = await asyncio.to_thread(registry.resolve, target)
-                if pointer != followed.seen:
-                    await self.preparer.from_registry(registry, target, pointer)
+        while followed.target.alias is not None:
+            for alias in AHEAD:
+                target = followed.target.model_copy(update={"alias": alias})
+                with contextlib.suppress(Exception):  # what is wrong with it is said when it is to serve
+                    pointer = await asyncio.to_thread(registry.resolve, target)
+                    if pointer != followed.seen:
+                        await self.preparer.from_registry(registry, target, pointer)
+            await asyncio.sleep(self.options.poll * AHEAD_POLLS)
 
     def _offer(self, followed: Followed, pointer: Pointer, release: Release) -> None:
         release = release.model_copy(update={"shadow": followed.shadow})

@@ -216,8 +216,13 @@ def narrowed(tensor: Tensor, array: Array) -> Array:
 
 def predictions(outputs: Outputs, start: int, stop: int) -> bytes:
     """The answer for rows start to stop, in the shape MLflow's scoring server gives a model with named tensors."""
-    spec = outputs.spec
-    if len(spec.outputs) == 1:
-        return b'{"predictions":{%b%b}}' % (spec.outputs[0].label, outputs.json(0, start, stop))
-    parts = [tensor.label + outputs.json(at, start, stop) for at, tensor in enumerate(spec.outputs)]
-    return b'{"predictions":{' + b",".join(parts) + b"}}"
+    frames = outputs.spec.frames
+    if len(frames) == 1:
+        return b"".join((frames[0][0], outputs.json(0, start, stop), frames[0][1]))
+    return b"".join(
+        [
+            part
+            for at, (left, right) in enumerate(frames)
+            for part in (left, outputs.json(at, start, stop), right)
+        ]
+    )

@@ -137,9 +137,9 @@ def check_probe(model: Model, rows: Rows) -> None:
     except Exception as error:
         raise Unservable(f"its input example fails: {first_line(error)}") from None
     for tensor, array in zip(model.spec.outputs, outputs.arrays, strict=True):
-        if array.shape[:1] != (rows.length,):
+        if array.shape[:1] != (rows.length,) or array.ndim != len(tensor.shape):
             raise Unservable(
-                f"output {tensor.name!r} has {list(array.shape)} for {rows.length} rows: axis 0 is not the batch"
+                f"output {tensor.name!r} has {list(array.shape)} for {rows.length} rows, and says {list(tensor.shape)}"
             )
     if not all_finite(outputs.arrays):
         raise Unservable("its input example gives numbers that are not finite")

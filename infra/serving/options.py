@@ -94,7 +94,7 @@ class ServeOptions(Frozen):
         False, description="Serve versions without evidence. For trying things out only."
     )
     poll: float = Field(
-        0.5, gt=0, description="Seconds between two looks at the registry (jittered by a tenth)."
+        0.5, gt=0, description="Seconds between two looks at the registry, at most (up to a fifth less)."
     )
     webhook_secret: str | None = Field(
         None,

@@ -7,8 +7,6 @@ import orjson
 from infra.serving.tensors import Array, Spec
 
 RANKS = range(33)
-OPENING = [b"[" * rank for rank in RANKS]
-CLOSING = [b"]" * rank for rank in RANKS]
 SEPARATORS = [b"]" * (rank - 1) + b"," + b"[" * (rank - 1) for rank in RANKS]
 
 
@@ -23,11 +21,12 @@ class Outputs:
         self._rows: list[list[bytes] | None] = [None] * len(arrays)
 
     def json(self, index: int, start: int, stop: int) -> bytes:
-        """Rows start to stop of an output as a JSON array; what is not finite becomes null."""
+        """Rows start to stop of an output as a JSON array without its outer brackets; what is not finite becomes null."""
         rows = self._rows[index]
-        rank = self.arrays[index].ndim
         if rows is None:
+            rank = self.arrays[index].ndim
             text = orjson.dumps(self.arrays[index], option=orjson.OPT_SERIALIZE_NUMPY)
             rows = self._rows[index] = text[rank : len(text) - rank].split(SEPARATORS[rank])
-        inside = rows[start] if stop - start == 1 else SEPARATORS[rank].join(rows[start:stop])
-        return OPENING[rank] + inside + CLOSING[rank]
+        if stop - start == 1:
+            return rows[start]
+        return SEPARATORS[self.arrays[index].ndim].join(rows[start:stop])

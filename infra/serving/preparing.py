@@ -23,6 +23,7 @@ class Preparer:
         self.options = options
         self.cache = Cache(options.cache)
         self.proved: dict[Path, Finding] = {}
+        self.turns: dict[tuple[str, Pointer], asyncio.Lock] = {}
 
     async def from_folder(self, target: Target, folder: Path) -> Release:
         """A folder on this machine, taken at its word: nobody promoted it."""
@@ -66,16 +67,19 @@ class Preparer:
 
     async def from_registry(self, registry: Registry, target: Target, pointer: Pointer) -> Release:
         """A version by number: from the cache if it was fetched before, else downloaded."""
-        folder = self.cache.known(target, pointer)
-        if folder is None:
-            incoming = self.cache.incoming()
-            try:
-                downloaded = await asyncio.to_thread(registry.fetch, target.name, pointer.version, incoming)
-                folder = await asyncio.to_thread(self.cache.keep, downloaded)
-            finally:
-                shutil.rmtree(incoming, ignore_errors=True)
-            self.cache.learn(target, pointer, folder)
-        return await self.from_cache(target, pointer, folder)
+        async with self.turns.setdefault((target.name, pointer), asyncio.Lock()):
+            folder = self.cache.known(target, pointer) or await self._fetch(registry, target, pointer)
+            return await self.from_cache(target, pointer, folder)
+
+    async def _fetch(self, registry: Registry, target: Target, pointer: Pointer) -> Path:
+        incoming = self.cache.incoming()
+        try:
+            downloaded = await asyncio.to_thread(registry.fetch, target.name, pointer.version, incoming)
+            folder = await asyncio.to_thread(self.cache.keep, downloaded)
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
+        self.cache.learn(target, pointer, folder)
+        return folder
 
 
 def accepted(finding: Finding) -> str:

@@ -40,11 +40,13 @@ class ShortCycle:
             return
         length = len(body)
         head = LENGTHS[length] if length < 4096 else b"content-length: %d\r\n\r\n" % length
+        current = status == 200 and heading.made_for is protocol.server_state.default_headers
+        front = heading.front if current else protocol.front(status, heading)
         if self.keep_alive and not protocol.service.draining and not heading.closes:
-            transport.write(b"".join((protocol.front(status, heading), head, body)))
+            transport.write(b"".join((front, head, body)))
         else:
             close = b"" if heading.closes else b"connection: close\r\n"
-            transport.write(b"".join((protocol.front(status, heading), head[:-2], close, b"\r\n", body)))
+            transport.write(b"".join((front, head[:-2], close, b"\r\n", body)))
             transport.close()
         protocol.answered()
 

@@ -55,11 +55,6 @@ class Tensor:
         return {"f": "d", "b": "?"}.get(self.dtype.kind, "i")
 
     @cached_property
-    def label(self) -> bytes:
-        """The name as a JSON key, with its colon."""
-        return orjson.dumps(self.name) + b":"
-
-    @cached_property
     def datatype(self) -> str:
         return V2_TYPES[self.dtype.name]
 
@@ -84,6 +79,21 @@ class Spec:
     @cached_property
     def by_name(self) -> dict[str, Tensor]:
         return {tensor.name: tensor for tensor in self.inputs}
+
+    @cached_property
+    def frames(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What stands before and after the rows of each output in an answer to /invocations."""
+        last = len(self.outputs) - 1
+        return tuple(
+            (
+                (b"," if at else b'{"predictions":{')
+                + orjson.dumps(tensor.name)
+                + b":"
+                + b"[" * len(tensor.shape),
+                b"]" * len(tensor.shape) + (b"}}" if at == last else b""),
+            )
+            for at, tensor in enumerate(self.outputs)
+        )
 
     def difference(self, other: "Spec") -> str | None:
         """In words, why a client of the other could not be served by this one."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -76,9 +77,10 @@ class Worker:
             self.channel.send(Up(pid=os.getpid()))
 
     async def look_ahead(self) -> None:
-        """Import what the first scrape needs, once there is time for it."""
+        """Import what the first scrape needs, once there is time for it; then collect no garbage among what stays."""
         await self.up.wait()
         await asyncio.to_thread(importlib.import_module, "infra.serving.exposition")
+        gc.freeze()
 
     def _sweep(self) -> None:
         """Connections that are idle or slow for too long; only those of the short way can tell."""

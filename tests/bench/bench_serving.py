@@ -1,6 +1,10 @@
-"""Requests a second and CPU a request: our server, the same without the short way, and peers, in turns on this machine."""
+"""Requests a second and CPU a request: our server, the same without the short way, and peers, in turns on this machine.
+
+`bench_serving.py [--quick] [WORDS]`: the rows whose title has one of the words. A row is printed when it is done.
+"""
 
 import json
+import os
 import platform
 import re
 import shutil
@@ -8,9 +12,10 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
@@ -18,73 +23,111 @@ import serving_models as models
 from serving_peers import HOME, Peer, cpu_seconds, free_port, peers
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDS, SECONDS = 3, 3
-WORKS = {
-    "tiny MLP, JSON row": (models.mlp, "x", (64,), 64),
-    "small CNN, JSON row": (models.cnn, "image", (1, 28, 28), 64),
-    "transformer 10.6M, JSON row": (models.transformer, "tokens", (32,), 16),
-}
-POST = """
-wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
-wrk.headers["X-API-Key"] = "bench"
-wrk.body = io.open("{body}", "rb"):read("*a")
-"""
+ROUNDS, SECONDS = 3, 2
+LIBRARIES = ("uvicorn", "onnxruntime", "mlflow", "fastapi", "numpy")
+OURS, BY_ASGI = "slipway", "slipway by ASGI"
+
+
+class Work(NamedTuple):
+    """One row of the table: a model, how it is asked, and who else is asked the same."""
+
+    title: str
+    model: Any
+    name: str
+    shape: tuple[int, ...]
+    connections: int
+    peers: tuple[str, ...]
+    rows: int = 1
+    binary: bool = False
+
+
+ALL = ("mlflow", "fastapi", "litserve", "bentoml")
+WORKS = (
+    Work("tiny MLP, JSON row", models.mlp, "x", (64,), 64, (BY_ASGI, "nothing", *ALL)),
+    Work("small CNN, JSON row", models.cnn, "image", (1, 28, 28), 64, ALL),
+    Work("transformer 10.6M, JSON row", models.transformer, "tokens", (32,), 16, ("mlflow", "fastapi")),
+    Work("tiny MLP, 64 rows, JSON", models.mlp, "x", (64,), 16, ("mlflow", "fastapi"), rows=64),
+    Work("tiny MLP, 64 rows, binary", models.mlp, "x", (64,), 16, (), rows=64, binary=True),
+)
+
+
+class Bound(NamedTuple):
+    """A figure to reach: at least `wanted`, or at most when it is a cost."""
+
+    title: str
+    what: str
+    value: float
+    wanted: float
+    cost: bool = False
+
+    @property
+    def reached(self) -> bool:
+        return self.value <= self.wanted if self.cost else self.value >= self.wanted
 
 
 def rows_of(name: str, shape: tuple[int, ...], count: int) -> Any:
+    """Numbers as a client would write them: four decimals."""
     random = np.random.default_rng(0)
     if name == "tokens":
         return random.integers(0, 256, (count, *shape))
     return random.random((count, *shape)).round(4)
 
 
-def bare(folder: Path, name: str, shape: tuple[int, ...], batch: int, seconds: float = 1.0) -> float:
-    """Rows a second of ONNX Runtime alone, one thread."""
+def body_of(work: Work) -> tuple[bytes, dict[str, str]]:
+    """The request's body and headers."""
+    rows = rows_of(work.name, work.shape, work.rows)
+    if not work.binary:
+        return json.dumps({"inputs": {work.name: rows.tolist()}}).encode(), {
+            "Content-Type": "application/json"
+        }
+    data = rows.astype(np.float32).tobytes()
+    tensor = {"name": work.name, "shape": list(rows.shape), "datatype": "FP32"}
+    inputs = [{**tensor, "parameters": {"binary_data_size": len(data)}}]
+    head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
+    length = {"Inference-Header-Content-Length": str(len(head))}
+    return head + data, {"Content-Type": "application/octet-stream", **length}
+
+
+def lua(body: bytes, headers: dict[str, str]) -> Path:
+    """What wrk is to send."""
+    (HOME / "body").write_bytes(body)
+    lines = ['wrk.method = "POST"', f'wrk.body = io.open("{HOME / "body"}", "rb"):read("*a")']
+    lines += [
+        f'wrk.headers["{name}"] = "{value}"' for name, value in (headers | {"X-API-Key": "bench"}).items()
+    ]
+    (HOME / "post.lua").write_text("\n".join(lines))
+    return HOME / "post.lua"
+
+
+def bare(folder: Path, work: Work, batch: int, seconds: float = 1.0) -> float:
+    """CPU microseconds a row of ONNX Runtime alone, one thread."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
-    rows = rows_of(name, shape, batch)
-    feeds = {name: rows if rows.dtype == np.int64 else rows.astype(np.float32)}
+    rows = rows_of(work.name, work.shape, batch)
+    feeds = {work.name: rows if rows.dtype == np.int64 else rows.astype(np.float32)}
     session.run(None, feeds)
     start, count = time.process_time(), 0
     while time.process_time() - start < seconds:
         session.run(None, feeds)
         count += batch
-    return count / (time.process_time() - start)
+    return (time.process_time() - start) / count * 1e6
 
 
-def ours(folder: Path, short: bool) -> Peer:
+def ours(folder: Path, *flags: str, binary: bool = False) -> Peer:
     (HOME / "keys").write_text("bench\n")
     port = free_port()
-    command = [sys.executable, "-m", "infra.serving", f"bench={folder}", "--port", str(port)]
+    command = [sys.executable, "-m", "infra.serving", f"bench={folder}", "--port", str(port), *flags]
     command += ["--home", str(HOME / "home"), "--keys-file", str(HOME / "keys"), "--log-level", "error"]
-    extra = [] if short else ["--no-short-way"]
-    return Peer(
-        "slipway" if short else "slipway by ASGI",
-        [*command, *extra],
-        port,
-        PYTHONPATH=str(ROOT),
-        SLIPWAY_SERVE_KEYS="bench",
-    )
+    path = "/v2/models/bench/infer" if binary else "/invocations"
+    return Peer(BY_ASGI if flags else OURS, command, port, path, PYTHONPATH=str(ROOT))
 
 
-def wrk(peer: Peer, connections: int, script: Path) -> dict[str, float]:
+def wrk(peer: Peer, connections: int, script: Path, seconds: int = SECONDS) -> dict[str, float]:
     """One turn: requests a second, p99 in ms, CPU microseconds a request, and errors."""
     before = cpu_seconds(peer.process.pid)
-    command = [
-        "wrk",
-        "-t1",
-        f"-c{connections}",
-        f"-d{SECONDS}s",
-        "--timeout",
-        "10s",
-        "--latency",
-        "-s",
-        str(script),
-        peer.url,
-    ]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    load = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "--latency", "-s", str(script)]
+    text = subprocess.run(["wrk", *load, peer.url], capture_output=True, text=True, check=True).stdout
     used = cpu_seconds(peer.process.pid) - before
     count = int(match[1]) if (match := re.search(r"(\d+) requests in", text)) else 0
     late = re.search(r"99%\s+([\d.]+)(us|ms|s)", text)
@@ -95,62 +138,133 @@ def wrk(peer: Peer, connections: int, script: Path) -> dict[str, float]:
         "p99_ms": float(late[1]) * scale[late[2]] if late else 0.0,
         "cpu_us": used / max(count, 1) * 1e6,
         "bad": float(bad),
+        "count": float(count),
     }
 
 
-def measure(title: str, quick: bool) -> dict[str, Any]:
-    make, name, shape, connections = WORKS[title]
-    folder = HOME / "models" / name
+def measure(work: Work, rounds: int) -> dict[str, Any]:
+    """Medians of turns: every server in every round, ONNX Runtime alone between them."""
+    folder = HOME / "models" / work.name
     shutil.rmtree(folder, ignore_errors=True)
-    models.save(folder, make(), {name: rows_of(name, shape, 1).tolist()})
-    body = json.dumps({"inputs": {name: rows_of(name, shape, 1).tolist()}}).encode()
-    (HOME / "body.json").write_bytes(body)
-    script = HOME / "post.lua"
-    script.write_text(POST.format(body=HOME / "body.json"))
-    running = [ours(folder, True), ours(folder, False), *peers(folder)]
+    models.save(folder, work.model(), {work.name: rows_of(work.name, work.shape, 1).tolist()})
+    body, headers = body_of(work)
+    script = lua(body, headers)
+    running = [ours(folder, binary=work.binary)]
+    if BY_ASGI in work.peers:
+        running.append(ours(folder, "--no-short-way"))
+    running += peers(folder, work.peers)
     try:
-        up = [peer for peer in running if peer.wait(body) or peer.name.startswith("slipway")]
+        up = [peer for peer in running if peer.wait(body, headers | {"X-API-Key": "bench"})]
         turns: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in up}
         alone: dict[int, list[float]] = {1: [], 64: []}
-        for _ in range(1 if quick else ROUNDS):
-            for batch, rates in alone.items():
-                rates.append(bare(folder, name, shape, batch))
+        for _ in range(rounds):
             for peer in up:
-                turns[peer.name].append(wrk(peer, connections, script))
+                turns[peer.name].append(wrk(peer, work.connections, script))
+            for batch, costs in alone.items():
+                costs.append(bare(folder, work, batch, 0.5))
     finally:
         for peer in running:
             peer.stop()
-    result = {
-        peer: {key: statistics.median(turn[key] for turn in found) for key in found[0]}
-        for peer, found in turns.items()
+    servers = {
+        name: {key: statistics.median(turn[key] for turn in found) for key in found[0]}
+        for name, found in turns.items()
     }
-    ort_alone = {batch: statistics.median(rates) for batch, rates in alone.items()}
-    report(title, connections, result, ort_alone)
-    return {"connections": connections, "servers": result, "onnxruntime": ort_alone}
+    return {
+        "connections": work.connections,
+        "body_bytes": len(body),
+        "servers": servers,
+        "missing": sorted(peer.name for peer in running if peer not in up),
+        "onnxruntime_cpu_us_a_row": {batch: statistics.median(costs) for batch, costs in alone.items()},
+    }
 
 
-def report(
-    title: str, connections: int, result: dict[str, dict[str, float]], alone: dict[int, float]
-) -> None:
-    print(f"\n{title}, {connections} connections, medians of rounds taken in turns")
-    print(f"{'':24}{'req/s':>10}{'CPU µs':>10}{'p99 ms':>10}{'bad':>6}")
-    for name, found in sorted(result.items(), key=lambda item: -item[1]["rate"]):
-        print(
-            f"{name:24}{found['rate']:>10.0f}{found['cpu_us']:>10.1f}{found['p99_ms']:>10.1f}{found['bad']:>6.0f}"
-        )
-    for batch, rate in alone.items():
-        print(f"{f'onnxruntime, batch {batch}':24}{rate:>10.0f}{1e6 / rate:>10.1f}")
+def bounds(work: Work, found: dict[str, Any]) -> list[Bound]:
+    """The figures this row is held to. Ratios by CPU compare costs of one request; by rate, requests a second."""
+    servers, alone = found["servers"], found["onnxruntime_cpu_us_a_row"]
+    us = servers[OURS]
+
+    def by_cpu(name: str) -> float:
+        return float(servers[name]["cpu_us"] / us["cpu_us"]) if name in servers else 0.0
+
+    def by_rate(name: str) -> float:
+        return float(us["rate"] / servers[name]["rate"]) if name in servers else 0.0
+
+    def of_bare(batch: int) -> float:
+        return float(alone[batch] / us["cpu_us"])
+
+    def bound(what: str, value: float, wanted: float, cost: bool = False) -> Bound:
+        return Bound(work.title, what, value, wanted, cost)
+
+    def against(name: str, wanted: float) -> list[Bound]:
+        return [
+            bound(f"× {name}, rate", by_rate(name), wanted),
+            bound(f"× {name}, CPU", by_cpu(name), wanted),
+        ]
+
+    if work.title.startswith("tiny MLP, JSON row"):
+        nothing = us["cpu_us"] / servers["nothing"]["cpu_us"] if "nothing" in servers else 9.9
+        return [
+            *against("mlflow", 60),
+            *against("fastapi", 8),
+            *against(BY_ASGI, 2),
+            bound("CPU of the do-nothing ASGI app's", nothing, 30 / 49, cost=True),
+            bound("of bare ORT, batch 1, CPU", of_bare(1), 0.5),
+            bound("p99 ms", us["p99_ms"], 5, cost=True),
+        ]
+    if "CNN" in work.title:
+        return [
+            *against("mlflow", 24),
+            bound("of bare ORT, batch 1, CPU", of_bare(1), 1.0),
+            bound("of bare ORT, batch 64, CPU", of_bare(64), 0.7),
+        ]
+    if "transformer" in work.title:
+        rate = us["rate"] * alone[64] / 1e6
+        return [
+            *against("mlflow", 5),
+            bound("of bare ORT, batch 64, CPU", of_bare(64), 0.95),
+            bound("of bare ORT, batch 64, rate", rate, 0.95),
+        ]
+    if work.binary:
+        return [bound("CPU of bare ORT's, batch 64", us["cpu_us"] / (64 * alone[64]), 2.5, cost=True)]
+    return against("mlflow", 15)
+
+
+def report(work: Work, found: dict[str, Any], held: Sequence[Bound]) -> None:
+    size = f"{found['body_bytes'] / 1000:.1f} kB"
+    print(
+        f"\n{work.title}, {size}, {work.connections} connections, medians of turns (load {os.getloadavg()[0]:.1f})"
+    )
+    print(f"{'':28}{'req/s':>10}{'CPU µs':>10}{'p99 ms':>10}{'bad':>6}")
+    for name, row in sorted(found["servers"].items(), key=lambda item: -item[1]["rate"]):
+        print(f"{name:28}{row['rate']:>10.0f}{row['cpu_us']:>10.1f}{row['p99_ms']:>10.1f}{row['bad']:>6.0f}")
+    for batch, cost in found["onnxruntime_cpu_us_a_row"].items():
+        print(f"{f'onnxruntime, row in a {batch}':28}{1e6 / cost:>10.0f}{cost:>10.1f}")
+    for name in found["missing"]:
+        print(f"{name:28}  could not be started")
+    for bound in held:
+        word = "at most" if bound.cost else "at least"
+        mark = "ok" if bound.reached else "MISSED"
+        print(f"  {bound.what:36}{bound.value:>9.2f}  wanted {word} {bound.wanted:.3g}: {mark}")
+    sys.stdout.flush()
 
 
 def main() -> None:
-    quick = "--quick" in sys.argv
-    words = [word for word in sys.argv[1:] if word != "--quick"]
+    rounds = 1 if "--quick" in sys.argv else ROUNDS
+    words = [word for word in sys.argv[1:] if not word.startswith("--")]
     HOME.mkdir(parents=True, exist_ok=True)
-    chosen = [title for title in WORKS if not words or any(word in title for word in words)]
-    figures = {title: measure(title, quick) for title in chosen}
-    libraries = {name: version(name) for name in ("uvicorn", "onnxruntime", "mlflow", "fastapi", "numpy")}
-    machine = {"python": platform.python_version(), "machine": platform.machine(), "libraries": libraries}
-    (HOME / "serving.json").write_text(json.dumps({"machine": machine, "figures": figures}, indent=1))
+    libraries = {name: version(name) for name in LIBRARIES}
+    machine = {"python": platform.python_version(), "machine": platform.machine(), "cpus": os.cpu_count()}
+    figures: dict[str, Any] = {}
+    for work in WORKS:
+        if words and not any(word in work.title for word in words):
+            continue
+        found = measure(work, rounds)
+        held = bounds(work, found)
+        report(work, found, held)
+        found["bounds"] = [{**bound._asdict(), "reached": bound.reached} for bound in held]
+        figures[work.title] = found
+        text = json.dumps({"machine": machine, "libraries": libraries, "figures": figures}, indent=1)
+        (HOME / "serving.json").write_text(text)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +78,20 @@ class Api:
 class Peer:
     """A server in a process tree of its own."""
 
-    def __init__(self, name: str, command: list[str], port: int, **environment: str) -> None:
+    def __init__(
+        self, name: str, command: list[str], port: int, path: str = "/invocations", **environment: str
+    ) -> None:
         self.name = name
-        self.url = f"http://127.0.0.1:{port}/invocations"
+        self.url = f"http://127.0.0.1:{port}{path}"
         log = (HOME / f"{name.replace(' ', '-')}.log").open("wb")
         path = f"{Path(command[0]).parent}:{os.environ['PATH']}"
         every = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PORT": str(port), **environment}
         self.process = subprocess.Popen(command, env=every, stdout=log, stderr=log, cwd=HOME)
 
-    def wait(self, body: bytes, patience: float = 120) -> bool:
+    def wait(self, body: bytes, headers: dict[str, str], patience: float = 120) -> bool:
         """Until it answers a prediction; False when it never does."""
         end = time.monotonic() + patience
-        request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
+        request = urllib.request.Request(self.url, body, headers)
         while time.monotonic() < end and self.process.poll() is None:
             try:
                 with urllib.request.urlopen(request, timeout=10) as answer:
@@ -167,17 +170,31 @@ def script(name: str, source: str, packages: tuple[str, ...], *command: str, **g
     return Peer(name, [program, *words[1:]], port, **given)
 
 
-def peers(folder: Path) -> list[Peer]:
-    """Every peer, serving the ONNX file in a model folder."""
+def peers(folder: Path, names: Sequence[str]) -> list[Peer]:
+    """These peers, serving the ONNX file in a model folder; one that cannot be installed is left out, and said so."""
     model = {"MODEL": str(folder / "model.onnx")}
-    port = free_port()
-    mlflow = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "-m", str(folder)]
     basics = ("onnxruntime", "numpy", "orjson")
     bento = ("bentoml", "serve", "{module}:Api", "--host", "127.0.0.1", "--port", "{port}")
-    return [
-        Peer("mlflow", [*mlflow, "-h", "127.0.0.1", "-p", str(port)], port),
-        uvicorn("fastapi", FASTAPI, **model),
-        uvicorn("nothing", NOTHING),
-        script("litserve", LITSERVE, ("litserve", *basics), "python", "{module}.py", **model),
-        script("bentoml", BENTO, ("bentoml", *basics), *bento, **model),
-    ]
+    makers: dict[str, Callable[[], Peer]] = {
+        "mlflow": lambda: mlflow(folder),
+        "fastapi": lambda: uvicorn("fastapi", FASTAPI, **model),
+        "nothing": lambda: uvicorn("nothing", NOTHING),
+        "litserve": lambda: script(
+            "litserve", LITSERVE, ("litserve", *basics), "python", "{module}.py", **model
+        ),
+        "bentoml": lambda: script("bentoml", BENTO, ("bentoml", *basics), *bento, **model),
+    }
+    found = []
+    for name, make in makers.items():
+        if name in names:
+            try:
+                found.append(make())
+            except (OSError, subprocess.SubprocessError) as error:
+                print(f"{name} is left out: {error}", flush=True)
+    return found
+
+
+def mlflow(folder: Path) -> Peer:
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "-m", str(folder)]
+    return Peer("mlflow", [*command, "-h", "127.0.0.1", "-p", str(port)], port)

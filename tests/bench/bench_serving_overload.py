@@ -1,0 +1,131 @@
+"""Four times what the server can do: how much useful work goes on, how soon the rest is told to come back, and how soon it is over.
+
+An open loop: requests leave at their times whether or not earlier ones were answered, as those of many clients do.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import statistics
+import time
+from collections import Counter
+from typing import NamedTuple
+
+import bench_serving
+import serving_models as models
+from serving_peers import HOME
+from serving_process import ServerProcess
+
+PEAK_CLIENTS, PEAK_SECONDS, OVER, OVER_SECONDS, AFTER_SECONDS = 32, 5.0, 4, 8.0, 8.0
+SETTLE = 2.0
+
+
+class Answer(NamedTuple):
+    sent: float
+    took: float
+    status: int
+    retry: bool
+
+
+class Client:
+    """Connections that are kept, and what was answered on them."""
+
+    def __init__(self, address: tuple[str, int], body: bytes) -> None:
+        self.address = address
+        head = f"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.request = head.encode() + body
+        self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self.answers: list[Answer] = []
+
+    async def ask(self) -> None:
+        """One request on an idle connection, or on a new one."""
+        start = time.perf_counter()
+        reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection(*self.address)
+        writer.write(self.request)
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        self.idle.append((reader, writer))
+        status = int(head.split(b" ", 2)[1])
+        self.answers.append(Answer(start, time.perf_counter() - start, status, b"retry-after" in head))
+
+    async def closed(self, clients: int, seconds: float) -> float:
+        """Answers a second when each of some clients waits for its answer."""
+        end = time.perf_counter() + seconds
+
+        async def one() -> None:
+            while time.perf_counter() < end:
+                await self.ask()
+
+        before = len(self.answers)
+        await asyncio.gather(*(one() for _ in range(clients)))
+        return sum(answer.status == 200 for answer in self.answers[before:]) / seconds
+
+    async def offered(self, rate: float, seconds: float) -> list[Answer]:
+        """What came of requests that left at a rate, all of them awaited."""
+        before, start, tasks = len(self.answers), time.perf_counter(), set()
+        sent = 0
+        while (now := time.perf_counter() - start) < seconds:
+            while sent < now * rate:
+                tasks.add(asyncio.create_task(self.ask()))
+                sent += 1
+            await asyncio.sleep(0.001)
+        await asyncio.gather(*tasks)
+        return self.answers[before:]
+
+    def close(self) -> None:
+        for _, writer in self.idle:
+            writer.close()
+
+
+def p99(answers: list[Answer]) -> float:
+    times = sorted(answer.took for answer in answers if answer.status == 200)
+    return times[int(0.99 * (len(times) - 1))] if times else float("inf")
+
+
+async def measure(address: tuple[str, int], body: bytes) -> dict[str, float]:
+    client = Client(address, body)
+    await client.closed(PEAK_CLIENTS, 1.0)
+    peak = statistics.median([await client.closed(PEAK_CLIENTS, PEAK_SECONDS) for _ in range(2)])
+    steady = p99(await client.offered(peak / 2, PEAK_SECONDS))
+    start = time.perf_counter()
+    over = await client.offered(OVER * peak, OVER_SECONDS)
+    ended = start + OVER_SECONDS
+    useful = [a for a in over if a.status == 200 and start + SETTLE <= a.sent + a.took <= ended]
+    after = await client.offered(peak / 2, AFTER_SECONDS)
+    client.close()
+    late = [answer.sent for answer in after if answer.status != 200 or answer.took > 2 * steady + 0.01]
+    refused = [answer for answer in over if answer.status == 429]
+    counts = Counter(answer.status for answer in over)
+    return {
+        "peak, rows/s": peak,
+        "p99 ms at half the peak": steady * 1e3,
+        "offered, rows/s": len(over) / OVER_SECONDS,
+        "useful work at 4×, share of peak": len(useful) / (OVER_SECONDS - SETTLE) / peak,
+        "answered 200": counts[200],
+        "answered 429": counts[429],
+        "answered otherwise": len(over) - counts[200] - counts[429],
+        "429 without Retry-After": sum(not answer.retry for answer in refused),
+        "429 after, median ms": statistics.median(a.took for a in refused) * 1e3 if refused else 0.0,
+        "recovered after, s": max((moment for moment in late), default=ended) - ended,
+    }
+
+
+def main() -> None:
+    HOME.mkdir(parents=True, exist_ok=True)
+    work = next(work for work in bench_serving.WORKS if work.name == "tokens")
+    rows = bench_serving.rows_of(work.name, work.shape, 1).tolist()
+    shutil.rmtree(HOME / "overload", ignore_errors=True)
+    folder = models.save(HOME / "overload", work.model(), {work.name: rows})
+    body = json.dumps({"inputs": {work.name: rows}}).encode()
+    with ServerProcess(f"bench={folder}", home=HOME / "home", log_level="error") as server:
+        figures = asyncio.run(measure(server.address, body))
+    print(f"{work.title}, overload (load {os.getloadavg()[0]:.1f})")
+    for name, value in figures.items():
+        print(f"{name:50}{value:>12.3f}")
+    (HOME / "serving_overload.json").write_text(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()
