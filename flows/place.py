@@ -10,6 +10,9 @@ from tasks.registry import Registry
 from tasks.settings import Settings
 from tasks.store import Store
 
+_PATIENCE_SECONDS = 300.0
+"""A run that has trained for hours does not fail because MLflow is being restarted."""
+
 
 class Place(Record):
     """Handed to each step; JSON, so that a step may run on another machine."""
@@ -28,9 +31,13 @@ class Place(Record):
         """The model's working folder: checkpoints, ONNX files, reports, remembered keys."""
         return self.home / "work" / self.model
 
+    def cost_path(self, step: str) -> Path:
+        """Where a step leaves what it cost, for the journal to take."""
+        return self.folder / "costs" / f"{step.replace(' ', '-')}.json"
+
     @property
     def registry(self) -> Registry:
-        return Registry(self.settings)
+        return Registry(self.settings, patience=_PATIENCE_SECONDS)
 
     @property
     def store(self) -> Store | None:

@@ -1,19 +1,16 @@
 """The only code that writes to MLflow: runs, metrics, artifacts, candidates, versions and aliases."""
 
 import json
-import os
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
-from tasks.errors import StepError, UserError
 from tasks.keys import flatten
 from tasks.metrics import Metric
+from tasks.reach import check_mlflow, explain_database
 from tasks.records import Dataset, OnnxModel, Version
 from tasks.settings import Settings
 
@@ -34,20 +31,30 @@ class Registry:
     """A connection to MLflow: the embedded SQLite store, or a server."""
 
     settings: Settings
+    patience: float = 0.0
+    """Seconds to wait for a server that is away: a run waits, a person is told at once."""
 
     @cached_property
     def client(self) -> "MlflowClient":
         """Made at first use: importing MLflow takes seconds, and a connection must not cross a fork."""
         self.check_reachable()
         import mlflow
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
-        mlflow.set_tracking_uri(self.settings.tracking_uri)
-        mlflow.set_registry_uri(self.settings.tracking_uri)
-        return mlflow.MlflowClient(self.settings.tracking_uri, self.settings.tracking_uri)
+        uri = self.settings.tracking_uri
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
+        try:
+            client = mlflow.MlflowClient(uri, uri)
+            client.search_experiments(max_results=1)
+        except (MlflowException, SQLAlchemyError) as error:
+            raise explain_database(uri, error) from error
+        return client
 
     def check_reachable(self) -> None:
         """Raise StepError or UserError, at once and in a sentence, when there is no MLflow where settings say."""
-        _check_reachable(self.settings.tracking_uri)
+        check_mlflow(self.settings.tracking_uri, self.patience)
 
     def experiment(self, name: str) -> str:
         """The experiment's id; made when it is not there, embedded with its artifacts under SLIPWAY_HOME."""
@@ -305,34 +312,3 @@ def now_ms() -> int:
 def _version(found: "ModelVersion") -> Version:
     sha256 = (found.tags or {}).get("slipway.sha256", "")
     return Version(model=found.name, version=int(found.version), sha256=sha256, run_id=found.run_id or "")
-
-
-def _check_reachable(uri: str) -> None:
-    """Ask before MLflow does: its own retries take minutes. Also sets the switches that its import reads."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    parts = urlsplit(uri)
-    if parts.scheme in ("http", "https"):
-        try:
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-            socket.create_connection((parts.hostname or "", port), timeout=5).close()
-        except OSError as error:
-            raise StepError(
-                f"MLflow does not answer at {_without_secrets(uri)} ({error}): start it there, or unset MLFLOW_TRACKING_URI for the local store."
-            ) from error
-    elif parts.scheme not in (
-        "sqlite",
-        "postgresql",
-        "mysql",
-        "file",
-        "postgresql+psycopg2",
-        "postgresql+psycopg",
-    ):
-        raise UserError(
-            f"MLFLOW_TRACKING_URI={_without_secrets(uri)} is not an address: use http://host:port or sqlite:///path."
-        )
-
-
-def _without_secrets(uri: str) -> str:
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -192,7 +192,7 @@ def _move(scratch: Path, folder: Path, names: Iterable[str]) -> None:
             (scratch / name).rename(folder / name)
 
 
-def _options(url: str) -> dict[str, object]:
+def _options(url: str) -> dict[str, bool]:
     """Listings are not cached, for other machines write there too; and folders are made where they have to be."""
     return {"s3": {"use_listings_cache": False}, "file": {"auto_mkdir": True}}.get(url.partition(":")[0], {})
 
