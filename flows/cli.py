@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from tasks.errors import UserError
 
 if TYPE_CHECKING:
     from tasks.records import Outcome
+    from tasks.settings import Settings
 
 app = typer.Typer(
     name="slipway",
@@ -148,7 +150,10 @@ def promote(
     from tasks.decide import promote_version
     from tasks.settings import load_settings
 
-    show_entry(promote_version(load_settings(), model, version, why=reason, who=who), as_json=json)
+    settings = load_settings()
+    with _decision(settings, model):
+        entry = promote_version(settings, model, version, why=reason, who=who)
+    show_entry(entry, as_json=json)
 
 
 @app.command(
@@ -168,7 +173,10 @@ def rollback(
     from tasks.decide import roll_back_to
     from tasks.settings import load_settings
 
-    show_entry(roll_back_to(load_settings(), model, to, why=reason, who=who), as_json=json)
+    settings = load_settings()
+    with _decision(settings, model):
+        entry = roll_back_to(settings, model, to, why=reason, who=who)
+    show_entry(entry, as_json=json)
 
 
 @app.command(
@@ -217,6 +225,15 @@ def monitor(model: Model, json: Json = False) -> None:
     found = watch(load_settings(), model)
     show_watched(found, as_json=json)
     raise typer.Exit(3 if found.status == "drifted" else 0)
+
+
+def _decision(settings: "Settings", model: str) -> AbstractContextManager[None]:
+    """One at a time across machines, and announced, when there is a Prefect server to do so."""
+    if not os.environ.get("PREFECT_API_URL"):
+        return nullcontext()
+    from flows.guard import deciding
+
+    return deciding(settings, model)
 
 
 def main() -> None:

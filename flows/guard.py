@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
+from httpx import ConnectError
 from prefect import get_client
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.settings import PREFECT_API_URL
 
 from flows.events import announced
-from tasks.errors import RefusedError
+from tasks.errors import RefusedError, StepError
 from tasks.registry import Registry
 from tasks.settings import Settings
 
@@ -30,8 +32,7 @@ def one_at_a_time(model: str) -> Iterator[None]:
     The lease of a process that stands still runs out; that it then decides nothing is seen to in tasks/promotion.py.
     """
     name = f"slipway-promote-{model}"
-    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):  # another made it just now
-        client.upsert_global_concurrency_limit_by_name(name, 1)
+    _make_limit(name)
     with ExitStack() as slots:
         try:
             slots.enter_context(
@@ -42,3 +43,16 @@ def one_at_a_time(model: str) -> Iterator[None]:
                 f"Another decision about {model} has held the limit {name} for {_WAIT_SECONDS} s: see it in the Prefect UI."
             ) from error
         yield
+
+
+def _make_limit(name: str) -> None:
+    try:
+        with (
+            get_client(sync_client=True) as client,
+            suppress(ObjectAlreadyExists),
+        ):  # another made it just now
+            client.upsert_global_concurrency_limit_by_name(name, 1)
+    except ConnectError as error:
+        raise StepError(
+            f"Prefect does not answer at {PREFECT_API_URL.value()}: start it there, or unset PREFECT_API_URL."
+        ) from error
