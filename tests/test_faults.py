@@ -1,25 +1,33 @@
 """What happens to runs when processes, machines and servers go: real ones, stopped and killed."""
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import deployed
 import promotions
 import psutil
 import pytest
+from prefect import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows import automations
 from tasks.ledger import read_ledger
 from tasks.promotion import model_lock, promote
 from tasks.registry import Registry
-from tasks.settings import Settings, load_settings
+from tasks.settings import load_settings
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 240
+PATIENCE = 280
 """Seconds. A lease of Prefect's is at least 60 s long, and is looked after every 15 s."""
 
 
@@ -82,12 +90,11 @@ def wait_until(holds: Callable[[], object], what: str) -> None:
         time.sleep(0.2)
 
 
-def serve_first(registry: Registry, model: str, count: int) -> Settings:
+def serve_first(registry: Registry, model: str, count: int) -> None:
     """`count` versions of a model, the first serving."""
     first = promotions.register_bare(registry, model, count)[0]
     with model_lock(registry.settings, model):
         promote(registry, first, against=None, why="the first")
-    return registry.settings
 
 
 @pytest.mark.slow
@@ -110,30 +117,146 @@ def test_of_two_machines_that_promote_at_once_one_wins_and_the_other_is_told(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    ("where", "sentence"),
-    [("tag_model", "nothing was moved"), ("set_alias", "the champion is champion v3 again")],
-)
-def test_a_machine_that_stood_still_past_its_lease_does_not_promote_when_it_wakes(
-    registry: Registry, machine: Callable[..., Machine], where: str, sentence: str
+def test_machines_that_stood_still_past_their_lease_do_not_promote_when_they_wake(
+    registry: Registry, machine: Callable[..., Machine]
 ) -> None:
+    """One is stopped before its last look at what serves, the other between that look and the move."""
     from flows.guard import one_at_a_time
 
-    model = f"stopped-{where.replace('_', '-')}"
-    settings = serve_first(registry, model, 3)
-    sleeper = machine(model, "2", "1", where)
-    sleeper.ready()
-    sleeper.go()
-    process = psutil.Process(sleeper.process.pid)
-    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "it did not stop")
+    points = {"tag_model": "nothing was moved", "set_alias": "the champion is champion v3 again"}
+    sleepers = {}
+    for point in points:
+        model = f"stopped-{point.replace('_', '-')}"
+        serve_first(registry, model, 3)
+        sleepers[model] = machine(model, "2", "1", point)
+    for one in sleepers.values():
+        one.ready()
+        one.go()
+        wait_until(
+            lambda one=one: psutil.Process(one.process.pid).status() == psutil.STATUS_STOPPED, "it runs"
+        )
 
-    third = registry.version(model, 3)
-    assert third is not None
-    with one_at_a_time(model), model_lock(settings, model):  # waits for the lease to run out
-        promote(registry, third, against=1, why="the sleeper had its chance")
-    process.send_signal(signal.SIGCONT)
-    assert sentence in sleeper.said()
-    ledger = read_ledger(registry, model)
-    assert ledger.serving == 3 and ledger.problems == ()
-    champion = registry.by_alias(model, "champion")
-    assert champion is not None and champion.version == 3
+    for model, sentence in zip(sleepers, points.values(), strict=True):
+        third = registry.version(model, 3)
+        assert third is not None
+        with one_at_a_time(model), model_lock(registry.settings, model):  # waits until the lease has run out
+            promote(registry, third, against=1, why="the sleeper had its chance")
+        psutil.Process(sleepers[model].process.pid).send_signal(signal.SIGCONT)
+        assert sentence in sleepers[model].said()
+        ledger = read_ledger(registry, model)
+        assert ledger.serving == 3 and ledger.problems == ()
+        champion = registry.by_alias(model, "champion")
+        assert champion is not None and champion.version == 3
+
+
+class Server:
+    """A Prefect server that can be killed and started again where it was."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.api = f"http://127.0.0.1:{self.port}/api"
+        self.log = folder / "server.log"
+        self.environment = {
+            **os.environ,
+            "PREFECT_HOME": str(folder),
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
+        }
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "prefect", "server", "start", "--no-ui", "--port", str(self.port)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+        wait_until(self.answers, "the server did not start")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def answers(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()[-2000:]
+        try:
+            urllib.request.urlopen(f"{self.api}/health", timeout=2).close()
+        except OSError:
+            return False
+        return True
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    folder = tmp_path / "prefect"
+    folder.mkdir()
+    made = Server(folder)
+    made.start()
+    with temporary_settings({PREFECT_API_URL: made.api}):
+        yield made
+    made.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_lost_run_is_marked_and_the_next_goes_on_from_its_checkpoint_though_the_server_is_restarted(
+    server: Server, home: Path, tmp_path: Path, empty_mlflow_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run's process is killed and nobody is left to say so, as when a machine goes."""
+    from flows.retrain import retrain
+
+    home.mkdir(mode=0o700)
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    hold, reached = tmp_path / "hold", tmp_path / "hold.reached"
+    monkeypatch.setenv("HELD_DIGITS", str(hold))
+    deployed.deploy(retrain, "any", enforce_parameter_schema=False)
+    watch_for_lost_runs(seconds=45)
+    asked = {
+        "file": str(ROOT / "tests" / "bench" / "held_digits.py"),
+        "training": {"epochs": 4, "checkpoint_seconds": 0, "patience": None, "threads": 1},
+        "recipes": ["fp32"],
+        "promote": False,
+    }
+
+    hold.write_text("40")  # in the third epoch
+    lost = deployed.start("retrain/any", **asked)
+    process = deployed.process_of(lost, server.api, home, PREFECT_FLOWS_HEARTBEAT_FREQUENCY="30")
+    wait_until(lambda: reached.exists() or process.poll() is not None, "training did not come so far")
+    process.kill()
+    process.wait()
+    [pending] = home.glob("work/held-digits/pending/*.run")
+    run_id = pending.read_text()
+    wait_until(lambda: name_of_state(lost) == "Crashed", "the run was not marked as crashed")
+    assert "Not heard of" in message_of(lost)
+
+    reached.unlink()
+    hold.write_text("1")
+    following = deployed.start("retrain/any", **asked)
+    process = deployed.process_of(following, server.api, home, PREFECT_FLOWS_HEARTBEAT_FREQUENCY="30")
+    wait_until(lambda: reached.exists() or process.poll() is not None, "training did not go on")
+    server.kill()
+    server.start()
+    hold.unlink()
+    assert process.wait(deployed.PATIENCE * 2) == 0
+    assert name_of_state(following) == "Completed", message_of(following)
+
+    registry = Registry(load_settings())
+    assert registry.client.get_run(run_id).info.status == "FINISHED"  # the same MLflow run, each epoch once
+    epochs = [metric.step for metric in registry.client.get_metric_history(run_id, "validation/score")]
+    assert len(epochs) == 4 == len(set(epochs))
+
+
+def watch_for_lost_runs(seconds: int) -> None:
+    """The automation as it ships, but for how long it waits."""
+    [shipped] = [one for one in automations.read(automations.FOLDER) if one["name"] == "slipway-lost-runs"]
+    assert shipped["trigger"]["within"] <= 105  # with the look every five to ten seconds: under 120
+    shipped["trigger"]["within"] = seconds
+    with get_client(sync_client=True) as client:
+        client.create_automation(AutomationCore.model_validate(shipped))
+
+
+def name_of_state(run: FlowRun) -> str:
+    state = deployed.again(run).state
+    return state.name or "" if state is not None else ""
+
+
+def message_of(run: FlowRun) -> str:
+    state = deployed.again(run).state
+    return state.message or "" if state is not None else ""
