@@ -150,16 +150,18 @@ def assemble(spec: Spec, group: Sequence[Rows]) -> dict[str, Array]:
     """Rows of one key, one after another, as what ONNX Runtime takes. An overflowing number becomes infinite."""
     count = sum(rows.length for rows in group)
     feeds = {}
-    with np.errstate(over="ignore"):
-        for index, (tensor, (source, tail)) in enumerate(zip(spec.inputs, group[0].key, strict=True)):
-            data = (
-                group[0].buffers[index]
-                if len(group) == 1
-                else b"".join([rows.buffers[index] for rows in group])
-            )
-            array = np.frombuffer(data, source, count * prod(tail)).reshape((count, *tail))
-            feeds[tensor.name] = array.astype(tensor.dtype, copy=False)
+    for index, (tensor, (source, tail)) in enumerate(zip(spec.inputs, group[0].key, strict=True)):
+        data = (
+            group[0].buffers[index] if len(group) == 1 else b"".join([rows.buffers[index] for rows in group])
+        )
+        array = np.frombuffer(data, source, count * prod(tail)).reshape((count, *tail))
+        feeds[tensor.name] = array if array.dtype == tensor.dtype else narrow(array, tensor.dtype)
     return feeds
+
+
+def narrow(array: Array, dtype: np.dtype[Any]) -> Array:
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
 
 
 def cut(rows: Rows, start: int, stop: int) -> Rows:

@@ -123,8 +123,8 @@ def ours(folder: Path, *flags: str, binary: bool = False) -> Peer:
     return Peer(BY_ASGI if flags else OURS, command, port, path, PYTHONPATH=str(ROOT))
 
 
-def wrk(peer: Peer, connections: int, script: Path, seconds: int = SECONDS) -> dict[str, float]:
-    """One turn: requests a second, p99 in ms, CPU microseconds a request, and errors."""
+def wrk(peer: Any, connections: int, script: Path, seconds: int = SECONDS) -> dict[str, float]:
+    """One turn: requests a second, p99 in ms, CPU microseconds a request, and errors. A peer has `process` and `url`."""
     before = cpu_seconds(peer.process.pid)
     load = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "--latency", "-s", str(script)]
     text = subprocess.run(["wrk", *load, peer.url], capture_output=True, text=True, check=True).stdout

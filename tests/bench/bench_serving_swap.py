@@ -8,14 +8,20 @@ import subprocess
 import sys
 import threading
 import time
+from bisect import bisect
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 
+import bench_serving
 import serving_models as models
-from serving_peers import HOME, free_port, tree
+from serving_peers import HOME, cpu_seconds, free_port, tree
 from serving_process import ServerProcess, move, publish, wait_for
 
-MOVES, POLL = 100, 0.5
+MOVES, REQUESTS, POLL = 100, 100_000, 0.5
+MANY = 1_000_000
+LONGEST = 240.0
+NEAR = 0.1
 BODY = json.dumps({"inputs": {"x": [[0.5] * 64]}}).encode()
 JSON = {"Content-Type": "application/json"}
 
@@ -89,9 +95,14 @@ def swaps(server: ServerProcess, uri: str, versions: list[str]) -> dict[str, flo
     clients = [Client(server.address) for _ in range(4)]
     for client in clients:
         client.start()
-    delays, moments = [], []
-    for number in range(MOVES):
-        version = versions[(number + 1) % 2]
+    delays: list[float] = []
+    moments: list[float] = []
+    end = time.perf_counter() + LONGEST
+    while len(moments) < MOVES or sum(len(client.seen) for client in clients) < REQUESTS:
+        if time.perf_counter() > end:
+            print(f"stopped after {LONGEST:.0f} s", flush=True)
+            break
+        version = versions[(len(moments) + 1) % 2]
         move(uri, "swap", "champion", version)
         moved = time.perf_counter()
         wait_for(lambda: server.post("/invocations", BODY).version == version, pause=0.005)  # noqa: B023
@@ -102,10 +113,13 @@ def swaps(server: ServerProcess, uri: str, versions: list[str]) -> dict[str, flo
         client.going = False
         client.join()
     seen = [item for client in clients for item in client.seen]
-    near = [took for at, took, _ in seen if any(abs(at - moment) < 0.1 for moment in moments)]
-    far = [took for at, took, _ in seen if all(abs(at - moment) >= 0.1 for moment in moments)]
+    near, far = [], []
+    for at, took, _ in seen:
+        place = bisect(moments, at)
+        beside = moments[max(0, place - 1) : place + 1]
+        (near if any(abs(at - moment) < NEAR for moment in beside) else far).append(took)
     return {
-        "moves": MOVES,
+        "moves": len(moments),
         "requests": len(seen),
         "failed": sum(client.failed for client in clients),
         "answered by another version than named": sum(client.mixed for client in clients),
@@ -113,6 +127,7 @@ def swaps(server: ServerProcess, uri: str, versions: list[str]) -> dict[str, flo
         "new version answers after, most s": max(delays),
         "p99 ms, within 0.1 s of a move": percentile(near, 0.99) * 1e3,
         "p99 ms, otherwise": percentile(far, 0.99) * 1e3,
+        "p99 at a move, times steady": percentile(near, 0.99) / percentile(far, 0.99),
     }
 
 
@@ -129,15 +144,28 @@ def memory(server: ServerProcess) -> dict[str, float]:
     return {**sizes, "memory MB, all": sum(sizes.values())}
 
 
-def cold(home: Path, uri: str, **options: object) -> float:
-    """Seconds from starting the process to its first answer, from the cache."""
+def flat(server: ServerProcess) -> dict[str, float]:
+    """What all processes take before and after a million requests."""
+    script = bench_serving.lua(BODY, JSON)
+    peer = SimpleNamespace(process=server.process, url=f"{server.url}/invocations")
+    bench_serving.wrk(peer, 64, script, 5)
+    before, asked = memory(server)["memory MB, all"], 0.0
+    end = time.perf_counter() + LONGEST
+    while asked < MANY and time.perf_counter() < end:
+        asked += bench_serving.wrk(peer, 64, script, 10)["count"]
+    after = memory(server)["memory MB, all"]
+    return {"requests for memory": asked, "memory MB before": before, "memory MB after": after}
+
+
+def cold(home: Path, uri: str, **options: object) -> tuple[float, float]:
+    """Seconds from starting the process to its first answer, from the cache; and of CPU."""
     port = free_port()
     start = time.perf_counter()
     server = ServerProcess("swap@champion", home=home, ready=False, port=port, tracking_uri=uri, **options)
     server.url = f"http://127.0.0.1:{port}"
     try:
         wait_for(lambda: first_answer(server), pause=0.005)
-        return time.perf_counter() - start
+        return time.perf_counter() - start, cpu_seconds(server.process.pid)
     finally:
         server.stop()
 
@@ -154,27 +182,39 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     process, uri = registry(folder)
+    home = folder / "home"
+    os.environ["SLIPWAY_HOME"] = str(home)
+    figures: dict[str, float] = {}
     try:
         made = [
             models.save(folder / f"m{seed}", models.mlp(seed=seed), {"x": [[0.5] * 64]}) for seed in (1, 2)
         ]
+        for each in made:
+            models.seal(each, "swap")
         versions = [
             publish(uri, "swap", each, [alias])
             for each, alias in zip(made, ("champion", "challenger"), strict=True)
         ]
-        options = {"tracking_uri": uri, "allow_unsigned": True, "poll": POLL, "log_level": "error"}
-        with ServerProcess("swap@champion", home=folder / "home", **options) as server:
-            time.sleep(8)
-            figures = {**swaps(server, uri, versions), **memory(server)}
-        figures["cold start s, from the cache"] = statistics.median(
-            cold(folder / "home", uri, allow_unsigned=True, log_level="error") for _ in range(5)
-        )
+        options = {"tracking_uri": uri, "poll": POLL, "log_level": "error"}
+        with ServerProcess("swap@champion", home=home, **options) as server:
+            wait_for(lambda: len(list((home / "serving" / "cache").glob("*.inspected"))) == 2)
+            show(figures, swaps(server, uri, versions))
+            show(figures, memory(server))
+            show(figures, flat(server))
+        starts = [cold(home, uri, log_level="error") for _ in range(5)]
+        wall, cpu = (statistics.median(column) for column in zip(*starts, strict=True))
+        show(figures, {"cold start s, signature checked": wall, "cold start, CPU s": cpu})
     finally:
         process.terminate()
         process.wait(20)
-    for name, value in figures.items():
-        print(f"{name:50}{value:>12.3f}")
-    (HOME / "serving_swap.json").write_text(json.dumps(figures, indent=1))
+
+
+def show(figures: dict[str, float], more: dict[str, float]) -> None:
+    """Print figures as they come, and keep them all."""
+    for name, value in more.items():
+        print(f"{name:50}{value:>12.3f}", flush=True)
+    figures |= more
+    (HOME / "serving_swap.json").write_text(json.dumps({"load": os.getloadavg()[0], **figures}, indent=1))
 
 
 if __name__ == "__main__":
