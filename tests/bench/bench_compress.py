@@ -93,8 +93,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--quantise-large"]:
         return _quantise_large(Path(sys.argv[2]))
     names = sys.argv[1:] or list(RECIPES)
-    _fetch_glosses()
-    _fetch_genes()
+    fetch_data()
     print(f"{time.strftime('%Y-%m-%d')}, {_machine()}\n")
     print(
         f"{'model':12} {'method':16} {'size':>6} {'gzip':>6} {'b1':>6} {'b64':>6} {'interval':>13} {'score':>7} {'drop':>7} {'made in':>8}"
@@ -122,14 +121,14 @@ def _compare(name: str) -> list[Row]:
         fp32 = export(
             reference, dataset, checkpoint, Path(scratch) / "fp32.onnx", metadata={"workload": name}
         )
-        rows.append(_row(workload, dataset, fp32, "fp32", fp32, 0.0))
+        rows.append(row_of(workload, dataset, fp32, "fp32", fp32, 0.0))
         for recipe in recipes_of(name):
             started = time.perf_counter()
             made = make(
                 *(reference, dataset, checkpoint, fp32, recipe, Path(scratch) / recipe.name),
                 *(workload.train, workload.gates),
             )
-            rows.append(_row(workload, dataset, fp32, recipe.name, made, time.perf_counter() - started))
+            rows.append(row_of(workload, dataset, fp32, recipe.name, made, time.perf_counter() - started))
         for tool in ("olive", "nncf"):
             rows += _theirs(tool, workload, dataset, fp32, Path(scratch))
     return rows
@@ -194,12 +193,14 @@ def _theirs(tool: str, workload: Workload, dataset: Dataset, fp32: Candidate, fo
             continue
         onnx_model = fp32.onnx.model_copy(update={"path": Path(result["path"])})
         rows.append(
-            _row(workload, dataset, fp32, method, Candidate(name="peer", onnx=onnx_model), result["seconds"])
+            row_of(
+                workload, dataset, fp32, method, Candidate(name="peer", onnx=onnx_model), result["seconds"]
+            )
         )
     return rows
 
 
-def _row(
+def row_of(
     workload: Workload, dataset: Dataset, fp32: Candidate, method: str, candidate: Candidate, seconds: float
 ) -> Row:
     if candidate.onnx is None:
@@ -253,6 +254,12 @@ def _environment(name: str) -> Path:
         )
         ready.touch()
     return folder / "bin" / "python"
+
+
+def fetch_data() -> None:
+    """What the models learn from, where it is not there yet."""
+    _fetch_glosses()
+    _fetch_genes()
 
 
 def _fetch_glosses() -> None:
