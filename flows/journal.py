@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from flows.place import Place
 from flows.steps import Step, key_of
 from tasks import keys
+from tasks.cost import metrics_of, take_cost, watts_a_cpu
 from tasks.records import StepTime
 
 R = TypeVar("R")
@@ -59,6 +60,11 @@ class Journal:
         self._note(task.name, time.monotonic() - started, "every time", cached=False)
         return result
 
+    def log_costs(self) -> None:
+        """What each step that ran has cost, as metrics of the MLflow run."""
+        if self.place.run_id is not None:
+            self.place.registry.log_metrics(self.place.run_id, metrics_of(self.times, watts_a_cpu()[0]))
+
     def _bound(self, step: "Step[..., R]") -> "Task[..., R]":
         return step.task.with_options(refresh_cache=self._force)
 
@@ -71,7 +77,8 @@ class Journal:
         cached = state.name == "Cached"
         if cached and _files_are_gone(result):
             cached, reason = False, "its files were gone"
-            result = step.task.with_options(refresh_cache=True)(place=self.place, **inputs)
+            again = step.task.with_options(refresh_cache=True, task_run_name=name)
+            result = again(place=self.place, **inputs)
         self._note(name, time.monotonic() - started, "unchanged" if cached else reason, cached)
         keys.remember(self._keys, file, key)
         return result
@@ -81,7 +88,10 @@ class Journal:
         return self.place.folder / "keys"
 
     def _note(self, name: str, seconds: float, reason: str, cached: bool) -> None:
-        self.times.append(StepTime(name=name, seconds=round(seconds, 3), reason=reason, cached=cached))
+        cost = None if cached else take_cost(self.place.cost_path(name))
+        self.times.append(
+            StepTime(name=name, seconds=round(seconds, 3), reason=reason, cached=cached, cost=cost)
+        )
         log.info("%s: %s, %s", name, "reused" if cached else "ran", reason, extra={"step": self.times[-1]})
 
 

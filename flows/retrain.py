@@ -110,6 +110,7 @@ def retrain(
         )
         version = _release(journal, evidence, dataset, checkpoint, candidates, selection, key)
         settled = journal.call(steps.settle, version=version, proof=proof, promote=promote)
+        journal.log_costs()
     if promote and settled.decision == "registered":
         settled = settled.model_copy(update={"reasons": (*settled.reasons, start_asking(version))})
     unchanged.remember(place.folder / "keys", key)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tasks.cost import describe, total
 from tasks.history import History
 from tasks.ledger import LedgerEntry
 from tasks.monitor import Watched
@@ -89,6 +90,7 @@ def _facts(outcome: Outcome) -> dict[str, str]:
         "picked": outcome.picked,
         "score": None if outcome.score is None else f"{outcome.score:.4f} on the test split",
         "digest": f"sha256:{outcome.digest}" if outcome.digest else None,
+        "cost": None if (cost := total(outcome.steps)) is None else describe(cost),
         "run": outcome.run_id,
         "report": outcome.report,
     }

@@ -8,10 +8,12 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from prefect import Task, task
 from prefect.context import TaskRunContext
+from prefect.runtime import task_run
 
 from flows.place import Place
 from tasks import keys
 from tasks.config import Data, Gates, Recipe, Run, Train
+from tasks.cost import metered
 from tasks.errors import UserError
 from tasks.evidence import Evidence
 from tasks.machine import alone
@@ -58,7 +60,7 @@ def step(*modules: str, minutes: float, retries: int = 1) -> Callable[[Callable[
             return f"{context.task.name}-{key_of(modules, parameters).digest}"
 
         task = Task(
-            fn=function,
+            fn=metered(_cost_path)(function),
             name=function.__name__.replace("_", "-"),
             retries=retries,
             retry_delay_seconds=2,
@@ -71,6 +73,11 @@ def step(*modules: str, minutes: float, retries: int = 1) -> Callable[[Callable[
         return Step(task, modules)
 
     return bind
+
+
+def _cost_path(*arguments: Any, **named: Any) -> Path:
+    place: Place = named["place"] if "place" in named else arguments[0]
+    return place.cost_path(str(task_run.name))
 
 
 def worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
@@ -92,7 +99,9 @@ def prepare(place: Place, config: Data) -> Dataset:
     store = place.store
     if store is not None:
         store.check()
-    dataset = prepare(place.workload, config, place.home / "datasets", fetch=store.fetch if store is not None else None)
+    dataset = prepare(
+        place.workload, config, place.home / "datasets", fetch=store.fetch if store is not None else None
+    )
     if store is not None:
         store.keep(dataset.folder)
     return dataset
@@ -199,6 +208,7 @@ def _name_of(candidate: Candidate) -> str:
 
 
 @task(retries=3, retry_delay_seconds=[1, 5, 20], retry_condition_fn=worth_a_retry, timeout_seconds=1800)
+@metered(_cost_path)
 def release(
     place: Place,
     evidence: Evidence,
@@ -222,6 +232,7 @@ def release(
 
 
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=worth_a_retry, timeout_seconds=600)
+@metered(_cost_path)
 def settle(place: Place, version: Version, proof: Proof, promote: bool) -> Settled:
     """Promote, register or refuse, by the verdict and the model's policy; one ledger entry."""
     from flows.guard import deciding

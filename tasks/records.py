@@ -276,6 +276,15 @@ class Selection(Record):
     candidates: tuple[CandidateResult, ...]
 
 
+class Cost(Record):
+    """What a step took of the machine that it ran on: its process with all threads, and children that it waited for."""
+
+    cpu_seconds: float
+    wall_seconds: float
+    peak_bytes: int | None = Field(None, description="Resident memory of the process at its highest.")
+    written_bytes: int | None = Field(None, description="Sent to the disk; None where no one counts.")
+
+
 class StepTime(Record):
     """One step of a pipeline run: how long it took, and why it ran or did not have to."""
 
@@ -283,6 +292,7 @@ class StepTime(Record):
     seconds: float
     reason: str
     cached: bool
+    cost: Cost | None = Field(None, description="None for a step that was reused, or ran on another machine.")
 
 
 class Outcome(Record):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import pareto, pictures
+from tasks import cost, pareto, pictures
 from tasks.config import Gates
 from tasks.data import read_split
 from tasks.evidence import Evidence
@@ -45,6 +45,10 @@ def write_report(
             balance=_balance(dataset),
             links=links or {},
             settings=_settings(evidence.config),
+            cost=cost.total(evidence.times),
+            energy=cost.watts_a_cpu(),
+            thousand=cost.a_thousand_predictions(proof),
+            watt_hours=cost.watt_hours,
             pictures=_pictures(evidence, dataset, selection, metrics, gates),
         )
     )
