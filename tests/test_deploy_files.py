@@ -1,0 +1,193 @@
+"""What is shipped to deploy with: valid by the published schemas, true to each other, and to the metrics there are."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.make_secrets import make_secrets
+from infra.with_secrets import SECRETS, read_secrets
+from tasks.errors import UserError
+
+INFRA = Path(__file__).parent.parent / "infra"
+COMPOSE: dict[str, Any] = yaml.safe_load((INFRA / "compose.yaml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
+OBJECTS: list[dict[str, Any]] = [
+    found
+    for path in sorted((INFRA / "k8s").glob("*.yaml"))
+    if path.name != "kustomization.yaml"
+    for found in yaml.safe_load_all(path.read_text())
+]
+KUSTOMIZATION: dict[str, Any] = yaml.safe_load((INFRA / "k8s" / "kustomization.yaml").read_text())
+
+
+def test_compose_file_fits_the_compose_specification() -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "check_jsonschema"]
+    command += ["--builtin-schema", "vendor.compose-spec", str(INFRA / "compose.yaml")]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_what_a_service_mounts_is_declared_and_there(tmp_path: Path) -> None:
+    make_secrets(tmp_path)
+    made = {path.name for path in tmp_path.iterdir()}
+    assert {Path(one["file"]).name for one in COMPOSE["secrets"].values()} == made
+    assert all((INFRA / one["file"]).is_file() for one in COMPOSE["configs"].values())
+    for name, service in SERVICES.items():
+        assert set(service.get("secrets", ())) <= COMPOSE["secrets"].keys(), name
+        assert {one["source"] for one in service.get("configs", ())} <= COMPOSE["configs"].keys(), name
+        wanted = set(re.findall(r"/run/secrets/(\w+)", json.dumps(service)))
+        assert wanted == set(service.get("secrets", ())), name
+        if "build" in service:
+            assert (INFRA.parent / service["build"]["dockerfile"]).is_file(), name
+
+
+def test_no_service_holds_a_secret_or_is_open_to_a_network() -> None:
+    for name, service in SERVICES.items():
+        for variable, value in service.get("environment", {}).items():
+            assert not re.search(r"PASSWORD|SECRET|AUTH_STRING|ACCESS_KEY", variable) or str(
+                value
+            ).startswith("/run/secrets/"), (name, variable)
+            assert not re.search(r"//[^/]*:[^/]*@", str(value)), (name, variable)
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
+    for name in ("postgres", "redis", "s3"):
+        assert SERVICES[name]["networks"] == ["back"] and "ports" not in SERVICES[name]
+    assert COMPOSE["networks"]["back"] == {"internal": True}
+
+
+def test_every_secret_variable_is_one_that_is_read() -> None:
+    names = {
+        n for service in SERVICES.values() for n in service.get("environment", {}) if n.endswith("_FILE")
+    }
+    names |= set(
+        re.findall(r"name: (\w+_FILE)", "".join(p.read_text() for p in (INFRA / "k8s").glob("*.yaml")))
+    )
+    ours = {name for name in names if not name.startswith(("POSTGRES_", "GF_"))}
+    assert {name.removesuffix("_FILE") for name in ours} == set(SECRETS)
+
+
+def test_secrets_come_from_files_unless_they_are_given(tmp_path: Path) -> None:
+    (tmp_path / "p").write_text("from the file\n")
+    given = {"PGPASSWORD_FILE": str(tmp_path / "p"), "SSL_CERT_FILE": "/nowhere"}
+    assert read_secrets(given) == {"PGPASSWORD": "from the file"}
+    assert read_secrets({**given, "PGPASSWORD": "given"}) == {}
+    (tmp_path / "p").write_text("\n")
+    with pytest.raises(UserError, match=r"PGPASSWORD_FILE=.*/p is empty: put the secret in it"):
+        read_secrets(given)
+    with pytest.raises(UserError, match=r"PGPASSWORD_FILE=/nowhere cannot be read \(No such file"):
+        read_secrets({"PGPASSWORD_FILE": "/nowhere"})
+
+
+def test_secrets_are_made_once_and_are_their_owners(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    make_secrets(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "serve_keys").unlink()
+    make_secrets(folder)
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {name for name in after if after[name] != before[name]} == {"serve_keys"}
+    assert folder.stat().st_mode & 0o777 == 0o700 and len(set(after.values())) == len(after)
+
+
+@pytest.mark.parametrize("found", OBJECTS, ids=lambda found: f"{found['kind']}-{found['metadata']['name']}")
+def test_kubernetes_object_fits_its_schema(found: dict[str, Any]) -> None:
+    import kubernetes_validate
+
+    if found["kind"] == "RayJob":
+        node = found["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]
+        metadata = {"name": "node"}
+        found = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": node["spec"]}
+    kubernetes_validate.validate(found, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_kustomization_names_what_is_there() -> None:
+    assert {path.name for path in (INFRA / "k8s").glob("*.yaml")} == {
+        *KUSTOMIZATION["resources"],
+        "kustomization.yaml",
+        "ray-job.yaml",
+    }
+    images = {one["name"] for one in KUSTOMIZATION["images"]}
+    assert images == {service["image"] for service in SERVICES.values() if "build" in service}
+    settings = (INFRA / "k8s" / "settings.env").read_text()
+    assert re.findall(r"^(\w+)=", settings, re.M) and "PASSWORD" not in settings
+
+
+def test_every_pod_is_probed_bounded_and_without_rights() -> None:
+    pods = [
+        one["spec"]["template"]["spec"] for one in OBJECTS if one["kind"] in ("Deployment", "StatefulSet")
+    ]
+    assert len(pods) == 3
+    for pod in pods:
+        (container,) = pod["containers"]
+        assert {"livenessProbe", "startupProbe"} <= container.keys()
+        assert container["resources"]["limits"]["memory"] and container["resources"]["requests"]["cpu"]
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert pod["securityContext"]["runAsNonRoot"] and not pod["automountServiceAccountToken"]
+
+
+def test_the_model_server_scales_on_a_metric_that_it_exports() -> None:
+    scaler = next(one for one in OBJECTS if one["kind"] == "HorizontalPodAutoscaler")
+    names = [metric["pods"]["metric"]["name"] for metric in scaler["spec"]["metrics"] if "pods" in metric]
+    assert names and set(names) <= exported()
+    assert {one["spec"]["selector"]["matchLabels"]["app"] for one in of_kind("PodDisruptionBudget")} == {
+        "mlflow",
+        "server",
+    }
+    assert next(one for one in of_kind("NetworkPolicy") if one["metadata"]["name"] == "deny-all")["spec"] == {
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+    }
+
+
+@pytest.mark.parametrize("file", ["prometheus/alerts.yml", "grafana/serving.json"])
+def test_what_is_watched_is_exported(file: str) -> None:
+    asked = set(re.findall(r"slipway_serving_\w+", (INFRA / file).read_text()))
+    assert len(asked) > 5 and asked <= exported(), asked - exported()
+
+
+def test_alerted_events_are_those_that_are_counted() -> None:
+    kinds = set(re.findall(r'kind: Literal\["(\w+)"\]', (INFRA / "serving" / "messages.py").read_text()))
+    rules = (INFRA / "prometheus" / "alerts.yml").read_text()
+    asked = re.search(r'event=~"([\w|]+)"', rules)
+    assert asked is not None and set(asked[1].split("|")) <= kinds
+
+
+def test_dashboard_panels_have_ids_titles_and_queries_of_their_own() -> None:
+    board = json.loads((INFRA / "grafana" / "serving.json").read_text())
+    source = yaml.safe_load((INFRA / "grafana" / "datasource.yaml").read_text())["datasources"][0]["uid"]
+    panels = board["panels"]
+    assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)
+    assert all(t["expr"] and t["datasource"]["uid"] == source for panel in panels for t in panel["targets"])
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool comes with Debian's prometheus")
+def test_prometheus_takes_the_rules_and_the_configuration() -> None:
+    folder = INFRA / "prometheus"
+    for what, file in (("rules", "alerts.yml"), ("config", "prometheus.yml")):
+        checked = subprocess.run(
+            ["promtool", "check", what, file], cwd=folder, capture_output=True, text=True
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def of_kind(kind: str) -> list[dict[str, Any]]:
+    return [one for one in OBJECTS if one["kind"] == kind]
+
+
+def exported() -> set[str]:
+    """The series that the model server's metrics become, by the Prometheus client's own rules."""
+    source = "".join(path.read_text() for path in sorted((INFRA / "serving").glob("*.py")))
+    endings = {
+        "Counter": ("_total",),
+        "Gauge": ("",),
+        "Histogram": ("_bucket", "_sum", "_count"),
+    }
+    families = re.findall(r'(Counter|Gauge|Histogram)MetricFamily\(\s*"(slipway_serving_\w+)"', source)
+    assert families
+    return {f"{name}{ending}" for kind, name in families for ending in endings[kind]}
