@@ -130,8 +130,7 @@ def _failures(cases: "pd.DataFrame") -> str:
     for (column, check), group in cases.groupby(["column", "check"], dropna=False, sort=False):
         rows = [str(int(i)) for i in group["index"].dropna().head(3)]
         where = f" in {len(group)} row{'s' * (len(group) > 1)}, first at {', '.join(rows)}" if rows else ""
-        value = group["failure_case"].iloc[0]
-        value = value.item() if hasattr(value, "item") else value
+        value = _plain(group["failure_case"].iloc[0])
         if check in _COLUMN_CHECKS:
             lines.append(_COLUMN_CHECKS[check].format(", ".join(map(repr, group["failure_case"]))))
             continue
@@ -139,6 +138,11 @@ def _failures(cases: "pd.DataFrame") -> str:
             f"{column if column == column else 'the frame'}: {check} fails{where} (such as {value!r})"
         )
     return "; ".join(lines)
+
+
+def _plain(value: Any) -> Any:
+    """A cell as Python has it: 0 and not np.int64(0)."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def _check_target(workload: Workload, frame: "pd.DataFrame") -> None:
@@ -149,7 +153,7 @@ def _check_target(workload: Workload, frame: "pd.DataFrame") -> None:
         )
     if workload.kind == "classification" and target.nunique() < 2:
         raise UserError(
-            f"Workload {workload.name}: target {workload.target!r} is always {target.iloc[0]!r}; a classifier needs two classes."
+            f"Workload {workload.name}: target {workload.target!r} is always {_plain(target.iloc[0])!r}; a classifier needs two classes."
         )
     if workload.kind == "regression" and not _is_number(target):
         raise UserError(

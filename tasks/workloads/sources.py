@@ -1,9 +1,17 @@
 """Where rows come from: files inside installed packages and of the system, and data that grows."""
 
 import importlib.util
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Load = Callable[[], pd.DataFrame]
 
 
 def packaged_file(package: str, path: str, extra: str) -> Path:
@@ -20,3 +28,94 @@ def packaged_file(package: str, path: str, extra: str) -> Path:
             f"The package {package!r} has no {path}: install the version in requirements.lock, pip install 'slipway[{extra}]'."
         )
     return file
+
+
+def parquet(url: str, columns: "Sequence[str] | None" = None, **storage: Any) -> "Load":
+    """`load` for Parquet: a file, or a folder of files, here or in object storage (s3://…, by fsspec).
+
+    `storage` goes to fsspec, such as endpoint_url; secrets belong in the environment.
+    """
+
+    def load() -> "pd.DataFrame":
+        import pandas as pd
+
+        return pd.read_parquet(
+            url, columns=list(columns) if columns else None, storage_options=storage or None
+        )
+
+    return _said(load, url)
+
+
+def csv(
+    url: str, encoding: str = "utf-8", storage: "Mapping[str, Any] | None" = None, **options: Any
+) -> "Load":
+    """`load` for CSV, also compressed; `options` are those of pandas.read_csv (dtype, sep, parse_dates, …)."""
+
+    def load() -> "pd.DataFrame":
+        import pandas as pd
+
+        return pd.read_csv(
+            url, encoding=encoding, storage_options=dict(storage) if storage else None, **options
+        )
+
+    return _said(load, url)
+
+
+def sql(query: str, url: str = "", variable: str = "SLIPWAY_SQL_URL") -> "Load":
+    """`load` for the rows of a query, by SQLAlchemy; without `url`, the environment's `variable` has the address."""
+
+    def load() -> "pd.DataFrame":
+        import pandas as pd
+        import sqlalchemy
+
+        address = url or os.environ.get(variable)
+        if not address:
+            raise UserError(
+                f"No database to ask: set {variable} to its address, such as postgresql://host/name."
+            )
+        engine = sqlalchemy.create_engine(address)
+        try:
+            with engine.connect() as connection:
+                return pd.read_sql_query(sqlalchemy.text(query), connection)
+        finally:
+            engine.dispose()
+
+    return _said(load, "the database")
+
+
+def _said(load: "Load", name: str) -> "Load":
+    """`load`, with what a source commonly lacks said in a sentence."""
+
+    def load_or_say() -> "pd.DataFrame":
+        from pandas.errors import EmptyDataError, ParserError
+
+        try:
+            return load()
+        except UserError:
+            raise
+        except FileNotFoundError as error:
+            raise UserError(f"There is nothing at {name}: check the address.") from error
+        except PermissionError as error:
+            raise UserError(
+                f"{name} may not be read ({error}): check the rights or the credentials."
+            ) from error
+        except EmptyDataError as error:
+            raise UserError(f"{name} is empty: not even a line of column names is in it.") from error
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{name} is not {error.encoding} text at byte {error.start}: give csv() its encoding, such as 'latin-1'."
+            ) from error
+        except ImportError as error:
+            raise UserError(f"{name} cannot be read without another package: {error}.") from error
+        except (ParserError, ValueError, OSError) as error:
+            raise UserError(f"{name} cannot be read: {_first_line(error)}.") from error
+        except Exception as error:  # databases' and storages' own errors have no common base
+            raise UserError(
+                f"{name} cannot be read: {type(error).__name__}: {_first_line(error)}."
+            ) from error
+
+    return load_or_say
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:200]

@@ -1,0 +1,122 @@
+"""Cells: few rows, so what a score is worth has to be said."""
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.config import Data, Gates
+from tasks.crossvalidate import cross_validate, judged
+from tasks.data import load_valid, prepare
+from tasks.errors import UserError
+from tasks.records import CrossValidation, Dataset, Interval, Proof, Report, Verdict
+from tasks.workloads.cells import load_frame, to_inputs, workload
+from tasks.workloads.flights import workload as flights
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return prepare("cells", Data(), tmp_path_factory.mktemp("cells"))
+
+
+def test_700_cells_come_as_log_counts_of_765_genes_and_ten_types(dataset: Dataset) -> None:
+    frame = load_frame()
+    assert frame.shape == (700, 766) and len(dataset.classes or ()) == 10
+    genes = to_inputs(frame)["genes"]
+    assert genes.min() == 0 and (genes > 0).mean() == pytest.approx(174_400 / 700 / 765)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_logistic_regression_lies_within_its_interval_or_below(dataset: Dataset, tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+    found = cross_validate("cells", dataset, workload.train, workload.gates, tmp_path)
+    assert found.folds == 5 and found.rows == 700 and len(found.scores) == 5 and found.interval is not None
+    frame = load_frame()
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    genes, types = to_inputs(frame)["genes"], frame["cell_type"]
+    linear = cross_val_score(LogisticRegression(max_iter=500), genes, types, cv=folds).mean()
+    assert linear < found.interval.high
+    assert found.interval.high - found.interval.low > 0.04
+
+
+def test_no_row_is_predicted_by_a_training_that_saw_it(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tasks.crossvalidate as module
+
+    seen: list[set[bytes]] = []
+    fit, predict = module.fit, module.predict
+
+    def watched_fit(net, learn, choose, *rest, **more):  # type: ignore[no-untyped-def]
+        seen.append({row.tobytes() for rows in (learn, choose) for row in rows.inputs["genes"]})
+        return fit(net, learn, choose, *rest, **more)
+
+    def watched_predict(net, inputs):  # type: ignore[no-untyped-def]
+        assert not seen[-1] & {row.tobytes() for row in inputs["genes"]}
+        return predict(net, inputs)
+
+    monkeypatch.setattr(module, "fit", watched_fit)
+    monkeypatch.setattr(module, "predict", watched_predict)
+    quick = workload.train.model_copy(update={"epochs": 1, "batch_size": 256})
+    cross_validate("cells", dataset, quick, Gates(folds=2), tmp_path)
+    assert len(seen) == 2
+
+
+def cross(low: float, high: float) -> CrossValidation:
+    interval = Interval(low=low, high=high, level=0.95)
+    middle = (low + high) / 2
+    return CrossValidation(
+        folds=2, rows=100, score=middle, score_name="accuracy", interval=interval, scores=(low, high)
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "decision", "reason"),
+    [
+        (
+            cross(0.8, 0.9),
+            "pass",
+            "cross-validated accuracy 0.8500 .95% interval 0.8000 to 0.9000. on all 100 rows",
+        ),
+        (cross(0.7, 0.8), "inconclusive", "cannot tell whether it is above the minimum of 0.75"),
+        (cross(0.5, 0.6), "fail", "surely below the minimum of 0.75"),
+    ],
+)
+def test_what_too_few_rows_cannot_tell_is_inconclusive(
+    found: CrossValidation, decision: str, reason: str
+) -> None:
+    report = Report(
+        name="fp32", split="test", rows=140, score=0.9, score_name="accuracy", sha256="", size_bytes=1
+    )
+    proof = Proof(report=report, baseline=report, verdict=Verdict(decision="pass", reasons=()))
+    verdict = judged(proof, found, Gates(min_score=0.75)).verdict
+    assert verdict.decision == decision
+    assert re.search(reason, verdict.reasons[-1])
+
+
+def test_folds_of_rows_in_time_are_refused() -> None:
+    run = flights.defaults()
+    with pytest.raises(
+        UserError, match="gates.folds=5 cannot be, for its rows are in time: set gates.folds=0"
+    ):
+        flights.check(run.model_copy(update={"gates": Gates(folds=5)}))
+
+
+def test_an_absent_package_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(
+        UserError, match=r"'h5py', which reads cells, is not installed: pip install 'slipway\[cells\]'"
+    ):
+        load_frame()
+
+
+def test_a_type_that_is_a_number_is_refused() -> None:
+    numbered = replace(workload, load=lambda: load_frame().assign(cell_type=np.arange(700) % 10))
+    with pytest.raises(UserError, match="cell_type"):
+        load_valid(numbered, Data())
