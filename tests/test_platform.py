@@ -1,0 +1,245 @@
+"""`slipway up`, all of it, as a person uses it: the pages in a browser, a schedule, Ctrl-C in the middle of a run."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from platform_process import ROOT, Platform
+
+from tasks.workloads import names
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+SCREENS = ROOT / ".slipway" / "screenshots"
+POLICY = "models: {default: {approval: manual}}\n"
+WORKLOAD = """
+from pathlib import Path
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+import torch
+from tasks.config import Train
+from tasks.workloads import Workload
+
+
+class Line(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 2)
+
+    def forward(self, point):
+        return self.layer(point)
+
+
+workload = Workload(
+    name="digits",  # the server waits for a model of this name
+    kind="classification",
+    load=lambda: pd.read_csv(Path(__file__).parent / "rows.csv"),
+    schema=pa.DataFrameSchema({"x": pa.Column(float), "y": pa.Column(float), "label": pa.Column(int)}),
+    target="label",
+    inputs=lambda rows: {"point": rows[["x", "y"]].to_numpy(np.float32)},
+    model=Line,
+    recipes=(),
+    train=Train(epochs=3, lr=0.05, threads=1),
+)
+"""
+ENDLESS = """
+import time
+from dataclasses import replace
+from pathlib import Path
+from tasks.workloads.digits import workload as digits
+
+
+def load():
+    Path(__file__).with_suffix(".loading").touch()
+    time.sleep(3600)
+
+
+workload = replace(digits, name="endless", load=load)
+"""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a person works: a policy, a workload of one's own, its rows."""
+    made = tmp_path_factory.mktemp("mine")
+    (made / "mlflow.yaml").write_text(POLICY)
+    (made / "mine.py").write_text(WORKLOAD)
+    (made / "rows.csv").write_text("x,y,label\n")
+    add_rows(made, 0)
+    return made
+
+
+@pytest.fixture(scope="module")
+def platform(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, empty_mlflow_database: Path
+) -> Iterator[Platform]:
+    home = tmp_path_factory.mktemp("platform") / "home"
+    home.mkdir()
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    first = 20_000 + os.getpid() % 1000 * 10  # two of these may start at once
+    usual = {name: first + place for place, name in enumerate(("prefect", "worker", "mlflow", "server"))}
+    (home / "ports.json").write_text(json.dumps(usual))
+    with Platform(home, folder) as process:
+        yield process
+
+
+def add_rows(folder: Path, salt: int) -> None:
+    """400 points of the plane, and whether each is below the diagonal."""
+    with (folder / "rows.csv").open("a") as file:
+        for row in range(400):
+            x, y = (row * 37 + salt) % 101 / 101, (row * 53 + salt) % 97 / 97
+            file.write(f"{x},{y},{int(x > y)}\n")
+
+
+def test_all_of_it_is_up_on_loopback_with_a_deployment_for_each_workload(platform: Platform) -> None:
+    code, status = platform.status()
+    assert (code, status["up"], {part["state"] for part in status["parts"]}) == (0, True, {"up"})
+    assert set(platform.addresses) == {"prefect", "mlflow", "server"}
+    assert set(status["serves"]) == set(names()) and set(status["serves"].values()) == {None}
+
+    found = {
+        (one["entrypoint"].rpartition(".")[2], one["name"]) for one in platform.ask("/deployments/filter")
+    }
+    assert {("retrain", name) for name in (*names(), "any")} <= found
+    assert {(name, name) for name in ("promote", "rollback", "refuse")} <= found
+    assert {("monitor", name) for name in names()} <= found
+    listening = {
+        connection.laddr.ip
+        for process in platform.processes()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (apt-get install chromium)")
+def test_a_person_starts_a_run_in_the_form_reads_what_it_found_and_approves_it(platform: Platform) -> None:
+    sync = pytest.importorskip("playwright.sync_api")
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    prefect, wrong = platform.addresses["prefect"], []
+    with sync.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page.set_default_timeout(300_000)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("response", lambda reply: wrong.append(reply.url) if reply.status >= 400 else None)
+
+        page.goto(f"{prefect}/deployments/deployment/{platform.deployment('retrain/any')['id']}/run")
+        field(page, "file (Optional)").locator("textarea").fill("mine.py")
+        field(page, "Epochs (Optional)").locator("input").fill("4")
+        shot(page, "form")
+        page.get_by_role("button", name="Submit").click()
+        run = platform.until(lambda: platform.runs("retrain/any"), "the run")[0]["id"]
+
+        ended = platform.ended(run)
+        assert ended["state_type"] == "COMPLETED" and ended["parameters"]["training"] == {"epochs": 4}
+        assert ended["name"].startswith("mine-")
+        page.goto(f"{prefect}/runs/flow-run/{run}")
+        page.get_by_text("Completed", exact=True).first.wait_for()
+        page.get_by_role("tab", name="Artifacts").or_(page.get_by_text("Artifacts", exact=True)).first.click()
+        page.get_by_role("link", name="digits-verdict").first.click()
+        page.get_by_text("digits version 1: registered").wait_for()
+        shot(page, "verdict")
+
+        question = platform.until(lambda: asked(platform), "somebody to be asked")
+        page.goto(f"{prefect}/runs/flow-run/{question}")
+        page.get_by_role("button", name="Resume").click()
+        decision = field(page, "Decision").locator("button.p-select-button__control")
+        decision.press("ArrowDown")
+        page.locator(".p-select-option", has_text="approve").click()
+        field(page, "Who").locator("textarea").fill("Ada")
+        field(page, "Why").locator("textarea").fill("its first proof is whole")
+        shot(page, "question")
+        page.locator(".p-modal").get_by_role("button", name="Submit").click()
+        assert platform.ended(question)["state_type"] == "COMPLETED"
+
+        page.goto(f"{platform.addresses['mlflow']}/#/models/digits")
+        page.get_by_text("champion").first.wait_for()
+        shot(page, "champion")
+        platform.until(lambda: platform.status()[1]["serves"]["digits"] == "1", "the server to serve it")
+        page.goto(platform.addresses["server"])
+        page.get_by_text("version 1", exact=True).first.wait_for()
+        browser.close()
+    assert [one for one in wrong if "/ico/" not in one] == [], "Prefect asks for icons that it does not have"
+
+
+def test_a_schedule_finds_nothing_new_and_retrains_when_rows_arrive(platform: Platform, folder: Path) -> None:
+    deployment = platform.deployment("retrain/any")["id"]
+    schedule = {
+        "active": True,
+        "schedule": {"interval": 15},
+        "parameters": {"file": "mine.py", "training": {"epochs": 4}},
+    }
+    made = platform.ask(f"/deployments/{deployment}/schedules", [schedule])[0]["id"]
+    try:
+        name = platform.until(lambda: scheduled(platform, "unchanged"), "a run with nothing to do")
+        assert name.startswith("mine-") and name.endswith("-nightly")
+        before = len(versions(platform))
+        add_rows(folder, 11)
+        platform.until(lambda: len(versions(platform)) > before, "a version made of the new rows")
+    finally:
+        platform.ask(f"/deployments/{deployment}/schedules/{made}", method="DELETE")
+
+
+def test_ctrl_c_in_the_middle_of_a_run_leaves_nothing_behind(platform: Platform, folder: Path) -> None:
+    (folder / "endless.py").write_text(ENDLESS)
+    run = platform.start("retrain/digits", {"file": "endless.py"})
+    platform.until((folder / "endless.loading").exists, "the run to load its rows")
+    processes = platform.processes()
+    assert len(processes) >= 7
+
+    assert platform.end(signal.SIGINT) == 0
+    assert psutil.wait_procs(processes, timeout=60)[1] == [] and platform.processes() == []
+    assert platform.status() == (1, {"up": False, "pid": None, "parts": [], "serves": {}})
+    with sqlite3.connect(platform.home / "prefect.db") as database:
+        query = "select state_type from flow_run where id = ?"
+        assert database.execute(query, (run,)).fetchone() == ("CRASHED",)
+    database.close()
+
+
+def field(page: "Page", label: str) -> "Locator":
+    """The innermost field of a form that has this label."""
+    return page.locator(".schema-form-property", has=page.get_by_text(label, exact=True)).last
+
+
+def shot(page: "Page", name: str) -> None:
+    page.screenshot(path=SCREENS / f"platform-{name}.png")
+
+
+def asked(platform: Platform) -> Any:
+    """The run of `promote` that waits for somebody."""
+    waiting = [run["id"] for run in platform.runs("promote/promote") if run["state_type"] == "PAUSED"]
+    return waiting[0] if waiting else None
+
+
+def scheduled(platform: Platform, decision: str) -> Any:
+    """The name of a run that the schedule started and that ended so."""
+    for run in platform.runs("retrain/any"):
+        if run["state_type"] == "COMPLETED" and "auto-scheduled" in run["tags"]:
+            if f": {decision}" in platform.artifact(run["id"], "markdown"):
+                return run["name"]
+    return None
+
+
+def versions(platform: Platform) -> list[Any]:
+    """Of the model, in the registry."""
+    with sqlite3.connect(f"file:{platform.home / 'mlflow.db'}?mode=ro", uri=True) as database:
+        found = database.execute("select version from model_versions where name = 'digits'").fetchall()
+    database.close()
+    return found
