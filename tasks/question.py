@@ -23,12 +23,10 @@ def question(
     return "\n".join(
         [
             *_verdict(number, evidence, verdict, champion),
+            *_links(links),  # early: the form shows ten lines and scrolls
             *_numbers(number, evidence, verdict, champion),
             *_slices(evidence, champion),
-            *_links(links),
-            "",
-            f"**approve**: version {number} serves from then on. **refuse**: nothing moves, and the ledger says why. "
-            "If the champion changes before you answer, the gate is asked again first.",
+            "\nIf the champion changes before you answer, the gate is asked again first.",
         ]
     )
 

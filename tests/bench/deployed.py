@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from prefect import Flow, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
+from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 
 from flows.automations import WEBHOOK_VARIABLE, apply
@@ -39,7 +40,8 @@ def start(deployment: str, **parameters: Any) -> FlowRun:
 
 def work(run: FlowRun, flow: Flow[..., Any]) -> FlowRun:
     """Do the run in this process, as a worker's process does, until it ends or gives itself back."""
-    run_flow(flow, flow_run=again(run), parameters=again(run).parameters, return_type="state")
+    with suppress(Pause):
+        run_flow(flow, flow_run=again(run), parameters=again(run).parameters, return_type="state")
     return again(run)
 
 

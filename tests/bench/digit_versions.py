@@ -78,6 +78,7 @@ def _evidence(dataset: Dataset, file: OnnxModel, decision: str, champion: int | 
         run_id="0" * 32,
         fingerprint=dataset.fingerprint,
         rows=dataset.rows,
+        classes=dataset.classes,
         checkpoint_sha256="c" * 64,
         code=Code(revision="a" * 40, dirty=False),
         config={"gates": Gates().model_dump(), "data": Data().model_dump()},
