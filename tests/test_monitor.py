@@ -10,15 +10,18 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import deployed
 import digit_versions
 import numpy as np
 import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from infra.serving.traffic import convert
 from tasks.data import read_split
 from tasks.errors import UserError
-from tasks.monitor import Watched, monitor
+from tasks.monitor import Watched, monitor, new_rows
 from tasks.promotion import promote
+from tasks.recheck import check_version, downloaded, find_version
 from tasks.records import Candidate, Dataset
 from tasks.registry import Registry
 from tasks.settings import load_settings
@@ -121,3 +124,37 @@ def test_recorded_rows_like_the_training_rows_are_steady_and_others_are_an_alarm
         [sys.executable, "-m", "flows.cli", "monitor", "digits"], capture_output=True, text=True, cwd=ROOT
     )
     assert done.returncode == 3 and "drifted" in done.stdout and "image[" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_an_alarm_starts_retrain_and_reaches_the_webhook(
+    watched: Path, send: Callable[[Images], None], images: Images, prefect_server: str
+) -> None:
+    from flows.monitor import monitor as flow
+    from flows.promote import refuse
+    from flows.retrain import retrain
+
+    send(np.roll(images, 3, axis=3))
+    settings = {PREFECT_API_URL: prefect_server, PREFECT_LOCAL_STORAGE_PATH: watched / "results"}
+    with temporary_settings(settings):
+        deployed.deploy(refuse, "refuse")
+        maker = deployed.deploy(retrain, "digits", parameters={"workload": "digits"})
+        with deployed.automated() as receiver:
+            assert flow("digits").status == "drifted"
+            told = receiver.wait_for("slipway.drift.alarm", "digits")
+            [run] = deployed.wait_until(lambda: deployed.runs_of(maker), "nothing retrains")
+    assert "digits: " in told["text"] and "inputs drifted from the training rows" in told["text"]
+    assert run.parameters["workload"] == "digits" and run.state is not None and run.state.is_scheduled()
+
+
+def test_rows_that_no_version_was_made_of_are_new(watched: Path, linear_digits: Digits) -> None:
+    registry = Registry(load_settings())
+    champion = find_version(registry, "digits@champion")
+    with downloaded(registry, champion) as folder:
+        evidence = check_version(folder, champion)
+    assert new_rows(registry, evidence) is None
+    other = evidence.model_copy(update={"fingerprint": "0" * 64})
+    found = new_rows(registry, other)
+    assert found == linear_digits[0].fingerprint
+    registry.tag_version(champion, {"slipway.data": found})
+    assert new_rows(registry, other) is None
