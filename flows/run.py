@@ -42,13 +42,16 @@ def _run_flow(reference: str, config: Run, settings: Settings, *, force: bool, p
         server = EmbeddedServer(settings.home)
         server.start()
     try:
+        from prefect import tags
+
         from flows.form import filled_in
         from flows.retrain import retrain
 
         _import_ahead()
         if server is not None:
             server.wait()
-        return retrain(reference, **filled_in(config), force=force, promote=promote)
+        with tags("slipway"):  # on a server of a team, our automations see to it
+            return retrain(reference, **filled_in(config), force=force, promote=promote)
     finally:
         if server is not None:
             _drain_logs()
