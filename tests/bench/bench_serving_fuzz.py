@@ -38,7 +38,7 @@ def by_schema(server: ServerProcess) -> dict[str, int | str]:
     command = [str(python.parent / "schemathesis"), "run", f"{server.url}/openapi.json"]
     command += ["--checks", "not_a_server_error,response_schema_conformance,content_type_conformance"]
     command += ["--max-examples", str(EXAMPLES), "--phases", "examples,coverage,fuzzing", "--no-color"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, cwd=HOME)
     (HOME / "schemathesis.log").write_text(done.stdout + done.stderr)
     cases = re.search(r"(\d+) generated", done.stdout)
     failed = re.search(r"(\d+) found", done.stdout)
