@@ -4,13 +4,18 @@
 """
 
 import hashlib
+import os
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 from prefect import get_client
 from prefect.cli import app
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.variables import Variable
 from prefect.workers.process import ProcessWorker
@@ -43,19 +48,32 @@ def make_pool(folder: Path) -> None:
 
 
 def deploy() -> None:
-    """`prefect deploy --all` and our automations, unless the server has just these: a schedule that was paused in the UI stays paused."""
+    """`prefect deploy --all` and our automations, unless the server has just these. Schedules stay as a person switched them."""
     digest = _digest()
-    if Variable.get(_MARK) != digest:
+    if Variable.get(_MARK) == digest:
+        return
+    with get_client(sync_client=True) as client:
+        switched = {key: schedule.active for key, schedule in _schedules(client)}
         _prefect("deploy", "--all", "--prefect-file", str(FILE))
-        automations.apply()
-        Variable.set(_MARK, digest, overwrite=True)
+        for key, schedule in _schedules(client):
+            if schedule.active != switched.get(key, schedule.active):
+                client.update_deployment_schedule(key[0], schedule.id, active=switched[key])
+    automations.apply()
+    Variable.set(_MARK, digest, overwrite=True)
+
+
+def _schedules(client: SyncPrefectClient) -> Iterator[tuple[tuple[UUID, str | None], DeploymentSchedule]]:
+    for deployment in client.read_deployments():
+        for schedule in deployment.schedules:
+            yield (deployment.id, schedule.slug), schedule
 
 
 def _digest() -> str:
     """Of the deployments' file and of the code that their forms are made from."""
     root = FILE.parent.parent
     sources = [FILE, *sorted(automations.FOLDER.glob("*")), *sorted(root.glob("[ft]*s/**/*.py"))]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    webhook = os.environ.get(automations.WEBHOOK_VARIABLE, "").encode()
+    return hashlib.sha256(b"".join([webhook, *(path.read_bytes() for path in sources)])).hexdigest()
 
 
 def _prefect(*words: str) -> None:
