@@ -45,9 +45,11 @@ class Store:
     def keep(self, folder: Path, names: Iterable[str] | None = None) -> None:
         """Mirror these files of a folder, or all of them. Raises StepError when the storage fails."""
         chosen = names if names is not None else (str(path.relative_to(folder)) for path in folder.rglob("*"))
-        with tempfile.TemporaryDirectory(prefix="slipway-store-") as scratch:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".kept-") as scratch:
             paths = {
-                name: _still(folder / name, Path(scratch)) for name in chosen if (folder / name).is_file()
+                name: _still(folder / name, Path(scratch) / name)
+                for name in chosen
+                if (folder / name).is_file()
             }
             digests = {name: sha256_of(path) for name, path in paths.items()}
             with self._explained():
@@ -175,9 +177,14 @@ def mirrored(store: Store | None, folder: Path, names: Callable[[Path], list[str
         yield
 
 
-def _still(path: Path, scratch: Path) -> Path:
-    """The file itself, or a copy of one that is being appended to."""
-    return Path(shutil.copy(path, scratch)) if path.suffix == ".jsonl" else path
+def _still(path: Path, still: Path) -> Path:
+    """The file's content under a name of its own: the trainer may remove it, or append to it, while it is sent."""
+    still.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".jsonl":
+        shutil.copy(path, still)
+    else:
+        still.hardlink_to(path)
+    return still
 
 
 def _move(scratch: Path, folder: Path, names: Iterable[str]) -> None:
