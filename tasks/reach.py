@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -23,19 +24,18 @@ def check_mlflow(uri: str, patience: float = 0.0) -> None:
     """Return when MLflow answers at `uri`, within `patience` seconds. Raises UserError or StepError in a sentence if not."""
     switch_telemetry_off()
     scheme = urlsplit(uri).scheme
-    if scheme in ("http", "https"):
-        end = time.monotonic() + patience
-        while True:
-            try:
-                return _ask(uri)
-            except UnreachableError:
-                if time.monotonic() >= end:
-                    raise
-            time.sleep(_PAUSE_SECONDS)
-    if scheme not in _DATABASES:
+    if scheme not in ("http", "https", *_DATABASES):
         raise UserError(
             f"MLFLOW_TRACKING_URI={without_secrets(uri)} is not an address: use http://host:port or sqlite:///path."
         )
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return _ask(uri) if scheme in ("http", "https") else _knock(uri)
+        except UnreachableError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(_PAUSE_SECONDS)
 
 
 def explain_database(uri: str, error: Exception) -> StepError:
@@ -82,6 +82,19 @@ def _ask(uri: str) -> None:
         raise UnreachableError(
             f"MLflow does not answer at {where} ({reason}): start it there, or unset MLFLOW_TRACKING_URI for the local store."
         ) from error
+
+
+def _knock(uri: str) -> None:
+    """Whether a database server listens; MLflow itself would try for minutes."""
+    parts = urlsplit(uri)
+    if parts.hostname:
+        try:
+            port = parts.port or (3306 if parts.scheme.startswith("mysql") else 5432)
+            socket.create_connection((parts.hostname, port), timeout=5).close()
+        except OSError as error:
+            raise UnreachableError(
+                f"MLflow's database does not answer at {without_secrets(uri)} ({error}): start it, or mend MLFLOW_TRACKING_URI."
+            ) from error
 
 
 def _account(uri: str) -> dict[str, str]:

