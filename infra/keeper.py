@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import shorten
+from uuid import uuid4
 
-from infra.leash import end, family, hold
+from infra.leash import MARK, end, family, hold, marked
 from tasks.errors import StepError
 
 _START_SECONDS = 600
@@ -118,7 +119,8 @@ class Keeper:
     def __init__(self, services: Sequence[Service], logs: Path, environment: dict[str, str]) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         self.kept = [Kept(service, logs / f"{service.name}.log") for service in services]
-        self._environment = environment
+        self.mark = uuid4().hex
+        self._environment = {**environment, MARK: self.mark}
 
     def start(self) -> None:
         """Return when all answer; each starts as soon as what it needs is up. Raises StepError, with the end of a log."""
@@ -136,9 +138,10 @@ class Keeper:
         return any([one.revive(self._environment) for one in self.kept])
 
     def stop(self, patience: float) -> None:
-        """The last first, so that what is ended can still tell the servers."""
+        """The last first, so that what is ended can still tell the servers; then what lost its parent on the way."""
         for one in reversed(self.kept):
             one.stop(patience)
+        end(marked(self.mark), patience)
 
 
 def answers(url: str) -> bool:

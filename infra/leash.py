@@ -14,6 +14,7 @@ import threading
 
 import psutil
 
+MARK = "SLIPWAY_MARK"
 _PATIENCE_SECONDS = 5.0
 
 
@@ -41,10 +42,21 @@ def family(pid: int) -> list[psutil.Process]:
     return []
 
 
+def marked(mark: str) -> list[psutil.Process]:
+    """All that was started with this mark in its environment, also what lost its parent since; but not this process."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+                found.append(process)
+    return found
+
+
 def _watch() -> None:
     while os.read(0, 1):  # not sys.stdin: its lock would be in the way when the module ends
         pass
-    end(family(os.getpid())[1:])
+    mark = os.environ.get(MARK)
+    end(marked(mark) if mark else family(os.getpid())[1:])
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from infra import ports
 from infra.keeper import Keeper, Service, answers
-from infra.leash import hold
+from infra.leash import MARK, hold
 from infra.ports import choose_ports
 from infra.state import State, read_state, write_state
 from tasks.errors import StepError
@@ -93,28 +93,47 @@ def test_what_dies_at_once_is_started_again_later_each_time(
     assert [record.args[2] for record in caplog.records if isinstance(record.args, tuple)] == [1.0, 2.0]
 
 
-def test_what_is_on_a_leash_ends_with_its_children_when_its_holder_is_killed(tmp_path: Path) -> None:
-    """The holder is killed with SIGKILL, so nothing but the kernel can say so."""
+@pytest.fixture
+def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], psutil.Process]:
+    """A module `parent` that starts a child and waits; the child, once it runs."""
     (tmp_path / "parent.py").write_text(
         "import subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        f"open({str(tmp_path / 'pid')!r}, 'w').write(f'{{child.pid}} ')\ntime.sleep(600)\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid) + ' ')\ntime.sleep(600)\n"
     )
-    holder = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import time; from infra.leash import hold; hold(('parent',)); time.sleep(600)",
-        ],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"},
-    )
-    pid = tmp_path / "pid"
-    until(lambda: pid.is_file() and pid.read_text().endswith(" "))
-    child = psutil.Process(int(pid.read_text()))
-    parent = psutil.Process(child.ppid())
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{tmp_path}")
+
+    def child() -> psutil.Process:
+        pid = tmp_path / "pid"
+        until(lambda: pid.is_file() and pid.read_text().endswith(" "))
+        return psutil.Process(int(pid.read_text()))
+
+    return child
+
+
+def test_what_is_on_a_leash_ends_with_its_children_when_its_holder_is_killed(
+    parent: Callable[[], psutil.Process],
+) -> None:
+    """The holder is killed with SIGKILL, so nothing but the kernel can say so."""
+    code = "import time; from infra.leash import MARK, hold; hold(('parent',)); time.sleep(600)"
+    holder = subprocess.Popen([sys.executable, "-c", code])
+    child = parent()
+    on_leash = psutil.Process(child.ppid())
     holder.kill()
     holder.wait()
-    assert psutil.wait_procs([child, parent], timeout=60)[1] == []
+    assert psutil.wait_procs([child, on_leash], timeout=60)[1] == []
+
+
+def test_what_a_killed_service_left_behind_ends_with_the_others(
+    parent: Callable[[], psutil.Process], tmp_path: Path
+) -> None:
+    keeper = Keeper([Service("parent", ("parent",), "http://127.0.0.1:9/")], tmp_path / "logs", {})
+    keeper.kept[0].start({MARK: keeper.mark})
+    child = parent()
+    on_leash = psutil.Process(child.ppid())
+    on_leash.kill()
+    keeper.stop(10)
+    assert psutil.wait_procs([child], timeout=60)[1] == []
 
 
 def test_a_module_on_a_leash_ends_by_itself_with_its_own_code() -> None:
