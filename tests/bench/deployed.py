@@ -16,6 +16,7 @@ from prefect import Flow, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
+from prefect.deployments.runner import EntrypointType
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 
@@ -27,7 +28,8 @@ PATIENCE = 180
 
 def deploy(flow: Flow[..., Any], name: str, **settings: Any) -> Any:
     """The deployment FLOW/NAME with the tag that our deployments have; its id."""
-    deployment: Any = flow.to_deployment(name, tags=["slipway"], **settings)
+    by_name = EntrypointType.MODULE_PATH  # as infra/prefect.yaml has it
+    deployment: Any = flow.to_deployment(name, tags=["slipway"], entrypoint_type=by_name, **settings)
     return deployment.apply()
 
 
