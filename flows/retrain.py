@@ -2,12 +2,9 @@
 
 import time
 from pathlib import Path
-from typing import Any, cast
 
 from prefect import flow
-from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows import form, steps
 from flows.approval import start_asking
@@ -15,6 +12,7 @@ from flows.artifacts import show_candidates, show_outcome
 from flows.candidates import make_and_measure
 from flows.journal import Journal
 from flows.place import Place
+from flows.runner import task_runner
 from flows.sentence import failing_in_a_sentence
 from flows.tracking import tracked
 from tasks import unchanged
@@ -29,14 +27,11 @@ from tasks.settings import load_settings
 from tasks.settle import Settled
 from tasks.workloads import load_workload
 
-# Trainings share the cores: two at once are no faster.
-_ONE_AT_A_TIME = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=1))
-
 
 @flow(
     name="retrain",
     flow_run_name=lambda: _run_name(),
-    task_runner=_ONE_AT_A_TIME,
+    task_runner=task_runner(),
     persist_result=True,
     result_serializer="json",
 )
