@@ -121,6 +121,7 @@ def up() -> None:
 
     settings = load_settings()
     end_on_signals()
+    print(f"Starting, which takes half a minute; logs are in {settings.home / 'logs'}", file=sys.stderr)
     with platform(settings) as running:
         show_up(running.addresses)
         running.stay()
@@ -234,6 +235,34 @@ def _decision(settings: "Settings", model: str) -> AbstractContextManager[None]:
     from flows.guard import deciding
 
     return deciding(settings, model)
+
+
+@app.command(
+    epilog="Examples:  slipway explain digits 5  ·  slipway explain digits@challenger 3,17  ·  slipway explain churn customers.csv"
+)
+def explain(
+    reference: Annotated[
+        str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="Which version; default: its champion.")
+    ],
+    rows: Annotated[
+        str,
+        typer.Argument(help="How many test rows, which of them (3,17), or a .csv or .parquet file of rows."),
+    ] = "5",
+    json: Json = False,
+) -> None:
+    """Show which pixels, words, genes or columns a version's answers hang on, and whether that is stable."""
+    from flows.show_explanation import show_explanation
+    from tasks.explain import explain_version
+    from tasks.recheck import check_version, downloaded, find_version
+    from tasks.registry import Registry
+    from tasks.settings import load_settings
+
+    registry = Registry(load_settings())
+    version = find_version(registry, reference)
+    with downloaded(registry, version) as folder:
+        evidence = check_version(folder, version)
+        found = explain_version(evidence, version.version, folder, rows, registry.settings.home)
+    show_explanation(found, as_json=json)
 
 
 def main() -> None:
