@@ -1,0 +1,80 @@
+"""The form of `retrain` in the Prefect UI, and the deployments that show it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.flows import load_flow_from_entrypoint
+
+from flows import form
+from flows.retrain import retrain
+from tasks.config import Run
+from tasks.errors import UserError
+from tasks.overrides import override
+from tasks.workloads import load_workload, names
+
+DEPLOYMENTS = yaml.safe_load((Path(__file__).parent.parent / "infra" / "prefect.yaml").read_text())[
+    "deployments"
+]
+EMPTY = form.Form(
+    model="", recipes=(), training=form.TRAINING, gates=form.GATES, search=form.SEARCH, data=form.DATA
+)
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    found: dict[str, Any] = retrain.parameters.model_dump()
+    return found
+
+
+def test_every_field_has_a_sentence_and_none_in_a_section_is_filled_in(schema: dict[str, Any]) -> None:
+    sections = [schema["definitions"][f"{name}Form"] for name in ("Training", "Gates", "Search", "Data")]
+    assert all(one["description"] for one in schema["properties"].values())
+    for section in sections:
+        for field in section["properties"].values():
+            assert field["description"] and "default" not in field and "anyOf" not in field
+    epochs = sections[0]["properties"]["epochs"]
+    assert (epochs["minimum"], epochs["maximum"]) == (1, 10_000) and "up to 10,000" in epochs["description"]
+    assert "null" not in sections[0]["properties"]["patience"]["description"]
+
+
+def test_workload_and_recipes_are_choices_and_a_file_is_free_text(schema: dict[str, Any]) -> None:
+    properties = schema["properties"]
+    assert properties["workload"]["enum"] == list(names())
+    assert "fp32" in properties["recipes"]["items"]["enum"]
+    assert properties["file"]["type"] == "string" and "enum" not in properties["file"]
+
+
+def test_an_empty_form_is_the_workloads_own_and_a_filled_field_changes_just_that() -> None:
+    digits = load_workload("digits")
+    defaults = digits.defaults()
+    assert form.read(EMPTY, digits, defaults) == defaults
+    changed = form.Form(
+        **{**EMPTY, "training": form.TrainingForm(epochs=3), "recipes": ("fp32", "int8-static")}  # type: ignore[typeddict-item]
+    )
+    run = form.read(changed, digits, defaults)
+    assert run.train == defaults.train.model_copy(update={"epochs": 3}) and run.gates == defaults.gates
+    assert [recipe.name for recipe in run.recipes] == ["int8-static"]
+
+
+def test_a_whole_configuration_goes_through_the_form_unchanged() -> None:
+    digits = load_workload("digits")
+    config = override(digits.defaults(), ["train.patience=null", "recipes=[]", "gates.min_score=0.5"])
+    assert form.read(form.filled_in(config), digits, Run()) == config
+
+
+def test_a_recipe_that_does_not_exist_is_named() -> None:
+    unknown = form.Form(**{**EMPTY, "recipes": ("int7",)})  # type: ignore[typeddict-item]
+    with pytest.raises(UserError, match=r"no recipe 'int7': choose among .*int8-static"):
+        form.read(unknown, load_workload("digits"), Run())
+
+
+def test_each_workload_has_its_deployments_and_each_deployment_its_flow() -> None:
+    for flow in ("flows.retrain.retrain", "flows.monitor.monitor"):
+        named = {one["name"] for one in DEPLOYMENTS if one["entrypoint"] == flow}
+        assert named - {"any"} == set(names())
+    for one in DEPLOYMENTS:
+        parameters = load_flow_from_entrypoint(one["entrypoint"]).parameters.properties
+        assert set(one.get("parameters", {})) <= set(parameters)
+        assert "slipway" in one["tags"], "infra/automations/lost-runs.yaml looks for it"
