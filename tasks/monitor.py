@@ -91,12 +91,11 @@ def training_rows(settings: Settings, evidence: Evidence) -> Dataset:
 
 def new_rows(registry: Registry, evidence: Evidence) -> str | None:
     """The fingerprint of what the workload loads now, if no version has been made of it; else None."""
-    from tasks.data import load_valid
-    from tasks.fingerprint import fingerprint
+    from tasks.data import data_fingerprint
     from tasks.workloads import load_workload
 
-    rows = load_valid(load_workload(evidence.workload), Data.model_validate(evidence.config["data"]))
-    found = fingerprint(rows)
+    workload, config = load_workload(evidence.workload), Data.model_validate(evidence.config["data"])
+    found = data_fingerprint(workload, config, registry.settings.home / "datasets")
     query = f"name = '{evidence.model}' AND tags.`slipway.data` = '{found}'"
     known = found == evidence.fingerprint or registry.client.search_model_versions(query)
     return None if known else found

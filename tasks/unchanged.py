@@ -50,14 +50,13 @@ def glance(reference: str, workload: Workload, config: Run, settings: Settings) 
     last = keys.recall(folder, _STEP)
     if last is None or pipeline_key(reference, last.inputs.get("fingerprint", ""), config) != last:
         return None
-    from tasks.data import load_valid
-    from tasks.fingerprint import fingerprint
+    from tasks.data import data_fingerprint
 
     try:
-        rows = load_valid(workload, config.data)
+        fingerprint = data_fingerprint(workload, config.data, settings.home / "datasets")
     except UserError:
         return None  # the run itself says it, with everything around it
-    if fingerprint(rows) != last.inputs["fingerprint"]:
+    if fingerprint != last.inputs["fingerprint"]:
         return None
     registry = Registry(settings)
     version = same_version(registry, workload.name, last)

@@ -2,14 +2,16 @@
 
 import importlib.util
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pyarrow.parquet import ParquetFile
 
     Load = Callable[[], pd.DataFrame]
 
@@ -30,11 +32,16 @@ def packaged_file(package: str, path: str, extra: str) -> Path:
     return file
 
 
-def parquet(url: str, columns: "Sequence[str] | None" = None, **storage: Any) -> "Load":
+def parquet(
+    url: str, columns: "Sequence[str] | None" = None, stream: bool = False, **storage: Any
+) -> "Load | Stream":
     """`load` for Parquet: a file, or a folder of files, here or in object storage (s3://…, by fsspec).
 
-    `storage` goes to fsspec, such as endpoint_url; secrets belong in the environment.
+    `stream`: never hold more than a row group, for rows that do not fit in memory. `storage` goes to fsspec, such as
+    endpoint_url; secrets belong in the environment.
     """
+    if stream:
+        return Stream(url, tuple(columns) if columns else None, storage)
 
     def load() -> "pd.DataFrame":
         import pandas as pd
@@ -44,6 +51,47 @@ def parquet(url: str, columns: "Sequence[str] | None" = None, **storage: Any) ->
         )
 
     return _said(load, url)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Parquet that is read a row group at a time; called, it is a `load` that reads all of it."""
+
+    url: str
+    columns: tuple[str, ...] | None = None
+    storage: "Mapping[str, Any]" = field(default_factory=dict)
+
+    def __call__(self) -> "pd.DataFrame":
+        import pandas as pd
+
+        return pd.concat(list(self.frames()), ignore_index=True)
+
+    def frames(self, columns: "Sequence[str] | None" = None) -> "Iterator[pd.DataFrame]":
+        """Each row group in order, only these columns. Raises UserError for what is not there or is no Parquet."""
+        wanted = columns or self.columns
+        for _, _, file in self.files():
+            for number in range(file.num_row_groups):
+                yield file.read_row_group(number, columns=list(wanted) if wanted else None).to_pandas()
+
+    def files(self) -> "Iterator[tuple[dict[str, Any], IO[bytes], ParquetFile]]":
+        """What the storage says of each file (name, size, and what tells its versions apart), its bytes, and the file, opened."""
+        import fsspec
+        from pyarrow import ArrowInvalid
+        from pyarrow.parquet import ParquetFile
+
+        try:
+            system, root = fsspec.core.url_to_fs(self.url, **self.storage)
+            names = [root] if system.isfile(root) else sorted(system.glob(f"{root.rstrip('/')}/**/*.parquet"))
+        except (OSError, ImportError, ValueError) as error:
+            raise UserError(f"{self.url} cannot be read: {_first_line(error)}.") from error
+        if not names:
+            raise UserError(f"There is no Parquet at {self.url}: check the address.")
+        for name in names:
+            with system.open(name, "rb") as content:
+                try:
+                    yield system.info(name), content, ParquetFile(content)
+                except ArrowInvalid as error:
+                    raise UserError(f"{name} is not Parquet: {_first_line(error)}.") from error
 
 
 def csv(

@@ -1,0 +1,171 @@
+"""A source read a row group at a time gives the dataset that it would give whole."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+import pytest
+
+from tasks.config import Data
+from tasks.data import SPLITS, prepare, read_frame, read_split
+from tasks.errors import UserError
+from tasks.stream import stream_fingerprint
+from tasks.workloads.sources import Stream, csv, parquet, sql
+
+FILE = """
+import pandera.pandas as pa
+from tasks.workloads import Workload
+from tasks.workloads.sources import parquet
+
+workload = Workload(
+    name="{name}",
+    kind="classification",
+    load=parquet({url!r}, stream={stream}),
+    schema=pa.DataFrameSchema({{"x": pa.Column(float, pa.Check.in_range(-9, 9)), "label": pa.Column(str)}}),
+    target="label",
+    inputs=lambda rows: {{"x": rows[["x"]].to_numpy("float32"), "code": rows[["code"]].to_numpy("int64")}},
+    model=lambda: None,
+    time={time!r},
+)
+"""
+
+
+def rows_of(count: int, seed: int = 0) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    hours = random.integers(0, count // 4, count)
+    return pd.DataFrame(
+        {
+            "when": pd.Timestamp("2026-01-01") + pd.to_timedelta(hours, unit="h"),
+            "x": random.normal(size=count),
+            "code": random.integers(0, 9, count),
+            "label": random.choice(["cat", "dog"], size=count),
+        }
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two files of several row groups each."""
+    here = tmp_path / "rows"
+    here.mkdir()
+    for number in range(2):
+        rows_of(500, number).to_parquet(here / f"part-{number}.parquet", row_group_size=120, index=False)
+    return here
+
+
+def reference(tmp_path: Path, url: Path, stream: bool, time: str | None) -> str:
+    path = tmp_path / f"streamed_{stream}_{time}.py"
+    path.write_text(FILE.format(name="streamed", url=str(url), stream=stream, time=time))
+    return str(path)
+
+
+@pytest.mark.parametrize(("time", "until"), [(None, None), ("when", None), ("when", "2026-01-04")])
+def test_streamed_rows_land_in_the_splits_of_rows_loaded_whole(
+    folder: Path, tmp_path: Path, time: str | None, until: str | None
+) -> None:
+    config = Data.model_validate({"until": until})
+    whole = prepare(reference(tmp_path, folder, False, time), config, tmp_path / "whole")
+    streamed = prepare(reference(tmp_path, folder, True, time), config, tmp_path / "streamed")
+    assert streamed.rows == whole.rows and streamed.classes == whole.classes
+    assert streamed.inputs == whole.inputs and streamed.newest == whole.newest
+    for name in SPLITS:
+        ours, theirs = read_split(streamed, name), read_split(whole, name)
+        assert (ours.inputs["x"] == theirs.inputs["x"]).all() and (ours.target == theirs.target).all()
+        pd.testing.assert_frame_equal(read_frame(streamed, name), read_frame(whole, name))
+
+
+def test_only_one_row_group_is_asked_for_at_a_time(folder: Path) -> None:
+    assert [len(frame) for frame in Stream(str(folder)).frames()] == [120, 120, 120, 120, 20] * 2
+
+
+def test_new_files_alone_are_read_for_the_fingerprint(folder: Path, tmp_path: Path) -> None:
+    stream, memory = Stream(str(folder)), tmp_path / "datasets"
+    before = stream_fingerprint(stream, memory)
+    known = json.loads((memory / "row-groups.json").read_text())
+    assert stream_fingerprint(stream, tmp_path / "elsewhere") == before
+    marked = {key: ["remembered"] * len(digests) for key, digests in known.items()}
+    (memory / "row-groups.json").write_text(json.dumps(marked))
+    rows_of(50, 9).to_parquet(folder / "part-2.parquet", index=False)
+    after = stream_fingerprint(stream, memory)
+    now = json.loads((memory / "row-groups.json").read_text())
+    assert after != before and len(now) == 3
+    assert sum(digests == ["remembered"] * len(digests) for digests in now.values()) == 2
+
+
+def test_a_changed_cell_changes_the_fingerprint(folder: Path, tmp_path: Path) -> None:
+    before = stream_fingerprint(Stream(str(folder)), tmp_path / "one")
+    rows_of(500, 1).assign(x=0.0).to_parquet(folder / "part-1.parquet", row_group_size=120, index=False)
+    assert stream_fingerprint(Stream(str(folder)), tmp_path / "one") != before
+
+
+def test_rows_come_from_object_storage_by_address() -> None:
+    import fsspec
+
+    with fsspec.filesystem("memory").open("/bucket/rows.parquet", "wb") as file:
+        rows_of(40).to_parquet(file, index=False)
+    pd.testing.assert_frame_equal(parquet("memory://bucket/rows.parquet")(), rows_of(40))
+    assert [len(frame) for frame in Stream("memory://bucket/rows.parquet").frames()] == [40]
+
+
+def test_rows_come_from_csv_and_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlalchemy
+
+    rows = rows_of(10)[["code", "label"]]
+    rows.to_csv(tmp_path / "rows.csv.gz", index=False)
+    pd.testing.assert_frame_equal(csv(str(tmp_path / "rows.csv.gz"))(), rows)
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'rows.db'}")
+    rows.to_sql("rows", engine, index=False)
+    engine.dispose()
+    with pytest.raises(UserError, match="set SLIPWAY_SQL_URL to its address"):
+        sql("select * from rows")()
+    monkeypatch.setenv("SLIPWAY_SQL_URL", f"sqlite:///{tmp_path / 'rows.db'}")
+    pd.testing.assert_frame_equal(sql("select * from rows")(), rows)
+    with pytest.raises(UserError, match="the database cannot be read: .*no such table: nowhere"):
+        sql("select * from nowhere")()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "There is nothing at .*rows.csv: check the address"),
+        (b"", "rows.csv is empty: not even a line of column names is in it"),
+        ("name\ncaf\xe9\n".encode("latin-1"), "rows.csv is not utf-8 text at byte .*such as 'latin-1'"),
+        (b'a,b\n1,2\n"3,4,5\n6,7,8,9\n', "rows.csv cannot be read: "),
+    ],
+)
+def test_a_csv_that_cannot_be_read_is_a_sentence(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "rows.csv").write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        csv(str(tmp_path / "rows.csv"))()
+    assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
+
+
+def test_parquet_that_is_none_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1 but not really")
+    with pytest.raises(UserError, match=r"rows.parquet is not Parquet: "):
+        list(Stream(str(tmp_path / "rows.parquet")).frames())
+    with pytest.raises(UserError, match="There is no Parquet at"):
+        list(Stream(str(tmp_path / "nowhere")).frames())
+
+
+def test_a_row_group_that_breaks_the_schema_is_refused_and_nothing_stays(
+    folder: Path, tmp_path: Path
+) -> None:
+    rows_of(50).assign(x=99.0).to_parquet(folder / "part-2.parquet", index=False)
+    with pytest.raises(UserError, match="x: .* fails in 50 rows"):
+        prepare(reference(tmp_path, folder, True, None), Data(), tmp_path / "data")
+    assert list((tmp_path / "data" / "streamed").iterdir()) == []
+
+
+def test_the_schema_names_columns_that_are_gone(folder: Path, tmp_path: Path) -> None:
+    schema = pa.DataFrameSchema({"gone": pa.Column(float)})
+    from tasks.valid import validated
+    from tasks.workloads import load_workload
+
+    known = replace(load_workload(reference(tmp_path, folder, True, None)), schema=schema)
+    with pytest.raises(UserError, match="gone"):
+        validated(known, rows_of(8))
