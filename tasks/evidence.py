@@ -4,7 +4,6 @@ import datetime
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,12 @@ from pydantic import ValidationError
 from tasks import signing
 from tasks.errors import StepError
 from tasks.files import sha256_of, write_atomically
+from tasks.libraries import AROUND, COMPUTING, installed
 from tasks.records import Proof, Record, Report, StepTime
 from tasks.signing import SIGNATURE, SignatureError, check_folder, sign_folder
 
 EVIDENCE = "evidence.json"
 MODEL = "model.onnx"
-_LIBRARIES = (
-    "torch",
-    "numpy",
-    "pandas",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-    "scikit-learn",
-    "scipy",
-    "mlflow",
-    "prefect",
-)
 
 
 class EvidenceError(StepError):
@@ -166,13 +154,8 @@ def code_state(root: Path | None = None) -> Code:
 
 def library_versions() -> dict[str, str]:
     """The versions of Python and of what a result depends on, as installed."""
-    found = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {name: installed(name) for name in (*COMPUTING, *AROUND)}
+    return {"python": platform.python_version()} | {n: v for n, v in found.items() if v is not None}
 
 
 def machine() -> str:

@@ -2,32 +2,23 @@
 
 import ast
 import hashlib
+import importlib.util
 import json
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from tasks.files import sha256_of, write_atomically
+from tasks.libraries import COMPUTING, installed
 from tasks.records import Record
 from tasks.workloads import source_file
 
 _ROOT = Path(__file__).parent.parent
-_LIBRARIES = (
-    "torch",
-    "numpy",
-    "pandas",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-    "scikit-learn",
-    "scipy",
-    "accelerate",
-    "torch-pruning",
-)
+_METHODS = "tasks/compress/__init__.py"
 
 
 class Key(Record):
@@ -50,8 +41,11 @@ def make_key(modules: Iterable[str], workload: str, inputs: Mapping[str, Any]) -
     Inputs are records, knobs and plain values. Paths in them do not count, for the digests beside them do: the same
     rows in another folder are the same rows.
     """
+    source = {name: digest for module in modules for name, digest in _source(module)}
+    if _METHODS in source:
+        source |= _offered()
     return Key(
-        source={name: digest for module in modules for name, digest in _source(module)},
+        source=source,
         workload=sha256_of(source_file(workload)),
         libraries=dict(_libraries()),
         inputs=flatten(_plain(inputs)),
@@ -154,11 +148,16 @@ def _module_file(module: str) -> Path | None:
 
 @cache
 def _libraries() -> tuple[tuple[str, str], ...]:
-    return tuple((name, _installed(name)) for name in _LIBRARIES)
+    return tuple((name, installed(name) or "absent") for name in COMPUTING)
 
 
-def _installed(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "absent"
+def _offered() -> dict[str, str]:
+    """The digest of every file in which another package offers a compression method, by what its entry point names."""
+    from tasks.compress import ENTRY_POINTS
+
+    found = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        spec = importlib.util.find_spec(point.module)
+        if spec is not None and spec.origin is not None:
+            found[point.value] = sha256_of(Path(spec.origin))
+    return found

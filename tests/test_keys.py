@@ -110,3 +110,28 @@ def test_a_whole_runs_key_covers_every_module_that_a_step_uses() -> None:
     assert len(bound) >= 6
     for step in bound:
         assert set(make_key(step.modules, "digits", {}).source) <= covered, step.name
+
+
+def test_a_changed_method_of_another_package_changes_the_key_of_compression_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, info = tmp_path / "offered_method.py", tmp_path / "offered-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: offered\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[slipway.compress]\nshrink = offered_method:Shrink\n")
+    module.write_text("# one\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    names = ["tasks.compress", "tasks.train"]
+    before = {name: make_key([name], "digits", {}) for name in names}
+    module.write_text("# two\n")
+    after = {name: make_key([name], "digits", {}) for name in names}
+    assert difference(before["tasks.compress"], after["tasks.compress"]) == "offered_method:Shrink changed"
+    assert before["tasks.train"] == after["tasks.train"]
+
+
+def test_the_evidence_names_every_library_that_a_key_depends_on() -> None:
+    from tasks.evidence import library_versions
+
+    libraries = make_key(["tasks.train"], "digits", {}).libraries
+    here = {name: found for name, found in libraries.items() if found != "absent"}
+    assert here and here.items() <= library_versions().items()
