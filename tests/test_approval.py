@@ -19,7 +19,6 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.flow_engine import run_flow
-from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from tasks.ledger import LedgerEntry, read_ledger
 from tasks.promotion import promote as promote_now
@@ -46,8 +45,7 @@ def registry(
     shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
     (tmp_path / "mlflow.yaml").write_text(PATIENT)
     monkeypatch.chdir(tmp_path)
-    settings = {PREFECT_API_URL: prefect_server, PREFECT_LOCAL_STORAGE_PATH: home / "results"}
-    with temporary_settings(settings):
+    with deployed.talking_to(prefect_server, home):
         deployed.deploy(promote, "promote")
         deployed.deploy(refuse, "refuse")
         yield Registry(load_settings())

@@ -18,7 +18,6 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.schemas.automations import AutomationCore
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import automations
 from tasks.ledger import read_ledger
@@ -37,7 +36,7 @@ def registry(
 ) -> Iterator[Registry]:
     """The session's MLflow server, as this machine sees it; other machines have other homes."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
-    with temporary_settings({PREFECT_API_URL: prefect_server}):
+    with deployed.talking_to(prefect_server, home):
         yield Registry(load_settings())
 
 
@@ -189,7 +188,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     folder.mkdir()
     made = Server(folder)
     made.start()
-    with temporary_settings({PREFECT_API_URL: made.api}):
+    with deployed.talking_to(made.api, tmp_path):
         yield made
     made.kill()
 

@@ -14,7 +14,6 @@ import deployed
 import digit_versions
 import numpy as np
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from infra.serving.traffic import convert
 from tasks.data import read_split
@@ -135,8 +134,7 @@ def test_an_alarm_starts_retrain_and_reaches_the_webhook(
     from flows.retrain import retrain
 
     send(np.roll(images, 3, axis=3))
-    settings = {PREFECT_API_URL: prefect_server, PREFECT_LOCAL_STORAGE_PATH: watched / "results"}
-    with temporary_settings(settings):
+    with deployed.talking_to(prefect_server, watched):
         deployed.deploy(refuse, "refuse")
         maker = deployed.deploy(retrain, "digits", parameters={"workload": "digits"})
         with deployed.automated() as receiver:

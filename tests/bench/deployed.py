@@ -1,5 +1,6 @@
 """Deployed runs without a worker, and a webhook's receiver: what tests of approvals and automations share."""
 
+import gc
 import http.server
 import json
 import os
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,11 +21,22 @@ from prefect.deployments import run_deployment
 from prefect.deployments.runner import EntrypointType
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
+from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from flows.automations import WEBHOOK_VARIABLE, apply
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 180
+
+
+@contextmanager
+def talking_to(api: str, home: Path) -> Iterator[None]:
+    """This process as a worker's of that Prefect server. Runs done here leave a socket to the collector, which is called."""
+    with temporary_settings({PREFECT_API_URL: api, PREFECT_LOCAL_STORAGE_PATH: home / "results"}):
+        yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def deploy(flow: Flow[..., Any], name: str, **settings: Any) -> Any:
