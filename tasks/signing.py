@@ -5,9 +5,13 @@ import re
 import stat
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.errors import StepError, UserError
 from tasks.files import sync_folder, write_atomically
+
+if TYPE_CHECKING:
+    from model_signing import hashing
 
 SIGNATURE = "evidence.sig"
 _IGNORED = (SIGNATURE, "registered_model_meta")  # MLflow adds the second to what it downloads
@@ -52,10 +56,10 @@ def create_key_pair(private: Path, public: Path) -> None:
 
 def sign_folder(folder: Path, key: Path) -> None:
     """Sign every file below `folder` but the signature itself, into `folder`/evidence.sig. Links are refused."""
-    from model_signing import hashing, signing
+    from model_signing import signing
 
     config = signing.Config().use_elliptic_key_signer(private_key=key)
-    config.set_hashing_config(hashing.Config().set_ignored_paths(paths=_IGNORED, ignore_git_paths=False))
+    config.set_hashing_config(_every_file())
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         config.sign(folder, Path(temporary) / SIGNATURE)
         write_atomically(folder / SIGNATURE, (Path(temporary) / SIGNATURE).read_bytes())
@@ -66,8 +70,10 @@ def check_folder(folder: Path, key: Path) -> None:
     from cryptography.exceptions import InvalidSignature
     from model_signing import verifying
 
+    config = verifying.Config().use_elliptic_key_verifier(public_key=key)
+    config.set_hashing_config(_every_file())  # left to guess, it overlooks an added .gitignore
     try:
-        verifying.Config().use_elliptic_key_verifier(public_key=key).verify(folder, folder / SIGNATURE)
+        config.verify(folder, folder / SIGNATURE)
     except FileNotFoundError as error:
         raise SignatureError(f"it has no {SIGNATURE}: it was never signed", "signature") from error
     except (InvalidSignature, KeyError, TypeError, AttributeError, IndexError) as error:
@@ -76,6 +82,12 @@ def check_folder(folder: Path, key: Path) -> None:
         ) from error
     except ValueError as error:
         raise _explain(error, key) from error
+
+
+def _every_file() -> "hashing.Config":
+    from model_signing import hashing
+
+    return hashing.Config().set_ignored_paths(paths=_IGNORED, ignore_git_paths=False)
 
 
 def _explain(error: ValueError, key: Path) -> SignatureError:

@@ -127,7 +127,7 @@ def test_altered_evidence_is_found(sealed: Path) -> None:
     assert failing_part(sealed)[0] == "evidence"
 
 
-@pytest.mark.parametrize("name", ["MLmodel", "surprise.py", "nested/surprise.py"])
+@pytest.mark.parametrize("name", ["MLmodel", "surprise.py", "nested/surprise.py", ".gitignore"])
 def test_any_other_file_that_was_changed_or_added_is_named(sealed: Path, name: str) -> None:
     (sealed / name).parent.mkdir(exist_ok=True)
     (sealed / name).write_text("flavors: {python_function: {}}\n")
