@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.config import Run
-from tasks.data import SPLITS, load_valid, prepare, read_split, to_inputs
+from tasks.data import load_valid, prepare, read_split, to_inputs
 from tasks.errors import UserError
 from tasks.fingerprint import fingerprint
 from tasks.records import Dataset, OnnxModel, Record, TensorSpec
+from tasks.stream import SPLITS
 from tasks.workloads import Workload, load_workload
 
 if TYPE_CHECKING:

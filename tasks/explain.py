@@ -2,13 +2,13 @@
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.data import prepare, read_frame, read_split, to_inputs
 from tasks.errors import UserError
 from tasks.evidence import MODEL, Evidence
+from tasks.parts import Parts, columns_behind, cut
 from tasks.records import Dataset, Record
 from tasks.score import predictions
 from tasks.session import open_session
@@ -65,14 +65,6 @@ class Explanation(Record):
         return [Feature(name=n, weight=w) for n, w in sorted(sums.items(), key=lambda item: -item[1])]
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """A row's inputs cut into parts: `masks` number each element's part, `names` are theirs."""
-
-    masks: "Arrays"
-    names: list[str]
-
-
 def available() -> bool:
     """Whether captum is installed; the model server never has it."""
     return importlib.util.find_spec("captum") is not None
@@ -102,11 +94,11 @@ def explain(
 
     session, inputs = open_session(model), to_inputs(workload, frame)
     training = read_split(dataset, "train").inputs
-    named = _columns(workload, read_frame(dataset, "train").head(_LOOKED_AT), inputs)
+    named = columns_behind(workload, read_frame(dataset, "train").head(_LOOKED_AT), inputs)
     rows, agreements = [], []
     for place, number in enumerate(numbers):
         row = {name: array[place : place + 1] for name, array in inputs.items()}
-        parts = _cut(row, named)
+        parts = cut(row, named)
         code, answer = _answer(workload, session, row, dataset.classes)
         by_seed = [_weights(session, row, training, parts, code, seed) for seed in _SEEDS]
         agreements.append(_agreement(*by_seed))
@@ -154,7 +146,7 @@ def _weights(
     session: "onnxruntime.InferenceSession",
     row: "Arrays",
     training: "Arrays",
-    parts: _Parts,
+    parts: Parts,
     code: int | None,
     seed: int,
 ) -> "Array":
@@ -216,76 +208,6 @@ def _fitted(other: "Array", like: "Array") -> "Array":
         if other.shape[axis] != size:
             other = np.take(other, np.arange(size) % other.shape[axis], axis=axis)
     return other
-
-
-def _columns(workload: Workload, frame: "pd.DataFrame", inputs: "Arrays") -> dict[str, list[str] | None]:
-    """For each input, the column behind each element of a row, "" where none moves it; None where they cannot be told.
-
-    Found by giving a row another row's value in one column and looking which elements follow.
-    """
-    import numpy as np
-
-    base = frame.head(1)
-    before = to_inputs(workload, base)
-    owners = {name: np.full(array[0].size, "", dtype=object) for name, array in before.items()}
-    clear = {name: before[name].shape[1:] == inputs[name].shape[1:] for name in before}
-    for column in frame.columns:
-        others = frame[column][(frame[column] != frame[column].iloc[0]).to_numpy()]
-        if column in (workload.target, workload.time) or others.empty:
-            continue
-        for name, array in to_inputs(workload, base.assign(**{column: others.iloc[:1].to_numpy()})).items():
-            if array.shape != before[name].shape:
-                clear[name] = False
-                continue
-            moved = (array[0] != before[name][0]).reshape(-1)
-            clear[name] &= bool(moved.sum() <= 1)
-            owners[name][moved] = str(column)
-    return {name: list(owners[name]) if clear[name] else None for name in before}
-
-
-def _cut(row: "Arrays", columns: dict[str, list[str] | None]) -> _Parts:
-    """A part for each element; for text as bytes, one for each word."""
-    import numpy as np
-
-    masks: Arrays = {}
-    names: list[str] = []
-    for name, array in row.items():
-        words = _words(array)
-        if words is not None:
-            labels, numbers = words
-        else:
-            numbers = np.arange(array[0].size)
-            known = columns[name] or [""] * array[0].size
-            labels = [known[i] or _element(name, array.shape[1:], i) for i in range(array[0].size)]
-        masks[name] = (numbers + len(names)).reshape(array.shape).astype("int64")
-        names += labels
-    return _Parts(masks, names)
-
-
-def _element(name: str, shape: tuple[int, ...], index: int) -> str:
-    import numpy as np
-
-    place = np.unravel_index(index, shape) if shape else ()
-    return f"{name}[{','.join(map(str, place))}]" if place else name
-
-
-def _words(array: "Array") -> "tuple[list[str], Array] | None":
-    """Words of a row of bytes with their positions, or None when it is no text: at least nine in ten are printable ASCII."""
-    import numpy as np
-
-    if array.ndim != 2 or array.dtype.kind not in "iu" or array.shape[1] < 8:
-        return None
-    values = array[0].astype("int64")
-    seen = values[values != 0]
-    if not len(seen) or ((seen >= 32) & (seen < 127)).mean() < 0.9 or 32 not in seen:
-        return None
-    starts = (values == 32) | ((values == 0) & (np.roll(values, 1) != 0))
-    numbers = np.cumsum(starts) - int(starts[0])
-    labels = [
-        f"{''.join(chr(v) for v in values[numbers == n] if 32 <= v < 127).strip() or 'padding'} ({n})"
-        for n in range(int(numbers.max()) + 1)
-    ]
-    return labels, numbers
 
 
 def _agreement(one: "Array", other: "Array") -> float:

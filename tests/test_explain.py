@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from tasks.errors import UserError
-from tasks.explain import _asked, _columns, _cut, explain
+from tasks.explain import _asked, explain
+from tasks.parts import columns_behind, cut
 from tasks.records import Candidate, Dataset
 from tasks.workloads import load_workload
 
@@ -36,17 +37,17 @@ def test_pixels_go_by_their_columns_and_a_dead_one_weighs_nothing(
 
 def test_columns_are_found_by_what_moves_with_them_also_as_category_codes() -> None:
     frame = TEMPLATE.load().head(50)
-    found = _columns(TEMPLATE, frame, TEMPLATE.inputs(frame))
+    found = columns_behind(TEMPLATE, frame, TEMPLATE.inputs(frame))
     assert found == {"numbers": ["months", "monthly_bill", "support_calls"], "plan": ["plan"]}
 
 
 def test_bytes_go_by_words_and_other_integers_by_place() -> None:
     text = np.frombuffer(b"a large dog\0\0\0", np.uint8).astype("int64")[None]
-    parts = _cut({"text": text}, {"text": None})
+    parts = cut({"text": text}, {"text": None})
     assert parts.names == ["a (0)", "large (1)", "dog (2)", "padding (3)"]
     assert parts.masks["text"][0].tolist() == [0] + [1] * 6 + [2] * 4 + [3] * 3
     codes: dict[str, np.ndarray[Any, Any]] = {"codes": np.array([[1, 2, 3]])}
-    assert _cut(codes, {"codes": None}).names == ["codes[0]", "codes[1]", "codes[2]"]
+    assert cut(codes, {"codes": None}).names == ["codes[0]", "codes[1]", "codes[2]"]
 
 
 def test_rows_are_a_count_or_numbers_or_a_file(tmp_path: Path) -> None:
