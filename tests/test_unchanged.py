@@ -1,0 +1,52 @@
+"""Whether a run has anything new to do, and whether what is new is not older than what serves."""
+
+from pathlib import Path
+
+import pytest
+from promotions import register_bare
+
+from tasks.errors import UserError
+from tasks.records import Dataset, TensorSpec
+from tasks.registry import NEWEST_TAG, Registry
+from tasks.settings import Settings
+from tasks.unchanged import check_not_older
+
+
+@pytest.fixture
+def registry(tmp_path: Path, empty_mlflow_database: Path) -> Registry:
+    (tmp_path / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
+    return Registry(Settings(home=tmp_path, tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}"))
+
+
+def rows_until(newest: str | None) -> Dataset:
+    target = TensorSpec(name="target", dtype="int64", shape=("batch",))
+    return Dataset(
+        workload="flights",
+        folder=Path(),
+        fingerprint="",
+        rows={},
+        inputs=(),
+        target=target,
+        classes=None,
+        newest=newest,
+    )
+
+
+def test_rows_that_end_before_the_champions_are_refused_in_a_sentence(registry: Registry) -> None:
+    check_not_older(registry, "flights", rows_until("2013-01-31 23:59:00"))
+    champion = register_bare(registry, "flights", 1)[0]
+    registry.tag_version(champion, {NEWEST_TAG: "2013-03-31 23:59:00"})
+    registry.set_alias("flights", "champion", champion.version)
+    with pytest.raises(
+        UserError, match="end at 2013-01-31 .*, before those of champion v1 .2013-03-31 .*or --force"
+    ) as caught:
+        check_not_older(registry, "flights", rows_until("2013-01-31 23:59:00"))
+    assert caught.value.exit_code == 2
+    check_not_older(registry, "flights", rows_until("2013-03-31 23:59:00"))
+    check_not_older(registry, "flights", rows_until(None))
+
+
+def test_a_champion_without_rows_in_time_is_older_than_nothing(registry: Registry) -> None:
+    champion = register_bare(registry, "flights", 1)[0]
+    registry.set_alias("flights", "champion", champion.version)
+    check_not_older(registry, "flights", rows_until("2013-01-31 23:59:00"))
