@@ -99,7 +99,7 @@ def fit(
             done = compute.from_first(_finished(folder) if compute.rank == 0 else None)
             if done is not None:
                 return done
-            store = CheckpointStore(folder, key)
+            checkpoints = CheckpointStore(folder, key)
             loop = Loop(
                 module,
                 train_rows,
@@ -107,7 +107,7 @@ def fit(
                 config,
                 workload,
                 compute,
-                store,
+                checkpoints,
                 metrics,
                 lesson,
                 progress if compute.rank == 0 else None,
