@@ -28,7 +28,7 @@ class Platform:
         self.home = home
         self.environment = {
             **os.environ,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
             "SLIPWAY_HOME": str(home),
             "OMP_NUM_THREADS": "1",
             **environment,
