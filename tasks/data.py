@@ -14,7 +14,8 @@ from tasks.errors import UserError
 from tasks.files import sync_folder
 from tasks.fingerprint import fingerprint, row_hashes
 from tasks.records import Dataset, TensorSpec
-from tasks.stream import SPLITS, Written, stream_fingerprint, write_stream
+from tasks.stream import SPLITS as SPLITS
+from tasks.stream import Written, stream_fingerprint, write_stream
 from tasks.valid import arrays_of, classes_of
 from tasks.valid import load_valid as load_valid
 from tasks.valid import to_inputs as to_inputs

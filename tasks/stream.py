@@ -202,8 +202,8 @@ class Growing:
         )
         for name, array in arrays.items():
             if name not in self._files:
-                file = self._stack.enter_context((self.folder / f"{name}.npy").open("wb"))
-                self._files[name] = (file, array[:0])
+                opened = self._stack.enter_context((self.folder / f"{name}.npy").open("wb"))
+                self._files[name] = (opened, array[:0])
                 self._write_header(name)
             file, first = self._files[name]
             if array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
