@@ -93,7 +93,9 @@ def test_an_unreachable_registry_is_said_at_once(
     assert code == 1 and "MLflow does not answer at http://127.0.0.1:9" in err
 
 
-@pytest.mark.parametrize("command", ["run", "new", "check", "explain", "serve", "promote", "rollback", "history", "verify"])
+@pytest.mark.parametrize(
+    "command", ["run", "new", "check", "explain", "serve", "promote", "rollback", "history", "verify"]
+)
 def test_every_command_explains_itself(slipway: Slipway, command: str) -> None:
     code, out, _ = slipway(command, "--help")
     assert code == 0 and len(out) > 200 and ("slipway" in out)

@@ -158,9 +158,7 @@ def main() -> None:
     }
     print(f"{'loop':32} {'rows/s':>8} {'CPU, to bare':>13} {'wall, to bare':>14}")
     for name, row in table.items():
-        print(
-            f"{name:32} {row['rows_per_second']:8,.0f} {row['ratio_cpu']:13.3f} {row['ratio_wall']:14.3f}"
-        )
+        print(f"{name:32} {row['rows_per_second']:8,.0f} {row['ratio_cpu']:13.3f} {row['ratio_wall']:14.3f}")
     print(f"{'slipway, start and end included':32} {'':8} {statistics.median(whole):13.3f}")
     target = Path(".slipway/bench/loop.json")
     target.parent.mkdir(parents=True, exist_ok=True)
