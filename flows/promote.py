@@ -12,16 +12,16 @@ from tasks.errors import RefusedError
 from tasks.ledger import LedgerEntry
 from tasks.question import Addresses, question
 from tasks.recheck import find_version
-from tasks.records import Record, Verdict, Version
+from tasks.records import Record, Version
 from tasks.registry import Registry
 from tasks.settings import load_settings
 
 
 class Question(Record):
-    """What the gate said, and the page that whoever decides is shown."""
+    """The page that whoever decides is shown, and whether anybody has to."""
 
-    verdict: Verdict
     text: str
+    ask: bool
 
 
 def _promote_name() -> str:
@@ -42,9 +42,8 @@ def promote(
         ask: Wait for a person's approval; empty: as mlflow.yaml says, and always when the gate is not sure.
     """
     settings = load_settings()
-    asked = judge(model, version)
-    manual = settings.policy(model).approval == "manual" if ask is None else ask
-    if asked.verdict.decision == "inconclusive" or (manual and asked.verdict.decision == "pass"):
+    asked = judge(model, version, ask)
+    if asked.ask:
         approval = ask_a_person(asked.text, settings.policy(model).patience_days)
         who, reason = approval.who, approval.why
         if approval.decision == "refuse":
@@ -62,8 +61,8 @@ def promote(
     persist_result=True,
     result_serializer="json",
 )
-def judge(model: str, version: int) -> Question:
-    """The gate's verdict against the champion of now; stored, so that a resumed run goes on from what was shown."""
+def judge(model: str, version: int, ask: bool | None) -> Question:
+    """The gate's verdict against the champion of now, and whether to ask; stored, so that an answer counts whatever changed."""
     settings = load_settings()
     registry = Registry(settings)
     found = find_version(registry, f"{model}/{version}")
@@ -72,7 +71,9 @@ def judge(model: str, version: int) -> Question:
     number = champion.version if champion is not None else None
     text = question(version, evidence, verdict, number, _addresses(registry, found))
     show_question(model, text)
-    return Question(verdict=verdict, text=text)
+    manual = settings.policy(model).approval == "manual" if ask is None else ask
+    asks = verdict.decision == "inconclusive" or (manual and verdict.decision == "pass")
+    return Question(text=text, ask=asks)
 
 
 def _addresses(registry: Registry, version: Version) -> Addresses:

@@ -26,6 +26,8 @@ from tasks.records import Candidate, Dataset
 from tasks.registry import Registry
 from tasks.settings import load_settings
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
+"""Prefect leaves a connection of a run done in this process to the collector."""
 Digits = tuple[Dataset, Candidate]
 PATIENT = "models: {digits: {approval: manual}}"
 

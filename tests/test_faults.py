@@ -25,6 +25,8 @@ from tasks.promotion import model_lock, promote
 from tasks.registry import Registry
 from tasks.settings import load_settings
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
+"""Prefect leaves a connection of a run done in this process to the collector."""
 ROOT = Path(__file__).parent.parent
 PATIENCE = 280
 """Seconds. A lease of Prefect's is at least 60 s long, and is looked after every 15 s."""

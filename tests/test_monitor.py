@@ -25,6 +25,8 @@ from tasks.records import Candidate, Dataset
 from tasks.registry import Registry
 from tasks.settings import load_settings
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
+"""Prefect leaves a connection of a run done in this process to the collector."""
 Digits = tuple[Dataset, Candidate]
 Images = np.ndarray  # type: ignore[type-arg]
 ROOT = Path(__file__).parent.parent
