@@ -185,7 +185,7 @@ def test_a_schedule_finds_nothing_new_and_retrains_when_rows_arrive(platform: Pl
     deployment = platform.deployment("retrain/any")["id"]
     schedule = {
         "active": True,
-        "schedule": {"interval": 15},
+        "schedule": {"interval": 30},
         "parameters": {"file": "mine.py", "training": {"epochs": 4}},
     }
     made = platform.ask(f"/deployments/{deployment}/schedules", [schedule])[0]["id"]

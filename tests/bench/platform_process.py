@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -88,9 +89,7 @@ class Platform:
             {"Content-Type": "application/json"},
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            text = answer.read()
-            return json.loads(text) if text else None
+        return self.until(lambda: _answer(request), f"an answer of {path}")[0]
 
     def deployment(self, name: str) -> Any:
         return self.ask(f"/deployments/name/{name}", method="GET")
@@ -149,3 +148,15 @@ class Platform:
                 return
             name, address, *_ = line.split()
             self.addresses[name] = address
+
+
+def _answer(request: urllib.request.Request) -> tuple[Any] | None:
+    """The body, read; None when the server is too busy and asks to be asked again, as Prefect's own client would."""
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            text = answer.read()
+            return (json.loads(text) if text else None,)
+    except urllib.error.HTTPError as error:
+        if error.code != 503:
+            raise
+        return None
