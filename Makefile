@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: env run up test test-fast lint bench
+.PHONY: env run up test test-all test-fast lint bench
 
 env: $(STAMP)
 
@@ -21,10 +21,13 @@ up: $(STAMP)
 	$(BIN)/slipway up
 
 test: $(STAMP)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not platform"
+
+test-all: $(STAMP)
 	$(BIN)/pytest -n 2 --dist worksteal
 
 test-fast: $(STAMP)
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not platform"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+from itertools import chain
 from pathlib import Path
 
 from tasks.errors import StepError
@@ -26,8 +27,7 @@ def choose_ports(home: Path) -> dict[str, int]:
 
 
 def _free(last: int, usual: int) -> int:
-    wanted = (last, *range(usual, usual + _STEP * _TRIES, _STEP))
-    for port in wanted:
+    for port in chain((last,), range(usual, usual + _STEP * _TRIES, _STEP)):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))

@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from infra.leash import end, family
 from tasks.records import Candidate, Dataset
 
 os.environ.update(
@@ -57,78 +58,65 @@ def linear_digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Ca
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of a real MLflow server on SQLite, one for the session."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--workers",
-        "1",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder / 'mlflow.db'}",
-        "--artifacts-destination",
-        str(folder / "artifacts"),
-    ]
+    folder = _session_folder(tmp_path_factory, "mlflow")
+    words = ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    words += ["--artifacts-destination", str(folder / "artifacts")]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    yield from _serve(command, environment, f"http://127.0.0.1:{port}", "/health", folder / "log")
+    return _shared(folder, ["mlflow", "server", *words], environment, "/health")
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The API address of a real Prefect server on SQLite, one for the session."""
-    folder = tmp_path_factory.mktemp("prefect")
-    port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--no-ui",
-    ]
+    folder = _session_folder(tmp_path_factory, "prefect")
     environment = {
         **os.environ,
         "PREFECT_HOME": str(folder),
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
     }
-    yield from _serve(command, environment, f"http://127.0.0.1:{port}/api", "/health", folder / "log")
+    return _shared(folder, ["prefect", "server", "start", "--no-ui"], environment, "/api/health") + "/api"
+
+
+def _session_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """One for all processes that run the tests: pytest-xdist gives each a folder below the session's."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"shared-{name}"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _shared(folder: Path, command: list[str], environment: dict[str, str], health: str) -> str:
+    """The server of this folder, started by whichever process asks first; `pytest_sessionfinish` ends it."""
+    with FileLock(folder / "lock"):
+        if (folder / "address").exists():
+            return (folder / "address").read_text()
+        port = free_port()
+        words = [sys.executable, "-m", *command, "--host", "127.0.0.1", "--port", str(port)]
+        with (folder / "log").open("wb") as output:
+            process = subprocess.Popen(
+                words, env=environment, stdout=output, stderr=output, start_new_session=True
+            )
+        (folder / "pid").write_text(str(process.pid))
+        address = f"http://127.0.0.1:{port}"
+        _wait(process, address + health, folder / "log")
+        (folder / "address").write_text(address)
+        return address
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    base = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    for pid in base.glob("shared-*/pid"):
+        end(family(int(pid.read_text())))
 
 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _serve(
-    command: list[str], environment: dict[str, str], address: str, health: str, log: Path
-) -> Iterator[str]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-    try:
-        _wait(process, address + health, log)
-        yield address
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

@@ -195,7 +195,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     made.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.platform
 @pytest.mark.timeout(1200)
 def test_a_lost_run_is_marked_and_the_next_goes_on_from_its_checkpoint_though_the_server_is_restarted(
     server: Server, home: Path, tmp_path: Path, empty_mlflow_database: Path, monkeypatch: pytest.MonkeyPatch

@@ -69,7 +69,7 @@ def tracking(tmp_path: Path, empty_mlflow_database: Path) -> Iterator[Tracking]:
     server.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.platform
 @pytest.mark.timeout(900)
 def test_training_outlives_mlflow_and_every_metric_arrives_once(
     tmp_path: Path, home: Path, tracking: Tracking, prefect_server: str

@@ -72,7 +72,7 @@ def load():
 workload = replace(digits, name="endless", load=load)
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.platform, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

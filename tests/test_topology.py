@@ -47,7 +47,7 @@ def platform(tmp_path: Path) -> Iterator[Composed]:
         composed.stop()
 
 
-@pytest.mark.slow
+@pytest.mark.platform
 @pytest.mark.timeout(3600)
 def test_a_run_outlives_its_worker_on_the_composed_platform(platform: Composed, tmp_path: Path) -> None:
     refuses_who_has_no_credentials(platform)
