@@ -67,7 +67,9 @@ class Machine:
         self.process.stdin.flush()
 
     def said(self) -> str:
-        return self.process.communicate(timeout=PATIENCE)[0].strip()
+        return (
+            self.process.communicate(timeout=PATIENCE)[0].strip().splitlines()[-1]
+        )  # after what MLflow prints
 
 
 @pytest.fixture
