@@ -74,7 +74,7 @@ def retrain(
     place = Place(workload=workload, model=known.name, settings=settings)
     journal = Journal(place, force)
 
-    dataset = journal.run(steps.prepare, config=config.data)
+    dataset = journal.call(steps.prepare, config=config.data)
     known.check(config, dataset.rows["train"])
     key = unchanged.pipeline_key(workload, dataset.fingerprint, config)
     if not force and (version := unchanged.same_version(place.registry, known.name, key)) is not None:

@@ -91,9 +91,9 @@ def worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
     return True
 
 
-@step("tasks.data", minutes=60, retries=2)
+@task(retries=2, retry_delay_seconds=2, retry_condition_fn=worth_a_retry, timeout_seconds=3600)
 def prepare(place: Place, config: Data) -> Dataset:
-    """Load, validate, fingerprint and split the workload's rows."""
+    """Load, validate, fingerprint and split the workload's rows. Never reused: only the rows know whether they are new."""
     from tasks.data import prepare
 
     store = place.store

@@ -71,7 +71,7 @@ def test_a_model_is_promoted_and_the_next_run_has_nothing_to_do(prefect_api: Non
     third = retrain("digits", *QUICK, "train.epochs=6", "train.lr=0.0021", "search.trials=1", promote=False)
     assert third.decision == "registered" and third.version == 2
     assert [one.name.partition("-")[0] for one in third.candidates] == ["fp32", "search"]
-    assert reasons(home, "prepare") == "unchanged" and reasons(home, "train") == "config.lr 0.002 → 0.0021"
+    assert reasons(home, "prepare") == "every time" and reasons(home, "train") == "config.lr 0.002 → 0.0021"
     assert registry.by_alias("digits", "champion") == champion
 
     run = registry.client.get_run(first.run_id)
