@@ -79,6 +79,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> str:
     return _shared(folder, ["prefect", "server", "start", "--no-ui"], environment, "/api/health") + "/api"
 
 
+_started: "list[subprocess.Popen[bytes]]" = []
+
+
 def _session_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
     """One for all processes that run the tests: pytest-xdist gives each a folder below the session's."""
     base = tmp_path_factory.getbasetemp()
@@ -98,6 +101,7 @@ def _shared(folder: Path, command: list[str], environment: dict[str, str], healt
             process = subprocess.Popen(
                 words, env=environment, stdout=output, stderr=output, start_new_session=True
             )
+        _started.append(process)  # forgotten, it would be reported as left running
         (folder / "pid").write_text(str(process.pid))
         address = f"http://127.0.0.1:{port}"
         _wait(process, address + health, folder / "log")
