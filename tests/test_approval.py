@@ -116,7 +116,7 @@ def test_a_question_that_nobody_answers_is_a_refusal(registry: Registry, tmp_pat
         entry = last_entry(registry)
         assert (entry.action, entry.to_version, entry.who) == ("refuse", 2, "slipway")
         assert entry.why == "nobody answered the question in time" and entry.verdict == "pass"
-        told = receiver.wait_for("slipway.version.refused", "digits")
+        told = receiver.wait_for("slipway.version.refused", "nobody answered")
         assert told["text"] == "digits: version 2 was refused. slipway: nobody answered the question in time"
     assert read_ledger(registry, "digits").serving == 1
 

@@ -67,9 +67,8 @@ class Machine:
         self.process.stdin.flush()
 
     def said(self) -> str:
-        return (
-            self.process.communicate(timeout=PATIENCE)[0].strip().splitlines()[-1]
-        )  # after what MLflow prints
+        """Its last line; MLflow prints some of its own before."""
+        return self.process.communicate(timeout=PATIENCE)[0].strip().splitlines()[-1]
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ def test_an_alarm_starts_retrain_and_reaches_the_webhook(
         maker = deployed.deploy(retrain, "digits", parameters={"workload": "digits"})
         with deployed.automated() as receiver:
             assert flow("digits").status == "drifted"
-            told = receiver.wait_for("slipway.drift.alarm", "digits")
+            told = receiver.wait_for("slipway.drift.alarm", "inputs drifted")
             [run] = deployed.wait_until(lambda: deployed.runs_of(maker), "nothing retrains")
     assert "digits: " in told["text"] and "inputs drifted from the training rows" in told["text"]
     assert run.parameters["workload"] == "digits" and run.state is not None and run.state.is_scheduled()

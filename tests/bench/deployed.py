@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -14,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from prefect import Flow, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
@@ -21,7 +23,12 @@ from prefect.deployments import run_deployment
 from prefect.deployments.runner import EntrypointType
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
-from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_LOCAL_STORAGE_PATH,
+    temporary_settings,
+)
 
 from flows.automations import WEBHOOK_VARIABLE, apply
 
@@ -32,7 +39,12 @@ PATIENCE = 180
 @contextmanager
 def talking_to(api: str, home: Path) -> Iterator[None]:
     """This process as a worker's of that Prefect server. Runs done here leave a socket to the collector, which is called."""
-    with temporary_settings({PREFECT_API_URL: api, PREFECT_LOCAL_STORAGE_PATH: home / "results"}):
+    settings = {
+        PREFECT_API_URL: api,
+        PREFECT_LOCAL_STORAGE_PATH: home / "results",
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 30,  # as our deployments have it, or they would be taken for lost
+    }
+    with temporary_settings(settings):
         yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -109,12 +121,14 @@ class Receiver(http.server.ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/hook"
 
-    def wait_for(self, event: str, model: str) -> dict[str, Any]:
+    def wait_for(self, event: str, text: str) -> dict[str, Any]:
+        """The first body about `event` that says `text`; other tests' runs on the server are announced here too."""
+
         def found() -> dict[str, Any] | None:
-            fitting = [b for b in self.bodies if b["event"] == event and b["payload"].get("model") == model]
+            fitting = [body for body in self.bodies if body["event"] == event and text in body["text"]]
             return fitting[0] if fitting else None
 
-        body: dict[str, Any] = wait_until(found, f"no {event} of {model}: {self.bodies}")
+        body: dict[str, Any] = wait_until(found, f"nothing said {event}, {text}")
         return body
 
 
@@ -131,7 +145,15 @@ class Keeper(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def automated() -> Iterator[Receiver]:
-    """Our automations on the server that this process talks to, their webhook received here; gone afterwards."""
+    """Our automations on the server that this process talks to, their webhook received here; gone afterwards.
+
+    One test at a time: the server is shared by all processes that run tests.
+    """
+    with FileLock(Path(tempfile.gettempdir()) / f"slipway-test-automations-{os.getuid()}.lock"):
+        yield from _automated()
+
+
+def _automated() -> Iterator[Receiver]:
     receiver = Receiver()
     thread = threading.Thread(target=receiver.serve_forever)
     thread.start()
