@@ -16,12 +16,20 @@ from tasks.registry import Registry
 from tasks.settings import load_settings
 
 
+_stopped: list[bool] = []
+
+
+def stop() -> None:
+    _stopped.append(True)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 class Stopping(Registry):
     """Stops before an alias is moved, as a machine that is suspended would."""
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
-        if alias == "champion":
-            os.kill(os.getpid(), signal.SIGSTOP)
+        if alias == "champion" and not _stopped:
+            stop()
         super().set_alias(model, alias, version)
 
 
@@ -31,12 +39,12 @@ class StoppingEarlier(Registry):
     def tag_model(self, model: str, key: str, value: str | None) -> None:
         super().tag_model(model, key, value)
         if key == "slipway.pending" and value is not None:
-            os.kill(os.getpid(), signal.SIGSTOP)
+            stop()
 
 
-def main(model: str, version: str, against: str, stop: str = "") -> None:
+def main(model: str, version: str, against: str, where: str = "") -> None:
     settings = load_settings()
-    kind = {"": Registry, "set_alias": Stopping, "tag_model": StoppingEarlier}[stop]
+    kind = {"": Registry, "set_alias": Stopping, "tag_model": StoppingEarlier}[where]
     registry = kind(settings)
     found = registry.version(model, int(version))
     assert found is not None
