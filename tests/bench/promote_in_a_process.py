@@ -15,7 +15,6 @@ from tasks.promotion import model_lock, promote
 from tasks.registry import Registry
 from tasks.settings import load_settings
 
-
 _stopped: list[bool] = []
 
 
