@@ -99,7 +99,7 @@ def serve_first(registry: Registry, model: str, count: int) -> None:
         promote(registry, first, against=None, why="the first")
 
 
-@pytest.mark.slow
+@pytest.mark.platform
 def test_of_two_machines_that_promote_at_once_one_wins_and_the_other_is_told(
     registry: Registry, machine: Callable[..., Machine]
 ) -> None:
@@ -117,7 +117,7 @@ def test_of_two_machines_that_promote_at_once_one_wins_and_the_other_is_told(
     promotions.check(registry, ledger)
 
 
-@pytest.mark.slow
+@pytest.mark.platform
 @pytest.mark.timeout(900)
 def test_machines_that_stood_still_past_their_lease_do_not_promote_when_they_wake(
     registry: Registry, machine: Callable[..., Machine]
