@@ -122,9 +122,9 @@ def watts_a_cpu() -> tuple[float | None, str]:
         return None, "not estimated: pip install 'slipway[cost]'"
     import logging
 
-    logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
     from codecarbon.core.cpu import TDP
 
+    logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # its import sets the level itself
     cpus, found = os.cpu_count() or 1, TDP()  # type: ignore[no-untyped-call]
     if not found.tdp:
         return None, "not estimated: codecarbon does not know this processor"

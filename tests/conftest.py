@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,17 @@ for name in (
     "SLIPWAY_PUBLIC_KEY",
 ):
     os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def _mlflow_address() -> Iterator[None]:
+    """What mlflow.set_tracking_uri leaves in the environment ends with the test."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    yield
+    if before is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ def test_a_database_that_nobody_serves_is_one_sentence_without_its_password(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_MAX_DB_CONNECT_RETRIES", "1")
     with pytest.raises(
-        StepError, match="MLflow's database .* cannot be used .*Connection refused"
+        StepError, match="MLflow.s database does not answer at .*Connection refused"
     ) as refused:
         Registry(load_settings()).client  # noqa: B018
     assert "hunter2" not in str(refused.value)
