@@ -103,7 +103,7 @@ def test_a_model_that_does_not_exist_is_a_sentence(watched: Path) -> None:
         monitor(load_settings(), "fish")
 
 
-@pytest.mark.slow
+@pytest.mark.platform
 def test_recorded_rows_like_the_training_rows_are_steady_and_others_are_an_alarm(
     watched: Path, send: Callable[[Images], None], images: Images
 ) -> None:
