@@ -127,7 +127,7 @@ def test_recorded_rows_like_the_training_rows_are_steady_and_others_are_an_alarm
     assert done.returncode == 3 and "drifted" in done.stdout and "image[" in done.stdout, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.platform
 def test_an_alarm_starts_retrain_and_reaches_the_webhook(
     watched: Path, send: Callable[[Images], None], images: Images, prefect_server: str
 ) -> None:
