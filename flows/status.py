@@ -68,9 +68,13 @@ def show_status(status: Status, *, as_json: bool) -> None:
         table.add_column(name, no_wrap=True)
     for part in status.parts:
         colour = "green" if part.state == "up" else "red"
-        since = f"{_ago(part.since)}"
         table.add_row(
-            part.name, f"[{colour}]{part.state}[/]", part.url, str(part.pid), since, str(part.restarts or "–")
+            part.name,
+            f"[{colour}]{part.state}[/]",
+            part.url,
+            str(part.pid),
+            _ago(part.since),
+            str(part.restarts or "–"),
         )
     console.print(table)
     for model, version in status.serves.items():

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from prefect.runtime import flow_run
 
@@ -39,7 +40,7 @@ def tracked(place: Place, key: Key, dataset: Dataset, config: Run) -> Iterator[P
 def _note_failure(registry: Registry, run_id: str, error: BaseException) -> None:
     """In MLflow, if it is there to be told: what failed first is what the user has to see."""
     try:
-        registry.check_reachable()  # MLflow's own tries would take minutes
+        replace(registry, patience=0.0).check_reachable()  # MLflow's own tries would take minutes
         registry.tag_run(run_id, {"slipway.error": str(error)[:500]})
         registry.finish_run(run_id, "FAILED")
     except Exception as second:
