@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +57,8 @@ def run(
     from flows.show import show_outcome
 
     try:
-        outcome = run_here(workload, tuple(set_ or ()), force=force, promote=not no_promote, quiet=json)
+        with redirect_stdout(sys.stderr):  # a workload may print, and Ray does: stdout is for the outcome
+            outcome = run_here(workload, tuple(set_ or ()), force=force, promote=not no_promote, quiet=json)
     except UserError as error:
         if json:
             show_outcome(failed_outcome(workload, error), as_json=True)

@@ -14,7 +14,8 @@ Runner = TaskRunner[PrefectFuture[Any]]
 
 def task_runner() -> Runner:
     """threads (or unset): one at a time here, for trainings share the cores. ray: the cluster in RAY_ADDRESS, else one of this
-    machine's own. ray://host:10001 or host:6379: that cluster. Its nodes need Slipway installed and SLIPWAY_HOME shared.
+    machine's own. ray://host:10001 or host:6379: that cluster, also for trainings with train.workers above 1. Its nodes
+    need Slipway installed and SLIPWAY_HOME shared.
 
     Raises UserError for anything else, and when Ray is not installed.
     """

@@ -58,6 +58,12 @@ class Train(Knobs):
     threads: int | None = Field(
         None, ge=1, le=256, description="CPU threads for torch; null: torch's own choice."
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=4096,
+        description="Processes of a Ray cluster that share each batch; 1: this process alone.",
+    )
     checkpoint_seconds: float = Field(
         10.0, ge=0, description="Seconds between checkpoints within an epoch; 0: every step."
     )

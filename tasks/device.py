@@ -79,9 +79,14 @@ class SharedCompute(Compute):
         return values
 
 
+def launched() -> bool:
+    """Whether this is one of several processes that a launcher started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def make_compute(config: Train) -> Compute:
     """Alone, unless a launcher started several processes: only then is accelerate imported."""
-    return SharedCompute(config) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Compute(config)
+    return SharedCompute(config) if launched() else Compute(config)
 
 
 def pick_device(name: str) -> "torch.device":

@@ -4,6 +4,7 @@ A lock of the machine and not a limit of the orchestrator: other machines may go
 """
 
 import logging
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +16,9 @@ log = logging.getLogger("slipway")
 
 @contextmanager
 def alone(home: Path, what: str) -> Iterator[None]:
-    """Wait until no other training or measuring runs under this SLIPWAY_HOME; says so when it has to wait."""
+    """Wait until no other training or measuring runs here under this SLIPWAY_HOME, which machines may share; says so."""
     (home / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = FileLock(home / "locks" / "machine.lock")
+    lock = FileLock(home / "locks" / f"machine-{platform.node()}.lock")
     try:
         lock.acquire(timeout=1)
     except Timeout:

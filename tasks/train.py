@@ -6,13 +6,14 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.checkpoint import CheckpointStore, digest_is_right, save, worth_keeping
 from tasks.config import Train
 from tasks.data import Rows, read_split
-from tasks.device import make_compute, threads
+from tasks.device import launched, make_compute, threads
 from tasks.disk import why_not_written
 from tasks.errors import StepError
 from tasks.files import sha256_of, write_atomically
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_ENDING_SECONDS = 60
+
 
 def train(
     workload: str,
@@ -43,7 +46,15 @@ def train(
     progress: Show | None = None,
     store: Store | None = None,
 ) -> Checkpoint:
-    """Train the workload's module (called `model`; None: its first) on the dataset; see `fit`."""
+    """Train the workload's module (called `model`; None: its first) on the dataset; see `fit`.
+
+    With `config.workers` above 1 this is done by so many processes of the Ray cluster that this one is connected to.
+    """
+    if config.workers > 1 and not launched():
+        from tasks.cluster import train_on_cluster
+
+        same = partial(train, workload, dataset, config, folder, model=model, publish=publish, store=store)
+        return train_on_cluster(same, config, folder, progress)
     known = load_workload(workload)
     with one_at_a_time:
         module = build_module(known, dataset, model, config.seed)
@@ -94,7 +105,7 @@ def fit(
         first = compute.rank == 0
         with (
             mirrored(store if first else None, folder, worth_keeping),
-            _logging(folder, publish) if first else nullcontext() as metrics,
+            _logging(folder, publish, compute.count) if first else nullcontext() as metrics,
         ):
             done = compute.from_first(_finished(folder) if compute.rank == 0 else None)
             if done is not None:
@@ -117,14 +128,17 @@ def fit(
 
 
 @contextmanager
-def _logging(folder: Path, publish: Publish | None) -> Iterator[MetricsLog]:
-    """The training's metrics, published while it runs. Raises StepError when the folder is another process's or unwritable."""
+def _logging(folder: Path, publish: Publish | None, processes: int) -> Iterator[MetricsLog]:
+    """The training's metrics, published while it runs. Raises StepError when the folder is another process's or unwritable.
+
+    Where `processes` train together, those of a group that broke up are given time to end.
+    """
     from filelock import FileLock, Timeout
 
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(folder / "lock", timeout=0))
+            stack.enter_context(FileLock(folder / "lock", timeout=_ENDING_SECONDS if processes > 1 else 0))
             metrics = stack.enter_context(MetricsLog(folder / "metrics.jsonl"))
         except Timeout as error:
             raise StepError(f"Another process is training in {folder}: wait for it, or end it.") from error
@@ -148,7 +162,7 @@ def _key(
     import torch
 
     digest = hashlib.sha256()
-    knobs = config.model_dump(mode="json", exclude={"checkpoint_seconds", "threads"})
+    knobs = config.model_dump(mode="json", exclude={"checkpoint_seconds", "threads", "workers"})
     taught = None if lesson is None else [lesson.temperature, lesson.weight]
     digest.update(json.dumps([1, workload.name, workload.kind, knobs, taught, processes]).encode())
     weights = [module.state_dict(), {} if lesson is None else lesson.teacher.state_dict()]

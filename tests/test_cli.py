@@ -58,6 +58,15 @@ def test_bad_usage_is_one_sentence_and_exit_code_2(
     assert not (home / "mlflow.db").exists()
 
 
+def test_what_a_workload_prints_stays_off_the_stdout_of_json(slipway: Slipway, tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text(
+        f"print('here I am')\n{WORKLOAD}\nworkload = replace(digits, name='loud')\n"
+    )
+    code, out, err = slipway("run", str(tmp_path / "loud.py"), "--json", "--set", "train.epoch=1")
+    assert code == 2 and json.loads(out)["decision"] == "failed"
+    assert "here I am" in err
+
+
 def test_a_syntax_error_in_a_workload_is_named_with_its_line(slipway: Slipway, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("import torch\nworkload = (\n")
     code, _, err = slipway("run", str(tmp_path / "mine.py"))
