@@ -11,6 +11,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from flows.embedded import client_environment
+from infra.accounts import accounts
 from infra.keeper import Keeper, Service
 from infra.ports import choose_ports
 from infra.state import Running, State, read_state, write_state
@@ -63,6 +64,7 @@ def environment(home: Path, ports: dict[str, int]) -> dict[str, str]:
     api = f"http://127.0.0.1:{ports['prefect']}/api"
     return {
         **client_environment(home),
+        **accounts(home, os.environ),
         "SLIPWAY_HOME": str(home),
         "PREFECT_API_URL": api,
         "PREFECT_SERVER_UI_API_URL": api,  # else the page asks port 4200

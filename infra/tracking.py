@@ -3,9 +3,11 @@
 import os
 import sys
 
+from infra.accounts import MLFLOW
+
 
 def main() -> None:
-    """`python -m infra.tracking PORT STORE ARTIFACTS`: serve on loopback until ended."""
+    """`python -m infra.tracking PORT STORE ARTIFACTS`: serve on loopback until ended; with accounts if there is a first one."""
     import uvicorn  # before mlflow.server: it looks for it to put its host checks on
 
     port, store, artifacts = sys.argv[1:]
@@ -20,7 +22,10 @@ def main() -> None:
         }
     )
     handlers.initialize_backend_stores(store, None, "mlflow-artifacts:/")
-    uvicorn.run("mlflow.server.fastapi_app:app", host="127.0.0.1", port=int(port), log_level="warning")
+    asks = bool(os.environ.get(MLFLOW))
+    os.environ["_MLFLOW_SGI_NAME"] = "uvicorn"  # as `mlflow server` says: the kind of app that is made
+    app = "mlflow.server.auth:create_app" if asks else "mlflow.server.fastapi_app:app"
+    uvicorn.run(app, factory=asks, host="127.0.0.1", port=int(port), log_level="warning")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,85 @@
+"""Accounts of `slipway up`: the real servers refuse who has none, and what starts them gives their clients what they ask for."""
+
+import base64
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from composed import free_ports
+
+from infra.accounts import accounts
+from infra.keeper import Keeper
+from infra.local import environment, services
+from tasks.errors import UserError
+from tasks.reach import check_mlflow
+
+GIVEN = {
+    "PREFECT_SERVER_API_AUTH_STRING": "ada:a-long-prefect-secret",
+    "MLFLOW_AUTH_ADMIN_USERNAME": "ada",
+    "MLFLOW_AUTH_ADMIN_PASSWORD": "a-long-mlflow-secret",
+}
+
+
+def test_nobody_is_asked_for_anything_until_an_account_is_given(tmp_path: Path) -> None:
+    assert accounts(tmp_path, {"MLFLOW_TRACKING_PASSWORD": "of another server"}) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_password_may_be_in_a_file_and_is_written_nowhere_else(tmp_path: Path) -> None:
+    for name, secret in GIVEN.items():
+        (tmp_path / name).write_text(f"{secret}\n")
+    home = tmp_path / "100%"
+    home.mkdir()
+    found = accounts(home, {f"{name}_FILE": str(tmp_path / name) for name in GIVEN if "USERNAME" not in name})
+    assert found["PREFECT_API_AUTH_STRING"] == GIVEN["PREFECT_SERVER_API_AUTH_STRING"]
+    assert found["MLFLOW_TRACKING_USERNAME"] == "admin"
+    assert found["MLFLOW_TRACKING_PASSWORD"] == GIVEN["MLFLOW_AUTH_ADMIN_PASSWORD"]
+    assert all("secret" not in path.read_text() for path in home.iterdir())
+    with pytest.raises(UserError, match="PREFECT_SERVER_API_AUTH_STRING_FILE=/nowhere cannot be read"):
+        accounts(home, {"PREFECT_SERVER_API_AUTH_STRING_FILE": "/nowhere"})
+
+
+@pytest.mark.slow
+def test_the_servers_of_up_refuse_a_request_without_an_account(
+    tmp_path: Path, empty_mlflow_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in GIVEN.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
+    ports = dict(zip(("prefect", "worker", "mlflow", "server"), free_ports(4), strict=True))
+    keeper = Keeper(services(tmp_path, ports)[:2], tmp_path / "logs", environment(tmp_path, ports))
+    try:
+        keeper.start()
+        addresses = {one.service.name: one.service.url for one in keeper.kept}
+        asked = {
+            "prefect": f"{addresses['prefect']}/api/admin/version",
+            "mlflow": f"{addresses['mlflow']}/api/2.0/mlflow/experiments/search?max_results=1",
+        }
+        account = {"prefect": GIVEN["PREFECT_SERVER_API_AUTH_STRING"], "mlflow": "ada:a-long-mlflow-secret"}
+        for name, url in asked.items():
+            assert (status(url), status(url, "ada:wrong"), status(url, account[name])) == (401, 401, 200), (
+                name
+            )
+        with pytest.raises(UserError, match="does not accept who asks: set MLFLOW_TRACKING_USERNAME"):
+            check_mlflow(addresses["mlflow"])
+        for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+            monkeypatch.setenv(name, environment(tmp_path, ports)[name])
+        check_mlflow(addresses["mlflow"])
+    finally:
+        keeper.stop(10)
+    for path in (path for path in tmp_path.rglob("*") if path.is_file()):
+        assert b"a-long-" not in path.read_bytes(), path
+
+
+def status(url: str, account: str = "") -> int:
+    """Of the answer to a request with or without an account."""
+    request = urllib.request.Request(url)
+    if account:
+        request.add_header("Authorization", f"Basic {base64.b64encode(account.encode()).decode()}")
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
