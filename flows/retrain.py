@@ -15,6 +15,7 @@ from flows.place import Place
 from flows.runner import task_runner
 from flows.sentence import failing_in_a_sentence
 from flows.tracking import tracked
+from flows.turn import take_turn
 from tasks import unchanged
 from tasks.config import Run
 from tasks.crossvalidate import judged
@@ -71,6 +72,7 @@ def retrain(
         settings.apply_policy(known.name, known.defaults()),
     )
     known.check(config)
+    take_turn(known.name)
     place = Place(workload=workload, model=known.name, settings=settings)
     journal = Journal(place, force)
 

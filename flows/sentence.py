@@ -5,8 +5,9 @@ from functools import wraps
 from typing import ParamSpec, TypeVar, cast
 
 from prefect.runtime import deployment
-from prefect.states import Failed
+from prefect.states import Cancelled, Failed
 
+from flows.turn import BusyError
 from tasks.errors import UserError
 
 P = ParamSpec("P")
@@ -14,7 +15,10 @@ R = TypeVar("R")
 
 
 def failing_in_a_sentence(function: Callable[P, R]) -> Callable[P, R]:
-    """A deployed flow that ends as Failed with a user's error as its message; called from Python it raises as ever."""
+    """A deployed flow that ends as Failed with a user's error as its message; called from Python it raises as ever.
+
+    One that another run leaves no turn is Cancelled, as Prefect's own limits have it.
+    """
 
     @wraps(function)
     def call(*arguments: P.args, **named: P.kwargs) -> R:
@@ -23,6 +27,7 @@ def failing_in_a_sentence(function: Callable[P, R]) -> Callable[P, R]:
         except UserError as error:
             if deployment.id is None:
                 raise
-            return cast(R, Failed(message=str(error)))
+            ended = Cancelled if isinstance(error, BusyError) else Failed
+            return cast(R, ended(message=str(error)))
 
     return call
