@@ -1,124 +1,179 @@
-"""Ten months of flights in order: each month's end brings new rows and a retraining, and the gate decides; a ledger of ten decisions.
+"""Ten months of flights, in order, on `slipway up`: each month's end a schedule of retrain / flights fires, and the gate decides.
 
-After each decision the champion is scored on the month that follows, which no training has seen, and so is the first champion,
-as if nobody had trained again. Small settings of the same code: three epochs, no compression. Writes replay.svg beside this file.
+Nothing is made easier but the compression, which is left out: the worker runs the deployed flow with the workload's own
+training. What the gate is not sure of is asked in Prefect, as always, and nobody answers: the deployment that ends such
+questions refuses it before the next month. After each decision the champion is scored on the month that follows, which no
+training has seen, and so is the first champion, as if nobody had trained again. Begins where an interrupted replay ended
+(.slipway/replay; `--anew` starts over). Writes replay.svg beside this file.
 """
 
 import datetime
 import json
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from platform_process import ROOT, Platform
 
 from tasks.config import Data
 from tasks.data import load_valid, to_inputs
+from tasks.ledger import read_ledger
 from tasks.parity import run_rows
-from tasks.records import Version
+from tasks.promotion import VERDICT_TAG
 from tasks.registry import Registry
 from tasks.score import score
 from tasks.session import open_session
-from tasks.settings import Settings, load_settings
+from tasks.settings import load_settings
 from tasks.workloads import load_workload
 
 FIRST, RETRAININGS = 3, 10
-SETTINGS = ("train.epochs=3", "recipes=[]", "data.validation=0.1", "data.test=0.1")
+HOME = ROOT / ".slipway" / "replay"
+MONTHS = HOME / "months.jsonl"
 PICTURE = Path(__file__).with_name("replay.svg")
+PATIENCE = 3600
+DECISIONS = {"pass": "promoted", "inconclusive": "inconclusive", "fail": "refused"}
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="slipway-replay-") as home:
-        os.environ["SLIPWAY_HOME"] = home
-        months, ledger = replay(Path(home))
+    if "--anew" in sys.argv:
+        shutil.rmtree(HOME, ignore_errors=True)
+    with Platform(HOME, ROOT) as platform:
+        os.environ |= {"SLIPWAY_HOME": str(HOME), "MLFLOW_TRACKING_URI": platform.addresses["mlflow"]}
+        registry = Registry(load_settings())
+        frame = load_valid(load_workload("flights"), Data())
+        for month in range(FIRST + len(done()), FIRST + RETRAININGS):
+            row = one_month(platform, registry, frame, month)
+            with MONTHS.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(json.dumps(row), flush=True)
+        words = [sys.executable, "-m", "flows.cli", "history", "flights"]
+        wide = os.environ | {"COLUMNS": "240"}
+        ledger = subprocess.run(words, cwd=ROOT, env=wide, check=True, stdout=subprocess.PIPE, text=True)
+    months = done()
+    print("  ".join(f"{name:>12}" for name in months[0]))
     for row in months:
-        print("  ".join(f"{value:>10}" for value in row.values()))
+        print("  ".join(f"{value:>12}" for value in row.values()))
+    print(ledger.stdout)
     draw(months)
-    target = Path(".slipway/bench/replay.json")
+    target = ROOT / ".slipway" / "bench" / "replay.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps({"months": months, "ledger": ledger}, indent=1))
+    target.write_text(json.dumps({"months": months, "history": ledger.stdout.splitlines()}, indent=1))
 
 
-def replay(home: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Each month's scores, and the ledger's entries in order."""
-    from flows.embedded import EmbeddedServer, client_environment
-    from tasks.history import history
-
-    os.environ.update(client_environment(home))
-    settings = load_settings()
-    frame = load_valid(load_workload("flights"), Data())
-    server = EmbeddedServer(home)
-    server.start()
-    try:
-        server.wait()
-        months = [one_month(settings, frame, FIRST + number) for number in range(RETRAININGS)]
-    finally:
-        server.stop()
-    found = history(settings, "flights")
-    assert found.problems == ()
-    return months, [entry.model_dump(mode="json") for entry in found.entries]
+def done() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in MONTHS.read_text().splitlines()] if MONTHS.exists() else []
 
 
-def one_month(settings: Settings, frame: pd.DataFrame, month: int) -> dict[str, Any]:
-    """Retrain on all before the month, then score the champion and version 1 on the month itself."""
-    from flows.run import run_here
-
-    until = datetime.date(2013, month, 1)
-    outcome = run_here("flights", (f"data.until={until}", *SETTINGS), force=False, promote=True, quiet=True)
-    registry = Registry(settings)
-    champion = registry.by_alias("flights", "champion")
-    first = registry.version("flights", 1)
-    assert champion is not None and first is not None
-    rows = frame[frame["month"] == f"2013-{month:02}"]
-    row = {
-        "month": f"2013-{month:02}",
+def one_month(platform: Platform, registry: Registry, frame: pd.DataFrame, month: int) -> dict[str, Any]:
+    """Let the schedule fire on all rows before the month; then score the champion and the first one on the month itself."""
+    until = f"2013-{month:02}-01"
+    run = platform.ended(fire(platform, until), PATIENCE)
+    if run["state_type"] != "COMPLETED":
+        raise SystemExit(f"The run until {until} ended as {run['state_name']}: {run['state']['message']}")
+    version = max(int(one.version) for one in registry.client.search_model_versions("name='flights'"))
+    decision = DECISIONS[registry.tags(registry.version("flights", version))[VERDICT_TAG]]
+    if decision == "inconclusive" and not decided(registry, version):
+        reason = "nobody answered within the month"
+        refusal = platform.start(
+            "refuse/refuse", {"model": "flights", "version": version, "reason": reason, "who": "time-out"}
+        )
+        assert platform.ended(refusal, PATIENCE)["state_type"] == "COMPLETED"
+    ledger = read_ledger(registry, "flights")
+    assert ledger.problems == () and decided(registry, version)
+    first = next(entry.to_version for entry in ledger.entries if entry.moved)
+    rows = frame[frame["month"] == until[:7]]
+    return {
+        "month": until[:7],
         "rows": len(rows),
-        "version": outcome.version,
-        "decision": outcome.decision,
-        "champion": champion.version,
-        "retrained": round(auc_of(registry, champion, rows), 4),
-        "never": round(auc_of(registry, first, rows), 4),
+        "challenger": version,
+        "decision": decision,
+        "champion": ledger.serving,
+        "retrained": auc_of(registry, ledger.serving, rows),
+        "never": auc_of(registry, first, rows),
+        "refused one": auc_of(registry, version, rows) if ledger.serving != version else "",
+        "seconds": round(run["total_run_time"]),
     }
-    print(json.dumps(row), outcome.reasons[0][:120], flush=True)
-    return row
 
 
-def auc_of(registry: Registry, version: Version, rows: pd.DataFrame) -> float:
+def fire(platform: Platform, until: str) -> str:
+    """Give retrain / flights a schedule that fires once, in seconds, on the rows before `until`; its run."""
+    when = datetime.datetime.now(datetime.UTC).replace(microsecond=0) + datetime.timedelta(seconds=10)
+    parameters = {"data": {"until": until, "validation": 0.1, "test": 0.1}, "recipes": ["fp32"]}
+    schedule = {"rrule": f"DTSTART:{when:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=DAILY;COUNT=1", "timezone": "UTC"}
+    deployment = platform.deployment("retrain/flights")["id"]
+    made = {
+        "schedule": schedule,
+        "active": True,
+        "parameters": parameters,
+        "slug": f"until-{until}-{when:%H%M%S}",
+    }
+    platform.ask(f"/deployments/{deployment}/schedules", [made])
+
+    def scheduled() -> str | None:
+        runs = platform.runs("retrain/flights")
+        fired = [run for run in runs if datetime.datetime.fromisoformat(run["expected_start_time"]) == when]
+        return str(fired[0]["id"]) if fired else None
+
+    return str(platform.until(scheduled, f"the schedule of {until} to fire"))
+
+
+def decided(registry: Registry, version: int) -> bool:
+    return any(entry.to_version == version for entry in read_ledger(registry, "flights").entries)
+
+
+def auc_of(registry: Registry, number: int | None, rows: pd.DataFrame) -> float:
     workload = load_workload("flights")
+    assert number is not None
+    version = registry.version("flights", number)
+    assert version is not None
     with tempfile.TemporaryDirectory() as folder:
         session = open_session(registry.download(version, Path(folder) / "model") / "model.onnx")
         outputs = run_rows(session, to_inputs(workload, rows))
-    return score(workload, np.asarray(rows["late"]), outputs)
+    return round(score(workload, np.asarray(rows["late"]), outputs), 4)
 
 
 def draw(months: list[dict[str, Any]]) -> None:
-    """The champion's score on each unseen month against the first champion's."""
+    """The champion's score on each unseen month against the first champion's, with what the gate decided."""
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "slipway"
+    matplotlib.rcParams |= {"svg.hashsalt": "slipway", "font.size": 10}
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 3.6))
-    names = [row["month"] for row in months]
-    axes.plot(
-        names,
-        [row["retrained"] for row in months],
-        "o-",
-        color="#0b5fa5",
-        label="retrained monthly, as the gate decided",
-    )
-    axes.plot(
-        names, [row["never"] for row in months], "s--", color="#b0541f", label="version 1, never retrained"
-    )
-    for row in months:
+    figure, axes = plt.subplots(figsize=(9, 4.4))
+    blue, brown = "#0b5fa5", "#b0541f"
+    places = range(len(months))
+    scores = [row["retrained"] for row in months]
+    axes.plot(places, scores, "-", color=blue, label="retrained each month: the champion that the gate kept")
+    never = [row["never"] for row in months]
+    axes.plot(places, never, "--", color=brown, marker="s", ms=4, label="never retrained: the first champion")
+    looks = {"promoted": ("o", "#0b7a3e"), "inconclusive": ("D", "#c98a00"), "refused": ("X", "#b3261e")}
+    for decision, (marker, colour) in looks.items():
+        chosen = [place for place in places if months[place]["decision"] == decision]
+        found = [scores[place] for place in chosen]
+        label = f"{decision} ({len(chosen)} of {len(months)})"
+        axes.plot(chosen, found, marker, color=colour, ms=8, label=label, zorder=3)
+    for place, row in enumerate(months):
         mark = f"v{row['champion']}" if row["decision"] == "promoted" else f"v{row['champion']} stays"
-        axes.annotate(mark, (row["month"], row["retrained"]), textcoords="offset points", xytext=(0, 7), ha="center", fontsize=7)  # fmt: skip
-    axes.set(ylabel="AUC on that month, unseen", xlabel="flights of", title="Late flights: score by month")
+        above = row["retrained"] >= row["never"]
+        offset = (0, 9) if above else (0, -16)
+        axes.annotate(mark, (place, scores[place]), textcoords="offset points", xytext=offset, ha="center", fontsize=8)  # fmt: skip
+    axes.set_xticks(places, [row["month"] for row in months])
+    axes.set(
+        ylabel="AUC on that month, unseen",
+        xlabel="flights of",
+        title="Will it arrive more than 15 minutes late?",
+    )
+    axes.margins(y=0.16)
+    axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     figure.tight_layout()
     figure.savefig(PICTURE, metadata={"Date": None})
 

@@ -108,23 +108,23 @@ class Platform:
         assert isinstance(found, list)
         return found
 
-    def until(self, found: Callable[[], Any], what: str) -> Any:
+    def until(self, found: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
         """What `found` gives, as soon as it is something."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             if result := found():
                 return result
             time.sleep(0.5)
-        raise AssertionError(f"waited {PATIENCE} s for {what}:\n{self.log('worker')}")
+        raise AssertionError(f"waited {patience} s for {what}:\n{self.log('worker')}")
 
-    def ended(self, run: str) -> Any:
+    def ended(self, run: str, patience: float = PATIENCE) -> Any:
         """The run, when it has ended."""
 
         def look() -> Any:
             found = self.ask(f"/flow_runs/{run}", method="GET")
             return found if found["state_type"] in ENDED else None
 
-        return self.until(look, f"run {run} to end")
+        return self.until(look, f"run {run} to end", patience)
 
     def artifact(self, run: str, kind: str) -> str:
         """The newest artifact of a kind that a run left."""
