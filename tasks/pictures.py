@@ -29,15 +29,17 @@ class Canvas:
 
 
 @contextmanager
-def canvas(width: float, height: float) -> Iterator[Canvas]:
-    """Axes of this size in inches; `svg` is there when the block ends."""
+def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> Iterator[Canvas]:
+    """Axes of this size in inches, or [rows, columns] of them; `svg` is there when the block ends."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "slipway", "font.size": 9}):
         figure = Figure(figsize=(width, height), layout="constrained")
-        made = Canvas(figure.add_subplot())
-        made.axes.spines[["top", "right"]].set_visible(False)
+        one = rows == columns == 1
+        made = Canvas(figure.add_subplot() if one else figure.subplots(rows, columns, squeeze=False))
+        for axes in figure.axes:
+            axes.spines[["top", "right"]].set_visible(False)
         yield made
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
@@ -166,6 +168,32 @@ def drifts(found: Sequence[ColumnDrift], threshold: float) -> str:
         made.axes.set_ylim(-len(shown) + 0.4, 0.6)
         made.axes.set_xlabel(f"PSI, served against training rows (red: drifted; dotted: {threshold:g})")
     return made.svg.replace("<svg", '<svg style="background:#fff"', 1)
+
+
+def weights(found: Sequence[tuple[str, float]], rows: int) -> str:
+    """What the answers hang on most, over all rows that were looked at."""
+    with canvas(_WIDTH, 0.8 + 0.24 * len(found)) as made:
+        places = [-place for place in range(len(found))]
+        made.axes.barh(places, [weight for _, weight in found], color=BLUE, alpha=0.75, height=0.7)
+        made.axes.set_yticks(places, [name for name, _ in found])
+        made.axes.set_ylim(-len(found) + 0.4, 0.6)
+        made.axes.set_xlabel(f"mean absolute weight over {rows} test rows")
+    return made.svg
+
+
+def heats(found: "Sequence[tuple[Array, Array]]", titles: Sequence[str]) -> str:
+    """Pictures above, and below each what its places weigh: blue holds the answer up, red speaks against it."""
+    with canvas(2 * _WIDTH, 2 * _WIDTH * 2.3 / max(4, len(found)), 2, len(found)) as made:
+        for place, ((picture, heat), title) in enumerate(zip(found, titles, strict=True)):
+            most = max(float(abs(heat).max()), 1e-12)
+            above, below = made.axes[0, place], made.axes[1, place]
+            above.imshow(picture, cmap="Greys", interpolation="nearest")
+            above.set_title(title, fontsize=11)
+            below.imshow(heat, cmap="RdBu", vmin=-most, vmax=most, interpolation="nearest")
+            for axes in (above, below):
+                axes.set_xticks([])
+                axes.set_yticks([])
+    return made.svg
 
 
 def _curve(axes: Any, metrics: Sequence[Metric], key: str, label: str, colour: str, width: float) -> Any:

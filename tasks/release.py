@@ -7,6 +7,7 @@ from pathlib import Path
 from tasks.card import model_card
 from tasks.config import Run
 from tasks.evidence import Evidence, code_state, library_versions, machine, seal
+from tasks.explain_page import attributions
 from tasks.metrics import read_metrics
 from tasks.package import build_folder
 from tasks.promotion import EVIDENCE_TAG, VERDICT_TAG
@@ -76,7 +77,9 @@ def release(
     address = registry.run_address(evidence.model, evidence.run_id)
     page = folder.with_name("report.html")
     metrics = read_metrics(checkpoint.metrics)
-    write_report(evidence, dataset, selection, metrics, page, {"MLflow run": address} if address else None)
+    links = {"MLflow run": address} if address else None
+    hangs_on = attributions(evidence.workload, dataset, picked.onnx.path)
+    write_report(evidence, dataset, selection, metrics, page, links, hangs_on)
     for path in (page, checkpoint.path, checkpoint.metrics):
         registry.log_file(evidence.run_id, path)
     model_ids = {

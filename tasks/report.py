@@ -8,6 +8,7 @@ from tasks import cost, pareto, pictures
 from tasks.config import Gates
 from tasks.data import read_split
 from tasks.evidence import Evidence
+from tasks.explain_page import Attributions
 from tasks.files import write_atomically
 from tasks.metrics import Metric
 from tasks.records import Comparison, Dataset, Interval, Proof, Selection
@@ -29,6 +30,7 @@ def write_report(
     metrics: Sequence[Metric],
     path: Path,
     links: dict[str, str] | None = None,
+    hangs_on: Attributions | None = None,
 ) -> Path:
     """Write the page to `path`: one file that needs no other. `links` are further addresses by name (run, flow)."""
     gates = Gates.model_validate(evidence.config["gates"])
@@ -49,7 +51,8 @@ def write_report(
             energy=cost.watts_a_cpu(),
             thousand=cost.a_thousand_predictions(proof),
             watt_hours=cost.watt_hours,
-            pictures=_pictures(evidence, dataset, selection, metrics, gates),
+            hangs_on=hangs_on,
+            pictures=_pictures(evidence, dataset, selection, metrics, gates, hangs_on),
         )
     )
     write_atomically(path, page.encode())
@@ -57,7 +60,12 @@ def write_report(
 
 
 def _pictures(
-    evidence: Evidence, dataset: Dataset, selection: Selection, metrics: Sequence[Metric], gates: Gates
+    evidence: Evidence,
+    dataset: Dataset,
+    selection: Selection,
+    metrics: Sequence[Metric],
+    gates: Gates,
+    hangs_on: Attributions | None,
 ) -> dict[str, str]:
     """Every picture that there is something to show in, as safe markup by name."""
     from markupsafe import Markup
@@ -71,6 +79,7 @@ def _pictures(
         "slices": pictures.slices(report.slices, report.score, report.score_name) if report.slices else "",
         "curves": pictures.curves(metrics, report.score_name) if metrics else "",
         "errors": _errors(evidence, dataset),
+        "weights": hangs_on.picture if hangs_on is not None else "",
     }
     if proof.comparison is not None and proof.comparison.slices:
         drawn["differences"] = pictures.differences(proof.comparison.slices, gates.slice_margin)

@@ -37,13 +37,14 @@ HOME = ROOT / ".slipway" / "replay"
 MONTHS = HOME / "months.jsonl"
 PICTURE = Path(__file__).with_name("replay.svg")
 PATIENCE = 3600
+LOOKS = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
 DECISIONS = {"pass": "promoted", "inconclusive": "inconclusive", "fail": "refused"}
 
 
 def main() -> None:
     if "--anew" in sys.argv:
         shutil.rmtree(HOME, ignore_errors=True)
-    with Platform(HOME, ROOT) as platform:
+    with Platform(HOME, ROOT, **LOOKS) as platform:
         os.environ |= {"SLIPWAY_HOME": str(HOME), "MLFLOW_TRACKING_URI": platform.addresses["mlflow"]}
         registry = Registry(load_settings())
         frame = load_valid(load_workload("flights"), Data())
@@ -102,8 +103,8 @@ def one_month(platform: Platform, registry: Registry, frame: pd.DataFrame, month
 
 
 def fire(platform: Platform, until: str) -> str:
-    """Give retrain / flights a schedule that fires once, in seconds, on the rows before `until`; its run."""
-    when = datetime.datetime.now(datetime.UTC).replace(microsecond=0) + datetime.timedelta(seconds=10)
+    """Give retrain / flights a schedule that fires once, in less than a minute, on the rows before `until`; its run."""
+    when = datetime.datetime.now(datetime.UTC).replace(microsecond=0) + datetime.timedelta(seconds=40)
     parameters = {"data": {"until": until, "validation": 0.1, "test": 0.1}, "recipes": ["fp32"]}
     schedule = {"rrule": f"DTSTART:{when:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=DAILY;COUNT=1", "timezone": "UTC"}
     deployment = platform.deployment("retrain/flights")["id"]
