@@ -35,22 +35,28 @@ def available() -> bool:
 
 @dataclass(frozen=True)
 class Attributed:
-    """One row with its inputs [1, ...], its parts and float64[parts] what each weighs; `agreement` of two seeds."""
+    """One row with its inputs [1, ...] and its parts; `by_seed`: what each part weighs, float64[parts], found twice."""
 
     number: int
     answer: str
     row: "Arrays"
     parts: Parts
-    weights: "Array"
-    agreement: float
+    by_seed: "tuple[Array, Array]"
+
+    @property
+    def weights(self) -> "Array":
+        """float64[parts], the mean of both."""
+        return (self.by_seed[0] + self.by_seed[1]) / 2
+
+    @property
+    def agreement(self) -> float:
+        return _agreement(*self.by_seed)
 
 
 def attribute(
     workload: Workload, dataset: Dataset, model: Path | bytes, frame: "pd.DataFrame", numbers: list[int]
 ) -> Iterator[Attributed]:
     """The rows of `frame` one after the other, as far as the caller has time for."""
-    import numpy as np
-
     session, inputs = open_session(model), to_inputs(workload, frame)
     training = read_split(dataset, "train").inputs
     named = columns_behind(workload, read_frame(dataset, "train").head(_LOOKED_AT), inputs)
@@ -58,21 +64,21 @@ def attribute(
         row = {name: array[place : place + 1] for name, array in inputs.items()}
         parts = cut(row, named)
         code, answer = _answer(workload, session, row, dataset.classes)
-        by_seed = [_weights(session, row, training, parts, code, seed) for seed in _SEEDS]
-        yield Attributed(number, answer, row, parts, np.mean(by_seed, axis=0), _agreement(*by_seed))
+        one, other = (_weights(session, row, training, parts, code, seed) for seed in _SEEDS)
+        yield Attributed(number, answer, row, parts, (one, other))
 
 
 def of_test_rows(
     workload: Workload, dataset: Dataset, model: Path, most: int, seconds: float
 ) -> list[Attributed]:
-    """Up to `most` test rows, of each class in turn; at least one, and none is begun after `seconds`."""
-    started, found = time.monotonic(), list[Attributed]()
+    """Up to `most` test rows, of each class in turn; at least one, and none is begun after `seconds` of CPU."""
+    started, found = time.process_time(), list[Attributed]()
     test = read_frame(dataset, "test")
     numbers = _of_each_class(read_split(dataset, "test").target, most, dataset.classes)
     chosen = test.iloc[numbers].reset_index(drop=True)
     for row in attribute(workload, dataset, model, chosen, numbers):
         found.append(row)
-        if time.monotonic() - started > seconds:
+        if time.process_time() - started > seconds:
             break
     return found
 

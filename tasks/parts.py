@@ -33,49 +33,52 @@ def columns_behind(
 ) -> dict[str, list[str] | None]:
     """For each input, the column behind each element of a row, "" where none moves it; None where they cannot be told.
 
-    Found by giving a row other rows' values in one column and looking which elements follow.
+    Found by giving the first row other rows' values in one column and looking which elements follow.
     """
     import numpy as np
+    import pandas as pd
 
-    before = to_inputs(workload, frame.head(1))
-    owners = {name: np.full(array[0].size, "", dtype=object) for name, array in before.items()}
-    clear = {name: before[name].shape[1:] == inputs[name].shape[1:] for name in before}
-    for column in frame.columns:
-        if column in (workload.target, workload.time):
-            continue
-        for name, moved in _moved(workload, frame, str(column), before).items():
-            if moved is None:
-                clear[name] = False
-                continue
-            clear[name] &= bool(moved.sum() <= _MOST_LETTERS) and not owners[name][moved].any()
-            owners[name][moved] = str(column)
-    return {name: list(owners[name]) if clear[name] else None for name in before}
+    tries = [
+        (column, place)
+        for column in frame.columns
+        if column not in (workload.target, workload.time)
+        for place in _others(frame[column])
+    ]
+    sources = {column: np.zeros(len(tries) + 1, dtype=int) for column in frame.columns}
+    for row, (column, place) in enumerate(tries, 1):
+        sources[column][row] = place
+    taken = {column: frame[column].take(rows).array for column, rows in sources.items()}
+    arrays = to_inputs(workload, pd.DataFrame(taken))
+    found: dict[str, list[str] | None] = {}
+    for name, array in arrays.items():
+        moved = (array[1:] != array[:1]).reshape(len(tries), -1)
+        same_shape = array.shape[1:] == inputs[name].shape[1:]
+        found[name] = _owners([str(column) for column, _ in tries], moved) if same_shape else None
+    return found
 
 
-def _moved(
-    workload: Workload, frame: "pd.DataFrame", column: str, before: "Arrays"
-) -> "dict[str, Array | None]":
-    """For each input, which elements of the first row follow `column`; None where its length does.
-
-    Two codes may share letters, so several are tried; of numbers, one.
-    """
+def _others(values: "pd.Series[Any]") -> "Array":
+    """Rows with another value than the first: two codes may share letters, so several of them; of numbers, one."""
     import numpy as np
     from pandas.api.types import is_numeric_dtype
 
-    others = frame[column][(frame[column] != frame[column].iloc[0]).to_numpy()]
-    tries = others.iloc[:1] if is_numeric_dtype(others) else others.drop_duplicates().iloc[:_OTHER_CODES]
-    moved: dict[str, Array | None] = {
-        name: np.zeros(array[0].size, dtype=bool) for name, array in before.items()
-    }
-    for place in range(len(tries)):
-        changed = frame.head(1).assign(**{column: tries.iloc[place : place + 1].to_numpy()})
-        for name, array in to_inputs(workload, changed).items():
-            known = moved[name]
-            if array.shape != before[name].shape:
-                moved[name] = None
-            elif known is not None:
-                moved[name] = known | (array[0] != before[name][0]).reshape(-1)
-    return moved
+    differ = (values.notna() & (values != values.iloc[0])).to_numpy(dtype=bool)
+    if is_numeric_dtype(values):
+        return np.flatnonzero(differ)[:1]
+    return np.flatnonzero(differ & ~values.duplicated().to_numpy())[:_OTHER_CODES]
+
+
+def _owners(columns: list[str], moved: "Array") -> list[str] | None:
+    """Each element's column, by which of the tries (rows of `moved`) it followed; None when one had two, or one too many."""
+    import numpy as np
+
+    owners = np.full(moved.shape[1], "", dtype=object)
+    for column in dict.fromkeys(columns):
+        follows = moved[[one == column for one in columns]].any(0)
+        if follows.sum() > _MOST_LETTERS or owners[follows].any():
+            return None
+        owners[follows] = column
+    return list(owners)
 
 
 def cut(row: "Arrays", columns: dict[str, list[str] | None]) -> Parts:

@@ -191,8 +191,8 @@ def heats(found: "Sequence[tuple[Array, Array]]", titles: Sequence[str]) -> str:
             above.set_title(title, fontsize=11)
             below.imshow(heat, cmap="RdBu", vmin=-most, vmax=most, interpolation="nearest")
             for axes in (above, below):
-                axes.set_xticks([])
-                axes.set_yticks([])
+                axes.set(xticks=[], yticks=[])
+                axes.spines[:].set_visible(False)
     return made.svg
 
 

@@ -7,8 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tasks.attribution import _agreement, _of_each_class, available, of_test_rows
+from tasks.config import Data
+from tasks.data import prepare, read_frame
 from tasks.errors import UserError
-from tasks.explain import _asked, explain
+from tasks.explain import STABLE, _asked, explain
+from tasks.explain_page import attributions
 from tasks.parts import columns_behind, cut
 from tasks.records import Candidate, Dataset
 from tasks.workloads import load_workload
@@ -20,8 +24,6 @@ TEMPLATE = load_workload("template")
 def test_pixels_go_by_their_columns_and_a_dead_one_weighs_nothing(
     linear_digits: tuple[Dataset, Candidate],
 ) -> None:
-    from tasks.data import read_frame
-
     dataset, fp32 = linear_digits
     assert fp32.onnx is not None
     rows = read_frame(dataset, "test").head(1)
@@ -32,13 +34,108 @@ def test_pixels_go_by_their_columns_and_a_dead_one_weighs_nothing(
     dead = [n for n in weights if n.startswith("pixel") and read_frame(dataset, "train")[n].nunique() == 1]
     assert all(weights[name] == 0 for name in dead if rows[name].iloc[0] == 0)
     assert found.overall()[0].weight >= found.overall()[-1].weight
-    assert found.stable == (found.agreement >= 0.8)
+    assert found.stable == (found.agreement >= STABLE)
+
+
+def by_the_bill(path: Path) -> Path:
+    """A model of the template's inputs whose answer is one column's, and nothing else's."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = numpy_helper.from_array(np.array([[0, 0], [0, 0.1], [0, 0]], "float32"), "weights")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["numbers", "weights"], ["logits"])],
+        "bill",
+        [
+            helper.make_tensor_value_info("numbers", TensorProto.FLOAT, ["batch", 3]),
+            helper.make_tensor_value_info("plan", TensorProto.INT64, ["batch"]),
+        ],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
+        [weights],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+def test_the_one_column_that_decides_has_all_the_weight(tmp_path: Path) -> None:
+    dataset = prepare("template", Data(), tmp_path / "data")
+    rows = read_frame(dataset, "test").head(3)
+    found = explain(TEMPLATE, dataset, by_the_bill(tmp_path / "model.onnx"), rows, [4, 5, 6])
+    assert [row.row for row in found.rows] == [4, 5, 6]
+    for row in found.rows:
+        weights = {one.name: one.weight for one in row.features}
+        assert set(weights) == {"months", "monthly_bill", "support_calls", "plan"}
+        assert {name for name, weight in weights.items() if weight != 0} == {"monthly_bill"}
+    assert found.overall()[0].name == "monthly_bill" and found.agreement == pytest.approx(1)
 
 
 def test_columns_are_found_by_what_moves_with_them_also_as_category_codes() -> None:
     frame = TEMPLATE.load().head(50)
     found = columns_behind(TEMPLATE, frame, TEMPLATE.inputs(frame))
     assert found == {"numbers": ["months", "monthly_bill", "support_calls"], "plan": ["plan"]}
+
+
+def test_the_letters_of_a_code_are_one_part_even_where_two_codes_share_some() -> None:
+    flights = load_workload("flights")
+    frame = pd.DataFrame(
+        {
+            **{"carrier": ["UA", "US", "DL"], "origin": ["EWR", "JFK", "LGA"], "dest": ["MIA", "MSP", "BOS"]},
+            **{name: [1, 2, 3] for name in flights_numbers()},
+        }
+    )
+    found = columns_behind(flights, frame, flights.inputs(frame))
+    assert (found["carrier"], found["dest"]) == (["carrier"] * 2, ["dest"] * 3)
+    parts = cut({"dest": flights.inputs(frame)["dest"][:1]}, found)
+    assert parts.names == ["dest"] and parts.masks["dest"].tolist() == [[0, 0, 0]]
+
+
+def flights_numbers() -> list[str]:
+    from tasks.workloads.flights import SCHEDULE, WEATHER
+
+    return [*SCHEDULE, *WEATHER]
+
+
+def test_a_large_picture_goes_by_patches_through_all_channels_and_a_long_row_by_stretches() -> None:
+    parts = cut({"image": np.zeros((1, 3, 64, 48), "float32")}, {"image": None})
+    mask = parts.masks["image"][0]
+    assert len(parts.names) == 256 and parts.names[17] == "image patch 1,1"
+    assert (mask[0] == mask[2]).all() and (mask[0, 4:8, 3:6] == 17).all() and (mask[0] == 17).sum() == 12
+    assert len(cut({"wave": np.zeros((1, 5000), "float32")}, {"wave": None}).names) == 256
+
+
+def test_seeds_that_agree_on_nothing_but_nothing_do_not_agree() -> None:
+    some, none = np.array([0.0, 1.0, 0.5]), np.zeros(3)
+    assert _agreement(none, none) == 1 and _agreement(some, none) == 0 == _agreement(none, some)
+    assert _agreement(some, 2 * some) == pytest.approx(1) and _agreement(some, -some) == pytest.approx(-1)
+
+
+def test_test_rows_are_taken_of_each_class_in_turn() -> None:
+    assert _of_each_class(np.array([1, 1, 1, 0, 0, 2]), 5, ("a", "b", "c")) == [3, 0, 5, 4, 1]
+    assert _of_each_class(np.array([0.5, 0.1]), 5, None) == [0, 1]
+
+
+def test_the_report_has_time_for_one_row_at_least_and_begins_none_after_its_time(
+    linear_digits: tuple[Dataset, Candidate],
+) -> None:
+    dataset, fp32 = linear_digits
+    assert fp32.onnx is not None
+    given = (load_workload("digits"), dataset, fp32.onnx.path)
+    assert len(of_test_rows(*given, most=4, seconds=0)) == 1
+    assert [row.answer for row in of_test_rows(*given, most=4, seconds=3600)][:2] == ["0", "1"]
+
+
+def test_a_picture_that_cannot_be_made_is_a_sentence_and_no_failure(
+    linear_digits: tuple[Dataset, Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, fp32 = linear_digits
+    assert fp32.onnx is not None
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    broken = attributions("digits", dataset, tmp_path / "model.onnx")
+    assert broken.found is None and "could not be found: " in broken.missing and "\n" not in broken.missing
+    monkeypatch.setattr("tasks.explain_page.available", lambda: False)
+    without = attributions("digits", dataset, fp32.onnx.path)
+    assert without.found is None and "pip install 'slipway[explain]'" in without.missing
+    assert available()
 
 
 def test_bytes_go_by_words_and_other_integers_by_place() -> None:

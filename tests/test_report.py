@@ -10,6 +10,8 @@ import pytest
 from tasks.card import model_card
 from tasks.config import Gates, Run
 from tasks.evidence import Evidence
+from tasks.explain import Explanation
+from tasks.explain_page import Attributions, Row, Word, attributions
 from tasks.gate import gate
 from tasks.metrics import Metric
 from tasks.prove import compare_with
@@ -71,11 +73,11 @@ def page(
         for step in range(1, 20)
         for key in ("train/loss", "validation/loss")
     ]
-    evidence, selection = proved_digits
+    (evidence, selection), (dataset, fp32) = proved_digits, linear_digits
     path = tmp_path_factory.mktemp("report") / "report.html"
-    return write_report(
-        evidence, linear_digits[0], selection, curve, path, {"MLflow run": "http://127.0.0.1:5000/#/run"}
-    )
+    hangs_on = attributions("digits", dataset, file_of(fp32).path)
+    links = {"MLflow run": "http://127.0.0.1:5000/#/run"}
+    return write_report(evidence, dataset, selection, curve, path, links, hangs_on)
 
 
 def test_the_verdict_and_its_reasons_come_first(
@@ -99,6 +101,49 @@ def test_the_page_needs_no_other_file_and_runs_no_script(page: Path) -> None:
 
 def test_what_others_wrote_is_shown_and_not_run(page: Path) -> None:
     assert "&lt;b&gt;nothing&lt;/b&gt; to quantise" in page.read_text()
+
+
+def section(text: str, name: str) -> str:
+    return text.split(f'<section id="{name}">')[1].split("</section>")[0]
+
+
+def test_digits_are_shown_above_what_their_pixels_weigh(page: Path) -> None:
+    pytest.importorskip("captum")
+    shown = section(page.read_text(), "attributions")
+    assert shown.count("<image") in range(2, 13, 2) and "across two seeds: correlation" in shown
+    assert "0 (is 0)" in shown
+
+
+def rendered(
+    linear_digits: Digits, proved: tuple[Evidence, Selection], found: Attributions, path: Path
+) -> str:
+    write_report(proved[0], linear_digits[0], proved[1], [], path, None, found)
+    return section(path.read_text(), "attributions")
+
+
+def test_a_text_is_shown_with_its_words_marked_and_escaped(
+    linear_digits: Digits, proved_digits: tuple[Evidence, Selection], tmp_path: Path
+) -> None:
+    words = (Word("<i>large</i>", 1.0), Word("dog", -0.5))
+    found = Explanation(model="digits", version=None, rows=(), agreement=0.3)
+    text = Attributions(found=found, rows=(Row(7, "animal", "person", words),))
+    shown = rendered(linear_digits, proved_digits, text, tmp_path / "report.html")
+    assert "<b>Not stable</b>" in shown and "&lt;i&gt;large&lt;/i&gt;</mark>" in shown
+    assert (
+        "rgba(36,99,176,0.50)" in shown and "rgba(179,38,30,0.25)" in shown and "(is person; row 7)" in shown
+    )
+
+
+def test_without_captum_the_page_says_how_to_get_it(
+    linear_digits: Digits,
+    proved_digits: tuple[Evidence, Selection],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tasks.explain_page.available", lambda: False)
+    found = attributions("digits", linear_digits[0], tmp_path / "nowhere")
+    shown = rendered(linear_digits, proved_digits, found, tmp_path / "report.html")
+    assert "pip install &#39;slipway[explain]&#39;" in shown and "<figure>" not in shown
 
 
 @pytest.mark.slow
