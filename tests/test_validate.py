@@ -1,5 +1,6 @@
 """What is measured of a candidate's file, and which files are refused before they cost more."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,45 @@ def test_what_the_checker_forgives_and_the_runtime_does_not_is_a_problem(
     strange = altered(fp32, dataset, tmp_path / "strange.onnx", estrange)
     found = probe(file_of(strange).path, dataset, "validation", 8)
     assert found.problem is not None and "does not load in ONNX Runtime" in found.problem
+
+
+def recurrent(path: Path) -> Path:
+    """An LSTM over the lines of a digit."""
+    random = np.random.default_rng(0)
+    tensors = {
+        "one": np.array([1]),
+        "zero": np.array([0]),
+        "w": random.normal(size=(1, 40, 8)).astype("float32"),
+        "r": random.normal(size=(1, 40, 10)).astype("float32"),
+    }
+    nodes = [
+        helper.make_node("Squeeze", ["image", "one"], ["lines"]),
+        helper.make_node("Transpose", ["lines"], ["steps"], perm=[1, 0, 2]),
+        helper.make_node("LSTM", ["steps", "w", "r"], ["", "last"], hidden_size=10),
+        helper.make_node("Squeeze", ["last", "zero"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "lines",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, 8, 8])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 10])],
+        [numpy_helper.from_array(array, name) for name, array in tensors.items()],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+def test_a_model_that_no_rows_would_end_is_fit_for_all_that_the_server_lets_through(
+    linear_digits: Digits, tmp_path: Path
+) -> None:
+    found = probe(recurrent(tmp_path / "lstm.onnx"), linear_digits[0], "validation", 8)
+    assert found.problem is None and found.load_seconds is not None
+    given = {one.given: one.outcome for one in found.behaviour}
+    assert list(given)[-1] == "no rows" and re.match(
+        "an empty answer|the process ends with", given["no rows"]
+    )
+    assert given["NaN in every number"] == "NaN"
 
 
 def test_a_file_changed_since_it_was_made_is_not_measured(linear_digits: Digits, tmp_path: Path) -> None:
