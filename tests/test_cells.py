@@ -116,6 +116,12 @@ def test_an_absent_package_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
         load_frame()
 
 
+def test_a_gene_that_is_gone_is_said_before_anything_is_learned() -> None:
+    with pytest.raises(UserError, match="have 764 genes, and 765 are needed") as caught:
+        to_inputs(load_frame().drop(columns="HES4").head(2))
+    assert caught.value.exit_code == 2
+
+
 def test_a_type_that_is_a_number_is_refused() -> None:
     numbered = replace(workload, load=lambda: load_frame().assign(cell_type=np.arange(700) % 10))
     with pytest.raises(UserError, match="cell_type"):

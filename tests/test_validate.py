@@ -189,3 +189,17 @@ def test_a_champion_with_other_inputs_is_said_to_be(linear_digits: Digits, tmp_p
     report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
     found = compare_with("digits", dataset, report, Champion(version=4, sha256="c", folder=tmp_path), Gates())
     assert found.problem == "it takes the inputs pixels and not image" and found.difference is None
+
+
+def test_a_champion_of_other_classes_is_said_to_be(linear_digits: Digits, tmp_path: Path) -> None:
+    import promotions
+
+    dataset, fp32 = linear_digits
+    old = promotions.make_evidence("c", "digits").model_copy(update={"classes": ("cat", "dog")})
+    (tmp_path / "evidence.json").write_text(old.model_dump_json())
+    report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
+    found = compare_with("digits", dataset, report, Champion(version=4, sha256="c", folder=tmp_path), Gates())
+    assert found.difference is None and found.problem is not None
+    assert found.problem.startswith(
+        "it knows other classes (cat, dog) than the data has now (0, 1, 2, 3, 4…)"
+    )

@@ -56,7 +56,12 @@ def schema() -> "pa.DataFrameSchema":
 
 def to_inputs(frame: "pd.DataFrame") -> "dict[str, np.ndarray[Any, Any]]":
     """{"genes": float32[n, 765]}, the columns in the file's order."""
-    return {"genes": frame.drop(columns="cell_type").to_numpy("float32")}
+    genes = frame.drop(columns="cell_type").to_numpy("float32")
+    if genes.shape[1] != GENES:
+        raise UserError(
+            f"The rows of cells have {genes.shape[1]} genes, and {GENES} are needed: check their source."
+        )
+    return {"genes": genes}
 
 
 def build_model() -> "nn.Module":
