@@ -12,10 +12,11 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
+from prefect.events import emit_event
+from prefect.exceptions import ObjectNotFound, Pause
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
 from prefect.input import RunInput
-from prefect.runtime import deployment
+from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled
 from prefect.utilities.urls import url_for
 from pydantic import Field
@@ -40,10 +41,22 @@ def ask(text: str, days: float) -> Approval:
     form = Approval.with_initial_data(description=text)
     seconds = round(days * 24 * 3600)
     if deployment.id:
-        answer = suspend_flow_run(wait_for_input=form, timeout=seconds, key="approval")
+        try:
+            answer = suspend_flow_run(wait_for_input=form, timeout=seconds, key="approval")
+        except Pause:
+            _say_that_it_waits()
+            raise
     else:
         answer = pause_flow_run(wait_for_input=form, timeout=seconds, poll_interval=2, key="approval")
     return Approval.model_validate(answer.model_dump())
+
+
+def _say_that_it_waits() -> None:
+    """A heartbeat under way may arrive after the suspension, and silence after a heartbeat is a lost run (infra/automations).
+
+    What one process sends arrives in order, so that this comes after it.
+    """
+    emit_event("slipway.question.asked", resource={"prefect.resource.id": f"prefect.flow-run.{flow_run.id}"})
 
 
 def start_asking(version: Version) -> str:

@@ -46,12 +46,15 @@ class EmbeddedServer:
         """Return when the server answers. Raises StepError, naming its log, when it does not."""
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
-            if _answers(f"{self.api_url}/health"):
+            if self.is_up():
                 return
             time.sleep(0.05)
         raise StepError(
             f"The embedded Prefect server did not start; its log is {self._log}. Set PREFECT_API_URL to use a running one."
         )
+
+    def is_up(self) -> bool:
+        return _answers(f"{self.api_url}/health")
 
     def stop(self) -> None:
         """End the server; its database stays."""

@@ -2,6 +2,8 @@
 
 import os
 import time
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from tasks.config import Run
 from tasks.overrides import override
@@ -10,6 +12,9 @@ from tasks.registry import Registry
 from tasks.settings import Settings, load_settings
 from tasks.unchanged import glance
 from tasks.workloads import load_workload
+
+if TYPE_CHECKING:
+    from flows.embedded import EmbeddedServer
 
 
 def run_here(
@@ -32,7 +37,7 @@ def run_here(
 
 
 def _run_flow(reference: str, config: Run, settings: Settings, *, force: bool, promote: bool) -> Outcome:
-    """Start the server first and import Prefect, torch and MLflow while it starts: neither waits for the other."""
+    """Start the server first and import Prefect and more while it starts: neither waits for the other."""
     from flows.embedded import EmbeddedServer, client_environment
 
     for name, value in {**client_environment(settings.home), **_on_a_terminal()}.items():
@@ -47,8 +52,8 @@ def _run_flow(reference: str, config: Run, settings: Settings, *, force: bool, p
         from flows.form import filled_in
         from flows.retrain import retrain
 
-        _import_ahead()
         if server is not None:
+            _import_until_up(server)
             server.wait()
         with tags("slipway"):  # on a server of a team, our automations see to it
             return retrain(reference, **filled_in(config), force=force, promote=promote)
@@ -63,10 +68,11 @@ def _on_a_terminal() -> dict[str, str]:
     return {"PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 
 
-def _import_ahead() -> None:
-    """What the first steps would import anyway."""
-    import mlflow  # noqa: F401
-    import torch  # noqa: F401
+def _import_until_up(server: "EmbeddedServer") -> None:
+    """What the steps would import anyway, for as long as there is nothing to do but wait."""
+    for name in ("mlflow", "torch"):
+        if not server.is_up():
+            import_module(name)
 
 
 def _drain_logs() -> None:

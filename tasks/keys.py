@@ -124,9 +124,15 @@ def _source(module: str) -> tuple[tuple[str, str], ...]:
     while queue:
         path = _module_file(queue.pop())
         if path is not None and (name := path.relative_to(_ROOT).as_posix()) not in reached:
-            reached[name] = sha256_of(path)
-            queue += _imports(path)
+            reached[name], imports = _read(path)
+            queue += imports
     return tuple(sorted(reached.items()))
+
+
+@cache
+def _read(path: Path) -> tuple[str, tuple[str, ...]]:
+    """A file's digest, and what it imports: parsed once, for most files are reached by most steps."""
+    return sha256_of(path), tuple(_imports(path))
 
 
 def _imports(path: Path) -> list[str]:

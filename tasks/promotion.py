@@ -186,7 +186,8 @@ def _fence(registry: Registry, pending: _Pending, ledger: Ledger, against: int |
     if (champion.version if champion else None) != against or read_ledger(
         registry, entry.model
     ).head != ledger.head:
-        registry.tag_model(entry.model, _PENDING, None)
+        if not _was_overtaken(registry, pending):  # else it announces whoever changed the champion
+            registry.tag_model(entry.model, _PENDING, None)
         raise StaleError(f"The champion of {entry.model} was changed meanwhile; nothing was moved.")
 
 

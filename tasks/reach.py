@@ -66,7 +66,7 @@ def _ask(uri: str) -> None:
     where = without_secrets(uri)
     try:
         with urllib.request.urlopen(
-            urllib.request.Request(address, headers=_account(uri)), timeout=10
+            urllib.request.Request(address, headers=account(uri)), timeout=10
         ) as answer:
             json.load(answer)
     except urllib.error.HTTPError as error:
@@ -97,7 +97,7 @@ def _knock(uri: str) -> None:
             ) from error
 
 
-def _account(uri: str) -> dict[str, str]:
+def account(uri: str) -> dict[str, str]:
     """As MLflow's client sends it: from the address, the environment, or ~/.mlflow/credentials."""
     parts = urlsplit(uri)
     user = parts.username or os.environ.get("MLFLOW_TRACKING_USERNAME")

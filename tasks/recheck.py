@@ -92,15 +92,12 @@ def find_version(registry: Registry, reference: str) -> Version:
 @contextmanager
 def downloaded(registry: Registry, version: Version) -> Iterator[Path]:
     """The version's folder, for as long as it is looked at."""
-    from mlflow.exceptions import MlflowException
-
     with tempfile.TemporaryDirectory(prefix="slipway-") as temporary:
         try:
             folder = registry.download(version, Path(temporary) / f"{version.model}-v{version.version}")
-        except (MlflowException, OSError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        except (StepError, OSError) as error:
             raise EvidenceError(
-                f"{version.model} version {version.version} has no files to check: {reason}", "missing"
+                f"{version.model} version {version.version} has no files to check: {error}", "missing"
             ) from error
         yield folder
 

@@ -8,10 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tasks import rest
+from tasks.errors import StepError
 from tasks.keys import flatten
 from tasks.metrics import Metric
 from tasks.reach import check_mlflow, explain_database
 from tasks.records import Dataset, OnnxModel, Version
+from tasks.rest import RestClient, speaks_rest
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,22 +55,28 @@ class Registry:
             raise explain_database(uri, error) from error
         return client
 
+    @cached_property
+    def _decisions(self) -> "MlflowClient | RestClient":
+        """For what a decision asks and moves: a server is spoken to without importing MLflow."""
+        if not speaks_rest(self.settings.tracking_uri):
+            return self.client
+        self.check_reachable()
+        return RestClient(self.settings.tracking_uri, self.patience)
+
     def check_reachable(self) -> None:
         """Raise StepError or UserError, at once and in a sentence, when there is no MLflow where settings say."""
         check_mlflow(self.settings.tracking_uri, self.patience)
 
     def experiment(self, name: str) -> str:
         """The experiment's id; made when it is not there, embedded with its artifacts under SLIPWAY_HOME."""
-        from mlflow.exceptions import MlflowException
-
-        found = self.client.get_experiment_by_name(name)
+        found = self._decisions.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
         root = (self.settings.home / "mlartifacts" / name).as_uri() if self.settings.embedded else None
         try:
-            return str(self.client.create_experiment(name, artifact_location=root))
-        except MlflowException:
-            if (found := self.client.get_experiment_by_name(name)) is None:
+            return str(self._decisions.create_experiment(name, artifact_location=root))
+        except Exception:
+            if (found := self._decisions.get_experiment_by_name(name)) is None:
                 raise
             return str(found.experiment_id)  # another process made it first
 
@@ -215,49 +224,49 @@ class Registry:
 
     def version(self, model: str, version: int) -> Version | None:
         """A registered version, or None."""
-        found = self._find(lambda: self.client.get_model_version(model, str(version)))
+        found = self._find(lambda: self._decisions.get_model_version(model, str(version)))
         return _version(found) if found is not None else None
 
     def by_alias(self, model: str, alias: str) -> Version | None:
         """The version an alias points at, or None."""
-        found = self._find(lambda: self.client.get_model_version_by_alias(model, alias))
+        found = self._find(lambda: self._decisions.get_model_version_by_alias(model, alias))
         return _version(found) if found is not None else None
 
     def by_key(self, model: str, key: str) -> Version | None:
         """The newest version that a run with this key made, or None."""
         query = f"name = '{model}' AND tags.`{KEY_TAG}` = '{key}'"
-        found = self.client.search_model_versions(query)
+        found = self._decisions.search_model_versions(query)
         return max((_version(v) for v in found), key=lambda v: v.version, default=None)
 
     def tags(self, version: Version) -> dict[str, str]:
-        return dict(self.client.get_model_version(version.model, str(version.version)).tags)
+        return dict(self._decisions.get_model_version(version.model, str(version.version)).tags)
 
     def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
         for key, value in tags.items():
-            self.client.set_model_version_tag(version.model, str(version.version), key, value)
+            self._decisions.set_model_version_tag(version.model, str(version.version), key, value)
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
         """Move an alias. The registry takes no expected version (the last writer wins): callers hold the model's lock."""
-        self.client.set_registered_model_alias(model, alias, str(version))
+        self._decisions.set_registered_model_alias(model, alias, str(version))
 
     def delete_alias(self, model: str, alias: str) -> None:
-        self.client.delete_registered_model_alias(model, alias)
+        self._decisions.delete_registered_model_alias(model, alias)
 
     def add_ledger_entry(self, model: str, name: str, tags: Mapping[str, str]) -> str:
         """A finished run in the model's ledger, made with all its tags in one transaction; its id."""
-        run = self.client.create_run(
+        run = self._decisions.create_run(
             self.experiment(f"slipway-ledger/{model}"), run_name=name, tags=dict(tags)
         )
-        self.client.set_terminated(run.info.run_id)
+        self._decisions.set_terminated(run.info.run_id)
         return str(run.info.run_id)
 
     def ledger_entries(self, model: str) -> list[tuple[str, dict[str, str]]]:
         """(run id, tags) of every run of the model's ledger that is not deleted, in no order to rely on."""
-        found = self.client.get_experiment_by_name(f"slipway-ledger/{model}")
+        found = self._decisions.get_experiment_by_name(f"slipway-ledger/{model}")
         entries: list[tuple[str, dict[str, str]]] = []
         token = None
         while found is not None:
-            page = self.client.search_runs([found.experiment_id], max_results=1000, page_token=token)
+            page = self._decisions.search_runs([found.experiment_id], max_results=1000, page_token=token)
             entries += [(str(run.info.run_id), dict(run.data.tags)) for run in page]
             if not (token := page.token):
                 break
@@ -265,27 +274,35 @@ class Registry:
 
     def model_tags(self, model: str) -> dict[str, str] | None:
         """The registered model's tags, or None when there is no such model."""
-        found = self._find(lambda: self.client.get_registered_model(model))
+        found = self._find(lambda: self._decisions.get_registered_model(model))
         return dict(found.tags) if found is not None else None
 
     def tag_model(self, model: str, key: str, value: str | None) -> None:
         """Set one tag of the registered model; None removes it."""
         if value is not None:
-            self.client.set_registered_model_tag(model, key, value)
+            self._decisions.set_registered_model_tag(model, key, value)
         elif key in (self.model_tags(model) or {}):
-            self.client.delete_registered_model_tag(model, key)
+            self._decisions.delete_registered_model_tag(model, key)
 
     def download(self, version: Version, folder: Path) -> Path:
-        """The version's whole folder, downloaded below `folder`; its path."""
-        import mlflow.artifacts
-
-        uri = f"models:/{version.model}/{version.version}"
+        """The version's whole folder, downloaded below `folder`; its path. Raises StepError when its files are not to be had."""
         folder.mkdir(parents=True, exist_ok=True)
-        return Path(
-            mlflow.artifacts.download_artifacts(
+        if isinstance(self._decisions, RestClient):
+            whole = self._decisions.download(version.model, str(version.version), folder)
+            if whole is not None:
+                return whole
+        import mlflow.artifacts
+        from mlflow.exceptions import MlflowException
+
+        assert self.client  # tells MLflow where models:/ is
+        uri = f"models:/{version.model}/{version.version}"
+        try:
+            found = mlflow.artifacts.download_artifacts(
                 uri, dst_path=str(folder), tracking_uri=self.settings.tracking_uri
             )
-        )
+        except (MlflowException, OSError) as error:
+            raise StepError((str(error).strip() or type(error).__name__).splitlines()[0]) from error
+        return Path(found)
 
     def run_address(self, model: str, run_id: str) -> str | None:
         """The run's page, when a server shows one."""
@@ -294,12 +311,10 @@ class Registry:
         return f"{self.settings.tracking_uri}/#/experiments/{self.experiment(model)}/runs/{run_id}"
 
     def _find(self, get: Callable[[], T]) -> T | None:
-        from mlflow.exceptions import MlflowException
-
         try:
             return get()
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        except Exception as error:  # MLflow's, or ours for the same answer
+            if getattr(error, "error_code", None) in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise
 
@@ -309,6 +324,6 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _version(found: "ModelVersion") -> Version:
+def _version(found: "ModelVersion | rest.ModelVersion") -> Version:
     sha256 = (found.tags or {}).get("slipway.sha256", "")
     return Version(model=found.name, version=int(found.version), sha256=sha256, run_id=found.run_id or "")

@@ -62,6 +62,7 @@ def test_a_changed_helper_changes_the_keys_of_the_steps_that_use_it_and_of_no_ot
 
     def all_keys() -> dict[str, keys.Key]:
         keys._source.cache_clear()
+        keys._read.cache_clear()
         return {name: make_key([name], "digits", {}) for name in names}
 
     before = all_keys()
@@ -73,6 +74,7 @@ def test_a_changed_helper_changes_the_keys_of_the_steps_that_use_it_and_of_no_ot
             assert difference(before[name], after[name]) == f"tasks/{file} changed"
         before = after
     keys._source.cache_clear()
+    keys._read.cache_clear()
 
 
 def test_a_changed_workload_file_changes_the_key(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Moving the champion: at the last moment, one at a time, killed at any instant; on SQLite and over HTTP."""
 
 import shutil
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -90,6 +91,43 @@ def test_an_owner_that_stood_still_finds_another_in_its_place(
     monkeypatch.setattr(Registry, "tag_model", announce_and_stand_still)
     with pytest.raises(StaleError, match="took over"):
         promote(registry, second, against=1, why="slow")
+    assert champion(registry, model) == 3
+    promotions.check(registry, read_ledger(registry, model))
+
+
+def test_of_two_owners_without_a_common_lock_the_first_to_move_stays(
+    registry: Registry, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines: the second moves the champion between the first one's two last looks, and is not done when it looks again."""
+    first, second, third = promotions.register_bare(registry, model, 3)
+    promote(registry, first, against=None, why="the first")
+    look, move = Registry.by_alias, Registry.set_alias
+    has_moved, go_on = threading.Event(), threading.Event()
+    told: list[LedgerEntry] = []
+    other = threading.Thread(
+        target=lambda: told.append(promote(Registry(registry.settings), third, against=1, why="quick"))
+    )
+
+    def look_late(self: Registry, name: str, alias: str) -> Version | None:
+        announced = threading.current_thread() is not other and pending_entry(registry, model) is not None
+        if announced and not has_moved.is_set():
+            other.start()
+            assert has_moved.wait(60)
+        return look(self, name, alias)
+
+    def move_and_wait(self: Registry, name: str, alias: str, version: int) -> None:
+        move(self, name, alias, version)
+        if alias == "champion":
+            has_moved.set()
+            assert go_on.wait(60)
+
+    monkeypatch.setattr(Registry, "by_alias", look_late)
+    monkeypatch.setattr(Registry, "set_alias", move_and_wait)
+    with pytest.raises(StaleError, match="was changed meanwhile"):
+        promote(registry, second, against=1, why="slow")
+    go_on.set()
+    other.join(60)
+    assert [entry.to_version for entry in told] == [3]
     assert champion(registry, model) == 3
     promotions.check(registry, read_ledger(registry, model))
 

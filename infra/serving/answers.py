@@ -7,6 +7,7 @@ from infra.serving.problems import Problem
 
 JSON = b"application/json"
 BINARY = b"application/octet-stream"
+MAX_LENGTHS = 1024
 Pairs = list[tuple[bytes, bytes]]
 
 
@@ -35,7 +36,7 @@ PLAIN = Heading([(b"content-type", JSON)])
 class Headings:
     """The headings of one version: every answer names the model, its version and its digest."""
 
-    __slots__ = ("about", "binary", "json")
+    __slots__ = ("_by_length", "about", "binary", "json")
 
     def __init__(self, model: str, version: str, digest: str) -> None:
         self.about = [
@@ -45,10 +46,17 @@ class Headings:
         ]
         self.json = Heading([(b"content-type", JSON), *self.about])
         self.binary = Heading([(b"content-type", BINARY), *self.about])
+        self._by_length: dict[int, Heading] = {}
 
     def with_length(self, length: int) -> Heading:
-        extra = (b"inference-header-content-length", str(length).encode())
-        return Heading([*self.binary.pairs, extra])
+        """For an answer whose JSON part has `length` bytes; made once, for there are few lengths."""
+        heading = self._by_length.get(length)
+        if heading is None:
+            extra = (b"inference-header-content-length", str(length).encode())
+            heading = Heading([*self.binary.pairs, extra])
+            if len(self._by_length) < MAX_LENGTHS:
+                self._by_length[length] = heading
+        return heading
 
 
 def refuse(reply: Reply, problem: Problem, headings: Headings | None = None) -> None:

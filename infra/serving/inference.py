@@ -1,6 +1,6 @@
 """Open Inference Protocol v2 over HTTP, with its binary tensor extension."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
 
@@ -24,28 +24,40 @@ class Wanted:
 
     id: str | None
     outputs: tuple[tuple[int, bool], ...]
+    texts: dict[object, bytes] = field(default_factory=dict, compare=False)
+    """JSON parts that were made for answers all binary: they depend on the version and the shapes alone."""
 
     def answer(
         self, outputs: Outputs, start: int, stop: int, model: str, version: str
     ) -> tuple[bytes, int | None]:
         """The body for rows start to stop, and the length of its JSON part if binary tensors follow it."""
-        described: list[bytes] = []
-        raw: list[bytes] = []
-        for index, binary in self.outputs:
-            tensor = outputs.spec.outputs[index]
-            array = outputs.arrays[index][start:stop]
+        arrays = [outputs.arrays[index][start:stop] for index, _ in self.outputs]
+        raw = [array.tobytes() for array, (_, binary) in zip(arrays, self.outputs, strict=True) if binary]
+        if len(raw) < len(arrays):
+            text = self._text(outputs.spec, arrays, model, version)
+        else:
+            key = (version, *[array.shape for array in arrays])
+            text = self.texts.get(key, b"")
+            if not text:
+                text = self._text(outputs.spec, arrays, model, version)
+                if len(self.texts) < MAX_PLANS:
+                    self.texts[key] = text
+        return b"".join([text, *raw]), len(text) if raw else None
+
+    def _text(self, spec: Spec, arrays: list[Array], model: str, version: str) -> bytes:
+        described = []
+        for array, (index, binary) in zip(arrays, self.outputs, strict=True):
+            tensor = spec.outputs[index]
             head: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": array.shape}
             if binary:
-                raw.append(array.tobytes())
-                described.append(orjson.dumps({**head, "parameters": {"binary_data_size": len(raw[-1])}}))
+                described.append(orjson.dumps({**head, "parameters": {"binary_data_size": array.nbytes}}))
             else:
                 data = orjson.dumps(
                     np.ascontiguousarray(array).reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY
                 )
                 described.append(orjson.dumps(head)[:-1] + b',"data":' + data + b"}")
         about = {"model_name": model, "model_version": version} | ({} if self.id is None else {"id": self.id})
-        text = orjson.dumps(about)[:-1] + b',"outputs":[' + b",".join(described) + b"]}"
-        return b"".join([text, *raw]), len(text) if raw else None
+        return orjson.dumps(about)[:-1] + b',"outputs":[' + b",".join(described) + b"]}"
 
 
 class Plan(NamedTuple):

@@ -20,6 +20,8 @@ from infra.serving.problems import Problem
 from infra.serving.tensors import Rows, Spec, all_finite, assemble, cut, rows_of, tensor_of
 
 EXAMPLE = "serving_input_example.json"
+BATCH, LARGE_BATCH = 64, 1024
+LARGE_BATCH_SECONDS = 0.002
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def spec_of(session: ort.InferenceSession) -> Spec:
     return spec
 
 
-def load_model(release: Release, threads: int, batch: int, max_rows: int) -> Model:
+def load_model(release: Release, threads: int, batch: int | None, max_rows: int) -> Model:
     """Read, check the digest, build, try the input example, warm and time; Unservable says which of these failed."""
     content = (release.folder / "model.onnx").read_bytes()
     if hashlib.sha256(content).hexdigest() != release.digest:
@@ -93,7 +95,7 @@ def load_model(release: Release, threads: int, batch: int, max_rows: int) -> Mod
         release,
         session,
         spec,
-        Pace(0, 0, batch),
+        Pace(0, 0, batch or BATCH),
         Invocations(spec, max_rows),
         Inference(spec, max_rows),
         Headings(release.model, release.version, release.digest),
@@ -145,12 +147,18 @@ def check_probe(model: Model, rows: Rows) -> None:
         raise Unservable("its input example gives numbers that are not finite")
 
 
-def measure(model: Model, rows: Rows, batch: int, budget: float = 0.15) -> Pace:
-    """Time one row and a full batch, within a budget: they decide how the model is batched."""
+def measure(model: Model, rows: Rows, batch: int | None, budget: float = 0.15) -> Pace:
+    """Time one row and a full batch, within a budget: they decide how the model is batched.
+
+    Batches are bounded, for memory grows with them; not by 64 where rows are so cheap that many are little work.
+    """
     one = cut(rows, 0, 1)
     single = _fastest(model, [one], budget / 2)
-    largest = max(1, min(batch, int(budget / max(single, 1e-6))))
-    return Pace(single, _fastest(model, [one] * largest, budget / 2) / largest, batch)
+    largest = max(1, min(batch or BATCH, int(budget / max(single, 1e-6))))
+    row = _fastest(model, [one] * largest, budget / 2) / largest
+    if batch is None:
+        batch = max(BATCH, min(LARGE_BATCH, int(LARGE_BATCH_SECONDS / max(row, 1e-9))))
+    return Pace(single, row, batch)
 
 
 def _fastest(model: Model, group: list[Rows], budget: float) -> float:

@@ -24,6 +24,7 @@ QUEUE = 256
 MAX_ROWS = 16
 MAX_SPOOL = 64 * 1024 * 1024
 PAUSE = 0.5
+SETTLE = 0.1
 
 
 class Recorder:
@@ -117,7 +118,12 @@ def convert(home: Path) -> int:
     total = 0
     for spool in sorted((home / "traffic" / "spool").glob("*.jsonl")):
         taken = spool.with_suffix(f".{time.time_ns()}.taken")
-        spool.rename(taken)
+        try:
+            spool.rename(taken)
+        except FileNotFoundError:
+            continue  # another converter took it
+        if time.time() - taken.stat().st_mtime < SETTLE:
+            time.sleep(SETTLE)  # a worker that had it open writes its last lines
         by_model: dict[str, list[dict[str, Any]]] = {}
         for line in taken.read_bytes().splitlines():
             with contextlib.suppress(orjson.JSONDecodeError):

@@ -6,16 +6,23 @@ Prints a table and writes .slipway/bench/proof.json.
 import json
 import os
 import platform
+import resource
+import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import promotions
 import proved
+from serving_peers import free_port
 
 from tasks.config import Gates
 from tasks.decide import roll_back_to
@@ -35,7 +42,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
         found |= contention(home / "contention")
-        found |= going_back(home / "rollback")
+        with mlflow_server(home / "server") as address:
+            found |= going_back(home / "rollback", address)
         found |= validation(home / "validation")
     for name, value in found.items():
         print(f"{name:<44} {value}")
@@ -76,24 +84,61 @@ def contention(home: Path) -> dict[str, Any]:
     }
 
 
-def going_back(home: Path) -> dict[str, Any]:
-    """Rollback and verification, in this process and as commands that start from nothing."""
-    where = settings(home)
-    os.environ.update(SLIPWAY_HOME=str(home), MLFLOW_TRACKING_URI=where.tracking_uri)
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[str]:
+    """A server as people run it, with a database and files of its own."""
+    folder.mkdir()
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    store = [
+        "--backend-store-uri",
+        f"sqlite:///{folder / 'mlflow.db'}",
+        "--artifacts-destination",
+        str(folder),
+    ]
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *store]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        while process.poll() is None:
+            with suppress(OSError):
+                urllib.request.urlopen(f"{address}/health", timeout=1).close()
+                break
+            time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def going_back(home: Path, address: str) -> dict[str, Any]:
+    """Rollback and verification with MLflow running, in this process and as commands that start from nothing."""
+    home.mkdir(mode=0o700)
+    where = Settings(home=home, tracking_uri=address)
+    os.environ.update(SLIPWAY_HOME=str(home), MLFLOW_TRACKING_URI=address)
     registry = Registry(where)
     for number, weight in enumerate((1.0, 2.0, 3.0)):
         version = promotions.register(registry, "digits", home, weight, champion=number or None)
         promote(registry, version, against=number or None, why="better")
-    rollback = timed(lambda: roll_back_to(where, "digits", why="in process"))
-    check = timed(lambda: verify(where, "digits"))
-    command = [sys.executable, "-m", "flows.cli"]
-    return {
-        "rollback in process, s": rollback,
-        "verify in process, s": check,
-        "slipway rollback, s": timed(lambda: run([*command, "rollback", "digits", "--reason", "bench"])),
-        "slipway verify, s": timed(lambda: run([*command, "verify", "digits"])),
-        "slipway history, s": timed(lambda: run([*command, "history", "digits"])),
+    found = {
+        "rollback in process, s": timed(lambda: roll_back_to(where, "digits", why="in process")),
+        "verify in process, s": timed(lambda: verify(where, "digits")),
     }
+    command = [sys.executable, "-m", "flows.cli"]
+    words = ("rollback digits --reason bench --to 3", "rollback digits --reason bench --to 2")
+    for name, turns in (
+        ("rollback", words),
+        ("verify", ("verify digits",) * 3),
+        ("history", ("history digits",) * 3),
+    ):
+        used, walls = children(), [timed(lambda turn=turn: run([*command, *turn.split()])) for turn in turns]
+        found[f"slipway {name}, s"] = statistics.median(walls)
+        found[f"slipway {name}, CPU s"] = round((children() - used) / len(turns), 2)
+    return found
+
+
+def children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def validation(home: Path) -> dict[str, Any]:
