@@ -1,5 +1,6 @@
 """`slipway up` in a process of its own, and the Prefect API it serves, for the platform's tests and benchmark."""
 
+import base64
 import contextlib
 import json
 import os
@@ -22,9 +23,12 @@ ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
 class Platform:
-    """Everything that `slipway up` starts, with `home` as SLIPWAY_HOME, said in `folder`; ended with the block."""
+    """Everything that `slipway up` starts, with `home` as SLIPWAY_HOME, said in `folder`; ended with the block.
 
-    def __init__(self, home: Path, folder: Path, **environment: str) -> None:
+    Its Prefect is asked with `account` (name:password), if there is one.
+    """
+
+    def __init__(self, home: Path, folder: Path, account: str = "", **environment: str) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
         self.environment = {
@@ -35,6 +39,9 @@ class Platform:
             **environment,
         }
         self._folder = folder
+        self._headers = {"Content-Type": "application/json"}
+        if account:
+            self._headers["Authorization"] = f"Basic {base64.b64encode(account.encode()).decode()}"
         self.addresses: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -86,7 +93,7 @@ class Platform:
         request = urllib.request.Request(
             f"{self.addresses['prefect']}/api{path}",
             None if method == "GET" else json.dumps(body or {}).encode(),
-            {"Content-Type": "application/json"},
+            self._headers,
             method=method,
         )
         return self.until(lambda: _answer(request), f"an answer of {path}")[0]
