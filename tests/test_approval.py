@@ -62,6 +62,17 @@ def state_of(run: FlowRun) -> tuple[StateType, str]:
     return run.state.type, run.state.message or ""
 
 
+def said_to_wait(run: FlowRun) -> bool:
+    """Whether the event came that infra/automations/lost-runs.yaml looks for, about this run and with its tag."""
+    with get_client(sync_client=True) as client:
+        about = {
+            "event": {"name": ["slipway.question.asked"]},
+            "resource": {"id": [f"prefect.flow-run.{run.id}"]},
+        }
+        found = client._client.post("/events/filter", json={"filter": about}).json()["events"]
+    return any("prefect.tag.slipway" in str(one["related"]) for one in found)
+
+
 def last_entry(registry: Registry) -> LedgerEntry:
     return read_ledger(registry, "digits").entries[-1]
 
@@ -82,6 +93,7 @@ def test_a_run_waits_without_a_process_and_another_process_goes_on(
     toys(registry)
     run = deployed.work(ask_about(2), promote)
     assert run.state is not None and run.state.name == "Suspended" and run.state.type == StateType.PAUSED
+    deployed.wait_until(lambda: said_to_wait(run), "nothing says that its silence is no loss")
     page = Artifact.get("digits-question")
     assert page is not None and "Promote digits version 2, in place of version 1?" in str(page.data)
     with get_client(sync_client=True) as client:
