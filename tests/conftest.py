@@ -127,6 +127,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     base = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
     for pid in base.glob("shared-*/pid"):
         end(family(int(pid.read_text())))
+    for process in _started:
+        process.wait()
 
 
 def free_port() -> int:
