@@ -29,13 +29,12 @@ class EmbeddedServer:
         port = _free_port()
         self.api_url = f"http://127.0.0.1:{port}/api"
         self._log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, **_server_environment(self._home)}
+        environment.pop(
+            "PREFECT_SERVER_API_AUTH_STRING", None
+        )  # meant for `slipway up`: who would be told here?
         with self._log.open("ab") as log:
-            self._process = hold(
-                ("flows.embedded", str(port)),
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **_server_environment(self._home)},
-            )
+            self._process = hold(("flows.embedded", str(port)), stdout=log, stderr=log, env=environment)
         os.environ["PREFECT_API_URL"] = self.api_url
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from composed import free_ports
 
+from flows.embedded import EmbeddedServer
 from infra.accounts import accounts
 from infra.keeper import Keeper
 from infra.local import environment, services
@@ -70,6 +71,22 @@ def test_the_servers_of_up_refuse_a_request_without_an_account(
         keeper.stop(10)
     for path in (path for path in tmp_path.rglob("*") if path.is_file()):
         assert b"a-long-" not in path.read_bytes(), path
+
+
+@pytest.mark.slow
+def test_a_command_with_a_server_of_its_own_needs_no_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in GIVEN.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PREFECT_API_URL", "")  # put back afterwards: the server's start sets it
+    server = EmbeddedServer(tmp_path)
+    server.start()
+    try:
+        server.wait()
+        assert status(f"{server.api_url}/admin/version") == 200
+    finally:
+        server.stop()
 
 
 def status(url: str, account: str = "") -> int:
