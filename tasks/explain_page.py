@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-_MOST_ROWS, _SECONDS = 30, 3.0
+_MOST_ROWS, _SECONDS = 30, 2.0
 _SHOWN_ROWS, _SHOWN_PARTS, _PARTS_A_ROW = 6, 15, 4
 _WORD = re.compile(r"^(?P<word>.+) \(\d+\)$")
 log = logging.getLogger("slipway")
