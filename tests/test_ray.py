@@ -154,6 +154,12 @@ class Run:
         assert self._process.returncode == 0, self._log.read_text()[-3000:]
         return json.loads(output)
 
+    def failure(self) -> str:
+        """The reason that a run which failed gives."""
+        output = self._process.communicate(timeout=_SECONDS)[0]
+        assert self._process.returncode == 1, self._log.read_text()[-3000:]
+        return str(json.loads(output)["reasons"][0])
+
     def end(self) -> None:
         self._process.kill()
         self._process.communicate()
@@ -220,6 +226,10 @@ def test_a_training_shared_by_two_nodes_goes_on_to_the_bit_when_one_is_lost(
     whole = run("recipes=[]", "train.workers=2")
     assert whole.outcome()["decision"] == "promoted"
     assert weights(whole) == weights(disturbed)
+
+    diverging = ("optimizer=momentum", "lr=10", "weight_decay=1", "schedule=constant", "clip_norm=null")
+    failed = run("recipes=[]", "train.workers=2", *(f"train.{knob}" for knob in diverging)).failure()
+    assert failed.startswith("The loss is ") and "lower train.lr=10" in failed, failed
 
 
 def weights(run: Run) -> bytes:
