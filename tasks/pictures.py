@@ -60,6 +60,7 @@ def scores(rows: Sequence[tuple[str, float, Interval | None]], score_name: str) 
         made.axes.set_yticks([-place for place in range(len(rows))], [name for name, _, _ in rows])
         made.axes.set_ylim(-len(rows) + 0.4, 0.6)
         made.axes.set_xlabel(f"{score_name} on the test rows")
+        made.axes.locator_params(axis="x", nbins=5)  # scores have four decimals, which need room
         made.axes.grid(axis="x", alpha=0.25)
     return made.svg
 
