@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from httpx import ConnectError
 from prefect import get_client
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists
-from prefect.settings import PREFECT_API_URL
 
 from flows.events import announced
-from tasks.errors import RefusedError, StepError
+from flows.reach import in_a_sentence
+from tasks.errors import RefusedError
 from tasks.registry import Registry
 from tasks.settings import Settings
 
@@ -46,13 +45,6 @@ def one_at_a_time(model: str) -> Iterator[None]:
 
 
 def _make_limit(name: str) -> None:
-    try:
-        with (
-            get_client(sync_client=True) as client,
-            suppress(ObjectAlreadyExists),
-        ):  # another made it just now
+    with in_a_sentence(), get_client(sync_client=True) as client:
+        with suppress(ObjectAlreadyExists):  # another made it just now
             client.upsert_global_concurrency_limit_by_name(name, 1)
-    except ConnectError as error:
-        raise StepError(
-            f"Prefect does not answer at {PREFECT_API_URL.value()}: start it there, or unset PREFECT_API_URL."
-        ) from error

@@ -50,9 +50,12 @@ def _run_flow(reference: str, config: Run, settings: Settings, *, force: bool, p
         from prefect import tags
 
         from flows.form import filled_in
+        from flows.reach import check_prefect
         from flows.retrain import retrain
 
-        if server is not None:
+        if server is None:
+            check_prefect()
+        else:
             _import_until_up(server)
             server.wait()
         with tags("slipway"):  # on a server of a team, our automations see to it

@@ -1,6 +1,9 @@
 """Accounts of `slipway up`: the real servers refuse who has none, and what starts them gives their clients what they ask for."""
 
 import base64
+import os
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -62,6 +65,9 @@ def test_the_servers_of_up_refuse_a_request_without_an_account(
             assert (status(url), status(url, "ada:wrong"), status(url, account[name])) == (401, 401, 200), (
                 name
             )
+        assert f"Prefect at {addresses['prefect']}/api does not accept who asks" in told(
+            addresses["prefect"], tmp_path, "ada:wrong"
+        )
         with pytest.raises(UserError, match="does not accept who asks: set MLFLOW_TRACKING_USERNAME"):
             check_mlflow(addresses["mlflow"])
         for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
@@ -87,6 +93,21 @@ def test_a_command_with_a_server_of_its_own_needs_no_account(
         assert status(f"{server.api_url}/admin/version") == 200
     finally:
         server.stop()
+
+
+def told(prefect: str, home: Path, account: str) -> str:
+    """What `slipway run` says to somebody whom Prefect does not know: one line, and exit code 1."""
+    environment = {name: value for name, value in os.environ.items() if name not in GIVEN}
+    server = {"PREFECT_API_URL": f"{prefect}/api", "PREFECT_API_AUTH_STRING": account}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "run", "digits"],
+        env={**environment, **server, "SLIPWAY_HOME": str(home / "theirs")},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "wrong" not in done.stderr, done.stderr
+    return done.stderr
 
 
 def status(url: str, account: str = "") -> int:
