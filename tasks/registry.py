@@ -294,7 +294,7 @@ class Registry:
         import mlflow.artifacts
         from mlflow.exceptions import MlflowException
 
-        assert self.client  # tells MLflow where models:/ is
+        self.client  # noqa: B018  # tells MLflow where models:/ is
         uri = f"models:/{version.model}/{version.version}"
         try:
             found = mlflow.artifacts.download_artifacts(
