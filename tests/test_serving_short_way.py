@@ -145,8 +145,8 @@ class Ways:
         self.short = shortway.protocol_for(self.service)
         assert self.short is not HttpToolsProtocol
 
-    async def talk(self, kind: Any, pieces: list[bytes]) -> bytes:
-        """What a connection answers to these pieces, sent one after another."""
+    async def talk(self, kind: Any, pieces: list[bytes], patient: bool = False) -> bytes:
+        """What a connection answers to these pieces, sent one after another; `patient` hears each one's answer first."""
         state = ServerState()
         state.default_headers = [(b"date", b"now")]
         ours, theirs = socket.socketpair()
@@ -158,7 +158,7 @@ class Ways:
         try:
             for piece in pieces:
                 await loop.sock_sendall(ours, piece)
-                await asyncio.sleep(0)
+                await (self._hear(ours, protocol, answer) if patient else asyncio.sleep(0))
             await self._hear(ours, protocol, answer)
         except ConnectionError:
             pass
@@ -183,8 +183,10 @@ class Ways:
                 answer += data
                 quiet = 0
 
-    async def both(self, pieces: list[bytes]) -> tuple[bytes, bytes]:
-        return await self.talk(self.short, pieces), await self.talk(HttpToolsProtocol, pieces)
+    async def both(self, pieces: list[bytes], patient: bool) -> tuple[bytes, bytes]:
+        return await self.talk(self.short, pieces, patient), await self.talk(
+            HttpToolsProtocol, pieces, patient
+        )
 
 
 @pytest.fixture(scope="module")
@@ -206,11 +208,13 @@ def agree(short: bytes, plain: bytes) -> bool:
     return steady(short) == steady(plain)
 
 
-def compared(folder: Path, tmp_path: Path, cases: list[tuple[str, list[bytes]]]) -> dict[str, bytes]:
+def compared(
+    folder: Path, tmp_path: Path, cases: list[tuple[str, list[bytes]]], patient: bool = False
+) -> dict[str, bytes]:
     async def run() -> dict[str, bytes]:
         ways, answers = Ways(folder, tmp_path), {}
         for name, pieces in cases:
-            left, right = await ways.both(pieces)
+            left, right = await ways.both(pieces, patient)
             assert agree(left, right), name
             answers[name] = left
         return answers
@@ -244,33 +248,162 @@ def test_both_ways_answer_byte_for_byte_the_same(folder: Path, tmp_path: Path) -
         assert answers[name].count(b"HTTP/1.1 200") == 0, name
 
 
+def mutated(dice: random.Random, request: bytes, times: int) -> bytes:
+    found = bytearray(request)
+    for _ in range(times):
+        at = dice.randrange(len(found))
+        match dice.randrange(4):
+            case 0:
+                found[at] = dice.randrange(256)
+            case 1:
+                del found[at : at + dice.randrange(1, 9)]
+            case 2:
+                found[at:at] = dice.choice((b"\r\n", b"0", b"\x00", b"[", b'"', b": ", b"1e999"))
+            case 3:
+                found[at:at] = found[: dice.randrange(40)]
+        found = found or bytearray(b"x")
+    return bytes(found)
+
+
+def torn(dice: random.Random, whole: bytes) -> list[bytes]:
+    """In one piece or in a few."""
+    cuts = sorted(dice.sample(range(1, len(whole)), dice.choice((0, 0, 1, 3))))
+    return [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+
+
+def statuses(answers: dict[str, bytes]) -> set[bytes]:
+    return {match[1] for answer in answers.values() for match in re.finditer(rb"HTTP/1.1 (\d)\d\d", answer)}
+
+
 def test_both_ways_agree_on_mutated_and_split_requests(folder: Path, tmp_path: Path) -> None:
     dice = random.Random(20261122)
     corpus = list(REQUESTS.values())
     cases = []
     for number in range(400):
-        request = bytearray(dice.choice(corpus))
-        for _ in range(dice.choice((0, 1, 1, 2, 5))):
-            at = dice.randrange(len(request))
-            match dice.randrange(4):
-                case 0:
-                    request[at] = dice.randrange(256)
-                case 1:
-                    del request[at : at + dice.randrange(1, 9)]
-                case 2:
-                    request[at:at] = dice.choice((b"\r\n", b"0", b"\x00", b"[", b'"', b": ", b"1e999"))
-                case 3:
-                    request[at:at] = request[: dice.randrange(40)]
-            request = request or bytearray(b"x")
-        whole = bytes(request) + LAST
-        cuts = sorted(dice.sample(range(1, len(whole)), dice.choice((0, 0, 1, 3))))
-        pieces = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
-        cases.append((f"{number}: {whole!r}", pieces))
+        whole = mutated(dice, dice.choice(corpus), dice.choice((0, 1, 1, 2, 5))) + LAST
+        cases.append((f"{number}: {whole!r}", torn(dice, whole)))
     answers = compared(folder, tmp_path, cases)
-    statuses = {
-        match[1] for answer in answers.values() for match in re.finditer(rb"HTTP/1.1 (\d)\d\d", answer)
-    }
-    assert statuses <= {b"2", b"4", b"1"}, "no mutation may cost more than a 4xx"
+    assert statuses(answers) <= {b"2", b"4", b"1"}, "no mutation may cost more than a 4xx"
+
+
+OTHER = json.dumps({"inputs": {"x": [ROW, ROW]}}).encode()
+AT_BODY = len(post()) - len(BODY)
+REPEATED = {
+    "the same": [post()],
+    "another length": [post(OTHER), post()],
+    "head, then body": [post()[:AT_BODY], post()[AT_BODY:]],
+    "body in three pieces": [
+        post()[: AT_BODY + 9],
+        post()[AT_BODY + 9 : AT_BODY + 99],
+        post()[AT_BODY + 99 :],
+    ],
+    "two in one piece": [post() + post(OTHER)],
+    "the rest and another": [post()[:-9], post()[-9:] + post(OTHER)],
+    "the rest and half of another": [post()[:-9], post()[-9:] + post()[:50], post()[50:]],
+    "a body that is no JSON": [post(b"{"), post()],
+    "an empty body": [post(b""), post()],
+    "leading zeros": [post(length=b"000%d" % len(BODY))],
+    "leading plus": [post(length=b"+%d" % len(BODY))],
+    "no digits": [post(length=b"")],
+    "spaces around": [post(length=b" %d " % len(BODY))],
+    "too long a number": [post(length=b"0" * 30 + b"%d" % len(BODY))],
+    "too large": [post(length=b"99999999999")],
+    "a line more": [post().replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n", 1)],
+    "a line more, and as many bytes": [
+        post(length=b"%d" % (len(BODY) + 8)).replace(b"\r\n\r\n", b"\r\nX-A: b\r\n\r\n", 1)
+    ],
+    "a blank line at both ends of a body": [post(b"\r\n" + BODY) + b"\r\n", post(b"\r\n" + BODY)],
+    "a blank line that is left over": [post() + b"\r\n", post()],
+    "a blank line before": [b"\r\n" + post(), b"\r\n\r\n" + post(), post()],
+    "a blank line after": [post() + b"\r\n", post() + b"\r\n\r\n", post(b"\r\n" + BODY) + b"\r\n", post()],
+    "another key": [post(extra=b"X-API-Key: no!\r\n"), post()],
+    "another way between": [b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n", post()],
+    "chunked between": [HEAD + CHUNKED + b"\r\n" + CHUNKS, post()],
+    "smuggled": [post(BODY + post(extra=b""))],
+    "half a head": [post()[:30]],
+}
+
+
+def test_requests_that_repeat_a_head_are_answered_as_any_other(folder: Path, tmp_path: Path) -> None:
+    cases = [
+        (
+            f"{name}, after {len(first)} bytes",
+            [first, *pieces, *([] if name == "half a head" else [post(), LAST])],
+        )
+        for name, pieces in REPEATED.items()
+        for first in (post(), post(OTHER), post(b"\r\n" + BODY), post(BODY + b"\r\n\r\n"))
+    ]
+    heads_first = [
+        (f"{name}, in two", [post()[:AT_BODY], BODY, *pieces]) for name, pieces in REPEATED.items()
+    ]
+    answers = compared(folder, tmp_path, cases + heads_first, patient=True)
+    assert statuses(answers) == {b"2", b"4"}
+    plain = answers[f"body in three pieces, after {len(post())} bytes"]
+    assert plain.count(b"HTTP/1.1 200") == 4
+
+
+def test_both_ways_agree_on_a_connection_of_mutated_and_split_requests(folder: Path, tmp_path: Path) -> None:
+    dice = random.Random(20261123)
+    cases = []
+    for number in range(150):
+        pieces = [post(dice.choice((BODY, OTHER)))]
+        for _ in range(dice.randrange(1, 5)):
+            request = post(dice.choice((BODY, OTHER)), length=dice.choice((None, None, None, b"9", b"0700")))
+            pieces += torn(dice, mutated(dice, request, dice.choice((0, 0, 1, 2))))
+        cases.append((f"{number}: {pieces!r}", [*pieces, LAST]))
+    assert statuses(compared(folder, tmp_path, cases, patient=True)) <= {b"2", b"4"}
+
+
+def test_a_repeated_head_needs_no_parser_until_the_keys_change(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> list[int]:
+        ways = Ways(folder, tmp_path)
+        parsed: list[bytes] = []
+        plain = HttpToolsProtocol.data_received
+
+        def noted(self: HttpToolsProtocol, data: bytes) -> None:
+            parsed.append(data)
+            plain(self, data)
+
+        monkeypatch.setattr(HttpToolsProtocol, "data_received", noted)
+        answer = await ways.talk(ways.short, [post()] * 5 + [post()[:AT_BODY], BODY], patient=True)
+        assert answer.count(b"HTTP/1.1 200") == 6
+        counts = [len(parsed)]
+
+        def rotate() -> bytes:
+            (tmp_path / "keys").write_text("another\n")
+            ways.service.keys.refresh()
+            return post()
+
+        class Later(list[bytes]):
+            def __iter__(self) -> Any:
+                yield from (post(), post())
+                yield rotate()
+
+        answer = await ways.talk(ways.short, Later(), patient=True)
+        assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200", b"200", b"401"]
+        return [*counts, len(parsed)]
+
+    assert uvloop.run(run()) == [1, 3]
+
+
+def test_what_arrives_before_an_answer_waits_its_turn(folder: Path, tmp_path: Path) -> None:
+    """The broken one is refused at once, and yet must not overtake the others."""
+
+    async def run() -> bytes:
+        ways = Ways(folder, tmp_path)
+
+        class Hasty(ways.short):  # type: ignore[misc, name-defined]
+            def data_received(self, data: bytes) -> None:
+                super().data_received(data)
+                if data == post(OTHER):
+                    super().data_received(post())
+                    super().data_received(post(b"{"))
+
+        return await ways.talk(Hasty, [post(), post(OTHER), LAST], patient=True)
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", uvloop.run(run())) == [b"200", b"200", b"200", b"400", b"200"]
 
 
 def test_another_uvicorn_turns_the_short_way_off_and_says_so(

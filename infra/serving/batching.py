@@ -14,10 +14,10 @@ from typing import Protocol
 
 from infra.serving.answers import refuse
 from infra.serving.execution import Done, Job, execute
-from infra.serving.model import Model, Pace
+from infra.serving.model import Model
+from infra.serving.pace import Pace
 from infra.serving.problems import Problem
 
-INLINE_SECONDS = 0.001
 TURN_SECONDS = 0.025
 BATCH_BYTES = 32 * 1024 * 1024
 
@@ -63,7 +63,7 @@ class Batcher:
 
     def aside(self, work: Callable[[Done], None], done: Done) -> None:
         """Do something further with a batch where batches run: here for a fast model, in the thread for a slow one."""
-        if inline(done.model.pace):
+        if done.model.pace.inline:
             work(done)
         else:
             self.pool.submit(work, done)
@@ -78,7 +78,7 @@ class Batcher:
         previous = self.source.previous
         pace = model.pace
         batch = self._take(pace)
-        if inline(pace):
+        if pace.inline:
             for done in execute(model, previous, batch, pace.batch):
                 self._answer(done)
             if self.jobs:
@@ -104,7 +104,7 @@ class Batcher:
 
     def _take(self, pace: Pace) -> list[Job]:
         most = pace.batch
-        if inline(pace):
+        if pace.inline:
             most = max(1, min(most, int(TURN_SECONDS / max(pace.row, 1e-9))))
         if self.rows <= most:
             everything = list(self.jobs)
@@ -144,7 +144,3 @@ class Batcher:
             numbers.batches.add(start)
         numbers.run_seconds += done.seconds
         self.source.ran(done)
-
-
-def inline(pace: Pace) -> bool:
-    return pace.single < INLINE_SECONDS

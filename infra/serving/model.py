@@ -1,7 +1,6 @@
-"""One version of a model in memory: its session, its tensors, and how fast it was found to be."""
+"""One version of a model in memory: its session, its tensors, its counts."""
 
 import hashlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,21 +15,11 @@ from infra.serving.invocations import Invocations
 from infra.serving.messages import Release
 from infra.serving.numbers import Numbers
 from infra.serving.outputs import Outputs
+from infra.serving.pace import BATCH, Pace, measure
 from infra.serving.problems import Problem
 from infra.serving.tensors import Rows, Spec, all_finite, assemble, cut, rows_of, tensor_of
 
 EXAMPLE = "serving_input_example.json"
-BATCH, LARGE_BATCH = 64, 1024
-LARGE_BATCH_SECONDS = 0.002
-
-
-@dataclass(frozen=True)
-class Pace:
-    """What warming up measured: seconds for one row alone, and seconds a row in the largest batch."""
-
-    single: float
-    row: float
-    batch: int
 
 
 @dataclass(eq=False)
@@ -103,7 +92,8 @@ def load_model(release: Release, threads: int, batch: int | None, max_rows: int)
     )
     rows = example_rows(model)
     check_probe(model, rows)
-    model.pace = measure(model, rows, batch)
+    one = cut(rows, 0, 1)
+    model.pace = measure(lambda count: model.run([one] * count), batch)
     return model
 
 
@@ -145,32 +135,6 @@ def check_probe(model: Model, rows: Rows) -> None:
             )
     if not all_finite(outputs.arrays):
         raise Unservable("its input example gives numbers that are not finite")
-
-
-def measure(model: Model, rows: Rows, batch: int | None, budget: float = 0.15) -> Pace:
-    """Time one row and a full batch, within a budget: they decide how the model is batched.
-
-    Batches are bounded, for memory grows with them; not by 64 where rows are so cheap that many are little work.
-    """
-    one = cut(rows, 0, 1)
-    single = _fastest(model, [one], budget / 2)
-    largest = max(1, min(batch or BATCH, int(budget / max(single, 1e-6))))
-    row = _fastest(model, [one] * largest, budget / 2) / largest
-    if batch is None:
-        batch = max(BATCH, min(LARGE_BATCH, int(LARGE_BATCH_SECONDS / max(row, 1e-9))))
-    return Pace(single, row, batch)
-
-
-def _fastest(model: Model, group: list[Rows], budget: float) -> float:
-    best, end = float("inf"), time.perf_counter() + budget
-    for _ in range(20):
-        start = time.perf_counter()
-        model.run(group)
-        now = time.perf_counter()
-        best = min(best, now - start)
-        if now > end:
-            break
-    return best
 
 
 def first_line(error: Exception) -> str:

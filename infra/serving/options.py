@@ -123,7 +123,7 @@ class ServeOptions(Frozen):
     keep_alive: float = Field(75.0, gt=0, description="Seconds an idle connection is kept.")
     batch: Positive | None = Field(
         None,
-        description="Most rows run through the model at once; default: 64, up to 1,024 where a row costs microseconds.",
+        description="Most rows run through the model at once; default: 64, up to 1,024 where a row costs microseconds, fewer where more make no row cheaper.",
     )
     drain_delay: Seconds = Field(
         0.0, description="Seconds the listener stays open after SIGTERM, with /ready already 503."

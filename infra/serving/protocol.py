@@ -11,44 +11,13 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from infra.serving.answers import Heading
+from infra.serving.cycle import ShortCycle
+from infra.serving.heads import Head, cut
 from infra.serving.service import Headers, Route, Service, host_name
 
 MAX_HEAD = 64 * 1024
 GRACE = 0.5
-LENGTHS = tuple(b"content-length: %d\r\n\r\n" % length for length in range(4096))
 DECLINED = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"})
-
-
-class ShortCycle:
-    """A claimed request in flight; it has the attributes that uvicorn reads of a cycle."""
-
-    __slots__ = ("disconnected", "keep_alive", "message_event", "protocol", "response_complete")
-
-    def __init__(self, protocol: "ShortProtocol") -> None:
-        self.protocol = protocol
-        self.message_event = asyncio.Event()
-        self.disconnected = False
-        self.response_complete = False
-        self.keep_alive = True
-
-    def answer(self, status: int, heading: Heading, body: bytes) -> None:
-        """Write the answer, as uvicorn's own cycle would."""
-        self.response_complete = True
-        protocol = self.protocol
-        transport = protocol.transport
-        if self.disconnected or transport.is_closing():
-            return
-        length = len(body)
-        head = LENGTHS[length] if length < 4096 else b"content-length: %d\r\n\r\n" % length
-        current = status == 200 and heading.made_for is protocol.server_state.default_headers
-        front = heading.front if current else protocol.front(status, heading)
-        if self.keep_alive and not protocol.service.draining and not heading.closes:
-            transport.write(b"".join((front, head, body)))
-        else:
-            close = b"" if heading.closes else b"connection: close\r\n"
-            transport.write(b"".join((front, head[:-2], close, b"\r\n", body)))
-            transport.close()
-        protocol.answered()
 
 
 class ShortProtocol(HttpToolsProtocol):
@@ -62,10 +31,13 @@ class ShortProtocol(HttpToolsProtocol):
         self.chunks: list[bytes] = []
         self.fields: Headers = {}
         self.short = ShortCycle(self)
-        self.known: list[tuple[bytes, bytes]] = []
-        self.known_route: Route | None = None
-        self.known_keys = -1
-        self.length_at = 0
+        self.known: Head | None = None  # the last head that was accepted
+        self.missing = 0  # bytes of a body that is still to come, under a repeated head
+        self.begun = (
+            0  # of one piece of data: requests that begin in it, the last one's route, bytes of its body
+        )
+        self.claimed: Route | None = None
+        self.arrived = 0
         self.head = -1
         self.receiving = False
         self.since = self.service.clock
@@ -78,11 +50,72 @@ class ShortProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.parser is None or self.transport.is_closing():
             return
+        if self.missing:
+            self._goes_on(data)
+        elif not self._repeats(data):
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        between = not self.receiving
+        self.begun = self.arrived = 0
         super().data_received(data)
         if self.head >= 0:
             self.head += len(data)
             if self.head > MAX_HEAD:
                 self.give_up(431)
+        elif between and self.begun == 1 and self.claimed is not None and (self.arrived or self.receiving):
+            self._remember(data, self.claimed)
+
+    def _remember(self, data: bytes, route: Route) -> None:
+        """Keep the head of the claimed request that `data` begins with, if it is beyond doubt which bytes it is."""
+        parts = cut(data, len(data) - self.arrived, self.headers)
+        if parts is not None:
+            self.known = Head(*parts, route, self.fields, self.service.keys.generation)
+
+    def _repeats(self, data: bytes) -> bool:
+        """Take a request whose head came before on this connection: the same bytes need no parser."""
+        known, short = self.known, self.short
+        cycle: object = self.cycle
+        if (
+            known is None
+            or cycle is not short
+            or not short.response_complete
+            or self.receiving
+            or self.timeout_keep_alive_task is not None
+            or self.flow.write_paused
+            or not known.stands(self.service.keys)
+        ):
+            return False
+        found = known.body_of(data, self.service.options.max_body)
+        if found is None:
+            return False
+        start, length = found
+        missing = start + length - len(data)
+        if missing < 0:
+            return False
+        short.response_complete = False
+        short.keep_alive = True
+        if missing:
+            self.route, self.fields, self.chunks, self.missing = (
+                known.route,
+                known.fields,
+                [data[start:]],
+                missing,
+            )
+            self.receiving, self.since = True, self.service.clock
+        else:
+            self.service.submit(known.route, known.fields, data[start:], short)
+        return True
+
+    def _goes_on(self, data: bytes) -> None:
+        """More of the body of a request that repeated a head, and perhaps of what follows it."""
+        chunk, rest = data[: self.missing], data[self.missing :]
+        self.chunks.append(chunk)
+        self.missing -= len(chunk)
+        if not self.missing:
+            self.on_message_complete()
+            if rest:
+                self.data_received(rest)
 
     def give_up(self, status: int) -> None:
         """End a connection whose request is too long or too slow to arrive."""
@@ -125,6 +158,8 @@ class ShortProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.head = 0
+        self.begun += 1
+        self.claimed = None
         self.receiving = True
         self.since = self.service.clock
 
@@ -138,7 +173,7 @@ class ShortProtocol(HttpToolsProtocol):
             self._decline()
             super().on_headers_complete()
             return
-        self.route = route
+        self.route = self.claimed = route
         self.chunks = []
         short = self.short
         short.response_complete = False
@@ -146,7 +181,7 @@ class ShortProtocol(HttpToolsProtocol):
         self.cycle = short  # type: ignore[assignment]
 
     def _claims(self, route: Route) -> bool:
-        """Whether this request is the plain case. Headers that passed before, but for their length, pass at once."""
+        """Whether this request is the plain case."""
         cycle = self.cycle
         parser = self.parser
         if (
@@ -158,18 +193,6 @@ class ShortProtocol(HttpToolsProtocol):
             or parser.get_http_version() != "1.1"
         ):
             return False
-        headers, known, at = self.headers, self.known, self.length_at
-        if (
-            route is self.known_route
-            and len(headers) == len(known)
-            and self.known_keys == self.service.keys.generation
-        ):
-            length = headers[at]
-            headers[at] = known[at]
-            same = headers == known
-            headers[at] = length
-            if same and length[0] == known[at][0] and self._short_enough(length[1]):
-                return True
         return self._checks(route)
 
     def _short_enough(self, length: bytes) -> bool:
@@ -187,11 +210,7 @@ class ShortProtocol(HttpToolsProtocol):
             or not service.keys.allow(fields.get(b"authorization"), fields.get(b"x-api-key"))
         ):
             return False
-        self.fields = fields
-        self.known, self.known_route, self.known_keys = self.headers, route, service.keys.generation
-        self.length_at = next(
-            at for at, (name, _) in enumerate(self.headers) if name.lower() == b"content-length"
-        )
+        self.fields, self.known = fields, None
         return True
 
     def _decline(self) -> None:
@@ -207,6 +226,7 @@ class ShortProtocol(HttpToolsProtocol):
             super().on_body(body)
         else:
             self.chunks.append(body)
+            self.arrived += len(body)
 
     def on_message_complete(self) -> None:
         self.receiving = False
