@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime as ort
 import serving_models as models
-from serving_peers import HOME, Peer, cpu_seconds, free_port, peers
+from serving_peers import HOME, Peer, cpu_seconds, free_port, halted, peers
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDS, SECONDS = 3, 2
+ROUNDS, SECONDS = 9, 1
 LIBRARIES = ("uvicorn", "onnxruntime", "mlflow", "fastapi", "numpy")
 OURS, BY_ASGI = "slipway", "slipway by ASGI"
 
@@ -189,12 +189,14 @@ def measure(work: Work, rounds: int) -> dict[str, Any]:
         alone: dict[int, list[float]] = {1: [], 64: []}
         for _ in range(rounds):
             for peer in up:
-                turns[peer.name].append(wrk(peer, work.connections, script))
-            for batch, costs in alone.items():
-                costs.append(bare(folder, work, batch, 0.5))
-            with neighbour(turns[OURS][-1]["client_share"]):
-                for batch, costs in beside.items():
+                with halted([other for other in running if other is not peer]):
+                    turns[peer.name].append(wrk(peer, work.connections, script))
+            with halted(running):
+                for batch, costs in alone.items():
                     costs.append(bare(folder, work, batch, 0.5))
+                with neighbour(turns[OURS][-1]["client_share"]):
+                    for batch, costs in beside.items():
+                        costs.append(bare(folder, work, batch, 0.5))
     finally:
         for peer in running:
             peer.stop()
@@ -206,6 +208,8 @@ def measure(work: Work, rounds: int) -> dict[str, Any]:
         "connections": work.connections,
         "body_bytes": len(body),
         "servers": servers,
+        "turns": turns,
+        "onnxruntime_turns": beside,
         "missing": sorted(peer.name for peer in running if peer not in up),
         "onnxruntime_cpu_us_a_row": {batch: statistics.median(costs) for batch, costs in beside.items()},
         "onnxruntime_without_a_neighbour": {
@@ -214,19 +218,25 @@ def measure(work: Work, rounds: int) -> dict[str, Any]:
     }
 
 
+def paired(left: Sequence[float], right: Sequence[float]) -> float:
+    """The median of ratios within a round: what slowed the machine in one round slowed both. 0 when one did not run."""
+    return statistics.median(a / b for a, b in zip(left, right, strict=True)) if left and right else 0.0
+
+
 def bounds(work: Work, found: dict[str, Any]) -> list[Bound]:
-    """The figures this row is held to. Ratios by CPU compare costs of one request; by rate, requests a second."""
-    servers, alone = found["servers"], found["onnxruntime_cpu_us_a_row"]
+    """The figures this row is held to: ratios by CPU compare costs of one request; by rate, requests a second."""
+    servers, turns = found["servers"], found["turns"]
+    ours, alone = turns[OURS], found["onnxruntime_turns"]
     us = servers[OURS]
 
     def by_cpu(name: str) -> float:
-        return float(servers[name]["cpu_us"] / us["cpu_us"]) if name in servers else 0.0
+        return paired([turn["cpu_us"] for turn in turns.get(name, [])], [turn["cpu_us"] for turn in ours])
 
     def by_rate(name: str) -> float:
-        return float(us["rate"] / servers[name]["rate"]) if name in servers else 0.0
+        return paired([turn["rate"] for turn in ours], [turn["rate"] for turn in turns.get(name, [])])
 
     def of_bare(batch: int) -> float:
-        return float(alone[batch] / us["cpu_us"])
+        return paired(alone[batch], [turn["cpu_us"] for turn in ours])
 
     def bound(what: str, value: float, wanted: float, cost: bool = False) -> Bound:
         return Bound(work.title, what, value, wanted, cost)
@@ -238,12 +248,11 @@ def bounds(work: Work, found: dict[str, Any]) -> list[Bound]:
         ]
 
     if work.title.startswith("tiny MLP, JSON row"):
-        nothing = us["cpu_us"] / servers["nothing"]["cpu_us"] if "nothing" in servers else 9.9
         return [
             *against("mlflow", 60),
             *against("fastapi", 8),
             *against(BY_ASGI, 2),
-            bound("CPU of the do-nothing ASGI app's", nothing, 30 / 49, cost=True),
+            bound("× the do-nothing ASGI app, CPU", by_cpu("nothing"), 49 / 30),
             bound("of bare ORT, batch 1, CPU", of_bare(1), 0.5),
             bound("p99 ms", us["p99_ms"], 5, cost=True),
         ]
@@ -254,14 +263,14 @@ def bounds(work: Work, found: dict[str, Any]) -> list[Bound]:
             bound("of bare ORT, batch 64, CPU", of_bare(64), 0.7),
         ]
     if "transformer" in work.title:
-        rate = us["rate"] * alone[64] / 1e6
+        rate = paired([turn["rate"] for turn in ours], [1e6 / cost for cost in alone[64]])
         return [
             *against("mlflow", 5),
             bound("of bare ORT, batch 64, CPU", of_bare(64), 0.95),
             bound("of bare ORT, batch 64, rate", rate, 0.95),
         ]
     if work.binary:
-        return [bound("CPU of bare ORT's, batch 64", us["cpu_us"] / (64 * alone[64]), 2.5, cost=True)]
+        return [bound("CPU of bare ORT's, batch 64", 1 / (64 * of_bare(64)), 2.5, cost=True)]
     return against("mlflow", 15)
 
 

@@ -1,12 +1,14 @@
 """What people serve ONNX models with otherwise, each in its usual way, in an environment of its own where it needs one."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,16 +102,31 @@ class Peer:
                 time.sleep(0.2)
         return False
 
+    def signal(self, number: int) -> None:
+        for each in tree(self.process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(each, number)
+
     def stop(self) -> None:
         for child in tree(self.process.pid)[::-1]:
-            try:
-                os.kill(child, 15)
-            except ProcessLookupError:
-                continue
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
+
+
+@contextmanager
+def halted(servers: Sequence[Peer]) -> Iterator[None]:
+    """These do not run meanwhile: even an idle server wakes up now and then, at the cost of whoever is measured."""
+    for server in servers:
+        server.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for server in servers:
+            server.signal(signal.SIGCONT)
 
 
 def tree(pid: int) -> list[int]:
