@@ -7,6 +7,7 @@ from tasks.checkpoint import load_weights
 from tasks.compare import score_interval
 from tasks.config import Gates, Train
 from tasks.data import SPLITS, Rows, read_split
+from tasks.gate import with_folds
 from tasks.loss import check_loss
 from tasks.model import build_from, predict
 from tasks.records import CrossValidation, Dataset, Proof
@@ -59,17 +60,8 @@ def cross_validate(
 
 
 def judged(proof: Proof, cross: CrossValidation, gates: Gates) -> Proof:
-    """The proof with the cross-validation in it; surely below the minimum is a failure, unsurely above it a doubt."""
-    verdict, decision, reason = proof.verdict, proof.verdict.decision, cross.describe()
-    if gates.min_score is not None and cross.interval is not None:
-        if cross.interval.high < gates.min_score:
-            decision, reason = "fail", f"{reason}, surely below the minimum of {gates.min_score:g}"
-        elif cross.interval.low < gates.min_score:
-            decision = "fail" if decision == "fail" else "inconclusive"
-            reason = (
-                f"{reason}: these rows cannot tell whether it is above the minimum of {gates.min_score:g}"
-            )
-    verdict = verdict.model_copy(update={"decision": decision, "reasons": (*verdict.reasons, reason)})
+    """The proof with the cross-validation in it, and the verdict that follows from both."""
+    verdict = with_folds(proof.verdict, cross, gates)
     return proof.model_copy(update={"verdict": verdict, "cross_validation": cross})
 
 

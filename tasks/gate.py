@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from tasks.config import Gates
-from tasks.records import Comparison, Interval, Report, SliceDifference, Trial, Verdict
+from tasks.records import Comparison, CrossValidation, Interval, Report, SliceDifference, Trial, Verdict
 
 Decision = Literal["pass", "fail", "inconclusive"]
 
@@ -52,6 +52,20 @@ def gate(
         interval=comparison.interval if comparison else None,
         more_rows=more_rows(comparison, gates) if comparison and decision == "inconclusive" else None,
     )
+
+
+def with_folds(verdict: Verdict, cross: CrossValidation, gates: Gates) -> Verdict:
+    """The verdict with a cross-validated score: surely below the minimum is a failure, unsurely above it a doubt."""
+    decision, reason = verdict.decision, cross.describe()
+    if gates.min_score is not None and cross.interval is not None:
+        if cross.interval.high < gates.min_score:
+            decision, reason = "fail", f"{reason}, surely below the minimum of {gates.min_score:g}"
+        elif cross.interval.low < gates.min_score:
+            decision = "fail" if decision == "fail" else "inconclusive"
+            reason = (
+                f"{reason}: these rows cannot tell whether it is above the minimum of {gates.min_score:g}"
+            )
+    return verdict.model_copy(update={"decision": decision, "reasons": (*verdict.reasons, reason)})
 
 
 def describe(comparison: Comparison, gates: Gates) -> str:

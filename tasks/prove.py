@@ -8,6 +8,7 @@ from tasks.config import Gates
 from tasks.data import Rows, read_frame, read_split
 from tasks.errors import UserError
 from tasks.evidence import EVIDENCE, MODEL, read
+from tasks.files import sha256_of
 from tasks.gate import gate
 from tasks.parity import run_rows
 from tasks.records import Candidate, Champion, Comparison, Dataset, Interval, Proof, Report
@@ -89,6 +90,8 @@ def _against_fp32(
 
 def _champion_outputs(champion: Champion, dataset: Dataset, rows: Rows) -> "Array":
     """Raises UserError, saying why, when the champion cannot be asked these rows or its answers mean something else."""
+    if champion.sha256 and sha256_of(champion.folder / MODEL) != champion.sha256:
+        raise UserError(f"its {MODEL} is not the file that was registered, {champion.sha256[:16]}…")
     if (champion.folder / EVIDENCE).exists() and (
         classes := read(champion.folder).classes
     ) != dataset.classes:

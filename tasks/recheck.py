@@ -148,7 +148,7 @@ def judge_again(settings: Settings, evidence: Evidence, folder: Path, champion: 
     """The gate against another champion than the evidence has, on the evidence's own test rows."""
     import numpy as np
 
-    from tasks.gate import gate
+    from tasks.gate import gate, with_folds
     from tasks.prove import compare_with
 
     report = evidence.proof.report
@@ -160,7 +160,8 @@ def judge_again(settings: Settings, evidence: Evidence, folder: Path, champion: 
         gates = Gates.model_validate(evidence.config["gates"])
         comparison = compare_with(evidence.workload, dataset, report, champion, gates)
     proof = evidence.proof
-    return gate(report, proof.baseline, proof.against_fp32, comparison, proof.trial, gates)
+    verdict = gate(report, proof.baseline, proof.against_fp32, comparison, proof.trial, gates)
+    return verdict if proof.cross_validation is None else with_folds(verdict, proof.cross_validation, gates)
 
 
 def _replay(settings: Settings, evidence: Evidence, folder: Path) -> float:

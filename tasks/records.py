@@ -163,7 +163,7 @@ class Champion(Record):
     """The serving version's own bytes, downloaded."""
 
     version: int
-    sha256: str
+    sha256: str = Field(description="As it was registered; empty for a version that Slipway did not make.")
     folder: Path
 
 

@@ -38,12 +38,16 @@ def proved_digits(
 
     dataset, fp32 = linear_digits
     folder = tmp_path_factory.mktemp("proved")
-    proved.candidate(dataset, folder / "champion" / "model.onnx", "fp32", noise=0.2)
+    old = proved.candidate(dataset, folder / "champion" / "model.onnx", "fp32", noise=0.2)
     gates = Gates(min_score=0.8, min_slice_rows=30, slice_margin=0.3)
     reports = [validate("digits", dataset, fp32, fp32, folder)]
     report = validate("digits", dataset, fp32, fp32, folder, "test")
     comparison = compare_with(
-        "digits", dataset, report, Champion(version=3, sha256="c", folder=folder / "champion"), gates
+        "digits",
+        dataset,
+        report,
+        Champion(version=3, sha256=file_of(old).sha256, folder=folder / "champion"),
+        gates,
     )
     trial = Trial(
         requests=65, rows=380, max_abs=0.0, single_p50_ms=1.2, single_p95_ms=2.3, batch=64, batch_p50_ms=3.4,

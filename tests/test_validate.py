@@ -5,17 +5,30 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import promotions
 import proved
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tasks.config import Gates
+from tasks.config import Gates, Run
 from tasks.errors import UserError
 from tasks.export import describe
+from tasks.gate import gate
 from tasks.parity import numbers_in
 from tasks.probe import probe
 from tasks.prove import compare_with
-from tasks.records import Candidate, Champion, Dataset, OnnxModel
+from tasks.recheck import judge_again
+from tasks.records import (
+    Candidate,
+    Champion,
+    CrossValidation,
+    Dataset,
+    Interval,
+    OnnxModel,
+    Proof,
+    Verdict,
+)
+from tasks.settings import load_settings
 from tasks.validate import validate
 
 Digits = tuple[Dataset, Candidate]
@@ -168,12 +181,50 @@ def test_a_champion_is_compared_by_its_own_bytes(linear_digits: Digits, tmp_path
     dataset, fp32 = linear_digits
     worse = proved.candidate(dataset, tmp_path / "old" / "model.onnx", "fp32", noise=0.15)
     report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
-    champion = Champion(version=4, sha256="c", folder=tmp_path / "old")
+    champion = Champion(version=4, sha256=file_of(worse).sha256, folder=tmp_path / "old")
     found = compare_with("digits", dataset, report, champion, Gates())
     assert found.difference is not None and found.difference > 0 and found.problem is None
     assert found.score == pytest.approx(
         validate("digits", dataset, worse, worse, tmp_path / "w", "test").score
     )
+
+
+def test_a_champion_whose_file_was_exchanged_is_not_compared(linear_digits: Digits, tmp_path: Path) -> None:
+    dataset, fp32 = linear_digits
+    proved.candidate(dataset, tmp_path / "old" / "model.onnx", "fp32", noise=9.0)
+    report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
+    champion = Champion(version=4, sha256="c" * 64, folder=tmp_path / "old")
+    found = compare_with("digits", dataset, report, champion, Gates())
+    assert found.problem == "its model.onnx is not the file that was registered, cccccccccccccccc…"
+    assert gate(report, report, None, found, None, Gates()).decision == "inconclusive"
+
+
+def test_what_folds_found_counts_against_another_champion_too(
+    linear_digits: Digits, tmp_path: Path, home: Path
+) -> None:
+    dataset, fp32 = linear_digits
+    folder = file_of(fp32).path.parent
+    report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
+    interval = Interval(low=0.5, high=0.6, level=0.95)
+    cross = CrossValidation(
+        folds=5, rows=1797, score=0.55, score_name="accuracy", interval=interval, scores=(0.5, 0.6)
+    )
+    made = promotions.make_evidence(report.sha256, "digits").model_copy(
+        update={
+            "fingerprint": dataset.fingerprint,
+            "config": Run(gates=Gates(min_score=0.75, folds=5)).model_dump(mode="json"),
+            "proof": Proof(
+                report=report,
+                baseline=report,
+                cross_validation=cross,
+                verdict=Verdict(decision="fail", reasons=()),
+            ),
+        }
+    )
+    champion = Champion(version=4, sha256=report.sha256, folder=folder)
+    verdict = judge_again(load_settings(), made, folder, champion)
+    assert verdict.decision == "fail"
+    assert "surely below the minimum of 0.75" in verdict.reasons[-1]
 
 
 def test_a_champion_with_other_inputs_is_said_to_be(linear_digits: Digits, tmp_path: Path) -> None:
@@ -187,18 +238,16 @@ def test_a_champion_with_other_inputs_is_said_to_be(linear_digits: Digits, tmp_p
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
     report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
-    found = compare_with("digits", dataset, report, Champion(version=4, sha256="c", folder=tmp_path), Gates())
+    found = compare_with("digits", dataset, report, Champion(version=4, sha256="", folder=tmp_path), Gates())
     assert found.problem == "it takes the inputs pixels and not image" and found.difference is None
 
 
 def test_a_champion_of_other_classes_is_said_to_be(linear_digits: Digits, tmp_path: Path) -> None:
-    import promotions
-
     dataset, fp32 = linear_digits
     old = promotions.make_evidence("c", "digits").model_copy(update={"classes": ("cat", "dog")})
     (tmp_path / "evidence.json").write_text(old.model_dump_json())
     report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
-    found = compare_with("digits", dataset, report, Champion(version=4, sha256="c", folder=tmp_path), Gates())
+    found = compare_with("digits", dataset, report, Champion(version=4, sha256="", folder=tmp_path), Gates())
     assert found.difference is None and found.problem is not None
     assert found.problem.startswith(
         "it knows other classes (cat, dog) than the data has now (0, 1, 2, 3, 4…)"
