@@ -27,6 +27,10 @@ LEAVES = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=8),
 )
+NUMBERS: dict[type, st.SearchStrategy[Any]] = {
+    int: st.integers(0, 60) | st.integers(-(2**70), 2**70),
+    float: st.floats(width=32, allow_nan=False, allow_infinity=False) | st.floats(),
+}
 ANYTHING = st.recursive(
     LEAVES,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
@@ -48,16 +52,30 @@ def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from paths(value[key], (*at, key))
 
 
+def parent(value: Any, path: tuple[Any, ...]) -> Any:
+    for key in path[:-1]:
+        value = value[key]
+    return value
+
+
 @st.composite
 def mutated(draw: st.DrawFn) -> tuple[str, bytes]:
-    """A valid request with one place in its tree replaced or repeated, then perhaps some of its bytes."""
+    """A valid request with numbers changed, or one place in its tree replaced or repeated; then perhaps some of its bytes.
+
+    What only has other numbers mostly gets as far as the model, what has another tree as far as the reader.
+    """
     path, body = draw(st.sampled_from(VALID))
     body = json.loads(json.dumps(body))
-    *parents, last = draw(st.sampled_from([each for each in paths(body) if each]))
-    place = body
-    for key in parents:
-        place = place[key]
-    place[last] = [place[last]] * draw(st.integers(2, 3)) if draw(st.booleans()) else draw(ANYTHING)
+    every = [each for each in paths(body) if each]
+    if draw(st.booleans()):
+        numbers = [each for each in every if isinstance(parent(body, each)[each[-1]], int | float)]
+        for each in draw(st.lists(st.sampled_from(numbers), min_size=1, max_size=3)):
+            kind = type(parent(body, each)[each[-1]])
+            parent(body, each)[each[-1]] = draw(NUMBERS[kind])
+    else:
+        at = draw(st.sampled_from(every))
+        place, last = parent(body, at), at[-1]
+        place[last] = [place[last]] * draw(st.integers(2, 3)) if draw(st.booleans()) else draw(ANYTHING)
     text = bytearray(json.dumps(body).encode())
     for _ in range(draw(st.sampled_from((0, 0, 0, 1, 3)))):
         at = draw(st.integers(0, len(text) - 1))
