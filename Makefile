@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: env run up test test-all test-fast lint bench
+# what takes hours, 30 GB of disk, or a hundred thousand requests
+LONG := replay stream qat serving_fuzz
+BENCHES := $(patsubst tests/bench/bench_%.py,%,$(sort $(wildcard tests/bench/bench_*.py)))
+
+.PHONY: env run up test test-all test-fast lint bench bench-long
 
 env: $(STAMP)
 
@@ -34,5 +38,8 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP)
-	for file in tests/bench/bench_*.py; do $(BIN)/python $$file || exit 1; done
+# make bench WHAT="loop proof" runs these alone
+bench: WHAT ?= $(filter-out $(LONG),$(BENCHES))
+bench-long: WHAT ?= $(LONG)
+bench bench-long: $(STAMP)
+	for name in $(WHAT); do echo "== $$name"; $(BIN)/python tests/bench/bench_$$name.py || exit 1; done

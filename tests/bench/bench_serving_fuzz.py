@@ -15,7 +15,7 @@ from serving_peers import HOME, environment
 from serving_process import ServerProcess
 
 REQUESTS, AT_ONCE, EXAMPLES = 100_000, 2_000, 400
-LONGEST = 900.0
+LONGEST = 3600.0
 QUIET = settings(
     max_examples=AT_ONCE,
     deadline=None,
