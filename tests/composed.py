@@ -92,7 +92,9 @@ class Composed:
         with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 command,
-                cwd=ROOT,
+                cwd=self.folder / name
+                if service == "redis"
+                else ROOT,  # it writes where it is: /data in its image
                 env=environment,
                 stdout=log,
                 stderr=log,
