@@ -13,6 +13,7 @@ from tasks.config import Data
 from tasks.errors import UserError
 from tasks.files import sync_folder
 from tasks.fingerprint import fingerprint, row_hashes
+from tasks.imports import neighbours
 from tasks.records import Dataset, TensorSpec
 from tasks.stream import SPLITS as SPLITS
 from tasks.stream import Written, stream_fingerprint, write_stream
@@ -59,7 +60,7 @@ def prepare(reference: str, config: Data, root: Path, fetch: Callable[[Path], bo
         frame = load_valid(workload, config)
         digest = fingerprint(frame)
         write = partial(_write_frame, workload, frame, config)
-    folder = root / workload.name / f"{digest[:16]}-{_split_key(workload, config)}"
+    folder = root / workload.name / f"{digest[:16]}-{_split_key(reference, workload, config)}"
     if not (folder / "dataset.json").exists() and not (fetch is not None and fetch(folder)):
         _store(workload, digest, folder, write)
     dataset = Dataset.model_validate_json((folder / "dataset.json").read_text())
@@ -167,11 +168,12 @@ def _spec(workload: Workload, name: str, array: "np.ndarray[Any, Any]") -> Tenso
     return TensorSpec(name=name, dtype=str(array.dtype), shape=shape)
 
 
-def _split_key(workload: Workload, config: Data) -> str:
+def _split_key(reference: str, workload: Workload, config: Data) -> str:
     """What else decides the stored arrays: the split's knobs and the code that makes inputs of rows."""
     import hashlib
     import inspect
 
     code = inspect.getsource(inspect.getmodule(workload.inputs) or workload.inputs)
-    text = json.dumps([_LAYOUT, config.model_dump(mode="json"), workload.time, code])
+    reached = [found] if (found := neighbours(reference)) else []
+    text = json.dumps([_LAYOUT, config.model_dump(mode="json"), workload.time, code, *reached])
     return hashlib.sha256(text.encode()).hexdigest()[:8]

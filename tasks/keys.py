@@ -1,6 +1,5 @@
 """What a step's result depends on, so that it can be reused, and so that "it ran again because …" can be said."""
 
-import ast
 import hashlib
 import importlib.util
 import json
@@ -13,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tasks.files import sha256_of, write_atomically
+from tasks.imports import imports_of, module_file, neighbours
 from tasks.libraries import COMPUTING, installed
 from tasks.records import Record
 from tasks.workloads import source_file
@@ -22,7 +22,7 @@ _METHODS = "tasks/compress/__init__.py"
 
 
 class Key(Record):
-    """The parts of a key by kind: `source` and `libraries` by name, `inputs` by dotted name, the workload's file."""
+    """The parts of a key by kind: `source` (the steps' and what the workload's file imports), its file, libraries, inputs."""
 
     source: dict[str, str]
     workload: str
@@ -41,7 +41,7 @@ def make_key(modules: Iterable[str], workload: str, inputs: Mapping[str, Any]) -
     Inputs are records, knobs and plain values. Paths in them do not count, for the digests beside them do: the same
     rows in another folder are the same rows.
     """
-    source = {name: digest for module in modules for name, digest in _source(module)}
+    source = {name: digest for module in modules for name, digest in _source(module)} | neighbours(workload)
     if _METHODS in source:
         source |= _offered()
     return Key(
@@ -122,7 +122,7 @@ def _source(module: str) -> tuple[tuple[str, str], ...]:
     reached: dict[str, str] = {}
     queue = [module]
     while queue:
-        path = _module_file(queue.pop())
+        path = module_file(queue.pop(), _ROOT)
         if path is not None and (name := path.relative_to(_ROOT).as_posix()) not in reached:
             reached[name], imports = _read(path)
             queue += imports
@@ -132,24 +132,7 @@ def _source(module: str) -> tuple[tuple[str, str], ...]:
 @cache
 def _read(path: Path) -> tuple[str, tuple[str, ...]]:
     """A file's digest, and what it imports: parsed once, for most files are reached by most steps."""
-    return sha256_of(path), tuple(_imports(path))
-
-
-def _imports(path: Path) -> list[str]:
-    """The modules of tasks/ that a file names in its imports, and their packages; also those inside functions."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    ours = [name for name in found if name.split(".")[0] == "tasks"]
-    return sorted({".".join(name.split(".")[:n]) for name in ours for n in range(2, name.count(".") + 2)})
-
-
-def _module_file(module: str) -> Path | None:
-    base = _ROOT.joinpath(*module.split("."))
-    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+    return sha256_of(path), tuple(name for name in imports_of(path, "tasks") if name.startswith("tasks."))
 
 
 @cache

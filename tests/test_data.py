@@ -1,4 +1,6 @@
 import datetime
+import importlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,3 +168,27 @@ def test_a_failing_source_is_the_users_error() -> None:
 def test_inputs_that_do_not_fit_are_refused_in_a_sentence(inputs: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
         to_inputs(workload_of(frame_of(5), inputs=inputs), frame_of(5))
+
+
+def test_arrays_are_made_again_when_a_neighbour_that_makes_them_changed(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np, pandas as pd, pandera.pandas as pa\n"
+        "from scaling import scaled\n"
+        "from tasks.workloads import Workload\n"
+        "frame = pd.DataFrame({'x': range(200), 'y': [0, 1] * 100})\n"
+        "workload = Workload(name='mine', kind='classification', load=frame.copy, schema=pa.DataFrameSchema(),\n"
+        "    target='y', inputs=lambda rows: {'x': scaled(rows)}, model=lambda: None)\n"
+    )
+    values = []
+    for factor in (1, 2):
+        (tmp_path / "scaling.py").write_text(
+            f"def scaled(rows): return rows[['x']].to_numpy('float32') * {factor}"
+        )
+        for name in [
+            name for name in sys.modules if name == "scaling" or name.startswith("slipway_workload_")
+        ]:
+            del sys.modules[name]  # as in another process
+        importlib.invalidate_caches()
+        dataset = prepare(str(tmp_path / "mine.py"), Data(), tmp_path / "data")
+        values.append(read_split(dataset, "train").inputs["x"].max())
+    assert values[1] == 2 * values[0]

@@ -85,6 +85,42 @@ def test_a_changed_workload_file_changes_the_key(tmp_path: Path) -> None:
     assert difference(old, make_key(["tasks.train"], str(file), {})) == "the workload's file changed"
 
 
+def test_a_changed_neighbour_of_a_workload_file_changes_the_key(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("from layers import wide\nimport torch, tasks.config\n")
+    (tmp_path / "layers.py").write_text("def wide():\n    import sizes")
+    (tmp_path / "sizes.py").write_text("SIZE = 3")
+    (tmp_path / "unused.py").write_text("")
+    old = make_key(["tasks.train"], str(tmp_path / "mine.py"), {})
+    (tmp_path / "unused.py").write_text("x = 1")
+    assert make_key(["tasks.train"], str(tmp_path / "mine.py"), {}) == old
+    (tmp_path / "sizes.py").write_text("SIZE = 4")
+    assert difference(old, make_key(["tasks.train"], str(tmp_path / "mine.py"), {})) == "sizes.py changed"
+
+
+@pytest.mark.parametrize(
+    "line", ["from ours.layers import wide", "from .layers import wide", "from . import layers"]
+)
+def test_a_changed_module_of_a_workloads_package_changes_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    name = f"ours{abs(hash(line))}"
+    (tmp_path / name / "models").mkdir(parents=True)
+    for folder in (tmp_path / name, tmp_path / name / "models"):
+        (folder / "__init__.py").write_text("")
+    (tmp_path / name / "models" / "mine.py").write_text(
+        line.replace("ours.", f"{name}.models.") + "\nimport numpy"
+    )
+    (tmp_path / name / "models" / "layers.py").write_text("from ..sizes import SIZE")
+    (tmp_path / name / "sizes.py").write_text("SIZE = 3")
+    (tmp_path / "numpy.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    old = make_key(["tasks.train"], f"{name}.models.mine", {})
+    assert f"{name}/models/layers.py" in old.source and "numpy.py" not in old.source
+    (tmp_path / name / "sizes.py").write_text("SIZE = 4")
+    new = make_key(["tasks.train"], f"{name}.models.mine", {})
+    assert difference(old, new) == f"{name}/sizes.py changed"
+
+
 def test_a_key_is_remembered_and_a_torn_one_forgotten(tmp_path: Path) -> None:
     key = make_key(["tasks.train"], "digits", {"config": Train()})
     remember(tmp_path, "train", key)
