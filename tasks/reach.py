@@ -1,19 +1,16 @@
 """Whether MLflow is where settings say and lets us in: asked before MLflow's own client does, whose retries take minutes."""
 
-import base64
-import json
 import os
 import socket
 import time
-import urllib.error
-import urllib.request
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from tasks.errors import StepError, UserError
+from tasks.http import certificates, needs_mlflow, open_session, without_secrets
 
 _DATABASES = ("sqlite", "postgresql", "postgresql+psycopg2", "postgresql+psycopg", "mysql", "file")
 _PAUSE_SECONDS = 1.0
+_TIMEOUT_SECONDS = 10
 
 
 class UnreachableError(StepError):
@@ -49,12 +46,6 @@ def explain_database(uri: str, error: Exception) -> StepError:
     return StepError(f"{where} cannot be used ({text[:200]}): start it, or mend MLFLOW_TRACKING_URI.")
 
 
-def without_secrets(uri: str) -> str:
-    """The address without the user and the password in it."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
 def switch_telemetry_off() -> None:
     """Set the switches that MLflow's import reads."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -62,26 +53,37 @@ def switch_telemetry_off() -> None:
 
 
 def _ask(uri: str) -> None:
-    address = f"{without_secrets(uri).rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1"
+    import requests
+
     where = without_secrets(uri)
+    address = f"{where.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1"
     try:
-        with urllib.request.urlopen(
-            urllib.request.Request(address, headers=account(uri)), timeout=10
-        ) as answer:
-            json.load(answer)
-    except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            raise StepError(
-                f"MLflow at {where} does not accept who asks: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
-            ) from error
-        raise UnreachableError(f"MLflow at {where} answers {error.code}: see its log.") from error
+        with open_session(uri) as session:
+            answer = session.get(address, timeout=_TIMEOUT_SECONDS, verify=certificates())
+    except requests.RequestException as error:
+        raise UnreachableError(
+            f"MLflow does not answer at {where} ({_reason(error)}): start it there, or unset MLFLOW_TRACKING_URI for the local store."
+        ) from error
+    if answer.status_code in (401, 403):
+        if needs_mlflow():
+            return  # whether it lets us in, only MLflow's own client can tell
+        raise StepError(
+            f"MLflow at {where} does not accept who asks: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+        )
+    if not answer.ok:
+        raise UnreachableError(f"MLflow at {where} answers {answer.status_code}: see its log.")
+    try:
+        answer.json()
     except ValueError as error:
         raise StepError(f"{where} is not an MLflow server: mend MLFLOW_TRACKING_URI.") from error
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        raise UnreachableError(
-            f"MLflow does not answer at {where} ({reason}): start it there, or unset MLFLOW_TRACKING_URI for the local store."
-        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost of the errors that a library wrapped around each other: [Errno 111] Connection refused."""
+    inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
+    if isinstance(inner, BaseException):
+        return _reason(inner)
+    return str(error) or type(error).__name__
 
 
 def _knock(uri: str) -> None:
@@ -95,21 +97,3 @@ def _knock(uri: str) -> None:
             raise UnreachableError(
                 f"MLflow's database does not answer at {without_secrets(uri)} ({error}): start it, or mend MLFLOW_TRACKING_URI."
             ) from error
-
-
-def account(uri: str) -> dict[str, str]:
-    """As MLflow's client sends it: from the address, the environment, or ~/.mlflow/credentials."""
-    parts = urlsplit(uri)
-    user = parts.username or os.environ.get("MLFLOW_TRACKING_USERNAME")
-    password = parts.password or os.environ.get("MLFLOW_TRACKING_PASSWORD")
-    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        return {"Authorization": f"Bearer {token}"}
-    if not user and (Path.home() / ".mlflow" / "credentials").is_file():
-        from mlflow.utils.credentials import read_mlflow_creds
-
-        found = read_mlflow_creds()
-        user, password = found.username, found.password
-    if not user:
-        return {}
-    account = base64.b64encode(f"{user}:{password or ''}".encode())
-    return {"Authorization": f"Basic {account.decode()}"}

@@ -3,7 +3,6 @@
 The methods have the names, arguments and results of `mlflow.MlflowClient`, so that `tasks.registry` can use either.
 """
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from tasks.errors import StepError
-from tasks.reach import account, without_secrets
+from tasks.http import FILES_AT_ONCE, certificates, needs_mlflow, open_session, tries_within, without_secrets
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _TIMEOUT_SECONDS = (5, 60)
-_LONGEST_PAUSE_SECONDS = 5.0
-_FILES_AT_ONCE = 4
-_NEEDS_MLFLOW = ("MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4", "MLFLOW_WORKSPACE")
 
 
 class RestError(StepError):
@@ -78,7 +74,7 @@ class Page:
 
 def speaks_rest(uri: str) -> bool:
     """Whether this module is enough for `uri`: signed requests, plugins and workspaces are MLflow's own client's."""
-    return urlsplit(uri).scheme in ("http", "https") and not any(map(os.environ.get, _NEEDS_MLFLOW))
+    return urlsplit(uri).scheme in ("http", "https") and not needs_mlflow()
 
 
 @dataclass(frozen=True)
@@ -168,7 +164,7 @@ class RestClient:
         names = self._files(root, PurePosixPath())
         if not names:
             raise RestError(f"there is nothing at {where}", "RESOURCE_DOES_NOT_EXIST")
-        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
             list(pool.map(lambda one: self._fetch(root / one, folder / one), names))
         return folder
 
@@ -205,7 +201,9 @@ class RestClient:
 
         where = without_secrets(self.uri).rstrip("/")
         try:
-            answer = self._session.request(method, where + path, timeout=_TIMEOUT_SECONDS, **how)
+            answer = self._session.request(
+                method, where + path, timeout=_TIMEOUT_SECONDS, verify=certificates(), **how
+            )
         except requests.RequestException as error:
             raise RestError(
                 f"MLflow at {where} does not answer ({type(error).__name__})", "UNAVAILABLE"
@@ -220,35 +218,7 @@ class RestClient:
 
     @cached_property
     def _session(self) -> "Session":
-        """Connections that are kept; what surely did not reach the server is sent again."""
-        import requests
-        from requests.adapters import HTTPAdapter
-        from urllib3.util import Retry
-
-        session = requests.Session()
-        session.headers.update(account(self.uri))
-        tries = 3 + round(self.patience / _LONGEST_PAUSE_SECONDS)
-        again = Retry(
-            tries,
-            read=0,
-            other=0,
-            backoff_factor=0.2,
-            backoff_max=_LONGEST_PAUSE_SECONDS,
-            status_forcelist=(429, 503),
-            allowed_methods=None,
-            raise_on_status=False,
-        )
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(pool_maxsize=_FILES_AT_ONCE, max_retries=again))
-        session.verify = _certificates()
-        session.cert = os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH") or None
-        return session
-
-
-def _certificates() -> bool | str:
-    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
-        return False
-    return os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or True
+        return open_session(self.uri, tries_within(self.patience))
 
 
 def _version(found: dict[str, Any]) -> ModelVersion:

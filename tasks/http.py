@@ -1,0 +1,79 @@
+"""HTTP to an MLflow server as MLflow's own client speaks it: who asks, which certificates hold, what is sent again."""
+
+import base64
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from requests import Session
+
+FILES_AT_ONCE = 4
+_LONGEST_PAUSE_SECONDS = 5.0
+_NEEDS_MLFLOW = ("MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4", "MLFLOW_WORKSPACE")
+
+
+def needs_mlflow() -> bool:
+    """Whether requests are signed, or changed by a plugin: then only MLflow's own client can make them."""
+    return any(map(os.environ.get, _NEEDS_MLFLOW))
+
+
+def without_secrets(uri: str) -> str:
+    """The address without the user and the password in it."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def open_session(uri: str, tries: int = 0) -> "Session":
+    """Connections that are kept, with account and certificates; what surely did not reach the server is sent again."""
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    session = requests.Session()
+    session.headers.update(_account(uri))
+    again = Retry(
+        tries,
+        read=0,
+        other=0,
+        backoff_factor=0.2,
+        backoff_max=_LONGEST_PAUSE_SECONDS,
+        status_forcelist=(429, 503),
+        allowed_methods=None,
+        raise_on_status=False,
+    )
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(pool_maxsize=FILES_AT_ONCE, max_retries=again))
+    session.cert = os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH") or None
+    return session
+
+
+def tries_within(patience: float) -> int:
+    """How often to try a server that may be away for so many seconds, about."""
+    return 3 + round(patience / _LONGEST_PAUSE_SECONDS)
+
+
+def certificates() -> bool | str:
+    """What requests takes as `verify`; given with each request, for else REQUESTS_CA_BUNDLE wins over it."""
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        return False
+    return os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or True
+
+
+def _account(uri: str) -> dict[str, str]:
+    """From the address, the environment, or ~/.mlflow/credentials."""
+    parts = urlsplit(uri)
+    user = parts.username or os.environ.get("MLFLOW_TRACKING_USERNAME")
+    password = parts.password or os.environ.get("MLFLOW_TRACKING_PASSWORD")
+    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return {"Authorization": f"Bearer {token}"}
+    if not user and (Path.home() / ".mlflow" / "credentials").is_file():
+        from mlflow.utils.credentials import read_mlflow_creds
+
+        found = read_mlflow_creds()
+        user, password = found.username, found.password
+    if not user:
+        return {}
+    account = base64.b64encode(f"{user}:{password or ''}".encode())
+    return {"Authorization": f"Basic {account.decode()}"}
