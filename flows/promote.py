@@ -80,8 +80,9 @@ def _addresses(registry: Registry, version: Version) -> Addresses:
     run = registry.run_address(version.model, version.run_id)
     if run is None:
         return Addresses()
-    page = f"{registry.settings.tracking_uri}/#/models/{version.model}/versions/{version.version}"
-    return Addresses(report=f"{run}/artifacts/report.html", version=page, run=run)
+    return Addresses(
+        report=f"{run}/artifacts/report.html", version=registry.version_address(version), run=run
+    )
 
 
 def _rollback_name() -> str:

@@ -28,6 +28,7 @@ from tasks.records import (
     Selection,
     Version,
 )
+from tasks.rest import RestError
 from tasks.settle import Settled
 
 P = ParamSpec("P")
@@ -84,6 +85,8 @@ def worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
     """Bad input stays bad; a lost connection may come back."""
     try:
         state.result()
+    except RestError as error:
+        return error.may_pass
     except UserError:
         return False
     except Exception:

@@ -77,14 +77,18 @@ class Ledger(Record):
             if entry.moved and entry.to_version is not None:
                 if entry.action == "rollback" and entry.to_version in stack:
                     del stack[stack.index(entry.to_version) :]
-                stack.append(entry.to_version)
-        return stack[-2] if len(stack) > 1 else None
+                if stack[-1:] != [entry.to_version]:  # again after the alias was taken away is not twice
+                    stack.append(entry.to_version)
+        return next((version for version in reversed(stack) if version != self.serving), None)
 
     def promoted(self, version: int) -> bool:
         """Whether someone, or a gate, once let this version serve."""
         return any(
             entry.action in ("promote", "rollback") and entry.to_version == version for entry in self.entries
         )
+
+    def refused(self, version: int) -> bool:
+        return any(entry.action == "refuse" and entry.to_version == version for entry in self.entries)
 
     def served(self, start: datetime.datetime, end: datetime.datetime) -> tuple[LedgerEntry, ...]:
         """The entry in force at `start`, and those that moved the champion from then until `end`."""
@@ -114,7 +118,7 @@ def read_ledger(registry: Registry, model: str) -> Ledger:
 def append(registry: Registry, entry: LedgerEntry) -> None:
     """Write one entry: a run whose tags come into being together, so that a crash leaves it whole or not there."""
     registry.add_ledger_entry(
-        entry.model, _title(entry), {**_shown(entry), _ENTRY: entry.canonical, _DIGEST: entry.digest}
+        entry.model, _title(entry), {**_shown(entry), _ENTRY: entry.model_dump_json(), _DIGEST: entry.digest}
     )
     registry.tag_model(entry.model, _HEAD, f"{entry.sequence} {entry.digest}")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks import rest
 from tasks.errors import StepError
+from tasks.http import without_secrets
 from tasks.keys import flatten
 from tasks.metrics import Metric
 from tasks.reach import check_mlflow, explain_database
@@ -27,6 +28,7 @@ T = TypeVar("T")
 KEY_TAG = "slipway.key"
 NEWEST_TAG = "slipway.newest"
 _BATCH = 1000  # the most metrics that MLflow takes in one call
+_LONGEST = 5000  # of a version's description
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class Registry:
 
         logged = self.client.create_logged_model(
             self.experiment(dataset.workload),
-            name=name,
+            name=name.replace(".", "_"),  # a recipe may have a dot in its name, and MLflow takes none
             source_run_id=run_id,
             tags=dict(tags),
             model_type="onnx",
@@ -213,7 +215,7 @@ class Registry:
             source=f"models:/{model_id}",
             run_id=run_id,
             tags={"slipway.sha256": onnx_model.sha256, **tags},
-            description=description,
+            description=_cut(description),
             model_id=model_id,
         )
         return Version(model=model, version=int(made.version), sha256=onnx_model.sha256, run_id=run_id)
@@ -305,10 +307,20 @@ class Registry:
         return Path(found)
 
     def run_address(self, model: str, run_id: str) -> str | None:
-        """The run's page, when a server shows one."""
+        """The run's page, when a server shows one; without the password, for it is written down and passed on."""
         if self.settings.embedded:
             return None
-        return f"{self.settings.tracking_uri}/#/experiments/{self.experiment(model)}/runs/{run_id}"
+        return f"{self._pages}/experiments/{self.experiment(model)}/runs/{run_id}"
+
+    def version_address(self, version: Version) -> str | None:
+        """The version's page, when a server shows one."""
+        if self.settings.embedded:
+            return None
+        return f"{self._pages}/models/{version.model}/versions/{version.version}"
+
+    @property
+    def _pages(self) -> str:
+        return f"{without_secrets(self.settings.tracking_uri).rstrip('/')}/#"
 
     def _find(self, get: Callable[[], T]) -> T | None:
         try:
@@ -317,6 +329,11 @@ class Registry:
             if getattr(error, "error_code", None) in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise
+
+
+def _cut(description: str) -> str:
+    """As much of it as a database of MLflow's holds; SQLite alone would take more."""
+    return description if len(description) <= _LONGEST else f"{description[: _LONGEST - 1]}…"
 
 
 def now_ms() -> int:

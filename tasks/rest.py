@@ -29,6 +29,11 @@ class RestError(StepError):
         super().__init__(message)
         self.error_code = error_code
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may be answered a little later."""
+        return self.error_code in ("UNAVAILABLE", "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
+
 
 @dataclass(frozen=True)
 class ModelVersion:
@@ -183,8 +188,17 @@ class RestClient:
         local.parent.mkdir(parents=True, exist_ok=True)
         with self._request("GET", f"{_ARTIFACTS}/{quote(str(remote))}", stream=True) as answer:
             with open(local, "wb") as file:
-                for block in answer.iter_content(1 << 20):
+                for block in self._blocks(answer):
                     file.write(block)
+
+    def _blocks(self, answer: "Response") -> Iterator[bytes]:
+        from requests import RequestException
+
+        try:
+            yield from answer.iter_content(1 << 20)
+        except RequestException as error:
+            where = without_secrets(self.uri)
+            raise RestError(f"MLflow at {where} broke off in the middle of a file", "UNAVAILABLE") from error
 
     def _get(self, path: str, **params: Any) -> dict[str, Any]:
         return self._ask("GET", path, params=params)

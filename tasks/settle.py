@@ -21,7 +21,8 @@ def settle(registry: Registry, version: Version, proof: Proof, *, may_promote: b
     verdict = proof.verdict
     with model_lock(registry.settings, version.model):
         if verdict.decision == "fail":
-            refuse(registry, version, why=in_short(verdict.reasons), verdict=verdict.decision)
+            if not repair(registry, version.model).refused(version.version):  # by a try that was cut off
+                refuse(registry, version, why=in_short(verdict.reasons), verdict=verdict.decision)
             settled = Settled(decision="refused", reasons=verdict.reasons)
         else:
             registry.set_alias(version.model, "challenger", version.version)

@@ -13,7 +13,7 @@ from tasks.decide import roll_back_to
 from tasks.errors import UserError
 from tasks.evidence import EvidenceError
 from tasks.history import history
-from tasks.ledger import FIRST, LedgerEntry, check_chain, in_short, who_am_i
+from tasks.ledger import FIRST, LedgerEntry, append, check_chain, in_short, who_am_i
 from tasks.promotion import promote, refuse
 from tasks.recheck import verify
 from tasks.records import Version
@@ -80,6 +80,14 @@ def test_the_ledger_knows_what_serves_and_what_served_before() -> None:
     assert (Ledger(model="m", entries=three).serving, Ledger(model="m", entries=three).before) == (2, 1)
 
 
+def test_an_alias_that_was_taken_away_does_not_hide_what_served_before_it() -> None:
+    from tasks.ledger import Ledger
+
+    taken = entries(("promote", None, 1), ("promote", 1, 2), ("repair", 2, None), ("promote", None, 2))
+    assert Ledger(model="m", entries=taken[:3]).before == 2
+    assert Ledger(model="m", entries=taken).before == 1
+
+
 def test_what_served_on_a_day_is_what_was_in_force_and_what_came_that_day() -> None:
     from tasks.ledger import Ledger
 
@@ -101,6 +109,22 @@ def test_who_decides_is_given_or_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_long_reasons_are_cut_to_what_an_entry_holds() -> None:
     assert in_short(["a", "b"]) == "a; b"
     assert len(in_short(["x" * 3000])) == 2000
+
+
+def test_the_longest_entry_fits_into_a_database_in_any_script(home: Path) -> None:
+    from mlflow.store.tracking.dbmodels.models import SqlTag
+
+    class Keeping:
+        def add_ledger_entry(self, model: str, name: str, tags: dict[str, str]) -> None:
+            self.tags = tags
+
+        def tag_model(self, *_: str) -> None: ...
+
+    [entry] = entries(("promote", None, 1))
+    entry = entry.model_copy(update={"why": "ю" * 2000, "who": "ю" * 200})
+    append(kept := Keeping(), entry)  # type: ignore[arg-type]
+    assert max(map(len, kept.tags.values())) <= SqlTag.value.type.length
+    assert LedgerEntry.model_validate_json(kept.tags["slipway.entry"]).digest == entry.digest
 
 
 @pytest.fixture(params=["sqlite", "http"])

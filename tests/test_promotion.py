@@ -16,6 +16,7 @@ from tasks.promotion import StaleError, _Pending, model_lock, pending_entry, pro
 from tasks.records import Version
 from tasks.registry import Registry
 from tasks.settings import Settings, load_settings
+from tasks.settle import settle
 
 
 @pytest.fixture(params=["sqlite", "http"])
@@ -330,3 +331,11 @@ def test_pending_records_survive_json() -> None:
     )
     pending = _Pending(token="t", entry=entry)
     assert _Pending.model_validate_json(pending.model_dump_json()) == pending
+
+
+def test_a_refusal_that_was_cut_off_and_tried_again_is_one_entry(registry: Registry, model: str) -> None:
+    [version] = promotions.register_bare(registry, model, 1)
+    proof = promotions.make_evidence("a" * 64, model, "fail").proof
+    for _ in range(2):
+        assert settle(registry, version, proof, may_promote=True).decision == "refused"
+    assert [entry.action for entry in read_ledger(registry, model).entries] == ["refuse"]

@@ -12,7 +12,7 @@ from tasks.export import export_module
 from tasks.files import sha256_of
 from tasks.metrics import Metric
 from tasks.package import build_folder
-from tasks.records import Dataset, OnnxModel
+from tasks.records import Dataset, OnnxModel, Version
 from tasks.registry import KEY_TAG, Registry
 from tasks.settings import Settings, load_settings
 from tasks.workloads import load_workload
@@ -147,3 +147,29 @@ def test_a_server_that_does_not_answer_is_said_at_once_and_without_its_password(
 def test_an_address_that_is_none_is_refused(home: Path) -> None:
     with pytest.raises(UserError, match="MLFLOW_TRACKING_URI=nonsense is not an address"):
         Registry(settings_at("nonsense", home)).start_run("m", "r", {})
+
+
+def test_a_page_is_named_without_the_password_of_the_server(
+    home: Path, mlflow_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(settings_at(mlflow_server.replace("//", "//me:secret@"), home))
+    version = Version(model="pages", version=3, sha256="", run_id="r1")
+    page = registry.run_address("pages", "r1")
+    assert (
+        page is not None and page.startswith(f"{mlflow_server}/#/experiments/") and page.endswith("/runs/r1")
+    )
+    assert registry.version_address(version) == f"{mlflow_server}/#/models/pages/versions/3"
+
+
+def test_a_candidate_with_a_dot_and_a_card_longer_than_a_column_are_registered(
+    registry: Registry, dataset: Dataset, exported: OnnxModel, tmp_path: Path
+) -> None:
+    from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
+
+    run_id = registry.start_run("dotted", "a run", {})
+    model_id = registry.log_candidate(run_id, dataset, "int8.v2", {"score": 0.5}, {})
+    (tmp_path / "m").mkdir()
+    card = "x" * 6000
+    made = registry.register(run_id, "dotted", model_id, tmp_path / "m", exported, {}, card)
+    shown = registry.client.get_model_version("dotted", str(made.version)).description
+    assert shown == f"{card[: SqlModelVersion.description.type.length - 1]}…"

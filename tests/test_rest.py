@@ -118,7 +118,9 @@ class _Misled(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         where = {"artifact_uri": "mlflow-artifacts:/1/models/m"}
         files = {"files": [{"path": "../../outside", "is_dir": False}]}
-        body = json.dumps(where if "download-uri" in self.path else files).encode()
+        self.answer(json.dumps(where if "download-uri" in self.path else files).encode())
+
+    def answer(self, body: bytes) -> None:
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -144,6 +146,38 @@ def test_a_fake_servers_file_outside_of_its_folder_is_not_written(tmp_path: Path
     with _serving(_Misled) as address, pytest.raises(RestError, match="outside of its folder"):
         RestClient(address).download("m", "1", tmp_path / "a" / "b")
     assert not list(tmp_path.rglob("outside"))
+
+
+class _BreakingOff(_Misled):
+    """A server that ends in the middle of a file."""
+
+    def do_GET(self) -> None:
+        if not self.path.endswith("/model.onnx"):
+            files = {"files": [{"path": "model.onnx", "is_dir": False}]}
+            where = {"artifact_uri": "mlflow-artifacts:/1/models/m"}
+            return self.answer(json.dumps(where if "download-uri" in self.path else files).encode())
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b"half")
+        self.close_connection = True
+
+
+def test_a_download_that_breaks_off_is_one_sentence_and_may_be_tried_again(tmp_path: Path) -> None:
+    from flows.steps import worth_a_retry
+
+    with _serving(_BreakingOff) as address, pytest.raises(RestError, match="broke off in the middle") as said:
+        RestClient(address).download("m", "1", tmp_path / "a")
+    assert worth_a_retry(None, None, _Failed(said.value))
+    assert not worth_a_retry(None, None, _Failed(RestError("no such model", "RESOURCE_DOES_NOT_EXIST")))
+
+
+class _Failed:
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def result(self) -> None:
+        raise self._error
 
 
 def test_files_that_the_server_does_not_hand_out_are_left_to_mlflow(
