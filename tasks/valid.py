@@ -1,10 +1,12 @@
 """What a workload's rows must be before anything is learned from them: their columns, their target, their arrays."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.config import Data
 from tasks.errors import UserError
+from tasks.schema_failures import describe_failures, some
 from tasks.workloads import Workload
 
 if TYPE_CHECKING:
@@ -12,11 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     Array = np.ndarray[Any, Any]
-
-_COLUMN_CHECKS = {
-    "column_in_dataframe": "there is no column {}",
-    "column_in_schema": "column {} is not in the schema",
-}
 
 
 def load_valid(workload: Workload, config: Data) -> "pd.DataFrame":
@@ -42,8 +39,12 @@ def _load(workload: Workload) -> "pd.DataFrame":
     except UserError:
         raise
     except Exception as error:
+        if isinstance(error, FileNotFoundError) and error.filename is not None:
+            raise UserError(
+                f"Workload {workload.name}: load() finds no file {error.filename!r}{_relative(error.filename)}."
+            ) from error
         raise UserError(
-            f"Workload {workload.name}: load() failed: {type(error).__name__}: {error}."
+            f"Workload {workload.name}: load() failed: {type(error).__name__}: {str(error).rstrip('.')}."
         ) from error
     if not isinstance(frame, pd.DataFrame):
         raise UserError(
@@ -56,9 +57,16 @@ def _load(workload: Workload) -> "pd.DataFrame":
     ]
     if missing:
         raise UserError(
-            f"Workload {workload.name}: load() gave no column {', '.join(map(repr, missing))}; it has {_some(frame.columns)}."
+            f"Workload {workload.name}: load() gave no column {', '.join(map(repr, missing))}; it has {some(frame.columns)}."
         )
     return frame
+
+
+def _relative(name: object) -> str:
+    """What to do about a path that depends on where a command, or a worker, was started."""
+    if not isinstance(name, str) or Path(name).is_absolute():
+        return ""
+    return f" in {Path.cwd()}: Path(__file__).with_name({Path(name).name!r}) finds it beside the workload's file from anywhere"
 
 
 def validated(workload: Workload, frame: "pd.DataFrame") -> "pd.DataFrame":
@@ -69,29 +77,8 @@ def validated(workload: Workload, frame: "pd.DataFrame") -> "pd.DataFrame":
         return schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
         raise UserError(
-            f"Workload {workload.name}: its rows break its schema: {_failures(error.failure_cases)}."
+            f"Workload {workload.name}: its rows break its schema: {describe_failures(error.failure_cases, frame, schema.columns)}."
         ) from error
-
-
-def _failures(cases: "pd.DataFrame") -> str:
-    """Every kind of failure once, with how many cells and the first of them."""
-    lines = []
-    for (column, check), group in cases.groupby(["column", "check"], dropna=False, sort=False):
-        rows = [str(int(i)) for i in group["index"].dropna().head(3)]
-        where = f" in {len(group)} row{'s' * (len(group) > 1)}, first at {', '.join(rows)}" if rows else ""
-        value = _plain(group["failure_case"].iloc[0])
-        if check in _COLUMN_CHECKS:
-            lines.append(_COLUMN_CHECKS[check].format(", ".join(map(repr, group["failure_case"]))))
-            continue
-        lines.append(
-            f"{column if column == column else 'the frame'}: {check} fails{where} (such as {value!r})"
-        )
-    return "; ".join(lines)
-
-
-def _plain(value: Any) -> Any:
-    """A cell as Python has it: 0 and not np.int64(0)."""
-    return value.item() if hasattr(value, "item") else value
 
 
 def _check_target(workload: Workload, frame: "pd.DataFrame") -> None:
@@ -102,7 +89,7 @@ def _check_target(workload: Workload, frame: "pd.DataFrame") -> None:
         )
     if workload.kind == "classification" and target.nunique() < 2:
         raise UserError(
-            f"Workload {workload.name}: target {workload.target!r} is always {_plain(target.iloc[0])!r}; a classifier needs two classes."
+            f"Workload {workload.name}: target {workload.target!r} is always {target.iloc[:1].tolist()[0]!r}; a classifier needs two classes."
         )
     if workload.kind == "regression" and not _is_number(target):
         raise UserError(
@@ -146,11 +133,6 @@ def to_inputs(workload: Workload, rows: "pd.DataFrame") -> "dict[str, np.ndarray
                 f"Workload {workload.name}: inputs()[{name!r}] has {len(array)} rows where the frame has {len(rows)}."
             )
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-
-
-def _some(columns: "pd.Index[Any]") -> str:
-    names = [str(c) for c in columns[:8]]
-    return ", ".join(names) + (f" and {len(columns) - 8} more" if len(columns) > 8 else "")
 
 
 def classes_of(values: "Iterable[Any]") -> tuple[str, ...]:

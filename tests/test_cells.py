@@ -116,10 +116,28 @@ def test_an_absent_package_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
         load_frame()
 
 
-def test_a_gene_that_is_gone_is_said_before_anything_is_learned() -> None:
-    with pytest.raises(UserError, match="have 764 genes, and 765 are needed") as caught:
-        to_inputs(load_frame().drop(columns="HES4").head(2))
-    assert caught.value.exit_code == 2
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"HES4": "HES-4"},
+            "there is no column 'HES4' .is it 'HES-4' now..; column 'HES-4' is not in the schema",
+        ),
+        ({"HES4": "ENSG7"}, "there is no column 'HES4'; column 'ENSG7' is not in the schema"),
+    ],
+)
+def test_a_renamed_gene_is_refused_by_its_name(change: dict[str, str], message: str) -> None:
+    renamed = replace(workload, load=lambda: load_frame().rename(columns=change))
+    with pytest.raises(UserError, match=message) as caught:
+        load_valid(renamed, Data())
+    assert caught.value.exit_code == 2 and len(str(caught.value)) < 300
+
+
+def test_genes_are_told_by_their_names_and_not_by_their_order() -> None:
+    frame = load_frame().head(2)
+    assert (to_inputs(frame[frame.columns[::-1]])["genes"] == to_inputs(frame)["genes"]).all()
+    with pytest.raises(UserError, match="have no gene 'HES4'"):
+        to_inputs(frame.drop(columns="HES4"))
 
 
 def test_a_type_that_is_a_number_is_refused() -> None:

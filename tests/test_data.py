@@ -124,7 +124,7 @@ def test_all_schema_failures_are_in_one_message() -> None:
     with pytest.raises(UserError) as caught:
         load_valid(workload_of(frame), Data())
     assert "x: in_range(-9, 9) fails in 1 row, first at 3 (such as 99.0)" in str(caught.value)
-    assert "label: " in str(caught.value)
+    assert "; label is int64 and has to be str." in str(caught.value)
 
 
 def test_a_missing_column_is_named_with_those_there_are() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.config import Gates, Recipe, Train
 from tasks.errors import UserError
 from tasks.workloads.base import Workload
+from tasks.workloads.genes import GENES
 from tasks.workloads.sources import packaged_file
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pandera.pandas as pa
     from torch import nn
-
-GENES = 765
 
 
 def load_frame() -> "pd.DataFrame":
@@ -50,18 +49,17 @@ def load_frame() -> "pd.DataFrame":
 def schema() -> "pa.DataFrameSchema":
     import pandera.pandas as pa
 
-    gene = pa.Column("float32", pa.Check.in_range(0, 20), regex=True)
-    return pa.DataFrameSchema({"^(?!cell_type$).+": gene, "cell_type": pa.Column(str)}, strict=True)
+    genes = {name: pa.Column("float32", pa.Check.in_range(0, 20)) for name in GENES}
+    return pa.DataFrameSchema({**genes, "cell_type": pa.Column(str)}, strict=True)
 
 
 def to_inputs(frame: "pd.DataFrame") -> "dict[str, np.ndarray[Any, Any]]":
-    """{"genes": float32[n, 765]}, the columns in the file's order."""
-    genes = frame.drop(columns="cell_type").to_numpy("float32")
-    if genes.shape[1] != GENES:
+    """{"genes": float32[n, 765]}, each gene in its place, whatever the order of the columns."""
+    if missing := [name for name in GENES if name not in frame.columns]:
         raise UserError(
-            f"The rows of cells have {genes.shape[1]} genes, and {GENES} are needed: check their source."
+            f"The rows of cells have no gene {missing[0]!r}: all {len(GENES)} of tasks/workloads/genes.py are needed, by these names."
         )
-    return {"genes": genes}
+    return {"genes": frame[[*GENES]].to_numpy("float32")}
 
 
 def build_model() -> "nn.Module":
@@ -73,7 +71,7 @@ def build_model() -> "nn.Module":
         def __init__(self) -> None:
             super().__init__()
             self.layers = nn.Sequential(
-                nn.Dropout(0.3), nn.Linear(GENES, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10)
+                nn.Dropout(0.3), nn.Linear(len(GENES), 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10)
             )
 
         def forward(self, genes: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,10 @@ PLANS = ["other", "basic", "plus", "family"]
 
 
 def load_frame() -> "pd.DataFrame":
-    """One row an example, the same rows every time. Yours may be `return pd.read_csv("customers.csv")`."""
+    """One row an example, the same rows every time.
+
+    Yours may be `return pd.read_csv(Path(__file__).with_name("customers.csv"))`: found from any folder, and by a worker.
+    """
     import numpy as np
     import pandas as pd
 
