@@ -38,7 +38,7 @@ class Blank(Knobs):
                 del field["anyOf"]
                 field.update(given[0])
             sentence = re.sub("; null: [^.;]*", "", field["description"])
-            field["description"] = " ".join([sentence, *_bounds(field)])
+            field["description"] = " ".join([sentence, *bounds_of(field)])
         return schema
 
     @model_serializer(mode="wrap")
@@ -108,7 +108,7 @@ def read(form: Form, workload: Workload, defaults: Run) -> Run:
     )
 
 
-def _bounds(field: dict[str, Any]) -> list[str]:
+def bounds_of(field: dict[str, Any]) -> list[str]:
     """The field's limits in words: the page checks them and does not show them."""
     words = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to", "exclusiveMaximum": "below"}
     said = [f"{word} {field[name]:,}" for name, word in words.items() if name in field]

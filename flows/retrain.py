@@ -71,6 +71,7 @@ def retrain(
         known,
         settings.apply_policy(known.name, known.defaults()),
     )
+    settings.check_policy(known.name, config)
     known.check(config)
     take_turn(known.name)
     place = Place(workload=workload, model=known.name, settings=settings)

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tasks.config import Run
-from tasks.overrides import override
+from tasks.overrides import configure
 from tasks.records import Outcome
 from tasks.registry import Registry
 from tasks.settings import Settings, load_settings
@@ -21,12 +21,12 @@ def run_here(
     reference: str, settings_: tuple[str, ...], *, force: bool, promote: bool, quiet: bool
 ) -> Outcome:
     """Run `reference` with `--set` settings. Raises UserError for bad input and for a step that failed."""
-    from flows.show import live_steps
+    from flows.live import live_steps
 
     started = time.monotonic()
     settings = load_settings()
     workload = load_workload(reference)
-    config = settings.apply_policy(workload.name, override(workload.defaults(), settings_))
+    config = configure(workload, settings, settings_)
     workload.check(config)
     Registry(settings).check_reachable()
     if not force:

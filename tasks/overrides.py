@@ -2,26 +2,57 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from tasks.config import Run
+from tasks.config import Recipe, Run
 from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from tasks.settings import Settings
+    from tasks.workloads import Workload
+
+_BASELINE = "fp32"
+_SAID = {
+    "greater_than_equal": "at least {ge:g}",
+    "greater_than": "more than {gt:g}",
+    "less_than_equal": "at most {le:g}",
+    "less_than": "less than {lt:g}",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "literal_error": "{expected}",
+    "date_from_datetime_parsing": "a day such as 2013-04-01",
+    "tuple_type": "a list",
+}
+"""What each kind of mistake asks for instead."""
+
+
+def configure(workload: "Workload", settings: "Settings", asked: Iterable[str]) -> Run:
+    """The workload's run as mlflow.yaml and `--set` have it. Raises UserError also for a gate that production has set."""
+    run = override(settings.apply_policy(workload.name, workload.defaults()), asked)
+    settings.check_policy(workload.name, run)
+    return run
 
 
 def override(run: Run, settings: Iterable[str]) -> Run:
     """`run` with every `name=value` applied. Raises UserError naming the setting, its value and what is allowed."""
-    tree = run.model_dump()
+    tree, known = run.model_dump(), run.recipes
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or not name:
             raise UserError(f"--set {setting!r} has no value: write --set train.epochs=3.")
         _put(tree, name, _yaml(setting, text))
+    tree["recipes"] = _by_name(tree["recipes"], known)
     try:
         return Run.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"--set: {_explain(error)}.") from error
+        raise UserError(f"--set {'; '.join(map(_explain, error.errors()))}.") from error
 
 
 def knob_names(model: type[BaseModel] = Run, prefix: str = "") -> list[str]:
@@ -51,19 +82,34 @@ def _put(tree: dict[str, Any], name: str, value: Any) -> None:
     for folder in folders:
         inner = inner.get(folder) if isinstance(inner, dict) else None
     if not isinstance(inner, dict) or (leaf not in inner):
-        raise UserError(f"--set {name}: there is no such setting{_hint(name)}.")
+        raise UserError(f"--set {name}: there is no such setting{_hint(name)}")
     inner[leaf] = value
 
 
 def _hint(name: str) -> str:
     close = difflib.get_close_matches(name, knob_names(), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else f"; settings are {', '.join(knob_names())}"
+    return f"; did you mean {close[0]}?" if close else "; `slipway settings` lists all."
 
 
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        name = ".".join(map(str, problem["loc"]))
-        message = problem["msg"].removeprefix("Value error, ")
-        lines.append(f"{name}={problem['input']!r}: {message[0].lower()}{message[1:]}")
-    return "; ".join(lines)
+def _by_name(recipes: Any, given: tuple[Recipe, ...]) -> Any:
+    """Recipes that are named, as `recipes=[int8-static]`, written out: the workload's, else those of every workload."""
+    from tasks.workloads import DEFAULT_RECIPES
+
+    if not isinstance(recipes, list | tuple):
+        return recipes
+    known = {recipe.name: recipe.model_dump() for recipe in (*DEFAULT_RECIPES, *given)}
+    for name in recipes:
+        if isinstance(name, str) and name not in (*known, _BASELINE):
+            raise UserError(f"--set recipes: there is no recipe {name!r}; choose among {', '.join(known)}.")
+    return [known[one] if isinstance(one, str) else one for one in recipes if one != _BASELINE]
+
+
+def _explain(problem: "ErrorDetails") -> str:
+    name = ".".join(map(str, problem["loc"]))
+    inner = [knob for knob in knob_names() if knob.startswith(f"{name}.")]
+    if inner:
+        return f"{name}={problem['input']!r}: it is a group; set one of {', '.join(inner)}"
+    if said := _SAID.get(problem["type"]):
+        return f"{name}={problem['input']!r}: it has to be {said.format(**problem.get('ctx', {}))}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{name}={problem['input']!r}: {message[0].lower()}{message[1:]}"

@@ -58,6 +58,16 @@ class Settings(Knobs):
         except ValidationError as error:
             raise UserError(f"{_FILE}, models.{model}.gates: {_first(error)}.") from error
 
+    def check_policy(self, model: str, run: Run) -> None:
+        """Raise UserError for a gate that was asked for and that production has set otherwise: neither is dropped unsaid."""
+        enforced = self.apply_policy(model, run).gates
+        for name in self.policy(model).gates:
+            asked, set_ = getattr(run.gates, name), getattr(enforced, name)
+            if asked != set_:
+                raise UserError(
+                    f"gates.{name}={asked} cannot be asked of {model}: {_settings_file()} sets it to {set_}, for whoever owns production; change it there."
+                )
+
 
 def load_settings() -> Settings:
     """Read mlflow.yaml (here, else Slipway's own) and the environment. Raises UserError for what does not fit."""

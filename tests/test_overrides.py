@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import pytest
 
 from tasks.config import Run
 from tasks.errors import UserError
-from tasks.overrides import knob_names, override
+from tasks.overrides import configure, knob_names, override
+from tasks.settings import Policy, Settings
+from tasks.workloads.digits import workload as digits
 
 
 def test_dotted_names_and_yaml_values() -> None:
@@ -17,6 +21,12 @@ def test_later_ones_win() -> None:
     assert override(Run(), ["train.epochs=3", "train.epochs=4"]).train.epochs == 4
 
 
+def test_recipes_can_be_asked_for_by_name() -> None:
+    run = override(digits.defaults(), ["recipes=[fp32, int8-static]"])
+    assert [recipe.name for recipe in run.recipes] == ["int8-static"]
+    assert run.recipes[0] in digits.recipes
+
+
 def test_every_knob_has_a_name_and_a_default_that_is_allowed() -> None:
     assert "train.lr" in knob_names()
     assert override(Run(), []) == Run()
@@ -26,17 +36,31 @@ def test_every_knob_has_a_name_and_a_default_that_is_allowed() -> None:
     ("setting", "message"),
     [
         ("train.epoch=3", "--set train.epoch: there is no such setting; did you mean train.epochs?"),
-        ("zebra=1", "there is no such setting"),
+        ("zebra=1", "--set zebra: there is no such setting; `slipway settings` lists all."),
         ("train.epochs.more=1", "there is no such setting"),
         ("train.epochs", "has no value: write --set train.epochs=3"),
-        ("train.epochs=0", "train.epochs=0: input should be greater than or equal to 1"),
-        ("train.epochs=many", "train.epochs='many': input should be a valid integer"),
-        ("train.optimizer=lion", "train.optimizer='lion': input should be 'adam', 'adamw'"),
+        ("train.epochs=0", "--set train.epochs=0: it has to be at least 1."),
+        ("train.epochs=many", "--set train.epochs='many': it has to be a whole number."),
+        ("train.optimizer=lion", "train.optimizer='lion': it has to be 'adam', 'adamw'"),
         ("train.lr=[1", "is not a YAML value"),
-        ("recipes=3", "recipes=3: "),
+        ("train=3", "train=3: it is a group; set one of train.epochs, train.batch_size"),
+        ("data.test=0.7", "data.test=0.7: it has to be less than 0.5."),
+        ("data.until=yesterday", "it has to be a day such as 2013-04-01."),
+        ("recipes=3", "recipes=3: it has to be a list."),
+        ("recipes=[int8]", "there is no recipe 'int8'; choose among int8-dynamic, int8-static"),
     ],
 )
 def test_a_wrong_one_is_named_with_its_value(setting: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         override(Run(), [setting])
     assert message in str(caught.value)
+
+
+def test_a_gate_that_production_has_set_is_not_dropped_unsaid(tmp_path: Path) -> None:
+    production = Settings(
+        home=tmp_path, tracking_uri="", models={"digits": Policy(gates={"min_score": 0.96})}
+    )
+    with pytest.raises(UserError, match="gates.min_score=0.5 cannot be asked of digits: .* sets it to 0.96"):
+        configure(digits, production, ["gates.min_score=0.5"])
+    run = configure(digits, production, ["gates.min_score=0.96", "gates.margin=0.03"])
+    assert run.gates.min_score == 0.96 and run.gates.margin == 0.03
