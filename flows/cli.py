@@ -16,23 +16,38 @@ if TYPE_CHECKING:
     from tasks.records import Outcome
     from tasks.settings import Settings
 
+
+def _examples(*commands: str) -> str:
+    """A help text's last lines, each to be copied; an empty line between, or they would run together."""
+    return "\n\n".join(["Examples:", *commands])
+
+
 app = typer.Typer(
     name="slipway",
-    help="Take a PyTorch model from data to production: train, compress, prove, register, promote, serve.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 
+_INTERRUPTED = 130
+
 Workload = Annotated[
-    str, typer.Argument(help="A workload's name (digits), module (package.module) or file (path/to/file.py).")
+    str,
+    typer.Argument(
+        metavar="WORKLOAD",
+        help="A workload's name (digits), module (package.module) or file (path/to/file.py).",
+    ),
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Change a setting: dotted name, YAML value."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Change a setting: dotted name, YAML value; again for another. `slipway settings` lists them.",
+    ),
 ]
-Model = Annotated[str, typer.Argument(help="The registered model's name, such as digits.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="The registered model's name, such as digits.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
 Who = Annotated[str | None, typer.Option(help="Who decides; default: SLIPWAY_USER, else the OS user.")]
 Json = Annotated[
@@ -41,7 +56,11 @@ Json = Annotated[
 
 
 @app.command(
-    epilog="Examples:  slipway run digits  ·  slipway run digits --set train.epochs=3 --no-promote  ·  slipway run path/to/churn.py --json"
+    epilog=_examples(
+        "slipway run digits",
+        "slipway run digits --set train.epochs=3 --no-promote",
+        "slipway run path/to/churn.py --json",
+    )
 )
 def run(
     workload: Workload,
@@ -67,7 +86,7 @@ def run(
     raise typer.Exit(3 if outcome.decision == "refused" else 0)
 
 
-@app.command(epilog="Example:  slipway new churn.py")
+@app.command(epilog=_examples("slipway new churn.py"))
 def new(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The workload's file, such as churn.py.")],
 ) -> None:
@@ -79,7 +98,7 @@ def new(
 
 
 @app.command(
-    epilog="Examples:  slipway check churn.py  ·  slipway check digits --set train.batch_size=256 --json"
+    epilog=_examples("slipway check churn.py", "slipway check digits --set train.batch_size=256 --json")
 )
 def check(
     workload: Workload,
@@ -89,17 +108,36 @@ def check(
     """See in seconds whether a workload does what a run will ask of it, and what would be served."""
     from flows.checklist import show_checkup
     from tasks.checkup import check as look_over
-    from tasks.overrides import override
+    from tasks.overrides import configure
     from tasks.settings import load_settings
 
     settings = load_settings()
-    found = look_over(
-        workload,
-        lambda known: settings.apply_policy(known.name, override(known.defaults(), set_ or ())),
-        settings.home,
-    )
+    found = look_over(workload, lambda known: configure(known, settings, set_ or ()), settings.home)
     show_checkup(found, as_json=json)
     raise typer.Exit(0 if found.ok else 2)
+
+
+@app.command(
+    epilog=_examples("slipway settings", "slipway settings digits", "slipway settings churn.py --json")
+)
+def settings(
+    workload: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="WORKLOAD", help="Whose values to show; left out: those of a workload that says nothing."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Every setting that --set takes: its value, its bounds and what it does."""
+    from flows.show_settings import show_settings
+    from tasks.config import Run
+    from tasks.overrides import configure
+    from tasks.settings import load_settings
+    from tasks.workloads import load_workload
+
+    run = Run() if workload is None else configure(load_workload(workload), load_settings(), ())
+    show_settings(workload, run, as_json=json)
 
 
 @app.command(
@@ -113,7 +151,7 @@ def serve(context: typer.Context) -> None:
     serve_main(context.args, prog="slipway serve")
 
 
-@app.command()
+@app.command(epilog=_examples("slipway up"))
 def up() -> None:
     """Start the platform on this machine: Prefect and MLflow with their pages, a worker, the model server."""
     from flows.status import show_up
@@ -128,7 +166,7 @@ def up() -> None:
         running.stay()
 
 
-@app.command()
+@app.command(epilog=_examples("slipway status", "slipway status --json"))
 def status(json: Json = False) -> None:
     """What is up on this machine, where, since when, and which versions are served; exit code 0 only if all of it is."""
     from flows.status import look, show_status
@@ -139,10 +177,10 @@ def status(json: Json = False) -> None:
     raise typer.Exit(0 if found.up else 1)
 
 
-@app.command(epilog='Example:  slipway promote digits 3 --reason "checked by hand on the new scanner"')
+@app.command(epilog=_examples('slipway promote digits 3 --reason "checked by hand on the new scanner"'))
 def promote(
     model: Model,
-    version: Annotated[int, typer.Argument(help="The version to make the champion.")],
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="The version to make the champion.")],
     reason: Reason,
     who: Who = None,
     json: Json = False,
@@ -159,7 +197,9 @@ def promote(
 
 
 @app.command(
-    epilog='Examples:  slipway rollback digits --reason "wrong sevens"  ·  slipway rollback digits --to 3 --reason …'
+    epilog=_examples(
+        'slipway rollback digits --reason "wrong sevens"', "slipway rollback digits --to 3 --reason …"
+    )
 )
 def rollback(
     model: Model,
@@ -182,7 +222,9 @@ def rollback(
 
 
 @app.command(
-    epilog="Examples:  slipway history digits  ·  slipway history digits --at 2026-05-03  ·  slipway history digits --json"
+    epilog=_examples(
+        "slipway history digits", "slipway history digits --at 2026-05-03", "slipway history digits --json"
+    )
 )
 def history(
     model: Model,
@@ -201,7 +243,7 @@ def history(
     raise typer.Exit(1 if found.problems else 0)
 
 
-@app.command(epilog="Examples:  slipway verify digits@champion  ·  slipway verify digits/3 --replay")
+@app.command(epilog=_examples("slipway verify digits@champion", "slipway verify digits/3 --replay"))
 def verify(
     reference: Annotated[
         str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="Which version; default: its champion.")
@@ -217,7 +259,7 @@ def verify(
     show_verification(check(load_settings(), reference, replay=replay), as_json=json)
 
 
-@app.command(epilog="Examples:  slipway monitor digits  ·  slipway monitor digits --json")
+@app.command(epilog=_examples("slipway monitor digits", "slipway monitor digits --json"))
 def monitor(model: Model, json: Json = False) -> None:
     """Recorded traffic against the champion's training data; exit code 3 when it drifted."""
     from flows.show import show_watched
@@ -239,7 +281,11 @@ def _decision(settings: "Settings", model: str) -> AbstractContextManager[None]:
 
 
 @app.command(
-    epilog="Examples:  slipway explain digits 5  ·  slipway explain digits@challenger 3,17  ·  slipway explain churn customers.csv"
+    epilog=_examples(
+        "slipway explain digits 5",
+        "slipway explain digits@challenger 3,17",
+        "slipway explain churn customers.csv",
+    )
 )
 def explain(
     reference: Annotated[
@@ -247,7 +293,10 @@ def explain(
     ],
     rows: Annotated[
         str,
-        typer.Argument(help="How many test rows, which of them (3,17), or a .csv or .parquet file of rows."),
+        typer.Argument(
+            metavar="ROWS",
+            help="How many test rows, which of them (3,17), or a .csv or .parquet file of rows.",
+        ),
     ] = "5",
     json: Json = False,
 ) -> None:
@@ -274,9 +323,39 @@ def main() -> None:
     except UserError as error:
         print(f"slipway: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("slipway: stopped; the same command goes on from the last checkpoint.", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # what typer makes of Ctrl-C, without a word
+            print(f"slipway: {_stopped(sys.argv[1:])}", file=sys.stderr)
+        raise
+
+
+def _stopped(words: list[str]) -> str:
+    """What Ctrl-C leaves behind."""
+    if words[:1] == ["run"]:
+        return "stopped; the same command goes on from the last checkpoint, and what serves still serves."
+    return "stopped."
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=lambda asked: _show_version() if asked else None,
+            is_eager=True,
+            help="Show the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Take a PyTorch model from data to production: train, compress, prove, register, promote, serve."""
+
+
+def _show_version() -> None:
+    from importlib.metadata import version
+
+    print(f"slipway {version('slipway')}")
+    raise typer.Exit
 
 
 def failed_outcome(reference: str, error: UserError) -> "Outcome":

@@ -30,7 +30,7 @@ class Journal:
     def run(self, step: "Step[..., R]", label: str = "", **inputs: Any) -> R:
         """The step's result: a stored one when nothing that it depends on has changed and its files are still there."""
         name = f"{step.name} {label}".strip()
-        started = time.monotonic()
+        started = _begin(name)
         state = self._bound(step).with_options(task_run_name=name)(
             place=self.place, **inputs, return_state=True
         )
@@ -47,15 +47,16 @@ class Journal:
         ]
         results = []
         for value, future in zip(values, futures, strict=True):
-            future.wait()
             name = f"{step.name} {value.name}"
+            _begin(name)
+            future.wait()
             results.append(self._take(step, name, future.state, started, {**inputs, each: value}))
             started = time.monotonic()
         return results
 
     def call(self, task: "Task[..., R]", **inputs: Any) -> R:
         """A task that is never reused, with its line in the journal."""
-        started = time.monotonic()
+        started = _begin(task.name)
         result: R = task.with_options(task_run_name=task.name)(place=self.place, **inputs)
         self._note(task.name, time.monotonic() - started, "every time", cached=False)
         return result
@@ -93,6 +94,12 @@ class Journal:
             StepTime(name=name, seconds=round(seconds, 3), reason=reason, cached=cached, cost=cost)
         )
         log.info("%s: %s, %s", name, "reused" if cached else "ran", reason, extra={"step": self.times[-1]})
+
+
+def _begin(name: str) -> float:
+    """Say that a step has begun; the moment, to count from."""
+    log.info("%s begins", name, extra={"begun": name})
+    return time.monotonic()
 
 
 def _files_are_gone(result: Any) -> bool:

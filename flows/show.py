@@ -1,8 +1,4 @@
-"""What a person sees in the terminal: steps as they end, then a summary. stdout is kept for results."""
-
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+"""What a person sees in the terminal when a command is done. stdout is kept for results."""
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,7 +9,7 @@ from tasks.history import History
 from tasks.ledger import LedgerEntry
 from tasks.monitor import Watched
 from tasks.recheck import Verification
-from tasks.records import CandidateResult, Outcome, StepTime
+from tasks.records import CandidateResult, Outcome
 
 _MOST_COLUMNS = 15
 _COLOURS = {
@@ -23,40 +19,6 @@ _COLOURS = {
     "refused": "red",
     "failed": "red",
 }
-
-
-class _Steps(logging.Handler):
-    """Shows the log records of steps, as one line each, on stderr."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self._console = Console(stderr=True, highlight=False)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        step = getattr(record, "step", None)
-        if isinstance(step, StepTime):
-            mark = "[dim]=[/dim]" if step.cached else "[green]✓[/green]"
-            self._console.print(f" {mark} {step.name:<23} {step.seconds:6.1f} s  [dim]{step.reason}[/dim]")
-        elif record.levelno >= logging.WARNING:
-            self._console.print(f" [yellow]![/yellow] {record.getMessage()}")
-
-
-@contextmanager
-def live_steps(model: str, *, quiet: bool) -> Iterator[None]:
-    """Show each step as it ends, unless `quiet`."""
-    handler = _Steps()
-    handler.setLevel(logging.WARNING if quiet else logging.INFO)
-    loggers = [logging.getLogger("slipway"), logging.getLogger("tasks")]
-    for logger in loggers:
-        logger.setLevel(logging.INFO)
-        logger.addHandler(handler)
-    if not quiet:
-        Console(stderr=True).print(f"[bold]{model}[/bold]")
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
 
 
 def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
@@ -131,7 +93,7 @@ def _next(outcome: Outcome) -> list[str]:
         return [f'slipway promote {model} {outcome.version} --reason "…"    make it the champion']
     return [
         f"slipway history {model}               what serves now, and why",
-        "slipway run --help           settings to change",
+        f"slipway settings {outcome.workload}              what to change with --set",
     ]
 
 

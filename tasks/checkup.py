@@ -216,13 +216,21 @@ def _common(one: "Array", other: "Array") -> "tuple[Array, Array]":
 
 
 def _model(bench: _Bench) -> str:
+    from tasks.model import predict
+
     module = bench.module
     learned = sum(p.numel() for p in module.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
     takes = ", ".join(inspect.signature(module.forward).parameters)
-    return f"{type(module).__name__}({takes}) with {learned:,} parameters" + (
-        f" and {frozen:,} frozen ones" if frozen else ""
-    )
+    said = f"{type(module).__name__}({takes}) with {learned:,} parameters"
+    said += f" and {frozen:,} frozen ones" if frozen else ""
+    few = {name: array[:2] for name, array in read_split(bench.dataset, "train").inputs.items()}
+    classes, width = bench.dataset.classes, predict(module, few)[0].size
+    if classes is not None and width > len(classes):
+        raise _Doubt(
+            f"{said}; it gives {width} outputs for {len(classes)} classes ({', '.join(classes[:5])}): what is beyond them is never learned."
+        )
+    return said
 
 
 def _step(bench: _Bench) -> str:

@@ -74,7 +74,10 @@ def all_outputs(outputs: Any) -> "dict[str, Tensor]":
 
 def main_output(outputs: Any) -> "Tensor":
     """The output that is learned and scored: the first. Others are exported and served beside it."""
-    return next(iter(all_outputs(outputs).values()))
+    first = next(iter(all_outputs(outputs).values()), None)
+    if first is None:
+        raise TypeError("forward() returned no tensor")
+    return first
 
 
 def predict(module: "nn.Module", inputs: "dict[str, Array]", batch_size: int = 256) -> "Array":
@@ -136,7 +139,12 @@ def _check_outputs(
     expected = f"[{count}] or [{count}, 1]" if classes is None else f"[{count}, {len(classes)}]"
     width = outputs.shape[1] if outputs.ndim == 2 else 1
     binary = classes is not None and len(classes) == 2 and width == 1
-    if len(outputs) != count or (width != 1 if classes is None else width < len(classes) and not binary):
+    deep = classes is not None and outputs.ndim > 2 and workload.loss is None
+    if (
+        deep
+        or len(outputs) != count
+        or (width != 1 if classes is None else width < len(classes) and not binary)
+    ):
         raise UserError(
             f"Workload {workload.name}: its model gives outputs of shape {list(outputs.shape)} for {count} rows; "
             f"{expected} is needed for {workload.kind}."

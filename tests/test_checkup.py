@@ -60,10 +60,10 @@ def test_a_new_file_holds_in_every_part_and_its_request_fits_its_signature(churn
         ("file", r"line \d+: '\(' was never closed", [("slices=", "slices=((")]),
         ("file", r"line \d+: TypeError: .*unexpected keyword argument 'slice'", [("slices=", "slice=")]),
         ("rows", r"load\(\) gave no column 'left'", [("assign(left=", "assign(gone=")]),
-        ("rows", "there is no column 'monthly_bill'", [('"monthly_bill": draw', '"bill": draw'), ('frame["monthly_bill"]', '0')]),
+        ("rows", "there is no column 'monthly_bill' .is it 'month_bill' now", [('"monthly_bill": draw', '"month_bill": draw'), ('frame["monthly_bill"]', '0')]),
         ("rows", r"months: in_range\(0, 60\) fails in \d+ rows", [("in_range(0, 1200)", "in_range(0, 60)")]),
-        ("rows", r"load\(\) failed: FileNotFoundError", [("    rows = 4000\n", "    rows = len(pd.read_csv('none.csv'))\n")]),
-        ("rows", r"left: dtype\('int64'\) fails", [('astype("int64")', 'astype("float64")')]),
+        ("rows", r"load\(\) finds no file 'none.csv' in /.*: Path\(__file__\).with_name\('none.csv'\) finds it", [("    rows = 4000\n", "    rows = len(pd.read_csv('none.csv'))\n")]),
+        ("rows", "left is float64 and has to be int64", [('astype("int64")', 'astype("float64")')]),
         ("inputs", r"inputs\(\) failed: KeyError: 'plans'", [('frame["plan"].map(lambda', 'frame["plans"].map(lambda')]),
         (
             "inputs",
@@ -73,6 +73,8 @@ def test_a_new_file_holds_in_every_part_and_its_request_fits_its_signature(churn
         ("model", r"inputs\(\) gives numbers, plan, but the model's forward takes values, plan", [("forward(self, numbers", "forward(self, values")]),
         ("model", "its model fails on its own inputs .*IndexError", [("nn.Embedding(len(PLANS), 8)", "nn.Embedding(1, 8)")]),
         ("model", r"outputs of shape \[2\] for 2 rows; .*\[2, 3\] is needed", [("> 0.5).astype", "> 0.5).astype('int64') + (risk > 3).astype"), ("isin([0, 1])", "isin([0, 1, 2])"), ("dim=1))\n", "dim=1))[:, 0]\n")]),
+        ("model", r"outputs of shape \[2, 1, 2\] for 2 rows; \[2, 2\] is needed", [("return logits", "return logits[:, None]")]),
+        ("model", "forward\\(\\) returned no tensor", [("return logits", "return None")]),
         ("step", "its loss on the first batch is nan", [("numbers.std(0) + 1e-6", "numbers.std(0) * float('nan')")]),
         ("step", "no weight of the model reaches its loss", [("return logits", "return logits.detach()")]),
     ],
@@ -94,6 +96,7 @@ def test_what_is_wrong_is_said_of_the_part_that_is(
     [
         ("splits", "load() gave other rows when it was called again", [("default_rng(0)", "default_rng()")]),
         ("step", "no gradient reaches spare.weight, spare.bias: freeze or use them", [("self.layers = nn", "self.spare = nn.Linear(2, 2)\n            self.layers = nn")]),
+        ("model", "it gives 3 outputs for 2 classes (0, 1)", [("nn.Linear(64, 2)", "nn.Linear(64, 3)")]),
         ("splits", "no train row is 7", [('astype("int64"))', 'astype("int64").where(frame.index > 0, 7))'), ("isin([0, 1])", "isin([0, 1, 7])"), ("nn.Linear(64, 2)", "nn.Linear(64, 3)")]),
     ],
 )  # fmt: skip

@@ -2,14 +2,17 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from flows import cli
+from tasks.overrides import knob_names
 
 WORKLOAD = """
 from dataclasses import replace
@@ -38,9 +41,11 @@ def slipway(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     ("arguments", "sentence"),
     [
         (["nowhere"], "Unknown workload 'nowhere': name one of "),
+        (["digts"], "Unknown workload 'digts' (is it 'digits'?): name one of "),
+        (["digits", "--set", "gates.min_score=0.5"], "gates.min_score=0.5 cannot be asked of digits: "),
         (["missing/file.py"], "No workload file 'missing/file.py'"),
         (["digits", "--set", "train.epoch=1"], "did you mean train.epochs?"),
-        (["digits", "--set", "train.epochs=0"], "train.epochs=0: input should be greater than or equal to 1"),
+        (["digits", "--set", "train.epochs=0"], "train.epochs=0: it has to be at least 1."),
         (["digits", "--set", "model=lstm"], "has one model without a name"),
         (["digits", "--set", "data.until=2026-01-01"], "needs a time column"),
         (
@@ -103,7 +108,46 @@ def test_an_unreachable_registry_is_said_at_once(
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "new", "check", "explain", "serve", "promote", "rollback", "history", "verify"]
+    ("command", "said"), [("run", "goes on from the last checkpoint"), ("check", "stopped.")]
+)
+def test_ctrl_c_is_a_sentence_and_exit_code_130(
+    slipway: Slipway, monkeypatch: pytest.MonkeyPatch, command: str, said: str
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tasks.settings.load_settings", interrupted)
+    monkeypatch.setattr("flows.run.load_settings", interrupted)
+    code, out, err = slipway(command, "digits")
+    assert code == 130 and out == "" and err.startswith("slipway: stopped") and said in err
+
+
+def test_every_example_of_the_help_is_a_command_that_can_be_given() -> None:
+    commands = get_command(cli.app).commands
+    examples = [
+        shlex.split(line)[1:]
+        for name, command in commands.items()
+        if name != "serve"
+        for line in command.epilog.split("\n\n")[1:]
+    ]
+    assert {words[0] for words in examples} == {*commands} - {"serve"}
+    for name, *arguments in examples:
+        commands[name].make_context(name, arguments)
+
+
+def test_settings_of_a_workload_are_those_that_a_run_takes(slipway: Slipway) -> None:
+    code, out, _ = slipway("settings", "digits", "--json")
+    found = json.loads(out)
+    assert code == 0 and [*found] == knob_names()
+    assert found["gates.min_score"]["value"] == 0.96, "as mlflow.yaml has it"
+    assert found["train.epochs"]["help"] == "Passes over the training rows, at most. (from 1, up to 10,000)"
+    code, out, _ = slipway("settings", "digits")
+    assert code == 0 and all(name in out for name in knob_names())
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["run", "new", "check", "settings", "explain", "serve", "promote", "rollback", "history", "verify"],
 )
 def test_every_command_explains_itself(slipway: Slipway, command: str) -> None:
     code, out, _ = slipway(command, "--help")

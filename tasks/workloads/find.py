@@ -1,5 +1,6 @@
 """Finding a workload by what a user typed: `digits`, `package.module`, `package.module:attribute` or a path."""
 
+import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -11,7 +12,7 @@ from types import ModuleType
 from tasks.errors import UserError
 from tasks.workloads.base import Workload
 
-_NOT_WORKLOADS = {"__init__", "base", "find", "sources", "template"}
+_NOT_WORKLOADS = {"__init__", "base", "find", "genes", "sources", "template"}
 
 
 def names() -> tuple[str, ...]:
@@ -32,8 +33,10 @@ def source_file(reference: str) -> Path:
     except (ImportError, ValueError):
         spec = None
     if spec is None or spec.origin is None:
+        close = difflib.get_close_matches(reference, names(), n=1)
+        hint = f" (is it {close[0]!r}?)" if close else ""
         raise UserError(
-            f"Unknown workload {reference!r}: name one of {', '.join(names())}, a module (package.module) or a file (path/to/file.py)."
+            f"Unknown workload {reference!r}{hint}: name one of {', '.join(names())}, a module (package.module) or a file (path/to/file.py)."
         )
     return Path(spec.origin)
 
