@@ -1,14 +1,17 @@
 """A run as it goes on, in the terminal: each step as it ends, and what is being done meanwhile. All of it on stderr."""
 
 import logging
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tasks.records import StepTime
 
+_INDENT, _LEAST = 37, 40
 _AFTER = {"settle": "finishing"}
 _SHOWS_ITSELF = "train"
 """Its line says more: epochs, loss and score (tasks/progress.py); two lines that move would overwrite each other."""
@@ -35,10 +38,15 @@ class _Steps(logging.Handler):
         step = getattr(record, "step", None)
         if isinstance(step, StepTime):
             mark = "[dim]=[/dim]" if step.cached else "[green]✓[/green]"
-            self._console.print(f" {mark} {step.name:<23} {step.seconds:6.1f} s  [dim]{step.reason}[/dim]")
+            head = f" {mark} {step.name:<23} {step.seconds:6.1f} s  "
+            reason = textwrap.wrap(step.reason, max(_LEAST, self._console.width - _INDENT)) or [""]
+            for place, part in enumerate(reason):
+                self._console.print(
+                    f"{' ' * _INDENT if place else head}[dim]{escape(part)}[/dim]", soft_wrap=True
+                )
             self.show(_AFTER.get(step.name, "writing to MLflow"))
         elif record.levelno >= logging.WARNING:
-            self._console.print(f" [yellow]![/yellow] {record.getMessage()}")
+            self._console.print(f" [yellow]![/yellow] {escape(record.getMessage())}")
         elif begun := getattr(record, "begun", None):
             self.show(begun)
 

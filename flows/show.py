@@ -1,5 +1,8 @@
 """What a person sees in the terminal when a command is done. stdout is kept for results."""
 
+import textwrap
+from collections.abc import Iterator
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,6 +15,8 @@ from tasks.recheck import Verification
 from tasks.records import CandidateResult, Outcome
 
 _MOST_COLUMNS = 15
+_ROOM = 60
+"""Fewer columns than these make a reason a tower of words: it goes on lines of its own."""
 _COLOURS = {
     "promoted": "green",
     "registered": "yellow",
@@ -124,17 +129,32 @@ def show_history(history: History, *, as_json: bool) -> None:
             f"{name} is version {number}" for name, number in names.items() if number is not None
         )
         console.print(f"[bold]{history.model}[/bold]: {known or 'no version serves'}")
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("when (UTC)", "what", "from", "to", "who", "verdict"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("why", overflow="fold")
-    for entry in history.entries:
-        when = entry.at.strftime("%Y-%m-%d %H:%M:%S")
-        versions = [str(v) if v is not None else "–" for v in (entry.from_version, entry.to_version)]
-        table.add_row(when, entry.action, *versions, escape(entry.who), entry.verdict, escape(entry.why))
-    console.print(table)
+    for line in ledger_lines(history.entries, console.width if console.is_terminal else None):
+        console.print(line, soft_wrap=True)
     for problem in history.problems:
         console.print(f"[red]! {escape(problem)}[/red]")
+
+
+def ledger_lines(entries: tuple[LedgerEntry, ...], width: int | None) -> Iterator[str]:
+    """A line an entry, its reason behind it or, where `width` columns are too few, below; None: in full, for a pipe."""
+    rows = [["when (UTC)", "what", "from", "to", "who", "verdict"]]
+    for one in entries:
+        versions = ["–" if v is None else str(v) for v in (one.from_version, one.to_version)]
+        rows.append([f"{one.at:%Y-%m-%d %H:%M:%S}", one.action, *versions, one.who, one.verdict])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    header, *heads = ["  ".join(map(str.ljust, row, widths)) for row in rows]
+    room = None if width is None else width - len(header) - 2
+    if width is not None and room is not None and room < _ROOM:
+        yield f"[dim]{header}[/dim]"
+        for head, one in zip(heads, entries, strict=True):
+            yield escape(head)
+            yield from (f"    {escape(line)}" for line in textwrap.wrap(one.why, width - 4))
+        return
+    yield f"[dim]{header}  why[/dim]"
+    for head, one in zip(heads, entries, strict=True):
+        first, *rest = [one.why] if room is None else textwrap.wrap(one.why, room) or [""]
+        yield f"{escape(head)}  {escape(first)}"
+        yield from (f"{' ' * len(head)}  {escape(line)}" for line in rest)
 
 
 def show_watched(found: Watched, *, as_json: bool) -> None:

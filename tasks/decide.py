@@ -27,8 +27,13 @@ def promote_version(
             raise RefusedError(f"{model} version {number} already is the champion; nothing was moved.")
         verdict = current_verdict(settings, registry, version)
         if verdict.decision == "fail" or (verdict.decision == "inconclusive" and not approved):
-            refuse(registry, version, why=in_short(verdict.reasons), verdict=verdict.decision, who=who)
-            raise RefusedError(f"{model} version {number} is refused: {verdict.reasons[0]}.")
+            asked = in_short((*verdict.reasons, f"asked for with: {why}"))
+            refuse(registry, version, why=asked, verdict=verdict.decision, who=who)
+            serving = "nothing" if ledger.serving is None else f"version {ledger.serving}"
+            raise RefusedError(
+                f"{model} version {number} is refused, and {serving} serves as before: {verdict.reasons[0]}. "
+                f"`slipway history {model}` keeps it."
+            )
         return promote(registry, version, against=ledger.serving, why=why, who=who, verdict=verdict.decision)
 
 

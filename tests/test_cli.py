@@ -6,12 +6,15 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from flows import cli
+from flows.show import ledger_lines
+from tasks.ledger import LedgerEntry
 from tasks.overrides import knob_names
 
 WORKLOAD = """
@@ -133,6 +136,28 @@ def test_every_example_of_the_help_is_a_command_that_can_be_given() -> None:
     assert {words[0] for words in examples} == {*commands} - {"serve"}
     for name, *arguments in examples:
         commands[name].make_context(name, arguments)
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (None, ["  promote  –     1   ada  pass     because " + "it holds " * 12 + "well"]),
+        (130, ["  promote  –     1   ada  pass     because it holds", " " * 54 + "it holds"]),
+        (80, ["  promote  –     1   ada  pass", "    because it holds"]),
+    ],
+)
+def test_a_ledger_reads_well_in_a_pipe_on_a_wide_terminal_and_on_80_columns(
+    width: int | None, lines: list[str]
+) -> None:
+    entry = LedgerEntry(
+        sequence=1, evidence=None, previous="", model="digits", action="promote", from_version=None, to_version=1, who="ada",
+        why="because " + "it holds " * 12 + "well", verdict="pass", at=datetime(2026, 5, 3, tzinfo=UTC),
+    )  # fmt: skip
+    header, *found = ledger_lines((entry,), width)
+    assert header.startswith("[dim]when (UTC)") and ("why" in header) == (width != 80)
+    assert found[0].startswith(f"2026-05-03 00:00:00{lines[0]}")
+    assert all(line.startswith(wanted) for line, wanted in zip(found[1:], lines[1:], strict=False))
+    assert width is None or max(map(len, found)) <= width
 
 
 def test_settings_of_a_workload_are_those_that_a_run_takes(slipway: Slipway) -> None:

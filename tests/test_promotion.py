@@ -308,8 +308,9 @@ def stored_folder(registry: Registry, version: Version, scratch: Path) -> Path:
 def test_promote_by_hand_lets_doubt_pass_but_not_failure(
     settings: Settings, registry: Registry, model: str, versions: list[Version], tmp_path: Path
 ) -> None:
-    with pytest.raises(RefusedError, match="version 3 is refused"):
+    with pytest.raises(RefusedError, match="version 3 is refused, and version 2 serves as before: "):
         promote_version(settings, model, 3, why="please", who="eve")
+    assert read_ledger(registry, model).entries[-1].why.endswith("; asked for with: please")
     doubtful = promotions.register(registry, model, tmp_path, 4.0, decision="inconclusive", champion=2)
     with pytest.raises(RefusedError):
         promote_version(settings, model, doubtful.version, why="by a machine", approved=False)
