@@ -77,8 +77,9 @@ def show_status(status: Status, *, as_json: bool) -> None:
             str(part.restarts or "–"),
         )
     console.print(table)
+    widest = max(map(len, status.serves), default=0)
     for model, version in status.serves.items():
-        console.print(f"{model:<9} {f'version {version}' if version else '[dim]no champion yet[/]'}")
+        console.print(f"{model:<{widest}}  {f'version {version}' if version else '[dim]no champion yet[/]'}")
 
 
 def show_up(addresses: dict[str, str]) -> None:
