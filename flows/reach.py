@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from httpx import ConnectError, HTTPStatusError
+from httpx import HTTPStatusError, TransportError
 from prefect import get_client
 from prefect.settings import PREFECT_API_URL
 
@@ -22,11 +22,15 @@ def in_a_sentence() -> Iterator[None]:
     where = PREFECT_API_URL.value()
     try:
         yield
-    except ConnectError as error:
+    except TransportError as error:
         raise StepError(
-            f"Prefect does not answer at {where}: start it there, or unset PREFECT_API_URL."
+            f"Prefect does not answer at {where} ({error or type(error).__name__}): start it there, or unset PREFECT_API_URL."
         ) from error
     except HTTPStatusError as error:
+        if error.response.status_code == 404:
+            raise StepError(
+                f"{where} is not the API of a Prefect server: PREFECT_API_URL is like http://host:4200/api."
+            ) from error
         if error.response.status_code not in (401, 403):
             raise
         raise StepError(

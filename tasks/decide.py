@@ -4,7 +4,7 @@ from tasks.errors import RefusedError, UserError
 from tasks.evidence import Evidence
 from tasks.ledger import LedgerEntry, in_short
 from tasks.promotion import VERDICT_TAG, model_lock, promote, refuse, repair, roll_back
-from tasks.recheck import answer, check_version, downloaded, find_version, judge_again
+from tasks.recheck import answer, check_model, check_version, downloaded, find_version, judge_again
 from tasks.records import Champion, Verdict, Version
 from tasks.registry import Registry
 from tasks.settings import Settings
@@ -78,6 +78,7 @@ def roll_back_to(
     never passed a gate and was never let through, EvidenceError or StepError for one that is not fit to serve.
     """
     registry = Registry(settings)
+    check_model(registry, model)
     with model_lock(settings, model):
         ledger = repair(registry, model)
         if ledger.serving is None:

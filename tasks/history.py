@@ -5,7 +5,7 @@ import datetime
 from tasks.errors import StepError, UserError
 from tasks.ledger import LedgerEntry, read_ledger
 from tasks.promotion import pending_entry
-from tasks.recheck import check_version, downloaded
+from tasks.recheck import check_model, check_version, downloaded
 from tasks.records import Record, Version
 from tasks.registry import Registry
 from tasks.settings import Settings
@@ -31,10 +31,7 @@ def history(settings: Settings, model: str, at: str | None = None) -> History:
     UserError for a model that is not there, or a date that is none.
     """
     registry = Registry(settings)
-    if registry.model_tags(model) is None:
-        raise UserError(
-            f"There is no model {model!r} in the registry: `slipway run {model}` makes its first version."
-        )
+    check_model(registry, model)
     ledger = read_ledger(registry, model)
     champion, challenger, previous = (
         registry.by_alias(model, alias) for alias in ("champion", "challenger", "previous")
@@ -80,4 +77,5 @@ def _span(text: str) -> tuple[datetime.datetime, datetime.datetime]:
         ) from error
     whole_day = len(text) <= len("2026-05-03")
     start = start if start.tzinfo else start.replace(tzinfo=datetime.UTC)
-    return start, start + (datetime.timedelta(days=1) if whole_day else datetime.timedelta(microseconds=1))
+    length = datetime.timedelta(days=1) if whole_day else datetime.timedelta(microseconds=1)
+    return start, min(start, datetime.datetime.max.replace(tzinfo=datetime.UTC) - length) + length

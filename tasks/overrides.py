@@ -72,7 +72,7 @@ def _yaml(setting: str, text: str) -> Any:
 
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a day that no month has
         raise UserError(f"--set {setting!r}: {text!r} is not a YAML value.") from error
 
 

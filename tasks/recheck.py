@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 _SAME_SCORE = 1e-6
-_REFERENCE = re.compile(r"(?P<model>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+))?")
+_REFERENCE = re.compile(r"(?P<model>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>\d{1,9}))?")
 
 
 class Verification(Record):
@@ -78,15 +78,20 @@ def find_version(registry: Registry, reference: str) -> Version:
     found = registry.version(model, int(number)) if number else registry.by_alias(model, alias)
     if found is not None:
         return found
-    if registry.model_tags(model) is None:
-        raise UserError(
-            f"There is no model {model!r} in the registry: `slipway run {model}` makes its first version."
-        )
+    check_model(registry, model)
     raise UserError(
         f"{model} has no version {number}: see `slipway history {model}`."
         if number
         else f"{model} has no version with the alias {alias!r}: see `slipway history {model}`."
     )
+
+
+def check_model(registry: Registry, model: str) -> None:
+    """Raise UserError when the registry has no such model."""
+    if registry.model_tags(model) is None:
+        raise UserError(
+            f"There is no model {model!r} in the registry: `slipway run {model}` makes its first version."
+        )
 
 
 @contextmanager

@@ -75,16 +75,15 @@ def load_settings() -> Settings:
     path = _settings_file()
     try:
         content = _read_yaml(path)
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or content.pop("tracking_uri", None)
-        content.pop("tracking_uri", None)
-        store = os.environ.get("SLIPWAY_STORE") or content.pop("store", None)
-        content.pop("store", None)
-        return Settings(
-            home=_writable(home),
-            tracking_uri=uri or f"sqlite:///{home / 'mlflow.db'}",
-            store=store,
-            **content,
-        )
+        if "home" in content:
+            raise UserError(f"{path} sets home: that is SLIPWAY_HOME's, in the environment.")
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or content.get("tracking_uri")
+        given = {
+            "home": _writable(home),
+            "tracking_uri": uri or f"sqlite:///{home / 'mlflow.db'}",
+            "store": os.environ.get("SLIPWAY_STORE") or content.get("store"),
+        }
+        return Settings.model_validate(content | given)
     except ValidationError as error:
         raise UserError(f"{path}: {_first(error)}.") from error
 
@@ -101,7 +100,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): mend its permissions.") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no text, or a day that no month has
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
         raise UserError(

@@ -42,10 +42,10 @@ def public_key() -> Path:
     """SLIPWAY_PUBLIC_KEY, else the key under SLIPWAY_HOME. Raises UserError when there is none to check against."""
     if given := os.environ.get("SLIPWAY_PUBLIC_KEY"):
         return _existing(Path(given), "SLIPWAY_PUBLIC_KEY")
+    if given := os.environ.get("SLIPWAY_PRIVATE_KEY"):
+        return _derive_public_key(_keys_folder() / "public-of-given.pem", Path(given))
     path = _keys_folder() / "public.pem"
-    if "SLIPWAY_PRIVATE_KEY" in os.environ or not path.exists():
-        return _derive_public_key(path)
-    return path
+    return path if path.exists() else _derive_public_key(path, path.with_name("private.pem"))
 
 
 def create_key_pair(private: Path, public: Path) -> None:
@@ -58,7 +58,10 @@ def sign_folder(folder: Path, key: Path) -> None:
     """Sign every file below `folder` but the signature itself, into `folder`/evidence.sig. Links are refused."""
     from model_signing import signing
 
-    config = signing.Config().use_elliptic_key_signer(private_key=key)
+    try:
+        config = signing.Config().use_elliptic_key_signer(private_key=key)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{key} is not an unencrypted PEM private key: {error}.") from error
     config.set_hashing_config(_every_file())
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         config.sign(folder, Path(temporary) / SIGNATURE)
@@ -70,7 +73,10 @@ def check_folder(folder: Path, key: Path) -> None:
     from cryptography.exceptions import InvalidSignature
     from model_signing import verifying
 
-    config = verifying.Config().use_elliptic_key_verifier(public_key=key)
+    try:
+        config = verifying.Config().use_elliptic_key_verifier(public_key=key)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{key} is not a PEM public key: {error}.") from error
     config.set_hashing_config(_every_file())  # left to guess, it overlooks an added .gitignore
     try:
         config.verify(folder, folder / SIGNATURE)
@@ -147,8 +153,7 @@ def _create_private_key(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def _derive_public_key(path: Path) -> Path:
-    private = Path(os.environ.get("SLIPWAY_PRIVATE_KEY") or path.with_name("private.pem"))
+def _derive_public_key(path: Path, private: Path) -> Path:
     try:
         write_atomically(path, _public_pem(private))
     except FileNotFoundError as error:

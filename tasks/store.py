@@ -12,11 +12,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from tasks.errors import StepError, UserError
-from tasks.files import sha256_of, sync_folder
+from tasks.files import sha256_of, sync_folder, write_atomically
+from tasks.http import without_secrets
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -37,7 +39,7 @@ class Store:
 
     def check(self) -> None:
         """Raise UserError or StepError, in a sentence, when nothing can be written there."""
-        name = f"{self._root}/.probe"
+        name = f"{self._root}/.probe-{uuid4().hex}"  # others may look at the same moment
         with self._explained():
             self._files.pipe_file(name, b"slipway")
             self._files.rm_file(name)
@@ -58,7 +60,7 @@ class Store:
                     if digest not in known.values():
                         self._files.put_file(str(paths[name]), self._object(folder, digest))
                 if digests != known:
-                    self._files.pipe_file(self._object(folder, _MANIFEST), json.dumps(digests).encode())
+                    self._write_manifest(folder, digests)
                 for digest in set(known.values()) - set(digests.values()):
                     self._files.rm_file(self._object(folder, digest))
 
@@ -116,7 +118,7 @@ class Store:
             return fsspec.core.url_to_fs(self.url, **_options(self.url))[0]
         except (ValueError, ImportError) as error:
             raise UserError(
-                f"SLIPWAY_STORE={self.url} cannot be used ({error}): give an fsspec address such as s3://bucket/slipway."
+                f"SLIPWAY_STORE={without_secrets(self.url)} cannot be used ({error}): give an fsspec address such as s3://bucket/slipway."
             ) from error
 
     @property
@@ -132,14 +134,27 @@ class Store:
             content: dict[str, str] = json.loads(self._files.cat_file(self._object(folder, _MANIFEST)))
         except FileNotFoundError:
             return {}
+        for name in content:
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise StepError(
+                    f"{without_secrets(self.url)} names a file outside of {folder.name}: {name}; remove it there."
+                )
         return content
+
+    def _write_manifest(self, folder: Path, digests: dict[str, str]) -> None:
+        """In one go: object storage shows an object when it is whole, a file system takes a rename for that."""
+        path, content = self._object(folder, _MANIFEST), json.dumps(digests).encode()
+        if "file" in self._files.protocol:
+            write_atomically(Path(path), content)
+        else:
+            self._files.pipe_file(path, content)
 
     def _get(self, folder: Path, digest: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._files.get_file(self._object(folder, digest), str(path))
         if sha256_of(path) != digest:
             raise StepError(
-                f"{self.url} holds {path.name} of {folder.name} altered: its SHA-256 is not {digest[:16]}…; remove it there."
+                f"{without_secrets(self.url)} holds {path.name} of {folder.name} altered: its SHA-256 is not {digest[:16]}…; remove it there."
             )
 
     @contextmanager
@@ -151,17 +166,17 @@ class Store:
             raise
         except FileNotFoundError as error:
             raise StepError(
-                f"SLIPWAY_STORE={self.url} is not there ({_short(error)}): create the bucket, or mend the address."
+                f"SLIPWAY_STORE={without_secrets(self.url)} is not there ({_short(error)}): create the bucket, or mend the address."
             ) from error
         except PermissionError as error:
             raise StepError(
-                f"SLIPWAY_STORE={self.url} refuses us ({_short(error)}): check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+                f"SLIPWAY_STORE={without_secrets(self.url)} refuses us ({_short(error)}): check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
             ) from error
         except Exception as error:
             if not isinstance(error, OSError) and not type(error).__module__.startswith("botocore"):
                 raise
             raise StepError(
-                f"SLIPWAY_STORE={self.url} cannot be reached ({_short(error)}): check AWS_ENDPOINT_URL and the network."
+                f"SLIPWAY_STORE={without_secrets(self.url)} cannot be reached ({_short(error)}): check AWS_ENDPOINT_URL and the network."
             ) from error
 
 

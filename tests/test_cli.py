@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typer.main import get_command
 
 from flows import cli
 from flows.show import ledger_lines
+from tasks.errors import StepError
 from tasks.ledger import LedgerEntry
 from tasks.overrides import knob_names
 
@@ -51,6 +53,7 @@ def slipway(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         (["digits", "--set", "train.epochs=0"], "train.epochs=0: it has to be at least 1."),
         (["digits", "--set", "model=lstm"], "has one model without a name"),
         (["digits", "--set", "data.until=2026-01-01"], "needs a time column"),
+        (["digits", "--set", "data.until=2026-02-30"], "'2026-02-30' is not a YAML value"),
         (
             ["digits", "--set", "recipes=[{name: x, steps: [{kind: shrink}]}]"],
             "unknown compression method 'shrink'",
@@ -168,6 +171,26 @@ def test_settings_of_a_workload_are_those_that_a_run_takes(slipway: Slipway) -> 
     assert found["train.epochs"]["help"] == "Passes over the training rows, at most. (from 1, up to 10,000)"
     code, out, _ = slipway("settings", "digits")
     assert code == 0 and all(name in out for name in knob_names())
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("127.0.0.1:9/api", "Prefect does not answer at 127.0.0.1:9/api"),
+        ("http://127.0.0.1:9/api", "Prefect does not answer at http://127.0.0.1:9/api"),
+        ("{mlflow}", "is not the API of a Prefect server"),
+    ],
+)
+def test_a_prefect_address_that_cannot_be_used_is_one_sentence(
+    mlflow_server: str, home: Path, url: str, sentence: str
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.reach import check_prefect
+
+    with temporary_settings({PREFECT_API_URL: url.format(mlflow=mlflow_server)}):
+        with pytest.raises(StepError, match=re.escape(sentence)):
+            check_prefect()
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,29 @@ def test_keys_from_the_environment_win(sealed: Path, tmp_path: Path, monkeypatch
         evidence.verify(sealed)
 
 
+def test_another_key_for_a_while_does_not_change_who_is_trusted_after(
+    sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signing.create_key_pair(tmp_path / "other.pem", tmp_path / "other.pub")
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setenv("SLIPWAY_PRIVATE_KEY", str(tmp_path / "other.pem"))
+        with pytest.raises(EvidenceError, match="signed by another key"):
+            evidence.verify(sealed)
+    assert evidence.verify(sealed).decision == "pass"
+
+
+def test_a_file_that_is_no_key_is_one_sentence(
+    sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "junk.pem").write_text("no key")
+    monkeypatch.setenv("SLIPWAY_PUBLIC_KEY", str(tmp_path / "junk.pem"))
+    with pytest.raises(UserError, match="junk.pem is not a PEM public key"):
+        evidence.verify(sealed)
+    monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", str(tmp_path / "junk.pem"))
+    with pytest.raises(UserError, match="junk.pem is not an unencrypted PEM private key"):
+        evidence.seal(sealed, make_evidence(sha256_of(sealed / "model.onnx")))
+
+
 def test_without_any_key_the_server_says_what_it_needs(
     sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -209,10 +209,20 @@ def test_history_at_a_moment_and_at_no_date(settings: Settings, model: str, deci
     assert [e.to_version for e in history(settings, model, now.isoformat()).entries] == [2]
     assert [e.to_version for e in history(settings, model, f"{now:%Y-%m-%d}").entries][-1] == 2
     assert history(settings, model, "2001-01-01").entries == ()
+    assert [e.to_version for e in history(settings, model, "9999-12-31").entries] == [2]
     with pytest.raises(UserError, match="'yesterday' is no date"):
         history(settings, model, "yesterday")
     with pytest.raises(UserError, match="no model 'nothing-like-it'"):
         history(settings, "nothing-like-it")
+
+
+def test_a_number_that_no_version_has_is_one_sentence(
+    settings: Settings, model: str, decided: list[Version]
+) -> None:
+    with pytest.raises(UserError, match=f"{model} has no version 999999999: see"):
+        verify(settings, f"{model}/999999999")
+    with pytest.raises(UserError, match="names no version"):
+        verify(settings, f"{model}/99999999999999999999")
 
 
 def test_verify_checks_what_is_stored(

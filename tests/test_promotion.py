@@ -340,3 +340,10 @@ def test_a_refusal_that_was_cut_off_and_tried_again_is_one_entry(registry: Regis
     for _ in range(2):
         assert settle(registry, version, proof, may_promote=True).decision == "refused"
     assert [entry.action for entry in read_ledger(registry, model).entries] == ["refuse"]
+
+
+@pytest.mark.parametrize("name", ["nobody", "../../nobody"])
+def test_a_model_that_is_not_there_is_said_and_leaves_no_lock(settings: Settings, name: str) -> None:
+    with pytest.raises(UserError, match="There is no model"):
+        roll_back_to(settings, name, why="a slip of the finger")
+    assert not list(settings.home.parent.rglob("nobody.lock"))

@@ -43,10 +43,14 @@ def test_production_overrides_a_workloads_gates_and_others_keep_theirs(somewhere
         ("- a", "must be a mapping"),
         ("modles: {}", "modles: Extra inputs are not permitted"),
         ("models: {digits: {approval: perhaps}}", "models.digits.approval"),
+        ("home: /elsewhere", "sets home: that is SLIPWAY_HOME's"),
+        ("1: 2", "Keys should be strings"),
+        ("store: 2026-02-30", "is not valid YAML"),
+        ("store: \udcff", "is not valid YAML"),
     ],
 )
 def test_a_wrong_file_is_a_sentence(somewhere: Path, content: str, message: str) -> None:
-    (somewhere / "mlflow.yaml").write_text(content)
+    (somewhere / "mlflow.yaml").write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(UserError, match="mlflow.yaml") as caught:
         load_settings()
     assert message in str(caught.value)

@@ -74,7 +74,7 @@ def test_a_machine_that_dies_while_it_mirrors_leaves_the_state_before(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(here._files), "pipe_file", die)
+        patch.setattr("tasks.store.write_atomically", die)  # of the manifest, which comes last
         with pytest.raises(KeyboardInterrupt):
             here.keep(folder, ["a"])
     assert there.fetch(tmp_path / "there" / "work")
@@ -165,3 +165,53 @@ def test_another_machine_goes_on_from_the_mirrored_checkpoint_to_the_same_bytes(
     taken = train(WORKLOAD, dataset, config, tmp_path / "third" / "work" / "training", store=finished)
     assert taken.sha256 == whole.sha256 and len(list(taken.path.parent.glob("last-*.pt"))) == 1
     assert load(taken.path)["weights"].keys() == load(whole.path)["weights"].keys()
+
+
+def test_two_machines_may_look_at_once_whether_a_store_is_there(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = machine(tmp_path, "here", url), machine(tmp_path, "there", url)
+    remove = here._files.rm_file
+
+    def look_meanwhile(path: str) -> None:
+        monkeypatch.undo()
+        there.check()
+        remove(path)
+
+    monkeypatch.setattr(here._files, "rm_file", look_meanwhile)
+    here.check()
+    assert list((tmp_path / "bucket").iterdir()) == []
+
+
+def test_a_manifest_that_names_a_file_elsewhere_writes_nothing(tmp_path: Path, url: str) -> None:
+    here, there = machine(tmp_path, "here", url), machine(tmp_path, "there", url)
+    folder = tmp_path / "here" / "work"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"evil")
+    here.keep(folder)
+    manifest = tmp_path / "bucket" / "work" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"a"', '"../../outside"'))
+    with pytest.raises(StepError, match="names a file outside of work: ../../outside"):
+        there.fetch(tmp_path / "there" / "work")
+    assert not list(tmp_path.rglob("outside"))
+
+
+def test_a_manifest_is_never_seen_half_written(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = machine(tmp_path, "here", url), machine(tmp_path, "there", url)
+    folder = tmp_path / "here" / "work"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"first")
+    here.keep(folder)
+    (folder / "a").write_bytes(b"second")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StepError, match="No space left"):
+        here.keep(folder)
+    monkeypatch.undo()
+    assert there.fetch(tmp_path / "there" / "work")
+    assert (tmp_path / "there" / "work" / "a").read_bytes() == b"first"
