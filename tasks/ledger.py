@@ -1,4 +1,4 @@
-"""Who promoted what, when and why: entries that each name the digest of the one before, so that no past can be rewritten unseen."""
+"""Who promoted what, when and why: signed entries that each name the digest of the one before, so that no past can be rewritten unseen."""
 
 import datetime
 import getpass
@@ -13,11 +13,13 @@ from pydantic import Field, ValidationError
 from tasks.errors import UserError
 from tasks.records import Record
 from tasks.registry import Registry
+from tasks.signing import public_key, sign_text, signing_key, text_checker
 
 Action = Literal["promote", "refuse", "rollback", "repair"]
 
 FIRST = "0" * 64
-_ENTRY, _DIGEST, _HEAD = "slipway.entry", "slipway.digest", "slipway.ledger"
+_ENTRY, _DIGEST, _SIGNATURE = "slipway.entry", "slipway.digest", "slipway.signature"
+_HEAD = "slipway.ledger"
 _LONGEST_REASON = 2000
 
 
@@ -101,6 +103,7 @@ def read_ledger(registry: Registry, model: str) -> Ledger:
     """The model's whole ledger, checked."""
     entries: list[LedgerEntry] = []
     problems: list[str] = []
+    signatures: dict[str, str] = {}
     for run_id, tags in registry.ledger_entries(model):
         try:
             entry = LedgerEntry.model_validate_json(tags.get(_ENTRY, ""))
@@ -108,18 +111,21 @@ def read_ledger(registry: Registry, model: str) -> Ledger:
             problems.append(f"run {run_id} in slipway-ledger/{model} is no entry that can be read")
             continue
         entries.append(entry)
+        signatures[entry.digest] = tags.get(_SIGNATURE, "")
         problems += _altered(entry, tags)
     entries.sort(key=lambda entry: (entry.sequence, entry.at))
     problems += check_chain(entries)
     problems += _cut_short(entries, (registry.model_tags(model) or {}).get(_HEAD))
+    problems += _unsigned(model, entries, signatures)
     return Ledger(model=model, entries=tuple(entries), problems=tuple(problems))
 
 
 def append(registry: Registry, entry: LedgerEntry) -> None:
-    """Write one entry: a run whose tags come into being together, so that a crash leaves it whole or not there."""
-    registry.add_ledger_entry(
-        entry.model, _title(entry), {**_shown(entry), _ENTRY: entry.model_dump_json(), _DIGEST: entry.digest}
-    )
+    """Write one entry, signed where the key is: a run whose tags come into being together, so that a crash leaves it whole or not there."""
+    tags = {**_shown(entry), _ENTRY: entry.model_dump_json(), _DIGEST: entry.digest}
+    if key := signing_key():
+        tags[_SIGNATURE] = sign_text(entry.canonical, key)
+    registry.add_ledger_entry(entry.model, _title(entry), tags)
     registry.tag_model(entry.model, _HEAD, f"{entry.sequence} {entry.digest}")
 
 
@@ -211,6 +217,26 @@ def _cut_short(entries: Sequence[LedgerEntry], head: str | None) -> Iterator[str
         yield f"the ledger ends before entry {sequence}, which was written: entries are missing at its end"
     elif digest not in found:
         yield f"entry {sequence} is not the one that was written: the end of the ledger was replaced"
+
+
+def _unsigned(model: str, entries: Sequence[LedgerEntry], signatures: dict[str, str]) -> Iterator[str]:
+    """Digests can be made anew by whoever can write to MLflow, and signatures only by whoever has the key."""
+    if not entries:
+        return
+    try:
+        key = public_key()
+        fits = text_checker(key)
+    except UserError as error:
+        yield f"who signed the ledger is not checked: {error}"
+        return
+    for entry in entries:
+        where = f"entry {entry.sequence} ({_title(entry)})"
+        if entry.model != model:
+            yield f"{where} is about {entry.model}, not {model}"
+        if not (signature := signatures[entry.digest]):
+            yield f"{where} is not signed"
+        elif not fits(entry.canonical, signature):
+            yield f"{where} is not signed by the owner of {key}"
 
 
 def _shown(entry: LedgerEntry) -> dict[str, str]:

@@ -1,9 +1,11 @@
-"""Who vouches for a folder: our key pair, and OpenSSF model-signing over every file in it. Light until it signs."""
+"""Who vouches for a folder or a text: our key pair, OpenSSF model-signing over every file in it. Light until it signs."""
 
+import base64
 import os
 import re
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +54,53 @@ def create_key_pair(private: Path, public: Path) -> None:
     """A new key, 0600, unless `private` is there; and its public half. For machines whose keys are mounted."""
     _create_private_key(private)
     write_atomically(public, _public_pem(private))
+
+
+def signing_key() -> Path | None:
+    """`private_key`, but None on a machine that was only given the public half: a key of its own would fit nothing."""
+    own = _keys_folder() / "private.pem"
+    given = os.environ.get("SLIPWAY_PRIVATE_KEY")
+    checks_only = "SLIPWAY_PUBLIC_KEY" in os.environ or own.with_name("public.pem").exists()
+    return None if not given and not own.exists() and checks_only else private_key()
+
+
+def sign_text(text: str, key: Path) -> str:
+    """ECDSA with SHA-256 over `text`, in base64. Raises UserError for what is no private key of an elliptic curve."""
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        private = serialization.load_pem_private_key(key.read_bytes(), None)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{key} is not an unencrypted PEM private key: {error}.") from error
+    if not isinstance(private, ec.EllipticCurvePrivateKey):
+        raise UserError(f"{key} is not a key of an elliptic curve, which signatures here are made with.")
+    return base64.b64encode(private.sign(text.encode(), ec.ECDSA(hashes.SHA256()))).decode()
+
+
+def text_checker(key: Path) -> Callable[[str, str], bool]:
+    """What tells whether a signature of `sign_text` over a text is by the owner of the public `key`. Raises UserError as it does."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        public = serialization.load_pem_public_key(key.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{key} is not a PEM public key: {error}.") from error
+    if not isinstance(public, ec.EllipticCurvePublicKey):
+        raise UserError(f"{key} is not a key of an elliptic curve, which signatures here are made with.")
+
+    def fits(text: str, signature: str) -> bool:
+        try:
+            public.verify(
+                base64.b64decode(signature, validate=True), text.encode(), ec.ECDSA(hashes.SHA256())
+            )
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+    return fits
 
 
 def sign_folder(folder: Path, key: Path) -> None:

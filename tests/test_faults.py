@@ -24,6 +24,7 @@ from tasks.ledger import read_ledger
 from tasks.promotion import model_lock, promote
 from tasks.registry import Registry
 from tasks.settings import load_settings
+from tasks.signing import private_key
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
 """Prefect leaves a connection of a run done in this process to the collector."""
@@ -43,13 +44,14 @@ def registry(
 
 
 class Machine:
-    """A process that promotes, on a machine of its own: with it, it shares nothing but the two servers."""
+    """A process that promotes, on a machine of its own: it shares the two servers, and the team's key."""
 
     def __init__(self, home: Path, prefect_server: str, *arguments: str) -> None:
         command = [sys.executable, str(ROOT / "tests" / "bench" / "promote_in_a_process.py"), *arguments]
         environment = {
             **os.environ,
             "SLIPWAY_HOME": str(home),
+            "SLIPWAY_PRIVATE_KEY": str(private_key()),
             "PREFECT_API_URL": prefect_server,
             "PYTHONPATH": str(ROOT),
         }

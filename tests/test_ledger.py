@@ -13,12 +13,13 @@ from tasks.decide import roll_back_to
 from tasks.errors import UserError
 from tasks.evidence import EvidenceError
 from tasks.history import history
-from tasks.ledger import FIRST, LedgerEntry, append, check_chain, in_short, who_am_i
+from tasks.ledger import FIRST, LedgerEntry, append, check_chain, in_short, read_ledger, who_am_i
 from tasks.promotion import promote, refuse
 from tasks.recheck import verify
 from tasks.records import Version
 from tasks.registry import Registry
 from tasks.settings import Settings, load_settings
+from tasks.signing import public_key
 
 DAY = datetime.datetime(2026, 5, 3, 12, 0, tzinfo=datetime.UTC)
 
@@ -184,6 +185,61 @@ def test_an_entry_altered_in_mlflow_shows(
     problems = history(settings, model).problems
     assert any("entry 2 was altered after it was written" in problem for problem in problems)
     assert any("entry 3" in problem and "rewritten" in problem for problem in problems)
+
+
+def test_a_whole_ledger_made_anew_shows_for_it_cannot_be_signed(
+    settings: Settings,
+    registry: Registry,
+    model: str,
+    decided: list[Version],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Whoever can write to MLflow can make entries, digests and the head that fit each other, and lacks the key."""
+    forged = read_ledger(registry, model).entries
+    for run_id in runs(registry, model).values():
+        registry.client.delete_run(run_id)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("SLIPWAY_HOME", str(tmp_path / "elsewhere"))
+        previous = FIRST
+        for entry in forged:
+            entry = entry.model_copy(update={"who": "eve", "previous": previous})
+            append(registry, entry)
+            previous = entry.digest
+        assert read_ledger(registry, model).problems == (), "it fits, to the one who made it"
+    problems = history(settings, model).problems
+    assert len(problems) == 3 and all("is not signed by the owner of" in problem for problem in problems)
+    registry.client.delete_tag(runs(registry, model)[3], "slipway.signature")
+    assert history(settings, model).problems[-1] == "entry 3 (refuse v2 → v3) is not signed"
+
+
+def test_a_machine_with_the_public_key_alone_checks_and_does_not_sign(
+    settings: Settings,
+    registry: Registry,
+    model: str,
+    decided: list[Version],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    public = public_key()
+    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("SLIPWAY_PUBLIC_KEY", str(public))
+    assert history(settings, model).problems == ()
+    refuse(registry, decided[2], why="once more", verdict="fail", who="carl")
+    assert history(settings, model).problems == ("entry 4 (refuse v2 → v3) is not signed",)
+    assert not (tmp_path / "elsewhere" / "keys" / "private.pem").exists()
+
+
+def test_an_entry_of_another_model_shows(
+    settings: Settings, registry: Registry, model: str, decided: list[Version]
+) -> None:
+    first = dict(registry.ledger_entries(model))[runs(registry, model)[1]]
+    other = f"{model[:40]}-2"
+    copied = {name: value for name, value in first.items() if not name.startswith("mlflow.")}
+    registry.add_ledger_entry(other, "copied", copied)
+    assert read_ledger(registry, other).problems == (
+        f"entry 1 (promote none → v1) is about {model}, not {other}",
+    )
 
 
 @pytest.mark.parametrize(

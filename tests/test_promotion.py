@@ -174,10 +174,9 @@ def test_a_crash_around_every_write_is_repaired(
 ) -> None:
     first, second = promotions.register_bare(registry, model, 2)
     promote(registry, first, against=None, why="the first")
-    crash_at(step, when, monkeypatch)
-    with pytest.raises(Crash):
+    with monkeypatch.context() as dying, pytest.raises(Crash):
+        crash_at(step, when, dying)
         promote(registry, second, against=1, why="better", who="bob")
-    monkeypatch.undo()
     moved = (step, when) != ("set_alias", "before")
     assert champion(registry, model) == (2 if moved else 1)
     ledger = repair(registry, model)
