@@ -161,13 +161,15 @@ def compose(
     verdict: str,
     evidence: str | None,
 ) -> LedgerEntry:
-    """The entry that would come next. Raises UserError for a reason that is empty or too long to keep."""
+    """The entry that would come next. Raises UserError for a reason that is empty or too long to keep, or a key that cannot sign."""
     if not why.strip():
         raise UserError("A reason is needed, for whoever reads the history: --reason TEXT.")
     if len(why) > _LONGEST_REASON:
         raise UserError(
             f"The reason has {len(why):,} characters; {_LONGEST_REASON:,} are kept. Link to the rest."
         )
+    if key := signing_key():
+        sign_text("", key)  # what cannot be signed is said before anything is moved
     return LedgerEntry(
         sequence=(ledger.entries[-1].sequence if ledger.entries else 0) + 1,
         at=datetime.datetime.now(datetime.UTC),

@@ -230,6 +230,28 @@ def test_a_machine_with_the_public_key_alone_checks_and_does_not_sign(
     assert not (tmp_path / "elsewhere" / "keys" / "private.pem").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "is no file"), ("no key", "is not an unencrypted PEM")]
+)
+def test_a_key_that_cannot_sign_is_said_before_anything_moves(
+    registry: Registry,
+    model: str,
+    decided: list[Version],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    content: str | None,
+    words: str,
+) -> None:
+    key = tmp_path / "given.pem"
+    if content is not None:
+        key.write_text(content)
+    monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", str(key))
+    with pytest.raises(UserError, match=words):
+        promote(registry, decided[2], against=2, why="better still", who="ada")
+    champion = registry.by_alias(model, "champion")
+    assert champion is not None and champion.version == 2
+
+
 def test_an_entry_of_another_model_shows(
     settings: Settings, registry: Registry, model: str, decided: list[Version]
 ) -> None:
