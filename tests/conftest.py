@@ -91,9 +91,6 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> str:
     return _shared(folder, ["prefect", "server", "start", "--no-ui"], environment, "/api/health") + "/api"
 
 
-_started: "list[subprocess.Popen[bytes]]" = []
-
-
 def _session_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
     """One for all processes that run the tests: pytest-xdist gives each a folder below the session's."""
     base = tmp_path_factory.getbasetemp()
@@ -109,14 +106,13 @@ def _shared(folder: Path, command: list[str], environment: dict[str, str], healt
             return (folder / "address").read_text()
         port = free_port()
         words = [sys.executable, "-m", *command, "--host", "127.0.0.1", "--port", str(port)]
-        with (folder / "log").open("wb") as output:
-            process = subprocess.Popen(
-                words, env=environment, stdout=output, stderr=output, start_new_session=True
-            )
-        _started.append(process)  # forgotten, it would be reported as left running
-        (folder / "pid").write_text(str(process.pid))
+        output = (os.POSIX_SPAWN_OPEN, 1, str(folder / "log"), os.O_WRONLY | os.O_CREAT, 0o600)
+        both = [output, (os.POSIX_SPAWN_DUP2, 1, 2)]
+        # not a Popen, which would complain at the end of a process that leaves its server to the others
+        pid = os.posix_spawn(sys.executable, words, environment, file_actions=both, setsid=True)
+        (folder / "pid").write_text(str(pid))
         address = f"http://127.0.0.1:{port}"
-        _wait(process, address + health, folder / "log")
+        _wait(pid, address + health, folder / "log")
         (folder / "address").write_text(address)
         return address
 
@@ -127,8 +123,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     base = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
     for pid in base.glob("shared-*/pid"):
         end(family(int(pid.read_text())))
-    for process in _started:
-        process.wait()
 
 
 def free_port() -> int:
@@ -137,11 +131,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _wait(pid: int, url: str, log: Path) -> None:
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
-        if process.poll() is not None:
-            pytest.fail(f"{url} ended with {process.returncode}:\n{log.read_text()[-2000:]}")
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            pytest.fail(f"{url} ended with {os.waitstatus_to_exitcode(status)}:\n{log.read_text()[-2000:]}")
         try:
             with urllib.request.urlopen(url, timeout=2):
                 return
