@@ -5,8 +5,9 @@ import urllib.error
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
@@ -33,12 +34,15 @@ class Part(Record):
 
 
 class Status(Record):
-    """The platform, as it is now; `serves` has the version of each model, None while it has no champion."""
+    """The platform, as it is now; `serves` has the version of each model, None while none is loaded."""
 
     up: bool
     pid: int | None = None
     parts: tuple[Part, ...] = ()
     serves: dict[str, str | None] = {}
+    loading: tuple[str, ...] = Field(
+        (), description="Those of which a champion is on its way into the server."
+    )
 
 
 def look(home: Path) -> Status:
@@ -50,8 +54,14 @@ def look(home: Path) -> Status:
         Part(state="up" if answers(one.health) else "not answering", **one.model_dump(exclude={"health"}))
         for one in state.services
     )
-    serves = next((_served(part.url) for part in parts if part.name == "server" and part.state == "up"), {})
-    return Status(up=all(part.state == "up" for part in parts), pid=state.pid, parts=parts, serves=serves)
+    served = next((_served(part.url) for part in parts if part.name == "server" and part.state == "up"), {})
+    return Status(
+        up=all(part.state == "up" for part in parts),
+        pid=state.pid,
+        parts=parts,
+        serves={name: one["version"] for name, one in served.items()},
+        loading=tuple(n for n, one in served.items() if not one["version"] and not one["registry_error"]),
+    )
 
 
 def show_status(status: Status, *, as_json: bool) -> None:
@@ -79,7 +89,8 @@ def show_status(status: Status, *, as_json: bool) -> None:
     console.print(table)
     widest = max(map(len, status.serves), default=0)
     for model, version in status.serves.items():
-        console.print(f"{model:<{widest}}  {f'version {version}' if version else '[dim]no champion yet[/]'}")
+        absent = "[dim]loading[/]" if model in status.loading else "[dim]no champion yet[/]"
+        console.print(f"{model:<{widest}}  {f'version {version}' if version else absent}")
 
 
 def show_up(addresses: dict[str, str]) -> None:
@@ -89,10 +100,11 @@ def show_up(addresses: dict[str, str]) -> None:
     print("Ctrl-C ends all of it.", flush=True)
 
 
-def _served(url: str) -> dict[str, str | None]:
+def _served(url: str) -> dict[str, dict[str, Any]]:
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
-            return {name: one["version"] for name, one in json.load(answer)["models"].items()}
+            found: dict[str, dict[str, Any]] = json.load(answer)["models"]
+            return found
     except (urllib.error.URLError, OSError):
         return {}
 

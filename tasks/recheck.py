@@ -90,7 +90,7 @@ def check_model(registry: Registry, model: str) -> None:
     """Raise UserError when the registry has no such model."""
     if registry.model_tags(model) is None:
         raise UserError(
-            f"There is no model {model!r} in the registry: `slipway run {model}` makes its first version."
+            f"There is no model {model!r} in the registry {registry.settings.registry}: `slipway run {model}` makes its first version."
         )
 
 

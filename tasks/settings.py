@@ -1,6 +1,7 @@
 """Where things are: SLIPWAY_HOME, the registry, and each model's promotion policy (mlflow.yaml)."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +47,13 @@ class Settings(Knobs):
     def embedded(self) -> bool:
         """Whether MLflow is a local SQLite file of our own, so that artifacts go under `home`."""
         return self.tracking_uri.startswith("sqlite:")
+
+    @property
+    def registry(self) -> str:
+        """Where models are looked for, in words, without a password."""
+        if self.embedded:
+            return f"of {self.home} (SLIPWAY_HOME)"
+        return f"at {re.sub('//[^/@]*@', '//', self.tracking_uri)}"
 
     def policy(self, model: str) -> Policy:
         return self.models.get(model) or self.models.get("default") or Policy()

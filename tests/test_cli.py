@@ -15,6 +15,8 @@ from typer.main import get_command
 
 from flows import cli
 from flows.show import ledger_lines
+from flows.status import Status, show_status
+from infra.serving.__main__ import parser
 from tasks.errors import StepError
 from tasks.ledger import LedgerEntry
 from tasks.overrides import knob_names
@@ -161,6 +163,27 @@ def test_a_ledger_reads_well_in_a_pipe_on_a_wide_terminal_and_on_80_columns(
     assert found[0].startswith(f"2026-05-03 00:00:00{lines[0]}")
     assert all(line.startswith(wanted) for line, wanted in zip(found[1:], lines[1:], strict=False))
     assert width is None or max(map(len, found)) <= width
+
+
+def test_the_servers_help_has_its_defaults_and_examples(slipway: Slipway) -> None:
+    code, out, _ = slipway("serve", "--help")
+    said = " ".join(out.split())
+    assert code == 0 and "Port to listen on; 0 takes a free one. (default: 8080)" in said
+    assert "default: home/keys/public.pem. (default" not in said
+    for line in out.split("examples:")[1].strip().splitlines():
+        _, command, *words = shlex.split(line)
+        assert command == "serve" and parser("slipway serve").parse_args(words).models
+
+
+def test_a_model_that_is_being_loaded_is_not_said_to_have_no_champion(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_status(
+        Status(up=True, pid=1, serves={"digits": None, "flights": None, "glosses": "3"}, loading=("digits",)),
+        as_json=False,
+    )
+    rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[-3:]]
+    assert rows == [["digits", "loading"], ["flights", "no champion yet"], ["glosses", "version 3"]]
 
 
 def test_settings_of_a_workload_are_those_that_a_run_takes(slipway: Slipway) -> None:

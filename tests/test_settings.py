@@ -67,3 +67,9 @@ def test_a_home_that_cannot_be_written_is_named(somewhere: Path, monkeypatch: py
     monkeypatch.setenv("SLIPWAY_HOME", str(somewhere / "file" / "home"))
     with pytest.raises(UserError, match="SLIPWAY_HOME=.*cannot be written"):
         load_settings()
+
+
+def test_a_registry_is_named_without_a_password(somewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().registry == f"of {load_settings().home} (SLIPWAY_HOME)"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:secret@mlflow.internal:5000")
+    assert load_settings().registry == "at http://mlflow.internal:5000"

@@ -9,6 +9,14 @@ from infra.serving.early import FOLLOWER, WORKER, Started, start
 if TYPE_CHECKING:
     import argparse
 
+    from pydantic.fields import FieldInfo
+
+_EXAMPLES = (
+    "digits@champion",
+    "digits@champion flights --port 8081 --record 0.1",
+    "digits=path/to/a/version --allow-unsigned",
+)
+
 
 def parser(prog: str) -> "argparse.ArgumentParser":
     """One option a field of ServeOptions, described by it."""
@@ -17,14 +25,20 @@ def parser(prog: str) -> "argparse.ArgumentParser":
 
     from infra.serving.options import ServeOptions
 
-    made = argparse.ArgumentParser(prog, description="Serve models of the registry, following their aliases.")
+    made = argparse.ArgumentParser(
+        prog,
+        usage=f"{prog} MODEL [MODEL ...] [--option VALUE ...]",
+        description="Serve models of the registry, following their aliases.",
+        epilog="\n".join(["examples:", *(f"  {prog} {words}" for words in _EXAMPLES)]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     made.add_argument(
         "models", nargs="+", metavar="MODEL", help="NAME, NAME@ALIAS, NAME/VERSION or NAME=FOLDER"
     )
     for name, field in ServeOptions.model_fields.items():
         flag = "--" + name.replace("_", "-")
         kind: Any = field.annotation
-        settings: dict[str, Any] = {"default": argparse.SUPPRESS, "help": field.description}
+        settings: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(field)}
         if kind is bool:
             settings["action"] = argparse.BooleanOptionalAction
         elif typing.get_origin(kind) is tuple:
@@ -33,6 +47,15 @@ def parser(prog: str) -> "argparse.ArgumentParser":
             settings["choices"] = typing.get_args(kind)
         made.add_argument(flag, **settings)
     return made
+
+
+def _help(field: "FieldInfo") -> str:
+    """The option's sentence and its default, where there is one and the sentence does not say it."""
+    said, default = str(field.description), field.get_default()
+    plain = (
+        isinstance(default, int | float | str) and not isinstance(default, bool) and "default:" not in said
+    )
+    return f"{said} (default: {default})" if plain else said
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m infra.serving") -> None:
@@ -60,7 +83,8 @@ def run(words: Sequence[str], prog: str, ahead: dict[str, Started]) -> int:
         return serve(models, ServeOptions(**options), ahead)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        print(f"error: --{str(first['loc'][0]).replace('_', '-')}: {first['msg']}", file=sys.stderr)
+        asked = f"--{str(first['loc'][0]).replace('_', '-')} {first['input']}"
+        print(f"error: {asked}: {first['msg']}", file=sys.stderr)
         return 2
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -85,6 +85,8 @@ def bind(options: ServeOptions) -> socket.socket:
         listener.bind((options.host, options.port))
     except OSError as error:
         listener.close()
-        raise UserError(f"cannot listen on {options.host}:{options.port}: {error.strerror}") from None
+        raise UserError(
+            f"cannot listen on {options.host}:{options.port}: {error.strerror}; choose another --host or --port, 0 takes a free one"
+        ) from None
     listener.listen(4096)
     return listener
