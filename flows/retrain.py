@@ -21,7 +21,7 @@ from tasks.config import Run
 from tasks.crossvalidate import judged
 from tasks.evidence import Evidence
 from tasks.keys import Key
-from tasks.records import Candidate, Checkpoint, Dataset, Outcome, Proof, Selection, Version
+from tasks.records import Candidate, Checkpoint, Dataset, Outcome, Proof, Report, Selection, Version
 from tasks.release import make_evidence
 from tasks.select import select
 from tasks.settings import load_settings
@@ -66,11 +66,8 @@ def retrain(
     started = time.monotonic()
     workload = file or workload
     settings, known = load_settings(), load_workload(workload)
-    config = form.read(
-        form.Form(model=model, training=training, recipes=recipes, gates=gates, search=search, data=data),
-        known,
-        settings.apply_policy(known.name, known.defaults()),
-    )
+    filled = form.Form(model=model, training=training, recipes=recipes, gates=gates, search=search, data=data)
+    config = form.read(filled, known, settings.apply_policy(known.name, known.defaults()))
     settings.check_policy(known.name, config)
     known.check(config)
     take_turn(known.name)
@@ -80,32 +77,14 @@ def retrain(
     dataset = journal.call(steps.prepare, config=config.data)
     known.check(config, dataset.rows["train"])
     key = unchanged.pipeline_key(workload, dataset.fingerprint, config)
-    if not force and (version := unchanged.same_version(place.registry, known.name, key)) is not None:
-        outcome = unchanged.unchanged(place.registry, workload, version)
-        show_outcome(outcome, place.registry.run_address(known.name, version.run_id))
+    if not force and (outcome := _unchanged(place, key, dataset)) is not None:
         return outcome
-    if not force:
-        unchanged.check_not_older(place.registry, known.name, dataset)
     with tracked(place, key, dataset, config) as journal.place:
         checkpoint = journal.run(steps.train, dataset=dataset, config=config.train, model=config.model)
         candidates, reports = make_and_measure(journal, dataset, config, checkpoint)
         selection = select(reports, candidates, config.gates)
         proof = _prove(journal, dataset, config, candidates, selection)
-        if config.gates.folds:
-            proof = judged(
-                proof, journal.run(steps.cross_validate, dataset=dataset, config=config), config.gates
-            )
-        evidence = make_evidence(
-            workload=workload,
-            run_id=journal.place.run_id or "",
-            config=config,
-            dataset=dataset,
-            checkpoint=checkpoint,
-            reports=tuple(reports),
-            selection=selection,
-            proof=proof,
-            times=tuple(journal.times),
-        )
+        evidence = _evidence(journal, dataset, config, checkpoint, reports, selection, proof)
         version = _release(journal, evidence, dataset, checkpoint, candidates, selection, key)
         settled = journal.call(steps.settle, version=version, proof=proof, promote=promote)
         journal.log_costs()
@@ -117,18 +96,55 @@ def retrain(
     return outcome
 
 
+def _unchanged(place: Place, key: Key, dataset: Dataset) -> Outcome | None:
+    """The outcome of a run that has nothing new to do. Raises UserError for rows older than the champion's."""
+    version = unchanged.same_version(place.registry, place.model, key)
+    if version is None:
+        unchanged.check_not_older(place.registry, place.model, dataset)
+        return None
+    outcome = unchanged.unchanged(place.registry, place.workload, version)
+    show_outcome(outcome, place.registry.run_address(place.model, version.run_id))
+    return outcome
+
+
 def _prove(
     journal: Journal, dataset: Dataset, config: Run, candidates: list[Candidate], selection: Selection
 ) -> Proof:
-    """The pick on the test rows, against what serves now."""
+    """The pick on the test rows, against what serves now; and on folds of all rows, where the gates ask for it."""
     show_candidates(journal.place.model, selection)
-    return journal.run(
+    proof = journal.run(
         steps.prove,
         dataset=dataset,
         candidate=_picked(candidates, selection),
         fp32=candidates[0],
         champion=journal.place.registry.by_alias(journal.place.model, "champion"),
         gates=config.gates,
+    )
+    if not config.gates.folds:
+        return proof
+    return judged(proof, journal.run(steps.cross_validate, dataset=dataset, config=config), config.gates)
+
+
+def _evidence(
+    journal: Journal,
+    dataset: Dataset,
+    config: Run,
+    checkpoint: Checkpoint,
+    reports: list[Report],
+    selection: Selection,
+    proof: Proof,
+) -> Evidence:
+    """All that was found so far, to be signed with the file."""
+    return make_evidence(
+        workload=journal.place.workload,
+        run_id=journal.place.run_id or "",
+        config=config,
+        dataset=dataset,
+        checkpoint=checkpoint,
+        reports=tuple(reports),
+        selection=selection,
+        proof=proof,
+        times=tuple(journal.times),
     )
 
 

@@ -16,6 +16,7 @@ from tasks.config import Data, Gates, Recipe, Run, Train
 from tasks.cost import metered
 from tasks.errors import UserError
 from tasks.evidence import Evidence
+from tasks.http import RestError
 from tasks.machine import alone
 from tasks.records import (
     Candidate,
@@ -28,7 +29,6 @@ from tasks.records import (
     Selection,
     Version,
 )
-from tasks.rest import RestError
 from tasks.settle import Settled
 
 P = ParamSpec("P")

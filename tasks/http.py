@@ -2,16 +2,66 @@
 
 import base64
 import os
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from tasks.errors import StepError
+
 if TYPE_CHECKING:
-    from requests import Session
+    from requests import Response, Session
 
 FILES_AT_ONCE = 4
 _LONGEST_PAUSE_SECONDS = 5.0
+_TIMEOUT_SECONDS = (5, 60)
 _NEEDS_MLFLOW = ("MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4", "MLFLOW_WORKSPACE")
+
+
+class RestError(StepError):
+    """What the server answered instead; `error_code` as in MlflowException."""
+
+    def __init__(self, message: str, error_code: str) -> None:
+        super().__init__(message)
+        self.error_code = error_code
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may be answered a little later."""
+        return self.error_code in ("UNAVAILABLE", "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
+
+
+@dataclass(frozen=True)
+class Server:
+    """An MLflow server, and for about how many seconds to wait for it when it is away."""
+
+    uri: str
+    patience: float = 0.0
+
+    def request(self, method: str, path: str, **how: Any) -> "Response":
+        import requests
+
+        where = without_secrets(self.uri).rstrip("/")
+        try:
+            answer = self._session.request(
+                method, where + path, timeout=_TIMEOUT_SECONDS, verify=certificates(), **how
+            )
+        except requests.RequestException as error:
+            raise RestError(
+                f"MLflow at {where} does not answer ({type(error).__name__})", "UNAVAILABLE"
+            ) from error
+        if answer.ok:
+            return answer
+        try:
+            said = answer.json()
+            raise RestError(f"MLflow at {where}: {said['message']}", said["error_code"])
+        except (ValueError, KeyError, TypeError):
+            raise RestError(f"MLflow at {where} answers {answer.status_code}", "INTERNAL_ERROR") from None
+
+    @cached_property
+    def _session(self) -> "Session":
+        return open_session(self.uri, tries=3 + round(self.patience / _LONGEST_PAUSE_SECONDS))
 
 
 def needs_mlflow() -> bool:
@@ -47,11 +97,6 @@ def open_session(uri: str, tries: int = 0) -> "Session":
         session.mount(scheme, HTTPAdapter(pool_maxsize=FILES_AT_ONCE, max_retries=again))
     session.cert = os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH") or None
     return session
-
-
-def tries_within(patience: float) -> int:
-    """How often to try a server that may be away for so many seconds, about."""
-    return 3 + round(patience / _LONGEST_PAUSE_SECONDS)
 
 
 def certificates() -> bool | str:

@@ -6,12 +6,15 @@ from pathlib import Path
 from tasks.files import sha256_of
 from tasks.workloads import source_file
 
+ROOT = Path(__file__).parent.parent
+_NOT_BESIDE = ("__init__", "base", "find", "sources")
+
 
 def neighbours(reference: str) -> dict[str, str]:
     """The SHA-256 of every file that a workload's file reaches by imports, by its path below the folder they are in.
 
-    These are the files beside a workload that was named by its path, and those of the package of one that was named as
-    a module. Slipway's own are not among them: what steps are made of, they name themselves.
+    These are the files beside a workload that was named by its path, those of the package of one that was named as a
+    module, and those beside the workloads that come with Slipway. What steps are made of, they name themselves.
     """
     file = source_file(reference)
     module = reference.partition(":")[0]
@@ -22,11 +25,9 @@ def neighbours(reference: str) -> dict[str, str]:
     queue = imports_of(file, package)
     while queue:
         name = queue.pop()
-        top = name.partition(".")[0]
-        path = (
-            module_file(name, root) if top != "tasks" and (by_path or top == package.split(".")[0]) else None
-        )
-        if path is None or path == file or (known := path.relative_to(root).as_posix()) in found:
+        base = ROOT if name.startswith("tasks.") else root
+        path = module_file(name, base) if by_path or base == ROOT or _same_top(name, package) else None
+        if path is None or path == file or _is_slipways(path) or (known := _name(path, base)) in found:
             continue
         found[known] = sha256_of(path)
         queue += imports_of(path, _package(name, path))
@@ -60,3 +61,17 @@ def module_file(module: str, root: Path) -> Path | None:
 
 def _package(module: str, file: Path) -> str:
     return module if file.name == "__init__.py" else module.rpartition(".")[0]
+
+
+def _same_top(name: str, package: str) -> bool:
+    return name.partition(".")[0] == package.partition(".")[0]
+
+
+def _is_slipways(path: Path) -> bool:
+    """Whether it is a file of what steps are made of, and not one that a workload of ours has beside it."""
+    inside = path.is_relative_to(ROOT / "tasks")
+    return inside and (path.parent != ROOT / "tasks" / "workloads" or path.stem in _NOT_BESIDE)
+
+
+def _name(path: Path, base: Path) -> str:
+    return path.relative_to(base).as_posix()

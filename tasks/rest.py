@@ -7,32 +7,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from tasks.errors import StepError
-from tasks.http import FILES_AT_ONCE, certificates, needs_mlflow, open_session, tries_within, without_secrets
-
-if TYPE_CHECKING:
-    from requests import Response, Session
+from tasks.download import download_folder
+from tasks.http import RestError, Server, needs_mlflow
 
 _API = "/api/2.0/mlflow"
-_ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
-_TIMEOUT_SECONDS = (5, 60)
-
-
-class RestError(StepError):
-    """What the server answered instead; `error_code` as in MlflowException."""
-
-    def __init__(self, message: str, error_code: str) -> None:
-        super().__init__(message)
-        self.error_code = error_code
-
-    @property
-    def may_pass(self) -> bool:
-        """Whether the same request may be answered a little later."""
-        return self.error_code in ("UNAVAILABLE", "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
 
 
 @dataclass(frozen=True)
@@ -45,7 +27,7 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class Tagged:
-    """A registered model."""
+    """What has tags: a registered model, a run."""
 
     tags: dict[str, str]
 
@@ -137,13 +119,13 @@ class RestClient:
             "runs/create",
             experiment_id=experiment_id,
             run_name=run_name,
-            start_time=_now_ms(),
+            start_time=now_ms(),
             tags=[{"key": key, "value": value} for key, value in tags.items()],
         )
         return _run(made["run"])
 
     def set_terminated(self, run_id: str, status: str = "FINISHED") -> None:
-        self._post("runs/update", run_id=run_id, status=status, end_time=_now_ms())
+        self._post("runs/update", run_id=run_id, status=status, end_time=now_ms())
 
     def search_runs(
         self, experiment_ids: Sequence[str], *, max_results: int = 1000, page_token: str | None = None
@@ -160,45 +142,11 @@ class RestClient:
         Raises RestError for a version without files.
         """
         where = self._get("model-versions/get-download-uri", name=name, version=version)["artifact_uri"]
-        parts = urlsplit(where)
-        if parts.scheme != "mlflow-artifacts" or parts.netloc:
-            return None
-        from concurrent.futures import ThreadPoolExecutor
+        return download_folder(self._server, where, folder)
 
-        root = PurePosixPath(parts.path.lstrip("/"))
-        names = self._files(root, PurePosixPath())
-        if not names:
-            raise RestError(f"there is nothing at {where}", "RESOURCE_DOES_NOT_EXIST")
-        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-            list(pool.map(lambda one: self._fetch(root / one, folder / one), names))
-        return folder
-
-    def _files(self, root: PurePosixPath, below: PurePosixPath) -> list[PurePosixPath]:
-        found: list[PurePosixPath] = []
-        for entry in (
-            self._request("GET", _ARTIFACTS, params={"path": str(root / below)}).json().get("files", [])
-        ):
-            path = below / entry["path"]
-            if path.is_absolute() or ".." in path.parts:
-                raise RestError(f"the server names a file outside of its folder: {path}", "INVALID_PATH")
-            found += self._files(root, path) if entry["is_dir"] else [path]
-        return found
-
-    def _fetch(self, remote: PurePosixPath, local: Path) -> None:
-        local.parent.mkdir(parents=True, exist_ok=True)
-        with self._request("GET", f"{_ARTIFACTS}/{quote(str(remote))}", stream=True) as answer:
-            with open(local, "wb") as file:
-                for block in self._blocks(answer):
-                    file.write(block)
-
-    def _blocks(self, answer: "Response") -> Iterator[bytes]:
-        from requests import RequestException
-
-        try:
-            yield from answer.iter_content(1 << 20)
-        except RequestException as error:
-            where = without_secrets(self.uri)
-            raise RestError(f"MLflow at {where} broke off in the middle of a file", "UNAVAILABLE") from error
+    @cached_property
+    def _server(self) -> Server:
+        return Server(self.uri, self.patience)
 
     def _get(self, path: str, **params: Any) -> dict[str, Any]:
         return self._ask("GET", path, params=params)
@@ -207,32 +155,8 @@ class RestClient:
         return self._ask("POST", path, json=body)
 
     def _ask(self, method: str, path: str, **how: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = self._request(method, f"{_API}/{path}", **how).json()
+        answer: dict[str, Any] = self._server.request(method, f"{_API}/{path}", **how).json()
         return answer
-
-    def _request(self, method: str, path: str, **how: Any) -> "Response":
-        import requests
-
-        where = without_secrets(self.uri).rstrip("/")
-        try:
-            answer = self._session.request(
-                method, where + path, timeout=_TIMEOUT_SECONDS, verify=certificates(), **how
-            )
-        except requests.RequestException as error:
-            raise RestError(
-                f"MLflow at {where} does not answer ({type(error).__name__})", "UNAVAILABLE"
-            ) from error
-        if answer.ok:
-            return answer
-        try:
-            said = answer.json()
-            raise RestError(f"MLflow at {where}: {said['message']}", said["error_code"])
-        except (ValueError, KeyError, TypeError):
-            raise RestError(f"MLflow at {where} answers {answer.status_code}", "INTERNAL_ERROR") from None
-
-    @cached_property
-    def _session(self) -> "Session":
-        return open_session(self.uri, tries_within(self.patience))
 
 
 def _version(found: dict[str, Any]) -> ModelVersion:
@@ -247,5 +171,6 @@ def _tags(found: dict[str, Any]) -> dict[str, str]:
     return {tag["key"]: tag.get("value", "") for tag in found.get("tags", [])}
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """Milliseconds since the epoch, as MLflow takes them."""
     return time.time_ns() // 1_000_000

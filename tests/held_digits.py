@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tasks.config import Gates, Train
 from tasks.workloads import digits
 
-_FORWARDS = 30
+FORWARDS = 30
 
 
 class Held(nn.Module):
@@ -19,13 +19,13 @@ class Held(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
-        self._seen = 0
+        self.seen = 0
 
     def forward(self, image: Tensor) -> Tensor:
         if self.training:
-            self._seen += 1
+            self.seen += 1
             hold = os.environ.get("SLIPWAY_TEST_HOLD")
-            while self._seen >= _FORWARDS and hold and Path(hold).exists():
+            while self.seen >= FORWARDS and hold and Path(hold).exists():
                 time.sleep(0.05)
         logits: Tensor = self.layers(image / 16.0)
         return logits

@@ -5,6 +5,7 @@ import pytest
 
 from tasks import keys
 from tasks.config import Train
+from tasks.imports import neighbours
 from tasks.keys import difference, flatten, make_key, recall, remember
 from tasks.records import Dataset, TensorSpec
 
@@ -119,6 +120,13 @@ def test_a_changed_module_of_a_workloads_package_changes_the_key(
     (tmp_path / name / "sizes.py").write_text("SIZE = 4")
     new = make_key(["tasks.train"], f"{name}.models.mine", {})
     assert difference(old, new) == f"{name}/sizes.py changed"
+
+
+def test_what_a_workload_of_ours_has_beside_it_counts_however_it_is_named() -> None:
+    path = str(Path(keys.__file__).parent / "workloads" / "cells.py")
+    for reference in ("cells", path):
+        assert list(neighbours(reference)) == ["tasks/workloads/genes.py"]
+    assert neighbours("digits") == neighbours("flights") == {}
 
 
 def test_a_key_is_remembered_and_a_torn_one_forgotten(tmp_path: Path) -> None:

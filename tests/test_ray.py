@@ -20,7 +20,7 @@ from tasks.records import Dataset
 from tasks.train import train
 
 ROOT = Path(__file__).parent.parent
-WORKLOAD = Path(__file__).parent / "bench" / "ray_digits.py"
+WORKLOAD = Path(__file__).with_name("ray_digits.py")
 RECIPES = [
     {"name": f"sparse-{share}", "steps": [{"kind": "prune", "method": "unstructured", "ratio": share / 100}]}
     for share in (30, 50)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tasks.files import sha256_of
-from tasks.rest import RestClient, RestError, speaks_rest
+from tasks.http import RestError
+from tasks.rest import RestClient, speaks_rest
 
 
 @pytest.fixture

@@ -93,15 +93,13 @@ def to_inputs(frame: "pd.DataFrame") -> "Inputs":
     return codes | {name: columns.to_numpy("float32") for name, columns in numbers.items()}
 
 
-def build_model(rows: "Inputs") -> "nn.Module":
-    """Embeddings of codes and weekday, waves of the hours and the wind's direction, scaled numbers, two layers."""
+def code_vectors(seen: "np.ndarray[Any, Any]", width: int) -> "nn.Module":
+    """Letters to a vector; a code that training never saw has a vector too, learned by hiding some that it did."""
     import torch
     from torch import nn
 
     class Codes(nn.Module):
-        """Letters to a vector; a code that training never saw has a vector too, learned by hiding some that it did."""
-
-        def __init__(self, seen: "np.ndarray[Any, Any]", width: int) -> None:
+        def __init__(self) -> None:
             super().__init__()
             self.vocabulary: Tensor
             self.places: Tensor
@@ -123,10 +121,16 @@ def build_model(rows: "Inputs") -> "nn.Module":
             vectors: Tensor = self.embedding(place)
             return vectors
 
-    class Scale(nn.Module):
-        """Numbers to mean 0 and deviation 1 on the training rows."""
+    return Codes()
 
-        def __init__(self, seen: "np.ndarray[Any, Any]") -> None:
+
+def scaled(seen: "np.ndarray[Any, Any]") -> "nn.Module":
+    """Numbers to mean 0 and deviation 1 on the training rows."""
+    import torch
+    from torch import nn
+
+    class Scale(nn.Module):
+        def __init__(self) -> None:
             super().__init__()
             self.mean: Tensor
             self.deviation: Tensor
@@ -137,15 +141,23 @@ def build_model(rows: "Inputs") -> "nn.Module":
         def forward(self, numbers: "Tensor") -> "Tensor":
             return ((numbers - self.mean) / self.deviation).clamp(-8, 8)
 
+    return Scale()
+
+
+def build_model(rows: "Inputs") -> "nn.Module":
+    """Embeddings of codes and weekday, waves of the hours and the wind's direction, scaled numbers, two layers."""
+    import torch
+    from torch import nn
+
     class FlightsNet(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.carrier = Codes(rows["carrier"], 8)
-            self.origin = Codes(rows["origin"], 2)
-            self.dest = Codes(rows["dest"], 12)
+            self.carrier = code_vectors(rows["carrier"], 8)
+            self.origin = code_vectors(rows["origin"], 2)
+            self.dest = code_vectors(rows["dest"], 12)
             self.weekday = nn.Embedding(7, 3)
-            self.scale_schedule = Scale(rows["schedule"])
-            self.scale_weather = Scale(rows["weather"])
+            self.scale_schedule = scaled(rows["schedule"])
+            self.scale_weather = scaled(rows["weather"])
             width = 8 + 2 + 12 + 3 + len(SCHEDULE) - 1 + len(WEATHER) + 3 * 6
             self.layers = nn.Sequential(
                 *(nn.Linear(width, 128), nn.ReLU(), nn.Dropout(0.3)),
