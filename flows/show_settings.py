@@ -31,7 +31,7 @@ def show_settings(workload: str | None, run: Run, *, as_json: bool) -> None:
     for name in knob_names():
         table.add_row(name, escape(_shown(_value(run, name))), escape(_sentence(name)))
     console.print(table)
-    example = f"slipway run {workload or 'digits'} --set train.epochs=3 --set recipes=[int8-static]"
+    example = f"slipway run {workload or 'digits'} --set train.epochs=3 --set 'recipes=[int8-static]'"
     console.print(f"\nTry some:\n  {escape(example)}", soft_wrap=True)
 
 

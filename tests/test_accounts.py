@@ -75,6 +75,12 @@ def test_the_servers_of_up_refuse_a_request_without_an_account(
         check_mlflow(addresses["mlflow"])
     finally:
         keeper.stop(10)
+    environment(tmp_path, ports)
+    monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", "a-long-other-secret")
+    with pytest.raises(
+        UserError, match="keeps the first password that 'ada' was given, and MLFLOW_AUTH_ADMIN_PASSW"
+    ):
+        environment(tmp_path, ports)
     for path in (path for path in tmp_path.rglob("*") if path.is_file()):
         assert b"a-long-" not in path.read_bytes(), path
 
