@@ -1,15 +1,12 @@
 """Checkpoint → OnnxModel: one file with named, truly dynamic axes, by whichever exporter is right for the model."""
 
-import logging
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.data import Rows, read_split
 from tasks.errors import StepError
+from tasks.exporters import EXPORTERS, quiet
 from tasks.files import sha256_of, write_atomically
 from tasks.model import all_outputs, load_module
 from tasks.records import Candidate, Checkpoint, Dataset, OnnxModel, TensorSpec
@@ -56,9 +53,9 @@ def export_module(
     rows = read_split(dataset, "validation")
     module = module.cpu().eval()
     failures = []
-    for name, export in _EXPORTERS.items():
+    for name, export in EXPORTERS.items():
         try:
-            with _quiet():
+            with quiet():
                 proto = export(module, workload, dataset, _sample(rows, 3))
             problem = check_export(proto, module, workload, dataset, rows)
         except Exception as error:  # exporters raise whatever they meet
@@ -114,17 +111,6 @@ def run_module(module: "nn.Module", arrays: "Arrays") -> "list[np.ndarray[Any, A
     return [tensor.numpy() for tensor in all_outputs(outputs).values()]
 
 
-def output_names(module: "nn.Module", workload: Workload, arrays: "Arrays") -> list[str]:
-    """The first output has the workload's name; a dict's others keep their keys, a tuple's are numbered."""
-    import torch
-
-    with torch.inference_mode():
-        outputs = all_outputs(
-            module(**{name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
-        )
-    return [workload.output_name, *list(outputs)[1:]]
-
-
 def odd_sizes(rows: Rows, dataset: Dataset, workload: Workload) -> "Iterator[Arrays]":
     """Real rows in batches, and along every further dynamic axis in lengths, that no exporter has traced."""
     for batch in _BATCHES:
@@ -153,77 +139,6 @@ def _sample(rows: Rows, count: int) -> "Arrays":
 
 def _dims(value: "onnx.ValueInfoProto") -> list[int | str]:
     return [d.dim_value if d.HasField("dim_value") else d.dim_param for d in value.type.tensor_type.shape.dim]
-
-
-def _with_dynamo(
-    module: "nn.Module", workload: Workload, dataset: Dataset, arrays: "Arrays"
-) -> "onnx.ModelProto":
-    import torch
-
-    dims: dict[str, Any] = {}
-    shapes = {
-        spec.name: {
-            a: dims.setdefault(s, torch.export.Dim(s)) for a, s in enumerate(spec.shape) if isinstance(s, str)
-        }
-        for spec in dataset.inputs
-    }
-    program = torch.onnx.export(
-        module,
-        (),
-        kwargs={name: torch.from_numpy(array) for name, array in arrays.items()},
-        input_names=list(arrays),
-        output_names=output_names(module, workload, arrays),
-        dynamic_shapes=shapes,
-        dynamo=True,
-        verbose=False,
-    )
-    assert program is not None
-    proto: onnx.ModelProto = program.model_proto
-    return proto
-
-
-def _with_torchscript(
-    module: "nn.Module", workload: Workload, dataset: Dataset, arrays: "Arrays"
-) -> "onnx.ModelProto":
-    import onnx
-    import torch
-
-    names = output_names(module, workload, arrays)
-    axes = {
-        spec.name: {a: s for a, s in enumerate(spec.shape) if isinstance(s, str)} for spec in dataset.inputs
-    }
-    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-        torch.onnx.export(
-            module,
-            (),
-            file.name,
-            kwargs={name: torch.from_numpy(array) for name, array in arrays.items()},
-            input_names=list(arrays),
-            output_names=names,
-            dynamic_axes={**axes, **{name: {0: "batch"} for name in names}},
-            dynamo=False,
-        )
-        return onnx.load(file.name)
-
-
-_EXPORTERS: dict[str, "Callable[[nn.Module, Workload, Dataset, Arrays], onnx.ModelProto]"] = {
-    "dynamo": _with_dynamo,
-    "torchscript": _with_torchscript,
-}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporters' warnings on things they then do right (no torchvision, deprecated tree leaves)."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _write(
