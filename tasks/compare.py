@@ -90,13 +90,14 @@ def score_slices(
             column=column,
             value=value,
             rows=int(mask.sum()),
-            score=_defined(workload, target[mask], outputs[mask]),
+            score=defined(workload, target[mask], outputs[mask]),
         )
         for column, value, mask in slices(workload, frame)
     )
 
 
-def _defined(workload: Workload, target: "Array", outputs: "Array") -> float | None:
+def defined(workload: Workload, target: "Array", outputs: "Array") -> float | None:
+    """The score, or None where these rows have none (one class under AUC, a constant target under R²)."""
     try:
         found = score(workload, target, outputs)
     except UserError:
@@ -107,7 +108,7 @@ def _defined(workload: Workload, target: "Array", outputs: "Array") -> float | N
 def _slice(
     workload: Workload, column: str, value: str, target: "Array", ours: "Array", theirs: "Array", level: float
 ) -> SliceDifference | None:
-    mine, other = _defined(workload, target, ours), _defined(workload, target, theirs)
+    mine, other = defined(workload, target, ours), defined(workload, target, theirs)
     interval = difference_interval(workload, target, ours, theirs, level)
     if mine is None or other is None or interval is None:
         return None
@@ -145,7 +146,7 @@ def _of_statistic(statistic: "Callable[[Array], float]", rows: int, level: float
     import numpy as np
     from scipy.stats import bootstrap
 
-    def defined(index: "Array") -> float:
+    def at(index: "Array") -> float:
         try:
             return statistic(index.astype(int))
         except UserError:  # such as a resample with one class only
@@ -154,11 +155,11 @@ def _of_statistic(statistic: "Callable[[Array], float]", rows: int, level: float
     if rows < 2:
         return None
     started = time.perf_counter()
-    defined(np.arange(rows))
+    at(np.arange(rows))
     count = int(_SECONDS / max(time.perf_counter() - started, 1e-6))
     found = bootstrap(
         (np.arange(rows),),
-        defined,
+        at,
         n_resamples=max(_FEWEST, min(_RESAMPLES, count)),
         vectorized=False,
         method="percentile",

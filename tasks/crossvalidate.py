@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.checkpoint import load_weights
-from tasks.compare import score_interval
+from tasks.compare import defined, score_interval
 from tasks.config import Gates, Train
 from tasks.data import SPLITS, Rows, read_split
 from tasks.gate import with_folds
@@ -54,7 +54,9 @@ def cross_validate(
         score_name=score_name(workload),
         interval=score_interval(workload, target, answers, gates.confidence),
         scores=tuple(
-            score(workload, target[a:b], answers[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)
+            found
+            for a, b in zip(bounds, bounds[1:], strict=False)
+            if (found := defined(workload, target[a:b], answers[a:b])) is not None
         ),
     )
 

@@ -139,8 +139,12 @@ def code_state(root: Path | None = None) -> Code:
     """
     if root is None and (given := os.environ.get("SLIPWAY_REVISION")):
         return Code(revision=given, dirty=False)
-    git = ["git", "-C", str(root or Path(__file__).parent.parent)]
+    own = Path(__file__)
+    git = ["git", "-C", str(root or own.parent.parent)]
     try:
+        if root is None:  # installed inside another project's folder, that one's revision is not ours
+            tracked = [*git, "ls-files", "--error-unmatch", str(own)]
+            subprocess.run(tracked, capture_output=True, check=True, timeout=10)
         revision = subprocess.run(
             [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
         )

@@ -220,14 +220,14 @@ class CrossValidation(Record):
     score: float
     score_name: str
     interval: Interval | None = Field(None, description="By bootstrap over the rows.")
-    scores: tuple[float, ...] = Field(description="Of each fold.")
+    scores: tuple[float, ...] = Field(description="Of each fold that has one.")
 
     def describe(self) -> str:
         """The score, how sure it is and how much the folds differ, in one phrase."""
         sure = self.interval
         between = f" ({100 * sure.level:.4g}% interval {sure.low:.4f} to {sure.high:.4f})" if sure else ""
-        spread = f"{min(self.scores):.4f} to {max(self.scores):.4f}"
-        return f"cross-validated {self.score_name} {self.score:.4f}{between} on all {self.rows} rows, {self.folds} folds from {spread}"
+        spread = f" from {min(self.scores):.4f} to {max(self.scores):.4f}" if self.scores else ""
+        return f"cross-validated {self.score_name} {self.score:.4f}{between} on all {self.rows} rows, {self.folds} folds{spread}"
 
 
 class Proof(Record):

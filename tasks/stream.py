@@ -135,8 +135,11 @@ def survey(stream: "Stream", target: str, time: str | None, classify: bool, conf
     rows, values, moments = 0, set(), []
     for frame in stream.frames([name for name in (target, time) if name is not None]):
         frame = before(frame, time, config)
-        if missing := int(frame[target].isna().sum()):
-            raise UserError(f"Target {target!r} is empty in {missing} rows: drop or fill them in the source.")
+        for what, name in (("Target", target), ("The time", time)):
+            if name is not None and (missing := int(frame[name].isna().sum())):
+                raise UserError(
+                    f"{what} {name!r} is empty in {missing} rows: drop or fill them in the source."
+                )
         rows += len(frame)
         values |= set(frame[target].unique()) if classify else set()
         moments += [frame[time].to_numpy("datetime64[ns]")] if time is not None else []

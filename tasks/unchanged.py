@@ -67,11 +67,24 @@ def check_not_older(registry: Registry, model: str, dataset: Dataset) -> None:
     """Raise UserError when the champion has learned from later rows: a source that went back is a fault, not news."""
     champion = registry.by_alias(model, "champion")
     theirs = registry.tags(champion).get(NEWEST_TAG) if champion is not None else None
-    if champion is not None and theirs is not None and dataset.newest is not None and dataset.newest < theirs:
+    if (
+        champion is not None
+        and theirs is not None
+        and dataset.newest is not None
+        and _earlier(dataset.newest, theirs)
+    ):
         raise UserError(
             f"The rows of {model} end at {dataset.newest}, before those of champion v{champion.version} ({theirs}): "
             "give newer rows, or --force to train on these."
         )
+
+
+def _earlier(one: str, other: str) -> bool:
+    """Of two moments as text; where time is a number (a year, seconds), 9 comes before 10."""
+    try:
+        return float(one) < float(other)
+    except ValueError:
+        return one < other
 
 
 def unchanged(registry: Registry, reference: str, version: Version) -> Outcome:

@@ -27,7 +27,7 @@ def load_valid(workload: Workload, config: Data) -> "pd.DataFrame":
             f"Workload {workload.name}: load() gave no rows{f' before {config.until}' if config.until else ''}; check its source."
         )
     frame = validated(workload, frame)
-    _check_target(workload, frame)
+    _check_target_and_time(workload, frame)
     return frame
 
 
@@ -81,11 +81,15 @@ def validated(workload: Workload, frame: "pd.DataFrame") -> "pd.DataFrame":
         ) from error
 
 
-def _check_target(workload: Workload, frame: "pd.DataFrame") -> None:
+def _check_target_and_time(workload: Workload, frame: "pd.DataFrame") -> None:
     target = frame[workload.target]
     if missing := int(target.isna().sum()):
         raise UserError(
             f"Workload {workload.name}: target {workload.target!r} is empty in {missing} of {len(frame)} rows: drop or fill them in load()."
+        )
+    if workload.time is not None and (missing := int(frame[workload.time].isna().sum())):
+        raise UserError(
+            f"Workload {workload.name}: the time {workload.time!r} is empty in {missing} of {len(frame)} rows, which belong to no split: drop or fill them in load()."
         )
     if workload.kind == "classification" and target.nunique() < 2:
         raise UserError(

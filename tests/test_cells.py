@@ -68,6 +68,22 @@ def test_no_row_is_predicted_by_a_training_that_saw_it(
     assert len(seen) == 2
 
 
+def test_a_fold_on_which_the_score_is_not_defined_is_left_out(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def picky(target, answers):  # type: ignore[no-untyped-def]
+        if len(target) == 350:
+            raise ValueError("one class only")
+        return float((target == answers).mean())
+
+    own = replace(workload, score=picky)
+    monkeypatch.setattr("tasks.crossvalidate.load_workload", lambda _: own)
+    quick = workload.train.model_copy(update={"epochs": 1, "batch_size": 256})
+    found = cross_validate("cells", dataset, quick, Gates(folds=2), tmp_path)
+    assert found.scores == () and 0 < found.score < 1 and found.describe().endswith("2 folds")
+    assert CrossValidation.model_validate_json(found.model_dump_json()) == found
+
+
 def cross(low: float, high: float) -> CrossValidation:
     interval = Interval(low=low, high=high, level=0.95)
     middle = (low + high) / 2

@@ -192,3 +192,10 @@ def test_arrays_are_made_again_when_a_neighbour_that_makes_them_changed(tmp_path
         dataset = prepare(str(tmp_path / "mine.py"), Data(), tmp_path / "data")
         values.append(read_split(dataset, "train").inputs["x"].max())
     assert values[1] == 2 * values[0]
+
+
+def test_rows_without_a_time_are_refused_where_the_split_is_by_time() -> None:
+    frame = frame_of(50)
+    frame.loc[:4, "when"] = None
+    with pytest.raises(UserError, match="the time 'when' is empty in 5 of 50 rows, which belong to no split"):
+        load_valid(workload_of(frame, time="when", schema=pa.DataFrameSchema()), Data())

@@ -291,3 +291,17 @@ def test_verifying_imports_nothing_heavy(sealed: Path) -> None:
         [sys.executable, "-c", code, str(sealed)], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_slipway_installed_inside_another_project_does_not_take_its_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = {f"GIT_{whose}_{what}": "t@t" for whose in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True, env={**os.environ, **who})
+    installed = tmp_path / ".venv" / "tasks" / "evidence.py"
+    installed.parent.mkdir(parents=True)
+    installed.touch()
+    monkeypatch.delenv("SLIPWAY_REVISION", raising=False)
+    monkeypatch.setattr(evidence, "__file__", str(installed))
+    assert evidence.code_state() == Code(revision=None, dirty=True)

@@ -46,6 +46,15 @@ def test_rows_that_end_before_the_champions_are_refused_in_a_sentence(registry: 
     check_not_older(registry, "flights", rows_until(None))
 
 
+def test_rows_whose_time_is_a_number_are_older_by_its_value(registry: Registry) -> None:
+    champion = register_bare(registry, "flights", 1)[0]
+    registry.tag_version(champion, {NEWEST_TAG: "9"})
+    registry.set_alias("flights", "champion", champion.version)
+    check_not_older(registry, "flights", rows_until("10"))
+    with pytest.raises(UserError, match="end at 8, before those of champion v1"):
+        check_not_older(registry, "flights", rows_until("8"))
+
+
 def test_a_champion_without_rows_in_time_is_older_than_nothing(registry: Registry) -> None:
     champion = register_bare(registry, "flights", 1)[0]
     registry.set_alias("flights", "champion", champion.version)
