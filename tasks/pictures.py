@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 BLUE, GREEN, RED, GREY = "#2463b0", "#0b7a3e", "#b3261e", "#8a8f98"
 _MOST_CLASSES = 30
+_FEW_POINTS = 4
 _MOST_SLICES = 30
 _WIDTH = 5.1  # inches: half a page at 1280 px, so that text keeps its size
 
@@ -140,20 +141,24 @@ def residuals(target: "Array", values: "Array") -> str:
 
 def curves(metrics: Sequence[Metric], score_name: str) -> str:
     """Training and validation loss, and the validation score, by step."""
+    from matplotlib.ticker import LogFormatter
+
     with canvas(_WIDTH, 3.2) as made:
         drawn = [_curve(made.axes, metrics, "train/loss", "training loss", GREY, 0.8)]
         drawn.append(_curve(made.axes, metrics, "validation/loss", "validation loss", BLUE, 1.8))
         made.axes.set_xlabel("step")
         made.axes.set_ylabel("loss")
         made.axes.set_yscale("log")
+        made.axes.yaxis.set_major_formatter("{x:g}")
+        made.axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.4)))
         other = made.axes.twinx()
         other.spines["top"].set_visible(False)
         drawn.append(_curve(other, metrics, "validation/score", f"validation {score_name}", GREEN, 1.8))
         other.set_ylabel(score_name)
         lines = [line for line in drawn if line is not None]
-        other.legend(
-            lines, [line.get_label() for line in lines], loc="center right", frameon=False, fontsize=8
-        )
+        names = [line.get_label() for line in lines]
+        place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(lines)}
+        other.legend(lines, names, frameon=False, fontsize=8, **place)
     return made.svg
 
 
@@ -201,5 +206,6 @@ def _curve(axes: Any, metrics: Sequence[Metric], key: str, label: str, colour: s
     points = [(metric.step, metric.value) for metric in metrics if metric.key == key]
     if not points:
         return None
-    (line,) = axes.plot(*zip(*points, strict=True), color=colour, lw=width, label=label)
+    dots = {"marker": "o", "markersize": 4} if len(points) < _FEW_POINTS else {}
+    (line,) = axes.plot(*zip(*points, strict=True), color=colour, lw=width, label=label, **dots)
     return line

@@ -1,5 +1,6 @@
 """Whether a run has anything new to do: the registry knows what each version was made of."""
 
+import json
 from pathlib import Path
 
 from tasks import keys
@@ -97,7 +98,6 @@ def unchanged(registry: Registry, reference: str, version: Version) -> Outcome:
     reasons = [f"code, data, settings and libraries are those of version {version.version}, which {standing}"]
     if not serving and decision == "registered":
         reasons.append(f"slipway promote {version.model} {version.version} --reason … promotes it")
-    report = registry.settings.home / "work" / version.model / "report.html"
     return Outcome(
         workload=reference,
         model=version.model,
@@ -108,5 +108,15 @@ def unchanged(registry: Registry, reference: str, version: Version) -> Outcome:
         picked=tags.get("slipway.picked"),
         score=float(tags["slipway.score"]) if "slipway.score" in tags else None,
         digest=version.sha256,
-        report=str(report) if report.exists() else None,
+        report=_report(registry.settings.home / "work" / version.model, version),
     )
+
+
+def _report(folder: Path, version: Version) -> str | None:
+    """The page that the last run left here, if that was the run of this version; each run's own is kept in MLflow."""
+    page, evidence = folder / "report.html", folder / "package" / "evidence.json"
+    try:
+        its = json.loads(evidence.read_bytes())["run_id"] == version.run_id
+    except (OSError, ValueError, KeyError):
+        return None
+    return str(page) if its and page.exists() else None

@@ -1,5 +1,6 @@
 """Whether a run has anything new to do, and whether what is new is not older than what serves."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tasks.errors import UserError
 from tasks.records import Dataset, TensorSpec
 from tasks.registry import NEWEST_TAG, Registry
 from tasks.settings import Settings
-from tasks.unchanged import check_not_older
+from tasks.unchanged import DECISION_TAG, check_not_older, unchanged
 
 
 @pytest.fixture
@@ -59,3 +60,14 @@ def test_a_champion_without_rows_in_time_is_older_than_nothing(registry: Registr
     champion = register_bare(registry, "flights", 1)[0]
     registry.set_alias("flights", "champion", champion.version)
     check_not_older(registry, "flights", rows_until("2013-01-31 23:59:00"))
+
+
+def test_a_report_of_another_run_is_not_shown_as_that_of_this_version(registry: Registry) -> None:
+    version = register_bare(registry, "flights", 1)[0]
+    registry.tag_version(version, {DECISION_TAG: "refused"})
+    folder = registry.settings.home / "work" / "flights"
+    (folder / "package").mkdir(parents=True)
+    (folder / "report.html").touch()
+    for run_id, report in (("of-another", None), (version.run_id, str(folder / "report.html"))):
+        (folder / "package" / "evidence.json").write_text(json.dumps({"run_id": run_id}))
+        assert unchanged(registry, "flights", version).report == report
