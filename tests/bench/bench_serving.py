@@ -206,6 +206,7 @@ def measure(work: Work, rounds: int) -> dict[str, Any]:
     }
     return {
         "connections": work.connections,
+        "rows": work.rows,
         "body_bytes": len(body),
         "servers": servers,
         "turns": turns,

@@ -4,7 +4,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from bench_serving import paired
 from serving_peers import HOME
+
+PEERS = {
+    "mlflow": "`mlflow models serve`",
+    "fastapi": "FastAPI + orjson",
+    "litserve": "LitServe",
+    "bentoml": "BentoML",
+    "nothing": "an ASGI app that does nothing",
+}
 
 SWAP = {
     "requests": "requests while the alias moved {moves:.0f} times",
@@ -31,13 +40,18 @@ def read(name: str) -> dict[str, Any]:
 
 
 def rates(found: dict[str, Any]) -> Iterator[str]:
-    yield "| work | server | requests/s | CPU µs a request | p99 ms |\n|---|---|---|---|---|"
+    """Ours, and how many times as much CPU a request costs the others: medians of ratios within a round."""
+    yield f"| work | requests/s | CPU µs a request | p99 ms | CPU a request: {' | '.join(PEERS.values())} | bare ONNX Runtime on the same rows, in batches of 1 and of 64 |"
+    yield "|---" * (5 + len(PEERS)) + "|"
     for title, row in found.get("figures", {}).items():
-        servers = sorted(row["servers"].items(), key=lambda item: -item[1]["rate"])
-        for name, one in servers:
-            yield f"| {title} | {name} | {one['rate']:,.0f} | {one['cpu_us']:,.0f} | {one['p99_ms']:.1f} |"
-        alone = row["onnxruntime_cpu_us_a_row"]
-        yield f"| {title} | ONNX Runtime alone, a row in a batch of 1 / 64 | | {alone['1']:,.1f} / {alone['64']:,.1f} | |"
+        ours, turns = row["servers"]["slipway"], row["turns"]
+        own = [turn["cpu_us"] for turn in turns["slipway"]]
+        times = [paired([turn["cpu_us"] for turn in turns.get(name, [])], own) for name in PEERS]
+        bare = " and ".join(
+            f"{row['rows'] * paired(row['onnxruntime_turns'][size], own):.2f}×" for size in ("1", "64")
+        )
+        cells = [f"{ours['rate']:,.0f}", f"{ours['cpu_us']:,.0f}", f"{ours['p99_ms']:.1f}"]
+        yield f"| {title} | {' | '.join([*cells, *(f'{value:.1f}×' if value else '' for value in times), bare])} |"
 
 
 def singles(names: dict[str, str], found: dict[str, Any]) -> Iterator[str]:
