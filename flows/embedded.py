@@ -1,6 +1,7 @@
 """A Prefect server of our own for one command: started early, quiet, and gone when the command is, however it ends."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from infra.leash import hold
 from tasks.errors import StepError
 
+_LEAST_BYTES = 10_000_000
 _START_SECONDS = 120
 """A fresh database takes 20 s of migrations on two busy cores; Prefect's own limit of 20 s is missed there."""
 
@@ -33,6 +35,7 @@ class EmbeddedServer:
         environment.pop(
             "PREFECT_SERVER_API_AUTH_STRING", None
         )  # meant for `slipway up`: who would be told here?
+        self._log.write_bytes(b"")
         with self._log.open("ab") as log:
             self._process = hold(("flows.embedded", str(port)), stdout=log, stderr=log, env=environment)
         os.environ["PREFECT_API_URL"] = self.api_url
@@ -49,8 +52,16 @@ class EmbeddedServer:
                 return
             time.sleep(0.05)
         raise StepError(
-            f"The embedded Prefect server did not start; its log is {self._log}. Set PREFECT_API_URL to use a running one."
+            f"The embedded Prefect server did not start{self._why()}; its log is {self._log}. Set PREFECT_API_URL to use a running one."
         )
+
+    def _why(self) -> str:
+        """A disk that is full, which a log on it cannot say, else the log's last line."""
+        free = shutil.disk_usage(self._home).free
+        if free < _LEAST_BYTES:
+            return f": only {free / 1e6:.1f} MB are free in {self._home}, make room or set SLIPWAY_HOME"
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return f" ({lines[-1].strip()[:200]})" if lines else ""
 
     def is_up(self) -> bool:
         return _answers(f"{self.api_url}/health")

@@ -14,6 +14,7 @@ import pytest
 from typer.main import get_command
 
 from flows import cli
+from flows.embedded import EmbeddedServer
 from flows.show import ledger_lines
 from flows.status import Status, show_status
 from infra.serving.__main__ import parser
@@ -184,6 +185,21 @@ def test_a_model_that_is_being_loaded_is_not_said_to_have_no_champion(
     )
     rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[-3:]]
     assert rows == [["digits", "loading"], ["flights", "no champion yet"], ["glosses", "version 3"]]
+
+
+def test_a_prefect_server_that_does_not_start_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = EmbeddedServer(tmp_path)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "prefect-server.log").write_text("starting\nValueError: no such database\n")
+    with pytest.raises(StepError, match="did not start .ValueError: no such database.; its log is"):
+        server.wait()
+    monkeypatch.setattr("flows.embedded._LEAST_BYTES", 10**18)
+    with pytest.raises(
+        StepError, match="did not start: only .* MB are free in .*, make room or set SLIPWAY_HOME"
+    ):
+        server.wait()
 
 
 def test_settings_of_a_workload_are_those_that_a_run_takes(slipway: Slipway) -> None:
