@@ -7,7 +7,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from infra.leash import hold
 from tasks.errors import StepError
@@ -23,14 +26,20 @@ class EmbeddedServer:
     def __init__(self, home: Path) -> None:
         self._log = home / "logs" / "prefect-server.log"
         self._home = home
+        self._turn = FileLock(home / "logs" / "prefect-server.lock")
         self._process: subprocess.Popen[bytes] | None = None
         self.api_url = ""
 
     def start(self) -> None:
-        """Start the server on a free loopback port and point this process's Prefect at it."""
+        """Start the server on a free loopback port and point this process's Prefect at it.
+
+        One at a time until it answers: two that make the tables of a new home would be in each other's way.
+        """
         port = _free_port()
         self.api_url = f"http://127.0.0.1:{port}/api"
         self._log.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(Timeout):  # then it is tried beside the other, which may hang
+            self._turn.acquire(timeout=_START_SECONDS)
         environment = {**os.environ, **_server_environment(self._home)}
         environment.pop(
             "PREFECT_SERVER_API_AUTH_STRING", None
@@ -49,6 +58,7 @@ class EmbeddedServer:
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
             if self.is_up():
+                self._turn.release()
                 return
             time.sleep(0.05)
         raise StepError(
@@ -68,6 +78,7 @@ class EmbeddedServer:
 
     def stop(self) -> None:
         """End the server; its database stays."""
+        self._turn.release()
         if self._process is None:
             return
         self._process.terminate()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from composed import free_ports
+from filelock import FileLock, Timeout
 
 from flows.embedded import EmbeddedServer
 from infra.accounts import accounts
@@ -93,9 +94,14 @@ def test_a_command_with_a_server_of_its_own_needs_no_account(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PREFECT_API_URL", "")  # put back afterwards: the server's start sets it
     server = EmbeddedServer(tmp_path)
+    turn = FileLock(tmp_path / "logs" / "prefect-server.lock")
     server.start()
     try:
+        with pytest.raises(Timeout):
+            turn.acquire(timeout=0)  # a second run in this home waits until the tables are made
         server.wait()
+        turn.acquire(timeout=0)
+        turn.release()
         assert status(f"{server.api_url}/admin/version") == 200
     finally:
         server.stop()
