@@ -170,6 +170,7 @@ def _move(registry: Registry, ledger: Ledger, entry: LedgerEntry, against: int |
     registry.set_alias(model, "champion", version)
     _take_back_if_overtaken(registry, pending)
     append(registry, entry)
+    _move_again_if_taken_back(registry, pending)
     _set_previous(registry, model, ledger.model_copy(update={"entries": (*ledger.entries, entry)}).before)
     registry.tag_model(model, _PENDING, None)
     return entry
@@ -196,12 +197,22 @@ def _take_back_if_overtaken(registry: Registry, pending: _Pending) -> None:
     if not _was_overtaken(registry, pending):
         return
     model = pending.entry.model
-    serving = read_ledger(registry, model).serving
-    if serving is not None:
-        registry.set_alias(model, "champion", serving)
+    serving, written = None, read_ledger(registry, model).serving
+    while written is not None and written != serving:  # who took over may write down its move meanwhile
+        registry.set_alias(model, "champion", written)
+        serving, written = written, read_ledger(registry, model).serving
     raise StaleError(
         f"Another promotion of {model} took over while this one stood still; the champion is {_name(serving)} again."
     )
+
+
+def _move_again_if_taken_back(registry: Registry, pending: _Pending) -> None:
+    """Whoever was overtaken and took its own move back, before this one was written down, took this one back with it."""
+    entry = pending.entry
+    champion = registry.by_alias(entry.model, "champion")
+    if (champion is None or champion.version != entry.to_version) and not _was_overtaken(registry, pending):
+        assert entry.to_version is not None
+        registry.set_alias(entry.model, "champion", entry.to_version)
 
 
 def _was_overtaken(registry: Registry, pending: _Pending) -> bool:

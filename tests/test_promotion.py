@@ -12,7 +12,16 @@ from tasks.decide import promote_version, roll_back_to
 from tasks.errors import RefusedError, StepError, UserError
 from tasks.evidence import EvidenceError
 from tasks.ledger import LedgerEntry, read_ledger
-from tasks.promotion import StaleError, _Pending, model_lock, pending_entry, promote, refuse, repair
+from tasks.promotion import (
+    StaleError,
+    _Pending,
+    _take_back_if_overtaken,
+    model_lock,
+    pending_entry,
+    promote,
+    refuse,
+    repair,
+)
 from tasks.records import Version
 from tasks.registry import Registry
 from tasks.settings import Settings, load_settings
@@ -346,3 +355,33 @@ def test_a_model_that_is_not_there_is_said_and_leaves_no_lock(settings: Settings
     with pytest.raises(UserError, match="There is no model"):
         roll_back_to(settings, name, why="a slip of the finger")
     assert not list(settings.home.parent.rglob("nobody.lock"))
+
+
+@pytest.mark.parametrize("moment", ["add_ledger_entry", "set_alias"])
+def test_a_machine_that_wakes_while_another_promotes_takes_nothing_from_it(
+    registry: Registry, model: str, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    first, _, third = promotions.register_bare(registry, model, 3)
+    lost = _Pending(token="of the other", entry=promote(registry, first, against=None, why="the first"))
+
+    def wake() -> None:
+        registry.set_alias(model, "champion", 2)
+        with pytest.raises(StaleError, match="took over while this one stood still"):
+            _take_back_if_overtaken(registry, lost)
+
+    original = getattr(Registry, moment)
+
+    def meanwhile(self: Registry, *args: object) -> object:
+        patch.undo()
+        if moment == "add_ledger_entry":
+            wake()  # moved, and not written down yet
+            return original(self, *args)
+        result = original(self, *args)
+        wake()
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, moment, meanwhile)
+        promote(registry, third, against=1, why="better")
+    assert champion(registry, model) == 3
+    promotions.check(registry, read_ledger(registry, model))
