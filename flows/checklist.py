@@ -23,7 +23,7 @@ def show_checkup(found: Checkup, *, as_json: bool) -> None:
         print(json.dumps({"ok": found.ok, **found.model_dump(mode="json")}))
         return
     console = Console(highlight=False)
-    console.print(f"[bold]{escape(found.workload)}[/bold]")
+    console.print(f"[bold]{escape(found.workload)}[/bold]", soft_wrap=True)
     for one in found.findings:
         seconds = "" if one.status == "skipped" else f"{one.seconds:.1f} s"
         style = _STYLES.get(one.status, "default")

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def run_here(
     reference: str, settings_: tuple[str, ...], *, force: bool, promote: bool, quiet: bool
 ) -> Outcome:
-    """Run `reference` with `--set` settings. Raises UserError for bad input and for a step that failed."""
+    """Run `reference` with `--set` settings; its seconds are those that the caller waited, Prefect's start included.
+
+    Raises UserError for bad input and for a step that failed.
+    """
     from flows.live import live_steps
 
     started = time.monotonic()
@@ -29,11 +32,11 @@ def run_here(
     config = configure(workload, settings, settings_)
     workload.check(config)
     Registry(settings).check_reachable()
-    if not force:
-        if (outcome := glance(reference, workload, config, settings)) is not None:
-            return outcome.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
-    with live_steps(workload.name, quiet=quiet):
-        return _run_flow(reference, config, settings, force=force, promote=promote)
+    outcome = None if force else glance(reference, workload, config, settings)
+    if outcome is None:
+        with live_steps(workload.name, quiet=quiet):
+            outcome = _run_flow(reference, config, settings, force=force, promote=promote)
+    return outcome.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 
 
 def _run_flow(reference: str, config: Run, settings: Settings, *, force: bool, promote: bool) -> Outcome:

@@ -3,6 +3,8 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import deployed
 import digit_versions
@@ -106,6 +108,23 @@ def test_a_run_waits_without_a_process_and_another_process_goes_on(
     assert (entry.action, entry.to_version, entry.who, entry.why) == ("promote", 2, "ada", "checked by hand")
 
 
+def expires(refusals: UUID, before: int, promote: Any) -> bool:
+    """Whether a question that nobody answers starts a refusal.
+
+    On SQLite Prefect finds its own database locked now and then, gives an event up after four tries within a tenth of a
+    second, and hears of those that follow it a quarter of an hour later.
+    """
+    run = deployed.work(ask_about(2), promote)
+    deployed.wait_until(
+        lambda: state_of(deployed.again(run))[0] == StateType.FAILED, "the question did not expire"
+    )
+    try:
+        deployed.wait_until(lambda: len(deployed.runs_of(refusals)) > before, "nobody refuses", 60)
+    except AssertionError:
+        return False
+    return True
+
+
 @pytest.mark.slow
 def test_a_question_that_nobody_answers_is_a_refusal(registry: Registry, tmp_path: Path, home: Path) -> None:
     from flows.promote import promote, refuse
@@ -115,14 +134,11 @@ def test_a_question_that_nobody_answers_is_a_refusal(registry: Registry, tmp_pat
     deployed.deploy(retrain, "any")
     (tmp_path / "mlflow.yaml").write_text("models: {digits: {approval: manual, patience_days: 0.00003}}")
     refusals = deployed.deploy(refuse, "refuse")
-    before = len(deployed.runs_of(refusals))
+    before, attempts = len(deployed.runs_of(refusals)), 3
     with deployed.automated() as receiver:
-        run = deployed.work(ask_about(2), promote)
-        failed = deployed.wait_until(
-            lambda: state_of(deployed.again(run))[0] == StateType.FAILED, "the question did not expire"
-        )
-        assert failed
-        deployed.wait_until(lambda: len(deployed.runs_of(refusals)) > before, "nobody refuses")
+        while not expires(refusals, before, promote):
+            attempts -= 1
+            assert attempts, "nobody refuses"
         asked = next(one for one in deployed.runs_of(refusals) if one.state and one.state.is_scheduled())
         deployed.work(asked, refuse)
         entry = last_entry(registry)

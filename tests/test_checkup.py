@@ -140,6 +140,7 @@ def test_a_checklist_marks_each_part_and_says_what_is_next(
         cli.main()
     lines = capsys.readouterr().out.splitlines()
     assert ended.value.code == 2
+    assert lines[0] == str(churn), "a path is never broken, however long"
     assert re.match(r" ✓ file +\d+\.\d s  workload churn: classification of 'left'", lines[1])
     assert re.match(r" ✗ rows +.*load\(\) gave no column 'left'", lines[2])
     assert re.match(r" – inputs +needs rows", lines[3])

@@ -64,7 +64,7 @@ class Registry:
                 found = self.client.get_model_version(target.name, str(target.version))
         except MlflowException as error:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise Absent(f"the registry has no {target}") from None
+                raise Absent(f"the registry has no {target}; it is waited for") from None
             raise
         return Pointer(version=str(found.version), created=int(found.creation_timestamp or 0))
 

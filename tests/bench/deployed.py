@@ -101,9 +101,9 @@ def runs_of(deployment_id: Any) -> list[FlowRun]:
         return client.read_flow_runs(deployment_filter=wanted)
 
 
-def wait_until(holds: Callable[[], Any], what: str) -> Any:
+def wait_until(holds: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
     """The first true answer."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + seconds
     while not (found := holds()):
         assert time.monotonic() < deadline, what
         time.sleep(0.2)
