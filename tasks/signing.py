@@ -13,6 +13,7 @@ from tasks.errors import StepError, UserError
 from tasks.files import sync_folder, write_atomically
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
     from model_signing import hashing
 
 SIGNATURE = "evidence.sig"
@@ -66,13 +67,10 @@ def signing_key() -> Path | None:
 
 def sign_text(text: str, key: Path) -> str:
     """ECDSA with SHA-256 over `text`, in base64. Raises UserError for what is no private key of an elliptic curve."""
-    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    try:
-        private = serialization.load_pem_private_key(key.read_bytes(), None)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{key} is not an unencrypted PEM private key: {error}.") from error
+    private = _load_private(key)
     if not isinstance(private, ec.EllipticCurvePrivateKey):
         raise UserError(f"{key} is not a key of an elliptic curve, which signatures here are made with.")
     return base64.b64encode(private.sign(text.encode(), ec.ECDSA(hashes.SHA256()))).decode()
@@ -212,14 +210,21 @@ def _derive_public_key(path: Path, private: Path) -> Path:
     return path
 
 
-def _public_pem(private: Path) -> bytes:
+def _load_private(path: Path) -> "PrivateKeyTypes":
     """Raises UserError for what is no key."""
     from cryptography.hazmat.primitives import serialization
 
     try:
-        key = serialization.load_pem_private_key(private.read_bytes(), None)
+        return serialization.load_pem_private_key(path.read_bytes(), None)
     except (ValueError, TypeError) as error:
-        raise UserError(f"{private} is not an unencrypted PEM private key: {error}.") from error
-    return key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        raise UserError(f"{path} is not an unencrypted PEM private key: {error}.") from error
+
+
+def _public_pem(private: Path) -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    return (
+        _load_private(private)
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )

@@ -33,9 +33,8 @@ class ShortProtocol(HttpToolsProtocol):
         self.short = ShortCycle(self)
         self.known: Head | None = None  # the last head that was accepted
         self.missing = 0  # bytes of a body that is still to come, under a repeated head
-        self.begun = (
-            0  # of one piece of data: requests that begin in it, the last one's route, bytes of its body
-        )
+        # of one piece of data: requests that begin in it, the last one's route, bytes of its body
+        self.begun = 0
         self.claimed: Route | None = None
         self.arrived = 0
         self.head = -1
@@ -96,12 +95,8 @@ class ShortProtocol(HttpToolsProtocol):
         short.response_complete = False
         short.keep_alive = True
         if missing:
-            self.route, self.fields, self.chunks, self.missing = (
-                known.route,
-                known.fields,
-                [data[start:]],
-                missing,
-            )
+            self.route, self.fields = known.route, known.fields
+            self.chunks, self.missing = [data[start:]], missing
             self.receiving, self.since = True, self.service.clock
         else:
             self.service.submit(known.route, known.fields, data[start:], short)
