@@ -1,5 +1,6 @@
 """Where and how to compute: device, precision, threads, and how many processes share the work."""
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -55,10 +56,14 @@ class SharedCompute(Compute):
     """One of several processes that `torchrun`, `accelerate launch` or Ray Train started, each with its share of a batch."""
 
     def __init__(self, config: Train) -> None:
+        import torch
         from accelerate import Accelerator
 
         super().__init__(config)
+        joined = torch.distributed.is_initialized()
         self._accelerator = Accelerator(cpu=self.device.type == "cpu")
+        if not joined:  # Ray Train ends its group itself
+            atexit.register(_leave)
         self.device = self._accelerator.device
         self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes
 
@@ -77,6 +82,18 @@ class SharedCompute(Compute):
 
         values: list[T] = gather_object([value])
         return values
+
+
+def _leave() -> None:
+    """End the group that this process joined.
+
+    Its threads outlive Python and then free tensors that belong to it, which aborts the process now and then, after all is
+    done (github.com/pytorch/pytorch/pull/179291).
+    """
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def launched() -> bool:

@@ -56,3 +56,9 @@ def test_two_processes_resume_to_the_bit(folder: Path) -> None:
     whole, resumed = checkpoint(folder, "whole"), checkpoint(folder, "resumed")
     assert whole.path != resumed.path
     assert whole.sha256 == resumed.sha256
+
+
+@pytest.mark.slow
+def test_processes_leave_their_group_before_python_ends(folder: Path) -> None:
+    """Else gloo's threads meet an interpreter that is gone, and one in some dozens of trainings that succeeded ends with SIGABRT."""
+    assert [(folder / f"group-{rank}").read_text() for rank in (0, 1)] == ["left", "left"]

@@ -1,5 +1,7 @@
 """Run by test_train_together.py under torchrun: a whole training, one stopped and resumed, and one whose result is known."""
 
+import atexit
+import os
 import sys
 from pathlib import Path
 
@@ -63,8 +65,13 @@ def run_stopped(folder: Path) -> Checkpoint:
     raise AssertionError("it was not stopped")
 
 
+def note_group(path: Path) -> None:
+    path.write_text("still there" if torch.distributed.is_initialized() else "left")
+
+
 if __name__ == "__main__":
     home = Path(sys.argv[1])
+    atexit.register(note_group, home / f"group-{os.environ['RANK']}")  # runs after what training registers
     checkpoints = {
         "known": run(home / "known", dropout=0.0),
         "whole": run(home / "whole", dropout=0.2),

@@ -1,6 +1,7 @@
 """Alias moves under load, cold start from the cache, and memory: what following costs, with a real MLflow over HTTP."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import statistics
@@ -10,8 +11,10 @@ import threading
 import time
 from bisect import bisect
 from http.client import HTTPConnection
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import bench_serving
 import serving_models as models
@@ -38,6 +41,10 @@ class Client(threading.Thread):
         self.going = True
         self.outputs: dict[str, bytes] = {}
 
+    @property
+    def found(self) -> tuple[list[tuple[float, float, str]], int, int]:
+        return self.seen, self.failed, self.mixed
+
     def run(self) -> None:
         connection = HTTPConnection(*self.address, timeout=30)
         while self.going:
@@ -55,6 +62,19 @@ class Client(threading.Thread):
             self.mixed += self.outputs.setdefault(version, content[:40]) != content[:40]
             self.seen.append((time.perf_counter(), time.perf_counter() - start, version))
         connection.close()
+
+
+def ask_on_and_on(address: tuple[str, int], end: Connection, asked: Any) -> None:
+    """Four clients in a process of their own, so that whoever moves the alias does not hold them up, until told to end."""
+    clients = [Client(address) for _ in range(4)]
+    for client in clients:
+        client.start()
+    while not end.poll(0.1):
+        asked.value = sum(len(client.seen) for client in clients)
+    for client in clients:
+        client.going = False
+        client.join()
+    end.send([client.found for client in clients])
 
 
 def registry(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
@@ -92,14 +112,16 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def swaps(server: ServerProcess, uri: str, versions: list[str]) -> dict[str, float]:
-    clients = [Client(server.address) for _ in range(4)]
-    for client in clients:
-        client.start()
+    spawn = multiprocessing.get_context("spawn")
+    end, theirs = spawn.Pipe()
+    asked = spawn.Value("L", 0, lock=False)
+    process = spawn.Process(target=ask_on_and_on, args=(server.address, theirs, asked))
+    process.start()
     delays: list[float] = []
     moments: list[float] = []
-    end = time.perf_counter() + LONGEST
-    while len(moments) < MOVES or sum(len(client.seen) for client in clients) < REQUESTS:
-        if time.perf_counter() > end:
+    latest = time.perf_counter() + LONGEST
+    while len(moments) < MOVES or asked.value < REQUESTS:
+        if time.perf_counter() > latest:
             print(f"stopped after {LONGEST:.0f} s", flush=True)
             break
         version = versions[(len(moments) + 1) % 2]
@@ -109,10 +131,10 @@ def swaps(server: ServerProcess, uri: str, versions: list[str]) -> dict[str, flo
         delays.append(time.perf_counter() - moved)
         moments.append(time.perf_counter())
         time.sleep(0.3)
-    for client in clients:
-        client.going = False
-        client.join()
-    seen = [item for client in clients for item in client.seen]
+    end.send(None)
+    found = end.recv()
+    process.join()
+    seen = [item for each, _, _ in found for item in each]
     near, far = [], []
     for at, took, _ in seen:
         place = bisect(moments, at)
@@ -121,8 +143,8 @@ def swaps(server: ServerProcess, uri: str, versions: list[str]) -> dict[str, flo
     return {
         "moves": len(moments),
         "requests": len(seen),
-        "failed": sum(client.failed for client in clients),
-        "answered by another version than named": sum(client.mixed for client in clients),
+        "failed": sum(failed for _, failed, _ in found),
+        "answered by another version than named": sum(mixed for _, _, mixed in found),
         "new version answers after, median s": statistics.median(delays),
         "new version answers after, most s": max(delays),
         "p99 ms, within 0.1 s of a move": percentile(near, 0.99) * 1e3,
