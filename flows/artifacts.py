@@ -5,9 +5,9 @@ import base64
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.monitor import Watched
+from tasks.outcome import Outcome, Selection
 from tasks.pareto import picture
 from tasks.pictures import drifts
-from tasks.records import Outcome, Selection
 
 _MOST_COLUMNS = 100
 

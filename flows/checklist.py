@@ -5,7 +5,7 @@ import json
 from rich.console import Console
 from rich.markup import escape
 
-from tasks.checkup import Checkup, describe
+from tasks.checkup import Checkup
 
 _MARKS = {
     "held": "[green]✓[/]",
@@ -39,7 +39,7 @@ def _show_what_is_served(console: Console, found: Checkup) -> None:
     console.print("\nWould be served as")
     for direction, specs in (("in", found.inputs), ("out", found.outputs)):
         for spec in specs:
-            console.print(f"  {direction:<4} {escape(describe(spec))}", soft_wrap=True)
+            console.print(f"  {direction:<4} {escape(str(spec))}", soft_wrap=True)
     body = json.dumps(found.request)
     shown = body if len(body) <= _LONGEST else f"{body[:_LONGEST]} … ({len(body):,} bytes; --json shows all)"
     console.print(f"  ask  POST /invocations {escape(shown)}", soft_wrap=True)

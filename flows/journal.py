@@ -13,7 +13,7 @@ from flows.place import Place
 from flows.steps import Step, key_of
 from tasks import keys
 from tasks.cost import metrics_of, take_cost, watts_a_cpu
-from tasks.records import StepTime
+from tasks.outcome import StepTime
 
 R = TypeVar("R")
 log = logging.getLogger("slipway")

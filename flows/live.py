@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from tasks.records import StepTime
+from tasks.outcome import StepTime
 
 _INDENT, _LEAST = 37, 40
 _AFTER = {"settle": "finishing"}

@@ -21,7 +21,8 @@ from tasks.config import Run
 from tasks.crossvalidate import judged
 from tasks.evidence import Evidence
 from tasks.keys import Key
-from tasks.records import Candidate, Checkpoint, Dataset, Outcome, Proof, Report, Selection, Version
+from tasks.outcome import Outcome, Selection
+from tasks.records import Candidate, Checkpoint, Dataset, Proof, Report, Version
 from tasks.release import make_evidence
 from tasks.select import select
 from tasks.settings import load_settings

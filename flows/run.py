@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tasks.config import Run
+from tasks.outcome import Outcome
 from tasks.overrides import configure
-from tasks.records import Outcome
 from tasks.registry import Registry
 from tasks.settings import Settings, load_settings
 from tasks.unchanged import glance

@@ -11,8 +11,8 @@ from tasks.cost import describe, total
 from tasks.history import History
 from tasks.ledger import LedgerEntry
 from tasks.monitor import Watched
+from tasks.outcome import CandidateResult, Outcome
 from tasks.recheck import Verification
-from tasks.records import CandidateResult, Outcome
 
 _MOST_COLUMNS = 15
 _ROOM = 60

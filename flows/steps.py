@@ -18,17 +18,8 @@ from tasks.errors import UserError
 from tasks.evidence import Evidence
 from tasks.http import RestError
 from tasks.machine import alone
-from tasks.records import (
-    Candidate,
-    Champion,
-    Checkpoint,
-    CrossValidation,
-    Dataset,
-    Proof,
-    Report,
-    Selection,
-    Version,
-)
+from tasks.outcome import Selection
+from tasks.records import Candidate, Champion, Checkpoint, CrossValidation, Dataset, Proof, Report, Version
 from tasks.settle import Settled
 
 P = ParamSpec("P")

@@ -11,7 +11,8 @@ from typing import ParamSpec, TypeVar
 
 from tasks.files import write_atomically
 from tasks.metrics import Metric
-from tasks.records import Cost, Proof, StepTime
+from tasks.outcome import Cost, StepTime
+from tasks.records import Proof
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -100,7 +100,7 @@ def _store(workload: Workload, digest: str, folder: Path, write: "Write") -> Non
             raise UserError(
                 f"Workload {workload.name}: {sum(written.rows.values())} rows leave none for {', '.join(empty)}; more rows or larger data.{empty[0]} are needed."
             )
-        specs = [_spec(workload, name, array) for name, array in written.arrays.items()]
+        specs = [spec_of(workload, name, array) for name, array in written.arrays.items()]
         dataset = Dataset(
             workload=workload.name,
             folder=folder,
@@ -162,7 +162,7 @@ def split(frame: "pd.DataFrame", config: Data, time: str | None) -> "dict[str, p
     return {name: frame[which == index].reset_index(drop=True) for index, name in enumerate(SPLITS)}
 
 
-def _spec(workload: Workload, name: str, array: "np.ndarray[Any, Any]") -> TensorSpec:
+def spec_of(workload: Workload, name: str, array: "np.ndarray[Any, Any]") -> TensorSpec:
     dynamic = {0: "batch", **workload.dynamic.get(name, {})}
     shape = tuple(dynamic.get(axis, size) for axis, size in enumerate(array.shape))
     return TensorSpec(name=name, dtype=str(array.dtype), shape=shape)

@@ -13,7 +13,8 @@ from tasks import signing
 from tasks.errors import StepError
 from tasks.files import sha256_of, write_atomically
 from tasks.libraries import AROUND, COMPUTING, installed
-from tasks.records import Proof, Record, Report, StepTime
+from tasks.outcome import StepTime
+from tasks.records import Proof, Record, Report
 from tasks.signing import SIGNATURE, SignatureError, check_folder, sign_folder
 
 EVIDENCE = "evidence.json"

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 
-from tasks.records import CandidateResult
+from tasks.outcome import CandidateResult
 
 _COLOURS = {"picked": "#0b7a3e", "front": "#2463b0", "dominated": "#8a8f98", "refused": "#b3261e"}
 _LARGEST_AREA = 900.0

@@ -21,6 +21,10 @@ class TensorSpec(Record):
     dtype: str
     shape: tuple[int | str, ...]
 
+    def __str__(self) -> str:
+        """`image float32[batch, 1, 8, 8]`."""
+        return f"{self.name} {self.dtype}[{', '.join(map(str, self.shape))}]"
+
 
 class Dataset(Record):
     """Validated, fingerprinted and split rows in a folder: Parquet for people, .npy arrays for the loop."""
@@ -251,63 +255,3 @@ class Version(Record):
     version: int
     sha256: str
     run_id: str
-
-
-class CandidateResult(Record):
-    """A candidate's line in a run's outcome; ratios against the fp32 ONNX of the same model."""
-
-    name: str
-    status: Literal["picked", "front", "dominated", "refused"]
-    score: float | None
-    score_drop: float | None
-    size_bytes: int | None
-    latency_ratio: float | None
-    throughput_ratio: float | None
-    reasons: tuple[str, ...] = ()
-
-
-class Selection(Record):
-    """Which candidate ships, why, and what became of every other."""
-
-    picked: str
-    reason: str = Field(
-        description='Against fp32, in words with numbers: "int8: 1.80× as fast, 27% of the size, …".'
-    )
-    candidates: tuple[CandidateResult, ...]
-
-
-class Cost(Record):
-    """What a step took of the machine that it ran on: its process with all threads, and children that it waited for."""
-
-    cpu_seconds: float
-    wall_seconds: float
-    peak_bytes: int | None = Field(None, description="Resident memory of the process at its highest.")
-    written_bytes: int | None = Field(None, description="Sent to the disk; None where no one counts.")
-
-
-class StepTime(Record):
-    """One step of a pipeline run: how long it took, and why it ran or did not have to."""
-
-    name: str
-    seconds: float
-    reason: str
-    cached: bool
-    cost: Cost | None = Field(None, description="None for a step that was reused, or ran on another machine.")
-
-
-class Outcome(Record):
-    """What a pipeline run came to: the object that `slipway run --json` prints."""
-
-    workload: str
-    model: str
-    run_id: str | None
-    version: int | None
-    decision: Literal["promoted", "registered", "refused", "unchanged", "failed"]
-    reasons: tuple[str, ...]
-    picked: str | None = None
-    score: float | None = None
-    digest: str | None = None
-    seconds: float = 0.0
-    report: str | None = None
-    candidates: tuple[CandidateResult, ...] = ()
-    steps: tuple[StepTime, ...] = ()

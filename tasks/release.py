@@ -9,19 +9,10 @@ from tasks.config import Run
 from tasks.evidence import Evidence, code_state, library_versions, machine, seal
 from tasks.explain_page import attributions
 from tasks.metrics import read_metrics
+from tasks.outcome import CandidateResult, Selection, StepTime
 from tasks.package import build_folder
 from tasks.promotion import EVIDENCE_TAG, VERDICT_TAG
-from tasks.records import (
-    Candidate,
-    CandidateResult,
-    Checkpoint,
-    Dataset,
-    Proof,
-    Report,
-    Selection,
-    StepTime,
-    Version,
-)
+from tasks.records import Candidate, Checkpoint, Dataset, Proof, Report, Version
 from tasks.registry import KEY_TAG, NEWEST_TAG, Registry
 from tasks.report import write_report
 

@@ -11,7 +11,8 @@ from tasks.evidence import Evidence
 from tasks.explain_page import Attributions
 from tasks.files import write_atomically
 from tasks.metrics import Metric
-from tasks.records import Comparison, Dataset, Interval, Proof, Selection
+from tasks.outcome import Selection
+from tasks.records import Comparison, Dataset, Interval, Proof
 from tasks.score import predictions
 from tasks.workloads import load_workload
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from math import isfinite, log, prod
 
 from tasks.config import Gates
-from tasks.records import Candidate, CandidateResult, Report, Selection, Speed
+from tasks.outcome import CandidateResult, Selection
+from tasks.records import Candidate, Report, Speed
 
 _NOISE = 0.03
 """Latency ratios and sizes closer than this count as equal: a rerun would swap them."""

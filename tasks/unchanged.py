@@ -7,7 +7,8 @@ from tasks import keys
 from tasks.config import Run
 from tasks.errors import UserError
 from tasks.keys import Key
-from tasks.records import Dataset, Outcome, Version
+from tasks.outcome import Outcome
+from tasks.records import Dataset, Version
 from tasks.registry import NEWEST_TAG, Registry
 from tasks.settings import Settings
 from tasks.workloads import Workload

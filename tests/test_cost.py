@@ -8,7 +8,7 @@ import pytest
 
 from tasks import cost
 from tasks.cost import describe, meter, metered, metrics_of, take_cost, total, watt_hours
-from tasks.records import Cost, StepTime
+from tasks.outcome import Cost, StepTime
 
 MEGABYTE = 1_000_000
 

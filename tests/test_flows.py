@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import StepError, UserError
-from tasks.records import Outcome
+from tasks.outcome import Outcome
 from tasks.registry import Registry
 from tasks.settings import load_settings
 from tasks.unchanged import DECISION_TAG

@@ -14,8 +14,9 @@ from tasks.explain import Explanation
 from tasks.explain_page import Attributions, Row, Word, attributions
 from tasks.gate import gate
 from tasks.metrics import Metric
+from tasks.outcome import Selection
 from tasks.prove import compare_with
-from tasks.records import Candidate, Champion, Dataset, OnnxModel, Proof, Selection, Trial
+from tasks.records import Candidate, Champion, Dataset, OnnxModel, Proof, Trial
 from tasks.report import write_report
 from tasks.select import select
 from tasks.validate import validate

@@ -1,7 +1,8 @@
 import pytest
 
 from tasks.config import Gates, Recipe
-from tasks.records import Candidate, Interval, Report, Selection, Speed
+from tasks.outcome import Selection
+from tasks.records import Candidate, Interval, Report, Speed
 from tasks.select import latency, select
 
 GATES = Gates(max_score_drop=0.005)

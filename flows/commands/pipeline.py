@@ -11,7 +11,7 @@ from flows.commands.arguments import Json, Set, Workload, examples
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
-    from tasks.records import Outcome
+    from tasks.outcome import Outcome
 
 commands = typer.Typer()
 
@@ -103,7 +103,7 @@ def settings(
 
 def _failed_outcome(reference: str, error: UserError) -> "Outcome":
     """What `run --json` prints when there is nothing better to print."""
-    from tasks.records import Outcome
+    from tasks.outcome import Outcome
 
     return Outcome(
         workload=reference, model="", run_id=None, version=None, decision="failed", reasons=(str(error),)
