@@ -46,13 +46,11 @@ class Batcher:
         self.busy = False
         self.pool = ThreadPoolExecutor(1, "run")
 
-    def admit(self, pace: Pace) -> None:
-        """Problem 429 while the work that waits would take longer than a request may wait."""
-        wait = self.rows * pace.row
-        if wait > self.max_wait:
-            raise Problem(
-                429, "overloaded", "more work is waiting than can be answered in time", max(1, ceil(wait))
-            )
+    def overloaded(self, wait: float) -> Problem:
+        """Why a request is turned away while the work before it would take longer than it may wait."""
+        return Problem(
+            429, "overloaded", "more work is waiting than can be answered in time", max(1, ceil(wait))
+        )
 
     def put(self, job: Job) -> None:
         self.jobs.append(job)

@@ -40,4 +40,8 @@ class ShortCycle:
             close = b"" if heading.closes else b"connection: close\r\n"
             transport.write(b"".join((front, head[:-2], close, b"\r\n", body)))
             transport.close()
-        protocol.answered()
+        if protocol.pipeline or protocol.flow.read_paused:
+            protocol.on_response_complete()
+        else:  # all of it that is left then, but for uvicorn's timer, which `sweep` replaces
+            protocol.since = protocol.service.clock
+            protocol.server_state.total_requests += 1

@@ -4,7 +4,6 @@ What lies between two heads that are equal but for the digits of their Content-L
 so nothing can be smuggled past the checks that the first one passed.
 """
 
-from infra.serving.keys import Keys
 from infra.serving.service import Headers, Route
 
 END = b"\r\n\r\n"
@@ -14,7 +13,7 @@ LENGTH = b"content-length"
 class Head:
     """A head that was accepted, cut around the digits of its length."""
 
-    __slots__ = ("after", "before", "fields", "generation", "route", "start")
+    __slots__ = ("after", "before", "fields", "found", "generation", "last", "route", "start")
 
     def __init__(self, before: bytes, after: bytes, route: Route, fields: Headers, generation: int) -> None:
         self.before = before
@@ -22,14 +21,14 @@ class Head:
         self.start = len(before)
         self.route = route
         self.fields = fields
-        self.generation = generation
-
-    def stands(self, keys: Keys) -> bool:
-        """Whether what was checked would pass again: the keys are the same and a version is loaded."""
-        return self.generation == keys.generation and self.route.slot.current is not None
+        self.generation = generation  # of the keys that it was checked against
+        self.last = b"\0"  # how it came last, digits and all; a head holds no zero byte
+        self.found: tuple[int, int] | None = None
 
     def body_of(self, data: bytes, most: int) -> tuple[int, int] | None:
         """Where the body starts and how long it is, when `data` begins with this head and the length is at most `most`."""
+        if data.startswith(self.last):
+            return self.found
         start = self.start
         if not data.startswith(self.before):
             return None
@@ -37,8 +36,11 @@ class Head:
         digits = data[start:end]
         if end < 0 or not digits.isdigit() or not data.startswith(self.after, end):
             return None
-        length = int(digits)
-        return (end + len(self.after), length) if 0 < length <= most else None
+        length, body = int(digits), end + len(self.after)
+        if not 0 < length <= most:
+            return None
+        self.last, self.found = data[:body], (body, length)
+        return self.found
 
 
 def cut(data: bytes, head: int, headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:

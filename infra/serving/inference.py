@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
 
+from infra.serving.answers import Heading
 from infra.serving.invocations import exact
 from infra.serving.outputs import Outputs
 from infra.serving.problems import malformed, shown, unacceptable
 from infra.serving.strict_json import load
 from infra.serving.tensors import Array, Rows, Spec, Tensor, rows_of
+
+if TYPE_CHECKING:
+    from infra.serving.model import Model
 
 LENGTH = b"inference-header-content-length"
 MAX_PLANS = 256
@@ -27,22 +31,22 @@ class Wanted:
     texts: dict[object, bytes] = field(default_factory=dict, compare=False)
     """JSON parts that were made for answers all binary: they depend on the version and the shapes alone."""
 
-    def answer(
-        self, outputs: Outputs, start: int, stop: int, model: str, version: str
-    ) -> tuple[bytes, int | None]:
-        """The body for rows start to stop, and the length of its JSON part if binary tensors follow it."""
+    def render(self, model: "Model", outputs: Outputs, start: int, stop: int) -> tuple[Heading, bytes]:
+        """The answer for rows start to stop, with the length of its JSON part among the headers if binary tensors follow it."""
+        name, version = model.release.model, model.release.version
         arrays = [outputs.arrays[index][start:stop] for index, _ in self.outputs]
         raw = [array.tobytes() for array, (_, binary) in zip(arrays, self.outputs, strict=True) if binary]
         if len(raw) < len(arrays):
-            text = self._text(outputs.spec, arrays, model, version)
+            text = self._text(outputs.spec, arrays, name, version)
         else:
             key = (version, *[array.shape for array in arrays])
             text = self.texts.get(key, b"")
             if not text:
-                text = self._text(outputs.spec, arrays, model, version)
+                text = self._text(outputs.spec, arrays, name, version)
                 if len(self.texts) < MAX_PLANS:
                     self.texts[key] = text
-        return b"".join([text, *raw]), len(text) if raw else None
+        heading = model.headings.with_length(len(text)) if raw else model.headings.json
+        return heading, b"".join([text, *raw])
 
     def _text(self, spec: Spec, arrays: list[Array], model: str, version: str) -> bytes:
         described = []
@@ -86,7 +90,7 @@ class Inference:
         self.plans: dict[bytes, Plan] = {}
         self.plain = all(tensor.dtype.kind != "b" for tensor in spec.inputs)
 
-    def read(self, body: bytes, header_length: str | None) -> tuple[Rows, Wanted]:
+    def read(self, body: bytes, header_length: bytes | None) -> tuple[Rows, Wanted]:
         """Rows and what to answer; Problem 400 or 422 says what is wrong."""
         text, raw = _parts(body, header_length)
         plan = self.plans.get(text) if len(raw) else None
@@ -165,10 +169,10 @@ class Inference:
         )
 
 
-def _parts(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
+def _parts(body: bytes, header_length: bytes | None) -> tuple[bytes, memoryview]:
     if header_length is None:
         return body, memoryview(b"")
-    if not header_length.isascii() or not header_length.isdigit() or int(header_length[:18]) > len(body):
+    if not header_length.isdigit() or int(header_length[:18]) > len(body):
         raise malformed(
             "Inference-Header-Content-Length must be the length of the JSON part, at most that of the body"
         )

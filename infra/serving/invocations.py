@@ -5,15 +5,19 @@ read and checked piece by piece. Both give the same rows: a test holds them equa
 """
 
 from math import prod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import simdjson
 
+from infra.serving.answers import Heading
 from infra.serving.outputs import Outputs
 from infra.serving.problems import shown, unacceptable
 from infra.serving.strict_json import load
 from infra.serving.tensors import Array, Rows, Spec, Tensor, rows_of
+
+if TYPE_CHECKING:
+    from infra.serving.model import Model
 
 FORMATS = ("inputs", "instances", "dataframe_split", "dataframe_records")
 NUMBER = b"0123456789.+-eE \t\r\n"
@@ -214,15 +218,13 @@ def narrowed(tensor: Tensor, array: Array) -> Array:
     return array.astype(tensor.dtype)
 
 
-def predictions(outputs: Outputs, start: int, stop: int) -> bytes:
+def predictions(model: "Model", outputs: Outputs, start: int, stop: int) -> tuple[Heading, bytes]:
     """The answer for rows start to stop, in the shape MLflow's scoring server gives a model with named tensors."""
-    frames = outputs.spec.frames
-    if len(frames) == 1:
-        return b"".join((frames[0][0], outputs.json(0, start, stop), frames[0][1]))
-    return b"".join(
-        [
-            part
-            for at, (left, right) in enumerate(frames)
-            for part in (left, outputs.json(at, start, stop), right)
-        ]
-    )
+    if stop - start == 1:
+        return model.headings.json, (outputs.single or outputs.answer_each())[start]
+    parts = [
+        part
+        for at, (left, right) in enumerate(outputs.spec.frames)
+        for part in (left, outputs.json(at, start, stop), right)
+    ]
+    return model.headings.json, b"".join(parts)

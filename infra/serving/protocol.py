@@ -82,7 +82,7 @@ class ShortProtocol(HttpToolsProtocol):
             or self.receiving
             or self.timeout_keep_alive_task is not None
             or self.flow.write_paused
-            or not known.stands(self.service.keys)
+            or known.generation != self.service.keys.generation
         ):
             return False
         found = known.body_of(data, self.service.options.max_body)
@@ -234,14 +234,6 @@ class ShortProtocol(HttpToolsProtocol):
         self.service.submit(
             route, self.fields, chunks[0] if len(chunks) == 1 else b"".join(chunks), self.short
         )
-
-    def answered(self) -> None:
-        """After a short answer: what uvicorn does after one, but for the timer, which `sweep` replaces."""
-        self.since = self.service.clock
-        if self.pipeline or self.flow.read_paused:
-            super().on_response_complete()
-        else:
-            self.server_state.total_requests += 1
 
     def on_response_complete(self) -> None:
         self.since = self.service.clock

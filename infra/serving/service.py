@@ -5,14 +5,13 @@ import logging
 import time
 from typing import NamedTuple
 
-from infra.serving.answers import Heading, Reply, refuse
+from infra.serving.answers import Reply, refuse
 from infra.serving.execution import Job
 from infra.serving.inference import LENGTH
 from infra.serving.invocations import predictions
 from infra.serving.keys import Keys
 from infra.serving.model import Model
 from infra.serving.options import LOOPBACK, ServeOptions, Target
-from infra.serving.outputs import Outputs
 from infra.serving.problems import Problem
 from infra.serving.slot import Slot
 
@@ -86,26 +85,17 @@ class Service:
         slot = route.slot
         model = slot.current
         try:
-            if model is None or route.version not in (None, model.release.version):
+            if model is None or (route.version is not None and route.version != model.release.version):
                 raise absent(route, model)
-            slot.batcher.admit(model.pace)
+            batcher = slot.batcher
+            wait = batcher.rows * model.pace.row
+            if wait > batcher.max_wait:
+                raise batcher.overloaded(wait)
             if route.v2:
-                length = headers.get(LENGTH)
-                rows, wanted = model.inference.read(
-                    body, None if length is None else length.decode("latin-1")
-                )
-
-                def render(model: Model, outputs: Outputs, start: int, stop: int) -> tuple[Heading, bytes]:
-                    answer, length = wanted.answer(
-                        outputs, start, stop, model.release.model, model.release.version
-                    )
-                    return (
-                        model.headings.json if length is None else model.headings.with_length(length)
-                    ), answer
-
-                slot.batcher.put(Job(rows, render, reply, taken))
+                rows, wanted = model.inference.read(body, headers.get(LENGTH))
+                batcher.put(Job(rows, wanted.render, reply, taken))
             else:
-                slot.batcher.put(Job(model.invocations.read(body), plain, reply, taken))
+                batcher.put(Job(model.invocations.read(body), predictions, reply, taken))
         except Problem as problem:
             if model is not None:
                 model.numbers.answered(problem.status)
@@ -117,10 +107,6 @@ class Service:
                 Problem(500, "internal", "the server failed on this request"),
                 model.headings if model else None,
             )
-
-
-def plain(model: Model, outputs: Outputs, start: int, stop: int) -> tuple[Heading, bytes]:
-    return model.headings.json, predictions(outputs, start, stop)
 
 
 def absent(route: Route, model: Model | None) -> Problem:

@@ -82,15 +82,12 @@ class Spec:
 
     @cached_property
     def frames(self) -> tuple[tuple[bytes, bytes], ...]:
-        """What stands before and after the rows of each output in an answer to /invocations."""
+        """What stands before and after each output in an answer to /invocations."""
         last = len(self.outputs) - 1
         return tuple(
             (
-                (b"," if at else b'{"predictions":{')
-                + orjson.dumps(tensor.name)
-                + b":"
-                + b"[" * len(tensor.shape),
-                b"]" * len(tensor.shape) + (b"}}" if at == last else b""),
+                (b"," if at else b'{"predictions":{') + orjson.dumps(tensor.name) + b":",
+                b"}}" if at == last else b"",
             )
             for at, tensor in enumerate(self.outputs)
         )
