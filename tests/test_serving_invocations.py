@@ -1,0 +1,109 @@
+"""A reader that knows a body's outline reads what looks like it as one does that has seen nothing before."""
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infra.serving.invocations import Invocations
+from infra.serving.problems import Problem
+from infra.serving.tensors import Rows, Spec, Tensor, assemble
+
+SPECS = {
+    "vector": Spec((Tensor("x", np.dtype("float32"), (-1, 4)),), ()),
+    "image": Spec((Tensor("x", np.dtype("float32"), (-1, 2, 2)),), ()),
+    "thin": Spec((Tensor("x", np.dtype("float64"), (-1, 1, 3)),), ()),
+    "numbers": Spec((Tensor("x", np.dtype("int64"), (-1,)),), ()),
+    "sequence": Spec((Tensor("x", np.dtype("int64"), (-1, -1)),), ()),
+    "bracketed": Spec((Tensor("x[0]", np.dtype("float32"), (-1, 2)),), ()),
+    "two": Spec((Tensor("x1", np.dtype("int64"), (-1,)), Tensor("x2", np.dtype("int64"), (-1,))), ()),
+}
+PIECES = [
+    *'[]{},:"',
+    "],[",
+    "]]",
+    "[[",
+    "[]",
+    '],"x":[',
+    ',"y":1',
+    '"y":1,',
+    '"x1"',
+    '"x2"',
+    "1",
+    "2.5",
+    "1e999",
+]
+PIECES += ["-3e2", "0-", "18446744073709551615", "true", "null", "NaN", '"x"', "{}", " ", ""]
+TOKEN = re.compile(r'"[^"]*"|[^\s\[\]{},:]+|.')
+
+
+def body_of(spec: Spec, rows: int, draw: st.DataObject, named: bool) -> bytes:
+    """A body that is right, of numbers that are drawn."""
+    values: dict[str, Any] = {}
+    for tensor in spec.inputs:
+        shape = (rows, *[3 if size < 0 else size for size in tensor.tail])
+        numbers = draw.draw(
+            st.lists(st.integers(-99, 99), min_size=int(np.prod(shape)), max_size=int(np.prod(shape)))
+        )
+        values[tensor.name] = np.array(numbers, "int64").reshape(shape).tolist()
+    inputs = values if named or len(values) > 1 else next(iter(values.values()))
+    return json.dumps(
+        {"inputs": inputs}, separators=draw.draw(st.sampled_from([(",", ":"), (", ", ": ")]))
+    ).encode()
+
+
+def came_to(reader: Invocations, body: bytes) -> Any:
+    """The arrays that the model would get, or the refusal."""
+    try:
+        rows: Rows = reader.read(body)
+    except Problem as problem:
+        return problem.status, problem.body
+    feeds = assemble(reader.spec, [rows])
+    return rows.length, [(name, array.dtype, array.shape, array.tobytes()) for name, array in feeds.items()]
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_a_reader_that_has_seen_bodies_reads_changed_ones_as_a_new_one_does(
+    spec: Spec, data: st.DataObject
+) -> None:
+    reader = Invocations(spec, 64)
+    named = data.draw(st.booleans())
+    for rows in data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=2)):
+        known = body_of(spec, rows, data, named)
+        reader.read(known)
+        assert came_to(reader, known) == came_to(Invocations(spec, 64), known)
+    tokens = TOKEN.findall(known.decode())
+    places = st.integers(0, len(tokens) - 1)
+    for place in data.draw(st.lists(places, max_size=3)):
+        other = data.draw(st.one_of(st.sampled_from(PIECES), places.map(tokens.__getitem__)))
+        tokens[place] = other + data.draw(st.sampled_from(["", tokens[place]]))
+    changed = "".join(tokens).encode()
+    assert came_to(reader, changed) == came_to(Invocations(spec, 64), changed)
+
+
+@pytest.mark.parametrize(
+    ("spec", "known", "changed"),
+    [
+        ("vector", '{"inputs":{"x":[[1,2,3,4]]}}', '{"inputs":{"x":[[1,2],[3,4]]}}'),
+        ("vector", '{"inputs":{"x":[[1,2,3,4]]}}', '{"inputs":{"x":[[1,2,3]]}}'),
+        ("vector", '{"inputs":{"x":[[1,2,3,4]]}}', '{"inputs":{"x":[[1,2,3,"]]}}"]]}}'),
+        ("vector", '{"inputs":{"x":[[1,2,3,4]]}}', '{"inputs":{"x":[[1,2,3,4]]},"y":1}'),
+        ("vector", '{"inputs":{"x":[[1,2,3,4]]}}', '{"inputs":{"x":[[1,2,3,4]],"x":[[1,2,3,4]]}}'),
+        ("vector", '{"inputs": {"x": [[1,2,3,4]]}}', '{"inputs":{"x":[1,[2,3,4]]}}'),
+        ("image", '{"inputs":[[[1,2],[3,4]]]}', '{"inputs":[[[1],[2,3,4]]]}'),
+        ("numbers", '{"inputs":[1]}', '{"inputs":[1,2]}'),
+        ("two", '{"inputs":{"x1":[1],"x2":[2]}}', '{"inputs":{"x2":[1],"x1":[2]}}'),
+    ],
+)
+def test_what_only_looks_like_a_known_body_is_read_for_what_it_is(
+    spec: str, known: str, changed: str
+) -> None:
+    reader = Invocations(SPECS[spec], 64)
+    reader.read(known.encode())
+    assert came_to(reader, changed.encode()) == came_to(Invocations(SPECS[spec], 64), changed.encode())
