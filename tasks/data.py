@@ -127,11 +127,25 @@ def _write_frame(workload: Workload, frame: "pd.DataFrame", config: Data, folder
     for name, rows in parts.items():
         (folder / name).mkdir()
         arrays = arrays_of(workload, rows, classes)
-        rows.to_parquet(folder / name / "frame.parquet", index=False)
+        _write_parquet(workload, rows, folder / name / "frame.parquet")
         for array_name, array in arrays.items():
             np.save(folder / name / f"{array_name}.npy", array, allow_pickle=False)
     newest = None if workload.time is None else str(frame[workload.time].max())
     return Written({name: len(rows) for name, rows in parts.items()}, arrays, classes, newest)
+
+
+def _write_parquet(workload: Workload, rows: "pd.DataFrame", path: Path) -> None:
+    """For people, and for what is explained later. Raises UserError for cells that Parquet does not take."""
+    from pyarrow import ArrowException
+
+    try:
+        rows.to_parquet(path, index=False)
+    except ArrowException as error:
+        said = " ".join(" ".join(map(str, error.args)).split()).rstrip(".")
+        raise UserError(
+            f"Workload {workload.name}: load() gave cells that cannot be stored as Parquet ({said[:300]}): give numbers, "
+            "text, dates or one-dimensional arrays, and reshape them in inputs()."
+        ) from error
 
 
 def _rename(temporary: Path, folder: Path) -> None:

@@ -69,8 +69,38 @@ def _plain(column: "pd.Series[Any]") -> "tuple[pd.Series[Any], np.ndarray[Any, n
     dtype = column.dtype
     if pd.api.types.is_datetime64_any_dtype(dtype):
         naive = column.dt.tz_convert("UTC").dt.tz_localize(None) if getattr(dtype, "tz", None) else column
-        return naive.fillna(pd.Timestamp(0)).astype("datetime64[ns]").astype("int64"), missing
+        return _nanoseconds(naive.fillna(pd.Timestamp(0))), missing
     if pd.api.types.is_numeric_dtype(dtype):
         plain = dtype.numpy_dtype if pd.api.types.is_extension_array_dtype(dtype) else dtype
         return (column.fillna(plain.type(0)) if missing.any() else column).astype(plain), missing
-    return column.astype("str").fillna("").where(~missing, ""), missing
+    texts = column.map(_text, na_action="ignore") if pd.api.types.is_object_dtype(dtype) else column
+    return texts.astype("str").fillna("").where(~missing, ""), missing
+
+
+def _nanoseconds(moments: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Since 1970, as int64; a moment beyond the 292 years that it holds wraps around, and stays one of its own."""
+    unit = str(moments.dtype).removeprefix("datetime64[").removesuffix("]")
+    factor = {"s": 10**9, "ms": 10**6, "us": 10**3}.get(unit)
+    return moments.astype("int64") * factor if factor else moments.astype("datetime64[ns]").astype("int64")
+
+
+def _text(value: Any) -> str:
+    """A cell as text that has all of it: numpy's own leaves out the middle of a long array."""
+    import numpy as np
+
+    nested = isinstance(value, bytes | bytearray | list | tuple | dict | np.ndarray)
+    return _whole(value) if nested else str(value)
+
+
+def _whole(value: Any) -> str:
+    import numpy as np
+
+    if isinstance(value, bytes | bytearray):
+        return hashlib.sha256(value).hexdigest()
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: {_whole(inner)}' for key, inner in value.items())}}}"
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
+        return f"[{', '.join(map(_whole, value))}]"
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{list(value.shape)}{hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
+    return repr(value)

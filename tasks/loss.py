@@ -45,13 +45,14 @@ def check_loss(workload: Workload, module: "nn.Module", rows: Rows) -> None:
     shapes = f"outputs {list(outputs.shape)} and a target {target.dtype} {list(target.shape)}"
     try:
         loss = loss_of(workload, outputs.device)(outputs, target)
+        shape = list(loss.shape)
     except Exception as error:
         raise UserError(
             f"Workload {workload.name}: its loss fails on {shapes}: {type(error).__name__}: {error}."
         ) from error
-    if loss.ndim:
+    if shape:
         raise UserError(
-            f"Workload {workload.name}: its loss gives {list(loss.shape)} for {shapes}; return one number, such as its mean."
+            f"Workload {workload.name}: its loss gives {shape} for {shapes}; return one number, such as its mean."
         )
 
 

@@ -128,7 +128,7 @@ def _check_outputs(
         others = _without_rows(module, few)
     except Exception as error:
         raise UserError(
-            f"Workload {workload.name}: its model fails on its own inputs ({shapes}): {type(error).__name__}: {error}."
+            f"Workload {workload.name}: its model fails on its own inputs ({shapes}): {type(error).__name__}: {error}{_hint(few)}."
         ) from error
     count = len(next(iter(few.values())))
     if others:
@@ -149,6 +149,12 @@ def _check_outputs(
             f"Workload {workload.name}: its model gives outputs of shape {list(outputs.shape)} for {count} rows; "
             f"{expected} is needed for {workload.kind}."
         )
+
+
+def _hint(inputs: "dict[str, Array]") -> str:
+    """numpy's floats are of another kind than torch's weights: what goes wrong first in most first workloads."""
+    other = [name for name, array in inputs.items() if array.dtype.kind == "f" and array.dtype != "float32"]
+    return f"; weights are float32, so give {other[0]}.astype('float32') in inputs()" if other else ""
 
 
 def _without_rows(module: "nn.Module", inputs: "dict[str, Array]") -> list[str]:

@@ -58,7 +58,7 @@ def _cells(cases: "pd.DataFrame", frame: "pd.DataFrame") -> Iterator[str]:
 
 
 def _where(index: "pd.Series[Any]") -> str:
-    rows = [str(int(i)) for i in index.dropna().head(3)]
+    rows = [str(int(i)) if isinstance(i, float) else str(i) for i in index.dropna().head(3)]
     count = int(index.notna().sum())
     return f" in {count:,} row{'s' * (count > 1)}, first at {', '.join(rows)}" if rows else ""
 

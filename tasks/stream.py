@@ -12,7 +12,7 @@ from tasks.config import Data
 from tasks.errors import UserError
 from tasks.files import write_atomically
 from tasks.fingerprint import row_hashes
-from tasks.valid import arrays_of, classes_of, validated
+from tasks.valid import arrays_of, before, classes_of, validated
 from tasks.workloads import Workload
 
 if TYPE_CHECKING:
@@ -160,13 +160,6 @@ def _next(ordered: "Array", moment: Any) -> Any:
 
     place = int(np.searchsorted(ordered, moment, "right"))
     return ordered[place] if place < len(ordered) else ordered[-1] + np.timedelta64(1, "ns")
-
-
-def before(frame: "pd.DataFrame", time: str | None, config: Data) -> "pd.DataFrame":
-    """The rows before `config.until`."""
-    if config.until is None or time is None:
-        return frame
-    return frame[frame[time] < str(config.until)].reset_index(drop=True)
 
 
 def places(frame: "pd.DataFrame", config: Data, time: str | None, found: Survey) -> "Array":

@@ -31,7 +31,7 @@ class Tried(Record):
 def try_a_batch(module: "nn.Module", workload: Workload, dataset: Dataset, config: Train) -> Tried:
     """Forward and backward on the first batch, twice: the second time is the one that counts. Weights stay as they are.
 
-    Raises UserError for a loss that fails, is no single finite number, or reaches no weight at all.
+    Raises UserError for a model that fails, and for a loss that fails, is no single finite number, or reaches no weight.
     """
     import torch
 
@@ -39,16 +39,12 @@ def try_a_batch(module: "nn.Module", workload: Workload, dataset: Dataset, confi
     check_loss(workload, module, rows)
     order, device = Order(len(rows), config.batch_size, config.seed), torch.device("cpu")
     inputs, target = take(rows, order.rows(0), device)
-    loss_function = loss_of(workload, device)
     with one_at_a_time:
         seed_everything(config.seed)
         module.train()
         for _ in range(2):
             started = time.perf_counter()
-            module.zero_grad()
-            loss = loss_function(main_output(module(**inputs)).float(), target)
-            _check(workload, loss)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss = _step(workload, module, inputs, target)
             seconds = time.perf_counter() - started
         module.eval()
     bare = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
@@ -60,6 +56,24 @@ def try_a_batch(module: "nn.Module", workload: Workload, dataset: Dataset, confi
         steps=order.steps_an_epoch * config.epochs,
         without_gradient=tuple(bare),
     )
+
+
+def _step(
+    workload: Workload, module: "nn.Module", inputs: "dict[str, torch.Tensor]", target: "torch.Tensor"
+) -> "torch.Tensor":
+    """Forward and backward; what a user's module raises, in a sentence."""
+    module.zero_grad()
+    try:
+        loss = loss_of(workload, target.device)(main_output(module(**inputs)).float(), target)
+        _check(workload, loss)
+        loss.backward()  # type: ignore[no-untyped-call]
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"Workload {workload.name}: its model fails in training, on a batch of {len(target)}: {type(error).__name__}: {error}."
+        ) from error
+    return loss
 
 
 def _check(workload: Workload, loss: "torch.Tensor") -> None:

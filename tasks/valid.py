@@ -12,6 +12,7 @@ from tasks.workloads import Workload
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import pandera.pandas as pa
 
     Array = np.ndarray[Any, Any]
 
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 def load_valid(workload: Workload, config: Data) -> "pd.DataFrame":
     """The workload's rows, up to `config.until`, checked against its schema; all failures in one message."""
     workload.check_data(config)
-    frame = _load(workload)
-    if config.until is not None:
-        frame = frame[frame[workload.time] < str(config.until)].reset_index(drop=True)
+    frame = before(_load(workload), workload.time, config)
     if frame.empty:
         raise UserError(
             f"Workload {workload.name}: load() gave no rows{f' before {config.until}' if config.until else ''}; check its source."
@@ -29,6 +28,19 @@ def load_valid(workload: Workload, config: Data) -> "pd.DataFrame":
     frame = validated(workload, frame)
     _check_target_and_time(workload, frame)
     return frame
+
+
+def before(frame: "pd.DataFrame", time: str | None, config: Data) -> "pd.DataFrame":
+    """The rows before `config.until`. Raises UserError for a time that is no date."""
+    if config.until is None or time is None:
+        return frame
+    try:
+        return frame[frame[time] < str(config.until)].reset_index(drop=True)
+    except TypeError as error:
+        raise UserError(
+            f"data.until={config.until} cannot be held against the time {time!r}, which is {frame[time].dtype}: "
+            "make it dates with pd.to_datetime in load()."
+        ) from error
 
 
 def _load(workload: Workload) -> "pd.DataFrame":
@@ -50,16 +62,20 @@ def _load(workload: Workload) -> "pd.DataFrame":
         raise UserError(
             f"Workload {workload.name}: load() returned {type(frame).__name__}; return a pandas DataFrame."
         )
-    missing = [
-        c
-        for c in (workload.target, workload.time, *workload.slices)
-        if c is not None and c not in frame.columns
-    ]
-    if missing:
+    if twice := [*frame.columns[frame.columns.duplicated()]]:
         raise UserError(
-            f"Workload {workload.name}: load() gave no column {', '.join(map(repr, missing))}; it has {some(frame.columns)}."
+            f"Workload {workload.name}: load() gave more than one column {twice[0]!r}: drop or rename all but one."
         )
+    _check_columns(workload, frame, "load() gave")
     return frame
+
+
+def _check_columns(workload: Workload, frame: "pd.DataFrame", who: str) -> None:
+    wanted = [name for name in (workload.target, workload.time, *workload.slices) if name is not None]
+    if missing := [name for name in wanted if name not in frame.columns]:
+        raise UserError(
+            f"Workload {workload.name}: {who} no column {', '.join(map(repr, missing))}; it has {some(frame.columns)}."
+        )
 
 
 def _relative(name: object) -> str:
@@ -70,15 +86,36 @@ def _relative(name: object) -> str:
 
 
 def validated(workload: Workload, frame: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows as the schema has them. Raises UserError for all that breaks it, and for a schema that is none."""
     import pandera.pandas as pa
 
-    schema = workload.schema if isinstance(workload.schema, pa.DataFrameSchema) else workload.schema()
+    schema = _schema(workload)
     try:
-        return schema.validate(frame, lazy=True)
+        found = schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
         raise UserError(
             f"Workload {workload.name}: its rows break its schema: {describe_failures(error.failure_cases, frame, schema.columns)}."
         ) from error
+    _check_columns(workload, found, "its schema leaves")
+    return found
+
+
+def _schema(workload: Workload) -> "pa.DataFrameSchema":
+    import pandera.pandas as pa
+
+    given: Any = workload.schema
+    try:
+        schema = given if isinstance(given, pa.DataFrameSchema) else given()
+    except Exception as error:
+        raise UserError(
+            f"Workload {workload.name}: its schema was not made: {type(error).__name__}: {error}."
+        ) from error
+    if not isinstance(schema, pa.DataFrameSchema):
+        raise UserError(
+            f"Workload {workload.name}: its schema is a {type(schema).__name__}; give a pandera DataFrameSchema, "
+            "or a function that returns one."
+        )
+    return schema
 
 
 def _check_target_and_time(workload: Workload, frame: "pd.DataFrame") -> None:
@@ -132,24 +169,53 @@ def to_inputs(workload: Workload, rows: "pd.DataFrame") -> "dict[str, np.ndarray
             raise UserError(
                 f"Workload {workload.name}: inputs()[{name!r}] is {getattr(array, 'dtype', type(array).__name__)}; give a numeric numpy array."
             )
-        if len(array) != len(rows):
+        count = len(array) if array.ndim else "no"
+        if count != len(rows):
             raise UserError(
-                f"Workload {workload.name}: inputs()[{name!r}] has {len(array)} rows where the frame has {len(rows)}."
+                f"Workload {workload.name}: inputs()[{name!r}] has {count} rows where the frame has {len(rows)}."
             )
+    _check_dynamic(workload, arrays)
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
+def _check_dynamic(workload: Workload, arrays: "dict[str, Array]") -> None:
+    for name, axes in workload.dynamic.items():
+        if name not in arrays:
+            raise UserError(
+                f"Workload {workload.name}: dynamic names an input {name!r}, and inputs() gives {', '.join(arrays)}."
+            )
+        if wrong := [axis for axis in axes if not 0 < axis < arrays[name].ndim]:
+            raise UserError(
+                f"Workload {workload.name}: dynamic names axis {wrong[0]} of {name!r}, which has the shape "
+                f"{list(arrays[name].shape)}: its axes are counted from 0, and axis 0 always is dynamic."
+            )
+
+
 def classes_of(values: "Iterable[Any]") -> tuple[str, ...]:
-    """The classes' names in the order of their codes."""
-    return tuple(str(value) for value in sorted(values))
+    """The classes' names in the order of their codes. Raises UserError for values that have no order."""
+    values = [*values]
+    try:
+        return tuple(str(value) for value in sorted(values))
+    except TypeError as error:
+        types = sorted({type(value).__name__ for value in values})
+        raise UserError(
+            f"The target's values are of the types {', '.join(types)}, which have no common order: make them one in load()."
+        ) from error
 
 
 def arrays_of(
     workload: Workload, rows: "pd.DataFrame", classes: tuple[str, ...] | None
 ) -> "dict[str, Array]":
     """The inputs by name, and last the target: class codes, int64[n], or values, float32[n]."""
+    import numpy as np
+
     if classes is None:
-        target = rows[workload.target].to_numpy("float32")
+        with np.errstate(over="ignore"):
+            target = rows[workload.target].to_numpy("float32")
+        if bad := int((~np.isfinite(target)).sum()):
+            raise UserError(
+                f"Workload {workload.name}: target {workload.target!r} is infinite as float32 in {bad} rows: drop or scale them in load()."
+            )
     else:
         codes = {name: code for code, name in enumerate(classes)}
         target = rows[workload.target].map(lambda value: codes[str(value)]).to_numpy("int64")

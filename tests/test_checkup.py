@@ -76,6 +76,9 @@ def test_a_new_file_holds_in_every_part_and_its_request_fits_its_signature(churn
         ("model", r"outputs of shape \[2, 1, 2\] for 2 rows; \[2, 2\] is needed", [("return logits", "return logits[:, None]")]),
         ("model", "forward\\(\\) returned no tensor", [("return logits", "return None")]),
         ("step", "its loss on the first batch is nan", [("numbers.std(0) + 1e-6", "numbers.std(0) * float('nan')")]),
+        ("step", "its model fails in training, on a batch of 64: IndexError", [("return logits", "return logits[:, 9] if self.training else logits")]),
+        ("model", r"weights are float32, so give numbers.astype\('float32'\) in inputs\(\)", [('frame[NUMBERS].to_numpy("float32")', 'frame[NUMBERS].to_numpy("float64")')]),
+        ("step", "its loss fails on outputs .*AttributeError: 'float' object has no", [("slices=", "loss=lambda outputs, target: 0.5,\n    slices=")]),
         ("step", "no weight of the model reaches its loss", [("return logits", "return logits.detach()")]),
     ],
 )  # fmt: skip

@@ -139,6 +139,11 @@ def test_a_missing_column_is_named_with_those_there_are() -> None:
         (lambda f: f.assign(label="cat"), "always 'cat'; a classifier needs two classes"),
         (lambda f: f.assign(label=f["label"].where(f.index != 4)), "empty in 1 of 20 rows"),
         (lambda f: f.to_dict(), "returned dict; return a pandas DataFrame"),
+        (lambda f: pd.concat([f, f[["x"]]], axis=1), "more than one column 'x'"),
+        (
+            lambda f: f.assign(label=f["label"].where(f.index != 4)).set_axis([f"r{i}" for i in f.index]),
+            "empty in 1 of 20 rows",
+        ),
     ],
 )
 def test_rows_that_cannot_be_learned_from_are_refused_in_a_sentence(change: object, message: str) -> None:
@@ -146,6 +151,59 @@ def test_rows_that_cannot_be_learned_from_are_refused_in_a_sentence(change: obje
     schema = pa.DataFrameSchema({"label": pa.Column(str, nullable=True)})
     with pytest.raises(UserError, match=message):
         load_valid(workload_of(frame, schema=schema), Data())
+
+
+def test_rows_with_names_that_break_the_schema_are_named() -> None:
+    frame = frame_of(5).set_axis(list("abcde"))
+    frame.loc["c", "x"] = 99.0
+    with pytest.raises(UserError, match="in_range.-9, 9. fails in 1 row, first at c"):
+        load_valid(workload_of(frame), Data())
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (None, "its schema was not made: TypeError"),
+        (dict, "its schema is a dict; give a pandera DataFrameSchema"),
+        (
+            pa.DataFrameSchema({"x": pa.Column(float)}, strict="filter"),
+            "its schema leaves no column 'label'; it has x",
+        ),
+    ],
+)
+def test_a_schema_that_is_none_or_leaves_too_little_is_refused(schema: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_valid(workload_of(frame_of(20), schema=schema), Data())
+
+
+@pytest.mark.parametrize("when", [range(2000, 2020), [datetime.date(2026, 1, 1)] * 20])
+def test_until_against_a_time_that_is_no_date_is_refused_in_a_sentence(when: object) -> None:
+    workload = workload_of(frame_of(20).assign(when=when), time="when")
+    with pytest.raises(UserError, match="the time 'when', which is .*pd.to_datetime"):
+        load_valid(workload, Data(until=datetime.date(2026, 2, 1)))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ("rows['picture'] = [np.zeros((2, 2))] * 200", "classification", "cannot be stored as Parquet .*one-dim"),
+        ("rows['y'] = [1, 'one'] * 100", "classification", "are of the types int, str, which have no common"),
+        ("rows['y'] = [1e39, 1.0] * 100", "regression", r"target 'y' is infinite as float32 in \d+ rows"),
+    ],
+)  # fmt: skip
+def test_rows_that_cannot_be_stored_or_learned_are_refused_and_leave_nothing(
+    tmp_path: Path, change: str, kind: str, message: str
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np, pandas as pd, pandera.pandas as pa\nfrom tasks.workloads import Workload\n"
+        "def load():\n    rows = pd.DataFrame({'x': range(200), 'y': [0, 1] * 100})\n"
+        f"    {change}\n    return rows\n"
+        f"workload = Workload(name='mine', kind={kind!r}, load=load, schema=pa.DataFrameSchema(),\n"
+        "    target='y', inputs=lambda rows: {'x': rows[['x']].to_numpy('float32')}, model=lambda: None)\n"
+    )
+    with pytest.raises(UserError, match=message):
+        prepare(str(tmp_path / "mine.py"), Data(), tmp_path / "data")
+    assert not any((tmp_path / "data" / "mine").iterdir())
 
 
 def test_a_failing_source_is_the_users_error() -> None:
@@ -161,6 +219,7 @@ def test_a_failing_source_is_the_users_error() -> None:
     [
         (lambda rows: rows, "returned DataFrame; return a dict"),
         (lambda rows: {"x": np.zeros(3, "float32")}, r"inputs\(\)\['x'\] has 3 rows where the frame has 5"),
+        (lambda rows: {"x": np.array(3.0)}, r"inputs\(\)\['x'\] has no rows where the frame has 5"),
         (lambda rows: {"x": rows["label"].to_numpy()}, "give a numeric numpy array"),
         (lambda rows: {"target": np.zeros(5)}, "use a Python name other than 'target'"),
     ],
@@ -168,6 +227,18 @@ def test_a_failing_source_is_the_users_error() -> None:
 def test_inputs_that_do_not_fit_are_refused_in_a_sentence(inputs: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
         to_inputs(workload_of(frame_of(5), inputs=inputs), frame_of(5))
+
+
+@pytest.mark.parametrize(
+    ("dynamic", "message"),
+    [
+        ({"y": {1: "length"}}, "dynamic names an input 'y', and inputs.. gives x"),
+        ({"x": {2: "length"}}, r"dynamic names axis 2 of 'x', which has the shape \[5, 1\]"),
+    ],
+)
+def test_a_dynamic_axis_that_is_not_there_is_refused(dynamic: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        to_inputs(workload_of(frame_of(5), dynamic=dynamic), frame_of(5))
 
 
 def test_arrays_are_made_again_when_a_neighbour_that_makes_them_changed(tmp_path: Path) -> None:

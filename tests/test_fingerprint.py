@@ -55,6 +55,25 @@ def test_a_missing_cell_is_neither_zero_nor_empty_text() -> None:
     assert len({*numbers, *texts}) == 4
 
 
+def test_no_cell_of_an_array_a_list_or_bytes_is_overlooked() -> None:
+    seen = set()
+    for changed in (0, 1):
+        picture = np.zeros(3000)
+        picture[1500] = changed  # numpy's own text of it leaves out the middle
+        for cell in (picture, [picture], {"a": picture}, bytes([200]) * 3000 + bytes([changed])):
+            frame = pd.DataFrame({"x": [cell, None]})
+            seen.add((fingerprint(frame), *row_hashes(frame).tolist()[:1]))
+    assert len(seen) == 8
+
+
+def test_a_date_far_away_is_one_of_its_own_and_moves_no_other_row() -> None:
+    near, far = (
+        pd.DataFrame({"x": pd.to_datetime(["2026-01-01", end])}) for end in ("2026-01-02", "9999-12-31")
+    )
+    assert fingerprint(near) != fingerprint(far)
+    assert row_hashes(near)[0] == row_hashes(far)[0] and row_hashes(near)[1] != row_hashes(far)[1]
+
+
 def test_text_cannot_move_from_one_cell_to_the_next() -> None:
     one, other = pd.DataFrame({"x": ["ab", "c"]}), pd.DataFrame({"x": ["a", "bc"]})
     assert fingerprint(one) != fingerprint(other)

@@ -50,6 +50,11 @@ def test_a_file_may_import_its_neighbour(file: Path) -> None:
         ("x = 1\n", r"defines no workload: end the file with `workload = Workload\("),
         ("import nowhere_to_be_found\n", "line 1: ModuleNotFoundError"),
         ("\n1 / 0\n", "line 2: ZeroDivisionError"),
+        ("raise SystemExit(3)\n", "line 1: SystemExit: 3"),
+        (
+            "from tasks.config import Gates\nGates(min_score='x')\n",
+            "line 2: Gates: min_score: Input should be a valid number, unable to parse string as a number\\.$",
+        ),
         ("from tasks.workloads import Workload\nworkload = Workload(name='A B')\n", "line 2: TypeError"),
     ],
 )
@@ -64,6 +69,19 @@ def test_a_broken_file_is_named_with_its_line(file: Path, content: str, message:
 def test_an_unknown_one_is_a_sentence(reference: str) -> None:
     with pytest.raises(UserError, match="digits|No workload file"):
         load_workload(reference)
+
+
+def test_a_package_that_does_not_import_is_not_called_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in {"broken_one": "import nowhere_to_be_found", "broken_two": "x = ("}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="of 'broken_one.churn' does not import: ModuleNotFoundError"):
+        source_file("broken_one.churn")
+    with pytest.raises(UserError, match="of 'broken_two.churn' does not import: SyntaxError"):
+        source_file("broken_two.churn")
 
 
 def test_a_name_that_cannot_name_a_model_is_refused(file: Path) -> None:

@@ -6,8 +6,11 @@ import importlib
 import importlib.util
 import sys
 import traceback
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+
+from pydantic import ValidationError
 
 from tasks.errors import UserError
 from tasks.workloads.base import Workload
@@ -28,10 +31,7 @@ def source_file(reference: str) -> Path:
         if not path.is_file():
             raise UserError(f"No workload file {module!r}: check the path.")
         return path
-    try:
-        spec = importlib.util.find_spec(_module_name(module))
-    except (ImportError, ValueError):
-        spec = None
+    spec = _spec(module)
     if spec is None or spec.origin is None:
         close = difflib.get_close_matches(reference, names(), n=1)
         hint = f" (is it {close[0]!r}?)" if close else ""
@@ -39,6 +39,18 @@ def source_file(reference: str) -> Path:
             f"Unknown workload {reference!r}{hint}: name one of {', '.join(names())}, a module (package.module) or a file (path/to/file.py)."
         )
     return Path(spec.origin)
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Where a module is; None when there is none. Raises UserError when a package above it does not import."""
+    name = _module_name(module)
+    try:
+        return importlib.util.find_spec(name)
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if isinstance(error, ValueError) or (missing and f"{name}.".startswith(f"{missing}.")):
+            return None
+        raise UserError(f"The package of {module!r} does not import: {_said(error)}.") from error
 
 
 def load_workload(reference: str) -> Workload:
@@ -58,7 +70,7 @@ def load_workload(reference: str) -> Workload:
         raise
     except SyntaxError as error:
         raise UserError(f"Workload file {error.filename}, line {error.lineno}: {error.msg}.") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = next(
             (
                 f.lineno
@@ -67,13 +79,21 @@ def load_workload(reference: str) -> Workload:
             ),
             "?",
         )
-        raise UserError(f"Workload file {path}, line {line}: {type(error).__name__}: {error}.") from error
+        raise UserError(f"Workload file {path}, line {line}: {_said(error)}.") from error
     workload = getattr(module, attribute or "workload", None)
     if not isinstance(workload, Workload):
         raise UserError(
             f"{path} defines no {attribute or 'workload'!s}: end the file with `{attribute or 'workload'} = Workload(name=…, …)`."
         )
     return workload
+
+
+def _said(error: BaseException) -> str:
+    """What an exception of the user's code says, on one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(".: ")
 
 
 def _is_path(reference: str) -> bool:
