@@ -1,6 +1,7 @@
 """What `slipway check` shows: a line for each part of a workload, and what would be served."""
 
 import json
+from shlex import quote
 
 from rich.console import Console
 from rich.markup import escape
@@ -51,4 +52,4 @@ def _summary(found: Checkup) -> str:
         waiting = f", {counts['skipped']} wait for that" if counts["skipped"] else ""
         return f"[bold red]{counts['failed']} of {len(found.findings)} parts failed[/]{waiting}."
     doubts = f", {counts['doubtful']} with a doubt" if counts["doubtful"] else ""
-    return f"[bold green]All {len(found.findings)} parts hold[/]{doubts}. Next: slipway run {escape(found.workload)}"
+    return f"[bold green]All {len(found.findings)} parts hold[/]{doubts}. Next: slipway run {escape(quote(found.workload))}"

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator
+from shlex import quote
 
 from rich.console import Console
 from rich.markup import escape
@@ -38,18 +39,18 @@ def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
         f"\n[bold]{outcome.model}[/bold]{version}: [bold {colour}]{outcome.decision}[/] in {outcome.seconds:.1f} s"
     )
     for reason in outcome.reasons:
-        console.print(f"  • {reason}")
+        console.print(f"  • {escape(reason)}")
     for name, value in _facts(outcome).items():
-        console.print(f"  {name:<8} {value}")
+        console.print(f"  {name:<8} {escape(value)}")
     if outcome.candidates:
         console.print("\nCandidates, on the validation split; ratios against fp32:")
         console.print(_candidates(outcome.candidates))
         for one in outcome.candidates:
             if one.reasons:
-                console.print(f"  [dim]{one.name}: {'; '.join(one.reasons)}[/dim]")
+                console.print(f"  [dim]{one.name}: {escape('; '.join(one.reasons))}[/dim]")
     console.print("\nTry next:")
     for line in _next(outcome):
-        console.print(f"  {line}")
+        console.print(f"  {escape(line)}")
 
 
 def _facts(outcome: Outcome) -> dict[str, str]:
@@ -98,7 +99,7 @@ def _next(outcome: Outcome) -> list[str]:
         return [f'slipway promote {model} {outcome.version} --reason "…"    make it the champion']
     return [
         f"slipway history {model}               what serves now, and why",
-        f"slipway settings {outcome.workload}              what to change with --set",
+        f"slipway settings {quote(outcome.workload)}              what to change with --set",
     ]
 
 
@@ -110,7 +111,7 @@ def show_entry(entry: LedgerEntry, *, as_json: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     before = f"version {entry.from_version}" if entry.from_version is not None else "nothing"
     console.print(f"[bold]{entry.model}[/bold]: version {entry.to_version} is the champion, after {before}")
-    console.print(f"  {entry.action} by {entry.who}: {entry.why}")
+    console.print(f"  {entry.action} by {escape(entry.who)}: {escape(entry.why)}")
     console.print(f"\nTry next:\n  slipway history {entry.model}")
 
 

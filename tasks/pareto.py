@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 
 from tasks.outcome import CandidateResult
+from tasks.pictures import STYLE
 
 _COLOURS = {"picked": "#0b7a3e", "front": "#2463b0", "dominated": "#8a8f98", "refused": "#b3261e"}
 _LARGEST_AREA = 900.0
@@ -16,7 +17,7 @@ def picture(candidates: Sequence[CandidateResult], score_name: str = "score") ->
 
     measured = [c for c in candidates if c.score is not None and c.latency_ratio and c.size_bytes]
     buffer = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "slipway", "font.size": 9}):
+    with rc_context(STYLE):
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.add_subplot()
         axes.set_xscale("log")

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 BLUE, GREEN, RED, GREY = "#2463b0", "#0b7a3e", "#b3261e", "#8a8f98"
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "slipway",
+    "font.size": 9,
+    "text.parse_math": False,
+}
+"""Text as it is: classes and columns have dollars in their names, which would be read as formulas."""
 _MOST_CLASSES = 30
 _FEW_POINTS = 4
 _MOST_SLICES = 30
@@ -35,7 +42,7 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> Iter
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "slipway", "font.size": 9}):
+    with rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         one = rows == columns == 1
         made = Canvas(figure.add_subplot() if one else figure.subplots(rows, columns, squeeze=False))
@@ -80,7 +87,7 @@ def slices(found: Sequence[Slice], overall: float, score_name: str) -> str:
         made.axes.axvline(overall, color=GREY, lw=1, ls="--")
         made.axes.set_yticks(range(len(shown)), [f"{one.column}={one.value} ({one.rows})" for one in shown])
         made.axes.set_xlabel(f"{score_name} (dashed: overall)")
-        made.axes.set_xlim(left=start)
+        made.axes.set_xlim(left=min(start, 1.08 * low))
     return made.svg
 
 
@@ -148,9 +155,10 @@ def curves(metrics: Sequence[Metric], score_name: str) -> str:
         drawn.append(_curve(made.axes, metrics, "validation/loss", "validation loss", BLUE, 1.8))
         made.axes.set_xlabel("step")
         made.axes.set_ylabel("loss")
-        made.axes.set_yscale("log")
+        if all(metric.value > 0 for metric in metrics if metric.key.endswith("/loss")):
+            made.axes.set_yscale("log")
+            made.axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.4)))
         made.axes.yaxis.set_major_formatter("{x:g}")
-        made.axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.4)))
         other = made.axes.twinx()
         other.spines["top"].set_visible(False)
         drawn.append(_curve(other, metrics, "validation/score", f"validation {score_name}", GREEN, 1.8))

@@ -15,11 +15,12 @@ from typer.main import get_command
 
 from flows import cli
 from flows.embedded import EmbeddedServer
-from flows.show import ledger_lines
+from flows.show import ledger_lines, show_entry, show_outcome
 from flows.status import Status, show_status
 from infra.serving.__main__ import parser
 from tasks.errors import StepError
 from tasks.ledger import LedgerEntry
+from tasks.outcome import CandidateResult, Outcome
 from tasks.overrides import knob_names
 
 WORKLOAD = """
@@ -164,6 +165,28 @@ def test_a_ledger_reads_well_in_a_pipe_on_a_wide_terminal_and_on_80_columns(
     assert found[0].startswith(f"2026-05-03 00:00:00{lines[0]}")
     assert all(line.startswith(wanted) for line, wanted in zip(found[1:], lines[1:], strict=False))
     assert width is None or max(map(len, found)) <= width
+
+
+def test_what_people_and_models_are_called_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Square brackets are rich's markup: a reason with some would be cut, or end a decision in a traceback."""
+    why = "see [T-12], [/etc] and [red]"
+    entry = LedgerEntry(
+        sequence=1, evidence=None, previous="", model="digits", action="promote", from_version=None, to_version=1,
+        who="[ada]", why=why, verdict="pass", at=datetime(2026, 5, 3, tzinfo=UTC),
+    )  # fmt: skip
+    show_entry(entry, as_json=False)
+    lost = CandidateResult(
+        name="int8", status="refused", score=None, score_drop=None, size_bytes=None, latency_ratio=None, throughput_ratio=None,
+        reasons=(why,),
+    )  # fmt: skip
+    outcome = Outcome(
+        workload="my [x].py", model="mine", run_id="1", version=1, decision="refused", reasons=(why,), candidates=(lost,),
+        report="/home/[a]/report.html",
+    )  # fmt: skip
+    show_outcome(outcome, as_json=False)
+    out = capsys.readouterr().out
+    assert out.count(why) == 3 and "promote by [ada]: see" in out and "/home/[a]/report.html" in out
+    assert "slipway settings 'my [x].py' " in out
 
 
 def test_the_servers_help_has_its_defaults_and_examples(slipway: Slipway) -> None:

@@ -3,6 +3,7 @@
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,7 +56,9 @@ def new(
     from tasks.scaffold import new_workload
 
     name = new_workload(path)
-    print(f"{path}: the workload {name}. Replace its functions with yours; next: slipway check {path}")
+    print(
+        f"{path}: the workload {name}. Replace its functions with yours; next: slipway check {quote(str(path))}"
+    )
 
 
 @commands.command(
