@@ -2,10 +2,17 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
+import serving_models as models
+from onnx import helper
 
+from infra.serving.messages import Release
+from infra.serving.model import load_model
 from infra.serving.pace import Pace, measure
+from tasks.files import sha256_of
 
 
 def measured(monkeypatch: pytest.MonkeyPatch, cost: Callable[[int], float], batch: int | None = None) -> Pace:
@@ -68,3 +75,21 @@ def test_warming_up_takes_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> N
 
         measured(monkeypatch, seconds)
         assert spent < 1.0, cost
+
+
+def test_rows_that_do_not_come_out_as_they_went_in_are_nobodys_answer(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"], axes=[1], keepdims=0),
+        helper.make_node("GreaterOrEqual", ["most", "zero"], ["kept"]),
+        helper.make_node("Compress", ["x", "kept"], ["y"], axis=0),
+    ]
+    weights = {"zero": np.array(0, np.float32)}
+    proto = models.graph(nodes, [models.floats("x", "n", 2)], [models.floats("y", "m", 2)], weights)
+    folder = models.save(tmp_path / "m", proto)
+    digest = sha256_of(folder / "model.onnx")
+    release = Release(model="m", source="", version="1", digest=digest, folder=folder, evidence="unsigned")
+    model = load_model(release, threads=1, batch=None, max_rows=9)
+    first, second = (model.invocations.read(b'{"inputs": [[%d, -2]]}' % number) for number in (1, -1))
+    assert model.run([first, first]).json(0, 0, 2) == b"1.0,-2.0],[1.0,-2.0"
+    with pytest.raises(ValueError, match="1 rows came out for 2"):
+        model.run([second, first])

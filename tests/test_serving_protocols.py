@@ -230,6 +230,8 @@ def test_integers_are_integers_and_indices_are_in_range(server: ServerProcess) -
     assert server.post(path, {"inputs": {"tokens": [[1, 2]], "features": features}}).status == 200
     fraction = server.post(path, {"inputs": {"tokens": [[1.5, 2]], "features": features}})
     assert (fraction.status, "integers" in fraction.json["error"]) == (422, True)
+    huge = server.post(path, {"inputs": {"tokens": [[2**64 - 1]], "features": features}})
+    assert (huge.status, "outside int64" in huge.json["error"]) == (422, True), "it is not taken for -1"
     outside = server.post(path, {"inputs": {"tokens": [[999999, 2]], "features": features}})
     assert (outside.status, outside.json["code"]) == (422, "unfit_input")
     uneven = server.post(path, {"inputs": {"tokens": [[1], [2]], "features": features}})
@@ -310,10 +312,13 @@ def test_v2_checks_the_length_of_its_parts_and_the_version_in_the_path(server: S
         assert server.post(path, head + ROW.tobytes() + b"x", length).status == 400
         infinite = np.full(64, np.inf, np.float32).tobytes()
         assert server.post(path, head + infinite, length).json["code"] == "not_finite"
-    for odd in ("-1", "9999999", "x", "1e3"):
+    for odd in ("-1", "9999999", "x", "1e3", "0" * 18 + "9999999", "0" * 5000):
         assert server.post(path, head, {**length, "Inference-Header-Content-Length": odd}).status == 400
     assert server.post("/v2/models/digits/versions/local/infer", v2()).status == 200
     assert server.post("/v2/models/digits/versions/9/infer", v2()).status == 404
+    for path in ("", "/ready"):
+        assert server.get(f"/v2/models/digits/versions/local{path}").status == 200
+        assert server.get(f"/v2/models/digits/versions/9{path}").json["code"] == "no_such_version"
 
 
 def test_health_says_alive_and_ready_and_metrics_count(single: ServerProcess) -> None:

@@ -1,6 +1,7 @@
 """The short way and uvicorn's own give the same bytes, whatever comes in: plain, odd, mutated, split or smuggled."""
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -145,7 +146,9 @@ class Ways:
         self.short = shortway.protocol_for(self.service)
         assert self.short is not HttpToolsProtocol
 
-    async def talk(self, kind: Any, pieces: list[bytes], patient: bool = False) -> bytes:
+    async def talk(
+        self, kind: Any, pieces: list[bytes], patient: bool = False, half_closed: bool = False
+    ) -> bytes:
         """What a connection answers to these pieces, sent one after another; `patient` hears each one's answer first."""
         state = ServerState()
         state.default_headers = [(b"date", b"now")]
@@ -156,9 +159,14 @@ class Ways:
         transport, _ = await loop.connect_accepted_socket(lambda: protocol, theirs)
         answer = bytearray()
         try:
-            for piece in pieces:
-                await loop.sock_sendall(ours, piece)
-                await (self._hear(ours, protocol, answer) if patient else asyncio.sleep(0))
+            with contextlib.suppress(
+                BrokenPipeError
+            ):  # it has ended the connection; what it said is still there
+                for piece in pieces:
+                    await loop.sock_sendall(ours, piece)
+                    await (self._hear(ours, protocol, answer) if patient else asyncio.sleep(0))
+            if half_closed:
+                ours.shutdown(socket.SHUT_WR)
             await self._hear(ours, protocol, answer)
         except ConnectionError:
             pass
@@ -200,9 +208,9 @@ def steady(answer: bytes) -> bytes:
 
 
 def agree(short: bytes, plain: bytes) -> bool:
-    """The same bytes; but where garbage follows a request in one piece, uvicorn may end the connection before the
-    request's task has answered, which the short way has no task to wait for."""
-    if UNREADABLE in short and UNREADABLE in plain:
+    """The same bytes; but where garbage follows a request, uvicorn may end the connection before that is answered,
+    while the short way answers what it took, and may then end the connection without a word."""
+    if UNREADABLE in plain:
         left, right = (steady(answer).partition(UNREADABLE)[0] for answer in (short, plain))
         return left.startswith(right)
     return steady(short) == steady(plain)
@@ -404,6 +412,55 @@ def test_what_arrives_before_an_answer_waits_its_turn(folder: Path, tmp_path: Pa
         return await ways.talk(Hasty, [post(), post(OTHER), LAST], patient=True)
 
     assert re.findall(rb"HTTP/1.1 (\d+)", uvloop.run(run())) == [b"200", b"200", b"200", b"400", b"200"]
+
+
+@pytest.mark.parametrize(
+    ("whole", "half_closed"),
+    [
+        (post() * 3, True),
+        (post() + b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n" + post(), True),
+        (post() * 3 + b"\x00 is no request\r\n\r\n" + post(), False),
+    ],
+    ids=["half closed", "half closed, both ways", "garbage behind"],
+)
+def test_what_was_taken_is_answered_though_nothing_more_can_come(
+    folder: Path, tmp_path: Path, whole: bytes, half_closed: bool
+) -> None:
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+
+    async def run() -> bytes:
+        ways = Ways(folder, tmp_path)
+        return await ways.talk(ways.short, [whole], half_closed=half_closed)
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", uvloop.run(run())) == [b"200"] * 3
+
+
+def test_who_reads_nothing_of_an_answer_is_cut_off_and_who_reads_slowly_is_not(
+    folder: Path, tmp_path: Path
+) -> None:
+    async def run() -> list[bool]:
+        ways, loop = Ways(folder, tmp_path), asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        protocol: Any = ways.short(ways.config, ServerState(), {}, loop)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, theirs)
+        late = ways.service.options.timeout + 1
+        open_after = []
+        with ours:
+            await loop.sock_sendall(
+                ours, b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n" + KEY + b"\r\n"
+            )
+            transport.write(b"x" * 8_000_000)
+            for turn in range(1, 4):  # each time later than a client may take to read something
+                if turn == 2:
+                    while transport.get_write_buffer_size() == protocol.unread:
+                        await loop.sock_recv(ours, 1 << 16)
+                        await asyncio.sleep(0)
+                protocol.sweep(ways.service.clock + turn * late)
+                open_after.append(not transport.is_closing())
+        return open_after
+
+    assert uvloop.run(run()) == [True, True, False]
 
 
 def test_another_uvicorn_turns_the_short_way_off_and_says_so(

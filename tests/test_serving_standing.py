@@ -1,15 +1,24 @@
 """What the server as a whole knows of a model: which release serves, which is on offer, and whom to blame for a death."""
 
+import asyncio
 import json
+import logging
+import socket
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from infra.serving.board import Board
-from infra.serving.messages import Looked, Refusal, Release, Revert, Swap
+from infra.serving.channel import LIMIT, Channel
+from infra.serving.follower import Follower
+from infra.serving.keys import Keys
+from infra.serving.messages import Looked, Refusal, Release, Revert, Swap, encode
 from infra.serving.metrics import merged
+from infra.serving.options import Job, ServeOptions, Target
 from infra.serving.shadow import agreement
+from infra.serving.source import Pointer, Unfetched
 from infra.serving.standing import Standing
 
 
@@ -109,6 +118,74 @@ def test_health_shows_a_refusal_until_another_version_serves_and_none_of_a_shado
     assert board.about("digits")["refused"] is not None
     board.note(swap("9"))
     assert board.about("digits")["refused"] is None
+
+
+def test_a_refusal_is_over_when_the_alias_names_what_serves_and_counts_anew_the_next_time() -> None:
+    board = Board()
+    board.note(release("1"))
+    board.note(swap("1"))
+    for _ in range(2):
+        board.note(release("3"))
+        assert board.note(refusal("3")) and not board.note(refusal("3"))
+        assert board.about("digits")["refused"] is not None
+        board.note(release("1"))
+        assert board.about("digits")["refused"] is None
+    assert board.counts["digits", "refusal"] == 2
+
+
+def test_a_version_made_again_under_its_number_is_news_and_a_worker_that_starts_again_is_not() -> None:
+    board = Board()
+    assert board.note(swap("1")) and board.note(swap("1").model_copy(update={"digest": "f" * 64}))
+    board.note(refusal("3"))
+    assert not board.note(swap("1")), "a worker was started again and took up what served"
+    assert board.about("digits")["refused"] is not None
+
+
+def test_a_reason_that_quotes_a_whole_model_still_fits_the_line() -> None:
+    long = refusal("1").model_dump() | {"reason": "x" * 10 * LIMIT}
+    assert len(encode(Refusal.model_validate(long))) < LIMIT
+
+
+def test_a_full_disk_is_said_and_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("slipway"), "propagate", True)
+
+    async def run() -> str:
+        ours, theirs = socket.socketpair()
+        target = Target.parse("digits")
+        job = Job(targets=(target,), options=ServeOptions(home=tmp_path), run_folder=tmp_path)
+        follower = Follower(job, await Channel.open(theirs))
+        pointer, cache = Pointer(version="1", created=1), follower.preparer.cache
+        follower.followed[0].offered["1"] = (pointer, release("1"))
+        with ours:
+            cache.root.rmdir()
+            cache.root.touch()  # every file in it fails, as on a full disk
+            follower._remember(follower.followed[0], "1")
+            cache.mark(cache.root / "any")
+            registry: Any = None
+            with pytest.raises(Unfetched) as unfetched:
+                await follower.preparer.from_registry(registry, target, pointer)
+            follower.channel.close()
+        return str(unfetched.value)
+
+    assert "cannot be written" in asyncio.run(run())
+
+
+def test_keys_that_cannot_be_read_stay_and_are_complained_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("slipway"), "propagate", True)
+    path = tmp_path / "keys"
+    path.write_text("k3y\n")
+    keys = Keys(path)
+    path.rename(tmp_path / "away")
+    for _ in range(3):
+        keys.refresh()
+    assert keys.allow(None, b"k3y") and caplog.text.count("the keys stay") == 1
+    (tmp_path / "away").rename(path)
+    keys.refresh()
+    path.unlink()
+    keys.refresh()
+    assert caplog.text.count("the keys stay") == 2
 
 
 def test_a_registry_that_cannot_be_read_is_said_until_it_can() -> None:

@@ -1,5 +1,6 @@
 """Model folders on this machine, named by their content, and what each target was last seen to name."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -54,7 +55,8 @@ class Cache:
         return folder.with_name(f"{folder.name}.inspected").exists()
 
     def mark(self, folder: Path) -> None:
-        folder.with_name(f"{folder.name}.inspected").touch()
+        with contextlib.suppress(OSError):  # it is only looked at more closely the next time
+            folder.with_name(f"{folder.name}.inspected").touch()
 
     def index(self, target: Target, pointer: Pointer) -> Path:
         return self.root / "versions" / f"{target.name}-{pointer.version}-{pointer.created}"

@@ -105,6 +105,8 @@ class Follower:
                 followed.refused = None if note.refused is None else (note.refused, note.reason or "")
                 followed.seen = note.refused or note.pointer
                 self._offer(followed, note.pointer, release)
+                if followed.refused is not None:
+                    self._refuse(followed, followed.refused[0].version, followed.refused[1])
         except Unservable as error:
             self._refuse(followed, "local" if target.path else "in the cache", str(error))
 
@@ -220,7 +222,11 @@ class Follower:
         pointer, release = followed.offered[version]
         refused, reason = followed.refused or (None, None)
         note = Note(pointer=pointer, release=release, refused=refused, reason=reason)
-        self.preparer.cache.remember(followed.target, note)
+        try:
+            self.preparer.cache.remember(followed.target, note)
+        except OSError as error:
+            logger.error("%s: what serves cannot be remembered for a restart: %s", followed.target, error)
+            return
         self.preparer.cache.evict(
             {release.folder for each in self.followed for _, release in each.offered.values()}
         )

@@ -172,11 +172,11 @@ class Inference:
 def _parts(body: bytes, header_length: bytes | None) -> tuple[bytes, memoryview]:
     if header_length is None:
         return body, memoryview(b"")
-    if not header_length.isdigit() or int(header_length[:18]) > len(body):
+    length = int(header_length) if header_length.isdigit() and len(header_length) < 12 else -1
+    if not 0 <= length <= len(body):
         raise malformed(
             "Inference-Header-Content-Length must be the length of the JSON part, at most that of the body"
         )
-    length = int(header_length)
     return body[:length], memoryview(body)[length:]
 
 

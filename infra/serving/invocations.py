@@ -217,7 +217,7 @@ def exact(tensor: Tensor, value: Any, flat: bool = False) -> Array:
     if flat and -1 not in tensor.tail and array.size == len(array) * prod(tensor.tail):
         array = array.reshape((len(array), *tensor.tail))
     tensor.check(array.shape)
-    if tensor.wire == "i" and tensor.dtype != np.int64:
+    if tensor.wire == "i" and array.dtype != tensor.dtype:
         return narrowed(tensor, array)
     return array.astype(SOURCE.get(tensor.wire, "?"), copy=False)
 

@@ -19,6 +19,7 @@ class Keys:
         self.path = path
         self.fixed = [key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip()]
         self.stamp: tuple[int, int] | None = None
+        self.fault: int | None = None  # why the file could not be read the last time
         self.generation = 0
         self.digests: tuple[bytes, ...] = tuple(map(_digest, map(str.encode, self.fixed)))
         if path is not None and not path.is_file():
@@ -37,11 +38,15 @@ class Keys:
             status = self.path.stat()
             stamp = (status.st_mtime_ns, status.st_size)
             if stamp == self.stamp:
+                self.fault = None
                 return
             lines = [line.strip() for line in self.path.read_bytes().splitlines()]
         except OSError as error:
-            logger.warning("keys file %s cannot be read, the keys stay: %s", self.path, error.strerror)
+            if self.fault != error.errno:
+                self.fault = error.errno
+                logger.warning("keys file %s cannot be read, the keys stay: %s", self.path, error.strerror)
             return
+        self.fault = None
         found = [line for line in lines if line and not line.startswith(b"#")]
         self.digests = tuple(map(_digest, [*map(str.encode, self.fixed), *found]))
         self.stamp = stamp

@@ -3,9 +3,19 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from infra.serving.options import Frozen
+
+MAX_REASON = 1000
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}…"
+
+
+Reason = Annotated[str, AfterValidator(shortened)]
+"""Why something happened: it may quote a model's own words, and a message has to fit the line."""
 
 
 class Release(Frozen):
@@ -31,7 +41,7 @@ class Refusal(Frozen):
     source: str
     version: str
     digest: str | None = None
-    reason: str
+    reason: Reason
     at: float
 
 
@@ -67,7 +77,7 @@ class Revert(Frozen):
     version: str
     digest: str
     back_to: str
-    reason: str
+    reason: Reason
     at: float
 
 

@@ -41,7 +41,12 @@ class Model:
         feeds = assemble(self.spec, group)
         if not all_finite(list(feeds.values())):
             raise Problem(422, "not_finite", "a number is not finite in the model's own type")
-        return Outputs(self.spec, self.session.run(None, feeds))
+        arrays = self.session.run(None, feeds)
+        count = len(next(iter(feeds.values())))
+        for array in arrays:
+            if len(array) != count:  # or else rows would be handed to the wrong requests
+                raise ValueError(f"{len(array)} rows came out for {count}")
+        return Outputs(self.spec, arrays)
 
 
 def open_session(content: bytes, threads: int) -> ort.InferenceSession:

@@ -11,7 +11,7 @@ from infra.serving.inspection import Finding, Question, inspect, look
 from infra.serving.messages import Release
 from infra.serving.options import ServeOptions, Target
 from infra.serving.sealed import still_holds
-from infra.serving.source import Pointer, Registry
+from infra.serving.source import Pointer, Registry, Unfetched
 
 logger = logging.getLogger("slipway.serving")
 
@@ -72,13 +72,16 @@ class Preparer:
             return await self.from_cache(target, pointer, folder)
 
     async def _fetch(self, registry: Registry, target: Target, pointer: Pointer) -> Path:
-        incoming = self.cache.incoming()
         try:
-            downloaded = await asyncio.to_thread(registry.fetch, target.name, pointer.version, incoming)
-            folder = await asyncio.to_thread(self.cache.keep, downloaded)
-        finally:
-            shutil.rmtree(incoming, ignore_errors=True)
-        self.cache.learn(target, pointer, folder)
+            incoming = self.cache.incoming()
+            try:
+                downloaded = await asyncio.to_thread(registry.fetch, target.name, pointer.version, incoming)
+                folder = await asyncio.to_thread(self.cache.keep, downloaded)
+            finally:
+                shutil.rmtree(incoming, ignore_errors=True)
+            self.cache.learn(target, pointer, folder)
+        except OSError as error:
+            raise Unfetched(f"the cache {self.cache.root} cannot be written: {error.strerror}") from None
         return folder
 
 

@@ -40,6 +40,7 @@ class ShortProtocol(HttpToolsProtocol):
         self.head = -1
         self.receiving = False
         self.since = self.service.clock
+        self.unread = 0  # bytes of answers that the client had not taken when it was last looked at
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -119,9 +120,27 @@ class ShortProtocol(HttpToolsProtocol):
                 self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
             self.transport.close()
 
+    def send_400_response(self, msg: str) -> None:
+        """Something that is no request: what was taken before it is answered first, and then nothing more."""
+        if self._owes() and not (self.receiving and self.head < 0):
+            self.cycle.keep_alive = False
+        else:
+            super().send_400_response(msg)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more; it may still read, so what was taken is answered before the connection ends."""
+        if self.receiving or not self._owes():
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    def _owes(self) -> bool:
+        """Whether a request that was taken has no answer yet; `cycle` is that of the last one."""
+        return self.cycle is not None and not self.cycle.response_complete
+
     def shutdown(self) -> None:
         """The server stops. An idle connection may have a request on its way: it is given a moment to arrive."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._owes():
             self.cycle.keep_alive = False
         else:
             self.loop.call_later(GRACE, self.close_if_idle)
@@ -133,7 +152,14 @@ class ShortProtocol(HttpToolsProtocol):
     def sweep(self, now: float) -> None:
         """Close what has been receiving or idle for too long; called now and then, so that no request needs a timer."""
         options = self.service.options
-        if self.receiving:
+        unread, before = self.transport.get_write_buffer_size(), self.unread
+        self.unread = unread
+        if unread and unread != before:
+            self.since = now
+        elif unread:
+            if now - self.since > options.timeout:
+                self.transport.abort()
+        elif self.receiving:
             if now - self.since > options.timeout:
                 self.give_up(408)
         elif (self.cycle is None or self.cycle.response_complete) and now - self.since > options.keep_alive:

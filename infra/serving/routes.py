@@ -14,7 +14,7 @@ from infra.serving.model import Model
 from infra.serving.numbers import LATENCY
 from infra.serving.openapi import document
 from infra.serving.problems import Problem
-from infra.serving.service import Headers, Service
+from infra.serving.service import Headers, Route, Service, absent
 from infra.serving.tensors import Tensor
 from infra.serving.webhook import check
 
@@ -80,19 +80,19 @@ class Routes:
         found = self.gets.get(path)
         if found is not None:
             return found()
-        name = self._model_path(path)
-        assert name is not None
-        return self._model(name, path)
+        found_path = self._model_path(path)
+        assert found_path is not None
+        return self._model(*found_path, path)
 
-    def _model_path(self, path: str) -> str | None:
-        """The model of /v2/models/NAME[/versions/V][/ready]."""
+    def _model_path(self, path: str) -> tuple[str, str | None] | None:
+        """The model, and the version if there is one, of /v2/models/NAME[/versions/V][/ready]."""
         parts = path.split("/")
         if parts[:3] != ["", "v2", "models"] or len(parts) < 4 or parts[3] not in self.service.slots:
             return None
-        rest = parts[4:]
+        rest, version = parts[4:], None
         if rest[:1] == ["versions"] and len(rest) >= 2:
-            rest = rest[2:]
-        return parts[3] if rest in ([], ["ready"]) else None
+            rest, version = rest[2:], rest[1]
+        return (parts[3], version) if rest in ([], ["ready"]) else None
 
     def _health(self) -> Answer:
         models = {name: self._summary(name) for name in self.service.slots}
@@ -156,12 +156,15 @@ class Routes:
             "shadow": self.metrics.shadow(name),
         }
 
-    def _model(self, name: str, path: str) -> Answer:
-        model = self.service.slots[name].current
+    def _model(self, name: str, version: str | None, path: str) -> Answer:
+        slot = self.service.slots[name]
+        model = slot.current
+        if model is not None and version not in (None, model.release.version):
+            raise absent(Route(slot, True, version), model)
         if path.endswith("/ready"):
             return as_json(200 if model is not None else 503, {"name": name, "ready": model is not None})
         if model is None:
-            raise Problem(503, "not_ready", f"no version of {name!r} is loaded yet", retry_after=1)
+            raise absent(Route(slot, True), None)
         return 200, Heading([(b"content-type", JSON), *model.headings.about]), orjson.dumps(metadata(model))
 
 

@@ -18,6 +18,8 @@ METHODS = {
     "on_body": ["self", "body"],
     "on_message_complete": ["self"],
     "on_response_complete": ["self"],
+    "send_400_response": ["self", "msg"],
+    "eof_received": ["self"],
     "shutdown": ["self"],
 }
 

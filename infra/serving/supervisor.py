@@ -97,7 +97,7 @@ class Supervisor:
                 load_first=any(standing.serving for standing in self.standings.values())
             )
             if child is not self.follower:
-                for known in (*reversed(self.board.events), *self.looked.values(), *releases):
+                for known in (*releases, *reversed(self.board.events), *self.looked.values()):
                     channel.send(known)
             async for message in channel.messages():
                 self._heard(child, message)

@@ -59,13 +59,12 @@ class Worker:
         """Act on what the supervisor says, until it is gone; then stop."""
         pending: set[asyncio.Task[None]] = set()
         async for message in self.channel.messages():
+            self.board.note(message)
             if isinstance(message, Release):
                 task = asyncio.create_task(self.loader.take(message))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
-                continue
-            self.board.note(message)
-            if isinstance(message, Revert):
+            elif isinstance(message, Revert):
                 self.loader.follow(message)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -100,7 +99,8 @@ class Worker:
             self.service.keys.refresh()
             self._sweep()
             if self.job.options.workers > 1:
-                self.metrics.save()
+                with contextlib.suppress(OSError):  # a full disk makes the siblings' view old, and no more
+                    self.metrics.save()
 
 
 class Server(uvicorn.Server):
