@@ -90,6 +90,6 @@ def test_rows_that_do_not_come_out_as_they_went_in_are_nobodys_answer(tmp_path: 
     release = Release(model="m", source="", version="1", digest=digest, folder=folder, evidence="unsigned")
     model = load_model(release, threads=1, batch=None, max_rows=9)
     first, second = (model.invocations.read(b'{"inputs": [[%d, -2]]}' % number) for number in (1, -1))
-    assert model.run([first, first]).json(0, 0, 2) == b"1.0,-2.0],[1.0,-2.0"
+    assert model.run([first, first]).json(0, 0, 2) == b"[[1.0,-2.0],[1.0,-2.0]]"
     with pytest.raises(ValueError, match="1 rows came out for 2"):
         model.run([second, first])
