@@ -12,6 +12,10 @@ import pytest
 import yaml
 
 from infra.make_secrets import make_secrets
+from infra.serving.__main__ import parser
+from infra.serving.exposition import EVENTS
+from infra.serving.options import ServeOptions
+from infra.serving.service import allowed_hosts, host_name
 from infra.with_secrets import SECRETS, read_secrets
 from tasks.errors import UserError
 
@@ -24,6 +28,11 @@ OBJECTS: list[dict[str, Any]] = [
     if path.name != "kustomization.yaml"
     for found in yaml.safe_load_all(path.read_text())
 ]
+SERVER: dict[str, Any] = next(
+    one["spec"]["template"]["spec"]["containers"][0]
+    for one in OBJECTS
+    if (one["kind"], one["metadata"]["name"]) == ("Deployment", "server")
+)
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((INFRA / "k8s" / "kustomization.yaml").read_text())
 
 
@@ -145,6 +154,41 @@ def test_the_model_server_scales_on_a_metric_that_it_exports() -> None:
     }
 
 
+def test_the_model_server_is_asked_by_prometheus_as_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the pod's address on Kubernetes, by the service's name in Compose, and with no key."""
+    monkeypatch.delenv("SLIPWAY_SERVE_KEYS", raising=False)
+    scrape = yaml.safe_load((INFRA / "prometheus" / "prometheus.yml").read_text())["scrape_configs"][0]
+    (address,) = scrape["static_configs"][0]["targets"]
+    for words, host in ((SERVER["args"], "10.0.0.7:8080"), (SERVICES["server"]["command"].split(), address)):
+        options = options_of(words)
+        assert options.open_metrics or "authorization" in scrape
+        hosts = allowed_hosts(options)
+        assert hosts is None or host_name(host.encode()) in hosts
+
+
+def test_the_model_server_goes_away_within_its_grace_and_after_the_proxies_know() -> None:
+    options, probe = options_of(SERVER["args"]), SERVER["readinessProbe"]
+    pod = next(one for one in of_kind("Deployment") if one["metadata"]["name"] == "server")
+    grace = pod["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] < options.drain_delay
+    assert options.drain_delay + options.drain + 5 < grace
+    composed = options_of(SERVICES["server"]["command"].split())
+    grace = int(SERVICES["server"]["stop_grace_period"].removesuffix("s"))
+    assert composed.drain_delay + composed.drain + 5 < grace
+
+
+def test_images_are_built_from_what_they_need_and_never_from_secrets() -> None:
+    left_out, *rules = (INFRA.parent / ".dockerignore").read_text().splitlines()[1:]
+    copied = {
+        source.split("/")[0]
+        for file in (INFRA / "docker").glob("*.Dockerfile")
+        for words in re.findall(r"^COPY (?!--from)(.+)$", file.read_text(), re.M)
+        for source in words.split()[:-1]
+    }
+    assert left_out == "*" and {rule[1:] for rule in rules if rule.startswith("!")} == copied
+    assert "**/.secrets" in rules
+
+
 @pytest.mark.parametrize("file", ["prometheus/alerts.yml", "grafana/serving.json"])
 def test_what_is_watched_is_exported(file: str) -> None:
     asked = set(re.findall(r"slipway_serving_\w+", (INFRA / file).read_text()))
@@ -152,7 +196,7 @@ def test_what_is_watched_is_exported(file: str) -> None:
 
 
 def test_alerted_events_are_those_that_are_counted() -> None:
-    kinds = set(re.findall(r'kind: Literal\["(\w+)"\]', (INFRA / "serving" / "messages.py").read_text()))
+    kinds = set(EVENTS)
     rules = (INFRA / "prometheus" / "alerts.yml").read_text()
     asked = re.search(r'event=~"([\w|]+)"', rules)
     assert asked is not None and set(asked[1].split("|")) <= kinds
@@ -174,6 +218,13 @@ def test_prometheus_takes_the_rules_and_the_configuration() -> None:
             ["promtool", "check", what, file], cwd=folder, capture_output=True, text=True
         )
         assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def options_of(words: list[str]) -> ServeOptions:
+    """What the model server makes of a command line."""
+    found = vars(parser("serve").parse_args(words))
+    found.pop("models")
+    return ServeOptions(**found)
 
 
 def of_kind(kind: str) -> list[dict[str, Any]]:

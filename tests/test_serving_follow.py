@@ -191,6 +191,8 @@ def test_it_starts_from_the_cache_without_the_registry_and_says_how_stale_it_is(
         )
         assert "cannot be read" in about["registry_error"]
         assert "127.0.0.1" not in about["registry_error"]
+        never = f'slipway_serving_registry_seen_timestamp_seconds{{model="{registered.name}"}} 0.0'
+        assert never in server.get("/metrics").body.decode(), "an alarm on its age goes off"
 
 
 def test_it_is_not_ready_until_the_alias_exists(registered: Registered, home: Path) -> None:

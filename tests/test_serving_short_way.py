@@ -463,6 +463,23 @@ def test_who_reads_nothing_of_an_answer_is_cut_off_and_who_reads_slowly_is_not(
     assert uvloop.run(run()) == [True, True, False]
 
 
+def test_metrics_need_a_key_unless_they_are_opened(folder: Path, tmp_path: Path) -> None:
+    async def run() -> list[bytes]:
+        ways, answers = Ways(folder, tmp_path), []
+        for opened in (False, True):
+            ways.service.options = ways.service.options.model_copy(update={"open_metrics": opened})
+            for path in (b"/metrics", b"/metrics/", b"/status"):
+                head = b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                answers.append(await ways.talk(ways.short, [head % path]))
+        return answers
+
+    answers = uvloop.run(run())
+    assert [answer[9:12] for answer in answers] == [b"401"] * 3 + [b"200", b"401", b"401"]
+    assert b'slipway_serving_events_total{event="refusal",model="digits"} 0.0\n' in answers[3], (
+        "the first is seen"
+    )
+
+
 def test_another_uvicorn_turns_the_short_way_off_and_says_so(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,6 +12,8 @@ from infra.serving.numbers import LATENCY, ROWS
 
 __all__ = ["CONTENT_TYPE", "exposition"]
 
+EVENTS = ("swap", "refusal", "revert")
+
 
 def exposition(metrics: Metrics) -> bytes:
     """The text that a scrape gets."""
@@ -80,7 +82,7 @@ class Numbers(Collector):
         ready.add_metric([], float(service.ready))
         stale = GaugeMetricFamily(
             "slipway_serving_registry_seen_timestamp_seconds",
-            "When the registry was last seen",
+            "When the registry was last seen; 0: not since the start",
             labels=["model"],
         )
         queued = GaugeMetricFamily(
@@ -92,11 +94,11 @@ class Numbers(Collector):
         for name, slot in service.slots.items():
             if slot.current is not None:
                 serving.add_metric([name, slot.current.release.version, slot.current.release.digest], 1)
-            if name in board.looked:
-                stale.add_metric([name], board.looked[name])
+            if service.targets[name].path is None:
+                stale.add_metric([name], board.looked.get(name, 0.0))
             queued.add_metric([name], slot.batcher.rows)
-        for (name, kind), count in board.counts.items():
-            events.add_metric([name, kind], count)
+            for kind in EVENTS:  # from zero on, or Prometheus would not see the first as an increase
+                events.add_metric([name, kind], board.counts.get((name, kind), 0))
         yield from (serving, ready, stale, queued, events)
 
 

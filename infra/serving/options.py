@@ -105,6 +105,9 @@ class ServeOptions(Frozen):
         None,
         description="API keys, one a line; read again when it changes. Also: SLIPWAY_SERVE_KEYS, comma-separated.",
     )
+    open_metrics: bool = Field(
+        False, description="Let /metrics be read without a key, by a Prometheus inside the same network."
+    )
     allow_host: tuple[str, ...] = Field(
         (),
         description="Host names accepted in requests; on loopback, localhost names are and others are not.",

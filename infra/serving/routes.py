@@ -20,7 +20,7 @@ from infra.serving.webhook import check
 
 Answer = tuple[int, Heading, bytes]
 
-WEBHOOK = "/webhook"
+WEBHOOK, METRICS = "/webhook", "/metrics"
 OPEN = frozenset({"/", "/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready"})
 PAGE = Path(__file__).with_name("page.html")
 POLICY = b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -49,7 +49,7 @@ class Routes:
             "/health": self._health,
             "/ready": self._ready,
             "/ping": self._ping,
-            "/metrics": self._metrics,
+            METRICS: self._metrics,
             "/status": self._status,
             "/v2": self._server,
             "/v2/health/live": self._ping,
@@ -58,7 +58,7 @@ class Routes:
 
     def open(self, path: str) -> bool:
         """Whether a path needs no key; the webhook brings a signature instead."""
-        return path in OPEN or path == WEBHOOK
+        return path in OPEN or path == WEBHOOK or (path == METRICS and self.service.options.open_metrics)
 
     def method(self, path: str) -> str | None:
         """The method a path takes, or None when there is nothing at it."""
