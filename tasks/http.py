@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tasks.errors import StepError
 
@@ -72,6 +72,8 @@ def needs_mlflow() -> bool:
 def without_secrets(uri: str) -> str:
     """The address without the user and the password in it."""
     parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri  # put together again, sqlite:////path would lose two of its slashes
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
@@ -109,11 +111,11 @@ def certificates() -> bool | str:
 def _account(uri: str) -> dict[str, str]:
     """From the address, the environment, or ~/.mlflow/credentials."""
     parts = urlsplit(uri)
-    user = parts.username or os.environ.get("MLFLOW_TRACKING_USERNAME")
-    password = parts.password or os.environ.get("MLFLOW_TRACKING_PASSWORD")
+    user = unquote(parts.username or "") or os.environ.get("MLFLOW_TRACKING_USERNAME")
+    password = unquote(parts.password or "") or os.environ.get("MLFLOW_TRACKING_PASSWORD")
     if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
         return {"Authorization": f"Bearer {token}"}
-    if not user and (Path.home() / ".mlflow" / "credentials").is_file():
+    if not user and Path(os.path.expanduser("~/.mlflow/credentials")).is_file():
         from mlflow.utils.credentials import read_mlflow_creds
 
         found = read_mlflow_creds()

@@ -1,7 +1,6 @@
 """Where things are: SLIPWAY_HOME, the registry, and each model's promotion policy (mlflow.yaml)."""
 
 import os
-import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +8,7 @@ from pydantic import Field, ValidationError
 
 from tasks.config import Gates, Knobs, Run
 from tasks.errors import UserError
+from tasks.http import without_secrets
 
 _FILE = "mlflow.yaml"
 
@@ -45,15 +45,15 @@ class Settings(Knobs):
 
     @property
     def embedded(self) -> bool:
-        """Whether MLflow is a local SQLite file of our own, so that artifacts go under `home`."""
+        """Whether MLflow is a local SQLite file, so that artifacts go under `home`."""
         return self.tracking_uri.startswith("sqlite:")
 
     @property
     def registry(self) -> str:
         """Where models are looked for, in words, without a password."""
-        if self.embedded:
+        if self.tracking_uri == _own_database(self.home):
             return f"of {self.home} (SLIPWAY_HOME)"
-        return f"at {re.sub('//[^/@]*@', '//', self.tracking_uri)}"
+        return f"at {without_secrets(self.tracking_uri)}"
 
     def policy(self, model: str) -> Policy:
         return self.models.get(model) or self.models.get("default") or Policy()
@@ -88,12 +88,16 @@ def load_settings() -> Settings:
         uri = os.environ.get("MLFLOW_TRACKING_URI") or content.get("tracking_uri")
         given = {
             "home": _writable(home),
-            "tracking_uri": uri or f"sqlite:///{home / 'mlflow.db'}",
+            "tracking_uri": uri or _own_database(home),
             "store": os.environ.get("SLIPWAY_STORE") or content.get("store"),
         }
         return Settings.model_validate(content | given)
     except ValidationError as error:
         raise UserError(f"{path}: {_first(error)}.") from error
+
+
+def _own_database(home: Path) -> str:
+    return f"sqlite:///{home / 'mlflow.db'}"
 
 
 def _settings_file() -> Path:
@@ -107,7 +111,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = yaml.safe_load(path.read_text()) or {}
+        content = yaml.safe_load(path.read_bytes()) or {}
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): mend its permissions.") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: no text, or a day that no month has
@@ -121,6 +125,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _writable(home: Path) -> Path:
     """The folder, made for its owner alone."""
+    if "?" in str(home):
+        raise UserError(
+            f"SLIPWAY_HOME={home} has a '?', where a database's address ends: choose another folder."
+        )
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = home / f".probe-{os.getpid()}"

@@ -174,8 +174,19 @@ def to_inputs(workload: Workload, rows: "pd.DataFrame") -> "dict[str, np.ndarray
             raise UserError(
                 f"Workload {workload.name}: inputs()[{name!r}] has {count} rows where the frame has {len(rows)}."
             )
+        if array.dtype.kind == "f" and (bad := _rows_not_finite(array)):
+            raise UserError(
+                f"Workload {workload.name}: inputs()[{name!r}] has NaN or infinity in {bad} of {len(rows)} rows, which the model "
+                "server refuses: fill such cells in inputs(), and say in another column where."
+            )
     _check_dynamic(workload, arrays)
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def _rows_not_finite(array: "Array") -> int:
+    import numpy as np
+
+    return int((~np.isfinite(array.reshape(len(array), -1))).any(axis=1).sum())
 
 
 def _check_dynamic(workload: Workload, arrays: "dict[str, Array]") -> None:

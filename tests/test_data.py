@@ -220,6 +220,10 @@ def test_a_failing_source_is_the_users_error() -> None:
         (lambda rows: rows, "returned DataFrame; return a dict"),
         (lambda rows: {"x": np.zeros(3, "float32")}, r"inputs\(\)\['x'\] has 3 rows where the frame has 5"),
         (lambda rows: {"x": np.array(3.0)}, r"inputs\(\)\['x'\] has no rows where the frame has 5"),
+        (
+            lambda rows: {"x": np.array([[np.nan], [np.inf], [0], [1], [2]], "float32")},
+            "NaN or infinity in 2 of 5 rows",
+        ),
         (lambda rows: {"x": rows["label"].to_numpy()}, "give a numeric numpy array"),
         (lambda rows: {"target": np.zeros(5)}, "use a Python name other than 'target'"),
     ],

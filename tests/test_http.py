@@ -1,5 +1,6 @@
 """How an MLflow server is spoken to: with its own certificate, without a password for anyone else, as its client would."""
 
+import base64
 import datetime
 import http.server
 import ipaddress
@@ -107,6 +108,21 @@ def test_a_certificate_is_not_asked_for_when_mlflow_is_told_not_to(
     monkeypatch.setenv("MLFLOW_TRACKING_INSECURE_TLS", "true")
     with serving(certificate) as (port, _):
         check_mlflow(f"https://127.0.0.1:{port}")
+
+
+def test_an_account_in_the_address_may_have_any_character() -> None:
+    """Written as addresses have it, %40 for @, and sent as it is: so does MLflow's own client."""
+    with serving() as (port, seen):
+        check_mlflow(f"http://ada%40sea:p%2Fw%25@127.0.0.1:{port}")
+    assert seen == [f"Basic {base64.b64encode(b'ada@sea:p/w%').decode()}"]
+
+
+def test_without_a_home_folder_there_is_no_file_of_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 987_654_321)
+    with serving() as (port, seen):
+        check_mlflow(f"http://127.0.0.1:{port}")
+    assert seen == [None]
 
 
 def test_a_server_that_sends_us_elsewhere_does_not_send_the_password_along(

@@ -73,3 +73,16 @@ def test_a_registry_is_named_without_a_password(somewhere: Path, monkeypatch: py
     assert load_settings().registry == f"of {load_settings().home} (SLIPWAY_HOME)"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:secret@mlflow.internal:5000")
     assert load_settings().registry == "at http://mlflow.internal:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:sec@ret@mlflow.internal:5000")
+    assert load_settings().registry == "at http://mlflow.internal:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////elsewhere/mlflow.db")
+    assert load_settings().registry == "at sqlite:////elsewhere/mlflow.db", "and not of this home"
+
+
+def test_a_home_that_no_database_address_can_name_is_refused(
+    somewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite would take what is before the question mark for the file: MLflow's and Prefect's would be one."""
+    monkeypatch.setenv("SLIPWAY_HOME", str(somewhere / "what?"))
+    with pytest.raises(UserError, match=r"has a '\?', where a database's address ends"):
+        load_settings()
