@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -27,6 +28,7 @@ _INTERRUPTED = 130
 def main() -> None:
     """The entry point: a user's error is one sentence on stderr and an exit code, a bug keeps its traceback."""
     _quiet()
+    _print_anywhere()
     try:
         app(standalone_mode=True)
     except UserError as error:
@@ -36,6 +38,13 @@ def main() -> None:
         if end.code == _INTERRUPTED:  # what typer makes of Ctrl-C, without a word
             print(f"slipway: {_stopped(sys.argv[1:])}", file=sys.stderr)
         raise
+
+
+def _print_anywhere() -> None:
+    """Where a locale has no ✓ it is a question mark, and not the end of the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _stopped(words: list[str]) -> str:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from tasks.config import Run
 from tasks.data import load_valid, prepare
+from tasks.errors import UserError
 from tasks.records import Dataset, OnnxModel
+from tasks.valid import before, validated
 from tasks.workloads import Workload, load_workload
+from tasks.workloads.sources import Stream
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,9 +40,22 @@ class Bench:
     def run(self) -> Run:
         return self.configure(self.workload)
 
+    @property
+    def stream(self) -> Stream | None:
+        """The source, when it is one that never is whole in memory."""
+        return self.workload.load if isinstance(self.workload.load, Stream) else None
+
     @cached_property
     def frame(self) -> "pd.DataFrame":
-        return load_valid(self.workload, self.run.data)
+        """All rows; of a stream, those of the first row group that has any."""
+        if self.stream is None:
+            return load_valid(self.workload, self.run.data)
+        self.workload.check_data(self.run.data)
+        groups = (before(group, self.workload.time, self.run.data) for group in self.stream.frames())
+        first = next((group for group in groups if len(group)), None)
+        if first is None:
+            raise UserError(f"{self.stream.url} has no rows: check its source, and data.until.")
+        return validated(self.workload, first)
 
     @cached_property
     def dataset(self) -> Dataset:

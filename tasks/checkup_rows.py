@@ -26,7 +26,8 @@ def look_at_file(bench: Bench) -> str:
 
 def look_at_rows(bench: Bench) -> str:
     frame, workload = bench.frame, bench.workload
-    said = f"{len(frame):,} rows of {len(frame.columns)} columns hold the schema"
+    first = "" if bench.stream is None else "the first "
+    said = f"{first}{len(frame):,} rows of {len(frame.columns)} columns hold the schema"
     if workload.kind == "regression":
         return f"{said}; {workload.target!r} is {frame[workload.target].min():g} to {frame[workload.target].max():g}"
     shares = frame[workload.target].value_counts(normalize=True)
@@ -36,7 +37,7 @@ def look_at_rows(bench: Bench) -> str:
 
 def look_at_splits(bench: Bench) -> str:
     dataset = bench.dataset
-    if dataset.fingerprint != fingerprint(bench.frame):
+    if bench.stream is None and dataset.fingerprint != fingerprint(bench.frame):
         raise Doubt(
             "load() gave other rows when it was called again: unless the source grew meanwhile, fix its seed and order, "
             "or no run is ever unchanged."

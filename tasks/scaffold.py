@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 from tasks.errors import UserError
-from tasks.files import write_atomically
 from tasks.workloads import names
 
 _TEMPLATE = Path(__file__).parent / "workloads" / "template.py"
@@ -26,9 +25,10 @@ def new_workload(path: Path) -> str:
         )
     if not path.parent.is_dir():
         raise UserError(f"There is no folder {path.parent}: make it first, or name another.")
-    text = _TEMPLATE.read_text().replace('name="template"', f'name="{name}"')
+    text = _TEMPLATE.read_text("utf-8").replace('name="template"', f'name="{name}"')
     try:
-        write_atomically(path, text.encode())
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
     return name

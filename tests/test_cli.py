@@ -189,6 +189,16 @@ def test_what_people_and_models_are_called_is_shown_as_it_is(capsys: pytest.Capt
     assert "slipway settings 'my [x].py' " in out
 
 
+def test_a_locale_without_our_characters_gets_question_marks(tmp_path: Path) -> None:
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment |= {"PYTHONPATH": str(Path(cli.__file__).parent.parent), "SLIPWAY_HOME": str(tmp_path)}
+    for words, said in ((["new", "churn.py"], b"churn.py: the workload churn."), (["settings"], b"Settings")):
+        command = [sys.executable, "-m", "flows.cli", *words]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True)
+        assert done.returncode == 0 and said in done.stdout, done.stderr
+    assert "or R²" in (tmp_path / "churn.py").read_text("utf-8")
+
+
 def test_the_servers_help_has_its_defaults_and_examples(slipway: Slipway) -> None:
     code, out, _ = slipway("serve", "--help")
     said = " ".join(out.split())

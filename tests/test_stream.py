@@ -1,6 +1,7 @@
 """A source read a row group at a time gives the dataset that it would give whole."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import pandas as pd
 import pandera.pandas as pa
 import pytest
 
+from tasks.checkup_bench import Bench
+from tasks.checkup_rows import look_at_rows, look_at_splits
 from tasks.config import Data
 from tasks.data import SPLITS, prepare, read_frame, read_split
 from tasks.errors import UserError
 from tasks.stream import stream_fingerprint
+from tasks.workloads import Workload
 from tasks.workloads.sources import Stream, csv, parquet, sql
 
 FILE = """
@@ -169,3 +173,12 @@ def test_the_schema_names_columns_that_are_gone(folder: Path, tmp_path: Path) ->
     known = replace(load_workload(reference(tmp_path, folder, True, None)), schema=schema)
     with pytest.raises(UserError, match="gone"):
         validated(known, rows_of(8))
+
+
+def test_check_looks_at_a_stream_by_its_first_row_group(folder: Path, tmp_path: Path) -> None:
+    """All of it may not fit in memory; and its fingerprint is of other bytes than a frame's, which is no news."""
+    bench = Bench(
+        reference(tmp_path, folder, True, "when"), Workload.defaults, tmp_path / "home", tmp_path / "scratch"
+    )
+    assert look_at_rows(bench).startswith("the first 120 rows of 4 columns hold the schema")
+    assert re.fullmatch(r"\d+ train, \d+ validation, \d+ test", look_at_splits(bench))
