@@ -106,11 +106,12 @@ def _asked(rows: str, test: "pd.DataFrame") -> "tuple[pd.DataFrame, list[int]]":
         frame = pd.read_csv(rows) if rows.endswith(".csv") else pd.read_parquet(rows)
         return frame, list(range(len(frame)))
     try:
-        numbers = list(range(int(rows))) if "," not in rows else [int(n) for n in rows.split(",") if n]
+        asked = [int(number) for number in rows.split(",") if number]
     except ValueError:
         raise UserError(
             f"{rows!r} names no rows: give a count (5), numbers of test rows (3,17), or a .csv or .parquet file."
         ) from None
+    numbers = asked if "," in rows or not asked else list(range(min(asked[0], len(test) + 1)))
     if not numbers or min(numbers) < 0 or max(numbers) >= len(test):
         raise UserError(f"{rows!r} does not fit: there are {len(test)} test rows, from 0 to {len(test) - 1}.")
     return test.iloc[numbers].reset_index(drop=True), numbers

@@ -66,14 +66,16 @@ def compare_with(
 
     assert report.outputs is not None
     workload, rows = load_workload(reference), read_split(dataset, report.split)
+    ours = np.load(report.outputs)
     try:
         theirs = _champion_outputs(champion, dataset, rows)
-    except UserError as error:
+        return compare(
+            workload, rows.target, read_frame(dataset, report.split), ours, theirs, champion, gates
+        )
+    except UserError as error:  # also of a score that does not take the champion's answers, NaN for one
         return Comparison(
             champion=champion.version, sha256=champion.sha256, rows=len(rows), score=None, problem=str(error)
         )
-    ours = np.load(report.outputs)
-    return compare(workload, rows.target, read_frame(dataset, report.split), ours, theirs, champion, gates)
 
 
 def _against_fp32(

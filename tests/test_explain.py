@@ -70,6 +70,12 @@ def test_the_one_column_that_decides_has_all_the_weight(tmp_path: Path) -> None:
     assert found.overall()[0].name == "monthly_bill" and found.agreement == pytest.approx(1)
 
 
+@pytest.mark.parametrize("rows", ["999999999999999", "-1", "0", "3,99", "", ",", "two"])
+def test_rows_that_are_not_there_are_said_at_once(rows: str) -> None:
+    with pytest.raises(UserError, match="does not fit: there are 9 test rows|names no rows"):
+        _asked(rows, TEMPLATE.load().head(9))
+
+
 def test_columns_are_found_by_what_moves_with_them_also_as_category_codes() -> None:
     frame = TEMPLATE.load().head(50)
     found = columns_behind(TEMPLATE, frame, TEMPLATE.inputs(frame))

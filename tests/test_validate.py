@@ -90,13 +90,43 @@ def test_a_quantised_file_is_held_to_its_predictions(linear_digits: Digits, tmp_
     assert report.problems == () and max(one.max_abs for one in report.parity) > 1e-3
 
 
-def test_answers_that_are_not_finite_are_a_problem(linear_digits: Digits, tmp_path: Path) -> None:
-    def poison(proto: onnx.ModelProto) -> None:
-        for tensor in proto.graph.initializer:
-            values = numpy_helper.to_array(tensor)
-            if values.dtype == np.float32 and values.ndim == 2:
-                tensor.CopyFrom(numpy_helper.from_array(np.full_like(values, np.nan), tensor.name))
+def poison(proto: onnx.ModelProto) -> None:
+    for tensor in proto.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.ndim == 2:
+            tensor.CopyFrom(numpy_helper.from_array(np.full_like(values, np.nan), tensor.name))
 
+
+STRICT = """
+from dataclasses import replace
+import numpy as np
+from tasks.workloads.digits import workload as digits
+
+def strict(truth, answers):
+    if not np.isfinite(answers).all():
+        raise ValueError("Input contains NaN.")
+    return float((answers.argmax(axis=1) == truth).mean())
+
+workload = replace(digits, score=strict, probabilities=True)
+"""
+
+
+def test_a_score_that_takes_no_nan_ends_no_run(linear_digits: Digits, tmp_path: Path) -> None:
+    """scikit-learn's raise: a candidate whose answers are NaN is refused for them, a champion is not compared."""
+    dataset, fp32 = linear_digits
+    (tmp_path / "mine.py").write_text(STRICT)
+    mine, folder = str(tmp_path / "mine.py"), tmp_path / "champion"
+    folder.mkdir()
+    broken = altered(fp32, dataset, folder / "model.onnx", poison)
+    report = validate(mine, dataset, broken, fp32, tmp_path)
+    assert any("is not a finite number" in problem for problem in report.problems) and report.score == 0
+    sound = report.model_copy(update={"outputs": file_of(fp32).reference, "problems": ()})
+    found = compare_with(mine, dataset, sound, Champion(version=4, sha256="", folder=folder), Gates())
+    assert found.problem is not None and "its score strict failed on " in found.problem
+    assert gate(sound, sound, None, found, None, Gates()).decision == "inconclusive"
+
+
+def test_answers_that_are_not_finite_are_a_problem(linear_digits: Digits, tmp_path: Path) -> None:
     dataset, fp32 = linear_digits
     report = validate(
         "digits", dataset, altered(fp32, dataset, tmp_path / "nan.onnx", poison), fp32, tmp_path
