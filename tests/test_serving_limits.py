@@ -80,6 +80,13 @@ def test_idle_connections_are_closed_and_endless_headers_refused(limited: Server
         assert endless.recv(1000).startswith(b"HTTP/1.1 431")
 
 
+def test_what_is_no_request_is_a_line_of_the_log_like_any_other(limited: ServerProcess) -> None:
+    with socket.create_connection(limited.address, timeout=PATIENCE) as odd:
+        odd.sendall(b"\x16\x03\x01\r\n\r\n")
+        assert odd.recv(1000).startswith(b"HTTP/1.1 400")
+    wait_for(lambda: "WARNING [worker 0] Invalid HTTP request" in limited.log.read_text())
+
+
 def test_connections_are_bounded(limited: ServerProcess) -> None:
     held = [socket.create_connection(limited.address, timeout=PATIENCE) for _ in range(30)]
     try:
@@ -248,6 +255,7 @@ def test_served_traffic_is_recorded_as_parquet_by_hour(folder: Path, home: Path)
         (("digits", "--poll=0"), "poll"),
         (("digits",), "no public key"),
         (("digits=.", "--shadow=other@x"), "not served"),
+        (("digits=.", "--home=/dev/null/home"), "choose another --home"),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_exit_code_2(

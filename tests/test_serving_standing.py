@@ -1,6 +1,7 @@
 """What the server as a whole knows of a model: which release serves, which is on offer, and whom to blame for a death."""
 
 import asyncio
+import errno
 import json
 import logging
 import socket
@@ -10,16 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from infra.serving import early
 from infra.serving.board import Board
 from infra.serving.channel import LIMIT, Channel
+from infra.serving.early import FOLLOWER, Started
 from infra.serving.follower import Follower
 from infra.serving.keys import Keys
 from infra.serving.messages import Looked, Refusal, Release, Revert, Swap, encode
 from infra.serving.metrics import merged
 from infra.serving.options import Job, ServeOptions, Target
 from infra.serving.shadow import agreement
-from infra.serving.source import Pointer, Unfetched
+from infra.serving.source import Pointer, Registry, Unfetched
 from infra.serving.standing import Standing
+from infra.serving.supervisor import Supervisor
 
 
 def release(version: str) -> Release:
@@ -168,6 +172,41 @@ def test_a_full_disk_is_said_and_ends_nothing(tmp_path: Path, monkeypatch: pytes
         return str(unfetched.value)
 
     assert "cannot be written" in asyncio.run(run())
+
+
+def test_a_process_that_cannot_be_started_now_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, tries = Target.parse("digits"), []
+
+    async def run() -> None:
+        with socket.socket() as listener:
+            supervisor = Supervisor((target,), ServeOptions(home=tmp_path), listener, tmp_path, {})
+
+            def start(module: str) -> Started:
+                tries.append(module)
+                if len(tries) == 2:
+                    supervisor.ending.set()
+                raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+            monkeypatch.setattr(early, "start", start)
+            await supervisor._keep(supervisor.follower)
+
+    asyncio.run(run())
+    assert tries == [FOLLOWER, FOLLOWER]
+
+
+def test_a_full_disk_is_told_from_a_registry_that_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry.__new__(Registry)  # else mlflow's address would change for all
+
+    def full(*_: object, **__: object) -> str:
+        raise ValueError("The following failures occurred: [Errno 28] No space left on device: 'model.onnx'")
+
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", full)
+    with pytest.raises(Unfetched, match="the disk of the cache is full"):
+        registry.fetch("digits", "1", tmp_path)
 
 
 def test_keys_that_cannot_be_read_stay_and_are_complained_of_once(

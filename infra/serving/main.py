@@ -12,7 +12,7 @@ from pathlib import Path
 
 from infra.serving.early import Started
 from infra.serving.log import set_up
-from infra.serving.options import KEYS_VARIABLE, LOOPBACK, ServeOptions, Target
+from infra.serving.options import KEYS_VARIABLE, LOOPBACK, ServeOptions, Target, spool_of
 from infra.serving.supervisor import Supervisor
 from tasks.errors import UserError
 
@@ -61,6 +61,16 @@ def check(targets: tuple[Target, ...], options: ServeOptions) -> None:
             raise UserError(f"shadow {text!r} is of a model that is not served")
     if any(target.path is None for target in targets) and not options.allow_unsigned:
         check_key(options)
+    check_home(options)
+
+
+def check_home(options: ServeOptions) -> None:
+    """The folders that the processes write to can be made; those that are there may be read-only."""
+    for folder in (options.cache, *([spool_of(options.home)] if options.record else ())):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be made ({error.strerror}): choose another --home") from None
 
 
 def check_key(options: ServeOptions) -> None:

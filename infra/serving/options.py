@@ -175,6 +175,11 @@ class ServeOptions(Frozen):
         return self.home / "serving" / "cache"
 
 
+def spool_of(home: Path) -> Path:
+    """Where workers write the traffic record before it is made Parquet."""
+    return home / "traffic" / "spool"
+
+
 class Job(Frozen):
     """What one server process is started with: the models, the options and where to find its siblings' numbers."""
 

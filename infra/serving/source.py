@@ -1,6 +1,7 @@
 """The registry: which version an alias names, its files, and a tag for one that failed. Only this imports mlflow."""
 
 import datetime
+import errno
 import json
 import logging
 import os
@@ -86,4 +87,6 @@ class Registry:
             return Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=str(into)))
         except Exception as error:
             logger.debug("%s version %s: %r", name, version, error)
-            raise Unfetched(f"its files cannot be downloaded ({type(error).__name__})") from error
+            full = os.strerror(errno.ENOSPC) in str(error)  # mlflow wraps every error in its own
+            why = "the disk of the cache is full" if full else type(error).__name__
+            raise Unfetched(f"its files cannot be downloaded ({why})") from error

@@ -93,9 +93,14 @@ class Supervisor:
         pause = 0.1
         while not self.ending.is_set():
             releases = [release for standing in self.standings.values() for release in standing.wanted()]
-            channel = await child.start(
-                load_first=any(standing.serving for standing in self.standings.values())
-            )
+            load_first = any(standing.serving for standing in self.standings.values())
+            try:
+                channel = await child.start(load_first)
+            except OSError as error:  # no memory or no room for a process now
+                pause = min(5.0, pause * 2)
+                logger.error("%s cannot be started (%s); tried again in %.1f s", child.name, error, pause)
+                await asyncio.sleep(pause)
+                continue
             if child is not self.follower:
                 for known in (*releases, *reversed(self.board.events), *self.looked.values()):
                     channel.send(known)

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from infra.serving.execution import Done, Job
+from infra.serving.options import spool_of
 from infra.serving.outputs import Outputs
 from infra.serving.tensors import assemble
 
@@ -32,7 +33,7 @@ class Recorder:
 
     def __init__(self, home: Path, share: float, slot: int) -> None:
         self.share = share
-        self.folder = home / "traffic" / "spool"
+        self.folder = spool_of(home)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.name = f"{slot}-{os.getpid()}"
         self.queue: Queue[tuple[Done, Job, int, float]] = Queue(QUEUE)
@@ -116,7 +117,7 @@ def convert(home: Path) -> int:
     import pyarrow.parquet as pq
 
     total = 0
-    for spool in sorted((home / "traffic" / "spool").glob("*.jsonl")):
+    for spool in sorted(spool_of(home).glob("*.jsonl")):
         taken = spool.with_suffix(f".{time.time_ns()}.taken")
         try:
             spool.rename(taken)
