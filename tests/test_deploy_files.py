@@ -141,7 +141,9 @@ def test_every_pod_is_probed_bounded_and_without_rights() -> None:
 
 
 def test_the_model_server_scales_on_a_metric_that_it_exports() -> None:
-    scaler = next(one for one in OBJECTS if one["kind"] == "HorizontalPodAutoscaler")
+    (scaler,) = of_kind("HorizontalPodAutoscaler")
+    scaled = next(one for one in of_kind("Deployment") if one["metadata"]["name"] == "server")
+    assert "replicas" not in scaled["spec"], "an apply would undo what the scaler did"
     names = [metric["pods"]["metric"]["name"] for metric in scaler["spec"]["metrics"] if "pods" in metric]
     assert names and set(names) <= exported()
     assert {one["spec"]["selector"]["matchLabels"]["app"] for one in of_kind("PodDisruptionBudget")} == {
