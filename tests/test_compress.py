@@ -1,5 +1,6 @@
 """Compression on real small models: the digits CNN and a transformer whose padding is masked with −inf."""
 
+import errno
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from tasks.compress.make import make
 from tasks.compress.repair import run
 from tasks.config import Gates, Recipe, Run, Train
 from tasks.data import prepare, read_split
-from tasks.errors import UserError
+from tasks.errors import StepError, UserError
 from tasks.export import export
 from tasks.records import Candidate, Checkpoint, Dataset, Report
 from tasks.score import score
@@ -333,6 +334,20 @@ def test_a_recipe_that_breaks_is_refused_with_the_first_line_and_never_raises(cn
     made = broken.make({"kind": "prune", "ratio": 0.5})
     assert made.onnx is None and made.refused is not None
     assert made.refused.startswith("StepError: Checkpoint") and "\n" not in made.refused
+
+
+def test_a_full_disk_is_no_refusal_that_is_kept_and_found_again_when_there_is_room(
+    cnn: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise StepError("No space for a checkpoint.") from error
+
+    monkeypatch.setattr("tasks.compress.make._make", full)
+    with pytest.raises(StepError, match="No space"):
+        cnn.make(STATIC)
 
 
 def test_nothing_but_the_candidates_files_and_training_is_left_behind(cnn: Trained, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tasks.compress.base import Job, OnnxMethod, Refused, TorchMethod
 from tasks.compress.graph import metadata_of, seal
 from tasks.config import Gates, Recipe, Train
 from tasks.data import read_split
+from tasks.disk import is_the_machines
 from tasks.export import describe, export_module, odd_sizes
 from tasks.records import Candidate, Checkpoint, Dataset, OnnxModel
 from tasks.session import open_session
@@ -36,8 +37,8 @@ def make(
 ) -> Candidate:
     """What `recipe` makes of the trained model, as `folder`/<recipe's name>.onnx; `refused` says why there is none.
 
-    Recipes share `folder`: a fine-tuning that two of them begin with is done once. Never raises for a recipe that
-    fails, for the others must go on.
+    Recipes share `folder`: a fine-tuning that two of them begin with is done once. Raises for a machine that fails
+    (a full disk, no memory), and not for a recipe that does: the others must go on, and its refusal is kept.
     """
     assert baseline.onnx is not None
     try:
@@ -47,6 +48,8 @@ def make(
     except Refused as refusal:
         return Candidate(name=recipe.name, recipe=recipe, refused=str(refusal))
     except Exception as error:
+        if is_the_machines(error) or is_the_machines(error.__cause__):
+            raise
         log.debug("recipe %s failed", recipe.name, exc_info=True)
         return Candidate(name=recipe.name, recipe=recipe, refused=_first_line(error))
     return Candidate(name=recipe.name, recipe=recipe, onnx=onnx_model, notes=notes)
