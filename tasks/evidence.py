@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from tasks import signing
 from tasks.errors import StepError
@@ -47,6 +47,9 @@ class Evidence(Record):
     run_id: str
     fingerprint: str
     rows: dict[str, int]
+    dataset: str | None = Field(
+        None, description="The name of the folder with the rows as they were learned."
+    )
     classes: tuple[str, ...] | None = None
     checkpoint_sha256: str
     code: Code

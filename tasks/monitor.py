@@ -78,7 +78,10 @@ def training_rows(settings: Settings, evidence: Evidence) -> Dataset:
     from tasks.data import prepare
 
     root = settings.home / "datasets"
-    for path in (root / evidence.model).glob(f"{evidence.fingerprint[:16]}-*/dataset.json"):
+    name = (
+        evidence.dataset or f"{evidence.fingerprint[:16]}-*"
+    )  # code that changed since makes other inputs of the same rows
+    for path in (root / evidence.model).glob(f"{name}/dataset.json"):
         return Dataset.model_validate_json(path.read_text()).model_copy(update={"folder": path.parent})
     dataset = prepare(evidence.workload, Data.model_validate(evidence.config["data"]), root)
     if dataset.fingerprint != evidence.fingerprint:

@@ -38,6 +38,7 @@ def make_evidence(
         run_id=run_id,
         fingerprint=dataset.fingerprint,
         rows=dataset.rows,
+        dataset=dataset.folder.name,
         classes=dataset.classes,
         checkpoint_sha256=checkpoint.sha256,
         code=code_state(),

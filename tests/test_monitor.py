@@ -13,13 +13,14 @@ from pathlib import Path
 import deployed
 import digit_versions
 import numpy as np
+import promotions
 import pyarrow.parquet
 import pytest
 
 from infra.serving.traffic import convert
 from tasks.data import read_split
 from tasks.errors import UserError
-from tasks.monitor import Watched, monitor, new_rows
+from tasks.monitor import Watched, monitor, new_rows, training_rows
 from tasks.promotion import promote
 from tasks.recheck import check_version, downloaded, find_version
 from tasks.records import Candidate, Dataset
@@ -109,6 +110,22 @@ def test_no_traffic_is_said_and_is_no_alarm(watched: Path) -> None:
 def test_a_model_that_does_not_exist_is_a_sentence(watched: Path) -> None:
     with pytest.raises(UserError, match="There is no model 'fish'"):
         monitor(load_settings(), "fish")
+
+
+def test_the_champion_is_held_against_its_own_arrays_and_not_those_of_newer_code(
+    home: Path, linear_digits: Digits
+) -> None:
+    """The same rows by another inputs() have the same fingerprint, and a folder of their own."""
+    dataset, _ = linear_digits
+    for name in ("a", "b", "c"):
+        folder = home / "datasets" / "digits" / f"{dataset.fingerprint[:16]}-{name}"
+        shutil.copytree(dataset.folder, folder)
+        evidence = promotions.make_evidence("c" * 64, "digits").model_copy(
+            update={"fingerprint": dataset.fingerprint, "dataset": folder.name}
+        )
+        assert training_rows(load_settings(), evidence).folder == folder
+    older = evidence.model_copy(update={"dataset": None})
+    assert training_rows(load_settings(), older).fingerprint == dataset.fingerprint
 
 
 @pytest.mark.platform
