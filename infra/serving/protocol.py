@@ -10,13 +10,20 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from infra.serving.answers import Heading
+from infra.serving.answers import JSON, Heading
 from infra.serving.cycle import ShortCycle
 from infra.serving.heads import Head, cut
+from infra.serving.problems import Problem
 from infra.serving.service import Headers, Route, Service, host_name
 
 MAX_HEAD = 64 * 1024
 GRACE = 0.5
+LAST = [(b"content-type", JSON), (b"connection", b"close")]
+ENDS = {
+    408: Problem(408, "too_slow", "the request took too long to arrive"),
+    431: Problem(431, "too_large", f"the request's head is longer than {MAX_HEAD} bytes"),
+    503: Problem(503, "too_many_connections", "as many connections are open as this server takes"),
+}
 DECLINED = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"})
 
 
@@ -117,7 +124,10 @@ class ShortProtocol(HttpToolsProtocol):
         """End a connection whose request is too long or too slow to arrive."""
         if not self.transport.is_closing():
             if self.cycle is None or self.cycle.response_complete or self.route is not None:
-                self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+                body = ENDS[status].body
+                heading = Heading([*LAST, (b"retry-after", b"1")] if status == 503 else LAST)
+                head = self.front(status, heading) + b"content-length: %d\r\n\r\n" % len(body)
+                self.transport.write(head + body)
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
