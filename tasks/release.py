@@ -64,7 +64,26 @@ def release(
     key: str,
     checkpoint: Checkpoint,
 ) -> Version:
-    """Log candidates, checkpoint and report, seal the pick's folder with its evidence, and register it. No alias moves."""
+    """Log candidates, checkpoint and report, seal the pick's folder with its evidence, and register it. No alias moves.
+
+    Two runs of a model here share `folder`, so they take turns: else one would upload what the other has half written.
+    """
+    from filelock import FileLock
+
+    with FileLock(folder.with_name("release.lock")):
+        return _release(registry, evidence, dataset, picked, selection, folder, key, checkpoint)
+
+
+def _release(
+    registry: Registry,
+    evidence: Evidence,
+    dataset: Dataset,
+    picked: Candidate,
+    selection: Selection,
+    folder: Path,
+    key: str,
+    checkpoint: Checkpoint,
+) -> Version:
     assert picked.onnx is not None
     address = registry.run_address(evidence.model, evidence.run_id)
     page = folder.with_name("report.html")

@@ -8,7 +8,7 @@ import yaml
 from prefect.flows import load_flow_from_entrypoint
 
 from flows import form
-from flows.retrain import retrain
+from flows.retrain import _short, retrain
 from tasks.config import Run
 from tasks.errors import UserError
 from tasks.overrides import override
@@ -78,3 +78,10 @@ def test_each_workload_has_its_deployments_and_each_deployment_its_flow() -> Non
         parameters = load_flow_from_entrypoint(one["entrypoint"]).parameters.properties
         assert set(one.get("parameters", {})) <= set(parameters)
         assert "slipway" in one["tags"], "infra/automations/lost-runs.yaml looks for it"
+
+
+@pytest.mark.parametrize(
+    "reference", ["churn", "path/to/churn.py", "churn.py:other", "package.churn", "package.churn:other"]
+)
+def test_a_run_is_called_by_its_workload_however_that_is_named(reference: str) -> None:
+    assert _short(reference) == "churn"
