@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 
 from infra.serving.answers import Heading
-from infra.serving.invocations import exact
+from infra.serving.nested import exact
 from infra.serving.outputs import Outputs
 from infra.serving.problems import malformed, shown, unacceptable
 from infra.serving.strict_json import load

@@ -12,17 +12,17 @@ import numpy as np
 import simdjson
 
 from infra.serving.answers import Heading
+from infra.serving.nested import SOURCE, exact
 from infra.serving.outputs import Outputs
 from infra.serving.problems import shown, unacceptable
 from infra.serving.strict_json import load
-from infra.serving.tensors import Array, Rows, Spec, Tensor, rows_of
+from infra.serving.tensors import Rows, Spec, Tensor, rows_of
 
 if TYPE_CHECKING:
     from infra.serving.model import Model
 
 FORMATS = ("inputs", "instances", "dataframe_split", "dataframe_records")
 NUMBER = b"0123456789.+-eE \t\r\n"
-SOURCE = {"d": "<f8", "i": "<i8"}
 MAX_OUTLINES = 256
 MAX_OUTLINE = 64 * 1024
 
@@ -201,46 +201,6 @@ def _records(field: str, value: list[Any]) -> dict[str, Any]:
     if any(not isinstance(row, dict) or row.keys() != keys for row in value):
         raise unacceptable(f"the objects in {field!r} must all have the same names")
     return {name: [row[name] for row in value] for name in keys}
-
-
-def exact(tensor: Tensor, value: Any, flat: bool = False) -> Array:
-    """Nested lists as an array of the tensor's shape; `flat` also takes each row flattened, as data frames do."""
-    try:
-        array = np.array(value) if isinstance(value, list) else None
-    except (ValueError, OverflowError):
-        raise unacceptable(f"input {tensor.name!r} is ragged: its rows have different lengths") from None
-    if array is None or array.size == 0:
-        raise unacceptable(f"input {tensor.name!r} must be a list of at least one row")
-    allowed = {"d": "fiu", "i": "iu", "?": "b"}[tensor.wire]
-    if array.dtype.kind not in allowed or (tensor.wire != "?" and _has_booleans(value)):
-        raise unacceptable(f"input {tensor.name!r} must hold {'/'.join(_KINDS[tensor.wire])} only")
-    if flat and -1 not in tensor.tail and array.size == len(array) * prod(tensor.tail):
-        array = array.reshape((len(array), *tensor.tail))
-    tensor.check(array.shape)
-    if tensor.wire == "i" and array.dtype != tensor.dtype:
-        return narrowed(tensor, array)
-    return array.astype(SOURCE.get(tensor.wire, "?"), copy=False)
-
-
-_KINDS = {"d": ("numbers",), "i": ("integers",), "?": ("true", "false")}
-
-
-def _has_booleans(value: Any) -> bool:
-    if isinstance(value, list):
-        return (
-            any(map(_has_booleans, value))
-            if isinstance(value[0], list)
-            else any(item is True or item is False for item in value)
-        )
-    return False
-
-
-def narrowed(tensor: Tensor, array: Array) -> Array:
-    """Integers in the model's own type; Problem when one does not fit."""
-    bounds = np.iinfo(tensor.dtype)
-    if int(array.min()) < bounds.min or int(array.max()) > bounds.max:
-        raise unacceptable(f"input {tensor.name!r} holds an integer outside {tensor.dtype.name}")
-    return array.astype(tensor.dtype)
 
 
 def predictions(model: "Model", outputs: Outputs, start: int, stop: int) -> tuple[Heading, bytes]:
