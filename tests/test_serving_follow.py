@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import onnxruntime as ort
@@ -18,7 +19,6 @@ from serving_process import PATIENCE, ServerProcess, move, publish, wait_for
 
 ROW = np.linspace(-1, 1, 64, dtype=np.float32)[None]
 BODY = {"inputs": {"x": ROW.tolist()}}
-COUNTER = iter(range(1000))
 
 pytestmark = pytest.mark.slow  # every test starts servers
 
@@ -29,7 +29,9 @@ class Registered:
     def __init__(self, uri: str, folder: Path) -> None:
         self.uri = uri
         self.folder = folder
-        self.name = f"model-{next(COUNTER)}"
+        self.name = (
+            f"model-{uuid4().hex[:8]}"  # the registry is every test's, and of every process that runs tests
+        )
         self.folders: dict[str, Path] = {}
 
     def add(

@@ -1,6 +1,5 @@
 """How a warmed-up model is batched, on a clock that moves only when rows are run."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from infra.serving.pace import Pace, measure
 from tasks.files import sha256_of
 
 
-def measured(monkeypatch: pytest.MonkeyPatch, cost: Callable[[int], float], batch: int | None = None) -> Pace:
+def measured(cost: Callable[[int], float], batch: int | None = None) -> Pace:
     """The pace of a model that takes `cost(rows)` seconds."""
     now = 0.0
 
@@ -23,48 +22,43 @@ def measured(monkeypatch: pytest.MonkeyPatch, cost: Callable[[int], float], batc
         nonlocal now
         now += cost(rows)
 
-    monkeypatch.setattr(time, "perf_counter", lambda: now)
-    return measure(run, batch)
+    return measure(run, batch, lambda: now)
 
 
-def test_rows_that_cost_microseconds_share_large_batches_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = measured(monkeypatch, lambda rows: 10e-6 + rows * 1e-6)
+def test_rows_that_cost_microseconds_share_large_batches_on_the_loop() -> None:
+    found = measured(lambda rows: 10e-6 + rows * 1e-6)
     assert found.inline and found.batch == 1024
     assert found.single == pytest.approx(11e-6) and found.row < 1.2e-6
 
 
-def test_rows_of_a_tenth_of_a_millisecond_run_64_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = measured(monkeypatch, lambda rows: 50e-6 + rows * 50e-6)
+def test_rows_of_a_tenth_of_a_millisecond_run_64_at_once() -> None:
+    found = measured(lambda rows: 50e-6 + rows * 50e-6)
     assert found.inline and found.batch == 64
 
 
-def test_a_slow_model_that_gains_nothing_runs_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = measured(monkeypatch, lambda rows: rows * 20e-3)
+def test_a_slow_model_that_gains_nothing_runs_rows_alone() -> None:
+    found = measured(lambda rows: rows * 20e-3)
     assert not found.inline
     assert found.batch == 1 and found.row == pytest.approx(20e-3)
 
 
-def test_a_slow_model_gets_the_smallest_batch_that_makes_its_rows_cheap(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_slow_model_gets_the_smallest_batch_that_makes_its_rows_cheap() -> None:
     """As the 10.6M transformer: rows are cheapest in batches of 8, and dearer again in larger ones."""
     by_size = {1: 15e-3, 2: 15e-3, 4: 12.6e-3, 8: 12.0e-3, 16: 12.0e-3, 32: 14e-3}
-    assert measured(monkeypatch, lambda rows: rows * by_size[rows]).batch == 8
+    assert measured(lambda rows: rows * by_size[rows]).batch == 8
 
 
-def test_a_slow_model_that_still_gains_when_the_time_is_up_may_use_64(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert measured(monkeypatch, lambda rows: 0.3 + rows * 1e-3).batch == 64
-    assert measured(monkeypatch, lambda rows: 0.1 + rows * 1e-3).batch == 64
+def test_a_slow_model_that_still_gains_when_the_time_is_up_may_use_64() -> None:
+    assert measured(lambda rows: 0.3 + rows * 1e-3).batch == 64
+    assert measured(lambda rows: 0.1 + rows * 1e-3).batch == 64
 
 
-def test_what_the_user_says_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert measured(monkeypatch, lambda rows: rows * 20e-3, batch=5).batch == 5
-    assert measured(monkeypatch, lambda rows: rows * 1e-6, batch=5).batch == 5
+def test_what_the_user_says_is_kept() -> None:
+    assert measured(lambda rows: rows * 20e-3, batch=5).batch == 5
+    assert measured(lambda rows: rows * 1e-6, batch=5).batch == 5
 
 
-def test_warming_up_takes_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warming_up_takes_a_second_at_most() -> None:
     for cost in (1e-6, 1e-4, 1e-3, 1e-2, 0.1):
         spent = 0.0
 
@@ -73,7 +67,7 @@ def test_warming_up_takes_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> N
             spent += rows * cost
             return rows * cost
 
-        measured(monkeypatch, seconds)
+        measured(seconds)
         assert spent < 1.0, cost
 
 

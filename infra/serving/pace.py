@@ -1,6 +1,5 @@
 """How fast a model was found to be when it was warmed up, which decides how its rows are batched."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,28 +25,32 @@ class Pace:
         return self.single < INLINE_SECONDS
 
 
-def measure(run: Callable[[int], object], batch: int | None) -> Pace:
-    """Time batches of some sizes, within a budget; `batch` is the user's own limit.
+Run = Callable[[int], object]
+Clock = Callable[[], float]
+
+
+def measure(run: Run, batch: int | None, clock: Clock) -> Pace:
+    """Time batches of some sizes by `clock`, within a budget; `batch` is the user's own limit.
 
     Batches are bounded, for memory grows with them: by 64 rows, or by more where these are little work. A slow model
     gets the smallest batch that makes its rows cheap: a larger one only makes whoever came first wait for the rest.
     """
-    single = _fastest(run, 1, QUICK_BUDGET / 2)
+    single = _fastest(run, 1, QUICK_BUDGET / 2, clock)
     if batch is None and single >= INLINE_SECONDS:
-        return _slow(run, single)
+        return _slow(run, single, clock)
     size = max(1, min(batch or BATCH, int(QUICK_BUDGET / max(single, 1e-6))))
-    row = _fastest(run, size, QUICK_BUDGET / 2) / size
+    row = _fastest(run, size, QUICK_BUDGET / 2, clock) / size
     if batch is None:
         batch = max(BATCH, min(LARGE_BATCH, int(LARGE_BATCH_SECONDS / max(row, 1e-9))))
     return Pace(single, row, batch)
 
 
-def _slow(run: Callable[[int], object], single: float) -> Pace:
+def _slow(run: Run, single: float, clock: Clock) -> Pace:
     """Double the batch for as long as the budget allows; a model that still gains when it is spent may use 64 rows."""
     costs, size, spent = {1: single}, 1, 0.0
     while size < BATCH and spent + 2 * size * costs[size] <= SLOW_BUDGET:
         size *= 2
-        took = _fastest(run, size, 0.0)
+        took = _fastest(run, size, 0.0, clock)
         costs[size] = took / size
         spent += took
     best = min(costs.values())
@@ -57,12 +60,12 @@ def _slow(run: Callable[[int], object], single: float) -> Pace:
     return Pace(single, costs[enough], enough)
 
 
-def _fastest(run: Callable[[int], object], rows: int, budget: float) -> float:
-    best, end = float("inf"), time.perf_counter() + budget
+def _fastest(run: Run, rows: int, budget: float, clock: Clock) -> float:
+    best, end = float("inf"), clock() + budget
     for _ in range(20):
-        start = time.perf_counter()
+        start = clock()
         run(rows)
-        now = time.perf_counter()
+        now = clock()
         best = min(best, now - start)
         if now > end:
             break
