@@ -281,13 +281,14 @@ def test_the_challenger_shadows_real_requests_and_its_agreement_is_counted(
 
 
 def test_mlflows_webhook_makes_it_look_at_once_and_a_forged_one_does_not(
-    registered: Registered, home: Path
+    registered: Registered, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow.webhooks.delivery import _generate_hmac_signature
 
     first = registered.add(models.mlp(seed=1), "champion")
     second = registered.add(models.mlp(seed=2), "challenger")
-    with registered.serve(home, poll=3600, webhook_secret="s3cret") as server:
+    monkeypatch.setenv("SLIPWAY_SERVE_WEBHOOK_SECRET", "s3cret")
+    with registered.serve(home, poll=3600) as server:
         assert serves(server, first)()
         registered.move(second)
         content, now = json.dumps({"entity": "model_version_alias"}), str(int(time.time()))

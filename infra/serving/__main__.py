@@ -19,7 +19,7 @@ _EXAMPLES = (
 
 
 def parser(prog: str) -> "argparse.ArgumentParser":
-    """One option a field of ServeOptions, described by it."""
+    """One option a field of ServeOptions, described by it. A secret is none: whoever is on the machine reads command lines."""
     import argparse
     import typing
 
@@ -36,6 +36,8 @@ def parser(prog: str) -> "argparse.ArgumentParser":
         "models", nargs="+", metavar="MODEL", help="NAME, NAME@ALIAS, NAME/VERSION or NAME=FOLDER"
     )
     for name, field in ServeOptions.model_fields.items():
+        if not field.repr:
+            continue
         flag = "--" + name.replace("_", "-")
         kind: Any = field.annotation
         settings: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(field)}

@@ -12,6 +12,7 @@ from tasks.errors import UserError
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(?:\.[A-Za-z0-9_-]+)*")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 KEYS_VARIABLE = "SLIPWAY_SERVE_KEYS"
+WEBHOOK_VARIABLE = "SLIPWAY_SERVE_WEBHOOK_SECRET"
 ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 
@@ -71,7 +72,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ServeOptions(Frozen):
-    """Everything the server can be told; each field is a command line option of the same name."""
+    """Everything the server can be told; each field but a secret is a command line option of the same name."""
 
     host: str = Field(
         "127.0.0.1", description="Address to listen on; anything but loopback should come with keys."
@@ -94,12 +95,12 @@ class ServeOptions(Frozen):
         False, description="Serve versions without evidence. For trying things out only."
     )
     poll: float = Field(
-        0.5, gt=0, description="Seconds between two looks at the registry, at most (up to a fifth less)."
+        0.5,
+        gt=0,
+        description="Seconds between two looks at the registry, at most (up to a fifth less). With the secret of a webhook of MLflow's in SLIPWAY_SERVE_WEBHOOK_SECRET, its POST to /webhook makes it look at once.",
     )
     webhook_secret: str | None = Field(
-        None,
-        repr=False,
-        description="Secret of MLflow's webhook; POST /webhook then makes a look at the registry immediate.",
+        default_factory=lambda: os.environ.get(WEBHOOK_VARIABLE) or None, repr=False
     )
     keys_file: Path | None = Field(
         None,
