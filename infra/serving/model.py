@@ -101,7 +101,7 @@ def load_model(release: Release, threads: int, batch: int | None, max_rows: int)
     one = cut(rows, 0, 1)
     clock = (
         time.thread_time if threads == 1 else time.perf_counter
-    )  # whatever else the machine does meanwhile
+    )  # CPU time, where one thread has all of it
     model.pace = measure(lambda count: model.run([one] * count), batch, clock)
     return model
 
