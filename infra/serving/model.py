@@ -99,9 +99,8 @@ def load_model(release: Release, threads: int, batch: int | None, max_rows: int)
     rows = example_rows(model)
     check_probe(model, rows)
     one = cut(rows, 0, 1)
-    clock = (
-        time.thread_time if threads == 1 else time.perf_counter
-    )  # CPU time, where one thread has all of it
+    # CPU time where one thread does all of it: what else the machine does while this starts is not the model's pace
+    clock = time.thread_time if threads == 1 else time.perf_counter
     model.pace = measure(lambda count: model.run([one] * count), batch, clock)
     return model
 
