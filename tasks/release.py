@@ -70,53 +70,40 @@ def release(
     """
     from filelock import FileLock
 
-    with FileLock(folder.with_name("release.lock")):
-        return _release(registry, evidence, dataset, picked, selection, folder, key, checkpoint)
-
-
-def _release(
-    registry: Registry,
-    evidence: Evidence,
-    dataset: Dataset,
-    picked: Candidate,
-    selection: Selection,
-    folder: Path,
-    key: str,
-    checkpoint: Checkpoint,
-) -> Version:
     assert picked.onnx is not None
-    address = registry.run_address(evidence.model, evidence.run_id)
-    page = folder.with_name("report.html")
-    metrics = read_metrics(checkpoint.metrics)
-    links = {"MLflow run": address} if address else None
-    hangs_on = attributions(evidence.workload, dataset, picked.onnx.path)
-    write_report(evidence, dataset, selection, metrics, page, links, hangs_on)
-    for path in (page, checkpoint.path, checkpoint.metrics):
-        registry.log_file(evidence.run_id, path)
-    model_ids = {
-        result.name: registry.log_candidate(
-            evidence.run_id, dataset, result.name, _metrics(result), {"slipway.status": result.status}
+    with FileLock(folder.with_name("release.lock")):
+        address = registry.run_address(evidence.model, evidence.run_id)
+        page = folder.with_name("report.html")
+        metrics = read_metrics(checkpoint.metrics)
+        links = {"MLflow run": address} if address else None
+        hangs_on = attributions(evidence.workload, dataset, picked.onnx.path)
+        write_report(evidence, dataset, selection, metrics, page, links, hangs_on)
+        for path in (page, checkpoint.path, checkpoint.metrics):
+            registry.log_file(evidence.run_id, path)
+        model_ids = {
+            result.name: registry.log_candidate(
+                evidence.run_id, dataset, result.name, _metrics(result), {"slipway.status": result.status}
+            )
+            for result in selection.candidates
+        }
+        for result in selection.candidates:
+            if result.status != "picked":
+                registry.finish_candidate(model_ids[result.name], refused=result.status == "refused")
+        model_id = model_ids[selection.picked]
+        shutil.rmtree(folder, ignore_errors=True)
+        build_folder(picked.onnx, dataset, folder, registry.model_card(model_id, evidence.run_id))
+        digest = seal(folder, evidence)
+        registry.log_file(evidence.run_id, folder / "evidence.json")
+        card = model_card(evidence, dataset, picked.onnx)
+        return registry.register(
+            evidence.run_id,
+            evidence.model,
+            model_id,
+            folder,
+            picked.onnx,
+            _tags(evidence, dataset, key, digest),
+            card,
         )
-        for result in selection.candidates
-    }
-    for result in selection.candidates:
-        if result.status != "picked":
-            registry.finish_candidate(model_ids[result.name], refused=result.status == "refused")
-    model_id = model_ids[selection.picked]
-    shutil.rmtree(folder, ignore_errors=True)
-    build_folder(picked.onnx, dataset, folder, registry.model_card(model_id, evidence.run_id))
-    digest = seal(folder, evidence)
-    registry.log_file(evidence.run_id, folder / "evidence.json")
-    card = model_card(evidence, dataset, picked.onnx)
-    return registry.register(
-        evidence.run_id,
-        evidence.model,
-        model_id,
-        folder,
-        picked.onnx,
-        _tags(evidence, dataset, key, digest),
-        card,
-    )
 
 
 def _metrics(result: CandidateResult) -> dict[str, float]:

@@ -1,4 +1,7 @@
+"""Releasing: what two runs at once must not do to each other."""
+
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,15 +10,26 @@ from filelock import FileLock, Timeout
 from tasks.release import release
 
 
-def test_two_runs_of_a_model_do_not_write_its_folder_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def releasing(*_: object) -> str:
-        with pytest.raises(Timeout):
-            FileLock(tmp_path / "release.lock").acquire(timeout=0)
-        return "released"
+class Asked(Exception):
+    pass
 
-    monkeypatch.setattr("tasks.release._release", releasing)
+
+def test_a_run_holds_its_models_folder_from_the_first_thing_that_it_asks_a_fake_registry(
+    tmp_path: Path,
+) -> None:
+    other = FileLock(tmp_path / "release.lock")
+
+    class Registry:
+        def run_address(self, *_: str) -> str:
+            with pytest.raises(Timeout):
+                other.acquire(timeout=0)
+            raise Asked
+
+    registry: Any = Registry()
+    evidence: Any = SimpleNamespace(model="digits", run_id="r1")
+    picked: Any = SimpleNamespace(onnx="model.onnx")
     nothing: Any = None
-    done: Any = release(nothing, nothing, nothing, nothing, nothing, tmp_path / "package", "key", nothing)
-    assert done == "released"
+    with pytest.raises(Asked):
+        release(registry, evidence, nothing, picked, nothing, tmp_path / "package", "key", nothing)
+    other.acquire(timeout=0)
+    other.release()

@@ -9,6 +9,8 @@ LARGE_BATCH_SECONDS = 0.002
 QUICK_BUDGET, SLOW_BUDGET = 0.15, 0.5
 WORTH = 0.97
 GAINING = 0.9
+Run = Callable[[int], object]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,6 @@ class Pace:
     def inline(self) -> bool:
         """Whether a row is so quick that batches run on the event loop itself."""
         return self.single < INLINE_SECONDS
-
-
-Run = Callable[[int], object]
-Clock = Callable[[], float]
 
 
 def measure(run: Run, batch: int | None, clock: Clock) -> Pace:
