@@ -37,6 +37,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 # make bench WHAT="loop proof" runs these alone
 bench: WHAT ?= $(filter-out $(LONG),$(BENCHES))

@@ -4,19 +4,20 @@ from prefect import flow, get_client, task
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.runtime import flow_run
 
-from flows.artifacts import show_watched
-from flows.events import DATA_CHANGED, DRIFT_ALARM, emit
-from flows.steps import worth_a_retry
-from tasks import monitor as watching
-from tasks.monitor import Watched
-from tasks.recheck import check_version, downloaded, find_version
-from tasks.records import Record
-from tasks.registry import Registry
+from flows.orchestration.artifacts import show_watched
+from flows.orchestration.events import DATA_CHANGED, DRIFT_ALARM, emit
+from flows.pipeline.binding import worth_a_retry
+from tasks.monitoring import monitor as watching
+from tasks.monitoring.monitor import Watched
+from tasks.promotion.verification import check_version, downloaded
+from tasks.registry.lookup import find_version
+from tasks.registry.registry import Registry
 from tasks.settings import load_settings
-from tasks.workloads.find import names
+from tasks.system.frozen import Frozen
+from tasks.workloads.catalogue import names
 
 
-class Alarm(Record):
+class Alarm(Frozen):
     """What an event says of drifted traffic; the rest is beside the run. `workload` and `file` are retrain's parameters."""
 
     workload: str
@@ -25,7 +26,7 @@ class Alarm(Record):
     reasons: tuple[str, ...]
 
 
-class NewRows(Record):
+class NewRows(Frozen):
     """What an event says of rows that no version was made of."""
 
     workload: str

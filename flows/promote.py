@@ -3,21 +3,22 @@
 from prefect import flow, task
 from prefect.runtime import flow_run
 
-from flows.approval import ask as ask_a_person
-from flows.artifacts import show_question
-from flows.guard import deciding
-from flows.steps import worth_a_retry
-from tasks.decide import decline_version, judged, promote_version, roll_back_to
+from flows.orchestration.approval import ask as ask_a_person
+from flows.orchestration.artifacts import show_question
+from flows.orchestration.decision_lock import decision_lock
+from flows.pipeline.binding import worth_a_retry
 from tasks.errors import RefusedError
-from tasks.ledger import LedgerEntry
-from tasks.question import Addresses, question
-from tasks.recheck import find_version
-from tasks.records import Record, Version
-from tasks.registry import Registry
+from tasks.promotion.ledger import LedgerEntry
+from tasks.promotion.manual import decline_version, promote_version, roll_back_to, verdict_against_champion
+from tasks.records import Version
+from tasks.registry.lookup import find_version
+from tasks.registry.registry import Registry
+from tasks.reporting.approval_brief import Addresses, brief
 from tasks.settings import load_settings
+from tasks.system.frozen import Frozen
 
 
-class Question(Record):
+class Question(Frozen):
     """The page that whoever decides is shown, and whether anybody has to."""
 
     text: str
@@ -49,7 +50,7 @@ def promote(
         if approval.decision == "refuse":
             refuse.fn(model, version, reason, who)
             raise RefusedError(f"{model} version {version} was refused by {who}: {reason}.")
-    with deciding(settings, model):
+    with decision_lock(settings, model):
         return promote_version(settings, model, version, why=reason, who=who)
 
 
@@ -66,10 +67,10 @@ def judge(model: str, version: int, ask: bool | None) -> Question:
     settings = load_settings()
     registry = Registry(settings)
     found = find_version(registry, f"{model}/{version}")
-    evidence, verdict = judged(settings, registry, found)
+    evidence, verdict = verdict_against_champion(settings, registry, found)
     champion = registry.by_alias(model, "champion")
     number = champion.version if champion is not None else None
-    text = question(version, evidence, verdict, number, _addresses(registry, found))
+    text = brief(version, evidence, verdict, number, _addresses(registry, found))
     show_question(model, text)
     manual = settings.policy(model).approval == "manual" if ask is None else ask
     asks = verdict.decision == "inconclusive" or (manual and verdict.decision == "pass")
@@ -100,7 +101,7 @@ def rollback(model: str, reason: str, to: int | None = None, who: str | None = N
         who: Who decides; empty: the user that the worker runs as.
     """
     settings = load_settings()
-    with deciding(settings, model):
+    with decision_lock(settings, model):
         return roll_back_to(settings, model, to, why=reason, who=who)
 
 
@@ -119,5 +120,5 @@ def refuse(model: str, version: int, reason: str, who: str | None = None) -> Led
         who: Who decides; empty: the user that the worker runs as.
     """
     settings = load_settings()
-    with deciding(settings, model):
+    with decision_lock(settings, model):
         return decline_version(settings, model, version, why=reason, who=who)

@@ -6,28 +6,29 @@ from pathlib import Path
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows import form, steps
-from flows.approval import start_asking
-from flows.artifacts import show_candidates, show_outcome
+from flows import steps
 from flows.candidates import make_and_measure
-from flows.journal import Journal
-from flows.place import Place
-from flows.runner import task_runner
-from flows.sentence import failing_in_a_sentence
-from flows.tracking import tracked
-from flows.turn import take_turn
-from tasks import unchanged
-from tasks.config import Run
-from tasks.crossvalidate import judged
-from tasks.evidence import Evidence
-from tasks.keys import Key
+from flows.orchestration import form
+from flows.orchestration.approval import start_asking
+from flows.orchestration.artifacts import show_candidates, show_outcome
+from flows.orchestration.failures import failing_in_a_sentence
+from flows.orchestration.run_lock import wait_for_turn
+from flows.orchestration.task_runner import task_runner
+from flows.pipeline import reuse
+from flows.pipeline.context import RunContext
+from flows.pipeline.keys import Key
+from flows.pipeline.runner import StepRunner
+from flows.pipeline.tracking import tracked
+from tasks.compression.catalogue import check_run
+from tasks.config import RunConfig
 from tasks.outcome import Outcome, Selection
+from tasks.promotion.automatic import Decision
+from tasks.proof.cross_validation import with_cross_validation
+from tasks.proof.evidence import Evidence, make_evidence
+from tasks.proof.selection import select
 from tasks.records import Candidate, Checkpoint, Dataset, Proof, Report, Version
-from tasks.release import make_evidence
-from tasks.select import select
 from tasks.settings import load_settings
-from tasks.settle import Settled
-from tasks.workloads import load_workload
+from tasks.workloads.catalogue import load_workload
 
 
 @flow(
@@ -65,71 +66,77 @@ def retrain(
         data: Which rows are used and how they are split; empty fields are as the workload says.
     """
     started = time.monotonic()
-    workload = file or workload
-    settings, known = load_settings(), load_workload(workload)
+    reference = file or workload
+    settings, definition = load_settings(), load_workload(reference)
     filled = form.Form(model=model, training=training, recipes=recipes, gates=gates, search=search, data=data)
-    config = form.read(filled, known, settings.apply_policy(known.name, known.defaults()))
-    settings.check_policy(known.name, config)
-    known.check(config)
-    take_turn(known.name)
-    place = Place(workload=workload, model=known.name, settings=settings)
-    journal = Journal(place, force)
+    config = form.read(filled, definition, settings.apply_policy(definition.name, definition.defaults()))
+    settings.check_policy(definition.name, config)
+    check_run(definition, config)
+    wait_for_turn(definition.name)
+    context = RunContext(workload=reference, model=definition.name, settings=settings)
+    runner = StepRunner(context, force)
 
-    dataset = journal.call(steps.prepare, config=config.data)
-    known.check(config, dataset.rows["train"])
-    key = unchanged.pipeline_key(workload, dataset.fingerprint, config)
-    if not force and (outcome := _unchanged(place, key, dataset)) is not None:
+    dataset = runner.call(steps.prepare, config=config.data)
+    check_run(definition, config, dataset.rows["train"])
+    key = reuse.pipeline_key(reference, dataset.fingerprint, config)
+    if not force and (outcome := _unchanged(context, key, dataset)) is not None:
         return outcome
-    with tracked(place, key, dataset, config) as journal.place:
-        checkpoint = journal.run(steps.train, dataset=dataset, config=config.train, model=config.model)
-        candidates, reports = make_and_measure(journal, dataset, config, checkpoint)
+    with tracked(context, key, dataset, config) as runner.context:
+        checkpoint = runner.run(steps.train, dataset=dataset, config=config.train, model=config.model)
+        candidates, reports = make_and_measure(runner, dataset, config, checkpoint)
         selection = select(reports, candidates, config.gates)
-        proof = _prove(journal, dataset, config, candidates, selection)
-        evidence = _evidence(journal, dataset, config, checkpoint, reports, selection, proof)
-        version = _release(journal, evidence, dataset, checkpoint, candidates, selection, key)
-        settled = journal.call(steps.settle, version=version, proof=proof, promote=promote)
-        journal.log_costs()
-    if promote and settled.decision == "registered":
-        settled = settled.model_copy(update={"reasons": (*settled.reasons, start_asking(version))})
-    unchanged.remember(place.folder / "keys", key)
-    outcome = _outcome(journal, selection, proof, version, settled, time.monotonic() - started)
-    show_outcome(outcome, place.registry.run_address(known.name, version.run_id))
+        proof = _prove(runner, dataset, config, candidates, selection)
+        evidence = _evidence(runner, dataset, config, checkpoint, reports, selection, proof)
+        version = _register(runner, evidence, dataset, checkpoint, candidates, selection, key)
+        decision = runner.call(steps.promote, version=version, proof=proof, may_promote=promote)
+        runner.log_costs()
+    if promote and decision.decision == "registered":
+        decision = decision.model_copy(update={"reasons": (*decision.reasons, start_asking(version))})
+    reuse.remember(context.folder / "keys", key)
+    outcome = _outcome(runner, selection, proof, version, decision, time.monotonic() - started)
+    show_outcome(outcome, context.registry.run_address(context.model, version.run_id))
     return outcome
 
 
-def _unchanged(place: Place, key: Key, dataset: Dataset) -> Outcome | None:
+def _unchanged(context: RunContext, key: Key, dataset: Dataset) -> Outcome | None:
     """The outcome of a run that has nothing new to do. Raises UserError for rows older than the champion's."""
-    version = unchanged.same_version(place.registry, place.model, key)
+    version = reuse.same_version(context.registry, context.model, key)
     if version is None:
-        unchanged.check_not_older(place.registry, place.model, dataset)
+        reuse.check_not_older(context.registry, context.model, dataset)
         return None
-    outcome = unchanged.unchanged(place.registry, place.workload, version)
-    show_outcome(outcome, place.registry.run_address(place.model, version.run_id))
+    outcome = reuse.unchanged_outcome(context.registry, context.workload, version)
+    show_outcome(outcome, context.registry.run_address(context.model, version.run_id))
     return outcome
 
 
 def _prove(
-    journal: Journal, dataset: Dataset, config: Run, candidates: list[Candidate], selection: Selection
+    runner: StepRunner,
+    dataset: Dataset,
+    config: RunConfig,
+    candidates: list[Candidate],
+    selection: Selection,
 ) -> Proof:
     """The pick on the test rows, against what serves now; and on folds of all rows, where the gates ask for it."""
-    show_candidates(journal.place.model, selection)
-    proof = journal.run(
+    show_candidates(runner.context.model, selection)
+    proof = runner.run(
         steps.prove,
         dataset=dataset,
         candidate=_picked(candidates, selection),
         fp32=candidates[0],
-        champion=journal.place.registry.by_alias(journal.place.model, "champion"),
+        champion=runner.context.registry.by_alias(runner.context.model, "champion"),
         gates=config.gates,
     )
     if not config.gates.folds:
         return proof
-    return judged(proof, journal.run(steps.cross_validate, dataset=dataset, config=config), config.gates)
+    return with_cross_validation(
+        proof, runner.run(steps.cross_validate, dataset=dataset, config=config), config.gates
+    )
 
 
 def _evidence(
-    journal: Journal,
+    runner: StepRunner,
     dataset: Dataset,
-    config: Run,
+    config: RunConfig,
     checkpoint: Checkpoint,
     reports: list[Report],
     selection: Selection,
@@ -137,20 +144,20 @@ def _evidence(
 ) -> Evidence:
     """All that was found so far, to be signed with the file."""
     return make_evidence(
-        workload=journal.place.workload,
-        run_id=journal.place.run_id or "",
+        workload=runner.context.workload,
+        run_id=runner.context.run_id or "",
         config=config,
         dataset=dataset,
         checkpoint=checkpoint,
         reports=tuple(reports),
         selection=selection,
         proof=proof,
-        times=tuple(journal.times),
+        times=tuple(runner.times),
     )
 
 
-def _release(
-    journal: Journal,
+def _register(
+    runner: StepRunner,
     evidence: Evidence,
     dataset: Dataset,
     checkpoint: Checkpoint,
@@ -158,8 +165,8 @@ def _release(
     selection: Selection,
     key: Key,
 ) -> Version:
-    return journal.call(
-        steps.release,
+    return runner.call(
+        steps.register,
         evidence=evidence,
         dataset=dataset,
         checkpoint=checkpoint,
@@ -170,26 +177,31 @@ def _release(
 
 
 def _picked(candidates: list[Candidate], selection: Selection) -> Candidate:
-    return next(one for one in candidates if one.name == selection.picked)
+    return next(candidate for candidate in candidates if candidate.name == selection.picked)
 
 
 def _outcome(
-    journal: Journal, selection: Selection, proof: Proof, version: Version, settled: Settled, seconds: float
+    runner: StepRunner,
+    selection: Selection,
+    proof: Proof,
+    version: Version,
+    decision: Decision,
+    seconds: float,
 ) -> Outcome:
     return Outcome(
-        workload=journal.place.workload,
+        workload=runner.context.workload,
         model=version.model,
         run_id=version.run_id,
         version=version.version,
-        decision=settled.decision,
-        reasons=(*settled.reasons, f"picked {selection.reason}"),
+        decision=decision.decision,
+        reasons=(*decision.reasons, f"picked {selection.reason}"),
         picked=selection.picked,
         score=proof.report.score,
         digest=version.sha256,
         seconds=round(seconds, 3),
-        report=str(journal.place.folder / "report.html"),
+        report=str(runner.context.folder / "report.html"),
         candidates=selection.candidates,
-        steps=tuple(journal.times),
+        steps=tuple(runner.times),
     )
 
 

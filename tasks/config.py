@@ -1,19 +1,17 @@
-"""Knobs in: everything a run can be told, with its bounds. Imports nothing heavy: forms and `--help` are made from it."""
+"""Frozen in: everything a run can be told, with its bounds. Imports nothing heavy: forms and `--help` are made from it."""
 
 import datetime
-from importlib import import_module
+import json
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import Field, model_validator
+
+from tasks.recipes import Recipe
+from tasks.system.frozen import Frozen
 
 
-class Knobs(BaseModel):
-    """Frozen, and strict about names: a misspelt knob is an error and not a silent default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Data(Knobs):
+class Data(Frozen):
     """Which rows are used and how they are split."""
 
     validation: float = Field(
@@ -26,7 +24,7 @@ class Data(Knobs):
     )
 
 
-class Train(Knobs):
+class Train(Frozen):
     """How the weights are found."""
 
     epochs: int = Field(20, ge=1, le=10_000, description="Passes over the training rows, at most.")
@@ -69,36 +67,7 @@ class Train(Knobs):
     )
 
 
-class Step(Knobs):
-    """One step of a compression recipe; each method has a subclass of its own with its knobs (tasks/compress)."""
-
-    kind: str = Field(description="The method's name.")
-
-
-class Recipe(Knobs):
-    """A compression candidate: a name and the steps that make it from the trained model."""
-
-    name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="The candidate's name in tables and reports."
-    )
-    steps: tuple[SerializeAsAny[Step], ...] = Field(min_length=1, description="Applied in this order.")
-
-    @field_validator("steps", mode="before")
-    @classmethod
-    def _parse_steps(cls, steps: Any) -> Any:
-        # By name, so that a changed method is no reason to prepare or train again (tasks/keys.py follows imports).
-        parse_steps = import_module("tasks.compress").parse_steps
-        return parse_steps(steps) if isinstance(steps, list | tuple) else steps
-
-    @field_validator("name")
-    @classmethod
-    def _keep_the_baselines_name_free(cls, name: str) -> str:
-        if name == "fp32":
-            raise ValueError("'fp32' is the name of the baseline; choose another")
-        return name
-
-
-class Gates(Knobs):
+class Gates(Frozen):
     """What a model must hold to be promoted."""
 
     min_score: float | None = Field(None, description="Lowest score on the test split.")
@@ -122,7 +91,7 @@ class Gates(Knobs):
     )
 
 
-class Search(Knobs):
+class Search(Frozen):
     """How long to look for better recipes than those that are given."""
 
     trials: int = Field(0, ge=0, le=10_000, description="Recipes to try beyond the given ones; 0: none.")
@@ -132,7 +101,7 @@ class Search(Knobs):
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of what is tried.")
 
 
-class Run(Knobs):
+class RunConfig(Frozen):
     """Everything that decides what a pipeline run computes. `--set` takes these names, dotted."""
 
     data: Data = Data()
@@ -150,3 +119,16 @@ class Run(Knobs):
         if len(set(names)) < len(names):
             raise ValueError(f"two recipes have the same name: {', '.join(sorted(names))}")
         return self
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
+    """Nested mappings and sequences as dotted names and JSON values: {"train": {"lr": 0.1}} → {"train.lr": "0.1"}."""
+    if isinstance(tree, Mapping) and tree:
+        items = [(str(key), value) for key, value in tree.items()]
+    elif isinstance(tree, list | tuple) and tree:
+        items = [(str(index), value) for index, value in enumerate(tree)]
+    else:
+        return {prefix: tree if isinstance(tree, str) else json.dumps(tree)}
+    return {
+        k: v for key, value in items for k, v in flatten(value, f"{prefix}.{key}" if prefix else key).items()
+    }

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.records import Record
+from tasks.system.frozen import Frozen
 
 
-class CandidateResult(Record):
+class CandidateResult(Frozen):
     """A candidate's line in a run's outcome; ratios against the fp32 ONNX of the same model."""
 
     name: str
@@ -20,7 +20,7 @@ class CandidateResult(Record):
     reasons: tuple[str, ...] = ()
 
 
-class Selection(Record):
+class Selection(Frozen):
     """Which candidate ships, why, and what became of every other."""
 
     picked: str
@@ -30,7 +30,7 @@ class Selection(Record):
     candidates: tuple[CandidateResult, ...]
 
 
-class Cost(Record):
+class Cost(Frozen):
     """What a step took of the machine that it ran on: its process with all threads, and children that it waited for."""
 
     cpu_seconds: float
@@ -39,7 +39,7 @@ class Cost(Record):
     written_bytes: int | None = Field(None, description="Sent to the disk; None where no one counts.")
 
 
-class StepTime(Record):
+class StepTime(Frozen):
     """One step of a pipeline run: how long it took, and why it ran or did not have to."""
 
     name: str
@@ -49,7 +49,7 @@ class StepTime(Record):
     cost: Cost | None = Field(None, description="None for a step that was reused, or ran on another machine.")
 
 
-class Outcome(Record):
+class Outcome(Frozen):
     """What a pipeline run came to: the object that `slipway run --json` prints."""
 
     workload: str

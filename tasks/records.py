@@ -1,20 +1,25 @@
 """Results out: what steps hand to each other. Paths, digests and numbers, never live models; all are JSON."""
 
+from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from tasks.config import Recipe
-
-
-class Record(BaseModel):
-    """Frozen and strict, so that what one step wrote is what the next one reads."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from tasks.recipes import Recipe
+from tasks.system.frozen import Frozen
 
 
-class TensorSpec(Record):
+class Metric(NamedTuple):
+    """One point of a curve; the four together are its identity, so that delivering it twice changes nothing."""
+
+    key: str
+    value: float
+    step: int
+    timestamp: int
+
+
+class TensorSpec(Frozen):
     """A named tensor; in `shape` a string is a dynamic axis, by its name ("batch" first)."""
 
     name: str
@@ -26,7 +31,7 @@ class TensorSpec(Record):
         return f"{self.name} {self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
-class Dataset(Record):
+class Dataset(Frozen):
     """Validated, fingerprinted and split rows in a folder: Parquet for people, .npy arrays for the loop."""
 
     workload: str
@@ -41,7 +46,7 @@ class Dataset(Record):
     newest: str | None = Field(None, description="The last moment in the time column; None without one.")
 
 
-class Checkpoint(Record):
+class Checkpoint(Frozen):
     """Trained weights on disk, the best by validation score."""
 
     path: Path
@@ -53,7 +58,7 @@ class Checkpoint(Record):
     metrics: Path = Field(description="The append-only log of every metric of this training.")
 
 
-class OnnxModel(Record):
+class OnnxModel(Frozen):
     """One self-contained ONNX file."""
 
     path: Path
@@ -68,7 +73,7 @@ class OnnxModel(Record):
     )
 
 
-class Candidate(Record):
+class Candidate(Frozen):
     """One way to ship the trained model: fp32, or what a recipe made of it; refused when it could not be made."""
 
     name: str
@@ -78,7 +83,7 @@ class Candidate(Record):
     notes: tuple[str, ...] = ()
 
 
-class Interval(Record):
+class Interval(Frozen):
     """A confidence interval."""
 
     low: float
@@ -86,7 +91,7 @@ class Interval(Record):
     level: float
 
 
-class Slice(Record):
+class Slice(Frozen):
     """A group of rows scored by itself."""
 
     column: str
@@ -95,7 +100,7 @@ class Slice(Record):
     score: float | None = Field(description="None when the score is not defined on these rows.")
 
 
-class Parity(Record):
+class Parity(Frozen):
     """How far an ONNX file is from the torch model on real rows, at one batch size."""
 
     batch: int
@@ -107,7 +112,7 @@ class Parity(Record):
     )
 
 
-class Speed(Record):
+class Speed(Frozen):
     """How fast a file is at one batch size, by itself and against fp32 in the same process."""
 
     batch: int
@@ -120,14 +125,14 @@ class Speed(Record):
     rounds: int
 
 
-class Behaviour(Record):
+class Behaviour(Frozen):
     """What a file does with input that nobody hopes for; recorded, not judged."""
 
     given: str = Field(description="Such as: NaN everywhere, no rows.")
     outcome: str
 
 
-class Report(Record):
+class Report(Frozen):
     """What was measured of one candidate on one split."""
 
     name: str
@@ -151,7 +156,7 @@ class Report(Record):
     problems: tuple[str, ...] = Field((), description="What a gate must refuse, in words.")
 
 
-class SliceDifference(Record):
+class SliceDifference(Frozen):
     """Challenger less champion on one group of rows."""
 
     column: str
@@ -163,7 +168,7 @@ class SliceDifference(Record):
     )
 
 
-class Champion(Record):
+class Champion(Frozen):
     """The serving version's own bytes, downloaded."""
 
     version: int
@@ -171,7 +176,7 @@ class Champion(Record):
     folder: Path
 
 
-class Comparison(Record):
+class Comparison(Frozen):
     """Challenger and champion on the same rows, by the champion's own bytes."""
 
     champion: int = Field(description="The champion's version.")
@@ -187,7 +192,7 @@ class Comparison(Record):
     problem: str | None = Field(None, description="Why the champion could not be scored on these rows.")
 
 
-class Trial(Record):
+class ServingCheck(Frozen):
     """The sea trial: the real server on these very bytes, asked over HTTP."""
 
     requests: int
@@ -202,7 +207,7 @@ class Trial(Record):
     problems: tuple[str, ...] = ()
 
 
-class Verdict(Record):
+class Verdict(Frozen):
     """What the gate says, and why."""
 
     decision: Literal["pass", "fail", "inconclusive"]
@@ -216,7 +221,7 @@ class Verdict(Record):
     )
 
 
-class CrossValidation(Record):
+class CrossValidation(Frozen):
     """The score over all rows, each predicted by a training that did not see it: how good such a training is."""
 
     folds: int
@@ -234,7 +239,7 @@ class CrossValidation(Record):
         return f"cross-validated {self.score_name} {self.score:.4f}{between} on all {self.rows} rows, {self.folds} folds{spread}"
 
 
-class Proof(Record):
+class Proof(Frozen):
     """All that was proved of the pick: on the test rows, against the champion, in the server."""
 
     report: Report
@@ -243,15 +248,21 @@ class Proof(Record):
         None, description="Of the pick's score less fp32's, on the same rows."
     )
     comparison: Comparison | None = Field(None, description="None when there was no champion.")
-    trial: Trial | None = None
+    trial: ServingCheck | None = None
     cross_validation: CrossValidation | None = Field(None, description="None unless gates.folds asks for it.")
     verdict: Verdict
 
 
-class Version(Record):
+class Version(Frozen):
     """A registered model version."""
 
     model: str
     version: int
     sha256: str
     run_id: str
+
+
+def latency(report: Report) -> float:
+    """The report's latency against fp32's as one number: the geometric mean over the batch sizes."""
+    ratios = [speed.latency_ratio for speed in report.speed]
+    return prod(ratios) ** (1 / len(ratios)) if ratios else 1.0

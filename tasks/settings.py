@@ -6,14 +6,15 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from tasks.config import Gates, Knobs, Run
+from tasks.config import Gates, RunConfig
 from tasks.errors import UserError
-from tasks.http import without_secrets
+from tasks.system.frozen import Frozen
+from tasks.system.urls import without_secrets
 
 _FILE = "mlflow.yaml"
 
 
-class Limits(Knobs):
+class Limits(Frozen):
     """When served traffic is no longer what the champion was trained on."""
 
     hours: float = Field(24, gt=0, description="Rows that were served in the last so many hours count.")
@@ -25,7 +26,7 @@ class Limits(Knobs):
     )
 
 
-class Policy(Knobs):
+class Policy(Frozen):
     """What one model needs to be promoted, and how it is watched."""
 
     approval: Literal["auto", "manual"] = "auto"
@@ -34,7 +35,7 @@ class Policy(Knobs):
     gates: dict[str, Any] = Field({}, description="Gates of the workload that production overrides.")
 
 
-class Settings(Knobs):
+class Settings(Frozen):
     """Where this process keeps and finds things; read once, at a command's start."""
 
     home: Path
@@ -58,7 +59,7 @@ class Settings(Knobs):
     def policy(self, model: str) -> Policy:
         return self.models.get(model) or self.models.get("default") or Policy()
 
-    def apply_policy(self, model: str, run: Run) -> Run:
+    def apply_policy(self, model: str, run: RunConfig) -> RunConfig:
         """`run` with the gates that production sets for this model. Raises UserError for a gate that does not exist."""
         gates = {**run.gates.model_dump(), **self.policy(model).gates}
         try:
@@ -66,7 +67,7 @@ class Settings(Knobs):
         except ValidationError as error:
             raise UserError(f"{_FILE}, models.{model}.gates: {_first(error)}.") from error
 
-    def check_policy(self, model: str, run: Run) -> None:
+    def check_policy(self, model: str, run: RunConfig) -> None:
         """Raise UserError for a gate that was asked for and that production has set otherwise: neither is dropped unsaid."""
         enforced = self.apply_policy(model, run).gates
         for name in self.policy(model).gates:

@@ -161,7 +161,7 @@ class Composed:
     def _command(self, service: str, name: str) -> list[str]:
         """The image's or the service's entrypoint, then the command, with ports and mounted files of this machine."""
         given = self.compose["services"][service]
-        servers = [sys.executable, "-m", "infra.with_secrets"]
+        servers = [sys.executable, "-m", "infra.secrets.inject"]
         entrypoint = given.get("entrypoint") or ([] if service == "redis" else servers)
         port = _PORTS.get(service)
         words = [*entrypoint, *shlex.split(given["command"])]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tasks.config import Gates, Train
-from tasks.workloads import Workload
+from tasks.workloads.workload import Workload
 
 ROWS, LENGTH, WORDS, CLASSES = 1500, 16, 24, 4
 

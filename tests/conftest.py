@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from infra.leash import end, family
 from tasks.records import Candidate, Dataset
+from tasks.system.processes import end_all, family
 
 os.environ.update(
     MLFLOW_DISABLE_TELEMETRY="true",
@@ -122,7 +122,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     base = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
     for pid in base.glob("shared-*/pid"):
-        end(family(int(pid.read_text())))
+        end_all(family(int(pid.read_text())))
 
 
 def free_port() -> int:

@@ -12,16 +12,19 @@ import torch
 from torch import nn
 
 from tasks.config import Data, Train
-from tasks.data import Rows, load_valid, prepare, read_split, to_inputs
-from tasks.export import export_module
-from tasks.fingerprint import fingerprint
-from tasks.loss import loss_of
-from tasks.model import all_outputs, build_module, load_module, main_output, predict
-from tasks.package import build_folder
+from tasks.data.arrays import Samples, to_inputs
+from tasks.data.dataset import prepare, read_split
+from tasks.data.fingerprint import fingerprint
+from tasks.data.schema import load_valid
+from tasks.onnx.export import export_module
+from tasks.onnx.package import build_folder
+from tasks.onnx.session import open_session
 from tasks.records import Checkpoint, Dataset, OnnxModel
-from tasks.session import open_session
-from tasks.train import fit
-from tasks.workloads import Workload, load_workload
+from tasks.training.loss import loss_of
+from tasks.training.module import all_outputs, build_module, load_module, main_output, predict
+from tasks.training.trainer import fit
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.workload import Workload
 
 TOLERANCE = 1e-4
 _TRAINED_ROWS = 129  # by sixteens: the last batch would be a single row
@@ -45,9 +48,9 @@ class Ship:
     def dataset(self) -> Dataset:
         return prepare(self.reference, self.data, self.folder / "datasets")
 
-    def rows(self, split: str, count: int) -> Rows:
+    def rows(self, split: str, count: int) -> Samples:
         found = read_split(self.dataset, split)
-        return Rows({name: array[:count] for name, array in found.inputs.items()}, found.target[:count])
+        return Samples({name: array[:count] for name, array in found.inputs.items()}, found.target[:count])
 
     def built(self) -> nn.Module:
         return build_module(self.workload, self.dataset, self.model)
@@ -175,7 +178,7 @@ def a_row_is_answered_alike_in_any_company(ship: Ship) -> Iterator[str]:
 
 
 def it_packs_into_a_folder_that_answers_its_own_example(ship: Ship) -> Iterator[str]:
-    from tasks.recheck import answer
+    from tasks.promotion.verification import answer
 
     folder: Any = ship.folder / "package"
     build_folder(ship.exported, ship.dataset, folder)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.config import Train
-from tasks.workloads import Workload
+from tasks.workloads.workload import Workload
 
 ROWS, LENGTH, WORDS, CLASSES = 240, 5, 16, 3
 Arrays = dict[str, np.ndarray[Any, Any]]

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from tasks.config import Gates, Train
-from tasks.workloads import digits
+from tasks.workloads.examples import digits
 
 FORWARDS = 30
 

@@ -12,12 +12,12 @@ import pytest
 from composed import free_ports
 from filelock import FileLock, Timeout
 
-from flows.embedded import EmbeddedServer
-from infra.accounts import accounts
-from infra.keeper import Keeper
-from infra.local import environment, services
+from flows.orchestration.embedded import EmbeddedServer
+from infra.platform.accounts import accounts
+from infra.platform.local import environment, services
+from infra.platform.services import ServiceGroup
 from tasks.errors import UserError
-from tasks.reach import check_mlflow
+from tasks.registry.reachability import check_mlflow
 
 GIVEN = {
     "PREFECT_SERVER_API_AUTH_STRING": "ada:a-long-prefect-secret",
@@ -53,7 +53,7 @@ def test_the_servers_of_up_refuse_a_request_without_an_account(
         monkeypatch.setenv(name, value)
     (tmp_path / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
     ports = dict(zip(("prefect", "worker", "mlflow", "server"), free_ports(4), strict=True))
-    keeper = Keeper(services(tmp_path, ports)[:2], tmp_path / "logs", environment(tmp_path, ports))
+    keeper = ServiceGroup(services(tmp_path, ports)[:2], tmp_path / "logs", environment(tmp_path, ports))
     try:
         keeper.start()
         addresses = {one.service.name: one.service.url for one in keeper.kept}

@@ -22,10 +22,10 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.flow_engine import run_flow
 
-from tasks.ledger import LedgerEntry, read_ledger
-from tasks.promotion import promote as promote_now
+from tasks.promotion.champion import promote as promote_now
+from tasks.promotion.ledger import LedgerEntry, read_ledger
 from tasks.records import Candidate, Dataset
-from tasks.registry import Registry
+from tasks.registry.registry import Registry
 from tasks.settings import load_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
@@ -173,7 +173,7 @@ def test_an_approval_after_the_champion_changed_is_judged_against_the_new_one(
 def test_retrain_asks_in_a_run_of_its_own_and_takes_an_older_question_back(registry: Registry) -> None:
     from prefect import flow
 
-    from flows.approval import start_asking
+    from flows.orchestration.approval import start_asking
     from flows.promote import promote
 
     toys(registry)

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from tasks.config import Data, Gates
-from tasks.crossvalidate import cross_validate, judged
-from tasks.data import load_valid, prepare
+from tasks.data.dataset import prepare
+from tasks.data.schema import load_valid
 from tasks.errors import UserError
+from tasks.proof.cross_validation import cross_validate, with_cross_validation
 from tasks.records import CrossValidation, Dataset, Interval, Proof, Report, Verdict
-from tasks.workloads.cells import load_frame, to_inputs, workload
-from tasks.workloads.flights import workload as flights
+from tasks.workloads.examples.cells import load_frame, to_inputs, workload
+from tasks.workloads.examples.flights import workload as flights
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_logistic_regression_lies_within_its_interval_or_below(dataset: Dataset,
 def test_no_row_is_predicted_by_a_training_that_saw_it(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tasks.crossvalidate as module
+    import tasks.proof.cross_validation as module
 
     seen: list[set[bytes]] = []
     fit, predict = module.fit, module.predict
@@ -77,7 +78,7 @@ def test_a_fold_on_which_the_score_is_not_defined_is_left_out(
         return float((target == answers).mean())
 
     own = replace(workload, score=picky)
-    monkeypatch.setattr("tasks.crossvalidate.load_workload", lambda _: own)
+    monkeypatch.setattr("tasks.proof.cross_validation.load_workload", lambda _: own)
     quick = workload.train.model_copy(update={"epochs": 1, "batch_size": 256})
     found = cross_validate("cells", dataset, quick, Gates(folds=2), tmp_path)
     assert found.scores == () and 0 < found.score < 1 and found.describe().endswith("2 folds")
@@ -111,7 +112,7 @@ def test_what_too_few_rows_cannot_tell_is_inconclusive(
         name="fp32", split="test", rows=140, score=0.9, score_name="accuracy", sha256="", size_bytes=1
     )
     proof = Proof(report=report, baseline=report, verdict=Verdict(decision="pass", reasons=()))
-    verdict = judged(proof, found, Gates(min_score=0.75)).verdict
+    verdict = with_cross_validation(proof, found, Gates(min_score=0.75)).verdict
     assert verdict.decision == decision
     assert re.search(reason, verdict.reasons[-1])
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.compress import channels
-from tasks.compress.base import Job, Refused
-from tasks.compress.channels import remove_channels
-from tasks.compress.prune import count
+from tasks.compression import channels
+from tasks.compression.channels import remove_channels
+from tasks.compression.method import Context, NotApplicable
+from tasks.compression.pruning import count
 
 WORDS = {"words": torch.arange(32).reshape(2, 16) % 30}
 
@@ -59,11 +59,11 @@ ATTENTIVE: dict[str, tuple[Any, int]] = {
 
 @pytest.fixture(autouse=True)
 def example(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channels, "_example", lambda job: WORDS)
+    monkeypatch.setattr(channels, "_example", lambda context: WORDS)
 
 
 def pruned(module: nn.Module) -> nn.Module:
-    for _ in remove_channels(module, cast(Job, None), 0.5, 1, 4):
+    for _ in remove_channels(module, cast(Context, None), 0.5, 1, 4):
         module.train()
         module(**WORDS).sum().backward()
     return module.eval()
@@ -106,7 +106,7 @@ def test_attention_keeps_a_width_that_its_heads_share() -> None:
 
 
 def test_what_the_pruner_cannot_follow_is_refused_in_a_sentence() -> None:
-    with pytest.raises(Refused, match="structured pruning cannot follow this module"):
+    with pytest.raises(NotApplicable, match="structured pruning cannot follow this module"):
         pruned(Reader(nn.GRU(32, 64, batch_first=True), 64))
 
 
@@ -120,5 +120,5 @@ def test_a_model_of_nothing_but_a_recurrent_layer_is_refused_in_a_sentence() -> 
         def forward(self, words: torch.Tensor) -> torch.Tensor:
             return cast(torch.Tensor, self.read(self.embedding(words))[0].mean(1))
 
-    with pytest.raises(Refused, match="no layer has channels that could go"):
+    with pytest.raises(NotApplicable, match="no layer has channels that could go"):
         pruned(Only())

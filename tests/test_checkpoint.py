@@ -17,9 +17,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.checkpoint import CheckpointStore, digest_path, load, load_weights, save
 from tasks.errors import StepError
 from tasks.records import Checkpoint
+from tasks.training.checkpoint import CheckpointStore, digest_path, load, load_weights, save
 
 
 def state(number: int) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows import cli
-from tasks import checkup
-from tasks.checkup import Checkup, Finding, check
+from flows.cli import __main__ as cli
 from tasks.errors import UserError
-from tasks.scaffold import new_workload
-from tasks.workloads import Workload, names
+from tasks.preflight import check as checkup
+from tasks.preflight.check import Checkup, PartResult, check
+from tasks.workloads.catalogue import names
+from tasks.workloads.scaffold import new_workload
+from tasks.workloads.workload import Workload
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def leave_out_the_slow_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkup, "_PARTS", parts)
 
 
-def broken(path: Path, *changes: tuple[str, str]) -> dict[str, Finding]:
+def broken(path: Path, *changes: tuple[str, str]) -> dict[str, PartResult]:
     """What check finds after these replacements, each of which has to hit."""
     text = path.read_text()
     for old, new in changes:

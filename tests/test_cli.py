@@ -13,20 +13,22 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from flows import cli
-from flows.embedded import EmbeddedServer
-from flows.show import ledger_lines, show_entry, show_outcome
-from flows.status import Status, show_status
+from flows.cli import __main__ as cli
+from flows.cli.overrides import knob_names
+from flows.cli.views.outcome import show_outcome
+from flows.cli.views.status import show_status
+from flows.cli.views.versions import ledger_lines, show_entry
+from flows.orchestration.embedded import EmbeddedServer
+from infra.platform.status import Status
 from infra.serving.__main__ import parser
 from tasks.errors import StepError
-from tasks.ledger import LedgerEntry
 from tasks.outcome import CandidateResult, Outcome
-from tasks.overrides import knob_names
+from tasks.promotion.ledger import LedgerEntry
 
 WORKLOAD = """
 from dataclasses import replace
-from tasks.workloads.digits import *
-from tasks.workloads.digits import workload as digits
+from tasks.workloads.examples.digits import *
+from tasks.workloads.examples.digits import workload as digits
 """
 
 Slipway = Callable[..., tuple[int, str, str]]
@@ -127,7 +129,7 @@ def test_ctrl_c_is_a_sentence_and_exit_code_130(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tasks.settings.load_settings", interrupted)
-    monkeypatch.setattr("flows.run.load_settings", interrupted)
+    monkeypatch.setattr("flows.cli.run.load_settings", interrupted)
     code, out, err = slipway(command, "digits")
     assert code == 130 and out == "" and err.startswith("slipway: stopped") and said in err
 
@@ -228,7 +230,7 @@ def test_a_prefect_server_that_does_not_start_says_why(
     (tmp_path / "logs" / "prefect-server.log").write_text("starting\nValueError: no such database\n")
     with pytest.raises(StepError, match="did not start .ValueError: no such database.; its log is"):
         server.wait()
-    monkeypatch.setattr("flows.embedded._LEAST_BYTES", 10**18)
+    monkeypatch.setattr("flows.orchestration.embedded._LEAST_BYTES", 10**18)
     with pytest.raises(
         StepError, match="did not start: only .* MB are free in .*, make room or set SLIPWAY_HOME"
     ):
@@ -258,7 +260,7 @@ def test_a_prefect_address_that_cannot_be_used_is_one_sentence(
 ) -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.reach import check_prefect
+    from flows.orchestration.reachability import check_prefect
 
     with temporary_settings({PREFECT_API_URL: url.format(mlflow=mlflow_server)}):
         with pytest.raises(StepError, match=re.escape(sentence)):
@@ -277,11 +279,11 @@ def test_every_command_explains_itself(slipway: Slipway, command: str) -> None:
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
-        ("import tasks.train", ["prefect", "mlflow"]),
-        ("import flows.cli", ["prefect", "torch", "mlflow", "pandas", "numpy"]),
-        ("import tasks.history, flows.show", ["torch", "prefect"]),
-        ("import tasks.evidence", ["torch", "prefect", "mlflow", "pandas"]),
-        ("import infra.serving.main", ["torch", "prefect"]),
+        ("import tasks.training.trainer", ["prefect", "mlflow"]),
+        ("import flows.cli.__main__", ["prefect", "torch", "mlflow", "pandas", "numpy"]),
+        ("import tasks.promotion.history, flows.cli.views.outcome", ["torch", "prefect"]),
+        ("import tasks.proof.evidence", ["torch", "prefect", "mlflow", "pandas"]),
+        ("import infra.serving.processes.main", ["torch", "prefect"]),
         ("import tasks.config", ["numpy", "torch"]),
         ("from tasks.workloads import load_workload; load_workload('digits').load()", ["torch", "sklearn"]),
     ],

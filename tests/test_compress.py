@@ -10,21 +10,23 @@ import onnx
 import pytest
 from pydantic import ValidationError
 
-from tasks.compress import check_recipes
-from tasks.compress.graph import metadata_of
-from tasks.compress.make import make
-from tasks.compress.repair import run
-from tasks.config import Gates, Recipe, Run, Train
-from tasks.data import prepare, read_split
+from tasks.compression.candidate import compress
+from tasks.compression.catalogue import check_recipes
+from tasks.compression.graph import metadata_of
+from tasks.compression.sensitivity import run
+from tasks.config import Gates, RunConfig, Train
+from tasks.data.dataset import prepare, read_split
 from tasks.errors import StepError, UserError
-from tasks.export import export
+from tasks.onnx.export import export
+from tasks.onnx.session import open_session
+from tasks.proof.selection import select
+from tasks.proof.validation import validate
+from tasks.recipes import Recipe
 from tasks.records import Candidate, Checkpoint, Dataset, Report
-from tasks.score import score
-from tasks.select import select
-from tasks.session import open_session
-from tasks.train import train
-from tasks.validate import validate
-from tasks.workloads import DEFAULT_RECIPES, Workload, load_workload
+from tasks.training.trainer import train
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.scoring import score
+from tasks.workloads.workload import DEFAULT_RECIPES, Workload
 
 SEQUENCES = f"{Path(__file__).parent / 'compress_models.py'}:transformer"
 BARE = SEQUENCES.replace(":transformer", ":bare")
@@ -41,9 +43,11 @@ class Trained:
     train: Train
     folder: Path
 
-    def make(self, *steps: dict[str, object], name: str = "tried", gates: Gates | None = None) -> Candidate:
+    def compress(
+        self, *steps: dict[str, object], name: str = "tried", gates: Gates | None = None
+    ) -> Candidate:
         recipe = Recipe.model_validate({"name": name, "steps": steps})
-        return make(
+        return compress(
             self.reference,
             self.dataset,
             self.checkpoint,
@@ -124,8 +128,8 @@ def test_a_step_on_the_module_cannot_follow_one_on_the_file() -> None:
 
 
 def test_a_recipe_comes_back_from_json_as_it_went() -> None:
-    config = Run(recipes=DEFAULT_RECIPES)
-    assert Run.model_validate_json(config.model_dump_json()) == config
+    config = RunConfig(recipes=DEFAULT_RECIPES)
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
 
 
 def test_reading_recipes_loads_neither_torch_nor_onnxruntime() -> None:
@@ -153,7 +157,7 @@ def test_recipes_that_do_not_fit_the_workload_or_its_rows_are_named_before_train
 def test_static_quantisation_of_the_cnn_is_small_right_and_still_says_where_it_came_from(
     cnn: Trained,
 ) -> None:
-    made = cnn.make(STATIC, name="int8")
+    made = cnn.compress(STATIC, name="int8")
     assert made.onnx is not None and cnn.fp32.onnx is not None, made.refused
     assert made.onnx.size_bytes < 0.3 * cnn.fp32.onnx.size_bytes
     assert cnn.score(made) >= cnn.score(cnn.fp32) - 0.01
@@ -165,7 +169,7 @@ def test_static_quantisation_of_the_cnn_is_small_right_and_still_says_where_it_c
 
 
 def test_the_same_recipe_gives_the_same_bytes(cnn: Trained) -> None:
-    first, second = cnn.make(STATIC), cnn.make(STATIC)
+    first, second = cnn.compress(STATIC), cnn.compress(STATIC)
     assert first == second and first.onnx is not None
 
 
@@ -173,7 +177,7 @@ def test_the_same_recipe_gives_the_same_bytes(cnn: Trained) -> None:
 def test_other_calibrations_work_and_keep_off_the_screen(
     cnn: Trained, calibration: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    made = cnn.make({**STATIC, "calibration": calibration, "rows": 64})
+    made = cnn.compress({**STATIC, "calibration": calibration, "rows": 64})
     assert cnn.score(made) >= cnn.score(cnn.fp32) - 0.02
     assert capfd.readouterr() == ("", "")
 
@@ -196,14 +200,14 @@ def test_calibration_sees_training_rows_only(cnn: Trained, tmp_path: Path) -> No
         tmp_path,
     )
     step = {**STATIC, "repair_seconds": 0}
-    one, other = cnn.make(step), spoilt.make(step)
+    one, other = cnn.compress(step), spoilt.compress(step)
     assert one.onnx is not None and other.onnx is not None
     assert one.onnx.sha256 == other.onnx.sha256
 
 
 @pytest.mark.slow
 def test_dynamic_int8_of_a_cnn_is_refused_for_its_latency(cnn: Trained) -> None:
-    made = cnn.make({**DYNAMIC, "op_types": "all"}, name="dynamic")
+    made = cnn.compress({**DYNAMIC, "op_types": "all"}, name="dynamic")
     chosen = select([cnn.validate(cnn.fp32), cnn.validate(made)], [made], Gates())
     (result,) = (c for c in chosen.candidates if c.name == "dynamic")
     assert (chosen.picked, result.status) == ("fp32", "refused")
@@ -211,7 +215,7 @@ def test_dynamic_int8_of_a_cnn_is_refused_for_its_latency(cnn: Trained) -> None:
 
 
 def test_dynamic_int8_leaves_convolutions_in_float_and_says_so(cnn: Trained) -> None:
-    made = cnn.make(DYNAMIC)
+    made = cnn.compress(DYNAMIC)
     assert made.onnx is not None
     assert any("(Conv)" in note and "in float" in note for note in made.notes)
     assert "ConvInteger" not in {node.op_type for node in onnx.load(made.onnx.path).graph.node}
@@ -221,7 +225,7 @@ def test_dynamic_int8_leaves_convolutions_in_float_and_says_so(cnn: Trained) -> 
 def test_static_int8_over_all_ops_of_a_masked_transformer_is_refused_for_its_score(
     transformer: Trained,
 ) -> None:
-    made = transformer.make({**STATIC, "op_types": "all", "repair_seconds": 0}, name="all")
+    made = transformer.compress({**STATIC, "op_types": "all", "repair_seconds": 0}, name="all")
     chosen = select([transformer.validate(transformer.fp32), transformer.validate(made)], [made], Gates())
     (result,) = (c for c in chosen.candidates if c.name == "all")
     assert (chosen.picked, result.status) == ("fp32", "refused")
@@ -229,7 +233,7 @@ def test_static_int8_over_all_ops_of_a_masked_transformer_is_refused_for_its_sco
 
 
 def test_accuracy_control_repairs_it_and_names_the_nodes_in_float(transformer: Trained) -> None:
-    made = transformer.make({**STATIC, "op_types": "all"}, gates=Gates(max_score_drop=0.02))
+    made = transformer.compress({**STATIC, "op_types": "all"}, gates=Gates(max_score_drop=0.02))
     assert transformer.score(made) >= transformer.score(transformer.fp32) - 0.02
     (note,) = (note for note in made.notes if note.startswith("kept in float"))
     assert "the score dropped" in note
@@ -239,7 +243,7 @@ def test_the_op_types_chosen_for_a_transformer_need_no_repair_and_lengths_stay_d
     transformer: Trained,
 ) -> None:
     for step in (STATIC, DYNAMIC):
-        made = transformer.make(step)
+        made = transformer.compress(step)
         assert transformer.score(made) >= transformer.score(transformer.fp32) - 0.02
         assert not any("kept in float" in note for note in made.notes)
         assert made.onnx is not None
@@ -252,17 +256,17 @@ def test_the_op_types_chosen_for_a_transformer_need_no_repair_and_lengths_stay_d
 def test_nodes_can_be_kept_in_float_by_name(cnn: Trained) -> None:
     assert cnn.fp32.onnx is not None
     name = next(n.name for n in onnx.load(cnn.fp32.onnx.path).graph.node if n.op_type == "Conv")
-    plain, kept = cnn.make(STATIC), cnn.make({**STATIC, "keep_float": [name]}, name="kept")
+    plain, kept = cnn.compress(STATIC), cnn.compress({**STATIC, "keep_float": [name]}, name="kept")
     assert plain.onnx is not None and kept.onnx is not None
     assert kept.onnx.size_bytes > plain.onnx.size_bytes
     assert (
-        cnn.make({**STATIC, "keep_float": ["conv_99"]}).refused
+        cnn.compress({**STATIC, "keep_float": ["conv_99"]}).refused
         == "keep_float names no node conv_99 in the graph"
     )
 
 
 def test_float16_halves_the_file_and_keeps_the_inputs(cnn: Trained) -> None:
-    made = cnn.make({"kind": "float16"})
+    made = cnn.compress({"kind": "float16"})
     assert made.onnx is not None and cnn.fp32.onnx is not None, made.refused
     assert made.onnx.size_bytes < 0.55 * cnn.fp32.onnx.size_bytes
     assert cnn.score(made) >= cnn.score(cnn.fp32) - 0.01
@@ -271,7 +275,7 @@ def test_float16_halves_the_file_and_keeps_the_inputs(cnn: Trained) -> None:
 @pytest.mark.slow
 def test_structured_pruning_then_int8_is_a_fraction_of_the_size(cnn: Trained) -> None:
     prune = {"kind": "prune", "ratio": 0.5, "epochs": 6}
-    pruned, both = cnn.make(prune, name="pruned"), cnn.make(prune, STATIC, name="both")
+    pruned, both = cnn.compress(prune, name="pruned"), cnn.compress(prune, STATIC, name="both")
     assert pruned.onnx is not None and both.onnx is not None and cnn.fp32.onnx is not None, pruned.refused
     assert pruned.onnx.size_bytes < 0.32 * cnn.fp32.onnx.size_bytes
     assert both.onnx.size_bytes < 0.11 * cnn.fp32.onnx.size_bytes
@@ -281,7 +285,7 @@ def test_structured_pruning_then_int8_is_a_fraction_of_the_size(cnn: Trained) ->
 
 @pytest.mark.slow
 def test_gradual_pruning_trains_after_each_round(cnn: Trained) -> None:
-    made = cnn.make({"kind": "prune", "ratio": 0.6, "rounds": 2, "epochs": 1, "teacher": False})
+    made = cnn.compress({"kind": "prune", "ratio": 0.6, "rounds": 2, "epochs": 1, "teacher": False})
     assert made.onnx is not None, made.refused
     sizes = {tuple(t.dims) for t in onnx.load(made.onnx.path).graph.initializer}
     assert (12, 1, 3, 3) in sizes or (13, 1, 3, 3) in sizes
@@ -289,7 +293,7 @@ def test_gradual_pruning_trains_after_each_round(cnn: Trained) -> None:
 
 @pytest.mark.slow
 def test_unstructured_pruning_shrinks_the_transfer_only(cnn: Trained) -> None:
-    made = cnn.make({"kind": "prune", "method": "unstructured", "ratio": 0.7, "epochs": 1})
+    made = cnn.compress({"kind": "prune", "method": "unstructured", "ratio": 0.7, "epochs": 1})
     report, fp32 = cnn.validate(made), cnn.validate(cnn.fp32)
     assert report.size_bytes > 0.95 * fp32.size_bytes
     assert report.gzipped_bytes is not None and fp32.gzipped_bytes is not None
@@ -299,7 +303,7 @@ def test_unstructured_pruning_shrinks_the_transfer_only(cnn: Trained) -> None:
 
 @pytest.mark.slow
 def test_a_student_learns_from_the_teacher(transformer: Trained) -> None:
-    made = transformer.make({"kind": "distill", "student": "small", "epochs": 4})
+    made = transformer.compress({"kind": "distill", "student": "small", "epochs": 4})
     assert made.onnx is not None and transformer.fp32.onnx is not None, made.refused
     assert made.onnx.size_bytes < transformer.fp32.onnx.size_bytes
     assert transformer.score(made) > 0.5
@@ -318,7 +322,7 @@ def test_a_student_learns_from_the_teacher(transformer: Trained) -> None:
 def test_a_model_with_nothing_to_do_is_refused_and_not_copied(
     bare: Trained, step: dict[str, object], said: str
 ) -> None:
-    made = bare.make(step)
+    made = bare.compress(step)
     assert made.onnx is None and made.refused is not None
     assert made.refused.startswith(said)
 
@@ -331,7 +335,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def test_a_recipe_that_breaks_is_refused_with_the_first_line_and_never_raises(cnn: Trained) -> None:
     torn = cnn.checkpoint.model_copy(update={"sha256": "0" * 64})
     broken = Trained(cnn.reference, cnn.workload, cnn.dataset, torn, cnn.fp32, cnn.train, cnn.folder)
-    made = broken.make({"kind": "prune", "ratio": 0.5})
+    made = broken.compress({"kind": "prune", "ratio": 0.5})
     assert made.onnx is None and made.refused is not None
     assert made.refused.startswith("StepError: Checkpoint") and "\n" not in made.refused
 
@@ -345,48 +349,12 @@ def test_a_full_disk_is_no_refusal_that_is_kept_and_found_again_when_there_is_ro
         except OSError as error:
             raise StepError("No space for a checkpoint.") from error
 
-    monkeypatch.setattr("tasks.compress.make._make", full)
+    monkeypatch.setattr("tasks.compression.candidate._make", full)
     with pytest.raises(StepError, match="No space"):
-        cnn.make(STATIC)
+        cnn.compress(STATIC)
 
 
 def test_nothing_but_the_candidates_files_and_training_is_left_behind(cnn: Trained, tmp_path: Path) -> None:
     here = Trained(cnn.reference, cnn.workload, cnn.dataset, cnn.checkpoint, cnn.fp32, cnn.train, tmp_path)
-    here.make(STATIC, name="a")
+    here.compress(STATIC, name="a")
     assert sorted(p.name for p in (tmp_path / "compress").iterdir()) == ["a.onnx", "a.reference.npy"]
-
-
-PLUGIN = """
-from pathlib import Path
-from typing import Literal
-from tasks.compress.base import Job, OnnxMethod
-
-class Copy(OnnxMethod):
-    kind: Literal["copy"] = "copy"
-    times: int = 1
-
-    def apply(self, source: Path, target: Path, job: Job) -> tuple[str, ...]:
-        target.write_bytes(source.read_bytes())
-        return (f"copied {self.times} times",)
-"""
-
-
-def test_an_installed_package_brings_a_method_of_its_own(
-    cnn: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tasks.compress import methods
-
-    (tmp_path / "someones_package.py").write_text(PLUGIN)
-    information = tmp_path / "someones_package-1.0.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: someones-package\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text("[slipway.compress]\ncopy = someones_package:Copy\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    methods.cache_clear()
-    try:
-        made = cnn.make({"kind": "copy", "times": 3})
-        assert made.notes == ("copied 3 times",)
-        assert made.onnx is not None and made.recipe is not None
-        assert Candidate.model_validate_json(made.model_dump_json()) == made
-    finally:
-        methods.cache_clear()

@@ -7,9 +7,9 @@ import contract
 import pytest
 
 from tasks.config import Data
-from tasks.data import load_valid
+from tasks.data.schema import load_valid
 from tasks.errors import UserError
-from tasks.workloads import load_workload, names
+from tasks.workloads.catalogue import load_workload, names
 
 MODELS = Path(__file__).parent / "contract_models.py"
 SHORT = {"flights": Data(until="2013-02-01")}  # type: ignore[arg-type]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks import cost
-from tasks.cost import describe, meter, metered, metrics_of, take_cost, total, watt_hours
 from tasks.outcome import Cost, StepTime
+from tasks.reporting import cost
+from tasks.reporting.cost import describe, meter, metered, metrics_of, take_cost, total, watt_hours
 
 MEGABYTE = 1_000_000
 

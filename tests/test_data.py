@@ -12,9 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.config import Data
-from tasks.data import SPLITS, load_valid, prepare, read_frame, read_split, split, to_inputs
+from tasks.data.arrays import to_inputs
+from tasks.data.dataset import prepare, read_frame, read_split
+from tasks.data.schema import load_valid
+from tasks.data.splits import SPLITS, split
 from tasks.errors import UserError
-from tasks.workloads import Workload, load_workload
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.workload import Workload
 
 
 def frame_of(rows: int) -> pd.DataFrame:
@@ -64,7 +68,7 @@ def test_the_same_rows_are_stored_once(tmp_path: Path) -> None:
 def test_nothing_half_written_stays_behind_when_inputs_fail(tmp_path: Path) -> None:
     source = tmp_path / "broken.py"
     source.write_text(
-        "from dataclasses import replace\nfrom tasks.workloads.digits import workload as digits\n"
+        "from dataclasses import replace\nfrom tasks.workloads.examples.digits import workload as digits\n"
         "def inputs(rows):\n    raise RuntimeError('no')\nworkload = replace(digits, inputs=inputs)\n"
     )
     with pytest.raises(UserError, match=r"inputs\(\) failed: RuntimeError: no"):

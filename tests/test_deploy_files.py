@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.make_secrets import make_secrets
+from infra.secrets.generate import make_secrets
+from infra.secrets.inject import SECRETS, read_secrets
 from infra.serving.__main__ import parser
-from infra.serving.exposition import EVENTS
+from infra.serving.http.service import allowed_hosts, host_name
 from infra.serving.options import ServeOptions
-from infra.serving.service import allowed_hosts, host_name
-from infra.with_secrets import SECRETS, read_secrets
+from infra.serving.telemetry.exposition import EVENTS
 from tasks.errors import UserError
 
 INFRA = Path(__file__).parent.parent / "infra"
@@ -235,7 +235,7 @@ def of_kind(kind: str) -> list[dict[str, Any]]:
 
 def exported() -> set[str]:
     """The series that the model server's metrics become, by the Prometheus client's own rules."""
-    source = "".join(path.read_text() for path in sorted((INFRA / "serving").glob("*.py")))
+    source = "".join(path.read_text() for path in sorted((INFRA / "serving").rglob("*.py")))
     endings = {
         "Counter": ("_total",),
         "Gauge": ("",),

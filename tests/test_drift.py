@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.drift import drift
+from tasks.monitoring.drift import drift
 
 Columns = dict[str, np.ndarray]  # type: ignore[type-arg]
 LIMITS = {"psi": 0.25, "p_value": 0.01}

@@ -15,11 +15,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tasks import evidence, signing
 from tasks.errors import UserError
-from tasks.evidence import Code, Evidence, EvidenceError
-from tasks.files import sha256_of
+from tasks.proof import evidence, provenance, signing
+from tasks.proof.evidence import Evidence, EvidenceError
+from tasks.proof.provenance import Code
 from tasks.records import Proof, Report, Verdict
+from tasks.system.files import sha256_of
 
 
 def write_model(path: Path, weight: float = 2.0, external: bool = False) -> None:
@@ -279,12 +280,12 @@ def test_the_code_revision_says_whether_files_differ(tmp_path: Path, monkeypatch
     (tmp_path / "new.py").write_text("")
     assert evidence.code_state(tmp_path) == Code(revision=clean.revision, dirty=True)
     monkeypatch.setenv("SLIPWAY_REVISION", "v1.2")
-    assert evidence.code_state() == Code(revision="v1.2", dirty=False)
+    assert provenance.code_state() == Code(revision="v1.2", dirty=False)
 
 
 def test_verifying_imports_nothing_heavy(sealed: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tasks import evidence; evidence.verify(Path(sys.argv[1]));"
+        "import sys; from pathlib import Path; from tasks.proof import evidence; evidence.verify(Path(sys.argv[1]));"
         "print([m for m in ('torch', 'mlflow', 'prefect', 'pandas', 'numpy', 'scipy', 'onnx') if m in sys.modules])"
     )
     done = subprocess.run(
@@ -299,9 +300,9 @@ def test_slipway_installed_inside_another_project_does_not_take_its_revision(
     who = {f"GIT_{whose}_{what}": "t@t" for whose in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
         subprocess.run(["git", "-C", str(tmp_path), *command], check=True, env={**os.environ, **who})
-    installed = tmp_path / ".venv" / "tasks" / "evidence.py"
+    installed = tmp_path / ".venv" / "tasks" / "proof" / "provenance.py"
     installed.parent.mkdir(parents=True)
     installed.touch()
     monkeypatch.delenv("SLIPWAY_REVISION", raising=False)
-    monkeypatch.setattr(evidence, "__file__", str(installed))
-    assert evidence.code_state() == Code(revision=None, dirty=True)
+    monkeypatch.setattr(provenance, "__file__", str(installed))
+    assert provenance.code_state() == Code(revision=None, dirty=True)

@@ -7,18 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.attribution import _agreement, _of_each_class, available, of_test_rows
 from tasks.config import Data
-from tasks.data import prepare, read_frame
+from tasks.data.dataset import prepare, read_frame
 from tasks.errors import UserError
-from tasks.explain import STABLE, _asked, explain
-from tasks.explain_page import attributions
-from tasks.parts import columns_behind, cut
 from tasks.records import Candidate, Dataset
-from tasks.workloads import load_workload
+from tasks.reporting.attribution import _agreement, _of_each_class, available, of_test_rows
+from tasks.reporting.explained_rows import attributions
+from tasks.reporting.explanation import STABLE, _asked, explain
+from tasks.reporting.features import columns_behind, cut
+from tasks.workloads.catalogue import load_workload
 
 pytest.importorskip("captum")
-TEMPLATE = load_workload("template")
+TEMPLATE = load_workload("tasks.workloads.template")
 
 
 def test_pixels_go_by_their_columns_and_a_dead_one_weighs_nothing(
@@ -59,7 +59,7 @@ def by_the_bill(path: Path) -> Path:
 
 
 def test_the_one_column_that_decides_has_all_the_weight(tmp_path: Path) -> None:
-    dataset = prepare("template", Data(), tmp_path / "data")
+    dataset = prepare("tasks.workloads.template", Data(), tmp_path / "data")
     rows = read_frame(dataset, "test").head(3)
     found = explain(TEMPLATE, dataset, by_the_bill(tmp_path / "model.onnx"), rows, [4, 5, 6])
     assert [row.row for row in found.rows] == [4, 5, 6]
@@ -97,7 +97,7 @@ def test_the_letters_of_a_code_are_one_part_even_where_two_codes_share_some() ->
 
 
 def flights_numbers() -> list[str]:
-    from tasks.workloads.flights import SCHEDULE, WEATHER
+    from tasks.workloads.examples.flights import SCHEDULE, WEATHER
 
     return [*SCHEDULE, *WEATHER]
 
@@ -139,7 +139,7 @@ def test_a_picture_that_cannot_be_made_is_a_sentence_and_no_failure(
     (tmp_path / "model.onnx").write_bytes(b"no model")
     broken = attributions("digits", dataset, tmp_path / "model.onnx")
     assert broken.found is None and "could not be found: " in broken.missing and "\n" not in broken.missing
-    monkeypatch.setattr("tasks.explain_page.available", lambda: False)
+    monkeypatch.setattr("tasks.reporting.explained_rows.available", lambda: False)
     without = attributions("digits", dataset, fp32.onnx.path)
     assert without.found is None and "pip install 'slipway[explain]'" in without.missing
     assert available()

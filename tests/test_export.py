@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.data import Rows
+from tasks.data.arrays import Samples
 from tasks.errors import StepError
-from tasks.export import check_export, export_module
+from tasks.onnx.export import check_export, export_module
 from tasks.records import Dataset, TensorSpec
-from tasks.workloads import Workload, load_workload
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.workload import Workload
 
 LENGTH = 12
 
@@ -127,7 +128,7 @@ def test_a_model_that_neither_exporter_gets_right_is_refused_with_what_both_said
 def test_a_fixed_axis_and_a_foreign_name_are_seen(texts: tuple[Workload, Dataset], tmp_path: Path) -> None:
     workload, dataset = texts
     exported = export_module(Attentive(), workload, dataset, tmp_path / "model.onnx", {})
-    rows = Rows({"tokens": np.zeros((3, LENGTH), "int64")}, np.zeros(3))
+    rows = Samples({"tokens": np.zeros((3, LENGTH), "int64")}, np.zeros(3))
     fixed = onnx.load(exported.path)
     fixed.graph.input[0].type.tensor_type.shape.dim[1].dim_value = LENGTH
     assert (

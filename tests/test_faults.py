@@ -19,12 +19,12 @@ from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.schemas.automations import AutomationCore
 
-from flows import automations
-from tasks.ledger import read_ledger
-from tasks.promotion import model_lock, promote
-from tasks.registry import Registry
+from flows.orchestration import automations
+from tasks.promotion.champion import model_lock, promote
+from tasks.promotion.ledger import read_ledger
+from tasks.proof.signing import private_key
+from tasks.registry.registry import Registry
 from tasks.settings import load_settings
-from tasks.signing import private_key
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
 """Prefect leaves a connection of a run done in this process to the collector."""
@@ -125,7 +125,7 @@ def test_machines_that_stood_still_past_their_lease_do_not_promote_when_they_wak
     registry: Registry, machine: Callable[..., Machine]
 ) -> None:
     """One is stopped before its last look at what serves, the other between that look and the move."""
-    from flows.guard import one_at_a_time
+    from flows.orchestration.decision_lock import one_at_a_time
 
     points = {"tag_model": "nothing was moved", "set_alias": "the champion is champion v3 again"}
     sleepers = {}

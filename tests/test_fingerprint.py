@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.fingerprint import fingerprint, row_hashes
+from tasks.data.fingerprint import fingerprint, row_hashes
 
 FRAME = pd.DataFrame(
     {

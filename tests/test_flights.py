@@ -9,15 +9,17 @@ import pandas as pd
 import pytest
 
 from tasks.config import Data
-from tasks.data import load_valid, prepare, read_frame, read_split
+from tasks.data.dataset import prepare, read_frame, read_split
+from tasks.data.schema import load_valid
 from tasks.errors import UserError
-from tasks.model import build_module, load_module, predict
 from tasks.records import Dataset
-from tasks.score import score
-from tasks.train import train
-from tasks.workloads import Workload, load_workload
-from tasks.workloads import flights as module
-from tasks.workloads.flights import CODES, SCHEDULE, WEATHER, auc, to_inputs, workload
+from tasks.training.module import build_module, load_module, predict
+from tasks.training.trainer import train
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.examples import flights as module
+from tasks.workloads.examples.flights import CODES, SCHEDULE, WEATHER, auc, to_inputs, workload
+from tasks.workloads.scoring import score
+from tasks.workloads.workload import Workload
 
 WINTER = Data.model_validate({"until": "2013-03-01"})
 

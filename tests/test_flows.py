@@ -13,16 +13,16 @@ import pytest
 
 from tasks.errors import StepError, UserError
 from tasks.outcome import Outcome
-from tasks.registry import Registry
+from tasks.registry.registry import Registry
+from tasks.registry.tags import DECISION_TAG
 from tasks.settings import load_settings
-from tasks.unchanged import DECISION_TAG
 
 QUICK = ("train.epochs=2", "recipes=[]", "train.threads=1")
 WORKLOAD = """
 from dataclasses import replace
 import numpy as np
 import torch
-from tasks.workloads.digits import load_frame, to_inputs, workload as digits
+from tasks.workloads.examples.digits import load_frame, to_inputs, workload as digits
 """
 
 
@@ -38,10 +38,10 @@ def prefect_api(prefect_server: str, home: Path, empty_mlflow_database: Path) ->
 
 
 def retrain(reference: str, *settings: str, force: bool = False, promote: bool = True) -> Outcome:
-    from flows.form import filled_in
+    from flows.cli.overrides import override
+    from flows.orchestration.form import filled_in
     from flows.retrain import retrain as flow
-    from tasks.overrides import override
-    from tasks.workloads import load_workload
+    from tasks.workloads.catalogue import load_workload
 
     known = load_workload(reference)
     config = load_settings().apply_policy(known.name, override(known.defaults(), settings))
@@ -184,7 +184,7 @@ def test_the_embedded_server_goes_when_its_command_is_killed(home: Path) -> None
     import psutil
 
     code = (
-        "from pathlib import Path; import sys, time\nfrom flows.embedded import EmbeddedServer\n"
+        "from pathlib import Path; import sys, time\nfrom flows.orchestration.embedded import EmbeddedServer\n"
         f"server = EmbeddedServer(Path({str(home)!r})); server.start(); print(server.pid, flush=True); time.sleep(600)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -7,12 +7,12 @@ import pytest
 import yaml
 from prefect.flows import load_flow_from_entrypoint
 
-from flows import form
+from flows.cli.overrides import override
+from flows.orchestration import form
 from flows.retrain import _short, retrain
-from tasks.config import Run
+from tasks.config import RunConfig
 from tasks.errors import UserError
-from tasks.overrides import override
-from tasks.workloads import load_workload, names
+from tasks.workloads.catalogue import load_workload, names
 
 DEPLOYMENTS = yaml.safe_load((Path(__file__).parent.parent / "infra" / "prefect.yaml").read_text())[
     "deployments"
@@ -61,13 +61,13 @@ def test_an_empty_form_is_the_workloads_own_and_a_filled_field_changes_just_that
 def test_a_whole_configuration_goes_through_the_form_unchanged() -> None:
     digits = load_workload("digits")
     config = override(digits.defaults(), ["train.patience=null", "recipes=[]", "gates.min_score=0.5"])
-    assert form.read(form.filled_in(config), digits, Run()) == config
+    assert form.read(form.filled_in(config), digits, RunConfig()) == config
 
 
 def test_a_recipe_that_does_not_exist_is_named() -> None:
     unknown = form.Form(**{**EMPTY, "recipes": ("int7",)})  # type: ignore[typeddict-item]
     with pytest.raises(UserError, match=r"no recipe 'int7': choose among .*int8-static"):
-        form.read(unknown, load_workload("digits"), Run())
+        form.read(unknown, load_workload("digits"), RunConfig())
 
 
 def test_each_workload_has_its_deployments_and_each_deployment_its_flow() -> None:

@@ -10,9 +10,9 @@ from test_glosses import data_noun
 from test_readme import answer, served, slipway
 
 from tasks.config import Data
-from tasks.data import prepare, read_split
-from tasks.evidence import MODEL, read
-from tasks.session import open_session
+from tasks.data.dataset import prepare, read_split
+from tasks.onnx.session import open_session
+from tasks.proof.evidence import MODEL, read
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(1800)]
 

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.compare import compare, difference_interval, score_interval, score_slices
 from tasks.config import Gates
-from tasks.gate import gate, more_rows
-from tasks.records import Champion, Comparison, Interval, Report, SliceDifference, Trial
-from tasks.workloads import Workload, load_workload
+from tasks.proof.gate import gate, more_rows
+from tasks.proof.intervals import compare, difference_interval, score_interval, score_slices
+from tasks.records import Champion, Comparison, Interval, Report, ServingCheck, SliceDifference
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.workload import Workload
 
 Array = np.ndarray[Any, Any]
 DIGITS = load_workload("digits")
@@ -34,8 +35,8 @@ def comparison(difference: float, low: float, high: float, **fields: Any) -> Com
     return Comparison(**{**values, **fields})
 
 
-def trial(*problems: str) -> Trial:
-    return Trial(
+def trial(*problems: str) -> ServingCheck:
+    return ServingCheck(
         requests=65, rows=380, max_abs=0.0, single_p50_ms=1, single_p95_ms=2, batch=64, batch_p50_ms=3,
         peak_bytes=1, start_seconds=1, problems=problems,
     )  # fmt: skip

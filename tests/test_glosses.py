@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from tasks.config import Data
-from tasks.data import load_valid, prepare, read_split
+from tasks.data.dataset import prepare, read_split
+from tasks.data.schema import load_valid
 from tasks.errors import UserError
-from tasks.export import export_module
-from tasks.model import build_module
+from tasks.onnx.export import export_module
 from tasks.records import Dataset
-from tasks.workloads import glosses as module
-from tasks.workloads.glosses import KINDS, hash_words, load_frame, to_inputs, workload
+from tasks.training.module import build_module
+from tasks.workloads.examples import glosses as module
+from tasks.workloads.examples.glosses import KINDS, hash_words, load_frame, to_inputs, workload
 
 NUMBERS = {kind: number for number, kind in KINDS.items()}
 MULTIPLIERS = torch.randint(1, 2**31 - 1, (64,), generator=torch.Generator().manual_seed(0))

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tasks.errors import StepError
-from tasks.reach import UnreachableError, check_mlflow
-from tasks.rest import RestClient
+from tasks.registry.reachability import UnreachableError, check_mlflow
+from tasks.registry.rest import RestClient
 
 
 class Answering(http.server.BaseHTTPRequestHandler):

@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra import ports
-from infra.keeper import Keeper, Service, answers
-from infra.leash import MARK, hold
-from infra.ports import choose_ports
-from infra.state import State, read_state, write_state
+from infra.platform import ports
+from infra.platform.ports import choose_ports
+from infra.platform.services import Service, ServiceGroup, answers
+from infra.platform.state import State, read_state, write_state
 from tasks.errors import StepError
+from tasks.system.processes import MARK, start_tied
 
 ROOT = Path(__file__).parent.parent
 
@@ -41,11 +41,11 @@ def page(name: str, *after: str) -> Service:
 
 
 @pytest.fixture
-def keep(tmp_path: Path) -> Iterator[Callable[..., Keeper]]:
-    made: list[Keeper] = []
+def keep(tmp_path: Path) -> Iterator[Callable[..., ServiceGroup]]:
+    made: list[ServiceGroup] = []
 
-    def keeper(*services: Service) -> Keeper:
-        made.append(Keeper(services, tmp_path / "logs", {"PYTHONPATH": str(ROOT)}))
+    def keeper(*services: Service) -> ServiceGroup:
+        made.append(ServiceGroup(services, tmp_path / "logs", {"PYTHONPATH": str(ROOT)}))
         return made[-1]
 
     yield keeper
@@ -54,7 +54,7 @@ def keep(tmp_path: Path) -> Iterator[Callable[..., Keeper]]:
 
 
 def test_a_service_starts_when_what_it_needs_is_up_and_again_when_it_dies(
-    keep: Callable[..., Keeper],
+    keep: Callable[..., ServiceGroup],
 ) -> None:
     keeper = keep(page("second", "first"), page("first"))
     keeper.start()
@@ -72,14 +72,14 @@ def test_a_service_starts_when_what_it_needs_is_up_and_again_when_it_dies(
     assert not any(psutil.pid_exists(pid) for pid in pids if pid)
 
 
-def test_what_does_not_start_is_said_with_the_end_of_its_log(keep: Callable[..., Keeper]) -> None:
+def test_what_does_not_start_is_said_with_the_end_of_its_log(keep: Callable[..., ServiceGroup]) -> None:
     keeper = keep(Service("page", ("http.server", "no-port"), "http://127.0.0.1:9/"))
     with pytest.raises(StepError, match=r"page ended with code 2; the end of .*page\.log:\n(.*\n)*.*no-port"):
         keeper.start()
 
 
 def test_what_dies_at_once_is_started_again_later_each_time(
-    keep: Callable[..., Keeper], caplog: pytest.LogCaptureFixture
+    keep: Callable[..., ServiceGroup], caplog: pytest.LogCaptureFixture
 ) -> None:
     service = page("brief")
     keeper = keep(service)
@@ -115,7 +115,7 @@ def test_what_is_on_a_leash_ends_with_its_children_when_its_holder_is_killed(
     parent: Callable[[], psutil.Process],
 ) -> None:
     """The holder is killed with SIGKILL, so nothing but the kernel can say so."""
-    code = "import time; from infra.leash import MARK, hold; hold(('parent',)); time.sleep(600)"
+    code = "import time; from tasks.system.processes import MARK, start_tied; start_tied(('parent',)); time.sleep(600)"
     holder = subprocess.Popen([sys.executable, "-c", code])
     child = parent()
     on_leash = psutil.Process(child.ppid())
@@ -127,7 +127,7 @@ def test_what_is_on_a_leash_ends_with_its_children_when_its_holder_is_killed(
 def test_what_a_killed_service_left_behind_ends_with_the_others(
     parent: Callable[[], psutil.Process], tmp_path: Path
 ) -> None:
-    keeper = Keeper([Service("parent", ("parent",), "http://127.0.0.1:9/")], tmp_path / "logs", {})
+    keeper = ServiceGroup([Service("parent", ("parent",), "http://127.0.0.1:9/")], tmp_path / "logs", {})
     keeper.kept[0].start({MARK: keeper.mark})
     child = parent()
     on_leash = psutil.Process(child.ppid())
@@ -138,7 +138,7 @@ def test_what_a_killed_service_left_behind_ends_with_the_others(
 
 def test_a_module_on_a_leash_ends_by_itself_with_its_own_code() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = hold(("http.server", "no-port"), env=environment, stderr=subprocess.DEVNULL)
+    process = start_tied(("http.server", "no-port"), env=environment, stderr=subprocess.DEVNULL)
     assert process.wait(120) == 2 and process.stdin is not None
     process.stdin.close()
 

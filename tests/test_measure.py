@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tasks.measure import gzipped_size, measure, median_interval
+from tasks.proof.speed import gzipped_size, measure, median_interval
 
 
 def chain(path: Path, layers: int, width: int = 256) -> Path:

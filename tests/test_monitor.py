@@ -17,14 +17,15 @@ import promotions
 import pyarrow.parquet
 import pytest
 
-from infra.serving.traffic import convert
-from tasks.data import read_split
+from infra.serving.models.recording import convert
+from tasks.data.dataset import read_split
 from tasks.errors import UserError
-from tasks.monitor import Watched, monitor, new_rows, training_rows
-from tasks.promotion import promote
-from tasks.recheck import check_version, downloaded, find_version
+from tasks.monitoring.monitor import Watched, monitor, new_rows, training_rows
+from tasks.promotion.champion import promote
+from tasks.promotion.verification import check_version, downloaded
 from tasks.records import Candidate, Dataset
-from tasks.registry import Registry
+from tasks.registry.lookup import find_version
+from tasks.registry.registry import Registry
 from tasks.settings import load_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
@@ -147,7 +148,10 @@ def test_recorded_rows_like_the_training_rows_are_steady_and_others_are_an_alarm
     assert found.status == "drifted" and "inputs drifted from the training rows" in found.reasons[0]
     assert found.inputs is not None and found.inputs.share > 0.3
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "monitor", "digits"], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-m", "flows.cli", "monitor", "digits"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
     assert done.returncode == 3 and "drifted" in done.stdout and "image[" in done.stdout, done.stderr
 

@@ -16,10 +16,10 @@ import pytest
 from conftest import free_port
 
 from tasks.errors import StepError
-from tasks.metrics import read_metrics
-from tasks.reach import UnreachableError, check_mlflow
-from tasks.registry import Registry
+from tasks.registry.reachability import UnreachableError, check_mlflow
+from tasks.registry.registry import Registry
 from tasks.settings import load_settings
+from tasks.training.metrics import read_metrics
 
 ROOT = Path(__file__).parent.parent
 WORKLOAD = Path(__file__).with_name("held_digits.py")
@@ -84,7 +84,16 @@ def test_training_outlives_mlflow_and_every_metric_arrives_once(
         "PREFECT_API_URL": prefect_server,
         "SLIPWAY_TEST_HOLD": str(hold),
     }
-    command = [sys.executable, "-m", "flows.cli", "run", str(WORKLOAD), "--set", "recipes=[]", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "run",
+        str(WORKLOAD),
+        "--set",
+        "recipes=[]",
+        "--json",
+    ]
     with (tmp_path / "log").open("wb") as log:
         run = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=log)
     try:

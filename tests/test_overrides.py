@@ -2,23 +2,23 @@ from pathlib import Path
 
 import pytest
 
-from tasks.config import Run
+from flows.cli.overrides import configure, knob_names, override
+from tasks.config import RunConfig
 from tasks.errors import UserError
-from tasks.overrides import configure, knob_names, override
 from tasks.settings import Policy, Settings
-from tasks.workloads.digits import workload as digits
+from tasks.workloads.examples.digits import workload as digits
 
 
 def test_dotted_names_and_yaml_values() -> None:
     run = override(
-        Run(), ["train.epochs=3", "train.patience=null", "data.until=2026-05-03", "gates.min_score=0.9"]
+        RunConfig(), ["train.epochs=3", "train.patience=null", "data.until=2026-05-03", "gates.min_score=0.9"]
     )
     assert run.train.epochs == 3 and run.train.patience is None
     assert str(run.data.until) == "2026-05-03" and run.gates.min_score == 0.9
 
 
 def test_later_ones_win() -> None:
-    assert override(Run(), ["train.epochs=3", "train.epochs=4"]).train.epochs == 4
+    assert override(RunConfig(), ["train.epochs=3", "train.epochs=4"]).train.epochs == 4
 
 
 def test_recipes_can_be_asked_for_by_name() -> None:
@@ -29,7 +29,7 @@ def test_recipes_can_be_asked_for_by_name() -> None:
 
 def test_every_knob_has_a_name_and_a_default_that_is_allowed() -> None:
     assert "train.lr" in knob_names()
-    assert override(Run(), []) == Run()
+    assert override(RunConfig(), []) == RunConfig()
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_every_knob_has_a_name_and_a_default_that_is_allowed() -> None:
 )
 def test_a_wrong_one_is_named_with_its_value(setting: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        override(Run(), [setting])
+        override(RunConfig(), [setting])
     assert message in str(caught.value)
 
 

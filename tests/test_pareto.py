@@ -1,7 +1,7 @@
 import xml.etree.ElementTree as ElementTree
 
 from tasks.outcome import CandidateResult
-from tasks.pareto import picture
+from tasks.reporting.pareto import picture
 
 
 def result(

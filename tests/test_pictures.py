@@ -2,10 +2,10 @@ import re
 
 import numpy as np
 
-from tasks import pareto, pictures
-from tasks.metrics import Metric
 from tasks.outcome import CandidateResult
-from tasks.records import Slice
+from tasks.records import Metric, Slice
+from tasks.reporting import charts as pictures
+from tasks.reporting import pareto
 
 
 def test_names_with_dollars_are_text_and_no_formulas() -> None:

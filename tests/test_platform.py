@@ -14,7 +14,7 @@ import psutil
 import pytest
 from platform_process import ROOT, Platform
 
-from tasks.workloads import names
+from tasks.workloads.catalogue import names
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -61,7 +61,7 @@ ENDLESS = """
 import time
 from dataclasses import replace
 from pathlib import Path
-from tasks.workloads.digits import workload as digits
+from tasks.workloads.examples.digits import workload as digits
 
 
 def load():

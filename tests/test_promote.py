@@ -16,9 +16,9 @@ from prefect.client.schemas.responses import SetStateStatus
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.errors import RefusedError
-from tasks.ledger import read_ledger
-from tasks.promotion import promote as promote_now
-from tasks.registry import Registry
+from tasks.promotion.champion import promote as promote_now
+from tasks.promotion.ledger import read_ledger
+from tasks.registry.registry import Registry
 from tasks.settings import load_settings
 
 

@@ -8,11 +8,9 @@ from pathlib import Path
 import promotions
 import pytest
 
-from tasks.decide import promote_version, roll_back_to
 from tasks.errors import RefusedError, StepError, UserError
-from tasks.evidence import EvidenceError
-from tasks.ledger import LedgerEntry, read_ledger
-from tasks.promotion import (
+from tasks.promotion.automatic import apply_verdict
+from tasks.promotion.champion import (
     StaleError,
     _Pending,
     _take_back_if_overtaken,
@@ -22,10 +20,12 @@ from tasks.promotion import (
     refuse,
     repair,
 )
+from tasks.promotion.ledger import LedgerEntry, read_ledger
+from tasks.promotion.manual import promote_version, roll_back_to
+from tasks.proof.evidence import EvidenceError
 from tasks.records import Version
-from tasks.registry import Registry
+from tasks.registry.registry import Registry
 from tasks.settings import Settings, load_settings
-from tasks.settle import settle
 
 
 @pytest.fixture(params=["sqlite", "http"])
@@ -346,7 +346,7 @@ def test_a_refusal_that_was_cut_off_and_tried_again_is_one_entry(registry: Regis
     [version] = promotions.register_bare(registry, model, 1)
     proof = promotions.make_evidence("a" * 64, model, "fail").proof
     for _ in range(2):
-        assert settle(registry, version, proof, may_promote=True).decision == "refused"
+        assert apply_verdict(registry, version, proof, may_promote=True).decision == "refused"
     assert [entry.action for entry in read_ledger(registry, model).entries] == ["refuse"]
 
 

@@ -2,8 +2,8 @@
 
 import promotions
 
-from tasks.question import Addresses, question
 from tasks.records import Comparison, Interval, SliceDifference
+from tasks.reporting.approval_brief import Addresses, brief
 
 INTERVAL = Interval(low=-0.03, high=0.01, level=0.95)
 
@@ -19,7 +19,7 @@ def page(champion: int | None, links: Addresses = Addresses()) -> str:  # noqa: 
     )
     evidence = made.model_copy(update={"proof": made.proof.model_copy(update={"comparison": comparison})})
     verdict = made.proof.verdict.model_copy(update={"difference": -0.01, "interval": INTERVAL})
-    return question(2, evidence, verdict, champion, links)
+    return brief(2, evidence, verdict, champion, links)
 
 
 def test_it_says_what_would_change_and_where_it_would_be_worse() -> None:

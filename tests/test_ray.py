@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import pytest
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.runner import VARIABLE, task_runner
+from flows.orchestration.task_runner import VARIABLE, task_runner
 from tasks.config import Train
 from tasks.errors import UserError
-from tasks.metrics import read_metrics
 from tasks.records import Dataset
-from tasks.train import train
+from tasks.training.metrics import read_metrics
+from tasks.training.trainer import train
 
 ROOT = Path(__file__).parent.parent
 WORKLOAD = Path(__file__).with_name("ray_digits.py")

@@ -134,7 +134,10 @@ class served:
     def __init__(self, environment: dict[str, str], command: str) -> None:
         words = shlex.split(command.replace("8080", "0"))[1:]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *words], env=environment, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "flows.cli", *words],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def __enter__(self) -> str:

@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.config import Data, Run
-from tasks.data import prepare, read_split
+from tasks.config import Data, RunConfig
+from tasks.data.dataset import prepare, read_split
 from tasks.errors import StepError, UserError
-from tasks.export import export_module
-from tasks.files import sha256_of
-from tasks.metrics import Metric
-from tasks.package import build_folder
-from tasks.records import Dataset, OnnxModel, Version
-from tasks.registry import KEY_TAG, Registry
+from tasks.onnx.export import export_module
+from tasks.onnx.package import build_folder
+from tasks.records import Dataset, Metric, OnnxModel, Version
+from tasks.registry.registry import Registry
+from tasks.registry.tags import KEY_TAG
 from tasks.settings import Settings, load_settings
-from tasks.workloads import load_workload
+from tasks.system.files import sha256_of
+from tasks.workloads.catalogue import load_workload
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +113,8 @@ def test_a_metric_that_is_delivered_twice_is_stored_once(registry: Registry) -> 
 
 def test_a_run_tells_its_settings_and_data(registry: Registry, dataset: Dataset) -> None:
     run_id = registry.start_run("told", "a run", {"slipway.workload": "digits"})
-    registry.log_params(run_id, Run().model_dump(mode="json"))
-    registry.log_params(run_id, Run().model_dump(mode="json"))
+    registry.log_params(run_id, RunConfig().model_dump(mode="json"))
+    registry.log_params(run_id, RunConfig().model_dump(mode="json"))
     registry.log_dataset(run_id, dataset)
     run = registry.client.get_run(run_id)
     assert run.data.params["train.epochs"] == "20" and run.data.params["gates.min_score"] == "null"

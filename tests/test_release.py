@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from filelock import FileLock, Timeout
 
-from tasks.release import release
+from tasks.promotion.registration import register
 
 
 class Asked(Exception):
@@ -30,6 +30,6 @@ def test_a_run_holds_its_models_folder_from_the_first_thing_that_it_asks_a_fake_
     picked: Any = SimpleNamespace(onnx="model.onnx")
     nothing: Any = None
     with pytest.raises(Asked):
-        release(registry, evidence, nothing, picked, nothing, tmp_path / "package", "key", nothing)
+        register(registry, evidence, nothing, picked, nothing, tmp_path / "package", "key", nothing)
     other.acquire(timeout=0)
     other.release()

@@ -7,19 +7,18 @@ from pathlib import Path
 import promotions
 import pytest
 
-from tasks.card import model_card
-from tasks.config import Gates, Run
-from tasks.evidence import Evidence
-from tasks.explain import Explanation
-from tasks.explain_page import Attributions, Row, Word, attributions
-from tasks.gate import gate
-from tasks.metrics import Metric
+from tasks.config import Gates, RunConfig
 from tasks.outcome import Selection
-from tasks.prove import compare_with
-from tasks.records import Candidate, Champion, Dataset, OnnxModel, Proof, Trial
-from tasks.report import write_report
-from tasks.select import select
-from tasks.validate import validate
+from tasks.proof.evidence import Evidence
+from tasks.proof.gate import gate
+from tasks.proof.holdout import compare_with
+from tasks.proof.selection import select
+from tasks.proof.validation import validate
+from tasks.records import Candidate, Champion, Dataset, Metric, OnnxModel, Proof, ServingCheck
+from tasks.reporting.explained_rows import Attributions, Row, Word, attributions
+from tasks.reporting.explanation import Explanation
+from tasks.reporting.model_card import model_card
+from tasks.reporting.report import write_report
 
 Digits = tuple[Dataset, Candidate]
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -50,7 +49,7 @@ def proved_digits(
         Champion(version=3, sha256=file_of(old).sha256, folder=folder / "champion"),
         gates,
     )
-    trial = Trial(
+    trial = ServingCheck(
         requests=65, rows=380, max_abs=0.0, single_p50_ms=1.2, single_p95_ms=2.3, batch=64, batch_p50_ms=3.4,
         peak_bytes=120_000_000, start_seconds=1.5,
     )  # fmt: skip
@@ -58,7 +57,7 @@ def proved_digits(
     refused = Candidate(name="qat", refused="<b>nothing</b> to quantise")
     evidence = promotions.make_evidence(file_of(fp32).sha256, "digits").model_copy(
         update={
-            "config": Run(gates=gates).model_dump(mode="json"),
+            "config": RunConfig(gates=gates).model_dump(mode="json"),
             "proof": Proof(
                 report=report, baseline=report, comparison=comparison, trial=trial, verdict=verdict
             ),
@@ -145,7 +144,7 @@ def test_without_captum_the_page_says_how_to_get_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tasks.explain_page.available", lambda: False)
+    monkeypatch.setattr("tasks.reporting.explained_rows.available", lambda: False)
     found = attributions("digits", linear_digits[0], tmp_path / "nowhere")
     shown = rendered(linear_digits, proved_digits, found, tmp_path / "report.html")
     assert "pip install &#39;slipway[explain]&#39;" in shown and "<figure>" not in shown

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.files import sha256_of
-from tasks.http import RestError
-from tasks.rest import RestClient, speaks_rest
+from tasks.registry.http import RestError
+from tasks.registry.rest import RestClient, speaks_rest
+from tasks.system.files import sha256_of
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ class _BreakingOff(_Misled):
 
 
 def test_a_download_that_breaks_off_is_one_sentence_and_may_be_tried_again(tmp_path: Path) -> None:
-    from flows.steps import worth_a_retry
+    from flows.pipeline.binding import worth_a_retry
 
     with _serving(_BreakingOff) as address, pytest.raises(RestError, match="broke off in the middle") as said:
         RestClient(address).download("m", "1", tmp_path / "a")
@@ -202,7 +202,7 @@ def test_signed_requests_and_plugins_are_mlflows_own(monkeypatch: pytest.MonkeyP
 
 def test_history_over_http_needs_no_mlflow(mlflow_server: str, tmp_path: Path) -> None:
     code = (
-        "import sys; from tasks.history import history; from tasks.settings import load_settings\n"
+        "import sys; from tasks.promotion.history import history; from tasks.settings import load_settings\n"
         "try: history(load_settings(), 'rest-nobody')\n"
         "except Exception as error: print(error)\n"
         "print([name for name in ('mlflow', 'torch', 'prefect', 'pandas') if name in sys.modules])"

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks import score
 from tasks.errors import UserError
-from tasks.workloads import Workload
+from tasks.workloads import scoring as score
+from tasks.workloads.workload import Workload
 
 
 def workload(kind: str = "classification", **fields: Any) -> Workload:

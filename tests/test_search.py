@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.config import Gates, Recipe, Search
+from tasks.compression.search import Study, params_of, recipe_of
+from tasks.config import Gates, Search
+from tasks.proof.selection import select
+from tasks.recipes import Recipe
 from tasks.records import Interval, Report, Speed
-from tasks.search import Study, params_of, recipe_of
-from tasks.select import select
-from tasks.workloads import DEFAULT_RECIPES
+from tasks.workloads.workload import DEFAULT_RECIPES
 
 GATES = Gates(max_score_drop=0.005)
 

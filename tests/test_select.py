@@ -1,9 +1,10 @@
 import pytest
 
-from tasks.config import Gates, Recipe
+from tasks.config import Gates
 from tasks.outcome import Selection
-from tasks.records import Candidate, Interval, Report, Speed
-from tasks.select import latency, select
+from tasks.proof.selection import select
+from tasks.recipes import Recipe
+from tasks.records import Candidate, Interval, Report, Speed, latency
 
 GATES = Gates(max_score_drop=0.005)
 

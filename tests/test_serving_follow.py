@@ -220,10 +220,10 @@ def test_a_worker_that_dies_is_replaced_and_serves_the_same_version(
 
     version = registered.add(models.mlp(seed=1), "champion")
     with registered.serve(home) as server:
-        (worker,) = server.children("infra.serving.worker")
+        (worker,) = server.children("infra.serving.processes.worker")
         os.kill(worker, signal.SIGKILL)
         assert serves(server, version)()  # the port stays open: the request waits for the next worker
-        assert server.children("infra.serving.worker") != [worker]
+        assert server.children("infra.serving.processes.worker") != [worker]
 
 
 def test_a_new_version_that_fails_is_reverted_and_stays_so_after_a_restart(

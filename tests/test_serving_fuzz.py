@@ -22,7 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 def memory(server: ServerProcess) -> int:
-    (worker,) = server.children("infra.serving.worker")
+    (worker,) = server.children("infra.serving.processes.worker")
     lines = Path(f"/proc/{worker}/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
 
@@ -43,12 +43,12 @@ def test_mutated_bodies_never_cost_more_than_a_4xx(server: ServerProcess) -> Non
         if answer.status != 200:
             assert answer.json.keys() == {"error", "code"}
 
-    (worker,) = server.children("infra.serving.worker")
+    (worker,) = server.children("infra.serving.processes.worker")
     attempt()
     before = memory(server)
     attempt()
     assert memory(server) < before + 20_000, "kB: memory stays where it was"
-    assert server.children("infra.serving.worker") == [worker], "no worker died"
+    assert server.children("infra.serving.processes.worker") == [worker], "no worker died"
     for path, body in VALID:
         assert server.post(path, body).status == 200
 

@@ -15,11 +15,11 @@ from onnx import TensorProto, helper
 from serving_inspector import Inspector
 from serving_process import ServerProcess, publish, wait_for
 
-from infra.serving import inspection
-from infra.serving.cache import Cache, digest_of
-from infra.serving.inspection import Finding, Question
-from tasks import signing
-from tasks.files import sha256_of
+from infra.serving.lifecycle import inspection
+from infra.serving.lifecycle.cache import Cache, digest_of
+from infra.serving.lifecycle.inspection import InspectionRequest, InspectionResult
+from tasks.proof import signing
+from tasks.system.files import sha256_of
 
 ROW = np.linspace(-1, 1, 64).round(3).tolist()
 
@@ -29,8 +29,8 @@ def folder(tmp_path: Path) -> Path:
     return models.save(tmp_path / "model", models.mlp(), {"x": [ROW]})
 
 
-def question(folder: Path, **options: object) -> Question:
-    return Question(folder=folder, model="digits", **options)  # type: ignore[arg-type]
+def question(folder: Path, **options: object) -> InspectionRequest:
+    return InspectionRequest(folder=folder, model="digits", **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_a_hostile_folder_is_refused(inspector: Inspector, folder: Path, harm: s
 
 def test_a_sound_folder_is_not_and_a_hostile_one_is_by_the_inspecting_process_too(folder: Path) -> None:
     finding = asyncio.run(inspection.inspect(question(folder)))
-    assert finding == Finding(digest=sha256_of(folder / "model.onnx"))
+    assert finding == InspectionResult(digest=sha256_of(folder / "model.onnx"))
     bomb(folder)
     finding = asyncio.run(inspection.inspect(question(folder)))
     assert finding.refused is not None and "signature" in finding.refused

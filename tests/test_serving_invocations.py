@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.serving.invocations import Invocations
-from infra.serving.problems import Problem
-from infra.serving.tensors import Rows, Spec, Tensor, assemble
+from infra.serving.codecs.mlflow_scoring import Invocations
+from infra.serving.wire.problems import Problem
+from infra.serving.wire.tensors import RequestRows, Spec, Tensor, assemble
 
 SPECS = {
     "vector": Spec((Tensor("x", np.dtype("float32"), (-1, 4)),), ()),
@@ -59,7 +59,7 @@ def body_of(spec: Spec, rows: int, draw: st.DataObject, named: bool) -> bytes:
 def came_to(reader: Invocations, body: bytes) -> Any:
     """The arrays that the model would get, or the refusal."""
     try:
-        rows: Rows = reader.read(body)
+        rows: RequestRows = reader.read(body)
     except Problem as problem:
         return problem.status, problem.body
     feeds = assemble(reader.spec, [rows])

@@ -225,7 +225,7 @@ def test_workers_share_the_port_and_any_of_them_gives_the_metrics_of_all(folder:
         with Load(server, 8) as load:
             wait_for(lambda: load.count(200) > 200)
         total = load.count(200)
-        assert len(server.children("infra.serving.worker")) == 2
+        assert len(server.children("infra.serving.processes.worker")) == 2
         wait_for(lambda: server.metric('slipway_serving_requests_total{model="digits",status="200"') == total)
 
 

@@ -1,18 +1,18 @@
 """A batch's answers are cut out of one piece of JSON: each is what writing it alone would have given."""
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.serving.invocations import predictions
-from infra.serving.outputs import Outputs
-from infra.serving.tensors import Spec, Tensor
+from infra.serving.codecs.mlflow_scoring import predictions
+from infra.serving.codecs.outputs import Outputs
+from infra.serving.wire.headings import Headings
+from infra.serving.wire.tensors import Spec, Tensor
 
-HEADINGS: Any = SimpleNamespace(headings=SimpleNamespace(json="the heading"))
+HEADINGS = Headings("m", "1", "d")
 NAMES = st.text(st.sampled_from('[],"\\\n{}é a'), min_size=1, max_size=8)
 SHAPES = st.lists(st.integers(0, 3), max_size=3).map(tuple)
 
@@ -46,7 +46,7 @@ def test_some_rows_of_a_batch_read_as_they_would_alone(outputs: Outputs, data: s
     start = data.draw(st.integers(0, count - 1))
     stop = data.draw(st.integers(start + 1, count))
     heading, body = predictions(HEADINGS, outputs, start, stop)
-    assert heading is HEADINGS.headings.json
+    assert heading is HEADINGS.json
     assert json.loads(body)["predictions"] == {
         tensor.name: plainly(array[start:stop].tolist())
         for tensor, array in zip(outputs.spec.outputs, outputs.arrays, strict=True)

@@ -8,10 +8,10 @@ import pytest
 import serving_models as models
 from onnx import helper
 
-from infra.serving.messages import Release
-from infra.serving.model import load_model
-from infra.serving.pace import Pace, measure
-from tasks.files import sha256_of
+from infra.serving.ipc.messages import Release
+from infra.serving.models.pace import Pace, measure
+from infra.serving.models.version import load_version
+from tasks.system.files import sha256_of
 
 
 def measured(cost: Callable[[int], float], batch: int | None = None) -> Pace:
@@ -82,7 +82,7 @@ def test_rows_that_do_not_come_out_as_they_went_in_are_nobodys_answer(tmp_path: 
     folder = models.save(tmp_path / "m", proto)
     digest = sha256_of(folder / "model.onnx")
     release = Release(model="m", source="", version="1", digest=digest, folder=folder, evidence="unsigned")
-    model = load_model(release, threads=1, batch=None, max_rows=9)
+    model = load_version(release, threads=1, batch=None, max_rows=9)
     first, second = (model.invocations.read(b'{"inputs": [[%d, -2]]}' % number) for number in (1, -1))
     assert model.run([first, first]).json(0, 0, 2) == b"[[1.0,-2.0],[1.0,-2.0]]"
     with pytest.raises(ValueError, match="1 rows came out for 2"):

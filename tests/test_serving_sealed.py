@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import serving_models as models
 
-from infra.serving.inspection import Finding, Question, look
-from infra.serving.sealed import still_holds
-from tasks import signing
-from tasks.files import sha256_of
+from infra.serving.lifecycle.cached_proof import still_holds
+from infra.serving.lifecycle.inspection import InspectionRequest, InspectionResult, look
+from tasks.proof import signing
+from tasks.system.files import sha256_of
 
 
 @pytest.fixture
@@ -24,14 +24,14 @@ def folder(tmp_path: Path, home: Path) -> Path:
     return made
 
 
-def both(folder: Path, model: str = "digits") -> tuple[Finding | None, Finding]:
-    question = Question(folder=folder, model=model, key=signing.public_key(), parse=False)
+def both(folder: Path, model: str = "digits") -> tuple[InspectionResult | None, InspectionResult]:
+    question = InspectionRequest(folder=folder, model=model, key=signing.public_key(), parse=False)
     return still_holds(question), look(question)
 
 
 def test_a_folder_as_it_was_signed_is_found_to_be_what_the_library_finds(folder: Path) -> None:
     quick, thorough = both(folder)
-    assert quick == thorough == Finding(digest=sha256_of(folder / "model.onnx"), decided="pass")
+    assert quick == thorough == InspectionResult(digest=sha256_of(folder / "model.onnx"), decided="pass")
     (folder / "registered_model_meta").write_text("MLflow adds this when it downloads")
     assert both(folder) == (quick, thorough)
 
@@ -141,4 +141,4 @@ def test_a_key_of_another_kind_is_left_to_the_library(folder: Path, tmp_path: Pa
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     (tmp_path / "public.pem").write_bytes(public)
-    assert still_holds(Question(folder=folder, model="digits", key=tmp_path / "public.pem")) is None
+    assert still_holds(InspectionRequest(folder=folder, model="digits", key=tmp_path / "public.pem")) is None

@@ -22,15 +22,15 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from infra.serving import shortway
-from infra.serving.app import App
-from infra.serving.board import Board
-from infra.serving.messages import Release
-from infra.serving.metrics import Metrics
-from infra.serving.model import load_model
+from infra.serving.http import fast_path_check as shortway
+from infra.serving.http.asgi import App
+from infra.serving.http.routes import Routes
+from infra.serving.http.service import Service
+from infra.serving.ipc.messages import Release
+from infra.serving.models.version import load_version
 from infra.serving.options import ServeOptions, Target
-from infra.serving.routes import Routes
-from infra.serving.service import Service
+from infra.serving.telemetry.board import Board
+from infra.serving.telemetry.metrics import Metrics
 
 ROW = np.linspace(-1, 1, 64).round(3).tolist()
 BODY = json.dumps({"inputs": {"x": [ROW]}}).encode()
@@ -135,9 +135,9 @@ class Ways:
         release = Release(
             model="digits", source="", version="7", digest=digest, folder=folder, evidence="local"
         )
-        self.service.slots["digits"].swap(load_model(release, 1, 64, 1000))
+        self.service.slots["digits"].swap(load_version(release, 1, 64, 1000))
         board = Board()
-        routes = Routes(self.service, board, Metrics(self.service, board, tmp, 0), lambda: None)
+        routes = Routes(self.service, board, Metrics(self.service.slots, board, tmp, 0), lambda: None)
         self.app = App(self.service, routes)
         self.config = uvicorn.Config(
             self.app, http="httptools", ws="none", access_log=False, log_config=None, server_header=False

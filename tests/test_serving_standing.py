@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infra.serving import early
-from infra.serving.board import Board
-from infra.serving.channel import LIMIT, Channel
-from infra.serving.early import FOLLOWER, Started
-from infra.serving.follower import Follower
-from infra.serving.keys import Keys
-from infra.serving.messages import Looked, Refusal, Release, Revert, Swap, encode
-from infra.serving.metrics import merged
-from infra.serving.options import Job, ServeOptions, Target
-from infra.serving.shadow import agreement
-from infra.serving.source import Pointer, Registry, Unfetched
-from infra.serving.standing import Standing
-from infra.serving.supervisor import Supervisor
+from infra.serving.http.api_keys import Keys
+from infra.serving.ipc import launch as early
+from infra.serving.ipc.channel import LIMIT, Channel
+from infra.serving.ipc.launch import FOLLOWER, Started
+from infra.serving.ipc.messages import Looked, Refusal, Release, Revert, Swap, encode
+from infra.serving.lifecycle.alias_state import AliasState
+from infra.serving.lifecycle.registry import AliasSource, Pointer, Unfetched
+from infra.serving.models.shadow import agreement
+from infra.serving.options import ProcessJob, ServeOptions, Target
+from infra.serving.processes.follower import Follower
+from infra.serving.processes.supervisor import Supervisor
+from infra.serving.telemetry.board import Board
+from infra.serving.telemetry.metrics import merged
 
 
 def release(version: str) -> Release:
@@ -50,17 +50,17 @@ def revert(version: str, back_to: str) -> Revert:
 
 
 @pytest.fixture
-def serving() -> Standing:
+def serving() -> AliasState:
     """Version 2 serves, 1 served before."""
-    standing = Standing()
+    standing = AliasState()
     for version in "12":
         standing.offer(release(version))
         standing.heard(swap(version))
     return standing
 
 
-def test_a_worker_that_starts_loads_what_serves_and_then_what_is_on_offer(serving: Standing) -> None:
-    assert list(Standing().wanted()) == []
+def test_a_worker_that_starts_loads_what_serves_and_then_what_is_on_offer(serving: AliasState) -> None:
+    assert list(AliasState().wanted()) == []
     assert [each.version for each in serving.wanted()] == ["2"]
     serving.offer(release("3"))
     assert [each.version for each in serving.wanted()] == ["2", "3"]
@@ -68,13 +68,13 @@ def test_a_worker_that_starts_loads_what_serves_and_then_what_is_on_offer(servin
     assert [each.version for each in serving.wanted()] == ["2"]
 
 
-def test_a_swap_to_something_that_is_not_on_offer_changes_nothing(serving: Standing) -> None:
+def test_a_swap_to_something_that_is_not_on_offer_changes_nothing(serving: AliasState) -> None:
     serving.heard(swap("1"))
     assert serving.serving == release("2")
 
 
 def test_after_a_revert_the_version_before_serves_and_there_is_nothing_further_back(
-    serving: Standing,
+    serving: AliasState,
 ) -> None:
     serving.heard(revert("2", "1"))
     assert (serving.serving, serving.before) == (release("1"), None)
@@ -83,7 +83,7 @@ def test_after_a_revert_the_version_before_serves_and_there_is_nothing_further_b
     assert serving.serving == release("1")
 
 
-def test_a_version_that_kills_the_worker_that_loads_it_is_refused(serving: Standing) -> None:
+def test_a_version_that_kills_the_worker_that_loads_it_is_refused(serving: AliasState) -> None:
     serving.offer(release("3"))
     (message,) = serving.worker_died(watch=300)
     assert isinstance(message, Refusal) and message.version == "3"
@@ -91,7 +91,7 @@ def test_a_version_that_kills_the_worker_that_loads_it_is_refused(serving: Stand
 
 
 def test_a_version_under_which_workers_die_twice_is_reverted_but_not_after_its_watch(
-    serving: Standing,
+    serving: AliasState,
 ) -> None:
     assert list(serving.worker_died(watch=300)) == []
     (message,) = serving.worker_died(watch=300)
@@ -99,7 +99,7 @@ def test_a_version_under_which_workers_die_twice_is_reverted_but_not_after_its_w
     assert list(serving.worker_died(watch=300)) == [], "there is nothing left to go back to"
 
 
-def test_workers_that_die_long_after_a_swap_revert_nothing(serving: Standing) -> None:
+def test_workers_that_die_long_after_a_swap_revert_nothing(serving: AliasState) -> None:
     assert [list(serving.worker_died(watch=0)) for _ in range(3)] == [[], [], []]
     assert serving.serving == release("2")
 
@@ -156,7 +156,7 @@ def test_a_full_disk_is_said_and_ends_nothing(tmp_path: Path, monkeypatch: pytes
     async def run() -> str:
         ours, theirs = socket.socketpair()
         target = Target.parse("digits")
-        job = Job(targets=(target,), options=ServeOptions(home=tmp_path), run_folder=tmp_path)
+        job = ProcessJob(targets=(target,), options=ServeOptions(home=tmp_path), run_folder=tmp_path)
         follower = Follower(job, await Channel.open(theirs))
         pointer, cache = Pointer(version="1", created=1), follower.preparer.cache
         follower.followed[0].offered["1"] = (pointer, release("1"))
@@ -199,7 +199,7 @@ def test_a_process_that_cannot_be_started_now_is_tried_again(
 def test_a_full_disk_is_told_from_a_registry_that_is_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry = Registry.__new__(Registry)  # else mlflow's address would change for all
+    registry = AliasSource.__new__(AliasSource)  # else mlflow's address would change for all
 
     def full(*_: object, **__: object) -> str:
         raise ValueError("The following failures occurred: [Errno 28] No space left on device: 'model.onnx'")

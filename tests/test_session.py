@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tasks.errors import UserError
-from tasks.session import open_session
+from tasks.onnx.session import open_session
 
 
 def graph_of(nodes: list[onnx.NodeProto], initializers: list[onnx.TensorProto]) -> onnx.ModelProto:
@@ -95,6 +95,6 @@ def test_a_model_that_is_cut_anywhere_is_refused_and_never_a_traceback(linear: o
 def test_the_module_loads_no_torch_and_no_onnx() -> None:
     import subprocess
 
-    code = "import sys, tasks.session; print({'torch', 'onnx', 'onnxruntime', 'prefect'} & set(sys.modules))"
+    code = "import sys, tasks.onnx.session; print({'torch', 'onnx', 'onnxruntime', 'prefect'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

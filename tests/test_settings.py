@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.config import Gates, Run
+from tasks.config import Gates, RunConfig
 from tasks.errors import UserError
 from tasks.settings import load_settings
 
@@ -30,7 +30,7 @@ def test_the_environment_wins_over_the_file(somewhere: Path, monkeypatch: pytest
 def test_production_overrides_a_workloads_gates_and_others_keep_theirs(somewhere: Path) -> None:
     (somewhere / "mlflow.yaml").write_text("models: {digits: {approval: manual, gates: {min_score: 0.99}}}")
     settings = load_settings()
-    run = Run(gates=Gates(min_score=0.5, margin=0.02))
+    run = RunConfig(gates=Gates(min_score=0.5, margin=0.02))
     assert settings.apply_policy("digits", run).gates == Gates(min_score=0.99, margin=0.02)
     assert settings.apply_policy("other", run) == run
     assert settings.policy("digits").approval == "manual" and settings.policy("other").approval == "auto"
@@ -59,7 +59,7 @@ def test_a_wrong_file_is_a_sentence(somewhere: Path, content: str, message: str)
 def test_an_unknown_gate_is_named(somewhere: Path) -> None:
     (somewhere / "mlflow.yaml").write_text("models: {digits: {gates: {min_scoer: 0.9}}}")
     with pytest.raises(UserError, match="models.digits.gates: min_scoer"):
-        load_settings().apply_policy("digits", Run())
+        load_settings().apply_policy("digits", RunConfig())
 
 
 def test_a_home_that_cannot_be_written_is_named(somewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import tiny_digits
 
-from tasks.checkpoint import load
 from tasks.config import Data, Train
-from tasks.data import prepare, read_split
+from tasks.data.dataset import prepare, read_split
 from tasks.errors import StepError, UserError
-from tasks.loop import Loop
-from tasks.metrics import read_metrics
-from tasks.store import Store
-from tasks.train import train
+from tasks.system.storage import ObjectStorage
+from tasks.training.checkpoint import load
+from tasks.training.loop import Loop
+from tasks.training.metrics import read_metrics
+from tasks.training.trainer import train
 
 WORKLOAD = str(Path(tiny_digits.__file__))
 
@@ -25,9 +25,9 @@ def url(tmp_path: Path) -> str:
     return (tmp_path / "bucket").as_uri()
 
 
-def machine(tmp_path: Path, name: str, url: str) -> Store:
+def machine(tmp_path: Path, name: str, url: str) -> ObjectStorage:
     (tmp_path / name).mkdir(exist_ok=True)
-    return Store(url, tmp_path / name)
+    return ObjectStorage(url, tmp_path / name)
 
 
 def test_a_folder_comes_back_as_it_was_on_another_machine(tmp_path: Path, url: str) -> None:
@@ -74,7 +74,7 @@ def test_a_machine_that_dies_while_it_mirrors_leaves_the_state_before(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.store.write_atomically", die)  # of the manifest, which comes last
+        patch.setattr("tasks.system.storage.write_atomically", die)  # of the manifest, which comes last
         with pytest.raises(KeyboardInterrupt):
             here.keep(folder, ["a"])
     assert there.fetch(tmp_path / "there" / "work")
@@ -97,7 +97,7 @@ def test_what_is_here_is_not_replaced(tmp_path: Path, url: str) -> None:
 def test_a_store_that_is_away_stops_no_work_and_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.store._SECONDS", 0.01)
+    monkeypatch.setattr("tasks.system.storage._SECONDS", 0.01)
     (tmp_path / "bucket").write_text("a file, where a folder is needed")
     store = machine(tmp_path, "here", (tmp_path / "bucket").as_uri())
     (tmp_path / "here" / "a").write_bytes(b"1")
@@ -117,7 +117,7 @@ def test_a_store_that_is_away_stops_no_work_and_is_said(
 )
 def test_an_address_that_cannot_be_used_is_one_sentence(tmp_path: Path, url: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Store(url, tmp_path).check()
+        ObjectStorage(url, tmp_path).check()
 
 
 def test_another_machine_gets_the_same_dataset_without_making_it(tmp_path: Path, url: str) -> None:
@@ -138,7 +138,7 @@ def test_another_machine_goes_on_from_the_mirrored_checkpoint_to_the_same_bytes(
     dataset = prepare(WORKLOAD, Data(), tmp_path / "datasets")
     here, there = machine(tmp_path, "here", url), machine(tmp_path, "there", url)
     whole = train(WORKLOAD, dataset, config, tmp_path / "whole")
-    monkeypatch.setattr("tasks.store._SECONDS", 0.01)
+    monkeypatch.setattr("tasks.system.storage._SECONDS", 0.01)
     report = Loop._report
 
     def stop(loop: Loop, always: bool = False) -> None:

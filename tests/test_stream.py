@@ -10,14 +10,15 @@ import pandas as pd
 import pandera.pandas as pa
 import pytest
 
-from tasks.checkup_bench import Bench
-from tasks.checkup_rows import look_at_rows, look_at_splits
 from tasks.config import Data
-from tasks.data import SPLITS, prepare, read_frame, read_split
+from tasks.data.dataset import prepare, read_frame, read_split
+from tasks.data.splits import SPLITS
+from tasks.data.streaming import stream_fingerprint
 from tasks.errors import UserError
-from tasks.stream import stream_fingerprint
-from tasks.workloads import Workload
+from tasks.preflight.bench import Bench
+from tasks.preflight.rows import look_at_rows, look_at_splits
 from tasks.workloads.sources import Stream, csv, parquet, sql
+from tasks.workloads.workload import Workload
 
 FILE = """
 import pandera.pandas as pa
@@ -167,8 +168,8 @@ def test_a_row_group_that_breaks_the_schema_is_refused_and_nothing_stays(
 
 def test_the_schema_names_columns_that_are_gone(folder: Path, tmp_path: Path) -> None:
     schema = pa.DataFrameSchema({"gone": pa.Column(float)})
-    from tasks.valid import validated
-    from tasks.workloads import load_workload
+    from tasks.data.schema import validated
+    from tasks.workloads.catalogue import load_workload
 
     known = replace(load_workload(reference(tmp_path, folder, True, None)), schema=schema)
     with pytest.raises(UserError, match="gone"):

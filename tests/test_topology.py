@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pytest
 from composed import ROOT, Composed
 
-from infra.make_secrets import make_secrets
+from infra.secrets.generate import make_secrets
 
 T = TypeVar("T")
 WORKLOAD = str(Path(__file__).with_name("held_digits.py"))
@@ -171,9 +171,7 @@ def a_wrong_password_and_a_missing_bucket_are_one_sentence(platform: Composed, t
     assert asked.returncode == 1
     assert asked.stderr.startswith(f"slipway: MLflow at {platform.address('mlflow')} does not accept")
     assert asked.stderr.count("\n") == 1
-    probe = (
-        "from pathlib import Path; from tasks.store import Store; Store('s3://nobodys/store', Path()).check()"
-    )
+    probe = "from pathlib import Path; from tasks.system.storage import ObjectStorage; ObjectStorage('s3://nobodys/store', Path()).check()"
     environment = {**platform.environment("worker"), **s3_environment(platform)}
     asked = subprocess.run(
         [sys.executable, "-c", probe], env=environment, cwd=ROOT, capture_output=True, text=True

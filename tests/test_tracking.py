@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.tracking import _note_failure
-from tasks.registry import Registry
+from flows.pipeline.tracking import _note_failure
+from tasks.registry.registry import Registry
 from tasks.settings import Settings
 
 

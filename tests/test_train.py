@@ -12,19 +12,21 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.batches import Order
-from tasks.checkpoint import load, load_weights
 from tasks.config import Data, Train
-from tasks.data import Rows, prepare
+from tasks.data.arrays import Samples
+from tasks.data.dataset import prepare
 from tasks.errors import StepError, UserError
-from tasks.metrics import Metric, read_metrics
-from tasks.model import build_module, load_module, predict
-from tasks.optimise import learning_rate
-from tasks.progress import Progress
-from tasks.records import Checkpoint, Dataset
-from tasks.score import score
-from tasks.train import fit, train
-from tasks.workloads import Workload, load_workload
+from tasks.records import Checkpoint, Dataset, Metric
+from tasks.training.batches import Order
+from tasks.training.checkpoint import load, load_weights
+from tasks.training.metrics import read_metrics
+from tasks.training.module import build_module, load_module, predict
+from tasks.training.optimizer import learning_rate
+from tasks.training.progress import Progress
+from tasks.training.trainer import fit, train
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.scoring import score
+from tasks.workloads.workload import Workload
 
 TINY = str(Path(__file__).parent / "bench" / "tiny_digits.py")
 FAST = Train(epochs=3, lr=0.01, batch_size=64, threads=1, patience=None)
@@ -52,18 +54,18 @@ def workload(kind: str = "classification", **fields: Any) -> Workload:
     return Workload(name="toy", kind=kind, target="y", **{**given, **fields})  # type: ignore[arg-type]
 
 
-def clouds(count: int, seed: int = 0) -> Rows:
+def clouds(count: int, seed: int = 0) -> Samples:
     rng = np.random.default_rng(seed)
     target = rng.integers(0, 3, count)
     x = rng.normal(size=(count, 4)) + 2.0 * np.eye(4)[target]
-    return Rows({"x": x.astype("float32")}, target)
+    return Samples({"x": x.astype("float32")}, target)
 
 
 def train_toy(
     folder: Path,
     config: Train = FAST,
     *,
-    rows: Rows | None = None,
+    rows: Samples | None = None,
     kind: Workload | None = None,
     **options: Any,
 ) -> Checkpoint:
@@ -76,7 +78,7 @@ def train_toy(
 def test_digits_are_learned_and_come_back_from_the_checkpoint(dataset: Dataset, tmp_path: Path) -> None:
     checkpoint = train(TINY, dataset, Train(epochs=6, lr=0.01, threads=1), tmp_path)
     known = load_workload(TINY)
-    validation = Rows(*_split(dataset, "validation"))
+    validation = Samples(*_split(dataset, "validation"))
     outputs = predict(load_module(known, dataset, checkpoint), validation.inputs)
     assert checkpoint.score > 0.93
     assert score(known, validation.target, outputs) == checkpoint.score
@@ -101,7 +103,7 @@ def test_every_optimizer_learns(optimizer: str, tmp_path: Path) -> None:
 def test_a_regression_learns(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 4)).astype("float32")
-    rows = Rows({"x": x}, (x @ [1.0, -2.0, 0.5, 0.0]).astype("float32"))
+    rows = Samples({"x": x}, (x @ [1.0, -2.0, 0.5, 0.0]).astype("float32"))
     config = FAST.model_copy(update={"lr": 0.05, "epochs": 20})
     checkpoint = fit(Net(1), rows, rows, config, tmp_path, workload=workload("regression"))
     assert checkpoint.score > 0.8
@@ -109,7 +111,7 @@ def test_a_regression_learns(tmp_path: Path) -> None:
 
 def test_one_logit_learns_two_classes(tmp_path: Path) -> None:
     rows = clouds(300)
-    binary = Rows(rows.inputs, (rows.target == 0).astype("int64"))
+    binary = Samples(rows.inputs, (rows.target == 0).astype("int64"))
     config = FAST.model_copy(update={"lr": 0.05, "epochs": 6})
     assert fit(Net(1), binary, binary, config, tmp_path, workload=workload()).score > 0.8
 
@@ -124,7 +126,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path: 
 def test_mapped_and_in_memory_rows_train_alike(tmp_path: Path) -> None:
     rows = clouds(200)
     np.save(tmp_path / "x.npy", rows.inputs["x"])
-    mapped = Rows({"x": np.load(tmp_path / "x.npy", mmap_mode="r")}, rows.target)
+    mapped = Samples({"x": np.load(tmp_path / "x.npy", mmap_mode="r")}, rows.target)
     assert train_toy(tmp_path / "a", rows=mapped).sha256 == train_toy(tmp_path / "b", rows=rows).sha256
 
 
@@ -152,7 +154,7 @@ EVERY_STEP = Train(epochs=9, lr=0.05, batch_size=50, threads=1, patience=2, chec
 def test_a_training_stopped_at_every_single_step_ends_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.loop._SHOW_SECONDS", 0)
+    monkeypatch.setattr("tasks.training.loop._SHOW_SECONDS", 0)
     whole = train_toy(tmp_path / "whole", EVERY_STEP)
     assert whole.stopped == "no better validation score for 2 epochs"
     last = max(metric.step for metric in read_metrics(whole.metrics))
@@ -181,7 +183,7 @@ class Scored(Net):
 def test_names_of_weights_do_not_change_the_bytes_of_a_resumed_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.loop._SHOW_SECONDS", 0)
+    monkeypatch.setattr("tasks.training.loop._SHOW_SECONDS", 0)
 
     def run(folder: Path, **options: Any) -> Checkpoint:
         torch.manual_seed(0)
@@ -197,7 +199,7 @@ def test_names_of_weights_do_not_change_the_bytes_of_a_resumed_training(
 def test_a_torn_checkpoint_costs_time_and_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tasks.loop._SHOW_SECONDS", 0)
+    monkeypatch.setattr("tasks.training.loop._SHOW_SECONDS", 0)
     whole = train_toy(tmp_path / "whole", EVERY_STEP)
     with pytest.raises(Killed):
         train_toy(tmp_path / "killed", EVERY_STEP, progress=killed_at(7))
@@ -269,7 +271,7 @@ def test_a_student_learns_from_its_teacher(tmp_path: Path) -> None:
     teacher = Net()
     good = train_toy(tmp_path / "teacher", FAST.model_copy(update={"epochs": 8, "lr": 0.05}), rows=rows)
     teacher.load_state_dict(load_weights(good))
-    wrong = Rows(rows.inputs, (rows.target + 1) % 3)
+    wrong = Samples(rows.inputs, (rows.target + 1) % 3)
     config = FAST.model_copy(update={"epochs": 8, "lr": 0.05})
     student = train_toy(tmp_path / "student", config, rows=wrong, teacher=teacher, teacher_weight=0.9)
     assert student.score > 0.8
@@ -293,7 +295,7 @@ def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
         train_toy(tmp_path, FAST.model_copy(update={"device": "cuda"}))
 
 
-def with_nan(rows: Rows) -> Rows:
+def with_nan(rows: Samples) -> Samples:
     rows.inputs["x"][17, 2] = np.nan
     return rows
 
@@ -340,7 +342,7 @@ def test_a_loss_that_is_not_finite_is_explained(
     given = options()
     if "config" in given:
         given |= {"kind": workload("regression"), "module": Net(1)}
-        given["rows"] = Rows(clouds(200).inputs, 100 * clouds(200).target.astype("float32"))
+        given["rows"] = Samples(clouds(200).inputs, 100 * clouds(200).target.astype("float32"))
     with pytest.raises(StepError, match=message) as caught:
         train_toy(tmp_path, **given)
     assert "\n" not in str(caught.value)
@@ -364,7 +366,7 @@ def test_metrics_are_published_while_training_and_a_lost_server_does_not_stop_it
 
 
 def test_progress_counts_up_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.loop._SHOW_SECONDS", 0)
+    monkeypatch.setattr("tasks.training.loop._SHOW_SECONDS", 0)
     seen: list[Progress] = []
     train_toy(tmp_path, progress=seen.append)
     assert [progress.step for progress in seen if progress.score is None] == [1, 2, 3, 4]
@@ -498,6 +500,6 @@ def test_a_model_may_ask_for_the_training_inputs(dataset: Dataset) -> None:
 
 
 def test_importing_the_training_loads_no_prefect_and_no_torch() -> None:
-    code = "import sys, tasks.train; print([name for name in ('prefect', 'torch', 'mlflow') if name in sys.modules])"
+    code = "import sys, tasks.training.trainer; print([name for name in ('prefect', 'torch', 'mlflow') if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.checkpoint import load_weights
-from tasks.metrics import read_metrics
 from tasks.records import Checkpoint
+from tasks.training.checkpoint import load_weights
+from tasks.training.metrics import read_metrics
 
 SCRIPT = Path(__file__).with_name("train_in_two_processes.py")
 

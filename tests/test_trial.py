@@ -10,9 +10,9 @@ import proved
 import psutil
 import pytest
 
-from tasks.data import read_split
+from tasks.data.dataset import read_split
+from tasks.proof.serving import serve, try_on_server
 from tasks.records import Candidate, Dataset, OnnxModel
-from tasks.trial import sail, serve
 
 Digits = tuple[Dataset, Candidate]
 Inputs = dict[str, np.ndarray]  # type: ignore[type-arg]
@@ -20,7 +20,7 @@ Inputs = dict[str, np.ndarray]  # type: ignore[type-arg]
 
 @pytest.fixture(scope="module")
 def package(linear_digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tasks.package import build_folder
+    from tasks.onnx.package import build_folder
 
     dataset, fp32 = linear_digits
     folder = tmp_path_factory.mktemp("package") / "model"
@@ -47,7 +47,7 @@ def servers() -> set[int]:
 
 def test_the_server_answers_as_the_runtime_does_and_is_gone(linear_digits: Digits, package: Path) -> None:
     dataset, fp32 = linear_digits
-    trial = sail(package, "digits", file_of(fp32), rows(dataset, 100))
+    trial = try_on_server(package, "digits", file_of(fp32), rows(dataset, 100))
     assert trial.problems == () and trial.requests == 62 and trial.rows == 160
     assert trial.max_abs < 1e-5 and 0 < trial.single_p50_ms <= trial.single_p95_ms
     assert trial.peak_bytes > 10_000_000
@@ -59,7 +59,7 @@ def test_a_server_that_serves_other_bytes_is_found_out(
 ) -> None:
     dataset, _ = linear_digits
     other = proved.candidate(dataset, tmp_path / "other.onnx", "other", noise=0.1)
-    trial = sail(package, "digits", file_of(other), rows(dataset, 3))
+    trial = try_on_server(package, "digits", file_of(other), rows(dataset, 3))
     assert "sea trial: the server says it serves" in trial.problems[0]
     assert servers() == set()
 
@@ -69,7 +69,7 @@ def test_a_folder_that_cannot_be_served_is_a_problem_and_not_a_crash(
 ) -> None:
     dataset, fp32 = linear_digits
     (tmp_path / "model.onnx").write_bytes(b"not a model")
-    trial = sail(tmp_path, "digits", file_of(fp32), rows(dataset, 3))
+    trial = try_on_server(tmp_path, "digits", file_of(fp32), rows(dataset, 3))
     assert trial.problems[0].startswith("sea trial: the server did not start")
     assert servers() == set()
 
@@ -83,7 +83,7 @@ def test_the_server_is_stopped_when_the_trial_breaks(package: Path) -> None:
 
 def test_the_server_goes_when_whoever_started_it_is_killed(package: Path) -> None:
     code = (
-        "from pathlib import Path; import sys, time\nfrom tasks.trial import serve\n"
+        "from pathlib import Path; import sys, time\nfrom tasks.proof.serving import serve\n"
         f"with serve(Path({str(package)!r}), 'digits') as (_, pid): print(pid, flush=True); time.sleep(600)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

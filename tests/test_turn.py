@@ -15,8 +15,8 @@ from prefect.client.schemas.objects import (
 )
 from prefect.states import Completed, Crashed, Running
 
-from flows import turn
-from flows.sentence import failing_in_a_sentence
+from flows.orchestration import run_lock as turn
+from flows.orchestration.failures import failing_in_a_sentence
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:Resource
 @flow(name="takes-a-turn")
 @failing_in_a_sentence
 def takes(model: str) -> str:
-    turn.take_turn(model)
+    turn.wait_for_turn(model)
     return "taken"
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from promotions import register_bare
 
+from flows.pipeline.reuse import check_not_older, unchanged_outcome
 from tasks.errors import UserError
 from tasks.records import Dataset, TensorSpec
-from tasks.registry import NEWEST_TAG, Registry
+from tasks.registry.registry import Registry
+from tasks.registry.tags import DECISION_TAG, NEWEST_TAG
 from tasks.settings import Settings
-from tasks.unchanged import DECISION_TAG, check_not_older, unchanged
 
 
 @pytest.fixture
@@ -70,4 +71,4 @@ def test_a_report_of_another_run_is_not_shown_as_that_of_this_version(registry: 
     (folder / "report.html").touch()
     for run_id, report in (("of-another", None), (version.run_id, str(folder / "report.html"))):
         (folder / "package" / "evidence.json").write_text(json.dumps({"run_id": run_id}))
-        assert unchanged(registry, "flights", version).report == report
+        assert unchanged_outcome(registry, "flights", version).report == report

@@ -10,26 +10,17 @@ import proved
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tasks.config import Gates, Run
+from tasks.config import Gates, RunConfig
 from tasks.errors import UserError
-from tasks.export import describe
-from tasks.gate import gate
-from tasks.parity import numbers_in
-from tasks.probe import probe
-from tasks.prove import compare_with
-from tasks.recheck import judge_again
-from tasks.records import (
-    Candidate,
-    Champion,
-    CrossValidation,
-    Dataset,
-    Interval,
-    OnnxModel,
-    Proof,
-    Verdict,
-)
+from tasks.onnx.export import describe
+from tasks.promotion.verification import judge_again
+from tasks.proof.gate import gate
+from tasks.proof.holdout import compare_with
+from tasks.proof.parity import numbers_in
+from tasks.proof.probe import probe
+from tasks.proof.validation import validate
+from tasks.records import Candidate, Champion, CrossValidation, Dataset, Interval, OnnxModel, Proof, Verdict
 from tasks.settings import load_settings
-from tasks.validate import validate
 
 Digits = tuple[Dataset, Candidate]
 
@@ -100,7 +91,7 @@ def poison(proto: onnx.ModelProto) -> None:
 STRICT = """
 from dataclasses import replace
 import numpy as np
-from tasks.workloads.digits import workload as digits
+from tasks.workloads.examples.digits import workload as digits
 
 def strict(truth, answers):
     if not np.isfinite(answers).all():
@@ -242,7 +233,7 @@ def test_what_folds_found_counts_against_another_champion_too(
     made = promotions.make_evidence(report.sha256, "digits").model_copy(
         update={
             "fingerprint": dataset.fingerprint,
-            "config": Run(gates=Gates(min_score=0.75, folds=5)).model_dump(mode="json"),
+            "config": RunConfig(gates=Gates(min_score=0.75, folds=5)).model_dump(mode="json"),
             "proof": Proof(
                 report=report,
                 baseline=report,

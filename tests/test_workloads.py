@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import UserError
-from tasks.workloads import load_workload, names, source_file
+from tasks.workloads.catalogue import load_workload, names, source_file
 
 FILE = """
 from dataclasses import replace
-from tasks.workloads.digits import workload as digits
+from tasks.workloads.examples.digits import workload as digits
 workload = replace(digits, name="mine")
 other = replace(digits, name="other")
 """
@@ -23,8 +23,8 @@ def file(tmp_path: Path) -> Path:
 def test_one_is_found_by_name_module_attribute_and_path(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "digits" in names()
     assert load_workload("digits").name == "digits"
-    assert load_workload("tasks.workloads.digits").name == "digits"
-    assert load_workload("tasks.workloads.digits:workload").name == "digits"
+    assert load_workload("tasks.workloads.examples.digits").name == "digits"
+    assert load_workload("tasks.workloads.examples.digits:workload").name == "digits"
     assert load_workload(str(file)).name == "mine"
     assert load_workload(f"{file}:other").name == "other"
     monkeypatch.chdir(file.parent)

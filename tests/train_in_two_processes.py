@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from tasks.config import Train
-from tasks.data import Rows
-from tasks.loop import Loop
+from tasks.data.arrays import Samples
 from tasks.records import Checkpoint
-from tasks.train import fit
-from tasks.workloads import Workload
+from tasks.training.loop import Loop
+from tasks.training.trainer import fit
+from tasks.workloads.workload import Workload
 
 CONFIG = Train(epochs=2, lr=0.05, batch_size=50, threads=1, checkpoint_seconds=0, patience=None)
 
@@ -34,7 +34,7 @@ def run(folder: Path, dropout: float) -> Checkpoint:
     rng = np.random.default_rng(0)
     target = rng.integers(0, 3, 203)
     x = rng.normal(size=(203, 4)) + 2.0 * np.eye(4)[target]
-    rows = Rows({"x": x.astype("float32")}, target)
+    rows = Samples({"x": x.astype("float32")}, target)
     workload = Workload(
         name="toy",
         kind="classification",

@@ -16,5 +16,5 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
 USER slipway
 WORKDIR /state
 EXPOSE 4200 5000
-ENTRYPOINT ["python", "-m", "infra.with_secrets"]
+ENTRYPOINT ["python", "-m", "infra.secrets.inject"]
 CMD ["prefect", "version"]

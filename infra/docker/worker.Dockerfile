@@ -20,5 +20,5 @@ ENV PATH=/venv/bin:$PATH SLIPWAY_HOME=/state SLIPWAY_REVISION=$REVISION PYTHONUN
 USER slipway
 VOLUME /state
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["python", "-m", "infra.with_secrets"]
-CMD ["python", "-m", "flows.deploy"]
+ENTRYPOINT ["python", "-m", "infra.secrets.inject"]
+CMD ["python", "-m", "flows.orchestration.deployment"]

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from infra.serving.early import FOLLOWER, WORKER, Started, start
+from infra.serving.ipc.launch import FOLLOWER, WORKER, Started, start
 
 if TYPE_CHECKING:
     import argparse
@@ -75,8 +75,8 @@ def run(words: Sequence[str], prog: str, ahead: dict[str, Started]) -> int:
     """The exit code: 2 with one sentence on stderr for what the user can mend."""
     from pydantic import ValidationError
 
-    from infra.serving.main import serve
     from infra.serving.options import ServeOptions
+    from infra.serving.processes.main import serve
     from tasks.errors import UserError
 
     options = vars(parser(prog).parse_args(words))

@@ -5,21 +5,20 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from tasks.errors import UserError
+from tasks.system.frozen import Frozen
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(?:\.[A-Za-z0-9_-]+)*")
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 KEYS_VARIABLE = "SLIPWAY_SERVE_KEYS"
+
 WEBHOOK_VARIABLE = "SLIPWAY_SERVE_WEBHOOK_SECRET"
+
 ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
-
-
-class Frozen(BaseModel):
-    """The base of every record of the server: unchangeable, and no field that nobody expects."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Target(Frozen):
@@ -67,7 +66,9 @@ def default_public_key() -> Path | None:
 
 
 Positive = Annotated[int, Field(gt=0)]
+
 Seconds = Annotated[float, Field(ge=0)]
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -181,7 +182,7 @@ def spool_of(home: Path) -> Path:
     return home / "traffic" / "spool"
 
 
-class Job(Frozen):
+class ProcessJob(Frozen):
     """What one server process is started with: the models, the options and where to find its siblings' numbers."""
 
     targets: tuple[Target, ...]

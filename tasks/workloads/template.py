@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from tasks.config import Gates, Train
 from tasks.workloads import DEFAULT_RECIPES, Workload
 
-# Imported where they are used: `slipway history` should not have to wait for torch.
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 NUMBERS = ["months", "monthly_bill", "support_calls"]
+
 PLANS = ["other", "basic", "plus", "family"]
 
 

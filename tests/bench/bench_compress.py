@@ -18,20 +18,21 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from tasks.compress.cpu import multiplies_int8_exactly
-from tasks.compress.graph import has_attention
-from tasks.compress.make import make
-from tasks.compress.repair import run
-from tasks.config import Recipe
-from tasks.data import prepare, read_split
-from tasks.export import export, export_module
-from tasks.files import write_atomically
-from tasks.measure import gzipped_size, measure
-from tasks.model import build_module
+from tasks.compression.candidate import compress
+from tasks.compression.graph import has_attention
+from tasks.compression.int8_support import multiplies_int8_exactly
+from tasks.compression.sensitivity import run
+from tasks.data.dataset import prepare, read_split
+from tasks.onnx.export import export, export_module
+from tasks.proof.speed import gzipped_size, measure
+from tasks.recipes import Recipe
 from tasks.records import Candidate, Checkpoint, Dataset
-from tasks.score import score
-from tasks.train import train
-from tasks.workloads import Workload, load_workload
+from tasks.system.files import write_atomically
+from tasks.training.module import build_module
+from tasks.training.trainer import train
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.scoring import score
+from tasks.workloads.workload import Workload
 
 HERE = Path(__file__).parent
 HOME = (Path(os.environ.get("SLIPWAY_HOME") or ".slipway") / "bench").absolute()
@@ -124,7 +125,7 @@ def _compare(name: str) -> list[Row]:
         rows.append(row_of(workload, dataset, fp32, "fp32", fp32, 0.0))
         for recipe in recipes_of(name):
             started = time.perf_counter()
-            made = make(
+            made = compress(
                 *(reference, dataset, checkpoint, fp32, recipe, Path(scratch) / recipe.name),
                 *(workload.train, workload.gates),
             )
@@ -157,7 +158,7 @@ def _quantise_large(folder: Path) -> None:
     recipe = Recipe.model_validate({"name": "int8-static", "steps": [{**STATIC, "repair_seconds": 0}]})
     nothing = Checkpoint(path=folder, sha256="", epoch=0, step=0, score=0, stopped="", metrics=folder)
     started = time.perf_counter()
-    made = make(reference, dataset, nothing, fp32, recipe, folder, workload.train, workload.gates)
+    made = compress(reference, dataset, nothing, fp32, recipe, folder, workload.train, workload.gates)
     assert made.onnx is not None, made.refused
     found = {
         "parameters": float(sum(parameter.numel() for parameter in module.parameters())),

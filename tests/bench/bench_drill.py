@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-from tasks.checkpoint import load
 from tasks.config import Data, Train
-from tasks.data import prepare
-from tasks.metrics import Metric, read_metrics
-from tasks.records import Checkpoint, Dataset
-from tasks.train import train
+from tasks.data.dataset import prepare
+from tasks.records import Checkpoint, Dataset, Metric
+from tasks.training.checkpoint import load
+from tasks.training.metrics import read_metrics
+from tasks.training.trainer import train
 
 # Early stopping and dropout are part of what must resume; one thread, because two may add in another order.
 CONFIG = Train(epochs=6, patience=2, lr=0.01, batch_size=64, threads=1, checkpoint_seconds=0.02)
@@ -69,7 +69,7 @@ class Drill:
 
 def make_drill(folder: Path, config: Train = CONFIG) -> Drill:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tasks.train", "torch._dynamo", "psutil", "filelock"])
+    context.set_forkserver_preload(["tasks.training.trainer", "torch._dynamo", "psutil", "filelock"])
     return Drill(prepare(WORKLOAD, Data(), folder / "data"), config, context)
 
 

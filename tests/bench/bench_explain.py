@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from tasks import attribution
-from tasks.attribution import Attributed, attribute
 from tasks.config import Data
-from tasks.data import prepare, read_frame
-from tasks.evidence import MODEL, read
+from tasks.data.dataset import prepare, read_frame
+from tasks.proof.evidence import MODEL, read
 from tasks.records import Dataset
+from tasks.reporting import attribution
+from tasks.reporting.attribution import Attributed, attribute
 from tasks.settings import load_settings
-from tasks.workloads import load_workload
+from tasks.workloads.catalogue import load_workload
 
 DRAWS, ROWS, LARGEST = (4, 8, 16, 32), 20, 5
 

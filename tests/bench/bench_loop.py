@@ -18,13 +18,13 @@ import torch
 from torch.nn import functional
 
 from tasks.config import Data, Train
-from tasks.data import prepare, read_split
-from tasks.model import build_module
-from tasks.optimise import learning_rate
-from tasks.progress import Progress
+from tasks.data.dataset import prepare, read_split
 from tasks.records import Dataset
-from tasks.train import fit
-from tasks.workloads import load_workload
+from tasks.training.module import build_module
+from tasks.training.optimizer import learning_rate
+from tasks.training.progress import Progress
+from tasks.training.trainer import fit
+from tasks.workloads.catalogue import load_workload
 
 ROUNDS = 3
 CONFIG = Train(epochs=25, lr=2e-3, batch_size=64, patience=None, threads=1)

@@ -18,7 +18,16 @@ ROUNDS = 3
 
 
 def run(seed: int, environment: dict[str, str]) -> dict[str, object]:
-    command = [sys.executable, "-m", "flows.cli", "run", "digits", "--json", "--set", "recipes=[]"]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "run",
+        "digits",
+        "--json",
+        "--set",
+        "recipes=[]",
+    ]
     command += ["--set", f"train.seed={seed}", "--set", "train.epochs=10"]
     started = time.monotonic()
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -25,14 +25,14 @@ import proved
 from serving_peers import free_port
 
 from tasks.config import Gates
-from tasks.decide import roll_back_to
-from tasks.ledger import read_ledger
-from tasks.promotion import promote
-from tasks.prove import prove
-from tasks.recheck import verify
-from tasks.registry import Registry
+from tasks.promotion.champion import promote
+from tasks.promotion.ledger import read_ledger
+from tasks.promotion.manual import roll_back_to
+from tasks.promotion.verification import verify
+from tasks.proof.holdout import prove
+from tasks.proof.validation import validate
+from tasks.registry.registry import Registry
 from tasks.settings import Settings
-from tasks.validate import validate
 
 RACERS, KILLS, CANDIDATES = 50, 30, 8
 
@@ -143,7 +143,7 @@ def children() -> float:
 
 def validation(home: Path) -> dict[str, Any]:
     """Eight candidates of digits on the validation rows, then the proof of one: what validating adds to a run."""
-    from tasks.package import build_folder
+    from tasks.onnx.package import build_folder
 
     dataset, fp32 = proved.make_digits(home)
     assert fp32.onnx is not None

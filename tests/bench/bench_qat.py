@@ -13,14 +13,14 @@ from pathlib import Path
 
 from bench_compress import HERE, HOME, STATIC, fetch_data, row_of
 
-from tasks.compress.make import make
-from tasks.config import Recipe
-from tasks.data import prepare
-from tasks.export import export
-from tasks.files import write_atomically
+from tasks.compression.candidate import compress
+from tasks.data.dataset import prepare
+from tasks.onnx.export import export
+from tasks.recipes import Recipe
 from tasks.records import Candidate
-from tasks.train import train
-from tasks.workloads import load_workload
+from tasks.system.files import write_atomically
+from tasks.training.trainer import train
+from tasks.workloads.catalogue import load_workload
 
 EPOCHS = {"cnn": 2, "mlp": 20}
 
@@ -37,7 +37,7 @@ def compare(name: str, packages: Path) -> list[dict[str, object]]:
             reference, dataset, checkpoint, Path(scratch) / "fp32.onnx", metadata={"workload": name}
         )
         assert fp32.onnx is not None
-        made = make(
+        made = compress(
             *(reference, dataset, checkpoint, fp32, static, Path(scratch) / "static"),
             *(workload.train, workload.gates),
         )

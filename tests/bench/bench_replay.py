@@ -22,15 +22,15 @@ import pandas as pd
 from platform_process import ROOT, Platform
 
 from tasks.config import Data
-from tasks.data import load_valid, to_inputs
-from tasks.ledger import read_ledger
-from tasks.parity import run_rows
-from tasks.promotion import VERDICT_TAG
-from tasks.registry import Registry
-from tasks.score import score
-from tasks.session import open_session
+from tasks.data.arrays import to_inputs
+from tasks.data.schema import load_valid
+from tasks.onnx.session import open_session, run_rows
+from tasks.promotion.ledger import read_ledger
+from tasks.registry.registry import Registry
+from tasks.registry.tags import VERDICT_TAG
 from tasks.settings import load_settings
-from tasks.workloads import load_workload
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.scoring import score
 
 FIRST, RETRAININGS = 3, 10
 HOME = ROOT / ".slipway" / "replay"

@@ -27,7 +27,7 @@ QUIET = settings(
 
 def worker_memory(server: ServerProcess) -> float:
     """Resident MB of the one worker."""
-    (worker,) = server.children("infra.serving.worker")
+    (worker,) = server.children("infra.serving.processes.worker")
     with open(f"/proc/{worker}/status") as file:
         return int(re.search(r"VmRSS:\s+(\d+)", file.read())[1]) / 1024  # type: ignore[index]
 
@@ -71,7 +71,7 @@ def main() -> int:
     folder = HOME / "fuzz"
     shutil.rmtree(folder, ignore_errors=True)
     with ServerProcess(*targets(folder), home=folder / "home", log_level="error") as server:
-        (worker,) = server.children("infra.serving.worker")
+        (worker,) = server.children("infra.serving.processes.worker")
         figures: dict[str, object] = dict(by_schema(server))
         by_mutation(server, 2 * AT_ONCE)
         before = worker_memory(server)
@@ -79,7 +79,7 @@ def main() -> int:
         figures |= {f"answered {status}": count for status, count in sorted(statuses.items())}
         figures["mutated requests"] = statuses.total()
         figures["worker MB before"], figures["worker MB after"] = before, worker_memory(server)
-        figures["worker died"] = server.children("infra.serving.worker") != [worker]
+        figures["worker died"] = server.children("infra.serving.processes.worker") != [worker]
         figures["valid ones still answered"] = all(server.post(*each).status == 200 for each in VALID)
     for name, value in figures.items():
         print(f"{name:40}{value!s:>12}")

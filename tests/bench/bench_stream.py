@@ -31,7 +31,7 @@ PREPARE = """
 import json, sys
 from pathlib import Path
 from tasks.config import Data
-from tasks.data import prepare
+from tasks.data.dataset import prepare
 print(json.dumps(prepare(sys.argv[1], Data(), Path(sys.argv[2])).rows))
 """
 

@@ -18,9 +18,9 @@ from typing import Any
 import pandas as pd
 
 from tasks.config import Data
-from tasks.data import prepare, read_frame
+from tasks.data.dataset import prepare, read_frame
 from tasks.records import Dataset
-from tasks.workloads import load_workload
+from tasks.workloads.catalogue import load_workload
 
 LIMITS = {"digits": 90, "cells": 90, "glosses": 600, "flights": 600}
 
@@ -73,7 +73,7 @@ def boosting(dataset: Dataset) -> float:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
 
-    from tasks.workloads.flights import CODES, SCHEDULE, WEATHER
+    from tasks.workloads.examples.flights import CODES, SCHEDULE, WEATHER
 
     train, test = read_frame(dataset, "train"), read_frame(dataset, "test")
     columns = [*CODES, *SCHEDULE, *WEATHER]

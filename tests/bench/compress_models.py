@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from tasks.config import Data, Gates, Train
-from tasks.workloads import Workload
-from tasks.workloads.digits import PIXELS, load_frame
+from tasks.workloads.examples.digits import PIXELS, load_frame
+from tasks.workloads.workload import Workload
 
 HOME = Path(os.environ.get("SLIPWAY_HOME") or ".slipway") / "bench"
 VARIANTS = 14

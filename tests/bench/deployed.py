@@ -30,7 +30,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows.automations import WEBHOOK_VARIABLE, apply
+from flows.orchestration.automations import WEBHOOK_VARIABLE, apply
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 180

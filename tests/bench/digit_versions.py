@@ -8,19 +8,19 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from tasks import evidence
 from tasks.config import Data, Gates
-from tasks.data import read_split
-from tasks.evidence import Code, Evidence
-from tasks.files import sha256_of
-from tasks.package import build_folder
-from tasks.parity import run_rows
-from tasks.promotion import EVIDENCE_TAG, VERDICT_TAG
+from tasks.data.dataset import read_split
+from tasks.onnx.package import build_folder
+from tasks.onnx.session import open_session, run_rows
+from tasks.proof import evidence
+from tasks.proof.evidence import Evidence
+from tasks.proof.provenance import Code
 from tasks.records import Candidate, Dataset, OnnxModel, Proof, Report, Verdict, Version
-from tasks.registry import Registry
-from tasks.score import score
-from tasks.session import open_session
-from tasks.workloads import load_workload
+from tasks.registry.registry import Registry
+from tasks.registry.tags import EVIDENCE_TAG, VERDICT_TAG
+from tasks.system.files import sha256_of
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.scoring import score
 
 
 def register(

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.workloads import digits
+from tasks.workloads.examples import digits
 
 _steps = itertools.count(1)
 

@@ -15,15 +15,17 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from tasks import evidence
 from tasks.errors import RefusedError
-from tasks.evidence import Code, Evidence
-from tasks.files import sha256_of
-from tasks.ledger import Ledger, read_ledger
-from tasks.promotion import EVIDENCE_TAG, VERDICT_TAG, model_lock, promote, repair
+from tasks.promotion.champion import model_lock, promote, repair
+from tasks.promotion.ledger import Ledger, read_ledger
+from tasks.proof import evidence
+from tasks.proof.evidence import Evidence
+from tasks.proof.provenance import Code
 from tasks.records import OnnxModel, Proof, Report, Verdict, Version
-from tasks.registry import Registry
+from tasks.registry.registry import Registry
+from tasks.registry.tags import EVIDENCE_TAG, VERDICT_TAG
 from tasks.settings import Settings
+from tasks.system.files import sha256_of
 
 
 def write_model(path: Path, weight: float = 2.0) -> None:

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from tasks.config import Data
-from tasks.data import prepare, read_split
-from tasks.export import export_module
+from tasks.data.dataset import prepare, read_split
+from tasks.onnx.export import export_module
 from tasks.records import Candidate, Dataset
-from tasks.workloads import load_workload
+from tasks.workloads.catalogue import load_workload
 
 
 class Linear(nn.Module):

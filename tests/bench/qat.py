@@ -20,10 +20,10 @@ HERE = Path(__file__).parent
 def main() -> None:
     from bench_compress import HOME
 
-    from tasks.data import prepare, read_split
-    from tasks.model import load_module
-    from tasks.train import train
-    from tasks.workloads import load_workload
+    from tasks.data.dataset import prepare, read_split
+    from tasks.training.module import load_module
+    from tasks.training.trainer import train
+    from tasks.workloads.catalogue import load_workload
 
     name, epochs, target = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)

@@ -7,7 +7,7 @@ import sys
 
 from serving_process import ROOT
 
-from infra.serving.inspection import Finding, Question, look
+from infra.serving.lifecycle.inspection import InspectionRequest, InspectionResult, look
 
 
 class Inspector:
@@ -23,10 +23,10 @@ class Inspector:
             env={**os.environ, "PYTHONPATH": path},
         )
 
-    def ask(self, question: Question) -> Finding:
+    def ask(self, question: InspectionRequest) -> InspectionResult:
         assert self.process.stdin is not None and self.process.stdout is not None
         print(question.model_dump_json(), file=self.process.stdin, flush=True)
-        return Finding.model_validate_json(self.process.stdout.readline())
+        return InspectionResult.model_validate_json(self.process.stdout.readline())
 
     def close(self) -> None:
         self.process.communicate()
@@ -37,8 +37,8 @@ LIBRARIES = (
     "onnx",
     "onnxruntime",
     "yaml",
-    "tasks.evidence",
-    "infra.serving.model",
+    "tasks.proof.evidence",
+    "infra.serving.models.version",
 )
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
-            print(look(Question.model_validate_json(line)).model_dump_json(), flush=True)
+            print(look(InspectionRequest.model_validate_json(line)).model_dump_json(), flush=True)
             os._exit(0)
         if os.waitpid(pid, 0)[1] != 0:
             print(flush=True)

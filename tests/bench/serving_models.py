@@ -205,9 +205,10 @@ def _save(folder: Path, model: ModelProto) -> None:
 
 def seal(folder: Path, model: str = "digits") -> None:
     """Evidence that it was proved, signed with the key of SLIPWAY_HOME."""
-    from tasks.evidence import Code, Evidence, seal
-    from tasks.files import sha256_of
+    from tasks.proof.evidence import Evidence, seal
+    from tasks.proof.provenance import Code
     from tasks.records import Proof, Report, Verdict
+    from tasks.system.files import sha256_of
 
     digest = sha256_of(folder / "model.onnx")
     report = Report(

@@ -4,7 +4,7 @@ import dataclasses
 
 from torch import nn
 
-from tasks.workloads import digits
+from tasks.workloads.examples import digits
 
 
 class Tiny(nn.Module):

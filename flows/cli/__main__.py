@@ -1,0 +1,98 @@
+"""The `slipway` command: what all of it shares. flows/commands/ reads arguments, calls what does the work, and prints."""
+
+import logging
+import os
+import sys
+import warnings
+from io import TextIOWrapper
+from typing import Annotated
+
+import typer
+
+from flows.cli import pipeline, platform, versions
+from tasks.errors import UserError
+
+app = typer.Typer(
+    name="slipway",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+for group in (pipeline, platform, versions):
+    app.add_typer(group.commands)
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """The entry point: a user's error is one sentence on stderr and an exit code, a bug keeps its traceback."""
+    _quiet()
+    _print_anywhere()
+    try:
+        app(standalone_mode=True)
+    except UserError as error:
+        print(f"slipway: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # what typer makes of Ctrl-C, without a word
+            print(f"slipway: {_stopped(sys.argv[1:])}", file=sys.stderr)
+        raise
+
+
+def _print_anywhere() -> None:
+    """Where a locale has no ✓ it is a question mark, and not the end of the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _stopped(words: list[str]) -> str:
+    """What Ctrl-C leaves behind."""
+    if words[:1] == ["run"]:
+        return "stopped; the same command goes on from the last checkpoint, and what serves still serves."
+    return "stopped."
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=lambda asked: _show_version() if asked else None,
+            is_eager=True,
+            help="Show the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Take a PyTorch model from data to production: train, compress, prove, register, promote, serve."""
+
+
+def _show_version() -> None:
+    from importlib.metadata import version
+
+    print(f"slipway {version('slipway')}")
+    raise typer.Exit
+
+
+def _quiet() -> None:
+    """Keep what libraries say to each other off the screen; SLIPWAY_DEBUG=1 shows it all."""
+    if os.environ.get("SLIPWAY_DEBUG"):
+        logging.basicConfig(level=logging.DEBUG)
+        return
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for our JSON
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # waiting threads would burn the cores that others need
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Making a model: run, new, check, settings."""
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.arguments import Json, Set, Workload, examples
+from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from tasks.outcome import Outcome
+
+commands = typer.Typer()
+
+
+@commands.command(
+    epilog=examples(
+        "slipway run digits",
+        "slipway run digits --set train.epochs=3 --no-promote",
+        "slipway run path/to/churn.py --json",
+    )
+)
+def run(
+    workload: Workload,
+    set_: Set = None,
+    force: Annotated[bool, typer.Option("--force", help="Run every step again, whatever is stored.")] = False,
+    no_promote: Annotated[
+        bool, typer.Option("--no-promote", help="Register the version and leave the champion where it is.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Run the whole pipeline in this process, from data to a champion."""
+    from flows.cli.run import run_here
+    from flows.cli.views.outcome import show_outcome
+
+    try:
+        with redirect_stdout(sys.stderr):  # a workload may print, and Ray does: stdout is for the outcome
+            outcome = run_here(workload, tuple(set_ or ()), force=force, promote=not no_promote, quiet=json)
+    except UserError as error:
+        if json:
+            show_outcome(_failed_outcome(workload, error), as_json=True)
+        raise
+    show_outcome(outcome, as_json=json)
+    raise typer.Exit(3 if outcome.decision == "refused" else 0)
+
+
+@commands.command(epilog=examples("slipway new churn.py"))
+def new(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The workload's file, such as churn.py.")],
+) -> None:
+    """Write a commented workload file that runs as it stands, to make your own from."""
+    from tasks.workloads.scaffold import new_workload
+
+    name = new_workload(path)
+    print(
+        f"{path}: the workload {name}. Replace its functions with yours; next: slipway check {quote(str(path))}"
+    )
+
+
+@commands.command(
+    epilog=examples("slipway check churn.py", "slipway check digits --set train.batch_size=256 --json")
+)
+def check(
+    workload: Workload,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """See in seconds whether a workload does what a run will ask of it, and what would be served."""
+    from flows.cli.overrides import configure
+    from flows.cli.views.checklist import show_checkup
+    from tasks.preflight.check import check as look_over
+    from tasks.settings import load_settings
+
+    settings = load_settings()
+    found = look_over(workload, lambda known: configure(known, settings, set_ or ()), settings.home)
+    show_checkup(found, as_json=json)
+    raise typer.Exit(0 if found.ok else 2)
+
+
+@commands.command(
+    epilog=examples("slipway settings", "slipway settings digits", "slipway settings churn.py --json")
+)
+def settings(
+    workload: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="WORKLOAD", help="Whose values to show; left out: those of a workload that says nothing."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Every setting that --set takes: its value, its bounds and what it does."""
+    from flows.cli.overrides import configure
+    from flows.cli.views.settings import show_settings
+    from tasks.config import RunConfig
+    from tasks.settings import load_settings
+    from tasks.workloads.catalogue import load_workload
+
+    run = RunConfig() if workload is None else configure(load_workload(workload), load_settings(), ())
+    show_settings(workload, run, as_json=json)
+
+
+def _failed_outcome(reference: str, error: UserError) -> "Outcome":
+    """What `run --json` prints when there is nothing better to print."""
+    from tasks.outcome import Outcome
+
+    return Outcome(
+        workload=reference, model="", run_id=None, version=None, decision="failed", reasons=(str(error),)
+    )

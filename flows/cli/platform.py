@@ -1,0 +1,47 @@
+"""What runs for long: serve, up, status."""
+
+import sys
+
+import typer
+
+from flows.cli.arguments import Json, examples
+
+commands = typer.Typer()
+
+
+@commands.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    help="Serve models over HTTP, following their aliases (slipway serve --help shows all options).",
+)
+def serve(context: typer.Context) -> None:
+    from infra.serving.__main__ import main as serve_main
+
+    serve_main(context.args, prog="slipway serve")
+
+
+@commands.command(epilog=examples("slipway up"))
+def up() -> None:
+    """Start the platform on this machine: Prefect and MLflow with their pages, a worker, the model server."""
+    from flows.cli.views.status import show_up
+    from infra.platform.local import end_on_signals, platform
+    from tasks.settings import load_settings
+
+    settings = load_settings()
+    end_on_signals()
+    print(f"Starting, which takes half a minute; logs are in {settings.home / 'logs'}", file=sys.stderr)
+    with platform(settings) as running:
+        show_up(running.addresses)
+        running.stay()
+
+
+@commands.command(epilog=examples("slipway status", "slipway status --json"))
+def status(json: Json = False) -> None:
+    """What is up on this machine, where, since when, and which versions are served; exit code 0 only if all of it is."""
+    from flows.cli.views.status import show_status
+    from infra.platform.status import platform_status
+    from tasks.settings import load_settings
+
+    found = platform_status(load_settings().home)
+    show_status(found, as_json=json)
+    raise typer.Exit(0 if found.up else 1)

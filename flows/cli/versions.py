@@ -1,0 +1,153 @@
+"""Registered versions: promote, rollback, history, verify, monitor, explain."""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.arguments import Json, Model, Reason, Who, examples
+
+if TYPE_CHECKING:
+    from tasks.settings import Settings
+
+commands = typer.Typer()
+
+
+@commands.command(epilog=examples('slipway promote digits 3 --reason "checked by hand on the new scanner"'))
+def promote(
+    model: Model,
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="The version to make the champion.")],
+    reason: Reason,
+    who: Who = None,
+    json: Json = False,
+) -> None:
+    """Make a version the champion, if it passes the gate against the one that serves now."""
+    from flows.cli.views.versions import show_entry
+    from tasks.promotion.manual import promote_version
+    from tasks.settings import load_settings
+
+    settings = load_settings()
+    with _decision(settings, model):
+        entry = promote_version(settings, model, version, why=reason, who=who)
+    show_entry(entry, as_json=json)
+
+
+@commands.command(
+    epilog=examples(
+        'slipway rollback digits --reason "wrong sevens"', "slipway rollback digits --to 3 --reason …"
+    )
+)
+def rollback(
+    model: Model,
+    reason: Reason,
+    to: Annotated[
+        int | None, typer.Option(help="The version to go back to; default: the one before.")
+    ] = None,
+    who: Who = None,
+    json: Json = False,
+) -> None:
+    """Go back to the version that served before, after seeing that it still loads and answers."""
+    from flows.cli.views.versions import show_entry
+    from tasks.promotion.manual import roll_back_to
+    from tasks.settings import load_settings
+
+    settings = load_settings()
+    with _decision(settings, model):
+        entry = roll_back_to(settings, model, to, why=reason, who=who)
+    show_entry(entry, as_json=json)
+
+
+@commands.command(
+    epilog=examples(
+        "slipway history digits", "slipway history digits --at 2026-05-03", "slipway history digits --json"
+    )
+)
+def history(
+    model: Model,
+    at: Annotated[
+        str | None, typer.Option(help="What served then: a day (2026-05-03) or a moment (2026-05-03T14:00).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Who promoted what, when and why; and whether that record is whole."""
+    from flows.cli.views.versions import show_history
+    from tasks.promotion.history import history as read_history
+    from tasks.settings import load_settings
+
+    found = read_history(load_settings(), model, at)
+    show_history(found, as_json=json)
+    raise typer.Exit(1 if found.problems else 0)
+
+
+@commands.command(epilog=examples("slipway verify digits@champion", "slipway verify digits/3 --replay"))
+def verify(
+    reference: Annotated[
+        str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="Which version; default: its champion.")
+    ],
+    replay: Annotated[bool, typer.Option("--replay", help="Score it again and compare the numbers.")] = False,
+    json: Json = False,
+) -> None:
+    """Download a version and check its digest, signature and evidence; exit code 0 only if all hold."""
+    from flows.cli.views.versions import show_verification
+    from tasks.promotion.verification import verify as check
+    from tasks.settings import load_settings
+
+    show_verification(check(load_settings(), reference, replay=replay), as_json=json)
+
+
+@commands.command(epilog=examples("slipway monitor digits", "slipway monitor digits --json"))
+def monitor(model: Model, json: Json = False) -> None:
+    """Recorded traffic against the champion's training data; exit code 3 when it drifted."""
+    from flows.cli.views.versions import show_watched
+    from tasks.monitoring.monitor import monitor as watch
+    from tasks.settings import load_settings
+
+    found = watch(load_settings(), model)
+    show_watched(found, as_json=json)
+    raise typer.Exit(3 if found.status == "drifted" else 0)
+
+
+@commands.command(
+    epilog=examples(
+        "slipway explain digits 5",
+        "slipway explain digits@challenger 3,17",
+        "slipway explain churn customers.csv",
+    )
+)
+def explain(
+    reference: Annotated[
+        str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="Which version; default: its champion.")
+    ],
+    rows: Annotated[
+        str,
+        typer.Argument(
+            metavar="ROWS",
+            help="How many test rows, which of them (3,17), or a .csv or .parquet file of rows.",
+        ),
+    ] = "5",
+    json: Json = False,
+) -> None:
+    """Show which pixels, words, genes or columns a version's answers hang on, and whether that is stable."""
+    from flows.cli.views.explanation import show_explanation
+    from tasks.promotion.verification import check_version, downloaded
+    from tasks.registry.lookup import find_version
+    from tasks.registry.registry import Registry
+    from tasks.reporting.explanation import explain_version
+    from tasks.settings import load_settings
+
+    registry = Registry(load_settings())
+    version = find_version(registry, reference)
+    with downloaded(registry, version) as folder:
+        evidence = check_version(folder, version)
+        found = explain_version(evidence, version.version, folder, rows, registry.settings.home)
+    show_explanation(found, as_json=json)
+
+
+def _decision(settings: "Settings", model: str) -> AbstractContextManager[None]:
+    """One at a time across machines, and announced, when there is a Prefect server to do so."""
+    if not os.environ.get("PREFECT_API_URL"):
+        return nullcontext()
+    from flows.orchestration.decision_lock import decision_lock
+
+    return decision_lock(settings, model)

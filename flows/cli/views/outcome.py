@@ -1,0 +1,97 @@
+"""What a person sees in the terminal when a command is done. stdout is kept for results."""
+
+from shlex import quote
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tasks.outcome import CandidateResult, Outcome
+from tasks.reporting.cost import describe, total
+
+_ROOM = 60
+"""Fewer columns than these make a reason a tower of words: it goes on lines of its own."""
+
+_COLOURS = {
+    "promoted": "green",
+    "registered": "yellow",
+    "unchanged": "cyan",
+    "refused": "red",
+    "failed": "red",
+}
+
+
+def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
+    """Print the outcome on stdout: one JSON object, or a summary for people."""
+    if as_json:
+        print(outcome.model_dump_json())
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    colour = _COLOURS[outcome.decision]
+    version = f" version {outcome.version}" if outcome.version is not None else ""
+    console.print(
+        f"\n[bold]{outcome.model}[/bold]{version}: [bold {colour}]{outcome.decision}[/] in {outcome.seconds:.1f} s"
+    )
+    for reason in outcome.reasons:
+        console.print(f"  • {escape(reason)}")
+    for name, value in _facts(outcome).items():
+        console.print(f"  {name:<8} {escape(value)}")
+    if outcome.candidates:
+        console.print("\nCandidates, on the validation split; ratios against fp32:")
+        console.print(_candidates(outcome.candidates))
+        for one in outcome.candidates:
+            if one.reasons:
+                console.print(f"  [dim]{one.name}: {escape('; '.join(one.reasons))}[/dim]")
+    console.print("\nTry next:")
+    for line in _next(outcome):
+        console.print(f"  {escape(line)}")
+
+
+def _facts(outcome: Outcome) -> dict[str, str]:
+    facts = {
+        "picked": outcome.picked,
+        "score": None if outcome.score is None else f"{outcome.score:.4f} on the test split",
+        "digest": f"sha256:{outcome.digest}" if outcome.digest else None,
+        "cost": None if (cost := total(outcome.steps)) is None else describe(cost),
+        "run": outcome.run_id,
+        "report": outcome.report,
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _candidates(candidates: tuple[CandidateResult, ...]) -> Table:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for name in ("candidate", "status"):
+        table.add_column(name, no_wrap=True)
+    for name in ("score", "size", "latency", "throughput"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in candidates:
+        table.add_row(
+            one.name,
+            one.status,
+            _number(one.score, "{:.4f}"),
+            _number(None if one.size_bytes is None else one.size_bytes / 1e3, "{:,.0f} kB"),
+            _number(one.latency_ratio, "{:.2f}×"),
+            _number(one.throughput_ratio, "{:.2f}×"),
+        )
+    return table
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else form.format(value)
+
+
+def _next(outcome: Outcome) -> list[str]:
+    model = outcome.model
+    if outcome.decision in ("promoted", "unchanged"):
+        return [
+            f"slipway serve {model}@champion        the model server, on http://127.0.0.1:8080",
+            f"slipway verify {model}@champion       check digest, signature and evidence again",
+            f"slipway history {model}               who promoted what, when and why",
+        ]
+    if outcome.decision == "registered":
+        return [f'slipway promote {model} {outcome.version} --reason "…"    make it the champion']
+    return [
+        f"slipway history {model}               what serves now, and why",
+        f"slipway settings {quote(outcome.workload)}              what to change with --set",
+    ]

@@ -1,0 +1,62 @@
+"""What `slipway settings` shows: every name that `--set` takes, its value, and what it does within which bounds."""
+
+import json
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.cli.overrides import knob_names
+from flows.orchestration.form import bounds_of
+from tasks.config import RunConfig
+
+
+def show_settings(workload: str | None, run: RunConfig, *, as_json: bool) -> None:
+    """One JSON object on stdout, or a table for people."""
+    if as_json:
+        found = {name: {"value": _value(run, name), "help": _sentence(name)} for name in knob_names()}
+        print(json.dumps(found))
+        return
+    console = Console(highlight=False)
+    whose = (
+        f"of {escape(workload)}, as its file and mlflow.yaml say" if workload else "as they are unless said"
+    )
+    console.print(f"[bold]Settings[/bold] {whose}", soft_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("setting", no_wrap=True)
+    table.add_column("value", max_width=16, overflow="fold")
+    table.add_column("what it is", style="dim")
+    for name in knob_names():
+        table.add_row(name, escape(_shown(_value(run, name))), escape(_sentence(name)))
+    console.print(table)
+    example = f"slipway run {workload or 'digits'} --set train.epochs=3 --set 'recipes=[int8-static]'"
+    console.print(f"\nTry some:\n  {escape(example)}", soft_wrap=True)
+
+
+def _value(run: RunConfig, name: str) -> Any:
+    value: Any = run.model_dump(mode="json")
+    for part in name.split("."):
+        value = value[part]
+    return value
+
+
+def _shown(value: Any) -> str:
+    """As `--set` takes it; recipes by their names."""
+    if isinstance(value, list):
+        return f"[{', '.join(one['name'] for one in value)}]"
+    return value if isinstance(value, str) and value else json.dumps(value)
+
+
+def _sentence(name: str) -> str:
+    """What the setting does, and its bounds or choices."""
+    *folders, leaf = name.split(".")
+    model: type[BaseModel] = RunConfig
+    for folder in folders:
+        model = model.model_fields[folder].annotation  # type: ignore[assignment]
+    field = model.model_json_schema()["properties"][leaf]
+    for given in field.get("anyOf", []):
+        field |= given if given != {"type": "null"} else {}
+    choices = [f"({', '.join(field['enum'])})"] if "enum" in field else []
+    return " ".join([field["description"], *bounds_of(field), *choices])

@@ -1,0 +1,82 @@
+"""What a person finds beside a run in the Prefect UI: the candidates, the picture, the verdict, where to read on."""
+
+import base64
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from tasks.monitoring.chart import drifts
+from tasks.monitoring.monitor import Watched
+from tasks.outcome import Outcome, Selection
+from tasks.reporting.pareto import picture
+
+_MOST_COLUMNS = 100
+
+
+def show_candidates(model: str, selection: Selection) -> None:
+    """The table of candidates, and score against latency as a picture when there is more than one."""
+    rows = [
+        {
+            "candidate": one.name,
+            "status": one.status,
+            "score": _number(one.score, "{:.4f}"),
+            "size": _number(one.size_bytes and one.size_bytes / 1e3, "{:,.0f} kB"),
+            "latency": _number(one.latency_ratio, "{:.2f}×"),
+            "throughput": _number(one.throughput_ratio, "{:.2f}×"),
+            "why": "; ".join(one.reasons),
+        }
+        for one in selection.candidates
+    ]
+    create_table_artifact(rows, key=f"{_slug(model)}-candidates", description=selection.reason)
+    if sum(one.score is not None for one in selection.candidates) > 1:
+        title = f"{model}: score against latency of the candidates"
+        _show_picture(f"{_slug(model)}-pareto", title, picture(selection.candidates))
+
+
+def show_outcome(outcome: Outcome, address: str | None) -> None:
+    """The decision with its reasons, and links."""
+    lines = [f"# {outcome.model} version {outcome.version}: {outcome.decision}", ""]
+    lines += [f"- {reason}" for reason in outcome.reasons]
+    lines += ["", f"MLflow run: {f'[{outcome.run_id}]({address})' if address else outcome.run_id}"]
+    if outcome.report and address:
+        lines += ["", f"Report: [the proof on one page]({address}/artifacts/report.html)"]
+    elif outcome.report:
+        lines += ["", f"Report: `{outcome.report}`"]
+    create_markdown_artifact("\n".join(lines), key=f"{_slug(outcome.model)}-verdict")
+
+
+def show_watched(found: Watched, threshold: float) -> None:
+    """What the traffic looks like: in sentences, as a table of columns and as a picture."""
+    lines = [f"# {found.model} version {found.version}: {found.status}", ""]
+    lines += [f"- {reason}" for reason in found.reasons]
+    lines += ["", "| hour (UTC) | rows |", "|---|---|"]
+    lines += [f"| {hour} | {rows} |" for hour, rows in found.volume.by_hour.items()]
+    create_markdown_artifact("\n".join(lines), key=f"{_slug(found.model)}-traffic")
+    columns = [
+        *(found.predictions.columns if found.predictions else ()),
+        *(found.inputs.columns if found.inputs else ()),
+    ]
+    if columns:
+        rows = [column.model_dump() for column in columns[:_MOST_COLUMNS]]
+        create_table_artifact(rows, key=f"{_slug(found.model)}-drift", description="; ".join(found.reasons))
+        title = f"{found.model}: how far each column has drifted"
+        _show_picture(f"{_slug(found.model)}-drift-picture", title, drifts(columns, threshold))
+
+
+def show_question(model: str, text: str) -> None:
+    """What whoever decides about a version has to see, beside the run that waits for the answer."""
+    create_markdown_artifact(text, key=f"{_slug(model)}-question")
+
+
+def _show_picture(key: str, title: str, svg: str) -> None:
+    """In markdown: an image artifact would print all of its address beside it."""
+    encoded = base64.b64encode(svg.encode()).decode()
+    create_markdown_artifact(f"# {title}\n\n![{title}](data:image/svg+xml;base64,{encoded})", key=key)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else form.format(value)
+
+
+def _slug(model: str) -> str:
+    """Artifact keys take no underscores."""
+    return model.replace("_", "-")

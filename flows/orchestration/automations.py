@@ -1,0 +1,86 @@
+"""infra/automations/ on the Prefect server: what happens by itself when a model drifts, a run is lost or a champion changes."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import yaml
+from prefect import get_client
+from prefect.blocks.webhook import Webhook
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectNotFound
+from pydantic import SecretStr
+
+from tasks.errors import StepError
+
+FOLDER = Path(__file__).parent.parent.parent / "infra" / "automations"
+
+WEBHOOK_VARIABLE = "SLIPWAY_WEBHOOK_URL"
+
+_BLOCK = "slipway"
+
+
+def apply(folder: Path = FOLDER) -> list[str]:
+    """Create what is not there and update what is, by name; what a person switched off stays off. The names applied.
+
+    Deployments come first: an automation that starts one names it. Raises StepError for one that is not there.
+    """
+    webhook = save_webhook()
+    applied = []
+    with get_client(sync_client=True) as client:
+        for wanted in read(folder):
+            if any("block_document_id" in action for action in wanted["actions"]) and webhook is None:
+                continue
+            _save(client, AutomationCore.model_validate(_with_ids(client, wanted, webhook)))
+            applied.append(str(wanted["name"]))
+    return applied
+
+
+def read(folder: Path) -> Iterator[dict[str, Any]]:
+    """The automations of every file, as Prefect's own `automation create --from-file` takes them, but names for ids."""
+    for path in sorted(folder.glob("*.yaml")):
+        yield from yaml.safe_load(path.read_text())["automations"]
+
+
+def save_webhook() -> UUID | None:
+    """The address of SLIPWAY_WEBHOOK_URL, kept encrypted by Prefect; None when there is none."""
+    url = os.environ.get(WEBHOOK_VARIABLE)
+    if not url:
+        return None
+    return UUID(str(Webhook(url=SecretStr(url)).save(_BLOCK, overwrite=True)))
+
+
+def _with_ids(client: SyncPrefectClient, wanted: dict[str, Any], webhook: UUID | None) -> dict[str, Any]:
+    actions = [dict(action) for action in wanted["actions"]]
+    for action in actions:
+        if "block_document_id" in action:
+            action["block_document_id"] = webhook
+        if "deployment_id" in action:
+            action["deployment_id"] = _deployment(client, action["deployment_id"], wanted["name"])
+    return {**wanted, "actions": actions}
+
+
+def _deployment(client: SyncPrefectClient, name: str, automation: str) -> UUID:
+    try:
+        return client.read_deployment_by_name(name).id
+    except ObjectNotFound as error:
+        raise StepError(
+            f"The automation {automation} starts the deployment {name}, which is not there: "
+            "`prefect deploy --all --prefect-file infra/prefect.yaml` first."
+        ) from error
+
+
+def _save(client: SyncPrefectClient, wanted: AutomationCore) -> None:
+    found = client.read_automations_by_name(wanted.name)
+    if not found:
+        client.create_automation(wanted)
+    else:
+        client.update_automation(found[0].id, wanted.model_copy(update={"enabled": found[0].enabled}))
+
+
+if __name__ == "__main__":
+    for name in apply():
+        print(name)

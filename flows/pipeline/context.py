@@ -1,0 +1,59 @@
+"""Where a pipeline run happens: its workload, its folder, its MLflow run. Every step is told, none asks around."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tasks.proof.provenance import code_state
+from tasks.records import Dataset, Metric
+from tasks.registry.registry import Registry
+from tasks.settings import Settings
+from tasks.system.frozen import Frozen
+from tasks.system.storage import ObjectStorage
+
+_PATIENCE_SECONDS = 300.0
+"""A run that has trained for hours does not fail because MLflow is being restarted."""
+
+
+class RunContext(Frozen):
+    """Handed to each step; JSON, so that a step may run on another machine."""
+
+    workload: str
+    model: str
+    settings: Settings
+    run_id: str | None = None
+
+    @property
+    def home(self) -> Path:
+        return self.settings.home
+
+    @property
+    def folder(self) -> Path:
+        """The model's working folder: checkpoints, ONNX files, reports, remembered keys."""
+        return self.home / "work" / self.model
+
+    def cost_path(self, step: str) -> Path:
+        """Where a step leaves what it cost, for the runner to take."""
+        return self.folder / "costs" / f"{step.replace(' ', '-')}.json"
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.settings, patience=_PATIENCE_SECONDS)
+
+    @property
+    def store(self) -> ObjectStorage | None:
+        """Where other machines find this one's datasets and checkpoints."""
+        return ObjectStorage(self.settings.store, self.home) if self.settings.store else None
+
+    def publish(self) -> Callable[[Sequence[Metric]], None] | None:
+        """Where training metrics go: the MLflow run, when there is one."""
+        return self.registry.publisher(self.run_id) if self.run_id else None
+
+    def metadata(self, dataset: Dataset) -> dict[str, str]:
+        """What is written inside an ONNX file, so that a stray one can be traced."""
+        return {
+            "slipway.workload": self.workload,
+            "slipway.model": self.model,
+            "slipway.run_id": self.run_id or "",
+            "slipway.data": dataset.fingerprint,
+            "slipway.code": code_state().revision or "unknown",
+        }

@@ -1,0 +1,126 @@
+"""Whether a run has anything new to do: the registry knows what each version was made of."""
+
+import json
+from pathlib import Path
+
+from flows.pipeline import keys
+from flows.pipeline.keys import Key
+from tasks.config import RunConfig
+from tasks.errors import UserError
+from tasks.outcome import Outcome
+from tasks.records import Dataset, Version
+from tasks.registry.registry import Registry
+from tasks.registry.tags import DECISION_TAG, NEWEST_TAG
+from tasks.settings import Settings
+from tasks.workloads.workload import Workload
+
+_STEP = "pipeline"
+
+_MODULES = (
+    "tasks.data.dataset",
+    "tasks.training.trainer",
+    "tasks.onnx.export",
+    "tasks.compression.candidate",
+    "tasks.compression.catalogue",
+    "tasks.proof.validation",
+    "tasks.proof.selection",
+    "tasks.proof.holdout",
+    "tasks.proof.cross_validation",
+)
+
+
+def pipeline_key(reference: str, fingerprint: str, config: RunConfig) -> Key:
+    """The key of a whole run: code, workload, data, every knob and the libraries."""
+    return keys.make_key(_MODULES, reference, {"fingerprint": fingerprint, "config": config})
+
+
+def remember(folder: Path, key: Key) -> None:
+    keys.remember(folder, _STEP, key)
+
+
+def same_version(registry: Registry, model: str, key: Key) -> Version | None:
+    """The version that a finished run with this key registered, or None."""
+    version = registry.by_key(model, key.digest)
+    return version if version is not None and DECISION_TAG in registry.tags(version) else None
+
+
+def find_unchanged(
+    reference: str, workload: Workload, config: RunConfig, settings: Settings
+) -> Outcome | None:
+    """An "unchanged" outcome without starting anything; None when there may be something to do.
+
+    Costs nothing when code or knobs differ from the last run here; else the rows are read and the registry is asked.
+    """
+    folder = settings.home / "work" / workload.name / "keys"
+    last = keys.recall(folder, _STEP)
+    if last is None or pipeline_key(reference, last.inputs.get("fingerprint", ""), config) != last:
+        return None
+    from tasks.data.dataset import data_fingerprint
+
+    try:
+        fingerprint = data_fingerprint(workload, config.data, settings.home / "datasets")
+    except UserError:
+        return None  # the run itself says it, with everything around it
+    if fingerprint != last.inputs["fingerprint"]:
+        return None
+    registry = Registry(settings)
+    version = same_version(registry, workload.name, last)
+    return unchanged_outcome(registry, reference, version) if version is not None else None
+
+
+def check_not_older(registry: Registry, model: str, dataset: Dataset) -> None:
+    """Raise UserError when the champion has learned from later rows: a source that went back is a fault, not news."""
+    champion = registry.by_alias(model, "champion")
+    theirs = registry.tags(champion).get(NEWEST_TAG) if champion is not None else None
+    if (
+        champion is not None
+        and theirs is not None
+        and dataset.newest is not None
+        and _earlier(dataset.newest, theirs)
+    ):
+        raise UserError(
+            f"The rows of {model} end at {dataset.newest}, before those of champion v{champion.version} ({theirs}): "
+            "give newer rows, or --force to train on these."
+        )
+
+
+def _earlier(one: str, other: str) -> bool:
+    """Of two moments as text; where time is a number (a year, seconds), 9 comes before 10."""
+    try:
+        return float(one) < float(other)
+    except ValueError:
+        return one < other
+
+
+def unchanged_outcome(registry: Registry, reference: str, version: Version) -> Outcome:
+    """The outcome of a run that found its version already made."""
+    tags = registry.tags(version)
+    decision = tags[DECISION_TAG]
+    champion = registry.by_alias(version.model, "champion")
+    serving = champion is not None and champion.version == version.version
+    standing = "is the champion" if serving else f"was {decision}"
+    reasons = [f"code, data, settings and libraries are those of version {version.version}, which {standing}"]
+    if not serving and decision == "registered":
+        reasons.append(f"slipway promote {version.model} {version.version} --reason … promotes it")
+    return Outcome(
+        workload=reference,
+        model=version.model,
+        run_id=version.run_id,
+        version=version.version,
+        decision="unchanged",
+        reasons=tuple(reasons),
+        picked=tags.get("slipway.picked"),
+        score=float(tags["slipway.score"]) if "slipway.score" in tags else None,
+        digest=version.sha256,
+        report=_report(registry.settings.home / "work" / version.model, version),
+    )
+
+
+def _report(folder: Path, version: Version) -> str | None:
+    """The page that the last run left here, if that was the run of this version; each run's own is kept in MLflow."""
+    page, evidence = folder / "report.html", folder / "package" / "evidence.json"
+    try:
+        its = json.loads(evidence.read_bytes())["run_id"] == version.run_id
+    except (OSError, ValueError, KeyError):
+        return None
+    return str(page) if its and page.exists() else None

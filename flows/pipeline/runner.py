@@ -1,0 +1,117 @@
+"""Running steps: which ran, how long, and why; stored results are taken when all they depend on is as it was."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefect import Task
+from pydantic import BaseModel
+
+from flows.pipeline import keys
+from flows.pipeline.binding import CachedTask, key_of
+from flows.pipeline.context import RunContext
+from tasks.outcome import StepTime
+from tasks.reporting.cost import metrics_of, take_cost, watts_a_cpu
+
+R = TypeVar("R")
+
+log = logging.getLogger("slipway")
+
+
+class StepRunner:
+    """Runs steps for one pipeline run, and notes of each how long it took and why it ran."""
+
+    def __init__(self, context: RunContext, force: bool) -> None:
+        self.context = context
+        self.times: list[StepTime] = []
+        self._force = force
+
+    def run(self, step: "CachedTask[..., R]", label: str = "", **inputs: Any) -> R:
+        """The step's result: a stored one when nothing that it depends on has changed and its files are still there."""
+        name = f"{step.name} {label}".strip()
+        started = _begin(name)
+        state = self._bound(step).with_options(task_run_name=name)(
+            context=self.context, **inputs, return_state=True
+        )
+        return self._take(step, name, state, started, inputs)
+
+    def map(self, step: "CachedTask[..., R]", each: str, values: Sequence[Any], **inputs: Any) -> list[R]:
+        """The step for every one of `values` as its argument `each`, through the flow's task runner."""
+        started = time.monotonic()
+        futures = [
+            self._bound(step)
+            .with_options(task_run_name=f"{step.name} {value.name}")
+            .submit(context=self.context, **inputs, **{each: value})
+            for value in values
+        ]
+        results = []
+        for value, future in zip(values, futures, strict=True):
+            name = f"{step.name} {value.name}"
+            _begin(name)
+            future.wait()
+            results.append(self._take(step, name, future.state, started, {**inputs, each: value}))
+            started = time.monotonic()
+        return results
+
+    def call(self, task: "Task[..., R]", **inputs: Any) -> R:
+        """A task that is never reused, with its line in the runner."""
+        started = _begin(task.name)
+        result: R = task.with_options(task_run_name=task.name)(context=self.context, **inputs)
+        self._note(task.name, time.monotonic() - started, "every time", cached=False)
+        return result
+
+    def log_costs(self) -> None:
+        """What each step that ran has cost, as metrics of the MLflow run."""
+        if self.context.run_id is not None:
+            self.context.registry.log_metrics(self.context.run_id, metrics_of(self.times, watts_a_cpu()[0]))
+
+    def _bound(self, step: "CachedTask[..., R]") -> "Task[..., R]":
+        return step.task.with_options(refresh_cache=self._force)
+
+    def _take(
+        self, step: "CachedTask[..., R]", name: str, state: Any, started: float, inputs: dict[str, Any]
+    ) -> R:
+        """The result of a finished task, run again when its files are gone; and its line in the runner."""
+        key = key_of(step.modules, {"context": self.context, **inputs})
+        file = name.replace(" ", "-")
+        reason = "forced" if self._force else keys.difference(keys.recall(self._keys, file), key)
+        result: R = state.result()
+        cached = state.name == "Cached"
+        if cached and _files_are_gone(result):
+            cached, reason = False, "its files were gone"
+            again = step.task.with_options(refresh_cache=True, task_run_name=name)
+            result = again(context=self.context, **inputs)
+        self._note(name, time.monotonic() - started, "unchanged" if cached else reason, cached)
+        keys.remember(self._keys, file, key)
+        return result
+
+    @property
+    def _keys(self) -> Path:
+        return self.context.folder / "keys"
+
+    def _note(self, name: str, seconds: float, reason: str, cached: bool) -> None:
+        cost = None if cached else take_cost(self.context.cost_path(name))
+        self.times.append(
+            StepTime(name=name, seconds=round(seconds, 3), reason=reason, cached=cached, cost=cost)
+        )
+        log.info("%s: %s, %s", name, "reused" if cached else "ran", reason, extra={"step": self.times[-1]})
+
+
+def _begin(name: str) -> float:
+    """Say that a step has begun; the moment, to count from."""
+    log.info("%s begins", name, extra={"begun": name})
+    return time.monotonic()
+
+
+def _files_are_gone(result: Any) -> bool:
+    return any(not path.exists() for path in _paths(result))
+
+
+def _paths(value: Any) -> Iterator[Path]:
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _paths(getattr(value, name))

@@ -1,0 +1,156 @@
+"""Keeps processes running: started when what they need is up, started again when they die, ended together."""
+
+import contextlib
+import logging
+import os
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from textwrap import shorten
+from uuid import uuid4
+
+from tasks.errors import StepError
+from tasks.system.processes import MARK, end_all, family, marked, start_tied
+
+_START_SECONDS = 600
+
+_LAST_LINES = 5
+
+_LONGEST_WAIT = 30.0
+
+_STEADY_SECONDS = 60.0
+"""A process that ran so long is started again at once; one that dies sooner, twice as late as the time before."""
+
+log = logging.getLogger("slipway.platform")
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process: what it is called, `python -m` what, the address that answers when it is up, and what it needs."""
+
+    name: str
+    command: tuple[str, ...]
+    health: str
+    url: str = ""
+    after: tuple[str, ...] = ()
+
+
+@dataclass
+class RunningService:
+    """A service as it is now."""
+
+    service: Service
+    log: Path
+    process: "subprocess.Popen[bytes] | None" = None
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    ready: bool = False
+    restarts: int = 0
+    _started: float = 0.0
+    _due: float = 0.0
+    _wait: float = 0.5
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.process is not None else None
+
+    def start(self, environment: dict[str, str]) -> None:
+        with self.log.open("ab") as output:
+            self.process = start_tied(
+                self.service.command, stdout=output, stderr=output, env={**os.environ, **environment}
+            )
+        self._started, self.since = time.monotonic(), datetime.now(UTC)
+
+    def check(self) -> None:
+        """Note that it answers. Raises StepError, with the end of its log, when it ended or takes too long."""
+        if self.process is not None and self.process.poll() is not None:
+            raise StepError(
+                f"{self.service.name} ended with code {self.process.returncode}; {self._last_lines()}"
+            )
+        self.ready = answers(self.service.health)
+        if not self.ready and time.monotonic() - self._started > _START_SECONDS:
+            raise StepError(
+                f"{self.service.name} does not answer after {_START_SECONDS} s; {self._last_lines()}"
+            )
+
+    def revive(self, environment: dict[str, str]) -> bool:
+        """Start it again when it has died, later each time that it dies soon; whether that happened now."""
+        if self.process is not None and self.process.poll() is not None:
+            steady = time.monotonic() - self._started > _STEADY_SECONDS
+            self._wait = 0.5 if steady else min(2 * self._wait, _LONGEST_WAIT)
+            self._due = time.monotonic() + self._wait
+            log.warning(
+                "%s ended with code %s and starts again in %.0f s; %s",
+                self.service.name, self.process.returncode, self._wait, self._last_lines(),
+            )  # fmt: skip
+            self._release()
+        if self.process is None and time.monotonic() >= self._due:
+            self.start(environment)
+            self.restarts += 1
+            return True
+        return False
+
+    def stop(self, patience: float) -> None:
+        """End it and all it started, its children first: a flow run still tells the server that it was stopped."""
+        if self.process is None:
+            return
+        end_all(family(self.process.pid)[:0:-1], patience)
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(patience)
+        self.process.kill()
+        self.process.wait()
+        self._release()
+
+    def _release(self) -> None:
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
+        self.process = None
+
+    def _last_lines(self) -> str:
+        lines = self.log.read_text(errors="replace").strip().splitlines()[-_LAST_LINES:]
+        return "\n  ".join([f"the end of {self.log}:", *(shorten(line, 200) for line in lines)])
+
+
+class ServiceGroup:
+    """The services of one platform."""
+
+    def __init__(self, services: Sequence[Service], logs: Path, environment: dict[str, str]) -> None:
+        logs.mkdir(parents=True, exist_ok=True)
+        self.kept = [RunningService(service, logs / f"{service.name}.log") for service in services]
+        self.mark = uuid4().hex
+        self._environment = {**environment, MARK: self.mark}
+
+    def start(self) -> None:
+        """Return when all answer; each starts as soon as what it needs is up. Raises StepError, with the end of a log."""
+        while waiting := [one for one in self.kept if not one.ready]:
+            up = {one.service.name for one in self.kept if one.ready}
+            for one in waiting:
+                if one.process is not None:
+                    one.check()
+                elif up.issuperset(one.service.after):
+                    one.start(self._environment)
+            time.sleep(0.1)
+
+    def revive(self) -> bool:
+        """Start again what has died; whether anything was."""
+        return any([one.revive(self._environment) for one in self.kept])
+
+    def stop(self, patience: float) -> None:
+        """The last first, so that what is ended can still tell the servers; then what lost its parent on the way."""
+        for one in reversed(self.kept):
+            one.stop(patience)
+        end_all(marked(self.mark), patience)
+
+
+def answers(url: str) -> bool:
+    """Whether the address answers, with success, within two seconds."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,0 +1,63 @@
+import json
+import urllib.error
+import urllib.request
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from infra.platform.services import answers
+from infra.platform.state import read_state
+from tasks.system.frozen import Frozen
+
+
+class Part(Frozen):
+    """One process of the platform, as it is now."""
+
+    name: str
+    state: Literal["up", "not answering"]
+    pid: int
+    since: datetime
+    restarts: int
+    url: str
+
+
+class Status(Frozen):
+    """The platform, as it is now; `serves` has the version of each model, None while none is loaded."""
+
+    up: bool
+    pid: int | None = None
+    parts: tuple[Part, ...] = ()
+    serves: dict[str, str | None] = {}
+    loading: tuple[str, ...] = Field(
+        (), description="Those of which a champion is on its way into the server."
+    )
+
+
+def platform_status(home: Path) -> Status:
+    """Ask every part whether it answers."""
+    state = read_state(home)
+    if state is None:
+        return Status(up=False)
+    parts = tuple(
+        Part(state="up" if answers(one.health) else "not answering", **one.model_dump(exclude={"health"}))
+        for one in state.services
+    )
+    served = next((_served(part.url) for part in parts if part.name == "server" and part.state == "up"), {})
+    return Status(
+        up=all(part.state == "up" for part in parts),
+        pid=state.pid,
+        parts=parts,
+        serves={name: one["version"] for name, one in served.items()},
+        loading=tuple(n for n, one in served.items() if not one["version"] and not one["registry_error"]),
+    )
+
+
+def _served(url: str) -> dict[str, dict[str, Any]]:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
+            found: dict[str, dict[str, Any]] = json.load(answer)["models"]
+            return found
+    except (urllib.error.URLError, OSError):
+        return {}

@@ -1,0 +1,140 @@
+"""The same server as an ASGI application: every route, under any server; predict routes end in the same `submit`."""
+
+import asyncio
+import logging
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from infra.serving.http.routes import Routes
+from infra.serving.http.service import Headers, Route, Service, host_name
+from infra.serving.wire.headings import Heading, Pairs, refuse
+from infra.serving.wire.problems import Problem, malformed
+
+logger = logging.getLogger("slipway.serving")
+
+Scope = MutableMapping[str, Any]
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Waiting:
+    """A reply that a task waits for."""
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[tuple[int, Heading, bytes]] = asyncio.get_running_loop().create_future()
+
+    def answer(self, status: int, heading: Heading, body: bytes) -> None:
+        if not self.done.done():
+            self.done.set_result((status, heading, body))
+
+
+class App:
+    """The ASGI application of one worker."""
+
+    def __init__(self, service: Service, routes: Routes) -> None:
+        self.service = service
+        self.routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        waiting = Waiting()
+        try:
+            await self._handle(scope, receive, waiting)
+        except Problem as problem:
+            refuse(waiting, problem)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            refuse(waiting, Problem(500, "internal", "the server failed on this request"))
+        status, heading, body = await waiting.done
+        pairs: Pairs = [*heading.pairs, (b"content-length", str(len(body)).encode())]
+        if self.service.draining and (b"connection", b"close") not in pairs:
+            pairs.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": pairs})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    async def _handle(self, scope: Scope, receive: Receive, waiting: Waiting) -> None:
+        service, path, method = self.service, scope["path"], scope["method"]
+        headers: Headers = dict(scope["headers"])
+        if service.hosts is not None and host_name(headers.get(b"host")) not in service.hosts:
+            raise Problem(421, "wrong_host", "this server does not answer under that host name")
+        if not self.routes.open(path) and not service.keys.allow(
+            headers.get(b"authorization"), headers.get(b"x-api-key")
+        ):
+            raise Problem(
+                401, "no_key", "send a valid key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
+            )
+        route = service.route(path)
+        if route is not None and method == "POST":
+            self._check_type(route, headers)
+            body = await self._body(headers, receive)
+            service.submit(route, headers, body, waiting)
+        else:
+            allowed = "POST" if route is not None else self.routes.method(path)
+            if allowed is None:
+                raise self.routes.missing(path)
+            if method != allowed and (method, allowed) != ("HEAD", "GET"):
+                raise Problem(405, "wrong_method", f"this path takes {allowed}", allow=allowed)
+            body = await self._body(headers, receive) if allowed == "POST" else b""
+            waiting.answer(*await self.routes.answer(path, headers, body))
+
+    def _check_type(self, route: Route, headers: Headers) -> None:
+        kind = headers.get(b"content-type", b"").lower()
+        if kind not in route.types and kind.replace(b" ", b"").replace(b'"', b"") not in route.types:
+            names = ", ".join(
+                sorted(kind.decode() for kind in route.types if kind and b"charset" not in kind)
+            )
+            raise Problem(415, "wrong_type", f"this path takes {names}")
+
+    async def _body(self, headers: Headers, receive: Receive) -> bytes:
+        limit = self.service.options.max_body
+        too_long = Problem(413, "too_large", f"the body is longer than {limit} bytes")
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length[:18]) > limit:
+            raise too_long
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise malformed("the connection was closed before the body was complete")
+            body += message.get("body", b"")
+            if len(body) > limit:
+                raise too_long
+            if not message.get("more_body"):
+                break
+        encoding = headers.get(b"content-encoding", b"identity").lower().strip()
+        if encoding == b"identity":
+            return bytes(body)
+        if encoding != b"gzip":
+            raise Problem(415, "wrong_encoding", "Content-Encoding may be gzip or identity")
+        return unzipped(bytes(body), limit)
+
+
+def unzipped(body: bytes, limit: int) -> bytes:
+    """A gzip body, never larger than the limit while it is unpacked."""
+    stream = zlib.decompressobj(wbits=31)
+    try:
+        data = stream.decompress(body, limit + 1)
+    except zlib.error:
+        raise malformed("the body is not gzip") from None
+    if len(data) > limit:
+        raise Problem(413, "too_large", f"the body is longer than {limit} bytes when unpacked")
+    if not stream.eof or stream.unused_data:
+        raise malformed("the gzip body is cut short or has something after its end")
+    return data
+
+
+async def lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,118 @@
+"""Our own OpenAPI document, made from the models that are served: what a client, or a fuzzer, may send."""
+
+from typing import Any
+
+from infra.serving.models.version import LoadedVersion
+from infra.serving.wire.tensors import Tensor
+
+ERROR = {
+    "type": "object",
+    "required": ["error", "code"],
+    "properties": {"error": {"type": "string"}, "code": {"type": "string"}},
+}
+
+
+def document(models: dict[str, LoadedVersion | None]) -> dict[str, Any]:
+    """OpenAPI 3.1 for every route."""
+    paths: dict[str, Any] = {
+        path: {"get": {"operationId": path.strip("/").replace("/", "_"), "responses": answers(schema, error)}}
+        for path, schema, error in (
+            ("/health", {"type": "object"}, ()),
+            ("/ready", {"type": "object"}, (503,)),
+            ("/status", {"type": "object"}, (401,)),
+            ("/v2", {"type": "object"}, (401,)),
+        )
+    }
+    loaded = {name: model for name, model in models.items() if model is not None}
+    for name, model in loaded.items():
+        paths[f"/models/{name}/invocations"] = {
+            "post": operation(f"{name}_invocations", invocations(model), predicted(model))
+        }
+        paths[f"/v2/models/{name}/infer"] = {
+            "post": operation(f"{name}_infer", inference(model), {"type": "object"})
+        }
+        paths[f"/v2/models/{name}"] = {
+            "get": {"operationId": f"{name}_metadata", "responses": answers({"type": "object"}, (401, 503))}
+        }
+    keys = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Slipway model server", "version": "1"},
+        "paths": paths,
+        "components": {"securitySchemes": keys},
+    }
+
+
+def operation(name: str, body: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "operationId": name,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": answers(answer, (400, 401, 413, 415, 422, 429, 503)),
+    }
+
+
+def answers(schema: dict[str, Any], errors: tuple[int, ...]) -> dict[str, Any]:
+    content = {"application/json": {"schema": schema}}
+    wrong = {
+        str(status): {"description": "a reason", "content": {"application/json": {"schema": ERROR}}}
+        for status in errors
+    }
+    return {"200": {"description": "the answer", "content": content}, **wrong}
+
+
+def nested(tensor: Tensor, sizes: tuple[int, ...]) -> dict[str, Any]:
+    """A tensor as nested arrays."""
+    if not sizes:
+        return {"type": {"d": "number", "i": "integer", "?": "boolean"}[tensor.wire]}
+    bounds = (
+        {"minItems": 1, "maxItems": 8} if sizes[0] == -1 else {"minItems": sizes[0], "maxItems": sizes[0]}
+    )
+    return {"type": "array", "items": nested(tensor, sizes[1:]), **bounds}
+
+
+def named(fields: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(fields), "properties": fields, "additionalProperties": False}
+
+
+def invocations(model: LoadedVersion) -> dict[str, Any]:
+    columns = named({tensor.name: nested(tensor, tensor.shape) for tensor in model.spec.inputs})
+    row = named({tensor.name: nested(tensor, tensor.tail) for tensor in model.spec.inputs})
+    rows = {"type": "array", "items": row, "minItems": 1}
+    split = named(
+        {
+            "columns": {"const": [tensor.name for tensor in model.spec.inputs]},
+            "data": {"type": "array", "items": {"type": "array"}},
+        }
+    )
+    forms = {"inputs": columns, "instances": rows, "dataframe_records": rows, "dataframe_split": split}
+    return {"oneOf": [named({form: schema}) for form, schema in forms.items()]}
+
+
+def predicted(model: LoadedVersion) -> dict[str, Any]:
+    """Outputs by name; a number that is not finite is null."""
+    return named(
+        {"predictions": {"type": "object", "required": [tensor.name for tensor in model.spec.outputs]}}
+    )
+
+
+def inference(model: LoadedVersion) -> dict[str, Any]:
+    tensor = {
+        "type": "object",
+        "required": ["name", "shape", "datatype", "data"],
+        "properties": {
+            "name": {"enum": [each.name for each in model.spec.inputs]},
+            "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+            "datatype": {"enum": [each.datatype for each in model.spec.inputs]},
+            "data": {"type": "array"},
+        },
+        "additionalProperties": False,
+    }
+    count = len(model.spec.inputs)
+    fields = {
+        "id": {"type": "string"},
+        "inputs": {"type": "array", "items": tensor, "minItems": count, "maxItems": count},
+    }
+    return {"type": "object", "required": ["inputs"], "properties": fields, "additionalProperties": False}

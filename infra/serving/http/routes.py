@@ -1,0 +1,222 @@
+"""Every route that is not a prediction: health, metadata, metrics, the page, the webhook."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from infra.serving.http.openapi import document
+from infra.serving.http.service import Headers, Route, Service, absent
+from infra.serving.http.webhook import check
+from infra.serving.models.counters import LATENCY
+from infra.serving.models.version import LoadedVersion
+from infra.serving.telemetry.board import Board
+from infra.serving.telemetry.metrics import Metrics
+from infra.serving.wire.headings import JSON, Heading
+from infra.serving.wire.problems import Problem
+from infra.serving.wire.tensors import Tensor
+
+Answer = tuple[int, Heading, bytes]
+
+WEBHOOK, METRICS = "/webhook", "/metrics"
+
+OPEN = frozenset({"/", "/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready"})
+
+PAGE = Path(__file__).with_name("page.html")
+
+POLICY = b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+PAGE_HEADING = Heading(
+    [
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-security-policy", POLICY),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+)
+
+JSON_HEADING = Heading([(b"content-type", JSON), (b"cache-control", b"no-store")])
+
+
+class Routes:
+    """Answers by path; `open` paths need no key, and are matched exactly."""
+
+    def __init__(self, service: Service, board: Board, metrics: Metrics, nudge: Callable[[], None]) -> None:
+        self.service = service
+        self.board = board
+        self.metrics = metrics
+        self.nudge = nudge
+        self.started = time.time()
+        self.gets: dict[str, Callable[[], Answer]] = {
+            "/": self._page,
+            "/openapi.json": self._openapi,
+            "/health": self._health,
+            "/ready": self._ready,
+            "/ping": self._ping,
+            METRICS: self._metrics,
+            "/status": self._status,
+            "/v2": self._server,
+            "/v2/health/live": self._ping,
+            "/v2/health/ready": self._ready,
+        }
+
+    def open(self, path: str) -> bool:
+        """Whether a path needs no key; the webhook brings a signature instead."""
+        return path in OPEN or path == WEBHOOK or (path == METRICS and self.service.options.open_metrics)
+
+    def method(self, path: str) -> str | None:
+        """The method a path takes, or None when there is nothing at it."""
+        if path == WEBHOOK and self.service.options.webhook_secret is not None:
+            return "POST"
+        return "GET" if path in self.gets or self._model_path(path) is not None else None
+
+    def missing(self, path: str) -> Problem:
+        names = ", ".join(f"/models/{name}/invocations" for name in self.service.slots)
+        if path == "/invocations":
+            return Problem(404, "which_model", f"several models are served here: use one of {names}")
+        return Problem(404, "no_such_path", f"nothing is here; predictions are at {names}")
+
+    async def answer(self, path: str, headers: Headers, body: bytes) -> Answer:
+        if path == WEBHOOK:
+            check(self.service.options.webhook_secret or "", headers, body)
+            self.nudge()
+            return as_json(200, {"looking": True})
+        found = self.gets.get(path)
+        if found is not None:
+            return found()
+        found_path = self._model_path(path)
+        assert found_path is not None
+        return self._model(*found_path, path)
+
+    def _model_path(self, path: str) -> tuple[str, str | None] | None:
+        """The model, and the version if there is one, of /v2/models/NAME[/versions/V][/ready]."""
+        parts = path.split("/")
+        if parts[:3] != ["", "v2", "models"] or len(parts) < 4 or parts[3] not in self.service.slots:
+            return None
+        rest, version = parts[4:], None
+        if rest[:1] == ["versions"] and len(rest) >= 2:
+            rest, version = rest[2:], rest[1]
+        return (parts[3], version) if rest in ([], ["ready"]) else None
+
+    def _health(self) -> Answer:
+        models = {name: self._summary(name) for name in self.service.slots}
+        return as_json(200, {"status": "draining" if self.service.draining else "alive", "models": models})
+
+    def _ready(self) -> Answer:
+        waiting = [name for name, slot in self.service.slots.items() if slot.current is None]
+        reasons = {name: self.board.about(name) for name in waiting}
+        return as_json(200 if self.service.ready else 503, {"ready": self.service.ready, "waiting": reasons})
+
+    def _ping(self) -> Answer:
+        return 200, JSON_HEADING, b"\n"
+
+    def _metrics(self) -> Answer:
+        from infra.serving.telemetry.exposition import CONTENT_TYPE, exposition
+
+        return (
+            200,
+            Heading([(b"content-type", CONTENT_TYPE.encode())]),
+            exposition(
+                self.metrics,
+                self.service.ready,
+                {name for name, target in self.service.targets.items() if target.path is None},
+            ),
+        )
+
+    def _server(self) -> Answer:
+        return as_json(200, {"name": "slipway", "version": "2", "extensions": ["binary_tensor_data"]})
+
+    def _page(self) -> Answer:
+        return 200, PAGE_HEADING, PAGE.read_bytes()
+
+    def _openapi(self) -> Answer:
+        return as_json(200, document({name: slot.current for name, slot in self.service.slots.items()}))
+
+    def _status(self) -> Answer:
+        """What the page shows; the numbers are those of all workers."""
+        totals = {name: totalled(self.metrics.of_model(name)) for name in self.service.slots}
+        models = {
+            name: {**self._summary(name), **self._details(name), **totals[name]}
+            for name in self.service.slots
+        }
+        events = [event.model_dump(mode="json") for event in self.board.events]
+        return as_json(
+            200, {"since": self.started, "ready": self.service.ready, "models": models, "events": events}
+        )
+
+    def _summary(self, name: str) -> dict[str, Any]:
+        model, target = self.service.slots[name].current, self.service.targets[name]
+        served: dict[str, Any] = {"version": None}
+        if model is not None:
+            release = model.release
+            served = {
+                "version": release.version,
+                "digest": release.digest,
+                "evidence": release.evidence,
+                "decided": release.decided,
+            }
+        shown = str(target) if target.path is None else f"{name} (a folder)"
+        return {"target": shown, **served, **self.board.about(name)}
+
+    def _details(self, name: str) -> dict[str, Any]:
+        slot = self.service.slots[name]
+        example = slot.current.example if slot.current is not None else None
+        return {
+            "since": slot.since,
+            "previous": None if slot.previous is None else slot.previous.release.version,
+            "example": None if example is None else example.decode(),
+            "shadow": self.metrics.shadow(name),
+        }
+
+    def _model(self, name: str, version: str | None, path: str) -> Answer:
+        slot = self.service.slots[name]
+        model = slot.current
+        if model is not None and version not in (None, model.release.version):
+            raise absent(Route(slot, True, version), model)
+        if path.endswith("/ready"):
+            return as_json(200 if model is not None else 503, {"name": name, "ready": model is not None})
+        if model is None:
+            raise absent(Route(slot, True), None)
+        return 200, Heading([(b"content-type", JSON), *model.headings.about]), orjson.dumps(metadata(model))
+
+
+def totalled(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """A model's versions added up: requests, errors, and the bucket its median and p99 latency lie in."""
+    answers = [(int(status), count) for entry in entries for status, count in entry["answers"].items()]
+    counts = [sum(column) for column in zip(*(entry["latency"]["counts"] for entry in entries), strict=True)]
+    return {
+        "requests": sum(count for _, count in answers),
+        "errors": sum(count for status, count in answers if status >= 400),
+        "p50_ms": bound_of(counts, 0.5),
+        "p99_ms": bound_of(counts, 0.99),
+    }
+
+
+def bound_of(counts: list[int], share: float) -> float | None:
+    """The upper bound in milliseconds of the bucket where `share` of the values is reached."""
+    reached, wanted = 0, share * sum(counts)
+    for bound, count in zip((*LATENCY, 100.0), counts, strict=False):
+        reached += count
+        if reached and reached >= wanted:
+            return bound * 1e3
+    return None
+
+
+def metadata(model: LoadedVersion) -> dict[str, Any]:
+    """A model as the Open Inference Protocol describes it."""
+    return {
+        "name": model.release.model,
+        "versions": [model.release.version],
+        "platform": "onnx_onnxv1",
+        "inputs": [described(tensor) for tensor in model.spec.inputs],
+        "outputs": [described(tensor) for tensor in model.spec.outputs],
+    }
+
+
+def described(tensor: Tensor) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+
+
+def as_json(status: int, value: Any) -> Answer:
+    return status, JSON_HEADING, orjson.dumps(value) + b"\n"

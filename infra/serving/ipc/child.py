@@ -1,0 +1,84 @@
+"""A process of the server: how it is given its work, spoken to and ended."""
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from infra.serving.ipc import launch as early
+from infra.serving.ipc.channel import Channel
+from infra.serving.ipc.launch import Started, environment
+from infra.serving.options import ProcessJob
+
+PAUSE = 0.01
+
+
+class Child:
+    """A process with a line to it; it gets its job on standard input and the listening socket over the line."""
+
+    def __init__(
+        self, name: str, module: str, job: ProcessJob, listener: socket.socket | None, ahead: Started | None
+    ) -> None:
+        self.name = name
+        self.module = module
+        self.job = job
+        self.listener = listener
+        self.ahead = ahead
+        self.channel: Channel | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started = 0.0
+
+    async def start(self, load_first: bool) -> Channel:
+        """`load_first`: it takes no request before it holds the models that its siblings or predecessor served."""
+        self.process, line = self.ahead or early.start(self.module)
+        self.ahead = None
+        job = self.job.model_copy(update={"load_first": load_first})
+        with contextlib.suppress(BrokenPipeError):  # whoever waits for it finds out that it is gone
+            if self.listener is not None:
+                socket.send_fds(line, [b"listener"], [self.listener.fileno()])
+            assert self.process.stdin is not None
+            self.process.stdin.write(job.model_dump_json().encode())
+            self.process.stdin.close()
+        self.started = time.monotonic()
+        self.channel = await Channel.open(line)
+        return self.channel
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    async def ended(self) -> int:
+        """Its exit code, once it is gone."""
+        assert self.process is not None
+        while (code := self.process.poll()) is None:
+            await asyncio.sleep(PAUSE)
+        return code
+
+
+async def run_module(name: str, argument: str) -> None:
+    """A short piece of work in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", name, argument, stdout=asyncio.subprocess.DEVNULL, env=environment()
+    )
+    await process.wait()
+
+
+def terminate(children: Sequence[Child]) -> None:
+    for child in children:
+        if child.process is not None and child.running:
+            child.process.terminate()
+
+
+async def stop(children: Sequence[Child], patience: float) -> None:
+    """SIGTERM, then SIGKILL for what is still there."""
+    terminate(children)
+    end = time.monotonic() + patience
+    while any(child.running for child in children) and time.monotonic() < end:
+        await asyncio.sleep(PAUSE)
+    for child in children:
+        if child.process is not None and child.running:
+            child.process.kill()
+            child.process.wait()

@@ -1,0 +1,138 @@
+"""Putting releases in place: built beside the version that serves, compared with it, swapped in by one assignment."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from infra.serving.errors import Unservable
+from infra.serving.ipc.messages import Message, Refusal, Release, Revert, Swap
+from infra.serving.models.shadow import Shadow
+from infra.serving.models.slot import Slot
+from infra.serving.models.version import LoadedVersion, load_version
+from infra.serving.models.watch import Bounds, Watch
+from infra.serving.options import ServeOptions
+
+logger = logging.getLogger("slipway.serving")
+
+
+class Loader:
+    """Changes which version a slot holds, and says so to `tell`."""
+
+    def __init__(
+        self, slots: Mapping[str, Slot], options: ServeOptions, tell: Callable[[Message], None]
+    ) -> None:
+        self.slots = slots
+        self.options = options
+        self.tell = tell
+        self.turn = asyncio.Lock()
+        self.loop = asyncio.get_running_loop()
+
+    async def take(self, release: Release) -> None:
+        """Load a version and let it serve; one that cannot changes nothing and is reported."""
+        async with self.turn:
+            slot, start = self.slots[release.model], time.perf_counter()
+            holder = slot.shadow.model if release.shadow and slot.shadow else slot.current
+            if holder is not None and same(holder, release):
+                return
+            try:
+                model = slot.kept(release.version, release.digest) or await self._load(release, slot)
+            except Exception as error:
+                if not isinstance(error, Unservable):
+                    logger.exception("%s version %s cannot be loaded", release.model, release.version)
+                    error = Unservable("it cannot be loaded")
+                logger.error("%s version %s is refused: %s", release.model, release.version, error)
+                self.tell(
+                    Refusal(
+                        model=release.model,
+                        shadow=release.shadow,
+                        source=release.source,
+                        version=release.version,
+                        digest=release.digest,
+                        reason=str(error),
+                        at=time.time(),
+                    )
+                )
+                return
+            replaced = self._place(slot, model, release.shadow)
+            self.tell(
+                Swap(
+                    model=release.model,
+                    shadow=release.shadow,
+                    version=release.version,
+                    digest=release.digest,
+                    replaced=None if replaced is None else replaced.release.version,
+                    seconds=round(time.perf_counter() - start, 4),
+                    at=time.time(),
+                )
+            )
+            logger.info(
+                "%s version %s %s",
+                release.model,
+                release.version,
+                "is shadowing" if release.shadow else "serves",
+            )
+
+    async def _load(self, release: Release, slot: Slot) -> LoadedVersion:
+        options = self.options
+        model = await asyncio.to_thread(
+            load_version, release, options.threads, options.batch, options.max_rows
+        )
+        difference = slot.current and model.spec.difference(slot.current.spec)
+        if difference:
+            raise Unservable(f"its signature is not the one being served: {difference}")
+        return model
+
+    def _place(self, slot: Slot, model: LoadedVersion, shadow: bool) -> LoadedVersion | None:
+        if shadow:
+            slot.shadow = slot.shadow or Shadow(self.options.share)
+            replaced = slot.shadow.model
+            slot.shadow.swap(model)
+            return replaced
+        replaced = slot.swap(model)
+        slot.watch = None
+        if replaced is not None and self.options.watch:
+            options = self.options
+            bounds = Bounds(options.watch_errors, options.watch_slower, options.watch)
+            slot.watch = Watch(model, replaced, bounds, slot.batcher.aside, self._revert_soon)
+        return replaced
+
+    def _revert_soon(self, new: LoadedVersion, old: LoadedVersion, reason: str) -> None:
+        """From any thread."""
+        self.loop.call_soon_threadsafe(self._revert, new, old, reason)
+
+    def _revert(self, new: LoadedVersion, old: LoadedVersion, reason: str) -> None:
+        """The new version did worse: the old one answers again, from the next batch on."""
+        slot = self.slots[new.release.model]
+        if slot.current is not new:
+            return
+        slot.swap(old)
+        logger.error(
+            "%s goes back from version %s to %s: %s",
+            slot.name,
+            new.release.version,
+            old.release.version,
+            reason,
+        )
+        self.tell(
+            Revert(
+                model=slot.name,
+                version=new.release.version,
+                digest=new.release.digest,
+                back_to=old.release.version,
+                reason=reason,
+                at=time.time(),
+            )
+        )
+
+    def follow(self, revert: Revert) -> None:
+        """Another worker went back: so does this one."""
+        slot = self.slots[revert.model]
+        previous = slot.previous
+        if slot.current is not None and previous is not None and slot.current.release.digest == revert.digest:
+            slot.watch = None
+            slot.swap(previous)
+
+
+def same(model: LoadedVersion, release: Release) -> bool:
+    return (model.release.version, model.release.digest) == (release.version, release.digest)

@@ -1,0 +1,57 @@
+"""A name under which one model is served: the version that answers, and the one before it, kept for an instant way back."""
+
+import asyncio
+import time
+
+from infra.serving.codecs.outputs import Outputs
+from infra.serving.models.batching import Batcher
+from infra.serving.models.counters import Numbers
+from infra.serving.models.execution import Done
+from infra.serving.models.recording import Recorder
+from infra.serving.models.shadow import Shadow
+from infra.serving.models.version import LoadedVersion
+from infra.serving.models.watch import Watch
+from infra.serving.options import ServeOptions
+from infra.serving.wire.tensors import all_finite
+
+
+class Slot:
+    """Where a model's requests go, and who looks on."""
+
+    def __init__(self, name: str, options: ServeOptions, loop: asyncio.AbstractEventLoop) -> None:
+        self.name = name
+        self.current: LoadedVersion | None = None
+        self.since: float | None = None
+        self.previous: LoadedVersion | None = None
+        self.watch: Watch | None = None
+        self.shadow: Shadow | None = None
+        self.recorder: Recorder | None = None
+        self.numbers: dict[str, Numbers] = {}
+        self.batcher = Batcher(self, loop, options.max_wait, options.timeout)
+
+    def swap(self, model: LoadedVersion) -> LoadedVersion | None:
+        """Let `model` answer from the next batch on; gives back the version it replaces."""
+        model.numbers = self.numbers.setdefault(model.release.version, model.numbers)
+        replaced, self.current = self.current, model
+        self.since = time.time()
+        if replaced is not None and replaced is not model:
+            self.previous = replaced
+        return replaced
+
+    def kept(self, version: str, digest: str) -> LoadedVersion | None:
+        """A version still in memory."""
+        challenger = self.shadow.model if self.shadow else None
+        for model in (self.current, self.previous, challenger):
+            if model is not None and (model.release.version, model.release.digest) == (version, digest):
+                return model
+        return None
+
+    def ran(self, done: Done) -> None:
+        """A batch has been answered."""
+        if isinstance(done.outputs, Outputs) and not all_finite(done.outputs.arrays):
+            done.model.numbers.not_finite += 1
+        if done.rescued_from is not None:
+            done.rescued_from.numbers.rescued += 1
+        for observer in (self.watch, self.shadow, self.recorder):
+            if observer is not None:
+                observer.saw(done)

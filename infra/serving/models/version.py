@@ -1,0 +1,149 @@
+"""One version of a model in memory: its session, its tensors, its counts."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from infra.serving.codecs.mlflow_scoring import Invocations
+from infra.serving.codecs.open_inference import Inference
+from infra.serving.codecs.outputs import Outputs
+from infra.serving.errors import Unservable
+from infra.serving.ipc.messages import Release
+from infra.serving.models.counters import Numbers
+from infra.serving.models.pace import BATCH, Pace, measure
+from infra.serving.wire.headings import Headings
+from infra.serving.wire.problems import Problem
+from infra.serving.wire.tensors import RequestRows, Spec, all_finite, assemble, cut, rows_of, tensor_of
+
+EXAMPLE = "serving_input_example.json"
+
+
+@dataclass(eq=False)
+class LoadedVersion:
+    """A version that can answer."""
+
+    release: Release
+    session: ort.InferenceSession
+    spec: Spec
+    pace: Pace
+    invocations: Invocations
+    inference: Inference
+    headings: Headings
+    example: bytes | None
+    numbers: Numbers = field(default_factory=Numbers)
+
+    def run(self, group: Sequence[RequestRows]) -> Outputs:
+        """The outputs of rows of one key. Raises what ONNX Runtime raises, and Problem for numbers that are not finite."""
+        feeds = assemble(self.spec, group)
+        if not all_finite(list(feeds.values())):
+            raise Problem(422, "not_finite", "a number is not finite in the model's own type")
+        arrays = self.session.run(None, feeds)
+        count = len(next(iter(feeds.values())))
+        for array in arrays:
+            if len(array) != count:  # or else rows would be handed to the wrong requests
+                raise ValueError(f"{len(array)} rows came out for {count}")
+        return Outputs(self.spec, arrays)
+
+
+def open_session(content: bytes, threads: int) -> ort.InferenceSession:
+    """A session on the CPU, from bytes: nothing else on the disk is read, and what was hashed is what runs."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def spec_of(session: ort.InferenceSession) -> Spec:
+    """The tensors of a session; Unservable when they cannot be served in batches."""
+    try:
+        spec = Spec(tuple(map(tensor_of, session.get_inputs())), tuple(map(tensor_of, session.get_outputs())))
+    except ValueError as error:
+        raise Unservable(str(error)) from None
+    for tensor in (*spec.inputs, *spec.outputs):
+        if not tensor.shape or tensor.shape[0] != -1:
+            raise Unservable(
+                f"axis 0 of {tensor.name!r} is {list(tensor.shape)[:1]}, it has to be the dynamic batch axis"
+            )
+    if not spec.inputs or not spec.outputs:
+        raise Unservable("the model has no input or no output")
+    return spec
+
+
+def load_version(release: Release, threads: int, batch: int | None, max_rows: int) -> LoadedVersion:
+    """Read, check the digest, build, try the input example, warm and time; Unservable says which of these failed."""
+    content = (release.folder / "model.onnx").read_bytes()
+    if hashlib.sha256(content).hexdigest() != release.digest:
+        raise Unservable("digest: model.onnx in the cache is not the file that was verified")
+    try:
+        session = open_session(content, threads)
+    except Exception as error:
+        raise Unservable(f"ONNX Runtime cannot load it: {first_line(error)}") from None
+    spec = spec_of(session)
+    model = LoadedVersion(
+        release,
+        session,
+        spec,
+        Pace(0, 0, batch or BATCH),
+        Invocations(spec, max_rows),
+        Inference(spec, max_rows),
+        Headings(release.model, release.version, release.digest),
+        example_of(release.folder),
+    )
+    rows = example_rows(model)
+    check_probe(model, rows)
+    one = cut(rows, 0, 1)
+    # CPU time where one thread does all of it: what else the machine does while this starts is not the model's pace
+    clock = time.thread_time if threads == 1 else time.perf_counter
+    model.pace = measure(lambda count: model.run([one] * count), batch, clock)
+    return model
+
+
+def example_of(folder: Path) -> bytes | None:
+    path = folder / EXAMPLE
+    return path.read_bytes() if path.is_file() else None
+
+
+def example_rows(model: LoadedVersion) -> RequestRows:
+    """The input example, read as a request would be; rows of zeros when there is none."""
+    if model.example is None:
+        return zeros(model.spec)
+    try:
+        return model.invocations.read(model.example)
+    except Problem as problem:
+        raise Unservable(f"its input example fails: {problem.message}") from None
+
+
+def zeros(spec: Spec) -> RequestRows:
+    return rows_of(
+        spec,
+        [
+            np.zeros([1 if size == -1 else size for size in tensor.shape], tensor.dtype)
+            for tensor in spec.inputs
+        ],
+    )
+
+
+def check_probe(model: LoadedVersion, rows: RequestRows) -> None:
+    """The example must give finite outputs whose axis 0 is the batch."""
+    try:
+        outputs = model.run([rows])
+    except Exception as error:
+        raise Unservable(f"its input example fails: {first_line(error)}") from None
+    for tensor, array in zip(model.spec.outputs, outputs.arrays, strict=True):
+        if array.shape[:1] != (rows.length,) or array.ndim != len(tensor.shape):
+            raise Unservable(
+                f"output {tensor.name!r} has {list(array.shape)} for {rows.length} rows, and says {list(tensor.shape)}"
+            )
+    if not all_finite(outputs.arrays):
+        raise Unservable("its input example gives numbers that are not finite")
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__

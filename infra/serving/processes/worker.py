@@ -1,0 +1,196 @@
+"""A process that answers: uvicorn with the short way, holding the models it is told to hold."""
+
+import asyncio
+import contextlib
+import gc
+import importlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Collection
+from types import FrameType
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from infra.serving.http.asgi import App
+from infra.serving.http.fast_path_check import protocol_for
+from infra.serving.http.routes import Routes
+from infra.serving.http.service import Service
+from infra.serving.ipc.channel import Channel
+from infra.serving.ipc.log import set_up
+from infra.serving.ipc.messages import Message, Nudge, Release, Revert, Up
+from infra.serving.lifecycle.loading import Loader
+from infra.serving.models.recording import Recorder
+from infra.serving.options import ProcessJob
+from infra.serving.telemetry.board import Board
+from infra.serving.telemetry.metrics import Metrics
+
+logger = logging.getLogger("slipway.serving")
+
+TICK = 0.5
+
+LOAD_SECONDS = 30.0
+
+AFTER_PARENT = 0.05
+
+
+class Worker:
+    """The models of this process and its line to the supervisor."""
+
+    def __init__(self, job: ProcessJob, channel: Channel) -> None:
+        self.job = job
+        self.channel = channel
+        self.board = Board()
+        self.service = Service(job.targets, job.options, asyncio.get_running_loop())
+        self.metrics = Metrics(self.service.slots, self.board, job.run_folder, job.slot)
+        self.routes = Routes(self.service, self.board, self.metrics, lambda: channel.send(Nudge()))
+        self.app = App(self.service, self.routes)
+        self.loader = Loader(self.service.slots, job.options, self._tell)
+        self.up = asyncio.Event()
+        self.connections: Collection[object] = ()
+        if job.options.record:
+            recorder = Recorder(job.options.home, job.options.record, job.slot)
+            for slot in self.service.slots.values():
+                slot.recorder = recorder
+
+    async def listen(self) -> None:
+        """Act on what the supervisor says, until it is gone; then stop."""
+        pending: set[asyncio.Task[None]] = set()
+        async for message in self.channel.messages():
+            self.board.note(message)
+            if isinstance(message, Release):
+                task = asyncio.create_task(self.loader.take(message))
+                pending.add(task)
+                task.add_done_callback(pending.discard)
+            elif isinstance(message, Revert):
+                self.loader.follow(message)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _tell(self, message: Message) -> None:
+        self.board.note(message)
+        self.channel.send(message)
+        if self.service.ready and not self.up.is_set():
+            self.up.set()
+            self.channel.send(Up(pid=os.getpid()))
+
+    async def look_ahead(self) -> None:
+        """Import what the first scrape needs, once there is time for it; then collect no garbage among what stays."""
+        await self.up.wait()
+        await asyncio.to_thread(importlib.import_module, "infra.serving.telemetry.exposition")
+        gc.freeze()
+
+    def _sweep(self) -> None:
+        """Connections that are idle or slow for too long; only those of the short way can tell."""
+        now = self.service.clock = time.monotonic()
+        for connection in list(self.connections):
+            if hasattr(connection, "sweep"):
+                connection.sweep(now)
+
+    async def tick(self) -> None:
+        """The slow heartbeat: keys that changed, numbers for the siblings."""
+        await self.up.wait()
+        await asyncio.to_thread(
+            importlib.import_module, "infra.serving.telemetry.exposition"
+        )  # before a scrape needs it
+        while True:
+            await asyncio.sleep(TICK)
+            self.service.keys.refresh()
+            self._sweep()
+            if self.job.options.workers > 1:
+                with contextlib.suppress(OSError):  # a full disk makes the siblings' view old, and no more
+                    self.metrics.save()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which first says that it is no longer ready and only then stops."""
+
+    worker: Worker
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.worker.service.draining:
+            self.should_exit = True
+            return
+        self.worker.service.draining = True
+        loop = asyncio.get_running_loop()
+        delay = self.worker.job.options.drain_delay + AFTER_PARENT  # the supervisor closes its listener first
+        loop.call_later(delay, lambda: setattr(self, "should_exit", True))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take what has connected up to the last moment: closing a listener resets what waits in its backlog."""
+        listeners = [listener.dup() for listener in sockets or ()]
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
+        await asyncio.sleep(0)
+        waiting = [connection for listener in listeners for connection in accept_all(listener)]
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            await loop.connect_accepted_socket(self._protocol, connection)
+        await super().shutdown([])
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = kind(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+
+def accept_all(listener: socket.socket) -> list[socket.socket]:
+    """Every connection that waits on a listener, which is closed with the last."""
+    listener.setblocking(False)
+    waiting = []
+    with listener, contextlib.suppress(BlockingIOError):
+        while True:
+            waiting.append(listener.accept()[0])
+    return waiting
+
+
+async def run(job: ProcessJob, line: socket.socket, listener: socket.socket) -> None:
+    worker = Worker(job, await Channel.open(line))
+    options = job.options
+    config = uvicorn.Config(
+        worker.app,
+        http=protocol_for(worker.service) if options.short_way else "httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=int(options.keep_alive),
+        timeout_graceful_shutdown=max(1, int(options.drain)),
+        backlog=4096,
+    )
+    server = Server(config)
+    server.worker = worker
+    worker.connections = server.server_state.connections
+    tasks = [asyncio.create_task(work) for work in (worker.listen(), worker.tick(), worker.look_ahead())]
+    try:
+        if job.load_first:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(worker.up.wait(), LOAD_SECONDS)
+        await server.serve(sockets=[listener])
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def main() -> None:
+    """Started by the supervisor: the job on standard input, the line as a descriptor, the listening socket over it."""
+    text = sys.stdin.buffer.read()
+    if not text:  # started early, and not needed after all
+        return
+    job, line = ProcessJob.model_validate_json(text), socket.socket(fileno=int(sys.argv[1]))
+    listener = socket.socket(fileno=socket.recv_fds(line, len(b"listener"), 1)[1][0])
+    set_up(job.options.log_level, f"worker {job.slot}")
+    uvloop.run(run(job, line, listener))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The tensors a model takes and gives: names, types, shapes, and rows on their way to it as plain bytes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite, prod
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from infra.serving.wire.problems import unacceptable
+
+Array = npt.NDArray[Any]
+
+ONNX_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(int8)": "int8",
+    "tensor(int16)": "int16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(uint8)": "uint8",
+    "tensor(uint16)": "uint16",
+    "tensor(uint32)": "uint32",
+    "tensor(uint64)": "uint64",
+    "tensor(bool)": "bool",
+}
+
+V2_TYPES = {
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "bool": "BOOL",
+    **{f"{sign.lower()}int{bits}": f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output; axis 0 is the batch, -1 a length that the request decides."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @cached_property
+    def tail(self) -> tuple[int, ...]:
+        return self.shape[1:]
+
+    @cached_property
+    def wire(self) -> str:
+        """The source type a JSON number of this tensor is read as: 'd' doubles, 'i' 64-bit integers, '?' booleans."""
+        return {"f": "d", "b": "?"}.get(self.dtype.kind, "i")
+
+    @cached_property
+    def datatype(self) -> str:
+        return V2_TYPES[self.dtype.name]
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Problem unless `shape` is one this tensor can have."""
+        fits = len(shape) == len(self.shape) and all(
+            want in (-1, got) and got > 0 for want, got in zip(self.shape, shape, strict=True)
+        )
+        if not fits:
+            raise unacceptable(
+                f"input {self.name!r} has shape {list(shape)}, the model takes {list(self.shape)}"
+            )
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All inputs and outputs of a model."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    @cached_property
+    def by_name(self) -> dict[str, Tensor]:
+        return {tensor.name: tensor for tensor in self.inputs}
+
+    @cached_property
+    def frames(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What stands before and after each output in an answer to /invocations."""
+        last = len(self.outputs) - 1
+        return tuple(
+            (
+                (b"," if at else b'{"predictions":{') + orjson.dumps(tensor.name) + b":",
+                b"}}" if at == last else b"",
+            )
+            for at, tensor in enumerate(self.outputs)
+        )
+
+    def difference(self, other: "Spec") -> str | None:
+        """In words, why a client of the other could not be served by this one."""
+        for side in ("inputs", "outputs"):
+            ours, theirs = getattr(self, side), getattr(other, side)
+            if ours != theirs:
+                return f"{side} are {_described(ours)}, they were {_described(theirs)}"
+        return None
+
+
+def _described(tensors: Sequence[Tensor]) -> str:
+    return ", ".join(f"{tensor.name} {tensor.dtype.name}{list(tensor.shape)}" for tensor in tensors)
+
+
+class _Node(Protocol):
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+def tensor_of(node: _Node) -> Tensor:
+    """A graph's input or output as ONNX Runtime describes it; ValueError for types that cannot be sent."""
+    if node.type not in ONNX_TYPES:
+        raise ValueError(f"tensor {node.name!r} is {node.type}, which this server cannot take or give")
+    shape = tuple(size if isinstance(size, int) and size > 0 else -1 for size in node.shape)
+    return Tensor(node.name, np.dtype(ONNX_TYPES[node.type]), shape)
+
+
+class RequestRows(NamedTuple):
+    """The rows of one request: one buffer an input, in the model's order, of a type and row shape that `key` names."""
+
+    length: int
+    key: tuple[tuple[str, tuple[int, ...]], ...]
+    buffers: tuple[Any, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(memoryview(buffer).nbytes for buffer in self.buffers)
+
+
+def rows_of(spec: Spec, arrays: Sequence[Array]) -> RequestRows:
+    """Checked arrays, one an input, as rows."""
+    count = int(arrays[0].shape[0])
+    for tensor, array in zip(spec.inputs, arrays, strict=True):
+        if array.shape[0] != count:
+            raise unacceptable(
+                f"input {tensor.name!r} has {array.shape[0]} rows, {spec.inputs[0].name!r} has {count}"
+            )
+    key = tuple((array.dtype.str, tuple(array.shape[1:])) for array in arrays)
+    return RequestRows(count, key, tuple(np.ascontiguousarray(array).data.cast("B") for array in arrays))
+
+
+def assemble(spec: Spec, group: Sequence[RequestRows]) -> dict[str, Array]:
+    """Rows of one key, one after another, as what ONNX Runtime takes. An overflowing number becomes infinite."""
+    count = sum(rows.length for rows in group)
+    feeds = {}
+    for index, (tensor, (source, tail)) in enumerate(zip(spec.inputs, group[0].key, strict=True)):
+        data = (
+            group[0].buffers[index] if len(group) == 1 else b"".join([rows.buffers[index] for rows in group])
+        )
+        array = np.frombuffer(data, source, count * prod(tail)).reshape((count, *tail))
+        feeds[tensor.name] = array if array.dtype == tensor.dtype else narrow(array, tensor.dtype)
+    return feeds
+
+
+def narrow(array: Array, dtype: np.dtype[Any]) -> Array:
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
+
+
+def cut(rows: RequestRows, start: int, stop: int) -> RequestRows:
+    """Some of the rows."""
+    buffers = []
+    for buffer, (source, tail) in zip(rows.buffers, rows.key, strict=True):
+        width = np.dtype(source).itemsize * prod(tail)
+        buffers.append(memoryview(buffer).cast("B")[start * width : stop * width])
+    return RequestRows(stop - start, rows.key, tuple(buffers))
+
+
+def all_finite(arrays: Sequence[Array]) -> bool:
+    """Whether no number is NaN or infinite. Their sum tells in one pass; only when it is not finite, each is looked at."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        for array in arrays:
+            if array.dtype.kind == "f" and not isfinite(np.add.reduce(array, None)):
+                if not np.isfinite(array).all():
+                    return False
+    return True

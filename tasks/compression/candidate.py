@@ -1,0 +1,133 @@
+"""Checkpoint and recipe → Candidate: the torch side, an export, the file side, and a check of what came out."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.compression.catalogue import method_of
+from tasks.compression.graph import metadata_of, seal
+from tasks.compression.method import Context, NotApplicable, OnnxMethod, TorchMethod
+from tasks.config import Gates, Train
+from tasks.data.dataset import read_split
+from tasks.onnx.export import describe, export_module, odd_sizes
+from tasks.onnx.session import open_session
+from tasks.recipes import Recipe
+from tasks.records import Candidate, Checkpoint, Dataset, OnnxModel
+from tasks.system.files import is_the_machines
+from tasks.workloads.catalogue import load_workload
+
+if TYPE_CHECKING:
+    from torch import nn
+
+log = logging.getLogger(__name__)
+
+
+def compress(
+    workload: str,
+    dataset: Dataset,
+    checkpoint: Checkpoint,
+    baseline: Candidate,
+    recipe: Recipe,
+    folder: Path,
+    train: Train,
+    gates: Gates,
+    *,
+    model: str | None = None,
+) -> Candidate:
+    """What `recipe` makes of the trained model, as `folder`/<recipe's name>.onnx; `refused` says why there is none.
+
+    Recipes share `folder`: a fine-tuning that two of them begin with is done once. Raises for a machine that fails
+    (a full disk, no memory), and not for a recipe that does: the others must go on, and its refusal is kept.
+    """
+    assert baseline.onnx is not None
+    try:
+        known = load_workload(workload)
+        context = Context(known, dataset, checkpoint, baseline.onnx, train, gates, model, folder)
+        onnx_model, notes = _make(recipe, context)
+    except NotApplicable as refusal:
+        return Candidate(name=recipe.name, recipe=recipe, refused=str(refusal))
+    except Exception as error:
+        if is_the_machines(error) or is_the_machines(error.__cause__):
+            raise
+        log.debug("recipe %s failed", recipe.name, exc_info=True)
+        return Candidate(name=recipe.name, recipe=recipe, refused=_first_line(error))
+    return Candidate(name=recipe.name, recipe=recipe, onnx=onnx_model, notes=notes)
+
+
+def _make(recipe: Recipe, context: Context) -> tuple[OnnxModel, tuple[str, ...]]:
+    context.folder.mkdir(parents=True, exist_ok=True)
+    metadata = {**metadata_of(context.baseline.path), "recipe": recipe.name}
+    path = context.folder / f"{recipe.name}.onnx"
+    methods = [method_of(step) for step in recipe.steps]
+    with tempfile.TemporaryDirectory(dir=context.folder, prefix=f".{recipe.name}-") as scratch:
+        start, notes = _torch_side(recipe, context, Path(scratch), metadata)
+        current = start.path
+        for index, step in enumerate(m for m in methods if isinstance(m, OnnxMethod)):
+            target = Path(scratch) / f"{index}-{step.kind}" / "model.onnx"
+            target.parent.mkdir()
+            notes = (*notes, *step.apply(current, target, context))
+            current = target
+        seal(current, path, metadata)
+        reference = _keep_reference(start, path)
+    _check(path, context)
+    return describe(path, start.exporter, context.dataset.inputs, reference), notes
+
+
+def _torch_side(
+    recipe: Recipe, context: Context, scratch: Path, metadata: Mapping[str, str]
+) -> tuple[OnnxModel, tuple[str, ...]]:
+    """The baseline's file, or what the torch-side steps make of the module, exported."""
+    steps = [method for method in map(method_of, recipe.steps) if isinstance(method, TorchMethod)]
+    if not steps:
+        return context.baseline, ()
+    from tasks.training.module import load_module
+
+    module: nn.Module = load_module(
+        context.workload, context.dataset, context.checkpoint, model=context.model
+    )
+    notes: tuple[str, ...] = ()
+    for step in steps:
+        module, said = step.apply(module, context, context.folder / "training")
+        notes = (*notes, *said)
+    return export_module(module, context.workload, context.dataset, scratch / "torch.onnx", metadata), notes
+
+
+def _keep_reference(start: OnnxModel, path: Path) -> Path | None:
+    """The outputs of the torch model that this file came from, beside the file."""
+    if start.reference is None:
+        return None
+    kept = path.with_suffix(".reference.npy")
+    shutil.copyfile(start.reference, kept)
+    return kept
+
+
+def _check(path: Path, context: Context) -> None:
+    """Raise NotApplicable when a tool lost a name or a dynamic axis, or the file fails at sizes nobody traced."""
+    session = open_session(path)
+    baseline = open_session(context.baseline.path)
+    for kind, ours, theirs in (
+        ("input", session.get_inputs(), baseline.get_inputs()),
+        ("output", session.get_outputs(), baseline.get_outputs()),
+    ):
+        if _signature(ours) != _signature(theirs):
+            raise NotApplicable(f"its {kind}s became {_signature(ours)} where fp32 has {_signature(theirs)}")
+    rows = read_split(context.dataset, "validation")
+    for arrays in odd_sizes(rows, context.dataset, context.workload):
+        for one, other in zip(session.run(None, arrays), baseline.run(None, arrays), strict=True):
+            if one.shape != other.shape:
+                raise NotApplicable(
+                    f"its answer for inputs of other sizes has shape {one.shape} where fp32's has {other.shape}"
+                )
+
+
+def _signature(values: Any) -> list[tuple[str, str, tuple[int | None, ...]]]:
+    """Names, types and fixed sizes; a dynamic axis is None whatever it is called."""
+    return [(v.name, v.type, tuple(d if isinstance(d, int) else None for d in v.shape)) for v in values]
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

@@ -1,0 +1,46 @@
+"""Fewer weights: whole channels (smaller and faster everywhere), or single weights (smaller only when compressed)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.compression.fine_tuning import FineTuning
+from tasks.compression.method import Context, NotApplicable
+from tasks.recipes import Prune
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Pruning(Prune, FineTuning):
+    """Removes what weighs least, at once or in rounds, and trains what is left."""
+
+    def apply(
+        self, module: "nn.Module", context: Context, folder: Path
+    ) -> "tuple[nn.Module, tuple[str, ...]]":
+        if self.method == "unstructured":
+            return self._unstructured(module, context, folder)
+        from tasks.compression.channels import remove_channels
+
+        before = count(module)
+        for _ in remove_channels(module, context, self.ratio, self.rounds, self.multiple_of):
+            module = self.train(module, context, folder)
+        return module, (f"{count(module):,} of {before:,} parameters left",)
+
+    def _unstructured(
+        self, module: "nn.Module", context: Context, folder: Path
+    ) -> "tuple[nn.Module, tuple[str, ...]]":
+        from tasks.compression.masks import bake_masks, mask_smallest
+
+        for number in range(1, self.rounds + 1):
+            if not mask_smallest(module, self.ratio * number / self.rounds):
+                raise NotApplicable("nothing to prune: no convolution and no linear layer")
+            module = self.train(module, context, folder)
+        zeros = bake_masks(module)
+        return module, (
+            f"{zeros:,} of {count(module):,} weights are zero: only a compressed transfer is smaller",
+        )
+
+
+def count(module: "nn.Module") -> int:
+    """How many parameters the module has."""
+    return sum(parameter.numel() for parameter in module.parameters())

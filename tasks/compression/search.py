@@ -1,0 +1,218 @@
+"""Looks for better recipes: Optuna proposes, each proposal is a candidate like any other, and what is known stays on disk."""
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.config import Gates, Search
+from tasks.recipes import Recipe
+from tasks.records import Report, latency
+
+if TYPE_CHECKING:
+    import optuna
+
+_CLEARLY = 3.0
+"""A lighter recipe that lost this many times the allowed score makes a heavier one not worth its training."""
+
+_PREFIX = "search-"
+
+
+class Study:
+    """Three objectives: score up, latency and size down (ratios to fp32), over pruning, quantisation and calibration.
+
+    Kept in one file, so that a search that was killed goes on: what it was trying is tried again.
+    """
+
+    def __init__(self, config: Search, gates: Gates, path: Path) -> None:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._config = config
+        self._gates = gates
+        self._started = time.monotonic()
+        self._open: dict[str, optuna.Trial] = {}
+        self._study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(path))),
+            study_name="recipes",
+            sampler=optuna.samplers.TPESampler(seed=config.seed, n_startup_trials=6),
+            directions=["maximize", "minimize", "minimize"],
+            load_if_exists=True,
+        )
+        self._retry_interrupted()
+
+    def learn(self, recipe: Recipe, report: Report, fp32: Report) -> None:
+        """Begin with what is known of a given recipe; one outside the space that is searched teaches nothing."""
+        import optuna
+
+        params = params_of(recipe)
+        if params is None or params in [_exact(trial.params) for trial in self._study.trials]:
+            return
+        trial = optuna.trial.create_trial(
+            params=params,
+            distributions={name: _space()[name] for name in params},
+            values=_values(report, fp32),
+            user_attrs={"recipe": recipe.name, "drop": fp32.score - report.score},
+        )
+        self._study.add_trial(trial)
+
+    def recipes(self) -> Iterator[Recipe]:
+        """Proposals, until the trials or the time are used up; say how each went with `tell` before the next."""
+        import optuna
+
+        for _ in range(self._config.trials * 20):  # doubles and hopeless ones take a number too
+            if self._tried() >= self._config.trials or self._out_of_time():
+                return
+            trial = self._study.ask()
+            params = _suggest(trial)
+            reason = self._not_worth_it(params)
+            if reason is not None:
+                trial.set_user_attr("reason", reason)
+                self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                continue
+            recipe = recipe_of(f"{_PREFIX}{trial.number:03d}", params)
+            trial.set_user_attr("recipe", recipe.name)
+            self._open[recipe.name] = trial
+            yield recipe
+
+    def tell(self, recipe: Recipe, report: Report | None, fp32: Report) -> None:
+        """What came of a proposal; None: it could not be made, or its file could not be measured."""
+        import optuna
+
+        trial = self._open.pop(recipe.name)
+        if report is None or not report.speed:
+            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            return
+        trial.set_user_attr("drop", fp32.score - report.score)
+        self._study.tell(trial, _values(report, fp32))
+
+    def skipped(self) -> dict[int, str]:
+        """Proposals that were not tried, by their number, and why."""
+        return {t.number: t.user_attrs["reason"] for t in self._study.trials if "reason" in t.user_attrs}
+
+    def _retry_interrupted(self) -> None:
+        import optuna
+
+        for trial in self._study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+            self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            self._study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+
+    def _tried(self) -> int:
+        """Trials of this search that ended with a result or failed by themselves."""
+        trials = self._study.trials
+        again = {trial.user_attrs["again"] for trial in trials if "again" in trial.user_attrs}
+        return sum(
+            str(trial.user_attrs.get("recipe", "")).startswith(_PREFIX) and trial.number not in again
+            for trial in trials
+            if trial.state.is_finished()
+        )
+
+    def _out_of_time(self) -> bool:
+        limit = self._config.seconds
+        return limit is not None and time.monotonic() - self._started > limit
+
+    def _not_worth_it(self, params: Mapping[str, Any]) -> str | None:
+        if params["module"] == params["file"] == "none":
+            return "it is fp32"
+        for trial in self._study.trials:
+            if trial.values is not None and _exact(trial.params) == params:
+                return f"it is {trial.user_attrs['recipe']} again"
+            if self._clearly_worse(trial, params):
+                drop = trial.user_attrs["drop"]
+                return f"{trial.user_attrs['recipe']} prunes no more and already lost {drop:.2%}"
+        return None
+
+    def _clearly_worse(self, trial: "optuna.trial.FrozenTrial", params: Mapping[str, Any]) -> bool:
+        drop = trial.user_attrs.get("drop", 0.0)
+        return (
+            trial.values is not None
+            and drop > _CLEARLY * max(self._gates.max_score_drop, 1e-3)
+            and trial.params["module"] == params["module"] == "prune"
+            and trial.params["ratio"] <= params["ratio"]
+            and trial.params["rounds"] >= params["rounds"]
+            and trial.params["file"] in ("none", params["file"])
+        )
+
+
+def recipe_of(name: str, params: Mapping[str, Any]) -> Recipe:
+    """The recipe that a point of the space stands for."""
+    steps: list[dict[str, Any]] = []
+    if params["module"] == "prune":
+        steps.append({"kind": "prune", "ratio": params["ratio"], "rounds": params["rounds"]})
+    if params["file"] != "none":
+        static = params["file"] == "static"
+        fine = {"per_channel": params["per_channel"]} if params["per_channel"] != static else {}
+        chosen = {"op_types": _WEIGHTS} if params.get("op_types") == "weights" else {}
+        calibration = {"calibration": params["calibration"]} if static else {}
+        steps.append({"kind": "quantize", "mode": params["file"], **fine, **chosen, **calibration})
+    return Recipe.model_validate({"name": name, "steps": steps})
+
+
+def params_of(recipe: Recipe) -> dict[str, Any] | None:
+    """The point of the space that is this recipe, or None when the recipe is not in the space."""
+    params: dict[str, Any] = {"module": "none", "file": "none"}
+    for step in recipe.steps:
+        knobs = step.model_dump()
+        if step.kind == "prune":
+            params |= {"module": "prune", "ratio": knobs["ratio"], "rounds": knobs["rounds"]}
+        elif step.kind == "quantize":
+            static = knobs["mode"] == "static"
+            fine = static if knobs["per_channel"] is None else knobs["per_channel"]
+            params |= {"file": knobs["mode"], "per_channel": fine}
+            if static:
+                types = "weights" if knobs["op_types"] else "fitting"
+                params |= {"calibration": knobs["calibration"], "op_types": types}
+    in_range = params.get("ratio", _RATIOS[0]) in _RATIOS and params.get("rounds", 1) in _CHOICES["rounds"]
+    known = in_range and any(name != "none" for name in (params["module"], params["file"]))
+    return params if known and recipe_of(recipe.name, params).steps == recipe.steps else None
+
+
+_WEIGHTS = ("Conv", "Gemm", "MatMul")
+
+_RATIOS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "module": ("none", "prune"),
+    "ratio": _RATIOS,
+    "rounds": (1, 3),
+    "file": ("none", "dynamic", "static"),
+    "per_channel": (True, False),
+    "calibration": ("minmax", "entropy", "percentile"),
+    "op_types": ("fitting", "weights"),
+}
+
+
+def _space() -> "dict[str, optuna.distributions.BaseDistribution]":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    space: dict[str, Any] = {name: CategoricalDistribution(choices) for name, choices in _CHOICES.items()}
+    return {**space, "ratio": FloatDistribution(_RATIOS[0], _RATIOS[-1], step=0.1)}
+
+
+def _suggest(trial: "optuna.Trial") -> dict[str, Any]:
+    def choose(*names: str) -> dict[str, Any]:
+        return {name: trial.suggest_categorical(name, _CHOICES[name]) for name in names}
+
+    params = choose("module", "file")
+    if params["module"] == "prune":
+        params |= {
+            "ratio": trial.suggest_float("ratio", _RATIOS[0], _RATIOS[-1], step=0.1),
+            **choose("rounds"),
+        }
+    if params["file"] != "none":
+        params |= choose("per_channel")
+    if params["file"] == "static":
+        params |= choose("calibration", "op_types")
+    return _exact(params)
+
+
+def _exact(params: Mapping[str, Any]) -> dict[str, Any]:
+    """As Optuna gives it back, 0.3 is 0.30000000000000004."""
+    return {name: round(value, 2) if name == "ratio" else value for name, value in params.items()}
+
+
+def _values(report: Report, fp32: Report) -> list[float]:
+    return [report.score, latency(report), report.size_bytes / fp32.size_bytes]

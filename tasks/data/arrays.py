@@ -1,0 +1,119 @@
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import UserError
+from tasks.records import TensorSpec
+from tasks.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One split's arrays, memory-mapped: `inputs` by name, each [n, ...], and `target` [n] (class codes or float32)."""
+
+    inputs: "dict[str, np.ndarray[Any, Any]]"
+    target: "np.ndarray[Any, Any]"
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
+def spec_of(workload: Workload, name: str, array: "np.ndarray[Any, Any]") -> TensorSpec:
+    dynamic = {0: "batch", **workload.dynamic.get(name, {})}
+    shape = tuple(dynamic.get(axis, size) for axis, size in enumerate(array.shape))
+    return TensorSpec(name=name, dtype=str(array.dtype), shape=shape)
+
+
+def to_inputs(workload: Workload, rows: "pd.DataFrame") -> "dict[str, np.ndarray[Any, Any]]":
+    """The workload's named arrays for these rows. Raises UserError when their names, lengths or dtypes cannot be used."""
+    import numpy as np
+
+    try:
+        arrays = workload.inputs(rows)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"Workload {workload.name}: inputs() failed: {type(error).__name__}: {error}."
+        ) from error
+    if not isinstance(arrays, dict) or not arrays:
+        raise UserError(
+            f"Workload {workload.name}: inputs() returned {type(arrays).__name__}; return a dict of named numpy arrays."
+        )
+    for name, array in arrays.items():
+        if name == "target" or not name.isidentifier():
+            raise UserError(
+                f"Workload {workload.name}: inputs() names an array {name!r}; use a Python name other than 'target'."
+            )
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+            raise UserError(
+                f"Workload {workload.name}: inputs()[{name!r}] is {getattr(array, 'dtype', type(array).__name__)}; give a numeric numpy array."
+            )
+        count = len(array) if array.ndim else "no"
+        if count != len(rows):
+            raise UserError(
+                f"Workload {workload.name}: inputs()[{name!r}] has {count} rows where the frame has {len(rows)}."
+            )
+        if array.dtype.kind == "f" and (bad := _rows_not_finite(array)):
+            raise UserError(
+                f"Workload {workload.name}: inputs()[{name!r}] has NaN or infinity in {bad} of {len(rows)} rows, which the model "
+                "server refuses: fill such cells in inputs(), and say in another column where."
+            )
+    _check_dynamic(workload, arrays)
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def _rows_not_finite(array: "Array") -> int:
+    import numpy as np
+
+    return int((~np.isfinite(array.reshape(len(array), -1))).any(axis=1).sum())
+
+
+def _check_dynamic(workload: Workload, arrays: "dict[str, Array]") -> None:
+    for name, axes in workload.dynamic.items():
+        if name not in arrays:
+            raise UserError(
+                f"Workload {workload.name}: dynamic names an input {name!r}, and inputs() gives {', '.join(arrays)}."
+            )
+        if wrong := [axis for axis in axes if not 0 < axis < arrays[name].ndim]:
+            raise UserError(
+                f"Workload {workload.name}: dynamic names axis {wrong[0]} of {name!r}, which has the shape "
+                f"{list(arrays[name].shape)}: its axes are counted from 0, and axis 0 always is dynamic."
+            )
+
+
+def classes_of(values: "Iterable[Any]") -> tuple[str, ...]:
+    """The classes' names in the order of their codes. Raises UserError for values that have no order."""
+    values = [*values]
+    try:
+        return tuple(str(value) for value in sorted(values))
+    except TypeError as error:
+        types = sorted({type(value).__name__ for value in values})
+        raise UserError(
+            f"The target's values are of the types {', '.join(types)}, which have no common order: make them one in load()."
+        ) from error
+
+
+def arrays_of(
+    workload: Workload, rows: "pd.DataFrame", classes: tuple[str, ...] | None
+) -> "dict[str, Array]":
+    """The inputs by name, and last the target: class codes, int64[n], or values, float32[n]."""
+    import numpy as np
+
+    if classes is None:
+        with np.errstate(over="ignore"):
+            target = rows[workload.target].to_numpy("float32")
+        if bad := int((~np.isfinite(target)).sum()):
+            raise UserError(
+                f"Workload {workload.name}: target {workload.target!r} is infinite as float32 in {bad} rows: drop or scale them in load()."
+            )
+    else:
+        codes = {name: code for code, name in enumerate(classes)}
+        target = rows[workload.target].map(lambda value: codes[str(value)]).to_numpy("int64")
+    return {**to_inputs(workload, rows), "target": target}

@@ -1,0 +1,156 @@
+"""Workload → Dataset: load, validate, fingerprint and split rows, and store them where any machine can map them."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.config import Data
+from tasks.data.arrays import Samples, arrays_of, classes_of, spec_of
+from tasks.data.fingerprint import fingerprint
+from tasks.data.schema import load_valid
+from tasks.data.splits import SPLITS, split
+from tasks.data.streaming import Written, stream_fingerprint, write_stream
+from tasks.errors import UserError
+from tasks.records import Dataset
+from tasks.system.files import sync_folder
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.dependencies import neighbours
+from tasks.workloads.sources import Stream
+from tasks.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Write = Callable[[Path], Written]
+
+_LAYOUT = 2
+
+
+def prepare(reference: str, config: Data, root: Path, fetch: Callable[[Path], bool] | None = None) -> Dataset:
+    """Load the workload's rows and store them, split, under `root`; the same rows and knobs give the same folder.
+
+    `fetch` is asked for a folder that is not here, and says whether it has put it there. A source that streams is
+    never whole in memory. Raises UserError for rows that break the schema, a target that cannot be learned, and inputs
+    that do not fit.
+    """
+    workload = load_workload(reference)
+    write: Write
+    if isinstance(workload.load, Stream):
+        workload.check_data(config)
+        digest = stream_fingerprint(workload.load, root)
+        write = partial(write_stream, workload, workload.load, config)
+    else:
+        frame = load_valid(workload, config)
+        digest = fingerprint(frame)
+        write = partial(_write_frame, workload, frame, config)
+    folder = root / workload.name / f"{digest[:16]}-{_split_key(reference, workload, config)}"
+    if not (folder / "dataset.json").exists() and not (fetch is not None and fetch(folder)):
+        _store(workload, digest, folder, write)
+    dataset = Dataset.model_validate_json((folder / "dataset.json").read_text())
+    return dataset.model_copy(update={"folder": folder.resolve()})
+
+
+def data_fingerprint(workload: Workload, config: Data, root: Path) -> str:
+    """The fingerprint that `prepare` would find, without storing any rows."""
+    if isinstance(workload.load, Stream):
+        return stream_fingerprint(workload.load, root)
+    return fingerprint(load_valid(workload, config))
+
+
+def read_split(dataset: Dataset, split: str) -> Samples:
+    """One split's arrays, mapped and not read: a step takes what it touches."""
+    import numpy as np
+
+    folder = dataset.folder / split
+    inputs = {spec.name: np.load(folder / f"{spec.name}.npy", mmap_mode="r") for spec in dataset.inputs}
+    return Samples(inputs, np.load(folder / "target.npy", mmap_mode="r"))
+
+
+def read_frame(dataset: Dataset, split: str) -> "pd.DataFrame":
+    """One split's rows as people know them."""
+    import pandas as pd
+
+    return pd.read_parquet(dataset.folder / split / "frame.parquet")
+
+
+def _store(workload: Workload, digest: str, folder: Path, write: "Write") -> None:
+    """Write every split beside its final place and rename: the folder is whole or not there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
+    try:
+        written = write(temporary)
+        if empty := [name for name in SPLITS if not written.rows.get(name)]:
+            raise UserError(
+                f"Workload {workload.name}: {sum(written.rows.values())} rows leave none for {', '.join(empty)}; more rows or larger data.{empty[0]} are needed."
+            )
+        specs = [spec_of(workload, name, array) for name, array in written.arrays.items()]
+        dataset = Dataset(
+            workload=workload.name,
+            folder=folder,
+            fingerprint=digest,
+            rows=written.rows,
+            inputs=tuple(specs[:-1]),
+            target=specs[-1],
+            classes=written.classes,
+            newest=written.newest,
+        )
+        (temporary / "dataset.json").write_text(dataset.model_dump_json(indent=1))
+        _rename(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _write_frame(workload: Workload, frame: "pd.DataFrame", config: Data, folder: Path) -> Written:
+    """Every split's arrays and Parquet, from rows in memory."""
+    import numpy as np
+
+    classes = classes_of(frame[workload.target].unique()) if workload.kind == "classification" else None
+    parts = {name: rows for name, rows in split(frame, config, workload.time).items() if len(rows)}
+    for name, rows in parts.items():
+        (folder / name).mkdir()
+        arrays = arrays_of(workload, rows, classes)
+        _write_parquet(workload, rows, folder / name / "frame.parquet")
+        for array_name, array in arrays.items():
+            np.save(folder / name / f"{array_name}.npy", array, allow_pickle=False)
+    newest = None if workload.time is None else str(frame[workload.time].max())
+    return Written({name: len(rows) for name, rows in parts.items()}, arrays, classes, newest)
+
+
+def _write_parquet(workload: Workload, rows: "pd.DataFrame", path: Path) -> None:
+    """For people, and for what is explained later. Raises UserError for cells that Parquet does not take."""
+    from pyarrow import ArrowException
+
+    try:
+        rows.to_parquet(path, index=False)
+    except ArrowException as error:
+        said = " ".join(" ".join(map(str, error.args)).split()).rstrip(".")
+        raise UserError(
+            f"Workload {workload.name}: load() gave cells that cannot be stored as Parquet ({said[:300]}): give numbers, "
+            "text, dates or one-dimensional arrays, and reshape them in inputs()."
+        ) from error
+
+
+def _rename(temporary: Path, folder: Path) -> None:
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if not (folder / "dataset.json").exists():
+            raise
+        shutil.rmtree(temporary)  # another run stored the same rows first
+    sync_folder(folder.parent)
+
+
+def _split_key(reference: str, workload: Workload, config: Data) -> str:
+    """What else decides the stored arrays: the split's knobs and the code that makes inputs of rows."""
+    import hashlib
+    import inspect
+
+    code = inspect.getsource(inspect.getmodule(workload.inputs) or workload.inputs)
+    reached = [found] if (found := neighbours(reference)) else []
+    text = json.dumps([_LAYOUT, config.model_dump(mode="json"), workload.time, code, *reached])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,140 @@
+"""What a workload's rows must be before anything is learned from them: their columns, their target, their arrays."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.config import Data
+from tasks.data.schema_errors import describe_failures, some
+from tasks.errors import UserError
+from tasks.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pandera.pandas as pa
+
+
+def load_valid(workload: Workload, config: Data) -> "pd.DataFrame":
+    """The workload's rows, up to `config.until`, checked against its schema; all failures in one message."""
+    workload.check_data(config)
+    frame = before(_load(workload), workload.time, config)
+    if frame.empty:
+        raise UserError(
+            f"Workload {workload.name}: load() gave no rows{f' before {config.until}' if config.until else ''}; check its source."
+        )
+    frame = validated(workload, frame)
+    _check_target_and_time(workload, frame)
+    return frame
+
+
+def before(frame: "pd.DataFrame", time: str | None, config: Data) -> "pd.DataFrame":
+    """The rows before `config.until`. Raises UserError for a time that is no date."""
+    if config.until is None or time is None:
+        return frame
+    try:
+        return frame[frame[time] < str(config.until)].reset_index(drop=True)
+    except TypeError as error:
+        raise UserError(
+            f"data.until={config.until} cannot be held against the time {time!r}, which is {frame[time].dtype}: "
+            "make it dates with pd.to_datetime in load()."
+        ) from error
+
+
+def _load(workload: Workload) -> "pd.DataFrame":
+    import pandas as pd
+
+    try:
+        frame = workload.load()
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error, FileNotFoundError) and error.filename is not None:
+            raise UserError(
+                f"Workload {workload.name}: load() finds no file {error.filename!r}{_relative(error.filename)}."
+            ) from error
+        raise UserError(
+            f"Workload {workload.name}: load() failed: {type(error).__name__}: {str(error).rstrip('.')}."
+        ) from error
+    if not isinstance(frame, pd.DataFrame):
+        raise UserError(
+            f"Workload {workload.name}: load() returned {type(frame).__name__}; return a pandas DataFrame."
+        )
+    if twice := [*frame.columns[frame.columns.duplicated()]]:
+        raise UserError(
+            f"Workload {workload.name}: load() gave more than one column {twice[0]!r}: drop or rename all but one."
+        )
+    _check_columns(workload, frame, "load() gave")
+    return frame
+
+
+def _check_columns(workload: Workload, frame: "pd.DataFrame", who: str) -> None:
+    wanted = [name for name in (workload.target, workload.time, *workload.slices) if name is not None]
+    if missing := [name for name in wanted if name not in frame.columns]:
+        raise UserError(
+            f"Workload {workload.name}: {who} no column {', '.join(map(repr, missing))}; it has {some(frame.columns)}."
+        )
+
+
+def _relative(name: object) -> str:
+    """What to do about a path that depends on where a command, or a worker, was started."""
+    if not isinstance(name, str) or Path(name).is_absolute():
+        return ""
+    return f" in {Path.cwd()}: Path(__file__).with_name({Path(name).name!r}) finds it beside the workload's file from anywhere"
+
+
+def validated(workload: Workload, frame: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows as the schema has them. Raises UserError for all that breaks it, and for a schema that is none."""
+    import pandera.pandas as pa
+
+    schema = _schema(workload)
+    try:
+        found = schema.validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        raise UserError(
+            f"Workload {workload.name}: its rows break its schema: {describe_failures(error.failure_cases, frame, schema.columns)}."
+        ) from error
+    _check_columns(workload, found, "its schema leaves")
+    return found
+
+
+def _schema(workload: Workload) -> "pa.DataFrameSchema":
+    import pandera.pandas as pa
+
+    given: Any = workload.schema
+    try:
+        schema = given if isinstance(given, pa.DataFrameSchema) else given()
+    except Exception as error:
+        raise UserError(
+            f"Workload {workload.name}: its schema was not made: {type(error).__name__}: {error}."
+        ) from error
+    if not isinstance(schema, pa.DataFrameSchema):
+        raise UserError(
+            f"Workload {workload.name}: its schema is a {type(schema).__name__}; give a pandera DataFrameSchema, "
+            "or a function that returns one."
+        )
+    return schema
+
+
+def _check_target_and_time(workload: Workload, frame: "pd.DataFrame") -> None:
+    target = frame[workload.target]
+    if missing := int(target.isna().sum()):
+        raise UserError(
+            f"Workload {workload.name}: target {workload.target!r} is empty in {missing} of {len(frame)} rows: drop or fill them in load()."
+        )
+    if workload.time is not None and (missing := int(frame[workload.time].isna().sum())):
+        raise UserError(
+            f"Workload {workload.name}: the time {workload.time!r} is empty in {missing} of {len(frame)} rows, which belong to no split: drop or fill them in load()."
+        )
+    if workload.kind == "classification" and target.nunique() < 2:
+        raise UserError(
+            f"Workload {workload.name}: target {workload.target!r} is always {target.iloc[:1].tolist()[0]!r}; a classifier needs two classes."
+        )
+    if workload.kind == "regression" and not _is_number(target):
+        raise UserError(
+            f"Workload {workload.name}: target {workload.target!r} is {target.dtype}; a regression needs numbers."
+        )
+
+
+def _is_number(series: "pd.Series[Any]") -> bool:
+    import pandas as pd
+
+    return pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series)

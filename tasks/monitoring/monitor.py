@@ -1,0 +1,171 @@
+"""What is asked in production against what the champion was trained on: is it still the same world?"""
+
+import datetime
+from typing import TYPE_CHECKING, Literal
+
+from tasks.config import Data
+from tasks.errors import StepError
+from tasks.monitoring.drift import Drift, drift
+from tasks.monitoring.traffic import Volume, read_traffic, volume
+from tasks.promotion.verification import check_version, downloaded
+from tasks.proof.evidence import MODEL, Evidence
+from tasks.records import Dataset
+from tasks.registry.lookup import find_version
+from tasks.registry.registry import Registry
+from tasks.settings import Limits, Settings
+from tasks.system.frozen import Frozen
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_REFERENCE_ROWS = 2_000
+
+_SHOWN = 3
+
+
+class Watched(Frozen):
+    """What `slipway monitor` found. `quiet`: too little was recorded to say anything."""
+
+    model: str
+    workload: str
+    version: int
+    status: Literal["quiet", "steady", "drifted"]
+    reasons: tuple[str, ...]
+    hours: float
+    volume: Volume
+    inputs: Drift | None = None
+    predictions: Drift | None = None
+
+
+def monitor(settings: Settings, model: str) -> Watched:
+    """The champion's recorded traffic against its training rows, and its answers against those on its test rows.
+
+    Raises UserError for a model without a champion, StepError when its training rows are no longer to be had.
+    """
+    registry, limits = Registry(settings), settings.policy(model).monitor
+    champion = find_version(registry, f"{model}@champion")
+    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=limits.hours)
+    table = read_traffic(settings.home / "traffic" / model, since)
+    with downloaded(registry, champion) as folder:
+        evidence = check_version(folder, champion)
+        found = Watched(
+            model=model,
+            workload=evidence.workload,
+            version=champion.version,
+            status="quiet",
+            reasons=(_silence(model, limits, table),),
+            hours=limits.hours,
+            volume=volume(table),
+        )
+        if table is None or len(table) < limits.min_rows:
+            return found
+        dataset = training_rows(settings, evidence)
+        inputs = _inputs(table, dataset, limits)
+        answers = _answers(table, evidence, dataset, (folder / MODEL).read_bytes(), limits)
+    reasons = tuple(_reasons(inputs, answers, limits))
+    return found.model_copy(
+        update={
+            "status": "drifted" if reasons else "steady",
+            "reasons": reasons or (_all_well(inputs, answers, len(table)),),
+            "inputs": inputs,
+            "predictions": answers,
+        }
+    )
+
+
+def training_rows(settings: Settings, evidence: Evidence) -> Dataset:
+    """The dataset that the evidence names, as it is stored here, or made again if the workload still loads those rows."""
+    from tasks.data.dataset import prepare
+
+    root = settings.home / "datasets"
+    name = (
+        evidence.dataset or f"{evidence.fingerprint[:16]}-*"
+    )  # code that changed since makes other inputs of the same rows
+    for path in (root / evidence.model).glob(f"{name}/dataset.json"):
+        return Dataset.model_validate_json(path.read_text()).model_copy(update={"folder": path.parent})
+    dataset = prepare(evidence.workload, Data.model_validate(evidence.config["data"]), root)
+    if dataset.fingerprint != evidence.fingerprint:
+        raise StepError(
+            f"{evidence.model} was trained on rows ({evidence.fingerprint[:16]}…) that {evidence.workload} no longer loads "
+            f"and that are not under {root}: `slipway run {evidence.workload}` makes a version of what it loads now."
+        )
+    return dataset
+
+
+def new_rows(registry: Registry, evidence: Evidence) -> str | None:
+    """The fingerprint of what the workload loads now, if no version has been made of it; else None."""
+    from tasks.data.dataset import data_fingerprint
+    from tasks.workloads.catalogue import load_workload
+
+    workload, config = load_workload(evidence.workload), Data.model_validate(evidence.config["data"])
+    found = data_fingerprint(workload, config, registry.settings.home / "datasets")
+    query = f"name = '{evidence.model}' AND tags.`slipway.data` = '{found}'"
+    known = found == evidence.fingerprint or registry.client.search_model_versions(query)
+    return None if known else found
+
+
+def _inputs(table: "pa.Table", dataset: Dataset, limits: Limits) -> Drift:
+    from tasks.data.dataset import read_split
+    from tasks.monitoring.traffic import columns, served_columns
+
+    reference = columns(read_split(dataset, "train").inputs, dataset.inputs)
+    served = served_columns(table, dataset.inputs)
+    return drift(reference, served, psi=limits.psi, p_value=limits.p_value)
+
+
+def _answers(
+    table: "pa.Table", evidence: Evidence, dataset: Dataset, model: bytes, limits: Limits
+) -> Drift | None:
+    """The champion's own answers against what its bytes say of test rows; None when it has answered too few."""
+    import pyarrow.compute as pc
+
+    from tasks.data.dataset import read_split
+    from tasks.monitoring.traffic import outputs
+    from tasks.onnx.session import open_session, run_rows
+    from tasks.workloads.catalogue import load_workload
+    from tasks.workloads.scoring import predictions
+
+    own = table.filter(pc.equal(table["digest"], evidence.model_sha256))
+    if len(own) < limits.min_rows:
+        return None
+    rows = read_split(dataset, "test")
+    expected = run_rows(open_session(model), rows.inputs, rows=min(len(rows), _REFERENCE_ROWS))
+    workload = load_workload(evidence.workload)
+    return drift(
+        {"prediction": predictions(workload, expected)},
+        {"prediction": predictions(workload, outputs(own))},
+        psi=limits.psi,
+        p_value=limits.p_value,
+    )
+
+
+def _reasons(inputs: Drift, answers: Drift | None, limits: Limits) -> "list[str]":
+    """Why to worry, or nothing."""
+    found = []
+    if inputs.share > limits.share:
+        worst = ", ".join(f"{one.name} (PSI {one.psi:.2f})" for one in inputs.drifted[:_SHOWN])
+        found.append(
+            f"{len(inputs.drifted)} of {len(inputs.columns)} inputs drifted from the training rows, "
+            f"over the {limits.share:.0%} allowed; most of all {worst}"
+        )
+    if answers is not None and answers.drifted:
+        found.append(f"the answers drifted from those on the test rows (PSI {answers.drifted[0].psi:.2f})")
+    return found
+
+
+def _all_well(inputs: Drift, answers: Drift | None, rows: int) -> str:
+    said = (
+        "the answers are as on the test rows"
+        if answers is not None
+        else "too few answers are the champion's own to compare"
+    )
+    return f"{rows} rows: {len(inputs.drifted)} of {len(inputs.columns)} inputs drifted, {said}"
+
+
+def _silence(model: str, limits: Limits, table: "pa.Table | None") -> str:
+    if table is None:
+        return (
+            f"no traffic of {model} was recorded in the last {limits.hours:g} h: "
+            f"`slipway serve {model}@champion --record 0.1` records a tenth of it"
+        )
+    return f"{len(table)} rows were recorded in the last {limits.hours:g} h; {limits.min_rows} are needed to say anything"

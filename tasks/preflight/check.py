@@ -1,0 +1,105 @@
+"""A workload looked over in seconds: does each part do what a run will ask of it, and what would be served?"""
+
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from tasks.config import RunConfig
+from tasks.errors import UserError
+from tasks.preflight import module as checkup_model
+from tasks.preflight import rows as checkup_rows
+from tasks.preflight.bench import Bench, Doubt
+from tasks.records import Dataset, TensorSpec
+from tasks.system.frozen import Frozen
+from tasks.workloads.workload import Workload
+
+Status = Literal["held", "doubtful", "failed", "skipped"]
+
+
+class PartResult(Frozen):
+    """One part of a workload: whether it holds, in a sentence. Doubtful: a run would go on, and might surprise."""
+
+    name: str
+    status: Status
+    said: str
+    seconds: float = 0.0
+
+
+class Checkup(Frozen):
+    """What `slipway check` found, and what would be served; the weights behind it are untrained."""
+
+    workload: str
+    model: str | None = None
+    findings: tuple[PartResult, ...]
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    request: dict[str, Any] | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return all(one.status != "failed" for one in self.findings)
+
+
+def check(reference: str, configure: Callable[[Workload], RunConfig], home: Path) -> Checkup:
+    """Look over a workload as `configure` sets it; split rows are kept under `home`, where a run finds them.
+
+    A part that needs another that failed is skipped; all others are looked at, so that one call finds all there is.
+    """
+    findings: list[PartResult] = []
+    with tempfile.TemporaryDirectory(prefix="slipway-check-") as scratch:
+        bench = Bench(reference, configure, home, Path(scratch))
+        for name, (needs, look) in _PARTS.items():
+            missing = [
+                one.name for one in findings if one.name in needs and one.status in ("failed", "skipped")
+            ]
+            findings.append(
+                PartResult(name=name, status="skipped", said=f"needs {missing[0]}")
+                if missing
+                else _look(name, look, bench)
+            )
+        held = {one.name for one in findings if one.status in ("held", "doubtful")}
+        served = bench.onnx_model if "export" in held else None
+        return Checkup(
+            workload=reference,
+            model=bench.workload.name if "file" in held else None,
+            findings=tuple(findings),
+            inputs=served.inputs if served else (),
+            outputs=served.outputs if served else (),
+            request=example_request(bench.dataset) if "splits" in held else None,
+        )
+
+
+def example_request(dataset: Dataset) -> dict[str, Any]:
+    """A body for /invocations with one real row."""
+    from tasks.onnx.package import input_example
+
+    return {"inputs": {name: array[:1].tolist() for name, array in input_example(dataset).items()}}
+
+
+def _look(name: str, look: Callable[[Bench], str], bench: Bench) -> PartResult:
+    started = time.monotonic()
+    status: Status = "held"
+    try:
+        said = look(bench)
+    except Doubt as doubt:
+        status, said = "doubtful", str(doubt)
+    except UserError as error:
+        status, said = "failed", re.sub(r"^Workload [a-z0-9_-]+: ", "", str(error))
+    return PartResult(name=name, status=status, said=said, seconds=round(time.monotonic() - started, 3))
+
+
+_PARTS: dict[str, tuple[tuple[str, ...], Callable[[Bench], str]]] = {
+    "file": ((), checkup_rows.look_at_file),
+    "rows": (("file",), checkup_rows.look_at_rows),
+    "inputs": (("rows",), checkup_rows.look_at_inputs),
+    "splits": (("inputs",), checkup_rows.look_at_splits),
+    "model": (("splits",), checkup_model.look_at_model),
+    "step": (("model",), checkup_model.look_at_step),
+    "export": (("model",), checkup_model.look_at_export),
+    "recipes": (("splits",), checkup_rows.look_at_recipes),
+    "answer": (("export",), checkup_model.look_at_answer),
+}

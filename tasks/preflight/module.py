@@ -1,0 +1,93 @@
+"""The parts of a checkup that look at a workload's model: built, trained for a step, exported, and asked."""
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from tasks.data.dataset import read_split
+from tasks.errors import UserError
+from tasks.preflight.bench import Bench, Doubt
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+_FEW = 7
+
+
+def look_at_model(bench: Bench) -> str:
+    from tasks.training.module import predict
+
+    module = bench.module
+    learned = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
+    takes = ", ".join(inspect.signature(module.forward).parameters)
+    said = f"{type(module).__name__}({takes}) with {learned:,} parameters"
+    said += f" and {frozen:,} frozen ones" if frozen else ""
+    few = {name: array[:2] for name, array in read_split(bench.dataset, "train").inputs.items()}
+    classes, width = bench.dataset.classes, predict(module, few)[0].size
+    if classes is not None and width > len(classes):
+        raise Doubt(
+            f"{said}; it gives {width} outputs for {len(classes)} classes ({', '.join(classes[:5])}): what is beyond them is never learned."
+        )
+    return said
+
+
+def look_at_step(bench: Bench) -> str:
+    """One batch forward and backward, as training does it."""
+    from tasks.training.dry_run import try_a_batch
+
+    tried = try_a_batch(bench.module, bench.workload, bench.dataset, bench.run.train)
+    said = (
+        f"a batch of {tried.rows} forward and backward in {tried.seconds * 1e3:.3g} ms, loss {tried.loss:.3g}"
+    )
+    if tried.without_gradient:
+        names = ", ".join(tried.without_gradient[:3])
+        more = len(tried.without_gradient) - 3
+        raise Doubt(
+            f"{said}; no gradient reaches {names}{f' and {more} more' if more > 0 else ''}: freeze or use them."
+        )
+    return f"{said}; {bench.run.train.epochs} epochs take about {_duration(tried.seconds * tried.steps)}"
+
+
+def look_at_export(bench: Bench) -> str:
+    made = bench.onnx_model
+    return f"{made.size_bytes / 1e3:,.0f} kB of ONNX by {made.exporter}, opset {made.opset}, agrees with torch at odd sizes"
+
+
+def look_at_answer(bench: Bench) -> str:
+    """The exported bytes, with the server's session, on the request that is shown; the server puts rows of many in a batch."""
+    import numpy as np
+
+    from tasks.onnx.session import open_session
+
+    session = open_session(bench.onnx_model.path)
+    rows = read_split(bench.dataset, "validation").inputs
+    names = [value.name for value in session.get_outputs()]
+
+    def ask(count: int) -> "dict[str, Array]":
+        return dict(
+            zip(names, session.run(None, {n: np.array(a[:count]) for n, a in rows.items()}), strict=True)
+        )
+
+    alone, among = ask(1), ask(_FEW)
+    for name, array in alone.items():
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"the answer to a real row has NaN or infinity in {name}: look for a division or a log of 0."
+            )
+        if not np.allclose(array[0], among[name][0], rtol=1e-3, atol=1e-4):
+            raise UserError(
+                f"a row's {name} changes with the rows that come with it: take means over a row, not over the batch."
+            )
+    return "a request with one real row gets " + ", ".join(f"{n} {list(a.shape)}" for n, a in alone.items())
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.0f} h"
+    )

@@ -1,0 +1,92 @@
+"""The parts of a checkup that look at a workload's rows: its file, what it loads, its inputs and splits, its settings."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tasks.compression.catalogue import check_run
+from tasks.data.arrays import spec_of, to_inputs
+from tasks.data.dataset import read_split
+from tasks.data.fingerprint import fingerprint
+from tasks.data.splits import SPLITS
+from tasks.errors import UserError
+from tasks.preflight.bench import Bench, Doubt
+from tasks.records import Dataset
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+_FEW, _SOME = 7, 200
+
+
+def look_at_file(bench: Bench) -> str:
+    workload = bench.workload
+    check_run(bench.workload, bench.run)
+    return f"workload {workload.name}: {workload.kind} of {workload.target!r}"
+
+
+def look_at_rows(bench: Bench) -> str:
+    frame, workload = bench.frame, bench.workload
+    first = "" if bench.stream is None else "the first "
+    said = f"{first}{len(frame):,} rows of {len(frame.columns)} columns hold the schema"
+    if workload.kind == "regression":
+        return f"{said}; {workload.target!r} is {frame[workload.target].min():g} to {frame[workload.target].max():g}"
+    shares = frame[workload.target].value_counts(normalize=True)
+    most = f"the most frequent of {len(shares)} classes is {shares.index[0]} ({shares.iloc[0]:.0%})"
+    return f"{said}; {most}"
+
+
+def look_at_splits(bench: Bench) -> str:
+    dataset = bench.dataset
+    if bench.stream is None and dataset.fingerprint != fingerprint(bench.frame):
+        raise Doubt(
+            "load() gave other rows when it was called again: unless the source grew meanwhile, fix its seed and order, "
+            "or no run is ever unchanged."
+        )
+    if dataset.classes is not None and (lost := list(_lost_classes(dataset))):
+        raise Doubt(f"{'; '.join(lost)}: more rows, or another data.salt, would score them.")
+    return ", ".join(f"{dataset.rows[split]:,} {split}" for split in SPLITS)
+
+
+def _lost_classes(dataset: Dataset) -> Iterator[str]:
+    import numpy as np
+
+    assert dataset.classes is not None
+    for split in SPLITS:
+        there = set(np.unique(read_split(dataset, split).target).tolist())
+        if absent := [name for code, name in enumerate(dataset.classes) if code not in there]:
+            yield f"no {split} row is {', '.join(absent[:5])}{' …' if len(absent) > 5 else ''}"
+
+
+def look_at_inputs(bench: Bench) -> str:
+    """A request comes alone and a training row among others: both have to become the same tensors."""
+    import numpy as np
+
+    workload, frame = bench.workload, bench.frame
+    among = to_inputs(workload, frame.head(_SOME))
+    for size in (1, min(_FEW, len(frame))):
+        for name, array in to_inputs(workload, frame.head(size)).items():
+            one, other = _common(array, among[name][:size])
+            if array.dtype != other.dtype or not np.allclose(one, other, rtol=1e-6, equal_nan=True):
+                raise UserError(
+                    f"inputs()[{name!r}] gives the first {'row' if size == 1 else f'{size} rows'} other values alone than "
+                    "among others: fit scales and vocabularies in the model, on the training inputs that it can ask for."
+                )
+    return ", ".join(str(spec_of(workload, name, array)) for name, array in among.items())
+
+
+def _common(one: "Array", other: "Array") -> "tuple[Array, Array]":
+    """The part that both have: padding differs with the longest row of a batch."""
+    if one.ndim != other.ndim:
+        raise UserError(
+            f"inputs() gives arrays of shape {list(one.shape)} and {list(other.shape)} for the same rows."
+        )
+    part = tuple(slice(0, min(sizes)) for sizes in zip(one.shape, other.shape, strict=True))
+    return one[part], other[part]
+
+
+def look_at_recipes(bench: Bench) -> str:
+    check_run(bench.workload, bench.run, bench.dataset.rows["train"])
+    names = [recipe.name for recipe in bench.run.recipes]
+    return f"fp32 and {', '.join(names)} would be tried" if names else "fp32 alone would be tried"

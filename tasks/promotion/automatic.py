@@ -1,0 +1,61 @@
+"""A proof and a policy → promoted, registered or refused; whichever it is, the version and the ledger say so."""
+
+from typing import Literal
+
+from tasks.promotion.champion import StaleError, model_lock, promote, refuse, repair
+from tasks.promotion.ledger import in_short
+from tasks.records import Proof, Version
+from tasks.registry.registry import Registry
+from tasks.registry.tags import DECISION_TAG
+from tasks.system.frozen import Frozen
+
+
+class Decision(Frozen):
+    """What became of a version, and why."""
+
+    decision: Literal["promoted", "registered", "refused"]
+    reasons: tuple[str, ...]
+
+
+def apply_verdict(registry: Registry, version: Version, proof: Proof, *, may_promote: bool) -> Decision:
+    """Promote on a pass, if the policy lets the gate decide by itself; a version that failed becomes no challenger."""
+    verdict = proof.verdict
+    with model_lock(registry.settings, version.model):
+        if verdict.decision == "fail":
+            if not repair(registry, version.model).refused(version.version):  # by a try that was cut off
+                refuse(registry, version, why=in_short(verdict.reasons), verdict=verdict.decision)
+            decision = Decision(decision="refused", reasons=verdict.reasons)
+        else:
+            registry.set_alias(version.model, "challenger", version.version)
+            cause = _why_not(registry, version, proof, may_promote)
+            decision = _promote(registry, version, proof) if cause is None else _held(proof, cause)
+    registry.tag_version(version, {DECISION_TAG: decision.decision})
+    return decision
+
+
+def _why_not(registry: Registry, version: Version, proof: Proof, may_promote: bool) -> str | None:
+    if not may_promote:
+        return "not promoted, as asked"
+    if proof.verdict.decision == "inconclusive":
+        return "not promoted: the gate is not sure, so a person has to decide"
+    if registry.settings.policy(version.model).approval == "manual":
+        return "not promoted: mlflow.yaml asks for a person's approval"
+    return None
+
+
+def _promote(registry: Registry, version: Version, proof: Proof) -> Decision:
+    against = proof.comparison.champion if proof.comparison else None
+    verdict = proof.verdict
+    if repair(registry, version.model).serving == version.version:
+        return Decision(
+            decision="promoted", reasons=verdict.reasons
+        )  # by a try of this step that was cut off
+    try:
+        promote(registry, version, against=against, why=in_short(verdict.reasons), verdict=verdict.decision)
+    except StaleError as error:
+        return _held(proof, str(error))
+    return Decision(decision="promoted", reasons=verdict.reasons)
+
+
+def _held(proof: Proof, cause: str) -> Decision:
+    return Decision(decision="registered", reasons=(cause, *proof.verdict.reasons))

@@ -1,0 +1,83 @@
+"""What served when, and who decided: the ledger held against the aliases as they stand."""
+
+import datetime
+
+from tasks.errors import StepError, UserError
+from tasks.promotion.champion import pending_entry
+from tasks.promotion.ledger import LedgerEntry, read_ledger
+from tasks.promotion.verification import check_version, downloaded
+from tasks.records import Version
+from tasks.registry.lookup import check_model
+from tasks.registry.registry import Registry
+from tasks.settings import Settings
+from tasks.system.frozen import Frozen
+
+
+class History(Frozen):
+    """A model's decisions, or with `at` those that say what served then; `problems` say where the record breaks."""
+
+    model: str
+    champion: int | None
+    challenger: int | None
+    previous: int | None
+    proved: bool | None
+    entries: tuple[LedgerEntry, ...]
+    problems: tuple[str, ...]
+    at: str | None = None
+
+
+def history(settings: Settings, model: str, at: str | None = None) -> History:
+    """Read the ledger and check it. `at` is a day (2026-05-03) or a moment (2026-05-03T14:00, UTC unless it says).
+
+    `proved` is whether the champion's evidence holds, looked at only when the champion is not the ledger's own. Raises
+    UserError for a model that is not there, or a date that is none.
+    """
+    registry = Registry(settings)
+    check_model(registry, model)
+    ledger = read_ledger(registry, model)
+    champion, challenger, previous = (
+        registry.by_alias(model, alias) for alias in ("champion", "challenger", "previous")
+    )
+    problems = list(ledger.problems)
+    if (pending := pending_entry(registry, model)) is not None and pending not in ledger.entries:
+        problems.append(
+            f"a {pending.action} to v{pending.to_version} by {pending.who} is under way, or was interrupted: the next decision ends it"
+        )
+    proved: bool | None = champion is not None or None
+    number = champion.version if champion else None
+    if number != ledger.serving and (pending is None or pending.to_version != number):
+        proved = champion is not None and _is_proved(registry, champion)
+        what = "removed" if champion is None else f"moved to v{number}, {'proved' if proved else 'UNPROVED'},"
+        problems.append(f"the champion was {what} outside of Slipway; by the ledger v{ledger.serving} serves")
+    return History(
+        model=model,
+        champion=number,
+        challenger=challenger.version if challenger else None,
+        previous=previous.version if previous else None,
+        proved=proved,
+        entries=ledger.served(*_span(at)) if at else ledger.entries,
+        problems=tuple(problems),
+        at=at,
+    )
+
+
+def _is_proved(registry: Registry, version: Version) -> bool:
+    try:
+        with downloaded(registry, version) as folder:
+            return check_version(folder, version).decision == "pass"
+    except (StepError, UserError):
+        return False
+
+
+def _span(text: str) -> tuple[datetime.datetime, datetime.datetime]:
+    """The day, or the one moment, that a text names; local time counts as UTC unless it has an offset."""
+    try:
+        start = datetime.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(
+            f"--at {text!r} is no date: write a day (2026-05-03) or a moment (2026-05-03T14:00)."
+        ) from error
+    whole_day = len(text) <= len("2026-05-03")
+    start = start if start.tzinfo else start.replace(tzinfo=datetime.UTC)
+    length = datetime.timedelta(days=1) if whole_day else datetime.timedelta(microseconds=1)
+    return start, min(start, datetime.datetime.max.replace(tzinfo=datetime.UTC) - length) + length

@@ -1,0 +1,105 @@
+"""Decisions that people make about versions, each a plain call: promote this one, go back to that one."""
+
+from tasks.errors import RefusedError, UserError
+from tasks.promotion.champion import model_lock, promote, refuse, repair, roll_back
+from tasks.promotion.ledger import LedgerEntry, in_short
+from tasks.promotion.verification import answer, check_version, downloaded, judge_again
+from tasks.proof.evidence import Evidence
+from tasks.records import Champion, Verdict, Version
+from tasks.registry.lookup import check_model, find_version
+from tasks.registry.registry import Registry
+from tasks.registry.tags import VERDICT_TAG
+from tasks.settings import Settings
+
+
+def promote_version(
+    settings: Settings, model: str, number: int, *, why: str, who: str | None = None, approved: bool = True
+) -> LedgerEntry:
+    """Move the champion to a version through the gate, judged against whatever serves now; the ledger's entry.
+
+    `approved`: a person stands behind it, so that an inconclusive verdict may pass; a failed one never does.
+    Raises UserError for a version that is not there, EvidenceError for one whose proof does not hold, RefusedError
+    for one that the gate refuses.
+    """
+    registry = Registry(settings)
+    version = find_version(registry, f"{model}/{number}")
+    with model_lock(settings, model):
+        ledger = repair(registry, model)
+        if ledger.serving == number:
+            raise RefusedError(f"{model} version {number} already is the champion; nothing was moved.")
+        verdict = current_verdict(settings, registry, version)
+        if verdict.decision == "fail" or (verdict.decision == "inconclusive" and not approved):
+            asked = in_short((*verdict.reasons, f"asked for with: {why}"))
+            refuse(registry, version, why=asked, verdict=verdict.decision, who=who)
+            serving = "nothing" if ledger.serving is None else f"version {ledger.serving}"
+            raise RefusedError(
+                f"{model} version {number} is refused, and {serving} serves as before: {verdict.reasons[0]}. "
+                f"`slipway history {model}` keeps it."
+            )
+        return promote(registry, version, against=ledger.serving, why=why, who=who, verdict=verdict.decision)
+
+
+def decline_version(
+    settings: Settings, model: str, number: int, *, why: str, who: str | None = None
+) -> LedgerEntry:
+    """Keep in the ledger that a person said no to a version; nothing moves. RefusedError for the one that serves."""
+    registry = Registry(settings)
+    version = find_version(registry, f"{model}/{number}")
+    with model_lock(settings, model):
+        if repair(registry, model).serving == number:
+            raise RefusedError(
+                f"{model} version {number} is the champion: `slipway rollback {model}` takes it back."
+            )
+        verdict = registry.tags(version).get(VERDICT_TAG, "unproved")
+        return refuse(registry, version, why=why, verdict=verdict, who=who)
+
+
+def current_verdict(settings: Settings, registry: Registry, version: Version) -> Verdict:
+    """The version's verdict against the champion of now."""
+    return verdict_against_champion(settings, registry, version)[1]
+
+
+def verdict_against_champion(
+    settings: Settings, registry: Registry, version: Version
+) -> tuple[Evidence, Verdict]:
+    """The version's evidence, and its verdict against the champion of now: judged again when it was against another."""
+    champion = registry.by_alias(version.model, "champion")
+    with downloaded(registry, version) as folder:
+        evidence = check_version(folder, version)
+        if champion is None or champion.version == evidence.champion or champion.version == version.version:
+            return evidence, evidence.proof.verdict
+        with downloaded(registry, champion) as theirs:
+            found = Champion(version=champion.version, sha256=champion.sha256, folder=theirs)
+            return evidence, judge_again(settings, evidence, folder, found)
+
+
+def roll_back_to(
+    settings: Settings, model: str, to: int | None = None, *, why: str, who: str | None = None
+) -> LedgerEntry:
+    """Make an older version the champion again, after seeing that it still verifies, loads and answers; the ledger's entry.
+
+    `to` None: the version that `previous` names. Raises UserError when there is none, RefusedError for a version that
+    never passed a gate and was never let through, EvidenceError or StepError for one that is not fit to serve.
+    """
+    registry = Registry(settings)
+    check_model(registry, model)
+    with model_lock(settings, model):
+        ledger = repair(registry, model)
+        if ledger.serving is None:
+            raise UserError(f"{model} has no champion to go back from: `slipway run {model}` makes one.")
+        number = to if to is not None else ledger.before
+        if number is None:
+            raise UserError(f"{model} has no previous version: v{ledger.serving} is the first that served.")
+        if number == ledger.serving:
+            raise UserError(
+                f"{model} version {number} already is the champion: name an older one, see `slipway history {model}`."
+            )
+        version = find_version(registry, f"{model}/{number}")
+        with downloaded(registry, version) as folder:
+            evidence = check_version(folder, version)
+            if evidence.decision != "pass" and not ledger.promoted(number):
+                raise RefusedError(
+                    f"{model} version {number} never passed its gate ({evidence.decision}: {evidence.proof.verdict.reasons[0]}); nothing was moved."
+                )
+            answer(folder)
+        return roll_back(registry, version, why=why, who=who)

@@ -1,0 +1,175 @@
+"""A registered version looked at again, from the bytes that are stored: does its proof hold, does it answer, would it score the same?"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.config import Data, Gates
+from tasks.errors import StepError
+from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, EvidenceError
+from tasks.proof.evidence import verify as verify_folder
+from tasks.records import Champion, Verdict, Version
+from tasks.registry.lookup import find_version
+from tasks.registry.registry import Registry
+from tasks.settings import Settings
+from tasks.system.files import sha256_of
+from tasks.system.frozen import Frozen
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+_SAME_SCORE = 1e-6
+
+
+class Verification(Frozen):
+    """What `slipway verify` found: all of it held, or it would have raised."""
+
+    model: str
+    version: int
+    sha256: str
+    evidence: str
+    decision: str
+    score: float
+    score_name: str
+    run_id: str
+    revision: str | None
+    dirty: bool
+    replayed: float | None = None
+
+
+def verify(settings: Settings, reference: str, *, replay: bool = False) -> Verification:
+    """Download MODEL, MODEL@ALIAS or MODEL/VERSION and check digest, signature and evidence; `replay` scores it again.
+
+    Raises UserError for a version that is not there, EvidenceError (exit code 1) naming the part that fails.
+    """
+    registry = Registry(settings)
+    version = find_version(registry, reference)
+    with downloaded(registry, version) as folder:
+        evidence = check_version(folder, version)
+        score = _replay(settings, evidence, folder) if replay else None
+        return Verification(
+            model=version.model,
+            version=version.version,
+            sha256=evidence.model_sha256,
+            evidence=sha256_of(folder / EVIDENCE),
+            decision=evidence.decision,
+            score=evidence.proof.report.score,
+            score_name=evidence.proof.report.score_name,
+            run_id=evidence.run_id,
+            revision=evidence.code.revision,
+            dirty=evidence.code.dirty,
+            replayed=score,
+        )
+
+
+@contextmanager
+def downloaded(registry: Registry, version: Version) -> Iterator[Path]:
+    """The version's folder, for as long as it is looked at."""
+    with tempfile.TemporaryDirectory(prefix="slipway-") as temporary:
+        try:
+            folder = registry.download(version, Path(temporary) / f"{version.model}-v{version.version}")
+        except (StepError, OSError) as error:
+            raise EvidenceError(
+                f"{version.model} version {version.version} has no files to check: {error}", "missing"
+            ) from error
+        yield folder
+
+
+def check_version(folder: Path, version: Version) -> Evidence:
+    """Its evidence, if everything holds and it is what was registered as this version."""
+    evidence = verify_folder(folder, model=version.model)
+    if version.sha256 and evidence.model_sha256 != version.sha256:
+        raise EvidenceError(
+            f"{version.model} version {version.version}: its files are those of another version: "
+            f"{evidence.model_sha256[:16]}… where {version.sha256[:16]}… was registered.",
+            "other",
+        )
+    return evidence
+
+
+def answer(folder: Path) -> None:
+    """Load the verified bytes as the server does and answer the input example. Raises StepError when that fails."""
+    import numpy as np
+
+    from tasks.onnx.session import open_session
+
+    session = open_session((folder / MODEL).read_bytes())
+    example = json.loads((folder / "serving_input_example.json").read_text())["inputs"]
+    kinds = {
+        "tensor(float)": "float32",
+        "tensor(double)": "float64",
+        "tensor(float16)": "float16",
+        "tensor(bool)": "bool",
+    }
+    feed = {
+        value.name: np.asarray(
+            example[value.name], kinds.get(value.type, value.type.removeprefix("tensor(").rstrip(")"))
+        )
+        for value in session.get_inputs()
+    }
+    try:
+        outputs = session.run(None, feed)
+    except Exception as error:
+        raise StepError(
+            f"{folder.name} loads but does not answer its own example: {str(error).strip().splitlines()[0]}"
+        ) from error
+    if any(not np.isfinite(output).all() for output in outputs if output.dtype.kind == "f"):
+        raise StepError(f"{folder.name} loads but answers its own example with numbers that are not finite.")
+
+
+def judge_again(settings: Settings, evidence: Evidence, folder: Path, champion: Champion) -> Verdict:
+    """The gate against another champion than the evidence has, on the evidence's own test rows."""
+    import numpy as np
+
+    from tasks.proof.gate import gate, with_folds
+    from tasks.proof.holdout import compare_with
+
+    report = evidence.proof.report
+    with tempfile.TemporaryDirectory(prefix="slipway-") as temporary:
+        path = Path(temporary) / "outputs.npy"
+        dataset, outputs = _outputs(settings, evidence, folder)
+        np.save(path, outputs)
+        report = report.model_copy(update={"outputs": path})
+        gates = Gates.model_validate(evidence.config["gates"])
+        comparison = compare_with(evidence.workload, dataset, report, champion, gates)
+    proof = evidence.proof
+    verdict = gate(report, proof.baseline, proof.against_fp32, comparison, proof.trial, gates)
+    return verdict if proof.cross_validation is None else with_folds(verdict, proof.cross_validation, gates)
+
+
+def _replay(settings: Settings, evidence: Evidence, folder: Path) -> float:
+    from tasks.data.dataset import read_split
+    from tasks.workloads.catalogue import load_workload
+    from tasks.workloads.scoring import score
+
+    report = evidence.proof.report
+    dataset, outputs = _outputs(settings, evidence, folder)
+    found = score(load_workload(evidence.workload), read_split(dataset, report.split).target, outputs)
+    if abs(found - report.score) > _SAME_SCORE:
+        raise EvidenceError(
+            f"{evidence.model}: scored again it has {report.score_name} {found:.6f}, the evidence says {report.score:.6f}.",
+            "replay",
+        )
+    return found
+
+
+def _outputs(settings: Settings, evidence: Evidence, folder: Path) -> "tuple[Any, Array]":
+    """The evidence's dataset, made again, and the file's raw outputs on its test rows."""
+    from tasks.data.dataset import prepare, read_split
+    from tasks.onnx.session import open_session, run_rows
+
+    dataset = prepare(
+        evidence.workload, Data.model_validate(evidence.config["data"]), settings.home / "datasets"
+    )
+    if dataset.fingerprint != evidence.fingerprint:
+        raise StepError(
+            f"{evidence.model} was proved on other rows than {evidence.workload} loads now "
+            f"({evidence.fingerprint[:16]}… and {dataset.fingerprint[:16]}…): `slipway run {evidence.workload}` makes a version of these."
+        )
+    rows = read_split(dataset, evidence.proof.report.split)
+    return dataset, run_rows(open_session(folder / MODEL), rows.inputs)

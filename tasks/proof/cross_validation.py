@@ -1,0 +1,80 @@
+"""Few rows decide little: train anew on folds of all rows, so that each is predicted by a model that never saw it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.config import Gates, Train
+from tasks.data.arrays import Samples
+from tasks.data.dataset import read_split
+from tasks.data.splits import SPLITS
+from tasks.proof.gate import with_folds
+from tasks.proof.intervals import defined, score_interval
+from tasks.records import CrossValidation, Dataset, Proof
+from tasks.training.checkpoint import load_weights
+from tasks.training.loss import check_loss
+from tasks.training.module import build_from, predict
+from tasks.training.randomness import one_at_a_time
+from tasks.training.trainer import fit
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.scoring import score, score_name
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_CHOOSING_SHARE = 0.15
+
+
+def cross_validate(
+    reference: str, dataset: Dataset, config: Train, gates: Gates, folder: Path, *, model: str | None = None
+) -> CrossValidation:
+    """The score over all rows, each predicted by a training on the other `gates.folds` − 1 folds, and its interval.
+
+    A share of those other folds chooses the epoch, so that the fold that is scored chooses nothing.
+    """
+    import numpy as np
+
+    workload = load_workload(reference)
+    rows = _joined([read_split(dataset, name) for name in SPLITS])
+    order = np.random.default_rng(config.seed).permutation(len(rows))
+    outputs = []
+    for fold in (folds := np.array_split(order, gates.folds)):
+        others = np.setdiff1d(order, fold, assume_unique=True)
+        choosing = round(len(others) * _CHOOSING_SHARE)
+        learn, choose = _take(rows, others[choosing:]), _take(rows, others[:choosing])
+        with one_at_a_time:
+            module = build_from(workload, learn, dataset.classes, model, config.seed)
+            check_loss(workload, module, choose)
+            checkpoint = fit(module, learn, choose, config, folder, workload=workload)
+        module.load_state_dict(load_weights(checkpoint))
+        outputs.append(predict(module.cpu(), _take(rows, fold).inputs))
+    target, answers = rows.target[np.concatenate(folds)], np.concatenate(outputs)
+    bounds = np.cumsum([0, *map(len, folds)])
+    return CrossValidation(
+        folds=gates.folds,
+        rows=len(rows),
+        score=score(workload, target, answers),
+        score_name=score_name(workload),
+        interval=score_interval(workload, target, answers, gates.confidence),
+        scores=tuple(
+            found
+            for a, b in zip(bounds, bounds[1:], strict=False)
+            if (found := defined(workload, target[a:b], answers[a:b])) is not None
+        ),
+    )
+
+
+def with_cross_validation(proof: Proof, cross: CrossValidation, gates: Gates) -> Proof:
+    """The proof with the cross-validation in it, and the verdict that follows from both."""
+    verdict = with_folds(proof.verdict, cross, gates)
+    return proof.model_copy(update={"verdict": verdict, "cross_validation": cross})
+
+
+def _joined(parts: list[Samples]) -> Samples:
+    import numpy as np
+
+    inputs = {name: np.concatenate([part.inputs[name] for part in parts]) for name in parts[0].inputs}
+    return Samples(inputs, np.concatenate([part.target for part in parts]))
+
+
+def _take(rows: Samples, index: "np.ndarray[Any, Any]") -> Samples:
+    return Samples({name: array[index] for name, array in rows.inputs.items()}, rows.target[index])

@@ -1,0 +1,166 @@
+"""What was proved, bound to the bytes that it was proved of. The server imports this: nothing heavy here."""
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from tasks.config import RunConfig
+from tasks.errors import StepError
+from tasks.outcome import Selection, StepTime
+from tasks.proof import signing
+from tasks.proof.provenance import Code, code_state, library_versions, machine
+from tasks.proof.signing import SIGNATURE, SignatureError, check_folder, sign_folder
+from tasks.records import Checkpoint, Dataset, Proof, Report
+from tasks.system.files import sha256_of, write_atomically
+from tasks.system.frozen import Frozen
+
+EVIDENCE = "evidence.json"
+
+MODEL = "model.onnx"
+
+
+class EvidenceError(StepError):
+    """A folder whose proof does not hold. `part`: missing, evidence, model, signature, key, other, or a file's name."""
+
+    def __init__(self, message: str, part: str) -> None:
+        super().__init__(message)
+        self.part = part
+
+
+class Evidence(Frozen):
+    """Everything that has to be known to believe a version, or to make it again."""
+
+    schema_version: int = 1
+    model: str
+    workload: str
+    created: datetime.datetime
+    model_sha256: str
+    run_id: str
+    fingerprint: str
+    rows: dict[str, int]
+    dataset: str | None = Field(
+        None, description="The name of the folder with the rows as they were learned."
+    )
+    classes: tuple[str, ...] | None = None
+    checkpoint_sha256: str
+    code: Code
+    config: dict[str, Any]
+    libraries: dict[str, str]
+    machine: str
+    candidates: tuple[Report, ...]
+    losers: dict[str, str] = {}
+    picked: str
+    proof: Proof
+    champion: int | None = None
+    times: tuple[StepTime, ...] = ()
+
+    @property
+    def decision(self) -> str:
+        """What the gate said: pass, fail or inconclusive."""
+        return self.proof.verdict.decision
+
+
+def seal(folder: Path, evidence: Evidence, private_key: Path | None = None) -> str:
+    """Write `evidence` into the model `folder` and sign the whole; the evidence's SHA-256.
+
+    Raises EvidenceError when the evidence is of another file, UserError when weights lie outside model.onnx.
+    """
+    from tasks.onnx.session import refuse_external_data
+
+    model = folder / MODEL
+    _check_binding(folder, evidence)
+    refuse_external_data(model.read_bytes(), str(model))
+    write_atomically(folder / EVIDENCE, evidence.model_dump_json(indent=1).encode())
+    sign_folder(folder, private_key or signing.private_key())
+    return sha256_of(folder / EVIDENCE)
+
+
+def verify(folder: Path, public_key: Path | None = None, model: str | None = None) -> Evidence:
+    """The evidence in `folder`, if it, the file and the signature belong together (and to `model`, when given).
+
+    Signature first, then content: nothing is parsed that nobody signed. Raises EvidenceError naming the part that
+    fails, and UserError when there is no public key to check with.
+    """
+    for name in (EVIDENCE, SIGNATURE, MODEL):
+        if (folder / name).is_symlink() or not (folder / name).is_file():
+            raise EvidenceError(
+                f"{folder.name}: {name} is missing: this version was never proved.", "missing"
+            )
+    try:
+        check_folder(folder, public_key or signing.public_key())
+    except SignatureError as error:
+        part = {EVIDENCE: "evidence", MODEL: "model"}.get(error.part, error.part)
+        raise EvidenceError(f"{folder.name}: {error}.", part) from error
+    evidence = read(folder)
+    _check_binding(folder, evidence)
+    if model is not None and evidence.model != model:
+        raise EvidenceError(
+            f"{folder.name}: its evidence is of the model {evidence.model!r} and not of {model!r}.", "other"
+        )
+    return evidence
+
+
+def read(folder: Path) -> Evidence:
+    """The evidence as it stands, unchecked. Raises EvidenceError when it is not there, or not evidence."""
+    try:
+        return Evidence.model_validate_json((folder / EVIDENCE).read_bytes(), extra="ignore")
+    except OSError as error:
+        raise EvidenceError(
+            f"{folder.name}: {EVIDENCE} is missing: this version was never proved.", "missing"
+        ) from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "the file"
+        raise EvidenceError(
+            f"{folder.name}: {EVIDENCE} is incomplete: {where}: {problem['msg']}.", "evidence"
+        ) from error
+
+
+def _check_binding(folder: Path, evidence: Evidence) -> None:
+    digest = sha256_of(folder / MODEL)
+    proved = {"model_sha256": evidence.model_sha256, "the proof": evidence.proof.report.sha256}
+    if digest not in proved.values() or len(set(proved.values())) > 1:
+        raise EvidenceError(
+            f"{folder.name}: its evidence is of another file: {MODEL} has SHA-256 {digest[:16]}…, "
+            f"the evidence says {evidence.model_sha256[:16]}… and proves {evidence.proof.report.sha256[:16]}….",
+            "other",
+        )
+
+
+def make_evidence(
+    *,
+    workload: str,
+    run_id: str,
+    config: RunConfig,
+    dataset: Dataset,
+    checkpoint: Checkpoint,
+    reports: tuple[Report, ...],
+    selection: Selection,
+    proof: Proof,
+    times: tuple[StepTime, ...],
+) -> Evidence:
+    """All that has to be known to believe the version, in one record."""
+    return Evidence(
+        model=dataset.workload,
+        workload=workload,
+        created=datetime.datetime.now(datetime.UTC),
+        model_sha256=proof.report.sha256,
+        run_id=run_id,
+        fingerprint=dataset.fingerprint,
+        rows=dataset.rows,
+        dataset=dataset.folder.name,
+        classes=dataset.classes,
+        checkpoint_sha256=checkpoint.sha256,
+        code=code_state(),
+        config=config.model_dump(mode="json"),
+        libraries=library_versions(),
+        machine=machine(),
+        candidates=reports,
+        losers={c.name: "; ".join(c.reasons) for c in selection.candidates if c.status != "picked"},
+        picked=selection.picked,
+        proof=proof,
+        champion=proof.comparison.champion if proof.comparison else None,
+        times=times,
+    )

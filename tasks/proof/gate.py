@@ -1,0 +1,165 @@
+"""Measurements and gates in, a verdict out. Pure: no files, no clock, no registry."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from tasks.config import Gates
+from tasks.records import (
+    Comparison,
+    CrossValidation,
+    Interval,
+    Report,
+    ServingCheck,
+    SliceDifference,
+    Verdict,
+)
+
+Decision = Literal["pass", "fail", "inconclusive"]
+
+
+def gate(
+    report: Report,
+    baseline: Report,
+    against_fp32: Interval | None,
+    comparison: Comparison | None,
+    trial: ServingCheck | None,
+    gates: Gates,
+) -> Verdict:
+    """Whether the challenger may serve. `pass` promotes by itself; `inconclusive` needs a person; `fail` does not serve.
+
+    Against the champion: pass when the whole interval of the difference lies above −margin, fail when it lies below
+    zero with its middle beyond the margin, and inconclusive between. No champion: the absolute gates alone.
+    """
+    failures = [*_absolute(report, gates), *(trial.problems if trial else ())]
+    doubts: list[str] = []
+    praise: list[str] = []
+    if (drop := baseline.score - report.score) > gates.max_score_drop:
+        surely = against_fp32 is None or against_fp32.high < 0
+        (failures if surely else praise).append(_drop_reason(report, drop, against_fp32, gates))
+    if comparison is None:
+        praise.append("there is no champion to compare with")
+    elif comparison.problem is not None:
+        doubts.append(f"champion v{comparison.champion} could not be compared: {comparison.problem}")
+    else:
+        {"pass": praise, "fail": failures, "inconclusive": doubts}[_decision(comparison, gates)].append(
+            describe(comparison, gates)
+        )
+        failures += [
+            _slice_reason(s)
+            for s in comparison.slices
+            if _is_worse(s.difference, s.interval, gates.slice_margin)
+        ]
+        doubts += [
+            _slice_reason(s) + ", though not for certain" for s in comparison.slices if _is_doubtful(s, gates)
+        ]
+    decision: Decision = "fail" if failures else "inconclusive" if doubts else "pass"
+    return Verdict(
+        decision=decision,
+        reasons=(*failures, *doubts, *(praise if not failures else ()), _score_reason(report, gates)),
+        difference=comparison.difference if comparison else None,
+        interval=comparison.interval if comparison else None,
+        more_rows=more_rows(comparison, gates) if comparison and decision == "inconclusive" else None,
+    )
+
+
+def with_folds(verdict: Verdict, cross: CrossValidation, gates: Gates) -> Verdict:
+    """The verdict with a cross-validated score: surely below the minimum is a failure, unsurely above it a doubt."""
+    decision, reason = verdict.decision, cross.describe()
+    if gates.min_score is not None and cross.interval is not None:
+        if cross.interval.high < gates.min_score:
+            decision, reason = "fail", f"{reason}, surely below the minimum of {gates.min_score:g}"
+        elif cross.interval.low < gates.min_score:
+            decision = "fail" if decision == "fail" else "inconclusive"
+            reason = (
+                f"{reason}: these rows cannot tell whether it is above the minimum of {gates.min_score:g}"
+            )
+    return verdict.model_copy(update={"decision": decision, "reasons": (*verdict.reasons, reason)})
+
+
+def describe(comparison: Comparison, gates: Gates) -> str:
+    """The comparison in one phrase: how much better or worse, how sure, and what follows."""
+    champion = f"champion v{comparison.champion}"
+    if comparison.difference is None or comparison.interval is None:
+        return f"the score's interval against {champion} is not defined on {comparison.rows} rows"
+    size = (
+        f"{abs(comparison.difference):.4f} {'worse' if comparison.difference < 0 else 'better'} than {champion} "
+        f"on the same {comparison.rows} rows ({_range(comparison.interval)})"
+    )
+    decision = _decision(comparison, gates)
+    if decision == "pass":
+        return f"{size}: not worse by more than the margin of {gates.margin:g}"
+    if decision == "fail":
+        return f"{size}: worse by more than the margin of {gates.margin:g}"
+    rows = more_rows(comparison, gates)
+    hint = (
+        f"about {rows} more test rows would decide"
+        if rows
+        else "it lies so near the margin that more rows will not decide"
+    )
+    return f"{size}: these rows cannot tell whether it is worse by more than {gates.margin:g}; {hint}"
+
+
+def more_rows(comparison: Comparison, gates: Gates) -> int | None:
+    """About how many further rows would make the interval narrow enough to decide; None when hardly any number would.
+
+    An interval's width falls with the square root of the rows.
+    """
+    interval, difference = comparison.interval, comparison.difference
+    if interval is None or difference is None:
+        return None
+    if difference >= -gates.margin:
+        reach, room = difference - interval.low, difference + gates.margin
+    else:
+        reach, room = interval.high - difference, -difference
+    if reach <= 0 or room <= reach / 30:
+        return None
+    wanted = comparison.rows * max(1.0, (reach / room) ** 2)
+    return max(1, round(wanted - comparison.rows)) if wanted > comparison.rows else None
+
+
+def _absolute(report: Report, gates: Gates) -> Iterator[str]:
+    yield from report.problems
+    if gates.min_score is not None and report.score < gates.min_score:
+        yield f"{report.score_name} {report.score:.4f} is below the minimum of {gates.min_score:g}"
+    if gates.max_size_mb is not None and report.size_bytes > gates.max_size_mb * 1e6:
+        yield f"the file has {report.size_bytes / 1e6:.2f} MB, more than {gates.max_size_mb:g}"
+
+
+def _drop_reason(report: Report, drop: float, interval: Interval | None, gates: Gates) -> str:
+    """Selection held the pick to this on validation rows; fewer test rows may show a larger drop by chance."""
+    reason = f"{report.score_name} is {drop:.4f} below fp32's, more than the {gates.max_score_drop:g} allowed"
+    if interval is None or interval.high < 0:
+        return reason
+    return f"{reason}, which these {report.rows} rows cannot tell from chance ({_range(interval)})"
+
+
+def _decision(comparison: Comparison, gates: Gates) -> Decision:
+    if comparison.difference is None or comparison.interval is None:
+        return "inconclusive"
+    if comparison.interval.low >= -gates.margin:
+        return "pass"
+    return "fail" if _is_worse(comparison.difference, comparison.interval, gates.margin) else "inconclusive"
+
+
+def _is_worse(difference: float, interval: Interval, margin: float) -> bool:
+    return interval.high < 0 and difference < -margin
+
+
+def _is_doubtful(found: SliceDifference, gates: Gates) -> bool:
+    return found.difference < -gates.slice_margin and not _is_worse(
+        found.difference, found.interval, gates.slice_margin
+    )
+
+
+def _slice_reason(found: SliceDifference) -> str:
+    return f"{found.column}={found.value} is worse by {-found.difference:.4f} on {found.rows} rows ({_range(found.interval)})"
+
+
+def _score_reason(report: Report, gates: Gates) -> str:
+    interval = f" ({_range(report.interval, '')})" if report.interval else ""
+    minimum = f", at least {gates.min_score:g} is asked" if gates.min_score is not None else ""
+    return f"{report.score_name} {report.score:.4f}{interval} on {report.rows} {report.split} rows{minimum}"
+
+
+def _range(interval: Interval, sign: str = "+") -> str:
+    return f"{100 * interval.level:.4g}% interval {interval.low:{sign}.4f} to {interval.high:{sign}.4f}"

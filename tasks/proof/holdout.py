@@ -1,0 +1,119 @@
+"""Pick → Proof: on test rows that nothing has seen, against the champion's own bytes, in the real server."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.config import Gates
+from tasks.data.arrays import Samples
+from tasks.data.dataset import read_frame, read_split
+from tasks.errors import UserError
+from tasks.onnx.session import open_session, run_rows
+from tasks.proof.evidence import EVIDENCE, MODEL, read
+from tasks.proof.gate import gate
+from tasks.proof.intervals import compare, difference_interval
+from tasks.proof.serving import try_on_server
+from tasks.proof.validation import validate
+from tasks.records import Candidate, Champion, Comparison, Dataset, Interval, Proof, Report
+from tasks.system.files import sha256_of
+from tasks.workloads.catalogue import load_workload
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+
+def prove(
+    reference: str,
+    dataset: Dataset,
+    candidate: Candidate,
+    fp32: Candidate,
+    champion: Champion | None,
+    gates: Gates,
+    package: Path,
+    folder: Path,
+) -> Proof:
+    """Measure the picked `candidate` and fp32 on the test split, compare, try it in the server, and pass the verdict.
+
+    `package` is the MLflow folder with the candidate's bytes; raw outputs are kept in `folder`.
+    """
+    workload = load_workload(reference)
+    report = validate(reference, dataset, candidate, fp32, folder, "test", gates.confidence)
+    baseline = report
+    if candidate.name != fp32.name:
+        baseline = validate(reference, dataset, fp32, fp32, folder, "test", gates.confidence)
+    assert candidate.onnx is not None
+    trial = try_on_server(package, workload.name, candidate.onnx, read_split(dataset, "test").inputs)
+    comparison = (
+        compare_with(reference, dataset, report, champion, gates) if champion and report.outputs else None
+    )
+    against_fp32 = _against_fp32(reference, dataset, report, baseline, gates)
+    return Proof(
+        report=report,
+        baseline=baseline,
+        against_fp32=against_fp32,
+        comparison=comparison,
+        trial=trial,
+        verdict=gate(report, baseline, against_fp32, comparison, trial, gates),
+    )
+
+
+def compare_with(
+    reference: str, dataset: Dataset, report: Report, champion: Champion, gates: Gates
+) -> Comparison:
+    """The report's candidate against the champion on the test rows; a champion that does not fit them is said to."""
+    import numpy as np
+
+    assert report.outputs is not None
+    workload, rows = load_workload(reference), read_split(dataset, report.split)
+    ours = np.load(report.outputs)
+    try:
+        theirs = _champion_outputs(champion, dataset, rows)
+        return compare(
+            workload, rows.target, read_frame(dataset, report.split), ours, theirs, champion, gates
+        )
+    except UserError as error:  # also of a score that does not take the champion's answers, NaN for one
+        return Comparison(
+            champion=champion.version, sha256=champion.sha256, rows=len(rows), score=None, problem=str(error)
+        )
+
+
+def _against_fp32(
+    reference: str, dataset: Dataset, report: Report, baseline: Report, gates: Gates
+) -> Interval | None:
+    import numpy as np
+
+    if report.outputs is None or baseline.outputs is None or report.sha256 == baseline.sha256:
+        return None
+    target = read_split(dataset, report.split).target
+    ours, theirs = np.load(report.outputs), np.load(baseline.outputs)
+    return difference_interval(load_workload(reference), target, ours, theirs, gates.confidence)
+
+
+def _champion_outputs(champion: Champion, dataset: Dataset, rows: Samples) -> "Array":
+    """Raises UserError, saying why, when the champion cannot be asked these rows or its answers mean something else."""
+    if champion.sha256 and sha256_of(champion.folder / MODEL) != champion.sha256:
+        raise UserError(f"its {MODEL} is not the file that was registered, {champion.sha256[:16]}…")
+    if (champion.folder / EVIDENCE).exists() and (
+        classes := read(champion.folder).classes
+    ) != dataset.classes:
+        raise UserError(
+            f"it knows other classes ({_some(classes)}) than the data has now ({_some(dataset.classes)})"
+        )
+    session = open_session(champion.folder / MODEL)
+    wanted = {spec.name: spec.dtype for spec in dataset.inputs}
+    takes = {value.name: value.type for value in session.get_inputs()}
+    if set(takes) != set(wanted):
+        raise UserError(f"it takes the inputs {', '.join(sorted(takes))} and not {', '.join(sorted(wanted))}")
+    try:
+        return run_rows(session, rows.inputs)
+    except Exception as error:  # the runtime's own errors have no common base
+        raise UserError(
+            f"it does not run on these rows: {str(error).strip().splitlines()[0][:200]}"
+        ) from error
+
+
+def _some(classes: tuple[str, ...] | None) -> str:
+    if classes is None:
+        return "none"
+    return ", ".join(classes[:5]) + ("…" if len(classes) > 5 else "")

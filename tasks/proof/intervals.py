@@ -1,0 +1,188 @@
+"""How sure a score is, and a difference of two on the same rows: paired bootstrap, overall and slice by slice."""
+
+import time
+from collections.abc import Callable, Iterator
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+from tasks.config import Gates
+from tasks.errors import UserError
+from tasks.records import Champion, Comparison, Interval, Slice, SliceDifference
+from tasks.workloads.scoring import predictions, row_scores, score
+from tasks.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    Array = np.ndarray[Any, Any]
+
+_RESAMPLES = 2000
+
+_CELLS = 40_000_000  # resampled rows in all; keeps large test sets under a second
+
+_SECONDS = 3.0  # what a workload's own score, called row set by row set, may take
+
+_FEWEST = 100
+
+_LARGEST_GROUPS = 50
+
+
+def score_interval(workload: Workload, target: "Array", outputs: "Array", level: float) -> Interval | None:
+    """The interval of a score over the rows it could have been measured on; None when it is not defined."""
+    rows = row_scores(workload, target, outputs)
+    if rows is not None:
+        return _of_mean(rows, level, (0.0, 1.0))
+    return _of_statistic(lambda index: score(workload, target[index], outputs[index]), len(target), level)
+
+
+def compare(
+    workload: Workload,
+    target: "Array",
+    frame: "pd.DataFrame",
+    ours: "Array",
+    theirs: "Array",
+    champion: Champion,
+    gates: Gates,
+) -> Comparison:
+    """Challenger (`ours`) less champion (`theirs`), both raw outputs on the same rows, with intervals."""
+    groups = [group for group in slices(workload, frame) if int(group[2].sum()) >= gates.min_slice_rows]
+    level = 1 - (1 - gates.confidence) / max(1, len(groups))  # Bonferroni: many slices, few false alarms
+    return Comparison(
+        champion=champion.version,
+        sha256=champion.sha256,
+        rows=len(target),
+        score=score(workload, target, theirs),
+        difference=score(workload, target, ours) - score(workload, target, theirs),
+        interval=difference_interval(workload, target, ours, theirs, gates.confidence),
+        changed=float((predictions(workload, ours) != predictions(workload, theirs)).mean()),
+        slices=tuple(
+            found
+            for column, value, mask in groups
+            if (found := _slice(workload, column, value, target[mask], ours[mask], theirs[mask], level))
+        ),
+    )
+
+
+def difference_interval(
+    workload: Workload, target: "Array", ours: "Array", theirs: "Array", level: float
+) -> Interval | None:
+    """The interval of score(ours) − score(theirs), rows resampled in pairs; None when it is not defined."""
+    mine, other = row_scores(workload, target, ours), row_scores(workload, target, theirs)
+    if mine is not None and other is not None:
+        return _of_mean(mine - other, level, (-1.0, 1.0))
+
+    def difference(index: "Array") -> float:
+        return score(workload, target[index], ours[index]) - score(workload, target[index], theirs[index])
+
+    return _of_statistic(difference, len(target), level)
+
+
+def slices(workload: Workload, frame: "pd.DataFrame") -> "Iterator[tuple[str, str, Array]]":
+    """(column, value, mask over the rows) of each group of the workload's slice columns, the largest first."""
+    for column in workload.slices:
+        for value in frame[column].value_counts().index[:_LARGEST_GROUPS]:
+            yield column, str(value), (frame[column] == value).to_numpy()
+
+
+def score_slices(
+    workload: Workload, target: "Array", frame: "pd.DataFrame", outputs: "Array"
+) -> tuple[Slice, ...]:
+    """Each slice scored by itself; None where the score is not defined (one class under AUC)."""
+    return tuple(
+        Slice(
+            column=column,
+            value=value,
+            rows=int(mask.sum()),
+            score=defined(workload, target[mask], outputs[mask]),
+        )
+        for column, value, mask in slices(workload, frame)
+    )
+
+
+def defined(workload: Workload, target: "Array", outputs: "Array") -> float | None:
+    """The score, or None where these rows have none (one class under AUC, a constant target under R²)."""
+    try:
+        found = score(workload, target, outputs)
+    except UserError:
+        return None
+    return found if found == found else None
+
+
+def _slice(
+    workload: Workload, column: str, value: str, target: "Array", ours: "Array", theirs: "Array", level: float
+) -> SliceDifference | None:
+    mine, other = defined(workload, target, ours), defined(workload, target, theirs)
+    interval = difference_interval(workload, target, ours, theirs, level)
+    if mine is None or other is None or interval is None:
+        return None
+    return SliceDifference(
+        column=column, value=value, rows=len(target), difference=mine - other, interval=interval
+    )
+
+
+def _of_mean(rows: "Array", level: float, bounds: tuple[float, float]) -> Interval | None:
+    """Bootstrap of a mean, with one row at each bound added.
+
+    Without them, rows that all agree would give an interval of no width however few they are (Agresti & Min 2005,
+    "Simple improved confidence intervals for comparing matched proportions").
+    """
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    if len(rows) == 0:
+        return None
+    padded = np.append(rows, bounds)
+    count = max(_FEWEST, min(_RESAMPLES, _CELLS // len(padded)))
+    found = bootstrap(
+        (padded,),
+        np.mean,
+        n_resamples=count,
+        batch=max(1, min(count, 4_000_000 // len(padded))),
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return _interval(found.bootstrap_distribution, level)
+
+
+def _of_statistic(statistic: "Callable[[Array], float]", rows: int, level: float) -> Interval | None:
+    """Bootstrap of any function of row numbers, with as many resamples as its own speed allows."""
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    def at(index: "Array") -> float:
+        try:
+            return statistic(index.astype(int))
+        except UserError:  # such as a resample with one class only
+            return float("nan")
+
+    if rows < 2:
+        return None
+    started = time.perf_counter()
+    at(np.arange(rows))
+    count = int(_SECONDS / max(time.perf_counter() - started, 1e-6))
+    found = bootstrap(
+        (np.arange(rows),),
+        at,
+        n_resamples=max(_FEWEST, min(_RESAMPLES, count)),
+        vectorized=False,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return _interval(found.bootstrap_distribution, level)
+
+
+def _interval(distribution: "Array", level: float) -> Interval | None:
+    """Percentiles; the normal interval where too few resamples lie beyond them."""
+    import numpy as np
+
+    values = distribution[np.isfinite(distribution)]
+    if len(values) < _FEWEST // 2:
+        return None
+    tail = (1 - level) / 2
+    if len(values) * tail >= 5:
+        low, high = np.quantile(values, [tail, 1 - tail])
+    else:
+        reach = NormalDist().inv_cdf(1 - tail) * values.std(ddof=1)
+        low, high = values.mean() - reach, values.mean() + reach
+    return Interval(low=float(low), high=float(high), level=level)

@@ -1,0 +1,108 @@
+"""How far an ONNX file is from the torch model it came from, on real rows, at sizes that were never traced."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+from tasks.onnx.session import run_rows
+from tasks.records import OnnxModel, Parity
+from tasks.workloads.scoring import predictions
+from tasks.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnxruntime
+
+    Array = np.ndarray[Any, Any]
+    Inputs = dict[str, Array]
+
+FLOAT_TOLERANCE = 1e-3
+"""Largest difference of a float32 file's outputs, absolute or relative: rounding stays below, a wrong graph does not."""
+
+HALF_TOLERANCE = 5e-2
+"""The same of a float16 file, which keeps three digits."""
+
+CHANGED_LIMIT = 0.1
+"""Largest share of predictions a quantised file may change; how much score that may cost is the gate's to say."""
+
+Numbers = Literal["float", "half", "quantised"]
+
+_INTEGER_OPS = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
+
+
+def numbers_in(onnx_model: OnnxModel) -> Numbers:
+    """Which numbers a file computes in, by its graph: that decides how its outputs are held to torch's."""
+    import onnx
+
+    graph = onnx.load(onnx_model.path, load_external_data=False).graph
+    if any(node.op_type in _INTEGER_OPS for node in graph.node):
+        return "quantised"
+    half = onnx.TensorProto.FLOAT16
+    return "half" if any(tensor.data_type == half for tensor in graph.initializer) else "float"
+
+
+def measure_parity(
+    session: "onnxruntime.InferenceSession", inputs: "Inputs", reference: "Array", workload: Workload
+) -> tuple[Parity, ...]:
+    """Against torch's outputs `reference` on the first rows: row by row, by sevens, and all at once."""
+    largest = len(reference)
+    sizes = ((1, min(32, largest)), (7, min(70, largest)), (largest, largest))
+    return tuple(
+        _parity(workload, batch, reference[:rows], run_rows(session, inputs, batch, rows))
+        for batch, rows in sizes
+    )
+
+
+def measure_lengths(
+    session: "onnxruntime.InferenceSession",
+    fp32: "onnxruntime.InferenceSession",
+    inputs: "Inputs",
+    workload: Workload,
+) -> tuple[Parity, ...]:
+    """Against the fp32 file (which export held to torch) with every further dynamic axis cut to other lengths."""
+    found = []
+    for sizes, shorter in _shortened(inputs, workload):
+        rows = len(next(iter(shorter.values())))
+        parity = _parity(workload, rows, run_rows(fp32, shorter), run_rows(session, shorter))
+        found.append(parity.model_copy(update={"sizes": sizes}))
+    return tuple(found)
+
+
+def problems_of(parity: tuple[Parity, ...], numbers: Numbers, reference: "Array") -> Iterator[str]:
+    """What a gate must refuse: a float file that computes something else, a quantised one that answers otherwise."""
+    import numpy as np
+
+    scale = max(1.0, float(np.abs(reference[np.isfinite(reference)]).max(initial=0.0)))
+    tolerance = (HALF_TOLERANCE if numbers == "half" else FLOAT_TOLERANCE) * scale
+    for one in parity:
+        where = f"at batch {one.batch}" + (f", {one.sizes}," if one.sizes else "")
+        if numbers == "quantised" and one.changed > CHANGED_LIMIT:
+            yield f"{where} it changes {one.changed:.1%} of the predictions, more than {CHANGED_LIMIT:.0%}"
+        elif numbers != "quantised" and one.max_abs > tolerance:
+            yield f"{where} its outputs differ from the model's by {one.max_abs:.2g}, more than {tolerance:.2g}"
+
+
+def _shortened(inputs: "Inputs", workload: Workload) -> "Iterator[tuple[str, Inputs]]":
+    for axis_name in sorted({name for axes in workload.dynamic.values() for name in axes.values()}):
+        for share in (0.1, 0.45, 0.8):
+            cut = {name: array[:8] for name, array in inputs.items()}
+            length = 0
+            for name, axes in workload.dynamic.items():
+                for axis in (axis for axis, named in axes.items() if named == axis_name):
+                    length = max(1, int(cut[name].shape[axis] * share))
+                    cut[name] = cut[name].take(range(length), axis=axis)
+            yield f"{axis_name}={length}", cut
+
+
+def _parity(workload: Workload, batch: int, expected: "Array", got: "Array") -> Parity:
+    import numpy as np
+
+    distance = np.abs(got.astype("float64") - expected.astype("float64"))
+    agree = np.isnan(got) & np.isnan(expected)
+    distance = np.nan_to_num(np.where(agree, 0.0, distance), nan=np.finfo("float64").max)
+    same_class = predictions(workload, got) == predictions(workload, expected)
+    return Parity(
+        batch=batch,
+        max_abs=float(distance.max(initial=0.0)),
+        mean_abs=float(distance.mean()) if distance.max(initial=0.0) < 1e300 else float(distance.max()),
+        changed=float(1 - same_class.mean()) if workload.kind == "classification" else 0.0,
+    )

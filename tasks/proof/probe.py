@@ -1,0 +1,139 @@
+"""A file in a fresh process, as a server meets it: does it load by path, what does it cost, what does odd input do to it?
+
+`probe` asks; `python -m tasks.proof.probe` answers. A process of its own, because bytes that crash a runtime must not crash a run.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.records import Behaviour, Dataset
+from tasks.system.frozen import Frozen
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnxruntime
+
+    Feed = dict[str, np.ndarray[Any, Any]]
+
+_SECONDS = 120
+
+_NO_ROWS = "no rows"
+
+
+class Probe(Frozen):
+    """What the fresh process saw; `problem` says why it did not come to an end."""
+
+    load_seconds: float | None = None
+    peak_bytes: int | None = None
+    behaviour: tuple[Behaviour, ...] = ()
+    problem: str | None = None
+
+
+def probe(path: Path, dataset: Dataset, split: str, rows: int) -> Probe:
+    """Load `path` by itself and run the first `rows` rows of a split, then NaN, infinities and no rows at all.
+
+    No rows end the process in ONNX Runtime's LSTM (1.31); the server takes no such request, so that is no problem.
+    """
+    inputs = {spec.name: str(dataset.folder / split / f"{spec.name}.npy") for spec in dataset.inputs}
+    question = json.dumps({"path": str(path), "inputs": inputs, "rows": rows})
+    command = [sys.executable, "-m", "tasks.proof.probe"]
+    try:
+        done = subprocess.run(
+            command,
+            input=question,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            cwd=Path(__file__).parent.parent.parent,
+        )
+    except subprocess.TimeoutExpired:
+        return Probe(problem=f"a fresh process did not load and run it within {_SECONDS} s")
+    said = done.stdout.splitlines()
+    if done.returncode == 0:
+        return Probe.model_validate_json(said[-1])
+    reason = (done.stderr.strip().splitlines() or ["no message"])[-1][:200]
+    ended = f"ends with code {done.returncode}: {reason}"
+    if not said:
+        return Probe(problem=f"a fresh process that loads and runs it {ended}")
+    known = Probe.model_validate_json(said[-1])
+    empty = Behaviour(given=_NO_ROWS, outcome=f"the process {ended}")
+    return known.model_copy(update={"behaviour": (*known.behaviour, empty)})
+
+
+def main() -> None:
+    """Read the question from standard input, print the answer on standard output; again when no rows were survived."""
+    import numpy as np
+
+    from tasks.onnx.session import open_session
+
+    question = json.load(sys.stdin)
+    started = time.perf_counter()
+    session = open_session(Path(question["path"]))
+    seconds = time.perf_counter() - started
+    feed = {
+        name: np.load(path, mmap_mode="r")[: question["rows"]] for name, path in question["inputs"].items()
+    }
+    session.run(None, {name: np.ascontiguousarray(array) for name, array in feed.items()})
+    peak = _peak_bytes()
+    odd = tuple(_behaviour(session, given, made) for given, made in _odd_inputs(feed))
+    print(Probe(load_seconds=seconds, peak_bytes=peak, behaviour=odd).model_dump_json(), flush=True)
+    empty = _behaviour(session, _NO_ROWS, {name: np.array(array[:0]) for name, array in feed.items()})
+    print(Probe(load_seconds=seconds, peak_bytes=peak, behaviour=(*odd, empty)).model_dump_json())
+
+
+def _odd_inputs(feed: "Feed") -> "list[tuple[str, Feed]]":
+    import numpy as np
+
+    few = {name: np.array(array[:2]) for name, array in feed.items()}
+    made: list[tuple[str, Feed]] = []
+    for given, value in (
+        ("NaN in every number", np.nan),
+        ("+inf in every number", np.inf),
+        ("-inf in every number", -np.inf),
+    ):
+        if any(array.dtype.kind == "f" for array in few.values()):
+            made.append(
+                (given, {n: np.full_like(a, value) if a.dtype.kind == "f" else a for n, a in few.items()})
+            )
+    for given, pick in (("the largest integers", "max"), ("the smallest integers", "min")):
+        if any(array.dtype.kind in "iu" for array in few.values()):
+            extremes = {
+                n: np.full_like(a, getattr(np.iinfo(a.dtype), pick)) if a.dtype.kind in "iu" else a
+                for n, a in few.items()
+            }
+            made.append((given, extremes))
+    return made
+
+
+def _behaviour(session: "onnxruntime.InferenceSession", given: str, feed: "Feed") -> Behaviour:
+    import numpy as np
+
+    try:
+        output = session.run(None, feed)[0]
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return Behaviour(given=given, outcome=f"error: {reason[:120]}")
+    if output.size == 0:
+        return Behaviour(given=given, outcome=f"an empty answer of shape {list(output.shape)}")
+    if np.isnan(output).any():
+        return Behaviour(given=given, outcome="NaN")
+    return Behaviour(given=given, outcome="finite numbers" if np.isfinite(output).all() else "infinities")
+
+
+def _peak_bytes() -> int | None:
+    """Linux alone says it per process: getrusage's figure begins with that of the parent."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    return next(
+        (int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), None
+    )
+
+
+if __name__ == "__main__":
+    main()

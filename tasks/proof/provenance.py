@@ -1,0 +1,49 @@
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from tasks.system.frozen import Frozen
+from tasks.system.libraries import AROUND, COMPUTING, installed
+
+
+class Code(Frozen):
+    """Which source made it: the git revision, and whether files differed from it."""
+
+    revision: str | None
+    dirty: bool
+
+
+def code_state(root: Path | None = None) -> Code:
+    """The git revision of Slipway's source (or of `root`) and whether files differ from it.
+
+    Outside a checkout there is none; an image names its own in SLIPWAY_REVISION.
+    """
+    if root is None and (given := os.environ.get("SLIPWAY_REVISION")):
+        return Code(revision=given, dirty=False)
+    own = Path(__file__)
+    git = ["git", "-C", str(root or own.parent.parent.parent)]
+    try:
+        if root is None:  # installed inside another project's folder, that one's revision is not ours
+            tracked = [*git, "ls-files", "--error-unmatch", str(own)]
+            subprocess.run(tracked, capture_output=True, check=True, timeout=10)
+        revision = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+        )
+        status = subprocess.run(
+            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return Code(revision=None, dirty=True)
+    return Code(revision=revision.stdout.strip(), dirty=bool(status.stdout.strip()))
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of Python and of what a result depends on, as installed."""
+    found = {name: installed(name) for name in (*COMPUTING, *AROUND)}
+    return {"python": platform.python_version()} | {n: v for n, v in found.items() if v is not None}
+
+
+def machine() -> str:
+    """What it ran on, in a few words."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"

@@ -1,0 +1,147 @@
+"""Reports → the Pareto front and the pick, with each loser's reason in words. Pure: numbers in, numbers out."""
+
+from collections.abc import Iterable, Sequence
+from math import isfinite, log
+
+from tasks.config import Gates
+from tasks.outcome import CandidateResult, Selection
+from tasks.records import Candidate, Report, Speed, latency
+
+_NOISE = 0.03
+"""Latency ratios and sizes closer than this count as equal: a rerun would swap them."""
+
+
+def select(reports: Sequence[Report], candidates: Iterable[Candidate], gates: Gates) -> Selection:
+    """Pick what ships, from reports on the validation split (fp32's among them) and the candidates that were not made.
+
+    A candidate is refused for a problem its report names, for losing more score than the gate allows, for being surely
+    slower than fp32 at any batch size measured, or for its size. Of the rest, those that no other beats in score,
+    latency and size are the front, and the fastest of it is picked; of equals the smaller, then the better one.
+    """
+    fp32 = next(report for report in reports if report.name == "fp32")
+    reasons = {report.name: refusals(report, fp32, gates) for report in reports}
+    sound = [report for report in reports if not reasons[report.name]] or [fp32]
+    front = [report for report in sound if _beaten_by(report, sound) is None]
+    picked = _fastest(front)
+    results = [_result(report, fp32, reasons[report.name], sound, picked) for report in reports]
+    not_made = [_not_made(candidate) for candidate in candidates if candidate.refused is not None]
+    return Selection(
+        picked=picked.name,
+        reason=_why(picked, fp32, sound, len(results) + len(not_made)),
+        candidates=(*results, *not_made),
+    )
+
+
+def refusals(report: Report, fp32: Report, gates: Gates) -> tuple[str, ...]:
+    """What keeps a candidate out, in words with numbers; fp32 itself is only held to what its report names."""
+    reasons = list(report.problems)
+    if gates.max_size_mb is not None and report.size_bytes > gates.max_size_mb * 1e6:
+        reasons.append(f"is {report.size_bytes / 1e6:.2f} MB, over the {gates.max_size_mb:g} MB allowed")
+    if report.name == fp32.name:
+        return tuple(reasons)
+    drop = fp32.score - report.score
+    if not isfinite(report.score) or drop > gates.max_score_drop + 1e-12:
+        reasons.append(
+            f"{report.score_name} {report.score:.4f} is {_points(drop)} below fp32's {fp32.score:.4f}, "
+            f"over the {_points(gates.max_score_drop)} allowed"
+        )
+    reasons += [
+        _slower(speed, gates) for speed in report.speed if 1 / speed.interval.high > gates.max_latency_ratio
+    ]
+    return tuple(reasons)
+
+
+def _slower(speed: Speed, gates: Gates) -> str:
+    allowed = "" if gates.max_latency_ratio == 1 else f", over the {gates.max_latency_ratio:g}× allowed"
+    return (
+        f"takes {speed.latency_ratio:.2f}× fp32's time at batch {speed.batch} "
+        f"({1 / speed.interval.high:.2f}–{1 / speed.interval.low:.2f}){allowed}"
+    )
+
+
+def _beaten_by(report: Report, others: Sequence[Report]) -> Report | None:
+    """Another that is nowhere worse and somewhere better."""
+    mine = _merits(report)
+    rivals = ((other, _merits(other)) for other in others)
+    return next(
+        (
+            o
+            for o, theirs in rivals
+            if theirs != mine and all(t >= m for t, m in zip(theirs, mine, strict=True))
+        ),
+        None,
+    )
+
+
+def _merits(report: Report) -> tuple[float, int, int]:
+    """Score, speed and smallness, each better when higher; the measured ones in steps of the noise."""
+    return report.score, -_step(latency(report)), -_step(report.size_bytes)
+
+
+def _step(value: float) -> int:
+    return round(log(value) / log(1 + _NOISE))
+
+
+def _fastest(front: Sequence[Report]) -> Report:
+    best = min(latency(report) for report in front)
+    near = [report for report in front if latency(report) <= best * (1 + 2 * _NOISE)]
+    return min(near, key=lambda report: (report.size_bytes, -report.score))
+
+
+def _result(
+    report: Report, fp32: Report, reasons: tuple[str, ...], sound: Sequence[Report], picked: Report
+) -> CandidateResult:
+    beaten = _beaten_by(report, sound)
+    if report is picked:
+        status, reasons = "picked", ()
+    elif reasons:
+        status = "refused"
+    elif beaten is not None:
+        status, reasons = "dominated", (f"{beaten.name} beats it: {_against(beaten, report)}",)
+    else:
+        status, reasons = "front", (f"{picked.name} is preferred: {_against(picked, report)}",)
+    return CandidateResult(
+        name=report.name,
+        status=status,
+        score=report.score,
+        score_drop=fp32.score - report.score,
+        size_bytes=report.size_bytes,
+        latency_ratio=latency(report),
+        throughput_ratio=1 / latency(report),
+        reasons=reasons,
+    )
+
+
+def _not_made(candidate: Candidate) -> CandidateResult:
+    return CandidateResult(
+        name=candidate.name,
+        status="refused",
+        score=None,
+        score_drop=None,
+        size_bytes=None,
+        latency_ratio=None,
+        throughput_ratio=None,
+        reasons=(candidate.refused or "was not made",),
+    )
+
+
+def _against(one: Report, other: Report) -> str:
+    """How `one` compares with `other`, in words: "1.8× as fast, 27% of the size, score −0.10 pt"."""
+    speed = latency(other) / latency(one)
+    parts = [f"{speed:.2f}× as fast", f"{one.size_bytes / other.size_bytes:.0%} of the size"]
+    parts.append(f"{one.score_name} {_points(one.score - other.score, sign=True)}")
+    return ", ".join(parts)
+
+
+def _why(picked: Report, fp32: Report, sound: Sequence[Report], tried: int) -> str:
+    if picked.name != fp32.name:
+        return f"{picked.name}: {_against(picked, fp32)}"
+    if tried == 1:
+        return "fp32: nothing else was tried"
+    if len(sound) > 1:
+        return "fp32: no candidate within the gates is faster"
+    return "fp32: no candidate is within the gates"
+
+
+def _points(value: float, sign: bool = False) -> str:
+    return f"{value * 100:{'+' if sign else ''}.2f} pt"

@@ -1,0 +1,231 @@
+"""Who vouches for a folder or a text: our key pair, OpenSSF model-signing over every file in it. Light until it signs."""
+
+import base64
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.errors import StepError, UserError
+from tasks.system.files import sync_folder, write_atomically
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+    from model_signing import hashing
+
+SIGNATURE = "evidence.sig"
+
+_IGNORED = (SIGNATURE, "registered_model_meta")  # MLflow adds the second to what it downloads
+
+
+class SignatureError(StepError):
+    """A signature that does not hold; `part` is what fails: signature, key, or the name of a file."""
+
+    def __init__(self, message: str, part: str) -> None:
+        super().__init__(message)
+        self.part = part
+
+
+def private_key() -> Path:
+    """SLIPWAY_PRIVATE_KEY, else the key under SLIPWAY_HOME, which is made for its owner alone when it is not there.
+
+    Raises UserError when SLIPWAY_PRIVATE_KEY names no file.
+    """
+    if given := os.environ.get("SLIPWAY_PRIVATE_KEY"):
+        return _existing(Path(given), "SLIPWAY_PRIVATE_KEY")
+    path = _keys_folder() / "private.pem"
+    if not path.exists():
+        _create_private_key(path)
+    return path
+
+
+def public_key() -> Path:
+    """SLIPWAY_PUBLIC_KEY, else the key under SLIPWAY_HOME. Raises UserError when there is none to check against."""
+    if given := os.environ.get("SLIPWAY_PUBLIC_KEY"):
+        return _existing(Path(given), "SLIPWAY_PUBLIC_KEY")
+    if given := os.environ.get("SLIPWAY_PRIVATE_KEY"):
+        return _derive_public_key(_keys_folder() / "public-of-given.pem", Path(given))
+    path = _keys_folder() / "public.pem"
+    return path if path.exists() else _derive_public_key(path, path.with_name("private.pem"))
+
+
+def create_key_pair(private: Path, public: Path) -> None:
+    """A new key, 0600, unless `private` is there; and its public half. For machines whose keys are mounted."""
+    _create_private_key(private)
+    write_atomically(public, _public_pem(private))
+
+
+def signing_key() -> Path | None:
+    """`private_key`, but None on a machine that was only given the public half: a key of its own would fit nothing."""
+    own = _keys_folder() / "private.pem"
+    given = os.environ.get("SLIPWAY_PRIVATE_KEY")
+    checks_only = "SLIPWAY_PUBLIC_KEY" in os.environ or own.with_name("public.pem").exists()
+    return None if not given and not own.exists() and checks_only else private_key()
+
+
+def sign_text(text: str, key: Path) -> str:
+    """ECDSA with SHA-256 over `text`, in base64. Raises UserError for what is no private key of an elliptic curve."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    private = _load_private(key)
+    if not isinstance(private, ec.EllipticCurvePrivateKey):
+        raise UserError(f"{key} is not a key of an elliptic curve, which signatures here are made with.")
+    return base64.b64encode(private.sign(text.encode(), ec.ECDSA(hashes.SHA256()))).decode()
+
+
+def text_checker(key: Path) -> Callable[[str, str], bool]:
+    """What tells whether a signature of `sign_text` over a text is by the owner of the public `key`. Raises UserError as it does."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        public = serialization.load_pem_public_key(key.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{key} is not a PEM public key: {error}.") from error
+    if not isinstance(public, ec.EllipticCurvePublicKey):
+        raise UserError(f"{key} is not a key of an elliptic curve, which signatures here are made with.")
+
+    def fits(text: str, signature: str) -> bool:
+        try:
+            public.verify(
+                base64.b64decode(signature, validate=True), text.encode(), ec.ECDSA(hashes.SHA256())
+            )
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+    return fits
+
+
+def sign_folder(folder: Path, key: Path) -> None:
+    """Sign every file below `folder` but the signature itself, into `folder`/evidence.sig. Links are refused."""
+    from model_signing import signing
+
+    try:
+        config = signing.Config().use_elliptic_key_signer(private_key=key)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{key} is not an unencrypted PEM private key: {error}.") from error
+    config.set_hashing_config(_every_file())
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        config.sign(folder, Path(temporary) / SIGNATURE)
+        write_atomically(folder / SIGNATURE, (Path(temporary) / SIGNATURE).read_bytes())
+
+
+def check_folder(folder: Path, key: Path) -> None:
+    """Return if `folder` holds exactly the files that the owner of `key` signed. Raises SignatureError naming what fails."""
+    from cryptography.exceptions import InvalidSignature
+    from model_signing import verifying
+
+    try:
+        config = verifying.Config().use_elliptic_key_verifier(public_key=key)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{key} is not a PEM public key: {error}.") from error
+    config.set_hashing_config(_every_file())  # left to guess, it overlooks an added .gitignore
+    try:
+        config.verify(folder, folder / SIGNATURE)
+    except FileNotFoundError as error:
+        raise SignatureError(f"it has no {SIGNATURE}: it was never signed", "signature") from error
+    except (InvalidSignature, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise SignatureError(
+            f"its {SIGNATURE} is damaged: the signature does not fit what it signs", "signature"
+        ) from error
+    except ValueError as error:
+        raise _explain(error, key) from error
+
+
+def _every_file() -> "hashing.Config":
+    from model_signing import hashing
+
+    return hashing.Config().set_ignored_paths(paths=_IGNORED, ignore_git_paths=False)
+
+
+def _explain(error: ValueError, key: Path) -> SignatureError:
+    """model-signing's message as a part and a reason."""
+    text = str(error)
+    if "Key mismatch" in text:
+        return SignatureError(f"it is signed by another key than {key}", "key")
+    if "Signature mismatch" not in text:
+        return SignatureError(f"its {SIGNATURE} cannot be read: {text.splitlines()[0][:120]}", "signature")
+    text = text.replace("\\'", "'")
+    if changed := re.findall(r"Hash mismatch for '([^']+)'", text):
+        return SignatureError(f"{_first(changed)} was altered after it was signed", changed[0])
+    for kind, what in (("Extra", "was added after it was signed"), ("Missing", "is missing")):
+        if found := re.search(rf"{kind} files (?:found )?in model '[^']*': ([^'\"\]]+)", text):
+            names = found[1].split(", ")
+            return SignatureError(f"{_first(names)} {what}", names[0])
+    return SignatureError("its files are not those that were signed", "signature")
+
+
+def _first(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more)"
+
+
+def _keys_folder() -> Path:
+    return Path(os.environ.get("SLIPWAY_HOME") or ".slipway").absolute() / "keys"
+
+
+def _existing(path: Path, variable: str) -> Path:
+    if not path.is_file():
+        raise UserError(
+            f"{variable}={path} is no file: point it at a PEM key, or unset it to use the one under SLIPWAY_HOME."
+        )
+    return path
+
+
+def _create_private_key(path: Path) -> None:
+    """A P-256 key, 0600 in a 0700 folder; of two processes that make one at once, one wins and both use it."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.parent.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent)  # made 0600
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+    sync_folder(path.parent)
+
+
+def _derive_public_key(path: Path, private: Path) -> Path:
+    try:
+        write_atomically(path, _public_pem(private))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"There is no public key at {path} to check signatures with: copy it there, or set SLIPWAY_PUBLIC_KEY."
+        ) from error
+    return path
+
+
+def _load_private(path: Path) -> "PrivateKeyTypes":
+    """Raises UserError for what is no key."""
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        return serialization.load_pem_private_key(path.read_bytes(), None)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is not an unencrypted PEM private key: {error}.") from error
+
+
+def _public_pem(private: Path) -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    return (
+        _load_private(private)
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )

@@ -1,0 +1,138 @@
+"""How fast a file is against fp32: both in one process, taking turns, with the server's session options."""
+
+import gzip
+import io
+import time
+from collections.abc import Mapping
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.onnx.session import open_session
+from tasks.records import Interval, Speed
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnxruntime
+
+    Feed = dict[str, np.ndarray[Any, Any]]
+
+_FEEDS = 16
+
+_TURN_SECONDS = 0.004
+
+_WARM_SECONDS = 0.1
+
+_LEVEL = 0.95
+
+
+def measure(
+    candidate: Path,
+    baseline: Path,
+    inputs: "Mapping[str, np.ndarray[Any, Any]]",
+    *,
+    batches: tuple[int, ...] = (1, 64),
+    seconds: float = 1.5,
+) -> tuple[Speed, ...]:
+    """Latency and throughput of `candidate` and their ratios to `baseline` on real rows, `seconds` a batch size.
+
+    Interleaved because a machine's speed drifts: each round times both on the same rows, in changing order, and
+    the ratio is the median of the rounds' ratios. Raises UserError when a file does not load.
+    """
+    ours = open_session(candidate)
+    theirs = ours if candidate == baseline else open_session(baseline)
+    rows = len(next(iter(inputs.values())))
+    return tuple(
+        _measure(ours, theirs, _feeds(inputs, batch), batch, seconds) for batch in batches if batch <= rows
+    )
+
+
+def gzipped_size(path: Path) -> int:
+    """Bytes of the file as a transfer would compress it: where unstructured pruning shows, and only there."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as file:
+        file.write(path.read_bytes())
+    return buffer.tell()
+
+
+def _feeds(inputs: "Mapping[str, np.ndarray[Any, Any]]", batch: int) -> "list[Feed]":
+    """Different rows for each call: a model whose time depends on its input is not judged by one row."""
+    import numpy as np
+
+    rows = len(next(iter(inputs.values())))
+    starts = np.linspace(0, rows - batch, num=min(_FEEDS, rows - batch + 1)).astype(int)
+    return [
+        {name: np.array(array[start : start + batch]) for name, array in inputs.items()} for start in starts
+    ]
+
+
+def _measure(
+    ours: "onnxruntime.InferenceSession",
+    theirs: "onnxruntime.InferenceSession",
+    feeds: "list[Feed]",
+    batch: int,
+    seconds: float,
+) -> Speed:
+    import numpy as np
+
+    calls = _calls_a_turn(ours, theirs, feeds)
+    mine: list[float] = []
+    ratios: list[float] = []
+    supply = cycle(feeds)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(ratios) < 5:
+        turn = [next(supply) for _ in range(calls)]
+        if len(ratios) % 2:
+            base, times = _time(theirs, turn), _time(ours, turn)
+        else:
+            times, base = _time(ours, turn), _time(theirs, turn)
+        mine += times
+        ratios.append(float(np.median(times) / np.median(base)))
+    p50, p95 = np.percentile(mine, [50, 95])
+    ratio, low, high = (1.0, 1.0, 1.0) if ours is theirs else median_interval(ratios)
+    return Speed(
+        batch=batch,
+        p50_ms=p50 * 1e3,
+        p95_ms=p95 * 1e3,
+        rows_per_second=batch / p50,
+        latency_ratio=ratio,
+        throughput_ratio=1 / ratio,
+        interval=Interval(low=1 / high, high=1 / low, level=_LEVEL),
+        rounds=len(ratios),
+    )
+
+
+def _calls_a_turn(
+    ours: "onnxruntime.InferenceSession", theirs: "onnxruntime.InferenceSession", feeds: "list[Feed]"
+) -> int:
+    """Warm both up, and see how many calls make a turn that is long for the clock and short for the machine."""
+    slowest = max(_warm(ours, feeds), _warm(theirs, feeds))
+    return max(1, min(200, round(_TURN_SECONDS / slowest)))
+
+
+def _warm(session: "onnxruntime.InferenceSession", feeds: "list[Feed]") -> float:
+    end = time.perf_counter() + _WARM_SECONDS
+    times = _time(session, feeds[:2])
+    while time.perf_counter() < end:
+        times += _time(session, feeds[:1])
+    return min(times)
+
+
+def _time(session: "onnxruntime.InferenceSession", feeds: "list[Feed]") -> list[float]:
+    times = []
+    for feed in feeds:
+        start = time.perf_counter()
+        session.run(None, feed)
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def median_interval(values: list[float]) -> tuple[float, float, float]:
+    """The median and its 95% interval, free of any distribution: order statistics, binomial ranks."""
+    import numpy as np
+
+    ordered = np.sort(values)
+    half = 0.98 * np.sqrt(len(ordered))
+    low = max(0, int(np.floor(len(ordered) / 2 - half)))
+    high = min(len(ordered) - 1, int(np.ceil(len(ordered) / 2 + half)))
+    return float(np.median(ordered)), float(ordered[low]), float(ordered[high])

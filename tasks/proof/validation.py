@@ -1,0 +1,154 @@
+"""OnnxModel → Report: loads, agrees with torch, scores, and what it costs, measured on the file that would ship."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tasks.data.dataset import read_frame, read_split
+from tasks.errors import UserError
+from tasks.onnx.session import open_session, run_rows
+from tasks.proof.intervals import defined, score_interval, score_slices
+from tasks.proof.parity import measure_lengths, measure_parity, numbers_in, problems_of
+from tasks.proof.probe import probe
+from tasks.proof.speed import gzipped_size, measure
+from tasks.records import Candidate, Dataset, OnnxModel, Parity, Report
+from tasks.system.files import sha256_of, write_atomically
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.scoring import score, score_name
+from tasks.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    pass
+
+_LARGEST_BATCH = 512
+
+_MEASURE_SECONDS = 0.5
+
+
+def validate(
+    reference: str,
+    dataset: Dataset,
+    candidate: Candidate,
+    fp32: Candidate,
+    folder: Path,
+    split: Literal["validation", "test"] = "validation",
+    confidence: float = 0.95,
+) -> Report:
+    """Everything that can be said of a candidate's file on one split; its raw outputs are kept in `folder`.
+
+    A file that does not load, or computes something else, gets a report that says so in `problems`. Raises UserError
+    for a candidate without a file, and for a file whose digest is not the recorded one.
+    """
+    workload = load_workload(reference)
+    onnx_model, baseline = _file_of(candidate), _file_of(fp32)
+    if (digest := sha256_of(onnx_model.path)) != onnx_model.sha256:
+        raise UserError(
+            f"{onnx_model.path} was altered since it was made: SHA-256 {digest[:16]}… and not {onnx_model.sha256[:16]}…."
+        )
+    report = Report(
+        name=candidate.name,
+        split=split,
+        rows=dataset.rows[split],
+        score=0.0,
+        score_name=score_name(workload),
+        sha256=onnx_model.sha256,
+        size_bytes=onnx_model.size_bytes,
+        gzipped_bytes=gzipped_size(onnx_model.path),
+    )
+    if (problem := _check(onnx_model)) is not None:
+        return report.model_copy(update={"problems": (problem,)})
+    fresh = probe(onnx_model.path, dataset, split, _LARGEST_BATCH)
+    if fresh.problem is not None:
+        return report.model_copy(update={"problems": (fresh.problem,)})
+    found = {
+        "load_seconds": fresh.load_seconds,
+        "peak_bytes": fresh.peak_bytes,
+        "behaviour": fresh.behaviour,
+        "speed": measure(
+            onnx_model.path, baseline.path, read_split(dataset, split).inputs, seconds=_MEASURE_SECONDS
+        ),
+    }
+    parity, problems = _parity(workload, dataset, onnx_model, baseline)
+    scored = _score(
+        workload, dataset, onnx_model, split, confidence, folder / f"{candidate.name}.{split}.npy"
+    )
+    return report.model_copy(
+        update={**found, **scored, "parity": parity, "problems": (*problems, *_not_finite(scored["outputs"]))}
+    )
+
+
+def _file_of(candidate: Candidate) -> OnnxModel:
+    if candidate.onnx is None:
+        raise UserError(
+            f"Candidate {candidate.name} has no file to validate: {candidate.refused or 'it was not made'}."
+        )
+    return candidate.onnx
+
+
+def _check(onnx_model: OnnxModel) -> str | None:
+    """ONNX's own checker, by path: it sees what the runtime forgives."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(onnx_model.path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, OSError) as error:
+        return f"the ONNX checker refuses it: {str(error).strip().splitlines()[0][:200]}"
+    return None
+
+
+def _parity(
+    workload: Workload, dataset: Dataset, onnx_model: OnnxModel, baseline: OnnxModel
+) -> tuple[tuple[Parity, ...], tuple[str, ...]]:
+    import numpy as np
+
+    path = onnx_model.reference or baseline.reference
+    if path is None:
+        return (), (
+            f"{onnx_model.path.name}: torch's outputs were not kept, so there is nothing to compare with",
+        )
+    expected = np.load(path)
+    inputs = read_split(dataset, "validation").inputs
+    session = open_session(onnx_model.path)
+    parity = measure_parity(session, inputs, expected, workload)
+    if (
+        onnx_model.sha256 != baseline.sha256
+        and any(workload.dynamic.values())
+        and onnx_model.reference is None
+    ):
+        parity += measure_lengths(session, open_session(baseline.path), inputs, workload)
+    return parity, tuple(problems_of(parity, numbers_in(onnx_model), expected))
+
+
+def _score(
+    workload: Workload, dataset: Dataset, onnx_model: OnnxModel, split: str, confidence: float, path: Path
+) -> dict[str, Any]:
+    import numpy as np
+
+    rows = read_split(dataset, split)
+    outputs = run_rows(open_session(onnx_model.path), rows.inputs)
+    write_atomically(path, lambda file: np.save(file, outputs, allow_pickle=False))
+    if np.isfinite(outputs).all():
+        total = score(workload, rows.target, outputs)
+    else:  # which is the file's problem: it must not end the run of all the others
+        answered = defined(workload, rows.target, outputs)
+        if answered is None or not np.isfinite(answered):
+            return {"outputs": path}
+        total = answered
+    if total != total:
+        raise UserError(
+            f"Workload {workload.name}: the score is not defined on the {len(rows)} {split} rows; use more rows."
+        )
+    return {
+        "score": total,
+        "interval": score_interval(workload, rows.target, outputs, confidence),
+        "slices": score_slices(workload, rows.target, read_frame(dataset, split), outputs),
+        "outputs": path,
+    }
+
+
+def _not_finite(path: Path) -> Iterator[str]:
+    import numpy as np
+
+    outputs = np.load(path, mmap_mode="r")
+    if bad := int((~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)).sum()):
+        yield f"{bad} of {len(outputs)} real rows get an answer that is not a finite number"

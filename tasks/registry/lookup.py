@@ -1,0 +1,34 @@
+import re
+
+from tasks.errors import UserError
+from tasks.records import Version
+from tasks.registry.registry import Registry
+
+_REFERENCE = re.compile(r"(?P<model>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>\d{1,9}))?")
+
+
+def find_version(registry: Registry, reference: str) -> Version:
+    """The version that MODEL (its champion), MODEL@ALIAS or MODEL/VERSION names. Raises UserError when there is none."""
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise UserError(
+            f"{reference!r} names no version: write MODEL, MODEL@ALIAS or MODEL/VERSION, such as digits@champion."
+        )
+    model, alias, number = match["model"], match["alias"] or "champion", match["version"]
+    found = registry.version(model, int(number)) if number else registry.by_alias(model, alias)
+    if found is not None:
+        return found
+    check_model(registry, model)
+    raise UserError(
+        f"{model} has no version {number}: see `slipway history {model}`."
+        if number
+        else f"{model} has no version with the alias {alias!r}: see `slipway history {model}`."
+    )
+
+
+def check_model(registry: Registry, model: str) -> None:
+    """Raise UserError when the registry has no such model."""
+    if registry.model_tags(model) is None:
+        raise UserError(
+            f"There is no model {model!r} in the registry {registry.settings.registry}: `slipway run {model}` makes its first version."
+        )

@@ -1,0 +1,158 @@
+"""The model registry: versions, aliases, tags, files, and the runs that the ledger is made of."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from tasks.errors import StepError
+from tasks.records import OnnxModel, Version
+from tasks.registry import rest
+from tasks.registry.rest import RestClient
+from tasks.registry.runs import Runs
+from tasks.registry.tags import KEY_TAG
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+T = TypeVar("T")
+
+_LONGEST = 5000  # of a version's description
+
+
+class Registry(Runs):
+    """All that Slipway asks of MLflow and writes to it."""
+
+    def register(
+        self,
+        run_id: str,
+        model: str,
+        model_id: str,
+        folder: Path,
+        onnx_model: OnnxModel,
+        tags: Mapping[str, str],
+        description: str = "",
+    ) -> Version:
+        """Upload a candidate's sealed folder and make it the model's next version. No alias moves."""
+        from mlflow.exceptions import MlflowException
+
+        self.client.log_model_artifacts(model_id, str(folder))
+        self.client.finalize_logged_model(model_id, "READY")
+        try:
+            self.client.create_registered_model(model)
+        except MlflowException:
+            self.client.get_registered_model(model)  # it was there; anything else is raised here
+        made = self.client.create_model_version(
+            model,
+            source=f"models:/{model_id}",
+            run_id=run_id,
+            tags={"slipway.sha256": onnx_model.sha256, **tags},
+            description=_cut(description),
+            model_id=model_id,
+        )
+        return Version(model=model, version=int(made.version), sha256=onnx_model.sha256, run_id=run_id)
+
+    def version(self, model: str, version: int) -> Version | None:
+        """A registered version, or None."""
+        found = self._find(lambda: self.decisions.get_model_version(model, str(version)))
+        return _version(found) if found is not None else None
+
+    def by_alias(self, model: str, alias: str) -> Version | None:
+        """The version an alias points at, or None."""
+        found = self._find(lambda: self.decisions.get_model_version_by_alias(model, alias))
+        return _version(found) if found is not None else None
+
+    def by_key(self, model: str, key: str) -> Version | None:
+        """The newest version that a run with this key made, or None."""
+        query = f"name = '{model}' AND tags.`{KEY_TAG}` = '{key}'"
+        found = self.decisions.search_model_versions(query)
+        return max((_version(v) for v in found), key=lambda v: v.version, default=None)
+
+    def tags(self, version: Version) -> dict[str, str]:
+        return dict(self.decisions.get_model_version(version.model, str(version.version)).tags)
+
+    def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self.decisions.set_model_version_tag(version.model, str(version.version), key, value)
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        """Move an alias. The registry takes no expected version (the last writer wins): callers hold the model's lock."""
+        self.decisions.set_registered_model_alias(model, alias, str(version))
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        self.decisions.delete_registered_model_alias(model, alias)
+
+    def add_ledger_entry(self, model: str, name: str, tags: Mapping[str, str]) -> str:
+        """A finished run in the model's ledger, made with all its tags in one transaction; its id."""
+        run = self.decisions.create_run(
+            self.experiment(f"slipway-ledger/{model}"), run_name=name, tags=dict(tags)
+        )
+        self.decisions.set_terminated(run.info.run_id)
+        return str(run.info.run_id)
+
+    def ledger_entries(self, model: str) -> list[tuple[str, dict[str, str]]]:
+        """(run id, tags) of every run of the model's ledger that is not deleted, in no order to rely on."""
+        found = self.decisions.get_experiment_by_name(f"slipway-ledger/{model}")
+        entries: list[tuple[str, dict[str, str]]] = []
+        token = None
+        while found is not None:
+            page = self.decisions.search_runs([found.experiment_id], max_results=1000, page_token=token)
+            entries += [(str(run.info.run_id), dict(run.data.tags)) for run in page]
+            if not (token := page.token):
+                break
+        return entries
+
+    def model_tags(self, model: str) -> dict[str, str] | None:
+        """The registered model's tags, or None when there is no such model."""
+        found = self._find(lambda: self.decisions.get_registered_model(model))
+        return dict(found.tags) if found is not None else None
+
+    def tag_model(self, model: str, key: str, value: str | None) -> None:
+        """Set one tag of the registered model; None removes it."""
+        if value is not None:
+            self.decisions.set_registered_model_tag(model, key, value)
+        elif key in (self.model_tags(model) or {}):
+            self.decisions.delete_registered_model_tag(model, key)
+
+    def download(self, version: Version, folder: Path) -> Path:
+        """The version's whole folder, downloaded below `folder`; its path. Raises StepError when its files are not to be had."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(self.decisions, RestClient):
+            whole = self.decisions.download(version.model, str(version.version), folder)
+            if whole is not None:
+                return whole
+        import mlflow.artifacts
+        from mlflow.exceptions import MlflowException
+
+        self.client  # noqa: B018  # tells MLflow where models:/ is
+        uri = f"models:/{version.model}/{version.version}"
+        try:
+            found = mlflow.artifacts.download_artifacts(
+                uri, dst_path=str(folder), tracking_uri=self.settings.tracking_uri
+            )
+        except (MlflowException, OSError) as error:
+            raise StepError((str(error).strip() or type(error).__name__).splitlines()[0]) from error
+        return Path(found)
+
+    def version_address(self, version: Version) -> str | None:
+        """The version's page, when a server shows one."""
+        if self.settings.embedded:
+            return None
+        return f"{self.pages}/models/{version.model}/versions/{version.version}"
+
+    def _find(self, get: Callable[[], T]) -> T | None:
+        try:
+            return get()
+        except Exception as error:  # MLflow's, or ours for the same answer
+            if getattr(error, "error_code", None) in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+
+def _cut(description: str) -> str:
+    """As much of it as a database of MLflow's holds; SQLite alone would take more."""
+    return description if len(description) <= _LONGEST else f"{description[: _LONGEST - 1]}…"
+
+
+def _version(found: "ModelVersion | rest.ModelVersion") -> Version:
+    sha256 = (found.tags or {}).get("slipway.sha256", "")
+    return Version(model=found.name, version=int(found.version), sha256=sha256, run_id=found.run_id or "")

@@ -1,0 +1,145 @@
+"""What a pipeline run writes to MLflow while it runs: itself, its settings, metrics, data and candidates."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.config import flatten
+from tasks.records import Dataset, Metric
+from tasks.registry.connection import Connection
+from tasks.registry.rest import now_ms
+from tasks.system.urls import without_secrets
+
+if TYPE_CHECKING:
+    from mlflow.models import Model
+
+_BATCH = 1000  # the most metrics that MLflow takes in one call
+
+
+class Runs(Connection):
+    """Runs, and the candidates that they make."""
+
+    def start_run(self, model: str, name: str, tags: Mapping[str, str]) -> str:
+        """A new run in the model's experiment; its id."""
+        run = self.client.create_run(self.experiment(model), run_name=name, tags=dict(tags))
+        return str(run.info.run_id)
+
+    def resume_run(self, run_id: str) -> bool:
+        """Set an interrupted run going again; False when MLflow no longer has it, or it had ended well."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException:
+            return False
+        if run.info.lifecycle_stage != "active" or run.info.status == "FINISHED":
+            return False
+        self.client.update_run(run_id, status="RUNNING")
+        return True
+
+    def finish_run(self, run_id: str, status: str = "FINISHED") -> None:
+        self.client.set_terminated(run_id, status)
+
+    def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Nested knobs as dotted parameters; logging the same ones again changes nothing."""
+        from mlflow.entities import Param
+
+        flat = [Param(key, value[:500]) for key, value in flatten(params).items()]
+        self.client.log_batch(run_id, params=flat)
+
+    def log_metrics(self, run_id: str, metrics: Sequence[Metric]) -> None:
+        """Metrics in batches. One with the same key, value, step and time as another is stored once."""
+        from mlflow.entities import Metric as Entity
+
+        entities = [Entity(m.key, m.value, m.timestamp, m.step) for m in metrics]
+        for start in range(0, len(entities), _BATCH):
+            self.client.log_batch(run_id, metrics=entities[start : start + _BATCH])
+
+    def publisher(self, run_id: str) -> Callable[[Sequence[Metric]], None]:
+        """`log_metrics` bound to one run, for the training loop."""
+        return lambda metrics: self.log_metrics(run_id, metrics)
+
+    def log_dataset(self, run_id: str, dataset: Dataset) -> None:
+        """The splits as inputs of the run, by fingerprint."""
+        from mlflow.entities import Dataset as Entity
+        from mlflow.entities import DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Entity(
+                    name=f"{dataset.workload}-{split}",
+                    digest=dataset.fingerprint[:16],
+                    source_type="local",
+                    source=json.dumps({"uri": (dataset.folder / split / "frame.parquet").as_uri()}),
+                    profile=json.dumps({"num_rows": rows}),
+                ),
+                [InputTag("mlflow.data.context", split)],
+            )
+            for split, rows in dataset.rows.items()
+        ]
+        self.client.log_inputs(run_id, datasets=inputs)
+
+    def log_file(self, run_id: str, path: Path, folder: str | None = None) -> None:
+        self.client.log_artifact(run_id, str(path), folder)
+
+    def log_candidate(
+        self, run_id: str, dataset: Dataset, name: str, metrics: Mapping[str, float], tags: Mapping[str, str]
+    ) -> str:
+        """A candidate as a LoggedModel of the run, its validation metrics linked to that split; its id.
+
+        `finish_candidate` or `register` ends it.
+        """
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.entities import Metric as Entity
+
+        logged = self.client.create_logged_model(
+            self.experiment(dataset.workload),
+            name=name.replace(".", "_"),  # a recipe may have a dot in its name, and MLflow takes none
+            source_run_id=run_id,
+            tags=dict(tags),
+            model_type="onnx",
+        )
+        self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        entities = [
+            Entity(
+                f"{name}/{key}",
+                value,
+                now_ms(),
+                0,
+                model_id=logged.model_id,
+                dataset_name=f"{dataset.workload}-validation",
+                dataset_digest=dataset.fingerprint[:16],
+                run_id=run_id,
+            )
+            for key, value in metrics.items()
+        ]
+        self.client.log_batch(run_id, metrics=entities)
+        return str(logged.model_id)
+
+    def model_card(self, model_id: str, run_id: str) -> "Model":
+        """The MLmodel that belongs to a candidate of a run."""
+        from mlflow.models import Model
+
+        location = self.client.get_logged_model(model_id).artifact_location
+        return Model(artifact_path=location, model_uuid=model_id, run_id=run_id, model_id=model_id)
+
+    def finish_candidate(self, model_id: str, *, refused: bool) -> None:
+        """End a candidate that is not the pick."""
+        self.client.finalize_logged_model(model_id, "FAILED" if refused else "READY")
+
+    def run_address(self, model: str, run_id: str) -> str | None:
+        """The run's page, when a server shows one."""
+        if self.settings.embedded:
+            return None
+        return f"{self.pages}/experiments/{self.experiment(model)}/runs/{run_id}"
+
+    @property
+    def pages(self) -> str:
+        """Where the server's pages are; without the password, for it is written down and passed on."""
+        return f"{without_secrets(self.settings.tracking_uri).rstrip('/')}/#"

@@ -1,0 +1,9 @@
+EVIDENCE_TAG = "slipway.evidence"
+
+VERDICT_TAG = "slipway.verdict"
+
+KEY_TAG = "slipway.key"
+
+NEWEST_TAG = "slipway.newest"
+
+DECISION_TAG = "slipway.decision"

@@ -1,0 +1,87 @@
+"""What whoever decides about a version has to see, on one page: the verdict, both versions' numbers, where to read on."""
+
+from collections.abc import Iterator
+
+from tasks.proof.evidence import Evidence
+from tasks.records import Comparison, Interval, Verdict
+from tasks.system.frozen import Frozen
+
+_WORST = 5
+
+
+class Addresses(Frozen):
+    """Where to read on, when a server shows it."""
+
+    report: str | None = None
+    version: str | None = None
+    run: str | None = None
+
+
+def brief(number: int, evidence: Evidence, verdict: Verdict, champion: int | None, links: Addresses) -> str:
+    """Markdown: shall version `number` become the champion in place of version `champion`?"""
+    return "\n".join(
+        [
+            *_verdict(number, evidence, verdict, champion),
+            *_links(links),  # early: the form shows ten lines and scrolls
+            *_numbers(number, evidence, verdict, champion),
+            *_slices(evidence, champion),
+            "\nIf the champion changes before you answer, the gate is asked again first.",
+        ]
+    )
+
+
+def _verdict(number: int, evidence: Evidence, verdict: Verdict, champion: int | None) -> Iterator[str]:
+    instead = f"in place of version {champion}" if champion is not None else "as the first champion"
+    yield f"## Promote {evidence.model} version {number}, {instead}?\n"
+    yield f"The gate says **{verdict.decision}**:\n"
+    yield from (f"- {reason}" for reason in verdict.reasons)
+    if evidence.code.dirty:
+        yield "- made by code that was not committed"
+
+
+def _numbers(number: int, evidence: Evidence, verdict: Verdict, champion: int | None) -> Iterator[str]:
+    report = evidence.proof.report
+    yield f"\n| | version {number} |"
+    yield "|---|---|"
+    yield f"| {report.score_name}, {report.rows} {report.split} rows | {report.score:.4f} {_range(report.interval)} |"
+    if champion is not None and verdict.difference is not None:
+        yield f"| less version {champion}, same rows | {verdict.difference:+.4f} {_range(verdict.interval, '+')} |"
+    if (comparison := _comparison(evidence, champion)) is not None and comparison.changed is not None:
+        yield f"| answers that change | {100 * comparison.changed:.1f}% of rows |"
+    yield f"| file | {evidence.picked}, {report.size_bytes / 1e3:,.0f} kB |"
+    for speed in report.speed:
+        yield f"| batch of {speed.batch} | {speed.p50_ms:.2f} ms, {speed.throughput_ratio:.2f}× as fast as fp32 |"
+    if (trial := evidence.proof.trial) is not None:
+        yield f"| in the server | {trial.requests} requests, p95 {trial.single_p95_ms:.1f} ms, {trial.peak_bytes / 1e6:.0f} MB |"
+    rows = ", ".join(f"{count:,} {split}" for split, count in evidence.rows.items())
+    yield f"| data | {rows} rows, `{evidence.fingerprint[:12]}` |"
+    yield f"| made | {evidence.created:%d %B %Y, %H:%M} UTC by code `{(evidence.code.revision or 'unknown')[:12]}` |"
+
+
+def _slices(evidence: Evidence, champion: int | None) -> Iterator[str]:
+    """Where it loses most against the champion that it was compared with."""
+    comparison = _comparison(evidence, champion)
+    worse = [one for one in comparison.slices if one.difference < 0] if comparison is not None else []
+    if worse:
+        yield "\nWorse than the champion on:\n"
+    for one in sorted(worse, key=lambda one: one.difference)[:_WORST]:
+        yield f"- {one.column}={one.value}: {one.difference:+.4f} {_range(one.interval, '+')} on {one.rows} rows"
+
+
+def _links(links: Addresses) -> Iterator[str]:
+    named = {"Report with pictures": links.report, "Version in MLflow": links.version, "Run": links.run}
+    known = [f"[{name}]({address})" for name, address in named.items() if address]
+    if known:
+        yield "\n" + " · ".join(known)
+
+
+def _comparison(evidence: Evidence, champion: int | None) -> Comparison | None:
+    """The evidence's, when it is with the champion of now."""
+    found = evidence.proof.comparison
+    return found if found is not None and found.champion == champion else None
+
+
+def _range(interval: Interval | None, sign: str = "") -> str:
+    if interval is None:
+        return ""
+    return f"({100 * interval.level:.4g}%: {interval.low:{sign}.4f} to {interval.high:{sign}.4f})"

@@ -1,0 +1,202 @@
+"""What each part of a row weighs in its answer: others' values stand in its place, by the served bytes, from two seeds."""
+
+import importlib.util
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.data.arrays import to_inputs
+from tasks.data.dataset import read_frame, read_split
+from tasks.onnx.session import open_session
+from tasks.records import Dataset
+from tasks.reporting.features import Parts, columns_behind, cut
+from tasks.workloads.scoring import predictions
+from tasks.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnxruntime
+    import pandas as pd
+    import torch
+
+    Array = np.ndarray[Any, Any]
+    Arrays = dict[str, Array]
+
+DRAWS = 32
+"""Training rows whose values stand in a part's place, by seed."""
+
+_AT_ONCE, _SEEDS, _LOOKED_AT, _GROUPS = 512, (0, 1), 200, 8
+
+
+def available() -> bool:
+    """Whether captum is installed; the model server never has it."""
+    return importlib.util.find_spec("captum") is not None
+
+
+@dataclass(frozen=True)
+class Attributed:
+    """One row with its inputs [1, ...] and its parts; `by_seed`: what each part weighs, float64[parts], found twice."""
+
+    number: int
+    answer: str
+    row: "Arrays"
+    parts: Parts
+    by_seed: "tuple[Array, Array]"
+
+    @property
+    def weights(self) -> "Array":
+        """float64[parts], the mean of both."""
+        return (self.by_seed[0] + self.by_seed[1]) / 2
+
+    @property
+    def agreement(self) -> float:
+        return _agreement(*self.by_seed)
+
+
+def attribute(
+    workload: Workload, dataset: Dataset, model: Path | bytes, frame: "pd.DataFrame", numbers: list[int]
+) -> Iterator[Attributed]:
+    """The rows of `frame` one after the other, as far as the caller has time for."""
+    session, inputs = open_session(model), to_inputs(workload, frame)
+    training = read_split(dataset, "train").inputs
+    named = columns_behind(workload, _some_rows(dataset), inputs)
+    for place, number in enumerate(numbers):
+        row = {name: array[place : place + 1] for name, array in inputs.items()}
+        parts = cut(row, named)
+        code, answer = _answer(workload, session, row, dataset.classes)
+        one, other = (_weights(session, row, training, parts, code, seed) for seed in _SEEDS)
+        yield Attributed(number, answer, row, parts, (one, other))
+
+
+def _some_rows(dataset: Dataset) -> "pd.DataFrame":
+    """Training rows far apart (in time, the first may be of one day), from few row groups: all may not fit in memory."""
+    import numpy as np
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(dataset.folder / "train" / "frame.parquet") as file:
+        groups = np.linspace(0, file.num_row_groups - 1, _GROUPS).round().astype(int)
+        known: pd.DataFrame = file.read_row_groups(sorted(set(groups.tolist()))).to_pandas()
+    return known.iloc[:: max(1, len(known) // _LOOKED_AT)]
+
+
+def of_test_rows(
+    workload: Workload, dataset: Dataset, model: Path, most: int, seconds: float
+) -> list[Attributed]:
+    """Up to `most` test rows, of each class in turn: the first, and then as many as are begun in `seconds` of CPU."""
+    found = list[Attributed]()
+    test = read_frame(dataset, "test")
+    numbers = _of_each_class(read_split(dataset, "test").target, most, dataset.classes)
+    chosen = test.iloc[numbers].reset_index(drop=True)
+    for row in attribute(workload, dataset, model, chosen, numbers):
+        if not found:
+            started = time.process_time()  # importing captum, and looking for columns, is paid once
+        found.append(row)
+        if time.process_time() - started >= seconds:
+            break
+    return found
+
+
+def _of_each_class(target: "Array", most: int, classes: tuple[str, ...] | None) -> list[int]:
+    """Row numbers: the first of each class, then the second of each, …; of a regression, the first ones."""
+    import numpy as np
+    import pandas as pd
+
+    if classes is None:
+        return list(range(min(most, len(target))))
+    turn = pd.Series(target).groupby(np.asarray(target)).cumcount()
+    return [int(place) for place in np.lexsort((target, turn))[:most]]
+
+
+def _answer(
+    workload: Workload,
+    session: "onnxruntime.InferenceSession",
+    row: "Arrays",
+    classes: tuple[str, ...] | None,
+) -> tuple[int | None, str]:
+    """The output whose weight is asked for (None: there is one), and the answer in words."""
+    outputs = session.run(None, row)[0]
+    if classes is None:
+        return None, f"{float(outputs.reshape(-1)[0]):.4g}"
+    code = int(predictions(workload, outputs)[0])
+    return (code if outputs.reshape(1, -1).shape[1] > 1 else None), classes[code]
+
+
+def _weights(
+    session: "onnxruntime.InferenceSession",
+    row: "Arrays",
+    training: "Arrays",
+    parts: Parts,
+    code: int | None,
+    seed: int,
+) -> "Array":
+    """How much the answer falls without each part, float64[parts], mean over draws of a training row in its place."""
+    import numpy as np
+    import torch
+    from captum.attr import FeatureAblation
+
+    count = len(next(iter(training.values())))
+    drawn = np.random.default_rng(seed).integers(0, count, DRAWS)
+    names = list(row)
+    given = tuple(torch.from_numpy(_number(row[name]).repeat(DRAWS, 0)) for name in names)
+    others = {name: _fitted(np.array(training[name][drawn]), row[name]) for name in names}
+    found = FeatureAblation(_forward(session, row, code)).attribute(
+        given,
+        baselines=tuple(torch.from_numpy(_number(others[name])) for name in names),
+        feature_mask=tuple(torch.from_numpy(parts.masks[name]) for name in names),
+        perturbations_per_eval=max(1, _AT_ONCE // DRAWS),
+    )
+    means = np.zeros(len(parts.names))
+    for name, weights in zip(names, found, strict=True):
+        numbers, first = np.unique(parts.masks[name], return_index=True)
+        means[numbers] = weights.double().mean(0).numpy().reshape(-1)[first]
+    return means
+
+
+def _forward(
+    session: "onnxruntime.InferenceSession", row: "Arrays", code: int | None
+) -> "Callable[..., torch.Tensor]":
+    """The served file as a function of tensors: the number that is explained, [n]."""
+    import torch
+
+    def forward(*tensors: torch.Tensor) -> torch.Tensor:
+        feed = {n: t.numpy().astype(a.dtype) for (n, a), t in zip(row.items(), tensors, strict=True)}
+        outputs = session.run(None, feed)[0]
+        columns = torch.from_numpy(outputs.reshape(len(outputs), -1)).double()
+        return columns[:, code or 0] if code is None else columns[:, code] - _rest(columns, code)
+
+    return forward
+
+
+def _rest(columns: "torch.Tensor", code: int) -> "torch.Tensor":
+    """The best of the other classes: a class wins by its distance from it."""
+    others = columns.clone()
+    others[:, code] = -float("inf")
+    return others.max(dim=1).values
+
+
+def _number(array: "Array") -> "Array":
+    """captum multiplies by its masks: truth values and small integers as int64."""
+    return array.astype("int64") if array.dtype.kind in "biu" else array.copy()
+
+
+def _fitted(others: "Array", like: "Array") -> "Array":
+    """Training rows cut or repeated to a row's lengths."""
+    import numpy as np
+
+    for axis, size in enumerate(like.shape[1:], 1):
+        if others.shape[axis] != size:
+            others = np.take(others, np.arange(size) % others.shape[axis], axis=axis)
+    return others
+
+
+def _agreement(one: "Array", other: "Array") -> float:
+    """Correlation of the weights; 1 for a row whose parts all weigh nothing, or that has one part."""
+    import numpy as np
+
+    if np.array_equal(one, other) or len(one) < 2:
+        return 1.0
+    if one.std() == 0 or other.std() == 0:
+        return 0.0
+    return float(np.corrcoef(one, other)[0, 1])

@@ -1,0 +1,183 @@
+"""What a step costs where it runs: CPU-seconds, wall time, peak memory, bytes written; and what that means in energy."""
+
+import functools
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from tasks.outcome import Cost, StepTime
+from tasks.records import Metric, Proof
+from tasks.system.files import write_atomically
+
+P = ParamSpec("P")
+
+R = TypeVar("R")
+
+_WATTS_A_GIGABYTE = 0.375
+"""Memory: 3 W for 8 GB, as codecarbon counts it."""
+
+
+@contextmanager
+def meter(keep: Callable[[Cost], None]) -> Iterator[None]:
+    """Measure this process, all its threads and the children that end meanwhile, and `keep` the cost.
+
+    A step is charged with what else its process does at that time; steps of one run take turns, so that is little.
+    """
+    _reset_peak()
+    began, cpu, written = time.monotonic(), _cpu_seconds(), _bytes_written()
+    try:
+        yield
+    finally:
+        now = _bytes_written()
+        keep(
+            Cost(
+                cpu_seconds=round(_cpu_seconds() - cpu, 3),
+                wall_seconds=round(time.monotonic() - began, 3),
+                peak_bytes=_peak_bytes(),
+                written_bytes=None if now is None or written is None else now - written,
+            )
+        )
+
+
+def metered(path_of: Callable[..., Path]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Keep what each call of a function costs at `path_of(*arguments)`: it may run in another process than its caller."""
+
+    def bind(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            with meter(lambda cost: _keep(path_of(*args, **kwargs), cost)):
+                return function(*args, **kwargs)
+
+        return call
+
+    return bind
+
+
+def _keep(path: Path, cost: Cost) -> None:
+    with suppress(OSError):  # a step that did its work on a full disk did its work
+        write_atomically(path, cost.model_dump_json().encode())
+
+
+def take_cost(path: Path) -> Cost | None:
+    """What `metered` kept, once; None when it ran where this file is not."""
+    try:
+        cost = Cost.model_validate_json(path.read_bytes())
+        path.unlink()
+    except (OSError, ValueError):
+        return None
+    return cost
+
+
+def total(times: Iterable[StepTime]) -> Cost | None:
+    """All steps together; peak memory is the highest. None when nothing was measured."""
+    costs = [one.cost for one in times if one.cost is not None]
+    if not costs:
+        return None
+    peaks = [one.peak_bytes for one in costs if one.peak_bytes is not None]
+    written = [one.written_bytes for one in costs if one.written_bytes is not None]
+    return Cost(
+        cpu_seconds=round(sum(one.cpu_seconds for one in costs), 3),
+        wall_seconds=round(sum(one.wall_seconds for one in costs), 3),
+        peak_bytes=max(peaks, default=None),
+        written_bytes=sum(written) if written else None,
+    )
+
+
+def a_thousand_predictions(proof: Proof) -> list[tuple[int, float, float]]:
+    """(batch size, CPU-seconds of 1,000 predictions by fp32, and by the pick), from the speed of one thread each."""
+    ours = {one.batch: 1000 / one.rows_per_second for one in proof.report.speed}
+    theirs = {one.batch: 1000 / one.rows_per_second for one in proof.baseline.speed}
+    return [(batch, theirs[batch], ours[batch]) for batch in ours if batch in theirs]
+
+
+def metrics_of(times: Iterable[StepTime], watts: float | None) -> list[Metric]:
+    """The costs of steps that ran, and their total, as a run's metrics."""
+    times = [*times]
+    now = time.time_ns() // 1_000_000
+    named = [(one.name.replace(" ", "-"), one.cost) for one in times] + [("total", total(times))]
+    return [
+        Metric(f"cost/{name}/{key}", float(value), 0, now)
+        for name, cost in named
+        if cost is not None
+        for key, value in {**cost.model_dump(), "watt_hours": watt_hours(cost, watts)}.items()
+        if value is not None
+    ]
+
+
+def watt_hours(cost: Cost, watts: float | None) -> float | None:
+    """Energy of the processor at `watts` a busy CPU, and of memory while it was held; None when not estimated."""
+    if watts is None:
+        return None
+    memory = (cost.peak_bytes or 0) / 1e9 * _WATTS_A_GIGABYTE * cost.wall_seconds
+    return (cost.cpu_seconds * watts + memory) / 3600
+
+
+@functools.cache
+def watts_a_cpu() -> tuple[float | None, str]:
+    """The power of one busy CPU by codecarbon's table, offline, and in words how it was estimated."""
+    if importlib.util.find_spec("codecarbon") is None:
+        return None, "not estimated: pip install 'slipway[cost]'"
+    import logging
+
+    from codecarbon.core.cpu import TDP
+
+    logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # its import sets the level itself
+    cpus, found = os.cpu_count() or 1, TDP()  # type: ignore[no-untyped-call]
+    if not found.tdp:
+        return None, "not estimated: codecarbon does not know this processor"
+    watts = found.tdp / cpus
+    return watts, (
+        f"estimated, not measured: {watts:.3g} W a busy CPU (codecarbon's {found.tdp:.4g} W for {found.model or 'this processor'} "
+        f"over {cpus} CPUs) and {_WATTS_A_GIGABYTE} W a GB of memory held; GPUs, idling and cooling are not in it"
+    )
+
+
+def describe(cost: Cost) -> str:
+    """One line for a summary."""
+    parts = [f"{cost.cpu_seconds:.1f} CPU-s"]
+    if cost.peak_bytes is not None:
+        parts.append(f"{cost.peak_bytes / 1e6:,.0f} MB of memory at most")
+    if cost.written_bytes is not None:
+        parts.append(f"{cost.written_bytes / 1e6:,.1f} MB written")
+    watts, how = watts_a_cpu()
+    energy = watt_hours(cost, watts)
+    return ", ".join([*parts, f"energy {how}" if energy is None else f"about {energy:.2g} Wh"])
+
+
+def _cpu_seconds() -> float:
+    found = os.times()
+    return found.user + found.system + found.children_user + found.children_system
+
+
+def _bytes_written() -> int | None:
+    """What this process caused to be written to disk; Linux alone says so."""
+    import psutil
+
+    try:
+        return int(psutil.Process().io_counters().write_bytes)
+    except (AttributeError, OSError, psutil.Error):
+        return None
+
+
+def _reset_peak() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _peak_bytes() -> int | None:
+    """Resident memory at its highest since the reset; where that cannot be set back, since the process began."""
+    import resource
+    import sys
+
+    try:
+        status = Path("/proc/self/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

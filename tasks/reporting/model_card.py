@@ -1,0 +1,98 @@
+"""Evidence → the model card that a registered version shows in MLflow: what it is, how good, where weak, how to call it."""
+
+from collections.abc import Iterator
+
+from tasks.config import Gates
+from tasks.proof.evidence import Evidence
+from tasks.records import Dataset, Interval, OnnxModel, Slice, TensorSpec
+
+_WEAKEST = 5
+
+
+def model_card(evidence: Evidence, dataset: Dataset, onnx_model: OnnxModel) -> str:
+    """Markdown for the version's description in MLflow."""
+    return "\n".join(
+        [
+            *_what(evidence, onnx_model),
+            *_score(evidence),
+            *_limits(evidence),
+            *_data(evidence, dataset),
+            *_call(evidence.model, onnx_model),
+        ]
+    )
+
+
+def _what(evidence: Evidence, onnx_model: OnnxModel) -> Iterator[str]:
+    report = evidence.proof.report
+    yield f"# {evidence.model}: {evidence.proof.verdict.decision}"
+    yield ""
+    yield (
+        f"`{evidence.picked}`, ONNX opset {onnx_model.opset}, {report.size_bytes / 1e3:,.0f} kB, made by `slipway run {evidence.workload}` "
+        f"on {evidence.created:%d %B %Y} from code `{(evidence.code.revision or 'unknown')[:12]}`"
+        f"{' with uncommitted changes' if evidence.code.dirty else ''}. SHA-256 `{evidence.model_sha256}`."
+    )
+    yield ""
+    yield from (f"- {reason}" for reason in evidence.proof.verdict.reasons)
+
+
+def _score(evidence: Evidence) -> Iterator[str]:
+    proof = evidence.proof
+    yield "\n## Score\n"
+    yield f"| {proof.report.score_name} on the test rows | | interval |"
+    yield "|---|---|---|"
+    yield f"| this version | {proof.report.score:.4f} | {_interval(proof.report.interval)} |"
+    if proof.baseline.sha256 != proof.report.sha256:
+        yield f"| fp32, uncompressed | {proof.baseline.score:.4f} | {_interval(proof.baseline.interval)} |"
+    if proof.comparison is not None and proof.comparison.difference is not None:
+        yield f"| less champion v{proof.comparison.champion} | {proof.comparison.difference:+.4f} | {_interval(proof.comparison.interval, '+')} |"
+    for one in proof.report.speed:
+        yield f"| batch {one.batch}, one thread | {one.p50_ms:.3f} ms | {one.throughput_ratio:.2f}× fp32's throughput |"
+
+
+def _limits(evidence: Evidence) -> Iterator[str]:
+    """Where it is weakest, what it was never shown, and what it does then."""
+    report = evidence.proof.report
+    enough = Gates.model_validate(evidence.config["gates"]).min_slice_rows
+    yield "\n## Limits\n"
+    scored = sorted((one for one in report.slices if one.score is not None), key=_by_score)
+    for one in scored[:_WEAKEST]:
+        doubt = "" if one.rows >= enough else f", too few to judge (under {enough})"
+        yield f"- {one.column}={one.value}: {report.score_name} {one.score:.4f} on {one.rows} rows{doubt}"
+    yield from (f"- {one.given}: {one.outcome}" for one in report.behaviour)
+    yield f"- The interval covers chance in the choice of {report.rows} test rows, and not a change of the world they came from."
+
+
+def _data(evidence: Evidence, dataset: Dataset) -> Iterator[str]:
+    rows = ", ".join(f"{count:,} {split}" for split, count in evidence.rows.items())
+    yield "\n## Data\n"
+    yield f"{rows} rows, fingerprint `{evidence.fingerprint}`."
+    if dataset.classes is not None:
+        shown = ", ".join(f"{code} = {name}" for code, name in enumerate(dataset.classes[:30]))
+        yield f"Classes in the order of the outputs: {shown}{' …' if len(dataset.classes) > 30 else ''}."
+
+
+def _call(model: str, onnx_model: OnnxModel) -> Iterator[str]:
+    yield "\n## Call it\n"
+    yield "| tensor | dtype | shape |"
+    yield "|---|---|---|"
+    yield from (f"| in: {_tensor(spec)} |" for spec in onnx_model.inputs)
+    yield from (f"| out: {_tensor(spec)} |" for spec in onnx_model.outputs)
+    names = ", ".join(f'"{spec.name}": […]' for spec in onnx_model.inputs)
+    yield f"""
+```
+slipway serve {model}@champion
+curl -H 'Content-Type: application/json' -d '{{"inputs": {{{names}}}}}' http://127.0.0.1:8080/invocations
+```
+`serving_input_example.json` beside the model is a body that works."""
+
+
+def _tensor(spec: TensorSpec) -> str:
+    return f"`{spec.name}` | {spec.dtype} | {' × '.join(map(str, spec.shape))}"
+
+
+def _by_score(one: Slice) -> float:
+    return one.score if one.score is not None else 0.0
+
+
+def _interval(interval: Interval | None, sign: str = "") -> str:
+    return "" if interval is None else f"{interval.low:{sign}.4f} to {interval.high:{sign}.4f}"

@@ -1,0 +1,171 @@
+"""Evidence → one HTML page worth reading: the verdict and its reasons first, then all that it rests on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.config import Gates
+from tasks.data.dataset import read_split
+from tasks.outcome import Selection
+from tasks.proof.evidence import Evidence
+from tasks.records import Comparison, Dataset, Interval, Metric, Proof
+from tasks.reporting import charts as pictures
+from tasks.reporting import cost, pareto
+from tasks.reporting.explained_rows import Attributions
+from tasks.system.files import write_atomically
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.scoring import predictions
+
+if TYPE_CHECKING:
+    pass
+
+_TEMPLATE = "report.html.j2"
+
+
+def write_report(
+    evidence: Evidence,
+    dataset: Dataset,
+    selection: Selection,
+    metrics: Sequence[Metric],
+    path: Path,
+    links: dict[str, str] | None = None,
+    hangs_on: Attributions | None = None,
+) -> Path:
+    """Write the page to `path`: one file that needs no other. `links` are further addresses by name (run, flow)."""
+    gates = Gates.model_validate(evidence.config["gates"])
+    proof = evidence.proof
+    page = (
+        _environment()
+        .get_template(_TEMPLATE)
+        .render(
+            evidence=evidence,
+            proof=proof,
+            gates=gates,
+            selection=selection,
+            dataset=dataset,
+            balance=_balance(dataset),
+            links=links or {},
+            settings=_settings(evidence.config),
+            cost=cost.total(evidence.times),
+            energy=cost.watts_a_cpu(),
+            thousand=cost.a_thousand_predictions(proof),
+            watt_hours=cost.watt_hours,
+            hangs_on=hangs_on,
+            pictures=_pictures(evidence, dataset, selection, metrics, gates, hangs_on),
+        )
+    )
+    write_atomically(path, page.encode())
+    return path
+
+
+def _pictures(
+    evidence: Evidence,
+    dataset: Dataset,
+    selection: Selection,
+    metrics: Sequence[Metric],
+    gates: Gates,
+    hangs_on: Attributions | None,
+) -> dict[str, str]:
+    """Every picture that there is something to show in, as safe markup by name."""
+    from markupsafe import Markup
+
+    proof, report = evidence.proof, evidence.proof.report
+    drawn = {
+        "pareto": pareto.picture(selection.candidates, report.score_name)
+        if len(selection.candidates) > 1
+        else "",
+        "scores": pictures.scores(_scores(proof), report.score_name),
+        "slices": pictures.slices(report.slices, report.score, report.score_name) if report.slices else "",
+        "curves": pictures.curves(metrics, report.score_name) if metrics else "",
+        "errors": _errors(evidence, dataset),
+        "weights": hangs_on.picture if hangs_on is not None else "",
+    }
+    if proof.comparison is not None and proof.comparison.slices:
+        drawn["differences"] = pictures.differences(proof.comparison.slices, gates.slice_margin)
+    return {name: Markup(svg) for name, svg in drawn.items() if svg}
+
+
+def _scores(proof: Proof) -> list[tuple[str, float, Interval | None]]:
+    rows = [(f"{proof.report.name} (this version)", proof.report.score, proof.report.interval)]
+    if proof.baseline.name != proof.report.name:
+        rows.append((f"{proof.baseline.name}, uncompressed", proof.baseline.score, proof.baseline.interval))
+    if proof.comparison is not None and proof.comparison.score is not None:
+        rows.append((f"champion v{proof.comparison.champion}", proof.comparison.score, None))
+    return rows
+
+
+def _errors(evidence: Evidence, dataset: Dataset) -> str:
+    """The confusion matrix, or predicted against true; nothing when the outputs are not kept any more."""
+    import numpy as np
+
+    report = evidence.proof.report
+    if report.outputs is None or not report.outputs.exists():
+        return ""
+    target = read_split(dataset, report.split).target
+    predicted = predictions(load_workload(evidence.workload), np.load(report.outputs))
+    if dataset.classes is None:
+        return pictures.residuals(target, predicted)
+    return pictures.confusion(target, predicted, dataset.classes)
+
+
+def _balance(dataset: Dataset) -> list[tuple[str, list[int]]]:
+    """Rows of each class by split; for a regression, nothing."""
+    import numpy as np
+
+    if dataset.classes is None:
+        return []
+    counts = [
+        np.bincount(read_split(dataset, split).target, minlength=len(dataset.classes))
+        for split in dataset.rows
+    ]
+    return [(name, [int(count[code]) for count in counts]) for code, name in enumerate(dataset.classes)]
+
+
+def _settings(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested knobs as dotted names; recipes have a table of their own."""
+    rows = []
+    for name, value in config.items():
+        if isinstance(value, dict):
+            rows += _settings(value, f"{prefix}{name}.")
+        elif name != "recipes":
+            rows.append((f"{prefix}{name}", "–" if value is None else str(value)))
+    return rows
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )  # fmt: skip
+    made.filters |= {
+        "interval": _interval,
+        "number": _number,
+        "points": _points,
+        "megabytes": _megabytes,
+        "beside": _beside,
+    }
+    return made
+
+
+def _interval(interval: Interval | None, digits: int = 4) -> str:
+    return "–" if interval is None else f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _points(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.4f}"
+
+
+def _megabytes(size: int | None) -> str:
+    return "–" if size is None else f"{size / 1e6:,.2f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
+
+
+def _beside(comparison: Comparison) -> str:
+    """The comparison's standing in one line."""
+    if comparison.problem is not None:
+        return comparison.problem
+    return f"{_points(comparison.difference)} ({_interval(comparison.interval)}) on the same {comparison.rows} rows"

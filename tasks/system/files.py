@@ -1,0 +1,67 @@
+"""Files that are either whole or not there: temporary name, fsync, rename; and their digests."""
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+def why_not_written(what: str, folder: Path, needed: int, error: OSError) -> str:
+    """One sentence: on a full disk with the bytes that `what` needs and the bytes that are free."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return f"{what} cannot be written in {folder}: {error.strerror or error}."
+    free = shutil.disk_usage(folder).free
+    return f"No space for {what} in {folder}: at least {needed:,} bytes are needed and {free:,} are free; free some and run again."
+
+
+def is_the_machines(error: BaseException | None) -> bool:
+    """Whether the same work may well succeed when the machine has room again, or another process is done with its lock."""
+    from filelock import Timeout
+
+    return isinstance(error, MemoryError | Timeout) or (
+        isinstance(error, OSError) and error.errno in _TROUBLE
+    )
+
+
+def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+    """Put `content` (bytes, or a function that writes them) at `path`, so that a crash leaves the old file or the new one.
+
+    Raises OSError, with the temporary file removed, when the disk is full or the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable: after a rename, the directory has to reach the disk too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes as 64 hex digits, read in pieces so that a large file costs no memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

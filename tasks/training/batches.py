@@ -1,0 +1,53 @@
+"""Which rows make up each step, and those rows as tensors."""
+
+from typing import TYPE_CHECKING, Any
+
+from tasks.data.arrays import Samples
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    Array = np.ndarray[Any, Any]
+    Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
+
+
+class Order:
+    """The rows of each step: every row once an epoch, shuffled anew each time.
+
+    A function of seed and step alone: a resumed training asks for its next step and nothing of this has to be saved. A
+    last batch of a single row joins the one before, because batch normalisation cannot learn from one row.
+    """
+
+    def __init__(self, rows: int, batch_size: int, seed: int) -> None:
+        whole, rest = divmod(rows, batch_size)
+        self.steps_an_epoch = whole + (rest > 1 or whole == 0)
+        self._rows, self._batch_size, self._seed = rows, batch_size, seed
+        self._epoch = -1
+        self._shuffled: Any = None
+
+    def rows(self, step: int) -> "Array":
+        """The row numbers of a step (from 0, counted over all epochs), int64[batch]."""
+        import numpy as np
+
+        epoch, position = divmod(step, self.steps_an_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._shuffled = (
+                epoch,
+                np.random.default_rng((self._seed, epoch)).permutation(self._rows),
+            )
+        start = position * self._batch_size
+        last = position == self.steps_an_epoch - 1
+        rows: Array = self._shuffled[start : None if last else start + self._batch_size]
+        return rows
+
+
+def take(rows: Samples, index: "Array", device: "torch.device") -> "Batch":
+    """These rows as tensors, read from the mapped arrays and moved to the device."""
+    import numpy as np
+    import torch
+
+    def tensor(array: "Array") -> torch.Tensor:
+        return torch.from_numpy(np.asarray(array)[index]).to(device, non_blocking=True)
+
+    return {name: tensor(array) for name, array in rows.inputs.items()}, tensor(rows.target)

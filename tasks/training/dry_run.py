@@ -1,0 +1,88 @@
+"""One training step on one batch: the loss, how long it takes, and which weights it would leave as they are."""
+
+import time
+from typing import TYPE_CHECKING
+
+from tasks.config import Train
+from tasks.data.dataset import read_split
+from tasks.errors import UserError
+from tasks.records import Dataset
+from tasks.system.frozen import Frozen
+from tasks.training.batches import Order, take
+from tasks.training.loss import check_loss, loss_of
+from tasks.training.module import main_output
+from tasks.training.randomness import one_at_a_time, seed_everything
+from tasks.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class Tried(Frozen):
+    """What a step came to; `steps` is how many there are in all epochs."""
+
+    rows: int
+    loss: float
+    seconds: float
+    steps: int
+    without_gradient: tuple[str, ...]
+
+
+def try_a_batch(module: "nn.Module", workload: Workload, dataset: Dataset, config: Train) -> Tried:
+    """Forward and backward on the first batch, twice: the second time is the one that counts. Weights stay as they are.
+
+    Raises UserError for a model that fails, and for a loss that fails, is no single finite number, or reaches no weight.
+    """
+    import torch
+
+    rows = read_split(dataset, "train")
+    check_loss(workload, module, rows)
+    order, device = Order(len(rows), config.batch_size, config.seed), torch.device("cpu")
+    inputs, target = take(rows, order.rows(0), device)
+    with one_at_a_time:
+        seed_everything(config.seed)
+        module.train()
+        for _ in range(2):
+            started = time.perf_counter()
+            loss = _step(workload, module, inputs, target)
+            seconds = time.perf_counter() - started
+        module.eval()
+    bare = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
+    module.zero_grad()
+    return Tried(
+        rows=len(target),
+        loss=loss.item(),
+        seconds=seconds,
+        steps=order.steps_an_epoch * config.epochs,
+        without_gradient=tuple(bare),
+    )
+
+
+def _step(
+    workload: Workload, module: "nn.Module", inputs: "dict[str, torch.Tensor]", target: "torch.Tensor"
+) -> "torch.Tensor":
+    """Forward and backward; what a user's module raises, in a sentence."""
+    module.zero_grad()
+    try:
+        loss = loss_of(workload, target.device)(main_output(module(**inputs)).float(), target)
+        _check(workload, loss)
+        loss.backward()  # type: ignore[no-untyped-call]
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"Workload {workload.name}: its model fails in training, on a batch of {len(target)}: {type(error).__name__}: {error}."
+        ) from error
+    return loss
+
+
+def _check(workload: Workload, loss: "torch.Tensor") -> None:
+    if not loss.isfinite():
+        raise UserError(
+            f"Workload {workload.name}: its loss on the first batch is {loss.item()}: look for NaN in its inputs, a division or a log of 0."
+        )
+    if not loss.requires_grad:
+        raise UserError(
+            f"Workload {workload.name}: no weight of the model reaches its loss: is there a detach(), a no_grad(), or nothing to train?"
+        )

@@ -1,0 +1,278 @@
+"""The training loop: plain torch, and everything needed to stop at any step and go on as if nothing had happened."""
+
+import logging
+import math
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tasks.config import Train
+from tasks.errors import StepError
+from tasks.training.batches import Order, take
+from tasks.training.checkpoint import CheckpointStore
+from tasks.training.device import Compute
+from tasks.training.divergence import why_not_finite
+from tasks.training.loss import Lesson, loss_of
+from tasks.training.metrics import MetricsLog
+from tasks.training.module import main_output, predict
+from tasks.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from tasks.training.progress import Progress, Show
+from tasks.training.randomness import random_state, seed_everything, set_random_state
+from tasks.workloads.scoring import score
+from tasks.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tasks.data.arrays import Samples
+
+log = logging.getLogger(__name__)
+
+_POINTS = 5000
+
+_LOOK_EVERY = 50
+
+_SHOW_SECONDS = 0.1
+
+_SAVING_SHARE = 0.01
+
+_EARLIEST_SAVE_SECONDS = 2.0  # less than that is sooner trained again than saved
+
+
+@dataclass
+class Best:
+    """The weights with the highest validation score so far, on the CPU."""
+
+    weights: "dict[str, Tensor]"
+    epoch: int
+    step: int
+    score: float
+
+
+@dataclass
+class Standing:
+    """How far a training is: steps taken, the best so far, epochs since then, and why it ended if it did."""
+
+    step: int = 0
+    best: Best | None = None
+    stale: int = 0
+    stopped: str = ""
+
+
+@dataclass
+class Loop:
+    """One training of one module; `run` takes it from wherever it stands to its end."""
+
+    module: "nn.Module"
+    rows: "Samples"
+    validation: "Samples"
+    config: Train
+    workload: Workload
+    compute: Compute
+    store: CheckpointStore
+    metrics: MetricsLog | None
+    lesson: Lesson | None = None
+    show: Show | None = None
+    standing: Standing = field(default_factory=Standing)
+
+    def __post_init__(self) -> None:
+        import psutil
+
+        self.module.to(self.compute.device)
+        if self.lesson is not None:
+            self.lesson.teacher.to(self.compute.device).eval()
+        self.order = Order(len(self.rows), self.config.batch_size, self.config.seed)
+        self.steps = self.order.steps_an_epoch * self.config.epochs
+        self.optimizer = make_optimizer(self.module, self.config)
+        self.scaler = self.compute.scaler()
+        self.loss = loss_of(self.workload, self.compute.device)
+        self.forward = self.compute.parallel(self.module)
+        self.process = psutil.Process()
+        self.score: float | None = None
+        self._metric_every = math.ceil(self.steps / _POINTS)
+        self._unseen: list[tuple[int, Tensor]] = []
+        self._losses: deque[float] = deque(maxlen=200)
+        self._saved = self._shown = self._began = time.monotonic()
+        self._saving_took = 0.0
+        seed_everything(self.config.seed + self.compute.rank)
+        self._resume()
+        self._began_at = self.standing.step
+
+    def run(self) -> Standing:
+        """Train until the epochs are done or the score no longer gets better. Raises StepError for a loss that is not finite."""
+        while not self.standing.stopped:
+            self._train_an_epoch()
+            self._validate()
+        return self.standing
+
+    def _train_an_epoch(self) -> None:
+        import torch
+
+        self.module.train()
+        first = self.standing.step
+        end = first - first % self.order.steps_an_epoch + self.order.steps_an_epoch
+        for step in range(first, end):
+            inputs, target, share = self._batch(step)
+            set_learning_rate(self.optimizer, learning_rate(self.config, step, self.steps))
+            with self.compute.autocast():
+                outputs = main_output(self.forward(**inputs))
+                loss = self.loss(outputs.float(), target)
+                if self.lesson is not None:
+                    loss = self.lesson.teach(inputs, outputs.float(), loss)
+            self._watch(step, loss)
+            self.optimizer.zero_grad()
+            self.scaler.scale(loss * share if share != 1 else loss).backward()  # type: ignore[no-untyped-call]
+            if self.config.clip_norm is not None:
+                self.scaler.unscale_(self.optimizer)
+                torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.standing.step = step + 1
+            if step + 1 < end and self._due():
+                self._save()
+            self._report()
+
+    def _batch(self, step: int) -> "tuple[dict[str, Tensor], Tensor, float]":
+        """This process's rows of the step, and what their mean loss weighs in the mean over all processes."""
+        index = self.order.rows(step)
+        mine = index[self.compute.rank :: self.compute.count]
+        share = len(mine) * self.compute.count / len(index)
+        return *take(self.rows, mine if len(mine) else index[:1], self.compute.device), share
+
+    def _watch(self, step: int, loss: "Tensor") -> None:
+        """Keep the loss; look at it at once where that is free, and every now and then where it would stop the GPU."""
+        self._unseen.append((step, loss.detach()))
+        if self.compute.device.type == "cpu" or len(self._unseen) == _LOOK_EVERY:
+            self._look()
+
+    def _look(self) -> None:
+        import torch
+
+        losses = torch.stack([loss for _, loss in self._unseen]).tolist() if self._unseen else []
+        for (step, _), loss in zip(self._unseen, losses, strict=True):
+            rate = learning_rate(self.config, step, self.steps)
+            if not math.isfinite(loss):
+                weights = self.module if step == self.standing.step else None
+                why = why_not_finite(self.rows, self.order.rows(step), self._losses, weights, rate)
+                raise StepError(f"The loss is {loss} at step {step + 1} of {self.steps}: {why}.")
+            self._losses.append(loss)
+            if step % self._metric_every == 0:
+                self._note({"train/loss": loss, "train/lr": rate}, step + 1)
+        self._unseen.clear()
+
+    def _validate(self) -> None:
+        """The end of an epoch: score the validation rows, keep the best weights, decide whether to go on, save."""
+        self._look()
+        loss, self.score = self.compute.from_first(
+            self._loss_and_score() if self.compute.rank == 0 else (0.0, 0.0)
+        )
+        standing, step = self.standing, self.standing.step
+        epoch = step // self.order.steps_an_epoch
+        if standing.best is None or self.score > standing.best.score or math.isnan(standing.best.score):
+            weights = {name: value.detach().cpu().clone() for name, value in self.module.state_dict().items()}
+            standing.best, standing.stale = Best(weights, epoch, step, self.score), 0
+        else:
+            standing.stale += 1
+        if epoch == self.config.epochs:
+            standing.stopped = f"all {epoch} epochs are done"
+        elif standing.stale == self.config.patience:
+            standing.stopped = f"no better validation score for {standing.stale} epochs"
+        self._note({"validation/loss": loss, "validation/score": self.score, "train/epoch": epoch}, step)
+        self._note({"train/rows_per_second": self._rows_per_second(), **self._system()}, step)
+        if standing.stopped or self._due(max(_EARLIEST_SAVE_SECONDS, self._saving_took / _SAVING_SHARE)):
+            self._save()
+        self._report(always=True)
+
+    def _loss_and_score(self) -> tuple[float, float]:
+        import torch
+
+        outputs = predict(self.module, self.validation.inputs, self.config.batch_size)
+        device = self.compute.device
+        loss = self.loss(
+            torch.from_numpy(outputs).to(device), torch.tensor(self.validation.target, device=device)
+        )
+        return float(loss), score(self.workload, self.validation.target, outputs)
+
+    def _due(self, seconds: float = math.inf) -> bool:
+        """Whether it is time to save; several processes ask the first one, and not too often."""
+        seconds = min(seconds, self.config.checkpoint_seconds)
+        if seconds == 0 or self.compute.count == 1:
+            return time.monotonic() - self._saved >= seconds
+        at_the_end = self.standing.step % self.order.steps_an_epoch == 0
+        if not at_the_end and self.standing.step % _LOOK_EVERY:
+            return False
+        return self.compute.from_first(time.monotonic() - self._saved >= seconds)
+
+    def _save(self) -> None:
+        """Metrics first: a checkpoint that is on the disk speaks only of metrics that are there too."""
+        self._look()
+        began = time.monotonic()
+        random = self.compute.from_all(random_state())
+        if self.compute.rank == 0:
+            best = self.standing.best
+            state = {
+                "standing": vars(self.standing) | {"best": best and vars(best)},
+                "module": self.module.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "random": random,
+                "metrics": self.metrics.sync() if self.metrics else 0,
+            }
+            self.store.save(state)
+        self._saved = time.monotonic()
+        self._saving_took = self._saved - began
+
+    def _resume(self) -> None:
+        state = self.store.load()
+        self.compute.from_first(None)
+        if state is None:
+            return
+        standing = state["standing"]
+        self.standing = Standing(
+            **{**standing, "best": Best(**standing["best"]) if standing["best"] else None}
+        )
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        set_random_state(state["random"][self.compute.rank])
+        if self.metrics is not None and self.metrics.sync() < state["metrics"]:
+            log.warning(
+                "Some metrics before step %d are lost from %s.", self.standing.step, self.metrics.path
+            )
+
+    def _note(self, values: dict[str, float], step: int) -> None:
+        if self.metrics is not None:
+            self.metrics.add(values, step)
+
+    def _system(self) -> dict[str, float]:
+        used = self.process.memory_info().rss / 1e6
+        return {
+            "system/process_cpu_percentage": self.process.cpu_percent(),
+            "system/process_memory_megabytes": used,
+        }
+
+    def _rows_per_second(self) -> float:
+        steps = self.standing.step - self._began_at
+        rows = steps * len(self.rows) / self.order.steps_an_epoch
+        return rows / max(1e-9, time.monotonic() - self._began)
+
+    def _report(self, always: bool = False) -> None:
+        now = time.monotonic()
+        if self.show is None or not self._losses or (not always and now - self._shown < _SHOW_SECONDS):
+            return
+        self._shown = now
+        step = self.standing.step
+        left = (now - self._began) * (self.steps - step) / max(1, step - self._began_at)
+        self.show(
+            Progress(
+                epoch=math.ceil(step / self.order.steps_an_epoch),
+                epochs=self.config.epochs,
+                step=step,
+                steps=self.steps,
+                loss=self._losses[-1],
+                score=self.score,
+                rows_per_second=self._rows_per_second(),
+                eta=0.0 if self.standing.stopped else left,
+            )
+        )

@@ -1,0 +1,87 @@
+"""What a step makes small: the workload's loss, mixed with a teacher's answers when there is one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tasks.data.arrays import Samples
+from tasks.errors import UserError
+from tasks.training.module import main_output, predict
+from tasks.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def loss_of(workload: Workload, device: "torch.device") -> "Loss":
+    """(outputs, target) -> scalar: the workload's own, or cross-entropy (of one logit: binary) or mean squared error."""
+    from torch.nn import Module, functional
+
+    def squared(outputs: "Tensor", target: "Tensor") -> "Tensor":
+        return functional.mse_loss(outputs.reshape(target.shape), target)
+
+    def entropy(outputs: "Tensor", target: "Tensor") -> "Tensor":
+        if outputs.ndim == 1 or outputs.shape[1] == 1:
+            return functional.binary_cross_entropy_with_logits(
+                outputs.reshape(target.shape), target.to(outputs.dtype)
+            )
+        return functional.cross_entropy(outputs, target)
+
+    if isinstance(workload.loss, Module):
+        return workload.loss.to(device)
+    return workload.loss or (squared if workload.kind == "regression" else entropy)
+
+
+def check_loss(workload: Workload, module: "nn.Module", rows: Samples) -> None:
+    """Try the loss on two rows. Raises UserError when the workload's own one fails or gives no single number."""
+    import numpy as np
+    import torch
+
+    outputs = torch.from_numpy(predict(module, {name: array[:2] for name, array in rows.inputs.items()}))
+    target = torch.from_numpy(np.array(rows.target[:2]))
+    shapes = f"outputs {list(outputs.shape)} and a target {target.dtype} {list(target.shape)}"
+    try:
+        loss = loss_of(workload, outputs.device)(outputs, target)
+        shape = list(loss.shape)
+    except Exception as error:
+        raise UserError(
+            f"Workload {workload.name}: its loss fails on {shapes}: {type(error).__name__}: {error}."
+        ) from error
+    if shape:
+        raise UserError(
+            f"Workload {workload.name}: its loss gives {shape} for {shapes}; return one number, such as its mean."
+        )
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A teacher, and how much of a student's loss is the distance from the teacher's answers.
+
+    Classification: KL divergence of the softened probabilities, times temperature² (Hinton et al. 2015,
+    arXiv:1503.02531); regression and one logit: mean squared error.
+    """
+
+    workload: Workload
+    teacher: "nn.Module"
+    temperature: float
+    weight: float
+
+    def teach(self, inputs: "dict[str, Tensor]", outputs: "Tensor", loss: "Tensor") -> "Tensor":
+        """The loss of a step with the teacher's part mixed in."""
+        import torch
+        from torch.nn import functional
+
+        with torch.no_grad():
+            answers = main_output(self.teacher(**inputs)).to(outputs.dtype)
+        if self.workload.kind == "regression" or outputs.ndim == 1 or outputs.shape[1] == 1:
+            distance = functional.mse_loss(outputs, answers.reshape(outputs.shape))
+        else:
+            ours = functional.log_softmax(outputs / self.temperature, dim=1)
+            theirs = functional.log_softmax(answers / self.temperature, dim=1)
+            distance = (
+                functional.kl_div(ours, theirs, reduction="batchmean", log_target=True) * self.temperature**2
+            )
+        return (1 - self.weight) * loss + self.weight * distance

@@ -1,0 +1,171 @@
+"""The module of a workload: built from a seed, loaded from a checkpoint, and asked for its outputs."""
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tasks.data.arrays import Samples
+from tasks.data.dataset import read_split
+from tasks.errors import UserError
+from tasks.records import Checkpoint, Dataset
+from tasks.training.checkpoint import load_weights
+from tasks.training.randomness import one_at_a_time, seed_everything
+from tasks.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    from tasks.workloads.workload import Build
+
+    Array = np.ndarray[Any, Any]
+
+
+def build_module(
+    workload: Workload, dataset: Dataset, model: str | None = None, seed: int = 0
+) -> "nn.Module":
+    """A new module with seeded weights, on the CPU, that was seen to take the workload's inputs.
+
+    Raises UserError when it cannot be built, takes other names, fails on real rows or gives outputs of the wrong shape.
+    """
+    return build_from(workload, read_split(dataset, "train"), dataset.classes, model, seed)
+
+
+def build_from(
+    workload: Workload, rows: Samples, classes: tuple[str, ...] | None, model: str | None, seed: int
+) -> "nn.Module":
+    """The same from training rows in memory."""
+    from torch import nn
+
+    build = workload.builder(model)
+    try:
+        with one_at_a_time:
+            seed_everything(seed)
+            module = build(rows.inputs) if _asks_for_inputs(build) else build()  # type: ignore[call-arg]
+    except Exception as error:
+        raise UserError(
+            f"Workload {workload.name}: its model was not built: {type(error).__name__}: {error}."
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise UserError(
+            f"Workload {workload.name}: its model is a {type(module).__name__}; return a torch.nn.Module."
+        )
+    _check_names(workload, module, list(rows.inputs))
+    _check_outputs(workload, module, rows, classes)
+    return module
+
+
+def load_module(
+    workload: Workload, dataset: Dataset, checkpoint: Checkpoint, *, model: str | None = None
+) -> "nn.Module":
+    """The trained module, on the CPU, ready to predict. Raises StepError when the checkpoint was altered."""
+    module = build_module(workload, dataset, model)
+    module.load_state_dict(load_weights(checkpoint))
+    return module.eval()
+
+
+def all_outputs(outputs: Any) -> "dict[str, Tensor]":
+    """What a forward returned, by name: a dict's own names (so also a Hugging Face model's), a tuple's by place."""
+    if isinstance(outputs, Mapping):
+        return dict(outputs)
+    if isinstance(outputs, tuple | list):
+        return {f"output_{index}": tensor for index, tensor in enumerate(outputs)}
+    return {"output_0": outputs}
+
+
+def main_output(outputs: Any) -> "Tensor":
+    """The output that is learned and scored: the first. Others are exported and served beside it."""
+    first = next(iter(all_outputs(outputs).values()), None)
+    if first is None:
+        raise TypeError("forward() returned no tensor")
+    return first
+
+
+def predict(module: "nn.Module", inputs: "dict[str, Array]", batch_size: int = 256) -> "Array":
+    """The module's raw (first) output for all rows, float32[n, ...], computed in evaluation mode where its weights are."""
+    import numpy as np
+    import torch
+
+    device = next((tensor.device for tensor in module.state_dict().values()), torch.device("cpu"))
+    training = module.training
+    module.eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(next(iter(inputs.values()))), batch_size):
+            batch = {name: np.array(array[start : start + batch_size]) for name, array in inputs.items()}
+            outputs = main_output(
+                module(**{k: torch.from_numpy(array).to(device) for k, array in batch.items()})
+            )
+            parts.append(outputs.float().cpu().numpy())
+    module.train(training)
+    return np.concatenate(parts)
+
+
+def _asks_for_inputs(build: "Build") -> bool:
+    """Whether it has a parameter that must be given."""
+    named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(p.kind in named and p.default is p.empty for p in inspect.signature(build).parameters.values())
+
+
+def _check_names(workload: Workload, module: "nn.Module", names: list[str]) -> None:
+    signature = inspect.signature(module.forward)
+    try:
+        signature.bind(**dict.fromkeys(names))
+    except TypeError as error:
+        raise UserError(
+            f"Workload {workload.name}: inputs() gives {', '.join(names)}, but the model's forward takes "
+            f"{', '.join(signature.parameters)}: use the same names."
+        ) from error
+
+
+def _check_outputs(
+    workload: Workload, module: "nn.Module", rows: Samples, classes: tuple[str, ...] | None
+) -> None:
+    """Run two real rows through: a wrong shape is said here, in words, and not by the loss."""
+    few = {name: array[:2] for name, array in rows.inputs.items()}
+    shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in few.items())
+    try:
+        outputs = predict(module, few)
+        others = _without_rows(module, few)
+    except Exception as error:
+        raise UserError(
+            f"Workload {workload.name}: its model fails on its own inputs ({shapes}): {type(error).__name__}: {error}{_hint(few)}."
+        ) from error
+    count = len(next(iter(few.values())))
+    if others:
+        raise UserError(
+            f"Workload {workload.name}: its model's output {others[0]} has no row for each row of a request: "
+            "return tensors of shape [rows, …], or leave it out."
+        )
+    expected = f"[{count}] or [{count}, 1]" if classes is None else f"[{count}, {len(classes)}]"
+    width = outputs.shape[1] if outputs.ndim == 2 else 1
+    binary = classes is not None and len(classes) == 2 and width == 1
+    deep = classes is not None and outputs.ndim > 2 and workload.loss is None
+    if (
+        deep
+        or len(outputs) != count
+        or (width != 1 if classes is None else width < len(classes) and not binary)
+    ):
+        raise UserError(
+            f"Workload {workload.name}: its model gives outputs of shape {list(outputs.shape)} for {count} rows; "
+            f"{expected} is needed for {workload.kind}."
+        )
+
+
+def _hint(inputs: "dict[str, Array]") -> str:
+    """numpy's floats are of another kind than torch's weights: what goes wrong first in most first workloads."""
+    other = [name for name, array in inputs.items() if array.dtype.kind == "f" and array.dtype != "float32"]
+    return f"; weights are float32, so give {other[0]}.astype('float32') in inputs()" if other else ""
+
+
+def _without_rows(module: "nn.Module", inputs: "dict[str, Array]") -> list[str]:
+    """Which outputs are not one row a row: a server that answers many requests at once could not tell them apart."""
+    import numpy as np
+    import torch
+
+    count, training = len(next(iter(inputs.values()))), module.training
+    module.eval()
+    with torch.inference_mode():
+        outputs = module(**{name: torch.from_numpy(np.array(array)) for name, array in inputs.items()})
+    module.train(training)
+    return [name for name, value in all_outputs(outputs).items() if not value.ndim or len(value) != count]

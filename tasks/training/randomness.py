@@ -1,0 +1,55 @@
+"""All randomness of a training: where it starts, and where it is."""
+
+import random
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    State = dict[str, Any]
+
+# The generators belong to the process: two threads that draw from them would each disturb the other's numbers.
+one_at_a_time = threading.RLock()
+
+
+def seed_everything(seed: int) -> None:
+    """Python, numpy and torch (every device) start from `seed`: a workload's model may use any of them."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def random_state() -> "State":
+    """Where the generators are, as tensors and numbers."""
+    import numpy as np
+    import torch
+
+    version, words, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    return {
+        "python": (version, torch.tensor(words, dtype=torch.int64), gauss),
+        "numpy": (
+            torch.from_numpy(np.array(keys, dtype="int64")),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_random_state(state: "State") -> None:
+    """Put the generators where `random_state` saw them."""
+    import numpy as np
+    import torch
+
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words.tolist()), gauss))
+    keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype("uint32"), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,220 @@
+"""Dataset → Checkpoint: train a workload's module, or go on where a killed training stopped, bit for bit."""
+
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.config import Train
+from tasks.data.arrays import Samples
+from tasks.data.dataset import read_split
+from tasks.errors import StepError
+from tasks.records import Checkpoint, Dataset
+from tasks.system.files import sha256_of, why_not_written, write_atomically
+from tasks.system.storage import ObjectStorage, mirrored
+from tasks.training.checkpoint import CheckpointStore, digest_is_right, save, worth_keeping
+from tasks.training.device import launched, make_compute, threads
+from tasks.training.loop import Loop, Standing
+from tasks.training.loss import Lesson, check_loss
+from tasks.training.metrics import MetricsLog, Publish, Publisher
+from tasks.training.module import build_module
+from tasks.training.progress import Show
+from tasks.training.randomness import one_at_a_time
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    from torch import nn
+
+log = logging.getLogger(__name__)
+
+_ENDING_SECONDS = 60
+
+
+def train(
+    workload: str,
+    dataset: Dataset,
+    config: Train,
+    folder: Path,
+    *,
+    model: str | None = None,
+    publish: Publish | None = None,
+    progress: Show | None = None,
+    store: ObjectStorage | None = None,
+) -> Checkpoint:
+    """Train the workload's module (called `model`; None: its first) on the dataset; see `fit`.
+
+    With `config.workers` above 1 this is done by so many processes of the Ray cluster that this one is connected to.
+    """
+    if config.workers > 1 and not launched():
+        from tasks.training.ray import train_on_cluster
+
+        same = partial(train, workload, dataset, config, folder, model=model, publish=publish, store=store)
+        return train_on_cluster(same, config, folder, progress)
+    known = load_workload(workload)
+    with one_at_a_time:
+        module = build_module(known, dataset, model, config.seed)
+        rows, validation = read_split(dataset, "train"), read_split(dataset, "validation")
+        check_loss(known, module, validation)
+        return fit(
+            module,
+            rows,
+            validation,
+            config,
+            folder,
+            workload=known,
+            publish=publish,
+            progress=progress,
+            store=store,
+        )
+
+
+def fit(
+    module: "nn.Module",
+    train_rows: Samples,
+    validation_rows: Samples,
+    config: Train,
+    folder: Path,
+    *,
+    workload: Workload,
+    teacher: "nn.Module | None" = None,
+    temperature: float = 4.0,
+    teacher_weight: float = 0.7,
+    publish: Publish | None = None,
+    progress: Show | None = None,
+    store: ObjectStorage | None = None,
+) -> Checkpoint:
+    """Train `module` in place and return where its best weights by validation score are (the module holds the last).
+
+    State is kept in a folder of its own under `folder`, named by everything that decides the outcome: the same call
+    again resumes, or returns at once when it was finished; other rows, knobs or initial weights start anew. Metrics go
+    to a log there and from it to `publish`, in batches, from another thread; when that fails, training goes on. With a
+    `teacher`, a share `teacher_weight` of the loss is the distance from its answers, softened by `temperature`. What is in
+    `store` and not here is fetched first, and checkpoints are mirrored there.
+    Raises StepError for a loss that is not finite, a full disk, and a folder that another process is training in.
+    """
+    lesson = None if teacher is None else Lesson(workload, teacher, temperature, teacher_weight)
+    with one_at_a_time, threads(config.threads):
+        compute = make_compute(config)
+        key = _key(module, train_rows, validation_rows, config, workload, lesson, compute.count)
+        folder = folder / key[:16]
+        first = compute.rank == 0
+        with (
+            mirrored(store if first else None, folder, worth_keeping),
+            _logging(folder, publish, compute.count) if first else nullcontext() as metrics,
+        ):
+            done = compute.from_first(_finished(folder) if compute.rank == 0 else None)
+            if done is not None:
+                return done
+            checkpoints = CheckpointStore(folder, key)
+            loop = Loop(
+                module,
+                train_rows,
+                validation_rows,
+                config,
+                workload,
+                compute,
+                checkpoints,
+                metrics,
+                lesson,
+                progress if compute.rank == 0 else None,
+            )
+            standing = loop.run()
+            return compute.from_first(_finish(folder, key, standing) if compute.rank == 0 else None)  # type: ignore[return-value]
+
+
+@contextmanager
+def _logging(folder: Path, publish: Publish | None, processes: int) -> Iterator[MetricsLog]:
+    """The training's metrics, published while it runs. Raises StepError when the folder is another process's or unwritable.
+
+    Where `processes` train together, those of a group that broke up are given time to end.
+    """
+    from filelock import FileLock, Timeout
+
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder / "lock", timeout=_ENDING_SECONDS if processes > 1 else 0))
+            metrics = stack.enter_context(MetricsLog(folder / "metrics.jsonl"))
+        except Timeout as error:
+            raise StepError(f"Another process is training in {folder}: wait for it, or end it.") from error
+        except OSError as error:
+            raise StepError(f"Checkpoints cannot be kept in {folder}: {error.strerror or error}.") from error
+        stack.enter_context(Publisher(metrics, publish))
+        yield metrics
+
+
+def _key(
+    module: "nn.Module",
+    rows: Samples,
+    validation: Samples,
+    config: Train,
+    workload: Workload,
+    lesson: Lesson | None,
+    processes: int,
+) -> str:
+    """SHA-256 over what decides the outcome: initial weights, rows, knobs. What only decides where or how fast stays out."""
+    import numpy as np
+    import torch
+
+    digest = hashlib.sha256()
+    knobs = config.model_dump(mode="json", exclude={"checkpoint_seconds", "threads", "workers"})
+    taught = None if lesson is None else [lesson.temperature, lesson.weight]
+    digest.update(json.dumps([1, workload.name, workload.kind, knobs, taught, processes]).encode())
+    weights = [module.state_dict(), {} if lesson is None else lesson.teacher.state_dict()]
+    for name, value in [pair for state in weights for pair in state.items()]:
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    for split in (rows, validation):
+        for name, array in [*split.inputs.items(), ("target", split.target)]:
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
+    return digest.hexdigest()
+
+
+def _finish(folder: Path, key: str, standing: Standing) -> Checkpoint:
+    """Write the best weights to a file of their own, and then the record that says that training is done."""
+    best = standing.best
+    assert best is not None
+    # Interned, so that pickle's references between equal strings, and with them the bytes, do not depend on a resume.
+    weights = {sys.intern(name): value for name, value in best.weights.items()}
+    state = {
+        "fingerprint": key,
+        "epoch": best.epoch,
+        "step": best.step,
+        "score": best.score,
+        "weights": weights,
+    }
+    record = Checkpoint(
+        path=folder / "best.pt",
+        sha256=save(folder / "best.pt", state),
+        epoch=best.epoch,
+        step=best.step,
+        score=best.score,
+        stopped=standing.stopped,
+        metrics=folder / "metrics.jsonl",
+    )
+    content = record.model_dump_json(indent=1).encode()
+    try:
+        write_atomically(folder / "checkpoint.json", content)
+    except OSError as error:
+        raise StepError(why_not_written("the checkpoint's record", folder, len(content), error)) from error
+    return record
+
+
+def _finished(folder: Path) -> Checkpoint | None:
+    """What a training that ended here returned, if its weights are still what they were."""
+    try:
+        record = Checkpoint.model_validate_json((folder / "checkpoint.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    here = record.model_copy(update={"path": folder / "best.pt", "metrics": folder / "metrics.jsonl"})
+    if not digest_is_right(here.path) or sha256_of(here.path) != here.sha256:
+        log.warning("%s is torn or altered: written again from the last checkpoint.", here.path)
+        return None
+    return here

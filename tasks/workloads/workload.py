@@ -1,0 +1,112 @@
+"""The contract of a workload: where rows come from, how they become tensors, and which module learns them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from tasks.config import Data, Gates, RunConfig, Train
+from tasks.errors import UserError
+from tasks.recipes import Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pandera.pandas as pa
+    from torch import nn
+
+    Inputs = dict[str, np.ndarray[Any, Any]]
+    Build = Callable[[], nn.Module] | Callable[[Inputs], nn.Module]
+    Score = Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], float]
+
+DEFAULT_RECIPES: tuple[Recipe, ...] = tuple(
+    Recipe.model_validate({"name": name, "steps": steps})
+    for name, steps in {
+        "int8-dynamic": [{"kind": "quantize", "mode": "dynamic"}],
+        "int8-static": [{"kind": "quantize", "mode": "static"}],
+        "pruned-50": [{"kind": "prune", "ratio": 0.5}],
+        "pruned-50-int8": [{"kind": "prune", "ratio": 0.5}, {"kind": "quantize", "mode": "static"}],
+    }.items()
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """Everything Slipway has to know of a model; a file defines one as `workload = Workload(...)`.
+
+    The names in `inputs` are the names in the module's `forward`, in the ONNX graph, in the MLflow signature and in a
+    request. Of several outputs (a tuple, a dict) the first is learned and scored; the others are served beside it.
+    Fitted preprocessing (scales, vocabularies) belongs inside the module as buffers, so that what is exported is what
+    is served. Raises UserError when a field does not make sense.
+    """
+
+    name: str
+    kind: Literal["classification", "regression"]
+    load: Callable[[], pd.DataFrame]
+    schema: Callable[[], pa.DataFrameSchema] | pa.DataFrameSchema
+    target: str
+    inputs: Callable[[pd.DataFrame], Inputs]
+    model: Build | Mapping[str, Build]
+    students: Mapping[str, Build] = field(default_factory=dict)
+    time: str | None = None
+    slices: tuple[str, ...] = ()
+    dynamic: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    output: str | None = None
+    loss: Callable[..., Any] | None = None
+    score: Score | None = None
+    score_name: str | None = None
+    probabilities: bool = False  # `score` gets class probabilities [n, classes] instead of class codes [n]
+    train: Train = Train()
+    data: Data = Data()
+    recipes: tuple[Recipe, ...] = DEFAULT_RECIPES
+    gates: Gates = Gates()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", self.name):
+            raise UserError(
+                f"The workload's name {self.name!r} also names a model: use lower-case letters, digits, '-' and '_'."
+            )
+        if self.kind not in ("classification", "regression"):
+            raise UserError(
+                f"Workload {self.name}: kind {self.kind!r} is neither 'classification' nor 'regression'."
+            )
+
+    @property
+    def output_name(self) -> str:
+        """The name of the model's output in the graph, the signature and an answer."""
+        return self.output or ("logits" if self.kind == "classification" else "prediction")
+
+    def defaults(self) -> RunConfig:
+        """The run this workload asks for when nothing is set."""
+        return RunConfig(data=self.data, train=self.train, recipes=self.recipes, gates=self.gates)
+
+    def check(self, run: RunConfig) -> None:
+        """Raise UserError for settings that cannot work for this workload; its recipes: `check_recipes`."""
+        self.builder(run.model)
+        self.check_data(run.data)
+        if run.gates.folds and (self.time is not None or run.gates.folds == 1):
+            why = "its rows are in time" if self.time is not None else "one fold leaves nothing to train on"
+            raise UserError(
+                f"Workload {self.name}: gates.folds={run.gates.folds} cannot be, for {why}: set gates.folds=0."
+            )
+
+    def check_data(self, data: Data) -> None:
+        """Raise UserError when rows are to be cut by time and no column says when they are from."""
+        if data.until is not None and self.time is None:
+            raise UserError(
+                f"data.until={data.until} needs a time column, and workload {self.name} names none: leave it out."
+            )
+
+    def builder(self, name: str | None) -> Build:
+        """The function that builds the model called `name` (None: the first). Raises UserError for an unknown name."""
+        if not isinstance(self.model, Mapping):
+            if name is not None:
+                raise UserError(f"Workload {self.name} has one model without a name: leave out model={name}.")
+            return self.model
+        if name is not None and name not in self.model:
+            raise UserError(
+                f"Workload {self.name} has no model {name!r}: choose one of {', '.join(self.model)}."
+            )
+        return self.model[name or next(iter(self.model))]
