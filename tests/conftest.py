@@ -1,7 +1,6 @@
 """What tests share: a home of their own, and one real MLflow and one real Prefect server a session."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from free_ports import free_port
 
 from tasks.records import Candidate, Dataset
 from tasks.system.processes import end_all, family
@@ -123,12 +123,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     base = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
     for pid in base.glob("shared-*/pid"):
         end_all(family(int(pid.read_text())))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(pid: int, url: str, log: Path) -> None:

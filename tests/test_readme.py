@@ -4,14 +4,13 @@ import json
 import os
 import re
 import shlex
-import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
+from commands import answer, served, slipway
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 WALK = re.findall(r"^### Bring your own model\n.*?(?=^### )", README, re.S | re.M)[0]
 
@@ -31,13 +30,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -
         "SLIPWAY_HOME": str(tmp_path_factory.mktemp("readme") / "home"),
         "PREFECT_API_URL": prefect_server,
     }
-
-
-def slipway(
-    command: str, environment: dict[str, str], folder: Path = ROOT
-) -> "subprocess.CompletedProcess[str]":
-    words = [sys.executable, "-m", "flows.cli", *shlex.split(command)[1:]]
-    return subprocess.run(words, env=environment, capture_output=True, text=True, cwd=folder)
 
 
 def test_its_make_targets_exist() -> None:
@@ -126,36 +118,3 @@ def assert_the_end_of_the_file_is(shown: str, text: str) -> None:
     """The README's excerpt leaves lines out and adds comments; it changes no code."""
     code = {line.split("  #")[0].strip() for line in text.splitlines()}
     assert [line for line in shown.splitlines() if line.split("  #")[0].strip() not in code] == []
-
-
-class served:
-    """The README's server on a free port, ended by a signal."""
-
-    def __init__(self, environment: dict[str, str], command: str) -> None:
-        words = shlex.split(command.replace("8080", "0"))[1:]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *words],
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> str:
-        assert self.process.stdout is not None
-        return str(json.loads(self.process.stdout.readline())["url"])
-
-    def __exit__(self, *_: object) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=60)
-        assert self.process.returncode == 0
-
-
-def answer(url: str, body: str) -> "dict[str, dict[str, list[list[float]]]]":
-    import urllib.request
-
-    request = urllib.request.Request(
-        f"{url}/invocations", body.encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request) as reply:
-        found: dict[str, dict[str, list[list[float]]]] = json.load(reply)
-        return found

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkout import BENCH
 from torch import nn
 
 from tasks.config import Data, Train
@@ -28,7 +29,7 @@ from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scoring import score
 from tasks.workloads.workload import Workload
 
-TINY = str(Path(__file__).parent / "bench" / "tiny_digits.py")
+TINY = str(BENCH / "tiny_digits.py")
 FAST = Train(epochs=3, lr=0.01, batch_size=64, threads=1, patience=None)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from checkout import ROOT
 
 from infra.secrets.generate import make_secrets
 from infra.secrets.inject import SECRETS, read_secrets
@@ -19,7 +20,7 @@ from infra.serving.options import ServeOptions
 from infra.serving.telemetry.exposition import EVENTS
 from tasks.errors import UserError
 
-INFRA = Path(__file__).parent.parent / "infra"
+INFRA = ROOT / "infra"
 COMPOSE: dict[str, Any] = yaml.safe_load((INFRA / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OBJECTS: list[dict[str, Any]] = [

@@ -23,8 +23,8 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from checkout import ROOT
 
-ROOT = Path(__file__).parent.parent
 FILE = ROOT / "infra" / "compose.yaml"
 _PORTS = {
     "postgres": 5432,

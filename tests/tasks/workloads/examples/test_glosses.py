@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from wordnet import data_noun
 
 from tasks.config import Data
 from tasks.data.dataset import prepare, read_split
@@ -21,19 +22,6 @@ from tasks.workloads.examples.glosses import KINDS, hash_words, load_frame, to_i
 
 NUMBERS = {kind: number for number, kind in KINDS.items()}
 MULTIPLIERS = torch.randint(1, 2**31 - 1, (64,), generator=torch.Generator().manual_seed(0))
-
-
-def data_noun(folder: Path, rows: int = 60) -> Path:
-    """A folder with a data.noun as WordNet has it."""
-    kinds = list(KINDS.values())
-    lines = ["  1 This software and database is being provided to you …".replace("…", "...")]
-    lines += [
-        f'0000{i:04} {NUMBERS[kinds[i % 10]]:02} n 01 word 0 000 | a {kinds[i % 10]} numbered {i}; "an example"  '
-        for i in range(rows)
-    ]
-    lines.append("00009999 03 n 01 entity 0 000 | that which is perceived  ")
-    (folder / "data.noun").write_text("\n".join(lines), encoding="ascii")
-    return folder
 
 
 @pytest.fixture

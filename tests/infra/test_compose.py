@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from composed import ROOT, Composed
+from checkout import ROOT, SUPPORT
+from composed import Composed
 
 from infra.secrets.generate import make_secrets
 
 T = TypeVar("T")
-WORKLOAD = str(Path(__file__).with_name("held_digits.py"))
+WORKLOAD = str(SUPPORT / "held_digits.py")
 MODEL = "held-digits"
 _SECONDS = 1200
 

@@ -16,6 +16,7 @@ import numpy as np
 import promotions
 import pyarrow.parquet
 import pytest
+from checkout import ROOT
 
 from infra.serving.models.recording import convert
 from tasks.data.dataset import read_split
@@ -32,7 +33,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:Resource
 """Prefect leaves a connection of a run done in this process to the collector."""
 Digits = tuple[Dataset, Candidate]
 Images = np.ndarray  # type: ignore[type-arg]
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
 """The form of `retrain` in the Prefect UI, and the deployments that show it."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from checkout import ROOT
 from prefect.flows import load_flow_from_entrypoint
 
 from flows.cli.overrides import override
@@ -14,9 +14,7 @@ from tasks.config import RunConfig
 from tasks.errors import UserError
 from tasks.workloads.catalogue import load_workload, names
 
-DEPLOYMENTS = yaml.safe_load((Path(__file__).parent.parent / "infra" / "prefect.yaml").read_text())[
-    "deployments"
-]
+DEPLOYMENTS = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())["deployments"]
 EMPTY = form.Form(
     model="", recipes=(), training=form.TRAINING, gates=form.GATES, search=form.SEARCH, data=form.DATA
 )

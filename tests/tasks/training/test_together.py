@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkout import ROOT, SUPPORT
 
 from tasks.records import Checkpoint
 from tasks.training.checkpoint import load_weights
 from tasks.training.metrics import read_metrics
 
-SCRIPT = Path(__file__).with_name("train_in_two_processes.py")
+SCRIPT = SUPPORT / "train_in_two_processes.py"
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("together")
     command = [sys.executable, "-m", "torch.distributed.run", "--rdzv-backend", "c10d"]
     command += ["--rdzv-endpoint", "127.0.0.1:0", "--nproc-per-node", "2", str(SCRIPT), str(folder)]
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert ran.returncode == 0, ran.stderr
     return folder

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_glosses import data_noun
-from test_readme import answer, served, slipway
+from commands import answer, served, slipway
+from wordnet import data_noun
 
 from tasks.config import Data
 from tasks.data.dataset import prepare, read_split

@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import free_port
+from checkout import ROOT, SUPPORT
+from free_ports import free_port
 
 from tasks.errors import StepError
 from tasks.registry.reachability import UnreachableError, check_mlflow
@@ -21,8 +22,7 @@ from tasks.registry.registry import Registry
 from tasks.settings import load_settings
 from tasks.training.metrics import read_metrics
 
-ROOT = Path(__file__).parent.parent
-WORKLOAD = Path(__file__).with_name("held_digits.py")
+WORKLOAD = SUPPORT / "held_digits.py"
 _SECONDS = 600
 _OUTAGE_SECONDS = 60
 

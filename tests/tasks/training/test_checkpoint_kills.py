@@ -6,12 +6,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from checkout import BENCH
 
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[ModuleType]:
     """tests/bench/bench_drill.py, under a name that the killed processes can import too."""
-    folder = str(Path(__file__).parent / "bench")
+    folder = str(BENCH)
     sys.path.insert(0, folder)
     import bench_drill
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from checkout import ROOT
 
 from infra.platform import ports
 from infra.platform.ports import choose_ports
@@ -19,8 +20,6 @@ from infra.platform.services import Service, ServiceGroup, answers
 from infra.platform.state import State, read_state, write_state
 from tasks.errors import StepError
 from tasks.system.processes import MARK, start_tied
-
-ROOT = Path(__file__).parent.parent
 
 
 def until(condition: Callable[[], bool]) -> None:

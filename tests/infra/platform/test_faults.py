@@ -15,6 +15,7 @@ import deployed
 import promotions
 import psutil
 import pytest
+from checkout import BENCH, ROOT
 from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.schemas.automations import AutomationCore
@@ -28,7 +29,6 @@ from tasks.settings import load_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
 """Prefect leaves a connection of a run done in this process to the collector."""
-ROOT = Path(__file__).parent.parent
 PATIENCE = 280
 """Seconds. A lease of Prefect's is at least 60 s long, and is looked after every 15 s."""
 
@@ -47,7 +47,7 @@ class Machine:
     """A process that promotes, on a machine of its own: it shares the two servers, and the team's key."""
 
     def __init__(self, home: Path, prefect_server: str, *arguments: str) -> None:
-        command = [sys.executable, str(ROOT / "tests" / "bench" / "promote_in_a_process.py"), *arguments]
+        command = [sys.executable, str(BENCH / "promote_in_a_process.py"), *arguments]
         environment = {
             **os.environ,
             "SLIPWAY_HOME": str(home),
@@ -213,7 +213,7 @@ def test_a_lost_run_is_marked_and_the_next_goes_on_from_its_checkpoint_though_th
     deployed.deploy(retrain, "any", enforce_parameter_schema=False)
     watch_for_lost_runs(seconds=45)
     asked = {
-        "file": str(ROOT / "tests" / "bench" / "held_digits.py"),
+        "file": str(BENCH / "held_digits.py"),
         "training": {"epochs": 4, "checkpoint_seconds": 0, "patience": None, "threads": 1},
         "recipes": ["fp32"],
         "promote": False,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from checkout import ROOT, SUPPORT
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.orchestration.task_runner import VARIABLE, task_runner
@@ -19,8 +20,7 @@ from tasks.records import Dataset
 from tasks.training.metrics import read_metrics
 from tasks.training.trainer import train
 
-ROOT = Path(__file__).parent.parent
-WORKLOAD = Path(__file__).with_name("ray_digits.py")
+WORKLOAD = SUPPORT / "ray_digits.py"
 RECIPES = [
     {"name": f"sparse-{share}", "steps": [{"kind": "prune", "method": "unstructured", "ratio": share / 100}]}
     for share in (30, 50)

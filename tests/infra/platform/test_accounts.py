@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 from composed import free_ports
 from filelock import FileLock, Timeout
 
@@ -114,7 +115,7 @@ def told(prefect: str, home: Path, account: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", "run", "digits"],
         env={**environment, **server, "SLIPWAY_HOME": str(home / "theirs")},
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
     )

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import contract
 import pytest
+from checkout import SUPPORT
 
 from tasks.config import Data
 from tasks.data.schema import load_valid
 from tasks.errors import UserError
 from tasks.workloads.catalogue import load_workload, names
 
-MODELS = Path(__file__).parent / "contract_models.py"
+MODELS = SUPPORT / "contract_models.py"
 SHORT = {"flights": Data(until="2013-02-01")}  # type: ignore[arg-type]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from checkout import SUPPORT
 from pydantic import ValidationError
 
 from tasks.compression.candidate import compress
@@ -28,7 +29,7 @@ from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scoring import score
 from tasks.workloads.workload import DEFAULT_RECIPES, Workload
 
-SEQUENCES = f"{Path(__file__).parent / 'compress_models.py'}:transformer"
+SEQUENCES = f"{SUPPORT / 'compress_models.py'}:transformer"
 BARE = SEQUENCES.replace(":transformer", ":bare")
 METADATA = {"workload": "w", "run": "r", "data_fingerprint": "f"}
 
