@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 LONG := replay stream qat serving_fuzz
 BENCHES := $(patsubst tests/bench/bench_%.py,%,$(sort $(wildcard tests/bench/bench_*.py)))
 
-.PHONY: env run up test test-all test-fast lint bench bench-long
+.PHONY: env run up test test-all test-fast lint size bench bench-long
 
 env: $(STAMP)
 
@@ -33,11 +33,15 @@ test-all: $(STAMP)
 test-fast: $(STAMP)
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not platform"
 
-lint: $(STAMP)
+lint: $(STAMP) size
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# lines of code and branches a room, held to the budget in pyproject.toml
+size: $(STAMP)
+	$(BIN)/python tests/house/size.py
 
 # make bench WHAT="loop proof" runs these alone
 bench: WHAT ?= $(filter-out $(LONG),$(BENCHES))
