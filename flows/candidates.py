@@ -5,7 +5,6 @@ from typing import Any
 from flows import steps
 from flows.pipeline.runner import StepRunner
 from tasks.config import RunConfig
-from tasks.recipes import Recipe
 from tasks.records import Candidate, Checkpoint, Dataset, Report
 
 
@@ -17,11 +16,11 @@ def make_and_measure(
     fp32 = runner.run(steps.export, **given)
     given |= {"baseline": fp32, "train": config.train, "gates": config.gates}
     candidates = [fp32, *runner.map(steps.compress, "recipe", config.recipes, **given)]
-    measured = [(one, _measure(runner, dataset, config, one, fp32)) for one in candidates]
+    measured = [(candidate, _measure(runner, dataset, config, candidate, fp32)) for candidate in candidates]
     if config.search.trials:
         measured += _search(runner, config, given, measured)
     reports = [report for _, report in measured if report is not None]
-    return [one for one, _ in measured], reports
+    return [candidate for candidate, _ in measured], reports
 
 
 def _measure(
@@ -39,26 +38,22 @@ def _search(
     runner: StepRunner,
     config: RunConfig,
     given: dict[str, Any],
-    known: list[tuple[Candidate, Report | None]],
+    measured: list[tuple[Candidate, Report | None]],
 ) -> list[tuple[Candidate, Report | None]]:
     """What Optuna proposes, one at a time; the study stays on disk, so that a killed search goes on."""
     from tasks.compression.search import Study
 
-    fp32, baseline = known[0]
+    fp32, baseline = measured[0]
     assert baseline is not None
     name = f"{given['checkpoint'].sha256[:16]}.log"
     study = Study(config.search, config.gates, runner.context.folder / "search" / name)
-    for one, report in known[1:]:
-        if one.recipe is not None and report is not None:
-            study.learn(one.recipe, report, baseline)
-    found = []
+    for candidate, report in measured[1:]:
+        if candidate.recipe is not None and report is not None:
+            study.learn(candidate.recipe, report, baseline)
+    proposed = []
     for recipe in study.recipes():
-        candidate = _make(runner, recipe, given)
+        candidate = runner.run(steps.compress, recipe.name, recipe=recipe, **given)
         report = _measure(runner, given["dataset"], config, candidate, fp32)
         study.tell(recipe, report, baseline)
-        found.append((candidate, report))
-    return found
-
-
-def _make(runner: StepRunner, recipe: Recipe, given: dict[str, Any]) -> Candidate:
-    return runner.run(steps.compress, recipe.name, recipe=recipe, **given)
+        proposed.append((candidate, report))
+    return proposed

@@ -2,7 +2,6 @@
 
 from prefect import flow, get_client, task
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
-from prefect.runtime import flow_run
 
 from flows.orchestration.artifacts import show_watched
 from flows.orchestration.events import DATA_CHANGED, DRIFT_ALARM, emit
@@ -34,29 +33,25 @@ class NewRows(Frozen):
     fingerprint: str
 
 
-def _name() -> str:
-    return "monitor-{model}".format(**flow_run.parameters)
-
-
-@flow(name="monitor", flow_run_name=_name, persist_result=True, result_serializer="json")
+@flow(name="monitor", flow_run_name="monitor-{model}", persist_result=True, result_serializer="json")
 def monitor(model: str = "digits") -> Watched:
     """Compare what is asked in production with what the champion was trained on; an alarm, or new data, starts retrain.
 
     Args:
         model: The registered model's name, such as digits.
     """
-    found = look(model)
-    show_watched(found, load_settings().policy(model).monitor.psi)
-    workload = found.workload
-    shipped = workload in names()
-    asked = {"workload": workload if shipped else names()[0], "file": "" if shipped else workload}
-    if found.status == "drifted":
-        about = Alarm(**asked, version=found.version, reasons=found.reasons)
-        emit(DRIFT_ALARM, model, f"{model}: {'; '.join(found.reasons)}", about, maker(workload))
+    watched = look(model)
+    show_watched(watched, load_settings().policy(model).monitor.psi)
+    reference = watched.workload
+    shipped = reference in names()
+    asked = {"workload": reference if shipped else names()[0], "file": "" if shipped else reference}
+    if watched.status == "drifted":
+        about = Alarm(**asked, version=watched.version, reasons=watched.reasons)
+        emit(DRIFT_ALARM, model, f"{model}: {'; '.join(watched.reasons)}", about, maker(reference))
     if (fingerprint := ask_for_rows(model)) is not None:
-        message = f"{model}: {workload} loads rows that no version was made of ({fingerprint[:16]}…)"
-        emit(DATA_CHANGED, model, message, NewRows(**asked, fingerprint=fingerprint), maker(workload))
-    return found
+        message = f"{model}: {reference} loads rows that no version was made of ({fingerprint[:16]}…)"
+        emit(DATA_CHANGED, model, message, NewRows(**asked, fingerprint=fingerprint), maker(reference))
+    return watched
 
 
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=worth_a_retry)
@@ -74,13 +69,13 @@ def ask_for_rows(model: str) -> str | None:
         return watching.new_rows(registry, check_version(folder, champion))
 
 
-def maker(workload: str) -> list[dict[str, str]]:
+def maker(reference: str) -> list[dict[str, str]]:
     """The deployment of retrain for this workload (else the one for any), as the event's related resource to be inferred."""
     with get_client(sync_client=True) as client:
-        found = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=["retrain"])))
-    own = [one for one in found if workload in (one.parameters.get("workload"), one.parameters.get("file"))]
-    chosen = own or [one for one in found if one.name == "any"]
+        deployments = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=["retrain"])))
+    own = [made for made in deployments if reference in map(made.parameters.get, ("workload", "file"))]
+    chosen = own or [made for made in deployments if made.name == "any"]
     return [
-        {"prefect.resource.id": f"prefect.deployment.{one.id}", "prefect.resource.role": "maker"}
-        for one in chosen[:1]
+        {"prefect.resource.id": f"prefect.deployment.{made.id}", "prefect.resource.role": "maker"}
+        for made in chosen[:1]
     ]

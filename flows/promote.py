@@ -1,7 +1,6 @@
 """Promotion, refusal and rollback as flows: the gate, a person's approval where one is asked for, the alias, the ledger."""
 
 from prefect import flow, task
-from prefect.runtime import flow_run
 
 from flows.orchestration.approval import ask as ask_a_person
 from flows.orchestration.artifacts import show_question
@@ -25,11 +24,9 @@ class Question(Frozen):
     ask: bool
 
 
-def _promote_name() -> str:
-    return "promote-{model}-v{version}".format(**flow_run.parameters)
-
-
-@flow(name="promote", flow_run_name=_promote_name, persist_result=True, result_serializer="json")
+@flow(
+    name="promote", flow_run_name="promote-{model}-v{version}", persist_result=True, result_serializer="json"
+)
 def promote(
     model: str, version: int, reason: str, who: str | None = None, ask: bool | None = None
 ) -> LedgerEntry:
@@ -66,11 +63,11 @@ def judge(model: str, version: int, ask: bool | None) -> Question:
     """The gate's verdict against the champion of now, and whether to ask; stored, so that an answer counts whatever changed."""
     settings = load_settings()
     registry = Registry(settings)
-    found = find_version(registry, f"{model}/{version}")
-    evidence, verdict = verdict_against_champion(settings, registry, found)
+    challenger = find_version(registry, f"{model}/{version}")
+    evidence, verdict = verdict_against_champion(settings, registry, challenger)
     champion = registry.by_alias(model, "champion")
     number = champion.version if champion is not None else None
-    text = brief(version, evidence, verdict, number, _addresses(registry, found))
+    text = brief(version, evidence, verdict, number, _addresses(registry, challenger))
     show_question(model, text)
     manual = settings.policy(model).approval == "manual" if ask is None else ask
     asks = verdict.decision == "inconclusive" or (manual and verdict.decision == "pass")
@@ -86,11 +83,7 @@ def _addresses(registry: Registry, version: Version) -> Addresses:
     )
 
 
-def _rollback_name() -> str:
-    return "rollback-{model}".format(**flow_run.parameters)
-
-
-@flow(name="rollback", flow_run_name=_rollback_name, persist_result=True, result_serializer="json")
+@flow(name="rollback", flow_run_name="rollback-{model}", persist_result=True, result_serializer="json")
 def rollback(model: str, reason: str, to: int | None = None, who: str | None = None) -> LedgerEntry:
     """Go back to an older version, after seeing that it still verifies, loads and answers.
 
@@ -105,11 +98,7 @@ def rollback(model: str, reason: str, to: int | None = None, who: str | None = N
         return roll_back_to(settings, model, to, why=reason, who=who)
 
 
-def _refuse_name() -> str:
-    return "refuse-{model}-v{version}".format(**flow_run.parameters)
-
-
-@flow(name="refuse", flow_run_name=_refuse_name, persist_result=True, result_serializer="json")
+@flow(name="refuse", flow_run_name="refuse-{model}-v{version}", persist_result=True, result_serializer="json")
 def refuse(model: str, version: int, reason: str, who: str | None = None) -> LedgerEntry:
     """Keep in the ledger that a version is not let through; nothing moves. Questions that nobody answers end here.
 

@@ -1,4 +1,4 @@
-"""The `slipway` command: what all of it shares. flows/commands/ reads arguments, calls what does the work, and prints."""
+"""The `slipway` command: what all of it shares. its siblings read arguments, call what does the work, and print."""
 
 import logging
 import os

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-Workload = Annotated[
+Reference = Annotated[
     str,
     typer.Argument(
         metavar="WORKLOAD",
@@ -22,6 +22,10 @@ Set = Annotated[
 ]
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="The registered model's name, such as digits.")]
+
+Target = Annotated[
+    str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="Which version; default: its champion.")
+]
 
 Reason = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.arguments import Json, Set, Workload, examples
+from flows.cli.arguments import Json, Reference, Set, examples
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ commands = typer.Typer()
     )
 )
 def run(
-    workload: Workload,
+    reference: Reference,
     set_: Set = None,
     force: Annotated[bool, typer.Option("--force", help="Run every step again, whatever is stored.")] = False,
     no_promote: Annotated[
@@ -39,10 +39,10 @@ def run(
 
     try:
         with redirect_stdout(sys.stderr):  # a workload may print, and Ray does: stdout is for the outcome
-            outcome = run_here(workload, tuple(set_ or ()), force=force, promote=not no_promote, quiet=json)
+            outcome = run_here(reference, tuple(set_ or ()), force=force, promote=not no_promote, quiet=json)
     except UserError as error:
         if json:
-            show_outcome(_failed_outcome(workload, error), as_json=True)
+            show_outcome(_failed_outcome(reference, error), as_json=True)
         raise
     show_outcome(outcome, as_json=json)
     raise typer.Exit(3 if outcome.decision == "refused" else 0)
@@ -65,7 +65,7 @@ def new(
     epilog=examples("slipway check churn.py", "slipway check digits --set train.batch_size=256 --json")
 )
 def check(
-    workload: Workload,
+    reference: Reference,
     set_: Set = None,
     json: Json = False,
 ) -> None:
@@ -76,16 +76,16 @@ def check(
     from tasks.settings import load_settings
 
     settings = load_settings()
-    found = look_over(workload, lambda known: configure(known, settings, set_ or ()), settings.home)
-    show_checkup(found, as_json=json)
-    raise typer.Exit(0 if found.ok else 2)
+    checkup = look_over(reference, lambda workload: configure(workload, settings, set_ or ()), settings.home)
+    show_checkup(checkup, as_json=json)
+    raise typer.Exit(0 if checkup.ok else 2)
 
 
 @commands.command(
     epilog=examples("slipway settings", "slipway settings digits", "slipway settings churn.py --json")
 )
 def settings(
-    workload: Annotated[
+    reference: Annotated[
         str | None,
         typer.Argument(
             metavar="WORKLOAD", help="Whose values to show; left out: those of a workload that says nothing."
@@ -100,8 +100,8 @@ def settings(
     from tasks.settings import load_settings
     from tasks.workloads.catalogue import load_workload
 
-    run = RunConfig() if workload is None else configure(load_workload(workload), load_settings(), ())
-    show_settings(workload, run, as_json=json)
+    run = RunConfig() if reference is None else configure(load_workload(reference), load_settings(), ())
+    show_settings(reference, run, as_json=json)
 
 
 def _failed_outcome(reference: str, error: UserError) -> "Outcome":

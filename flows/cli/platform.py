@@ -24,15 +24,15 @@ def serve(context: typer.Context) -> None:
 def up() -> None:
     """Start the platform on this machine: Prefect and MLflow with their pages, a worker, the model server."""
     from flows.cli.views.status import show_up
-    from infra.platform.local import end_on_signals, platform
+    from infra.platform.local import end_on_signals, platform, stay
     from tasks.settings import load_settings
 
     settings = load_settings()
     end_on_signals()
     print(f"Starting, which takes half a minute; logs are in {settings.home / 'logs'}", file=sys.stderr)
-    with platform(settings) as running:
-        show_up(running.addresses)
-        running.stay()
+    with platform(settings) as group:
+        show_up({kept.service.name: kept.service.url for kept in group.kept if kept.service.url})
+        stay(settings.home, group)
 
 
 @commands.command(epilog=examples("slipway status", "slipway status --json"))
@@ -42,6 +42,6 @@ def status(json: Json = False) -> None:
     from infra.platform.status import platform_status
     from tasks.settings import load_settings
 
-    found = platform_status(load_settings().home)
-    show_status(found, as_json=json)
-    raise typer.Exit(0 if found.up else 1)
+    platform = platform_status(load_settings().home)
+    show_status(platform, as_json=json)
+    raise typer.Exit(0 if platform.up else 1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.arguments import Json, Model, Reason, Who, examples
+from flows.cli.arguments import Json, Model, Reason, Target, Who, examples
 
 if TYPE_CHECKING:
     from tasks.settings import Settings
@@ -75,16 +75,14 @@ def history(
     from tasks.promotion.history import history as read_history
     from tasks.settings import load_settings
 
-    found = read_history(load_settings(), model, at)
-    show_history(found, as_json=json)
-    raise typer.Exit(1 if found.problems else 0)
+    ledger = read_history(load_settings(), model, at)
+    show_history(ledger, as_json=json)
+    raise typer.Exit(1 if ledger.problems else 0)
 
 
 @commands.command(epilog=examples("slipway verify digits@champion", "slipway verify digits/3 --replay"))
 def verify(
-    reference: Annotated[
-        str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="Which version; default: its champion.")
-    ],
+    target: Target,
     replay: Annotated[bool, typer.Option("--replay", help="Score it again and compare the numbers.")] = False,
     json: Json = False,
 ) -> None:
@@ -93,7 +91,7 @@ def verify(
     from tasks.promotion.verification import verify as check
     from tasks.settings import load_settings
 
-    show_verification(check(load_settings(), reference, replay=replay), as_json=json)
+    show_verification(check(load_settings(), target, replay=replay), as_json=json)
 
 
 @commands.command(epilog=examples("slipway monitor digits", "slipway monitor digits --json"))
@@ -103,9 +101,9 @@ def monitor(model: Model, json: Json = False) -> None:
     from tasks.monitoring.monitor import monitor as watch
     from tasks.settings import load_settings
 
-    found = watch(load_settings(), model)
-    show_watched(found, as_json=json)
-    raise typer.Exit(3 if found.status == "drifted" else 0)
+    watched = watch(load_settings(), model)
+    show_watched(watched, as_json=json)
+    raise typer.Exit(3 if watched.status == "drifted" else 0)
 
 
 @commands.command(
@@ -116,9 +114,7 @@ def monitor(model: Model, json: Json = False) -> None:
     )
 )
 def explain(
-    reference: Annotated[
-        str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="Which version; default: its champion.")
-    ],
+    target: Target,
     rows: Annotated[
         str,
         typer.Argument(
@@ -137,11 +133,11 @@ def explain(
     from tasks.settings import load_settings
 
     registry = Registry(load_settings())
-    version = find_version(registry, reference)
+    version = find_version(registry, target)
     with downloaded(registry, version) as folder:
         evidence = check_version(folder, version)
-        found = explain_version(evidence, version.version, folder, rows, registry.settings.home)
-    show_explanation(found, as_json=json)
+        explanation = explain_version(evidence, version.version, folder, rows, registry.settings.home)
+    show_explanation(explanation, as_json=json)
 
 
 def _decision(settings: "Settings", model: str) -> AbstractContextManager[None]:

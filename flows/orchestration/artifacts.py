@@ -7,6 +7,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from tasks.monitoring.chart import drifts
 from tasks.monitoring.monitor import Watched
 from tasks.outcome import Outcome, Selection
+from tasks.reporting.candidates import cells
 from tasks.reporting.pareto import picture
 
 _MOST_COLUMNS = 100
@@ -14,22 +15,12 @@ _MOST_COLUMNS = 100
 
 def show_candidates(model: str, selection: Selection) -> None:
     """The table of candidates, and score against latency as a picture when there is more than one."""
-    rows = [
-        {
-            "candidate": one.name,
-            "status": one.status,
-            "score": _number(one.score, "{:.4f}"),
-            "size": _number(one.size_bytes and one.size_bytes / 1e3, "{:,.0f} kB"),
-            "latency": _number(one.latency_ratio, "{:.2f}×"),
-            "throughput": _number(one.throughput_ratio, "{:.2f}×"),
-            "why": "; ".join(one.reasons),
-        }
-        for one in selection.candidates
-    ]
+    candidates = selection.candidates
+    rows = [{**cells(candidate), "why": "; ".join(candidate.reasons)} for candidate in candidates]
     create_table_artifact(rows, key=f"{_slug(model)}-candidates", description=selection.reason)
-    if sum(one.score is not None for one in selection.candidates) > 1:
+    if sum(candidate.score is not None for candidate in candidates) > 1:
         title = f"{model}: score against latency of the candidates"
-        _show_picture(f"{_slug(model)}-pareto", title, picture(selection.candidates))
+        _show_picture(f"{_slug(model)}-pareto", title, picture(candidates))
 
 
 def show_outcome(outcome: Outcome, address: str | None) -> None:
@@ -44,22 +35,24 @@ def show_outcome(outcome: Outcome, address: str | None) -> None:
     create_markdown_artifact("\n".join(lines), key=f"{_slug(outcome.model)}-verdict")
 
 
-def show_watched(found: Watched, threshold: float) -> None:
+def show_watched(watched: Watched, threshold: float) -> None:
     """What the traffic looks like: in sentences, as a table of columns and as a picture."""
-    lines = [f"# {found.model} version {found.version}: {found.status}", ""]
-    lines += [f"- {reason}" for reason in found.reasons]
+    lines = [f"# {watched.model} version {watched.version}: {watched.status}", ""]
+    lines += [f"- {reason}" for reason in watched.reasons]
     lines += ["", "| hour (UTC) | rows |", "|---|---|"]
-    lines += [f"| {hour} | {rows} |" for hour, rows in found.volume.by_hour.items()]
-    create_markdown_artifact("\n".join(lines), key=f"{_slug(found.model)}-traffic")
+    lines += [f"| {hour} | {rows} |" for hour, rows in watched.volume.by_hour.items()]
+    create_markdown_artifact("\n".join(lines), key=f"{_slug(watched.model)}-traffic")
     columns = [
-        *(found.predictions.columns if found.predictions else ()),
-        *(found.inputs.columns if found.inputs else ()),
+        *(watched.predictions.columns if watched.predictions else ()),
+        *(watched.inputs.columns if watched.inputs else ()),
     ]
     if columns:
         rows = [column.model_dump() for column in columns[:_MOST_COLUMNS]]
-        create_table_artifact(rows, key=f"{_slug(found.model)}-drift", description="; ".join(found.reasons))
-        title = f"{found.model}: how far each column has drifted"
-        _show_picture(f"{_slug(found.model)}-drift-picture", title, drifts(columns, threshold))
+        create_table_artifact(
+            rows, key=f"{_slug(watched.model)}-drift", description="; ".join(watched.reasons)
+        )
+        title = f"{watched.model}: how far each column has drifted"
+        _show_picture(f"{_slug(watched.model)}-drift-picture", title, drifts(columns, threshold))
 
 
 def show_question(model: str, text: str) -> None:
@@ -71,10 +64,6 @@ def _show_picture(key: str, title: str, svg: str) -> None:
     """In markdown: an image artifact would print all of its address beside it."""
     encoded = base64.b64encode(svg.encode()).decode()
     create_markdown_artifact(f"# {title}\n\n![{title}](data:image/svg+xml;base64,{encoded})", key=key)
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else form.format(value)
 
 
 def _slug(model: str) -> str:

@@ -74,11 +74,11 @@ def _deployment(client: SyncPrefectClient, name: str, automation: str) -> UUID:
 
 
 def _save(client: SyncPrefectClient, wanted: AutomationCore) -> None:
-    found = client.read_automations_by_name(wanted.name)
-    if not found:
+    there = client.read_automations_by_name(wanted.name)
+    if not there:
         client.create_automation(wanted)
     else:
-        client.update_automation(found[0].id, wanted.model_copy(update={"enabled": found[0].enabled}))
+        client.update_automation(there[0].id, wanted.model_copy(update={"enabled": there[0].enabled}))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def decision_lock(settings: Settings, model: str) -> Iterator[None]:
 def one_at_a_time(model: str) -> Iterator[None]:
     """Hold the model's slot. Raises RefusedError when another decision holds it for too long.
 
-    The lease of a process that stands still runs out; that it then decides nothing is seen to in tasks/promotion.py.
+    The lease of a process that stands still runs out; that it then decides nothing is seen to in tasks/promotion/champion.py.
     """
     name = f"slipway-promote-{model}"
     _make_limit(name)

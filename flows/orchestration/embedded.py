@@ -2,98 +2,81 @@
 
 import os
 import shutil
-import subprocess
+import socket
 import sys
 import time
-import urllib.error
-import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from infra.platform.prefect import client_environment
+from infra.platform.services import RunningService, Service, answers
 from tasks.errors import StepError
-from tasks.system.processes import start_tied
 
-_LEAST_BYTES = 10_000_000
+LEAST_BYTES = 10_000_000
 
 _START_SECONDS = 120
 """A fresh database takes 20 s of migrations on two busy cores; Prefect's own limit of 20 s is missed there."""
+
+_STOP_SECONDS = 3
 
 
 class EmbeddedServer:
     """`start` returns at once, so that imports and the server's start overlap; `wait` before the first flow."""
 
     def __init__(self, home: Path) -> None:
-        self._log = home / "logs" / "prefect-server.log"
         self._home = home
         self._turn = FileLock(home / "logs" / "prefect-server.lock")
-        self._process: subprocess.Popen[bytes] | None = None
-        self.api_url = ""
+        port = _free_port()
+        self.api_url = f"http://127.0.0.1:{port}/api"
+        command = ("flows.orchestration.embedded", str(port))
+        service = Service("prefect-server", command, health=f"{self.api_url}/health")
+        self._server = RunningService(service, home / "logs" / "prefect-server.log")
 
     def start(self) -> None:
         """Start the server on a free loopback port and point this process's Prefect at it.
 
         One at a time until it answers: two that make the tables of a new home would be in each other's way.
         """
-        port = _free_port()
-        self.api_url = f"http://127.0.0.1:{port}/api"
-        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._server.log.parent.mkdir(parents=True, exist_ok=True)
         with suppress(Timeout):  # then it is tried beside the other, which may hang
             self._turn.acquire(timeout=_START_SECONDS)
-        environment = {**os.environ, **_server_environment(self._home)}
-        environment.pop(
-            "PREFECT_SERVER_API_AUTH_STRING", None
-        )  # meant for `slipway up`: who would be told here?
-        self._log.write_bytes(b"")
-        with self._log.open("ab") as log:
-            self._process = start_tied(
-                ("flows.orchestration.embedded", str(port)), stdout=log, stderr=log, env=environment
-            )
+        self._server.log.write_bytes(b"")
+        self._server.start(_server_environment(self._home))
         os.environ["PREFECT_API_URL"] = self.api_url
 
     @property
     def pid(self) -> int | None:
-        return self._process.pid if self._process is not None else None
+        return self._server.pid
 
     def wait(self) -> None:
         """Return when the server answers. Raises StepError, naming its log, when it does not."""
         deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
+        while time.monotonic() < deadline and self._server.runs:
             if self.is_up():
                 self._turn.release()
                 return
             time.sleep(0.05)
         raise StepError(
-            f"The embedded Prefect server did not start{self._why()}; its log is {self._log}. Set PREFECT_API_URL to use a running one."
+            f"The embedded Prefect server did not start{self._why()}; its log is {self._server.log}. Set PREFECT_API_URL to use a running one."
         )
 
     def _why(self) -> str:
         """A disk that is full, which a log on it cannot say, else the log's last line."""
         free = shutil.disk_usage(self._home).free
-        if free < _LEAST_BYTES:
+        if free < LEAST_BYTES:
             return f": only {free / 1e6:.1f} MB are free in {self._home}, make room or set SLIPWAY_HOME"
-        lines = self._log.read_text(errors="replace").strip().splitlines()
-        return f" ({lines[-1].strip()[:200]})" if lines else ""
+        lines = self._server.last_lines(1)
+        return f" ({lines[-1]})" if lines else ""
 
     def is_up(self) -> bool:
-        return _answers(f"{self.api_url}/health")
+        return answers(self._server.service.health)
 
     def stop(self) -> None:
         """End the server; its database stays."""
         self._turn.release()
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=3)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process = None
+        self._server.stop(_STOP_SECONDS)
 
 
 def _server_environment(home: Path) -> dict[str, str]:
@@ -107,25 +90,16 @@ def _server_environment(home: Path) -> dict[str, str]:
 
 
 def _free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _serve(port: int) -> None:
     """Run until terminated."""
     import uvicorn
 
+    os.environ.pop("PREFECT_SERVER_API_AUTH_STRING", None)  # meant for `slipway up`: who would be told here?
     uvicorn.run(
         "prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=port, log_level="error"
     )

@@ -55,7 +55,7 @@ def _at_it(client: SyncPrefectClient, tag: str) -> FlowRun | None:
 
 def _mark(client: SyncPrefectClient, tag: str, *, marked: bool) -> None:
     """A run that was marked before, crashed and was started again waits like any other."""
-    tags = {one for one in client.read_flow_run(flow_run.id).tags if one != tag}
+    tags = {*client.read_flow_run(flow_run.id).tags} - {tag}
     client.update_flow_run(flow_run.id, tags=sorted({*tags, tag} if marked else tags))
 
 

@@ -14,7 +14,7 @@ from infra.platform.accounts import accounts
 from infra.platform.ports import choose_ports
 from infra.platform.prefect import client_environment
 from infra.platform.services import Service, ServiceGroup
-from infra.platform.state import Running, State, read_state, write_state
+from infra.platform.state import State, read_state, write_state
 from tasks.errors import UserError
 from tasks.proof import signing
 from tasks.settings import Settings
@@ -90,63 +90,36 @@ def environment(home: Path, ports: dict[str, int]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def platform(settings: Settings) -> Iterator["Platform"]:
+def platform(settings: Settings) -> Iterator[ServiceGroup]:
     """Everything up; all of it ended on leaving. Raises UserError when it is up already, StepError when a part does not start."""
     home = settings.home
     with _alone(home):
         ports = choose_ports(home)
         signing.private_key()  # made now if there is none: the server checks with its other half
         signing.public_key()
-        running = Platform(home, ServiceGroup(services(home, ports), home / "logs", environment(home, ports)))
+        group = ServiceGroup(services(home, ports), home / "logs", environment(home, ports))
         try:
-            running.start()
-            yield running
+            group.start()
+            _write_down(home, group)
+            yield group
         finally:
-            running.stop()
+            group.stop(_STOP_SECONDS)
+            write_state(home, None)
 
 
-class Platform:
-    """What is up, written down for `slipway status`."""
+def stay(home: Path, group: ServiceGroup) -> None:
+    """Start again what dies, until Ctrl-C or SIGTERM."""
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            if group.revive():
+                _write_down(home, group)
+            time.sleep(_LOOK_SECONDS)
 
-    def __init__(self, home: Path, keeper: ServiceGroup) -> None:
-        self._home = home
-        self._keeper = keeper
 
-    @property
-    def addresses(self) -> dict[str, str]:
-        return {one.service.name: one.service.url for one in self._keeper.kept if one.service.url}
-
-    def start(self) -> None:
-        self._keeper.start()
-        self._write()
-
-    def stay(self) -> None:
-        """Start again what dies, until Ctrl-C or SIGTERM."""
-        with contextlib.suppress(KeyboardInterrupt):
-            while True:
-                if self._keeper.revive():
-                    self._write()
-                time.sleep(_LOOK_SECONDS)
-
-    def stop(self) -> None:
-        self._keeper.stop(_STOP_SECONDS)
-        write_state(self._home, None)
-
-    def _write(self) -> None:
-        services = tuple(
-            Running(
-                name=one.service.name,
-                pid=one.pid or 0,
-                since=one.since,
-                restarts=one.restarts,
-                url=one.service.url,
-                health=one.service.health,
-            )
-            for one in self._keeper.kept
-        )
-        write_state(
-            self._home, State(pid=os.getpid(), created=psutil.Process().create_time(), services=services)
-        )
+def _write_down(home: Path, group: ServiceGroup) -> None:
+    """What is up, for `slipway status`."""
+    services = tuple(kept.state() for kept in group.kept)
+    write_state(home, State(pid=os.getpid(), created=psutil.Process().create_time(), services=services))
 
 
 def end_on_signals() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any
 
 from infra.platform.accounts import MLFLOW
 
@@ -22,10 +23,23 @@ def main() -> None:
         }
     )
     handlers.initialize_backend_stores(store, None, "mlflow-artifacts:/")
-    asks = bool(os.environ.get(MLFLOW))
     os.environ["_MLFLOW_SGI_NAME"] = "uvicorn"  # as `mlflow server` says: the kind of app that is made
-    app = "mlflow.server.auth:create_app" if asks else "mlflow.server.fastapi_app:app"
-    uvicorn.run(app, factory=asks, host="127.0.0.1", port=int(port), log_level="warning")
+    app = _with_accounts() if os.environ.get(MLFLOW) else "mlflow.server.fastapi_app:app"
+    uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning")
+
+
+def _with_accounts() -> Any:
+    """The app that asks who asks. MLflow takes the first password it is given and no other later: said now, not by every run."""
+    from mlflow.server import auth
+
+    app = auth.create_app()
+    user = os.environ["MLFLOW_TRACKING_USERNAME"]
+    if not auth.store.authenticate_user(user, os.environ["MLFLOW_TRACKING_PASSWORD"]):
+        sys.exit(
+            f"MLflow keeps the first password that {user!r} was given, and {MLFLOW} is another: give that one, or, if it is "
+            f"lost, move the users of {auth.auth_config.database_uri} away, for accounts to begin anew."
+        )
+    return app
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ def choose_ports(home: Path) -> dict[str, int]:
     All below the range from which systems take ports for outgoing connections: none is gone before it is used.
     """
     path = home / "ports.json"
-    known: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {}
-    chosen = {name: _free(known.get(name, usual), usual) for name, usual in USUAL.items()}
-    if chosen != known:
+    last: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {}
+    chosen = {name: _free(last.get(name, usual), usual) for name, usual in USUAL.items()}
+    if chosen != last:
         write_atomically(path, json.dumps(chosen).encode())
     return chosen
 

@@ -1,3 +1,5 @@
+"""Prefect's settings that every process of ours shares."""
+
 from pathlib import Path
 
 

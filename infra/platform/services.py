@@ -14,6 +14,7 @@ from pathlib import Path
 from textwrap import shorten
 from uuid import uuid4
 
+from infra.platform.state import Running
 from tasks.errors import StepError
 from tasks.system.processes import MARK, end_all, family, marked, start_tied
 
@@ -58,6 +59,10 @@ class RunningService:
     def pid(self) -> int | None:
         return self.process.pid if self.process is not None else None
 
+    @property
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def start(self, environment: dict[str, str]) -> None:
         with self.log.open("ab") as output:
             self.process = start_tied(
@@ -67,25 +72,21 @@ class RunningService:
 
     def check(self) -> None:
         """Note that it answers. Raises StepError, with the end of its log, when it ended or takes too long."""
-        if self.process is not None and self.process.poll() is not None:
-            raise StepError(
-                f"{self.service.name} ended with code {self.process.returncode}; {self._last_lines()}"
-            )
+        if self.process is not None and not self.runs:
+            raise StepError(f"{self.service.name} ended with code {self.process.returncode}; {self._end()}")
         self.ready = answers(self.service.health)
         if not self.ready and time.monotonic() - self._started > _START_SECONDS:
-            raise StepError(
-                f"{self.service.name} does not answer after {_START_SECONDS} s; {self._last_lines()}"
-            )
+            raise StepError(f"{self.service.name} does not answer after {_START_SECONDS} s; {self._end()}")
 
     def revive(self, environment: dict[str, str]) -> bool:
         """Start it again when it has died, later each time that it dies soon; whether that happened now."""
-        if self.process is not None and self.process.poll() is not None:
+        if self.process is not None and not self.runs:
             steady = time.monotonic() - self._started > _STEADY_SECONDS
             self._wait = 0.5 if steady else min(2 * self._wait, _LONGEST_WAIT)
             self._due = time.monotonic() + self._wait
             log.warning(
                 "%s ended with code %s and starts again in %.0f s; %s",
-                self.service.name, self.process.returncode, self._wait, self._last_lines(),
+                self.service.name, self.process.returncode, self._wait, self._end(),
             )  # fmt: skip
             self._release()
         if self.process is None and time.monotonic() >= self._due:
@@ -106,14 +107,29 @@ class RunningService:
         self.process.wait()
         self._release()
 
+    def last_lines(self, count: int) -> list[str]:
+        """The end of its log."""
+        lines = self.log.read_text(errors="replace").strip().splitlines()[-count:]
+        return [shorten(line, 300) for line in lines]
+
+    def state(self) -> Running:
+        """For whoever asks what is up."""
+        return Running(
+            name=self.service.name,
+            pid=self.pid or 0,
+            since=self.since,
+            restarts=self.restarts,
+            url=self.service.url,
+            health=self.service.health,
+        )
+
     def _release(self) -> None:
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
         self.process = None
 
-    def _last_lines(self) -> str:
-        lines = self.log.read_text(errors="replace").strip().splitlines()[-_LAST_LINES:]
-        return "\n  ".join([f"the end of {self.log}:", *(shorten(line, 200) for line in lines)])
+    def _end(self) -> str:
+        return "\n  ".join([f"the end of {self.log}:", *self.last_lines(_LAST_LINES)])
 
 
 class ServiceGroup:
@@ -127,23 +143,23 @@ class ServiceGroup:
 
     def start(self) -> None:
         """Return when all answer; each starts as soon as what it needs is up. Raises StepError, with the end of a log."""
-        while waiting := [one for one in self.kept if not one.ready]:
-            up = {one.service.name for one in self.kept if one.ready}
-            for one in waiting:
-                if one.process is not None:
-                    one.check()
-                elif up.issuperset(one.service.after):
-                    one.start(self._environment)
+        while waiting := [kept for kept in self.kept if not kept.ready]:
+            up = {kept.service.name for kept in self.kept if kept.ready}
+            for kept in waiting:
+                if kept.process is not None:
+                    kept.check()
+                elif up.issuperset(kept.service.after):
+                    kept.start(self._environment)
             time.sleep(0.1)
 
     def revive(self) -> bool:
         """Start again what has died; whether anything was."""
-        return any([one.revive(self._environment) for one in self.kept])
+        return any([kept.revive(self._environment) for kept in self.kept])
 
     def stop(self, patience: float) -> None:
         """The last first, so that what is ended can still tell the servers; then what lost its parent on the way."""
-        for one in reversed(self.kept):
-            one.stop(patience)
+        for kept in reversed(self.kept):
+            kept.stop(patience)
         end_all(marked(self.mark), patience)
 
 

@@ -1,3 +1,5 @@
+"""What is up on this machine, and what it serves: `slipway status` asks every part."""
+
 import json
 import urllib.error
 import urllib.request
@@ -41,23 +43,25 @@ def platform_status(home: Path) -> Status:
     if state is None:
         return Status(up=False)
     parts = tuple(
-        Part(state="up" if answers(one.health) else "not answering", **one.model_dump(exclude={"health"}))
-        for one in state.services
+        Part(state="up" if answers(kept.health) else "not answering", **kept.model_dump(exclude={"health"}))
+        for kept in state.services
     )
     served = next((_served(part.url) for part in parts if part.name == "server" and part.state == "up"), {})
     return Status(
         up=all(part.state == "up" for part in parts),
         pid=state.pid,
         parts=parts,
-        serves={name: one["version"] for name, one in served.items()},
-        loading=tuple(n for n, one in served.items() if not one["version"] and not one["registry_error"]),
+        serves={name: model["version"] for name, model in served.items()},
+        loading=tuple(
+            name for name, model in served.items() if not model["version"] and not model["registry_error"]
+        ),
     )
 
 
 def _served(url: str) -> dict[str, dict[str, Any]]:
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
-            found: dict[str, dict[str, Any]] = json.load(answer)["models"]
-            return found
+            models: dict[str, dict[str, Any]] = json.load(answer)["models"]
+            return models
     except (urllib.error.URLError, OSError):
         return {}

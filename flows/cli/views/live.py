@@ -16,7 +16,7 @@ _INDENT, _LEAST = 37, 40
 _AFTER = {"promote": "finishing"}
 
 _SHOWS_ITSELF = "train"
-"""Its line says more: epochs, loss and score (tasks/progress.py); two lines that move would overwrite each other."""
+"""Its line says more: epochs, loss and score (tasks/training/progress.py); two lines that move would overwrite each other."""
 
 
 class _Steps(logging.Handler):

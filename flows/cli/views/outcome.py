@@ -7,10 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from tasks.outcome import CandidateResult, Outcome
+from tasks.reporting.candidates import cells
 from tasks.reporting.cost import describe, total
-
-_ROOM = 60
-"""Fewer columns than these make a reason a tower of words: it goes on lines of its own."""
 
 _COLOURS = {
     "promoted": "green",
@@ -39,9 +37,9 @@ def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
     if outcome.candidates:
         console.print("\nCandidates, on the validation split; ratios against fp32:")
         console.print(_candidates(outcome.candidates))
-        for one in outcome.candidates:
-            if one.reasons:
-                console.print(f"  [dim]{one.name}: {escape('; '.join(one.reasons))}[/dim]")
+        for candidate in outcome.candidates:
+            if candidate.reasons:
+                console.print(f"  [dim]{candidate.name}: {escape('; '.join(candidate.reasons))}[/dim]")
     console.print("\nTry next:")
     for line in _next(outcome):
         console.print(f"  {escape(line)}")
@@ -60,25 +58,13 @@ def _facts(outcome: Outcome) -> dict[str, str]:
 
 
 def _candidates(candidates: tuple[CandidateResult, ...]) -> Table:
+    rows = [cells(candidate) for candidate in candidates]
     table = Table(box=None, padding=(0, 2), header_style="dim")
-    for name in ("candidate", "status"):
-        table.add_column(name, no_wrap=True)
-    for name in ("score", "size", "latency", "throughput"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for one in candidates:
-        table.add_row(
-            one.name,
-            one.status,
-            _number(one.score, "{:.4f}"),
-            _number(None if one.size_bytes is None else one.size_bytes / 1e3, "{:,.0f} kB"),
-            _number(one.latency_ratio, "{:.2f}×"),
-            _number(one.throughput_ratio, "{:.2f}×"),
-        )
+    for place, name in enumerate(rows[0]):
+        table.add_column(name, justify="left" if place < 2 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row.values())
     return table
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else form.format(value)
 
 
 def _next(outcome: Outcome) -> list[str]:

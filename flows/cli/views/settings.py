@@ -13,15 +13,15 @@ from flows.orchestration.form import bounds_of
 from tasks.config import RunConfig
 
 
-def show_settings(workload: str | None, run: RunConfig, *, as_json: bool) -> None:
+def show_settings(reference: str | None, run: RunConfig, *, as_json: bool) -> None:
     """One JSON object on stdout, or a table for people."""
     if as_json:
-        found = {name: {"value": _value(run, name), "help": _sentence(name)} for name in knob_names()}
-        print(json.dumps(found))
+        settings = {name: {"value": _value(run, name), "help": _sentence(name)} for name in knob_names()}
+        print(json.dumps(settings))
         return
     console = Console(highlight=False)
     whose = (
-        f"of {escape(workload)}, as its file and mlflow.yaml say" if workload else "as they are unless said"
+        f"of {escape(reference)}, as its file and mlflow.yaml say" if reference else "as they are unless said"
     )
     console.print(f"[bold]Settings[/bold] {whose}", soft_wrap=True)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -31,7 +31,7 @@ def show_settings(workload: str | None, run: RunConfig, *, as_json: bool) -> Non
     for name in knob_names():
         table.add_row(name, escape(_shown(_value(run, name))), escape(_sentence(name)))
     console.print(table)
-    example = f"slipway run {workload or 'digits'} --set train.epochs=3 --set 'recipes=[int8-static]'"
+    example = f"slipway run {reference or 'digits'} --set train.epochs=3 --set 'recipes=[int8-static]'"
     console.print(f"\nTry some:\n  {escape(example)}", soft_wrap=True)
 
 
@@ -45,7 +45,7 @@ def _value(run: RunConfig, name: str) -> Any:
 def _shown(value: Any) -> str:
     """As `--set` takes it; recipes by their names."""
     if isinstance(value, list):
-        return f"[{', '.join(one['name'] for one in value)}]"
+        return f"[{', '.join(recipe['name'] for recipe in value)}]"
     return value if isinstance(value, str) and value else json.dumps(value)
 
 

@@ -1,3 +1,5 @@
+"""What the commands about registered versions show: a decision, a ledger, served traffic, a verification."""
+
 import textwrap
 from collections.abc import Iterator
 
@@ -5,13 +7,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.cli.views.outcome import _ROOM, _number
 from tasks.monitoring.monitor import Watched
 from tasks.promotion.history import History
 from tasks.promotion.ledger import LedgerEntry
 from tasks.promotion.verification import Verification
+from tasks.reporting.candidates import number
 
 _MOST_COLUMNS = 15
+
+_ROOM = 60
+"""Fewer columns than these make a reason a tower of words: it goes on lines of its own."""
 
 
 def show_entry(entry: LedgerEntry, *, as_json: bool) -> None:
@@ -36,11 +41,13 @@ def show_history(history: History, *, as_json: bool) -> None:
         served = ", ".join(f"version {e.to_version}" for e in history.entries) or "nothing"
         console.print(f"[bold]{history.model}[/bold] on {history.at}: {served} served")
     else:
-        names = {"champion": history.champion, "challenger": history.challenger, "previous": history.previous}
-        known = ", ".join(
-            f"{name} is version {number}" for name, number in names.items() if number is not None
-        )
-        console.print(f"[bold]{history.model}[/bold]: {known or 'no version serves'}")
+        aliases = {
+            "champion": history.champion,
+            "challenger": history.challenger,
+            "previous": history.previous,
+        }
+        standing = ", ".join(f"{name} is version {v}" for name, v in aliases.items() if v is not None)
+        console.print(f"[bold]{history.model}[/bold]: {standing or 'no version serves'}")
     for line in ledger_lines(history.entries, console.width if console.is_terminal else None):
         console.print(line, soft_wrap=True)
     for problem in history.problems:
@@ -50,67 +57,67 @@ def show_history(history: History, *, as_json: bool) -> None:
 def ledger_lines(entries: tuple[LedgerEntry, ...], width: int | None) -> Iterator[str]:
     """A line an entry, its reason behind it or, where `width` columns are too few, below; None: in full, for a pipe."""
     rows = [["when (UTC)", "what", "from", "to", "who", "verdict"]]
-    for one in entries:
-        versions = ["–" if v is None else str(v) for v in (one.from_version, one.to_version)]
-        rows.append([f"{one.at:%Y-%m-%d %H:%M:%S}", one.action, *versions, one.who, one.verdict])
+    for entry in entries:
+        versions = ["–" if v is None else str(v) for v in (entry.from_version, entry.to_version)]
+        rows.append([f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.action, *versions, entry.who, entry.verdict])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     header, *heads = ["  ".join(map(str.ljust, row, widths)) for row in rows]
-    room = None if width is None else width - len(header) - 2
-    if width is not None and room is not None and room < _ROOM:
-        yield f"[dim]{header}[/dim]"
-        for head, one in zip(heads, entries, strict=True):
-            yield escape(head)
-            yield from (f"    {escape(line)}" for line in textwrap.wrap(one.why, width - 4))
-        return
-    yield f"[dim]{header}  why[/dim]"
-    for head, one in zip(heads, entries, strict=True):
-        first, *rest = [one.why] if room is None else textwrap.wrap(one.why, room) or [""]
-        yield f"{escape(head)}  {escape(first)}"
-        yield from (f"{' ' * len(head)}  {escape(line)}" for line in rest)
+    below = width is not None and width - len(header) - 2 < _ROOM
+    yield f"[dim]{header}{'' if below else '  why'}[/dim]"
+    for head, entry in zip(heads, entries, strict=True):
+        first, indent = ("    ", 4) if below else (f"{head}  ", len(head) + 2)
+        lines = [first + entry.why]
+        if width is not None:
+            lines = textwrap.wrap(entry.why, width, initial_indent=first, subsequent_indent=" " * indent)
+        yield from map(escape, [head, *lines] if below else lines or [head])
 
 
-def show_watched(found: Watched, *, as_json: bool) -> None:
+def show_watched(watched: Watched, *, as_json: bool) -> None:
     """What was served and whether it drifted, the worst columns first."""
     if as_json:
-        print(found.model_dump_json())
+        print(watched.model_dump_json())
         return
     console = Console(highlight=False, soft_wrap=True)
-    colour = {"quiet": "yellow", "steady": "green", "drifted": "red"}[found.status]
-    console.print(f"[bold]{found.model}[/bold] version {found.version}: [bold {colour}]{found.status}[/]")
-    for reason in found.reasons:
+    colour = {"quiet": "yellow", "steady": "green", "drifted": "red"}[watched.status]
+    console.print(
+        f"[bold]{watched.model}[/bold] version {watched.version}: [bold {colour}]{watched.status}[/]"
+    )
+    for reason in watched.reasons:
         console.print(f"  • {escape(reason)}")
-    seen = found.volume
-    if seen.first is not None and seen.last is not None:
+    volume = watched.volume
+    if volume.first is not None and volume.last is not None:
         console.print(
-            f"  {seen.rows} rows from {seen.first:%Y-%m-%d %H:%M} to {seen.last:%H:%M} UTC, p50 {seen.p50_ms} ms, p95 {seen.p95_ms} ms"
+            f"  {volume.rows} rows from {volume.first:%Y-%m-%d %H:%M} to {volume.last:%H:%M} UTC, p50 {volume.p50_ms} ms, p95 {volume.p95_ms} ms"
         )
-    drifted = [one for part in (found.predictions, found.inputs) if part is not None for one in part.drifted]
+    drifted = [column for part in (watched.predictions, watched.inputs) if part for column in part.drifted]
     if drifted:
         table = Table(box=None, padding=(0, 2), header_style="dim")
         for name in ("drifted", "PSI", "trained on, mean", "served, mean"):
             table.add_column(name, no_wrap=True, justify="left" if name == "drifted" else "right")
-        for one in drifted[:_MOST_COLUMNS]:
+        for column in drifted[:_MOST_COLUMNS]:
             table.add_row(
-                escape(one.name),
-                f"{one.psi:.2f}",
-                _number(one.reference, "{:.4g}"),
-                _number(one.served, "{:.4g}"),
+                escape(column.name),
+                f"{column.psi:.2f}",
+                number(column.reference, "{:.4g}"),
+                number(column.served, "{:.4g}"),
             )
         console.print(table)
 
 
-def show_verification(found: Verification, *, as_json: bool) -> None:
+def show_verification(verification: Verification, *, as_json: bool) -> None:
     """What was checked, one line each."""
     if as_json:
-        print(found.model_dump_json())
+        print(verification.model_dump_json())
         return
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{found.model}[/bold] version {found.version}: [bold green]verified[/]")
-    console.print(f"  digest     sha256:{found.sha256}, as the evidence says")
-    console.print("  signature  holds for every file of the version")
-    dirty = ", with changes that were not committed" if found.dirty else ""
     console.print(
-        f"  evidence   {found.decision}, {found.score_name} {found.score:.4f}, by code {found.revision or 'unknown'}{dirty}"
+        f"[bold]{verification.model}[/bold] version {verification.version}: [bold green]verified[/]"
     )
-    if found.replayed is not None:
-        console.print(f"  replay     {found.score_name} {found.replayed:.4f}, the same")
+    console.print(f"  digest     sha256:{verification.sha256}, as the evidence says")
+    console.print("  signature  holds for every file of the version")
+    dirty = ", with changes that were not committed" if verification.dirty else ""
+    console.print(
+        f"  evidence   {verification.decision}, {verification.score_name} {verification.score:.4f}, by code {verification.revision or 'unknown'}{dirty}"
+    )
+    if verification.replayed is not None:
+        console.print(f"  replay     {verification.score_name} {verification.replayed:.4f}, the same")

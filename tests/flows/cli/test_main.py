@@ -230,7 +230,7 @@ def test_a_prefect_server_that_does_not_start_says_why(
     (tmp_path / "logs" / "prefect-server.log").write_text("starting\nValueError: no such database\n")
     with pytest.raises(StepError, match="did not start .ValueError: no such database.; its log is"):
         server.wait()
-    monkeypatch.setattr("flows.orchestration.embedded._LEAST_BYTES", 10**18)
+    monkeypatch.setattr("flows.orchestration.embedded.LEAST_BYTES", 10**18)
     with pytest.raises(
         StepError, match="did not start: only .* MB are free in .*, make room or set SLIPWAY_HOME"
     ):
@@ -297,7 +297,7 @@ def test_imports_stay_as_light_as_promised(code: str, absent: list[str]) -> None
 @pytest.mark.slow
 def test_history_of_a_real_registry_loads_no_torch(home: Path) -> None:
     check = (
-        "import sys\nfrom flows import cli\nsys.argv = ['slipway', 'history', 'digits']\n"
+        "import sys\nfrom flows.cli import __main__ as cli\nsys.argv = ['slipway', 'history', 'digits']\n"
         "try:\n    cli.main()\nexcept SystemExit as ended:\n    print(ended.code, 'mlflow' in sys.modules, 'torch' in sys.modules)"
     )
     done = subprocess.run(

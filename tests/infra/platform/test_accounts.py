@@ -17,7 +17,7 @@ from flows.orchestration.embedded import EmbeddedServer
 from infra.platform.accounts import accounts
 from infra.platform.local import environment, services
 from infra.platform.services import ServiceGroup
-from tasks.errors import UserError
+from tasks.errors import StepError, UserError
 from tasks.registry.reachability import check_mlflow
 
 GIVEN = {
@@ -37,10 +37,12 @@ def test_a_password_may_be_in_a_file_and_is_written_nowhere_else(tmp_path: Path)
         (tmp_path / name).write_text(f"{secret}\n")
     home = tmp_path / "100%"
     home.mkdir()
-    found = accounts(home, {f"{name}_FILE": str(tmp_path / name) for name in GIVEN if "USERNAME" not in name})
-    assert found["PREFECT_API_AUTH_STRING"] == GIVEN["PREFECT_SERVER_API_AUTH_STRING"]
-    assert found["MLFLOW_TRACKING_USERNAME"] == "admin"
-    assert found["MLFLOW_TRACKING_PASSWORD"] == GIVEN["MLFLOW_AUTH_ADMIN_PASSWORD"]
+    account = accounts(
+        home, {f"{name}_FILE": str(tmp_path / name) for name in GIVEN if "USERNAME" not in name}
+    )
+    assert account["PREFECT_API_AUTH_STRING"] == GIVEN["PREFECT_SERVER_API_AUTH_STRING"]
+    assert account["MLFLOW_TRACKING_USERNAME"] == "admin"
+    assert account["MLFLOW_TRACKING_PASSWORD"] == GIVEN["MLFLOW_AUTH_ADMIN_PASSWORD"]
     assert all("secret" not in path.read_text() for path in home.iterdir())
     with pytest.raises(UserError, match="PREFECT_SERVER_API_AUTH_STRING_FILE=/nowhere cannot be read"):
         accounts(home, {"PREFECT_SERVER_API_AUTH_STRING_FILE": "/nowhere"})
@@ -54,10 +56,10 @@ def test_the_servers_of_up_refuse_a_request_without_an_account(
         monkeypatch.setenv(name, value)
     (tmp_path / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
     ports = dict(zip(("prefect", "worker", "mlflow", "server"), free_ports(4), strict=True))
-    keeper = ServiceGroup(services(tmp_path, ports)[:2], tmp_path / "logs", environment(tmp_path, ports))
+    group = ServiceGroup(services(tmp_path, ports)[:2], tmp_path / "logs", environment(tmp_path, ports))
     try:
-        keeper.start()
-        addresses = {one.service.name: one.service.url for one in keeper.kept}
+        group.start()
+        addresses = {kept.service.name: kept.service.url for kept in group.kept}
         asked = {
             "prefect": f"{addresses['prefect']}/api/admin/version",
             "mlflow": f"{addresses['mlflow']}/api/2.0/mlflow/experiments/search?max_results=1",
@@ -76,13 +78,13 @@ def test_the_servers_of_up_refuse_a_request_without_an_account(
             monkeypatch.setenv(name, environment(tmp_path, ports)[name])
         check_mlflow(addresses["mlflow"])
     finally:
-        keeper.stop(10)
-    environment(tmp_path, ports)
+        group.stop(10)
     monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", "a-long-other-secret")
-    with pytest.raises(
-        UserError, match="keeps the first password that 'ada' was given, and MLFLOW_AUTH_ADMIN_PASSW"
-    ):
-        environment(tmp_path, ports)
+    mlflow = services(tmp_path, ports)[1:2]
+    group = ServiceGroup(mlflow, tmp_path / "logs", environment(tmp_path, ports))
+    with pytest.raises(StepError, match="first password that 'ada' was given, and MLFLOW_AUTH_ADMIN_PASSW"):
+        group.start()
+    group.stop(10)
     for path in (path for path in tmp_path.rglob("*") if path.is_file()):
         assert b"a-long-" not in path.read_bytes(), path
 

@@ -43,52 +43,52 @@ def page(name: str, *after: str) -> Service:
 def keep(tmp_path: Path) -> Iterator[Callable[..., ServiceGroup]]:
     made: list[ServiceGroup] = []
 
-    def keeper(*services: Service) -> ServiceGroup:
+    def start(*services: Service) -> ServiceGroup:
         made.append(ServiceGroup(services, tmp_path / "logs", {"PYTHONPATH": str(ROOT)}))
         return made[-1]
 
-    yield keeper
-    for one in made:
-        one.stop(10)
+    yield start
+    for group in made:
+        group.stop(10)
 
 
 def test_a_service_starts_when_what_it_needs_is_up_and_again_when_it_dies(
     keep: Callable[..., ServiceGroup],
 ) -> None:
-    keeper = keep(page("second", "first"), page("first"))
-    keeper.start()
-    second, first = keeper.kept
-    assert first.since < second.since and not keeper.revive()
+    group = keep(page("second", "first"), page("first"))
+    group.start()
+    second, first = group.kept
+    assert first.since < second.since and not group.revive()
 
     assert first.pid is not None
     os.kill(first.pid, signal.SIGKILL)
-    until(keeper.revive)
+    until(group.revive)
     until(lambda: answers(first.service.health))
     assert (first.restarts, second.restarts) == (1, 0)
 
-    pids = [one.pid for one in keeper.kept]
-    keeper.stop(10)
+    pids = [kept.pid for kept in group.kept]
+    group.stop(10)
     assert not any(psutil.pid_exists(pid) for pid in pids if pid)
 
 
 def test_what_does_not_start_is_said_with_the_end_of_its_log(keep: Callable[..., ServiceGroup]) -> None:
-    keeper = keep(Service("page", ("http.server", "no-port"), "http://127.0.0.1:9/"))
+    group = keep(Service("page", ("http.server", "no-port"), "http://127.0.0.1:9/"))
     with pytest.raises(StepError, match=r"page ended with code 2; the end of .*page\.log:\n(.*\n)*.*no-port"):
-        keeper.start()
+        group.start()
 
 
 def test_what_dies_at_once_is_started_again_later_each_time(
     keep: Callable[..., ServiceGroup], caplog: pytest.LogCaptureFixture
 ) -> None:
     service = page("brief")
-    keeper = keep(service)
-    keeper.start()
-    brief = keeper.kept[0]
+    group = keep(service)
+    group.start()
+    brief = group.kept[0]
     brief.service = Service("brief", ("this",), service.health)
     assert brief.process is not None
     brief.process.kill()
     with caplog.at_level(logging.WARNING):
-        until(lambda: keeper.revive() and brief.restarts == 2)
+        until(lambda: group.revive() and brief.restarts == 2)
     assert [record.args[2] for record in caplog.records if isinstance(record.args, tuple)] == [1.0, 2.0]
 
 
@@ -126,12 +126,12 @@ def test_what_is_on_a_leash_ends_with_its_children_when_its_holder_is_killed(
 def test_what_a_killed_service_left_behind_ends_with_the_others(
     parent: Callable[[], psutil.Process], tmp_path: Path
 ) -> None:
-    keeper = ServiceGroup([Service("parent", ("parent",), "http://127.0.0.1:9/")], tmp_path / "logs", {})
-    keeper.kept[0].start({MARK: keeper.mark})
+    group = ServiceGroup([Service("parent", ("parent",), "http://127.0.0.1:9/")], tmp_path / "logs", {})
+    group.kept[0].start({MARK: group.mark})
     child = parent()
     on_leash = psutil.Process(child.ppid())
     on_leash.kill()
-    keeper.stop(10)
+    group.stop(10)
     assert psutil.wait_procs([child], timeout=60)[1] == []
 
 
