@@ -5,7 +5,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
+from tasks.errors import UserError
 from tasks.system.frozen import Frozen
+
+BASELINE = "fp32"
+"""The name of the candidate that no recipe makes."""
 
 
 class Step(Frozen):
@@ -136,9 +140,18 @@ class Recipe(Frozen):
     @field_validator("name")
     @classmethod
     def _keep_the_baselines_name_free(cls, name: str) -> str:
-        if name == "fp32":
-            raise ValueError("'fp32' is the name of the baseline; choose another")
+        if name == BASELINE:
+            raise ValueError(f"{BASELINE!r} is the name of the baseline; choose another")
         return name
+
+
+def chosen(choices: Iterable[Any], recipes: Iterable[Recipe], where: str) -> tuple[Any, ...]:
+    """Those of `recipes` that are named; what is no name stays as it is. Raises UserError for one that is not there."""
+    by_name = {recipe.name: recipe for recipe in recipes}
+    for choice in choices:
+        if isinstance(choice, str) and choice not in (*by_name, BASELINE):
+            raise UserError(f"{where}: there is no recipe {choice!r}; choose among {', '.join(by_name)}.")
+    return tuple(by_name[c] if isinstance(c, str) else c for c in choices if c != BASELINE)
 
 
 def parse_steps(steps: Iterable[Any]) -> tuple[Step, ...]:

@@ -1,4 +1,4 @@
-"""The `slipway` command: what all of it shares. its siblings read arguments, call what does the work, and print."""
+"""The `slipway` command: what all of it shares. Its siblings read arguments, call what does the work, and print."""
 
 import logging
 import os

@@ -2,21 +2,16 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from tasks.config import RunConfig
 from tasks.errors import UserError
-from tasks.recipes import Recipe
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
-    from tasks.settings import Settings
-    from tasks.workloads.workload import Workload
-
-_BASELINE = "fp32"
+from tasks.recipes import chosen
+from tasks.settings import Settings
+from tasks.workloads.workload import DEFAULT_RECIPES, Workload
 
 _SAID = {
     "greater_than_equal": "at least {ge:g}",
@@ -35,7 +30,7 @@ _SAID = {
 """What each kind of mistake asks for instead."""
 
 
-def configure(workload: "Workload", settings: "Settings", asked: Iterable[str]) -> RunConfig:
+def configure(workload: Workload, settings: Settings, asked: Iterable[str]) -> RunConfig:
     """The workload's run as mlflow.yaml and `--set` have it. Raises UserError also for a gate that production has set."""
     run = override(settings.apply_policy(workload.name, workload.defaults()), asked)
     settings.check_policy(workload.name, run)
@@ -44,13 +39,14 @@ def configure(workload: "Workload", settings: "Settings", asked: Iterable[str]) 
 
 def override(run: RunConfig, settings: Iterable[str]) -> RunConfig:
     """`run` with every `name=value` applied. Raises UserError naming the setting, its value and what is allowed."""
-    tree, known = run.model_dump(), run.recipes
+    tree = run.model_dump()
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or not name:
             raise UserError(f"--set {setting!r} has no value: write --set train.epochs=3.")
         _put(tree, name, _yaml(setting, text))
-    tree["recipes"] = _by_name(tree["recipes"], known)
+    if isinstance(tree["recipes"], list | tuple):
+        tree["recipes"] = chosen(tree["recipes"], (*DEFAULT_RECIPES, *run.recipes), "--set recipes")
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
@@ -59,14 +55,14 @@ def override(run: RunConfig, settings: Iterable[str]) -> RunConfig:
 
 def knob_names(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:
     """Every dotted name that `--set` takes."""
-    found = []
+    knobs = []
     for name, field in model.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            found += knob_names(inner, f"{prefix}{name}.")
+            knobs += knob_names(inner, f"{prefix}{name}.")
         else:
-            found.append(f"{prefix}{name}")
-    return found
+            knobs.append(f"{prefix}{name}")
+    return knobs
 
 
 def _yaml(setting: str, text: str) -> Any:
@@ -93,20 +89,7 @@ def _hint(name: str) -> str:
     return f"; did you mean {close[0]}?" if close else "; `slipway settings` lists all."
 
 
-def _by_name(recipes: Any, given: tuple[Recipe, ...]) -> Any:
-    """Recipes that are named, as `recipes=[int8-static]`, written out: the workload's, else those of every workload."""
-    from tasks.workloads.workload import DEFAULT_RECIPES
-
-    if not isinstance(recipes, list | tuple):
-        return recipes
-    known = {recipe.name: recipe.model_dump() for recipe in (*DEFAULT_RECIPES, *given)}
-    for name in recipes:
-        if isinstance(name, str) and name not in (*known, _BASELINE):
-            raise UserError(f"--set recipes: there is no recipe {name!r}; choose among {', '.join(known)}.")
-    return [known[one] if isinstance(one, str) else one for one in recipes if one != _BASELINE]
-
-
-def _explain(problem: "ErrorDetails") -> str:
+def _explain(problem: ErrorDetails) -> str:
     name = ".".join(map(str, problem["loc"]))
     inner = [knob for knob in knob_names() if knob.startswith(f"{name}.")]
     if inner:

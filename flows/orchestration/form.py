@@ -14,15 +14,12 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from tasks.config import Data, Gates, RunConfig, Search, Train
-from tasks.errors import UserError
-from tasks.recipes import Recipe
+from tasks.recipes import BASELINE, Recipe, chosen
 from tasks.system.frozen import Frozen
 from tasks.workloads.catalogue import names
 from tasks.workloads.workload import DEFAULT_RECIPES, Workload
 
 K = TypeVar("K", bound=Frozen)
-
-_BASELINE = "fp32"
 
 
 class Blank(Frozen):
@@ -36,10 +33,10 @@ class Blank(Frozen):
         schema = handler(core_schema)
         for field in handler.resolve_ref_schema(schema).get("properties", {}).values():
             field.pop("default", None)
-            given = [one for one in field.get("anyOf", []) if one != {"type": "null"}]
-            if len(given) == 1:
+            kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
+            if len(kinds) == 1:
                 del field["anyOf"]
-                field.update(given[0])
+                field.update(kinds[0])
             sentence = re.sub("; null: [^.;]*", "", field["description"])
             field["description"] = " ".join([sentence, *bounds_of(field)])
         return schema
@@ -69,7 +66,7 @@ WorkloadChoice = Annotated[str, Field(json_schema_extra={"enum": list(names())})
 
 RecipeChoice = Annotated[
     str | Recipe,
-    WithJsonSchema({"type": "string", "enum": [_BASELINE, *(recipe.name for recipe in DEFAULT_RECIPES)]}),
+    WithJsonSchema({"type": "string", "enum": [BASELINE, *(recipe.name for recipe in DEFAULT_RECIPES)]}),
 ]
 
 TRAINING, GATES, SEARCH, DATA = TrainingForm(), GatesForm(), SearchForm(), DataForm()
@@ -92,7 +89,7 @@ def filled_in(config: RunConfig) -> Form:
     return Form(
         model=config.model or "",
         training=TrainingForm.model_validate(config.train.model_dump()),
-        recipes=config.recipes or (_BASELINE,),
+        recipes=config.recipes or (BASELINE,),
         gates=GatesForm.model_validate(config.gates.model_dump()),
         search=SearchForm.model_validate(config.search.model_dump()),
         data=DataForm.model_validate(config.data.model_dump()),
@@ -101,10 +98,11 @@ def filled_in(config: RunConfig) -> Form:
 
 def read(form: Form, workload: Workload, defaults: RunConfig) -> RunConfig:
     """`defaults` with what was filled in. Raises UserError for a recipe that does not exist."""
+    named = (*DEFAULT_RECIPES, *workload.recipes)
     return RunConfig(
         model=form["model"] or defaults.model,
         train=_over(defaults.train, form["training"]),
-        recipes=_recipes(form["recipes"], workload) if form["recipes"] else defaults.recipes,
+        recipes=chosen(form["recipes"], named, "recipes") if form["recipes"] else defaults.recipes,
         gates=_over(defaults.gates, form["gates"]),
         search=_over(defaults.search, form["search"]),
         data=_over(defaults.data, form["data"]),
@@ -120,16 +118,3 @@ def bounds_of(field: dict[str, Any]) -> list[str]:
 
 def _over(knobs: K, form: Frozen) -> K:
     return knobs.model_copy(update={name: getattr(form, name) for name in form.model_fields_set})
-
-
-def _recipes(chosen: tuple[str | Recipe, ...], workload: Workload) -> tuple[Recipe, ...]:
-    known = {recipe.name: recipe for recipe in (*DEFAULT_RECIPES, *workload.recipes)}
-    found = []
-    for choice in chosen:
-        if isinstance(choice, Recipe):
-            found.append(choice)
-        elif choice in known:
-            found.append(known[choice])
-        elif choice != _BASELINE:
-            raise UserError(f"There is no recipe {choice!r}: choose among {', '.join(known)}.")
-    return tuple(found)

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal when a command is done. stdout is kept for results."""
+"""What `slipway run` shows when it is done; stdout is kept for results."""
 
 from shlex import quote
 

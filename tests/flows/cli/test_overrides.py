@@ -47,7 +47,10 @@ def test_every_knob_has_a_name_and_a_default_that_is_allowed() -> None:
         ("data.test=0.7", "data.test=0.7: it has to be less than 0.5."),
         ("data.until=yesterday", "it has to be a day such as 2013-04-01."),
         ("recipes=3", "recipes=3: it has to be a list."),
-        ("recipes=[int8]", "there is no recipe 'int8'; choose among int8-dynamic, int8-static"),
+        (
+            "recipes=[int8]",
+            "--set recipes: there is no recipe 'int8'; choose among int8-dynamic, int8-static",
+        ),
     ],
 )
 def test_a_wrong_one_is_named_with_its_value(setting: str, message: str) -> None:

@@ -64,7 +64,7 @@ def test_a_whole_configuration_goes_through_the_form_unchanged() -> None:
 
 def test_a_recipe_that_does_not_exist_is_named() -> None:
     unknown = form.Form(**{**EMPTY, "recipes": ("int7",)})  # type: ignore[typeddict-item]
-    with pytest.raises(UserError, match=r"no recipe 'int7': choose among .*int8-static"):
+    with pytest.raises(UserError, match=r"recipes: there is no recipe 'int7'; choose among .*int8-static"):
         form.read(unknown, load_workload("digits"), RunConfig())
 
 
