@@ -209,10 +209,10 @@ def _run_name() -> str:
     """digits-2026-11-22-nightly: what a list of runs should say."""
     asked, started = flow_run.parameters, flow_run.scheduled_start_time
     when = "nightly" if "auto-scheduled" in flow_run.tags else f"{started:%H%M}"
-    return f"{_short(asked.get('file') or asked.get('workload', 'digits'))}-{started:%Y-%m-%d}-{when}"
+    return f"{short_name(asked.get('file') or asked.get('workload', 'digits'))}-{started:%Y-%m-%d}-{when}"
 
 
-def _short(reference: str) -> str:
+def short_name(reference: str) -> str:
     """churn, of path/to/churn.py and of package.churn:workload."""
     name = reference.partition(":")[0]
     return Path(name).stem if name.endswith(".py") else name.rpartition(".")[2]

@@ -45,9 +45,9 @@ def decide_when_asked(**answer: Any) -> threading.Thread:
         deadline = time.monotonic() + 240
         with get_client(sync_client=True) as client:
             while time.monotonic() < deadline:
-                for one in client.read_flow_runs(flow_run_filter=filters):
+                for asked in client.read_flow_runs(flow_run_filter=filters):
                     # Refused for as long as the run has not yet said what it asks for.
-                    if client.resume_flow_run(one.id, run_input=answer).status == SetStateStatus.ACCEPT:
+                    if client.resume_flow_run(asked.id, run_input=answer).status == SetStateStatus.ACCEPT:
                         return
                 time.sleep(0.1)
 

@@ -43,8 +43,8 @@ def retrain(reference: str, *settings: str, force: bool = False, promote: bool =
     from flows.retrain import retrain as flow
     from tasks.workloads.catalogue import load_workload
 
-    known = load_workload(reference)
-    config = load_settings().apply_policy(known.name, override(known.defaults(), settings))
+    workload = load_workload(reference)
+    config = load_settings().apply_policy(workload.name, override(workload.defaults(), settings))
     outcome = flow(reference, **filled_in(config), force=force, promote=promote)
     assert isinstance(outcome, Outcome)
     return outcome
@@ -70,7 +70,7 @@ def test_a_model_is_promoted_and_the_next_run_has_nothing_to_do(prefect_api: Non
 
     third = retrain("digits", *QUICK, "train.epochs=6", "train.lr=0.0021", "search.trials=1", promote=False)
     assert third.decision == "registered" and third.version == 2
-    assert [one.name.partition("-")[0] for one in third.candidates] == ["fp32", "search"]
+    assert [candidate.name.partition("-")[0] for candidate in third.candidates] == ["fp32", "search"]
     assert reasons(home, "prepare") == "every time" and reasons(home, "train") == "config.lr 0.002 → 0.0021"
     assert registry.by_alias("digits", "champion") == champion
 
@@ -95,6 +95,7 @@ def test_a_model_that_is_not_good_enough_is_refused_and_kept_from_serving(prefec
     assert version is not None and registry.tags(version)[DECISION_TAG] == "refused"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "error", "sentence"),
     [
@@ -179,18 +180,10 @@ def wait_for_metrics(process: "subprocess.Popen[bytes]", registry: Registry, hom
     raise AssertionError(f"training did not start: {process.poll()}")
 
 
-@pytest.mark.slow
-def test_the_embedded_server_goes_when_its_command_is_killed(home: Path) -> None:
-    import psutil
+@pytest.mark.parametrize(
+    "reference", ["churn", "path/to/churn.py", "churn.py:other", "package.churn", "package.churn:other"]
+)
+def test_a_run_is_called_by_its_workload_however_that_is_named(reference: str) -> None:
+    from flows.retrain import short_name
 
-    code = (
-        "from pathlib import Path; import sys, time\nfrom flows.orchestration.embedded import EmbeddedServer\n"
-        f"server = EmbeddedServer(Path({str(home)!r})); server.start(); print(server.pid, flush=True); time.sleep(600)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    server = psutil.Process(int(process.stdout.readline()))
-    process.kill()
-    process.communicate()
-    server.wait(timeout=30)
-    assert not server.is_running()
+    assert short_name(reference) == "churn"

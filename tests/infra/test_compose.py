@@ -129,9 +129,9 @@ def mlflow_run_of(platform: Composed, run: str) -> dict[str, Any]:
         "experiment_ids": [experiment["experiment_id"]],
         "filter": f"tags.`prefect.flow_run_id` = '{run}'",
     }
-    found = mlflow(platform, "runs/search", query)["runs"]
-    assert len(found) == 1
-    return dict(found[0])
+    runs = mlflow(platform, "runs/search", query)["runs"]
+    assert len(runs) == 1
+    return dict(runs[0])
 
 
 def artifacts_are_on_s3(platform: Composed, tracked: dict[str, Any]) -> None:
@@ -154,14 +154,14 @@ def no_secret_is_written_anywhere(platform: Composed) -> None:
     """Logs, workers' folders, S3's volumes and PostgreSQL's files: parameters, tags and artifacts are in them."""
     names = [path.name for path in platform.secrets.iterdir() if path.name != "signing_public"]
     secrets = {name: platform.secret(name).split(":")[-1].encode() for name in names}
-    found = {
+    written = {
         (str(path.relative_to(platform.folder.parent)), name)
         for path in platform.files()
         for content in [path.read_bytes()]
         for name, secret in secrets.items()
         if secret in content
     }
-    assert found == set()
+    assert written == set()
 
 
 def a_wrong_password_and_a_missing_bucket_are_one_sentence(platform: Composed, tmp_path: Path) -> None:
@@ -198,8 +198,8 @@ def call(url: str, body: dict[str, Any] | None, headers: dict[str, str]) -> dict
     request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
+            document: dict[str, Any] = json.load(answer)
+            return document
     except urllib.error.HTTPError as error:
         error.close()
         raise
@@ -227,7 +227,7 @@ def objects(platform: Composed, bucket: str) -> list[str]:
         aws_secret_access_key=given["AWS_SECRET_ACCESS_KEY"],
     )
     with contextlib.closing(client):
-        return [one["Key"] for one in client.list_objects_v2(Bucket=bucket).get("Contents", ())]
+        return [entry["Key"] for entry in client.list_objects_v2(Bucket=bucket).get("Contents", ())]
 
 
 def bucket_exists(platform: Composed, bucket: str) -> bool:
@@ -246,8 +246,8 @@ def until(get: Callable[[], T], platform: Composed) -> T:
     problem: object = None
     while time.monotonic() < end:
         try:
-            if found := get():
-                return found
+            if given := get():
+                return given
         except OSError as error:
             problem = error
         time.sleep(0.3)

@@ -24,15 +24,15 @@ INFRA = ROOT / "infra"
 COMPOSE: dict[str, Any] = yaml.safe_load((INFRA / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OBJECTS: list[dict[str, Any]] = [
-    found
+    document
     for path in sorted((INFRA / "k8s").glob("*.yaml"))
     if path.name != "kustomization.yaml"
-    for found in yaml.safe_load_all(path.read_text())
+    for document in yaml.safe_load_all(path.read_text())
 ]
 SERVER: dict[str, Any] = next(
-    one["spec"]["template"]["spec"]["containers"][0]
-    for one in OBJECTS
-    if (one["kind"], one["metadata"]["name"]) == ("Deployment", "server")
+    entry["spec"]["template"]["spec"]["containers"][0]
+    for entry in OBJECTS
+    if (entry["kind"], entry["metadata"]["name"]) == ("Deployment", "server")
 )
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((INFRA / "k8s" / "kustomization.yaml").read_text())
 
@@ -44,14 +44,27 @@ def test_compose_file_fits_the_compose_specification() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+def test_each_module_that_a_file_starts_is_there() -> None:
+    files = [path for kind in ("*.yaml", "*.Dockerfile") for path in sorted(INFRA.rglob(kind))]
+    started = {
+        module
+        for path in files
+        for module in re.findall(r'-m"?,? "?((?:flows|infra)[\w.]+)', path.read_text())
+    }
+    assert {"flows.orchestration.deployment", "infra.secrets.inject", "infra.serving"} <= started
+    for module in started:
+        file = ROOT / module.replace(".", "/")
+        assert file.with_suffix(".py").is_file() or (file / "__main__.py").is_file(), module
+
+
 def test_what_a_service_mounts_is_declared_and_there(tmp_path: Path) -> None:
     make_secrets(tmp_path)
     made = {path.name for path in tmp_path.iterdir()}
-    assert {Path(one["file"]).name for one in COMPOSE["secrets"].values()} == made
-    assert all((INFRA / one["file"]).is_file() for one in COMPOSE["configs"].values())
+    assert {Path(entry["file"]).name for entry in COMPOSE["secrets"].values()} == made
+    assert all((INFRA / entry["file"]).is_file() for entry in COMPOSE["configs"].values())
     for name, service in SERVICES.items():
         assert set(service.get("secrets", ())) <= COMPOSE["secrets"].keys(), name
-        assert {one["source"] for one in service.get("configs", ())} <= COMPOSE["configs"].keys(), name
+        assert {entry["source"] for entry in service.get("configs", ())} <= COMPOSE["configs"].keys(), name
         wanted = set(re.findall(r"/run/secrets/(\w+)", json.dumps(service)))
         assert wanted == set(service.get("secrets", ())), name
         if "build" in service:
@@ -105,15 +118,17 @@ def test_secrets_are_made_once_and_are_their_owners(tmp_path: Path) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700 and len(set(after.values())) == len(after)
 
 
-@pytest.mark.parametrize("found", OBJECTS, ids=lambda found: f"{found['kind']}-{found['metadata']['name']}")
-def test_kubernetes_object_fits_its_schema(found: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "document", OBJECTS, ids=lambda document: f"{document['kind']}-{document['metadata']['name']}"
+)
+def test_kubernetes_object_fits_its_schema(document: dict[str, Any]) -> None:
     import kubernetes_validate
 
-    if found["kind"] == "RayJob":
-        node = found["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]
+    if document["kind"] == "RayJob":
+        node = document["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]
         metadata = {"name": "node"}
-        found = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": node["spec"]}
-    kubernetes_validate.validate(found, kubernetes_validate.latest_version(), strict=True)
+        document = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": node["spec"]}
+    kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
 
 
 def test_kustomization_names_what_is_there() -> None:
@@ -122,7 +137,7 @@ def test_kustomization_names_what_is_there() -> None:
         "kustomization.yaml",
         "ray-job.yaml",
     }
-    images = {one["name"] for one in KUSTOMIZATION["images"]}
+    images = {entry["name"] for entry in KUSTOMIZATION["images"]}
     assert images == {service["image"] for service in SERVICES.values() if "build" in service}
     settings = (INFRA / "k8s" / "settings.env").read_text()
     assert re.findall(r"^(\w+)=", settings, re.M) and "PASSWORD" not in settings
@@ -130,7 +145,9 @@ def test_kustomization_names_what_is_there() -> None:
 
 def test_every_pod_is_probed_bounded_and_without_rights() -> None:
     pods = [
-        one["spec"]["template"]["spec"] for one in OBJECTS if one["kind"] in ("Deployment", "StatefulSet")
+        entry["spec"]["template"]["spec"]
+        for entry in OBJECTS
+        if entry["kind"] in ("Deployment", "StatefulSet")
     ]
     assert len(pods) == 3
     for pod in pods:
@@ -143,15 +160,17 @@ def test_every_pod_is_probed_bounded_and_without_rights() -> None:
 
 def test_the_model_server_scales_on_a_metric_that_it_exports() -> None:
     (scaler,) = of_kind("HorizontalPodAutoscaler")
-    scaled = next(one for one in of_kind("Deployment") if one["metadata"]["name"] == "server")
+    scaled = next(entry for entry in of_kind("Deployment") if entry["metadata"]["name"] == "server")
     assert "replicas" not in scaled["spec"], "an apply would undo what the scaler did"
     names = [metric["pods"]["metric"]["name"] for metric in scaler["spec"]["metrics"] if "pods" in metric]
     assert names and set(names) <= exported()
-    assert {one["spec"]["selector"]["matchLabels"]["app"] for one in of_kind("PodDisruptionBudget")} == {
+    assert {entry["spec"]["selector"]["matchLabels"]["app"] for entry in of_kind("PodDisruptionBudget")} == {
         "mlflow",
         "server",
     }
-    assert next(one for one in of_kind("NetworkPolicy") if one["metadata"]["name"] == "deny-all")["spec"] == {
+    assert next(entry for entry in of_kind("NetworkPolicy") if entry["metadata"]["name"] == "deny-all")[
+        "spec"
+    ] == {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
     }
@@ -171,7 +190,7 @@ def test_the_model_server_is_asked_by_prometheus_as_it_is_started(monkeypatch: p
 
 def test_the_model_server_goes_away_within_its_grace_and_after_the_proxies_know() -> None:
     options, probe = options_of(SERVER["args"]), SERVER["readinessProbe"]
-    pod = next(one for one in of_kind("Deployment") if one["metadata"]["name"] == "server")
+    pod = next(entry for entry in of_kind("Deployment") if entry["metadata"]["name"] == "server")
     grace = pod["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     assert probe["periodSeconds"] * probe["failureThreshold"] < options.drain_delay
     assert options.drain_delay + options.drain + 5 < grace
@@ -225,13 +244,13 @@ def test_prometheus_takes_the_rules_and_the_configuration() -> None:
 
 def options_of(words: list[str]) -> ServeOptions:
     """What the model server makes of a command line."""
-    found = vars(parser("serve").parse_args(words))
-    found.pop("models")
-    return ServeOptions(**found)
+    document = vars(parser("serve").parse_args(words))
+    document.pop("models")
+    return ServeOptions(**document)
 
 
 def of_kind(kind: str) -> list[dict[str, Any]]:
-    return [one for one in OBJECTS if one["kind"] == kind]
+    return [entry for entry in OBJECTS if entry["kind"] == kind]
 
 
 def exported() -> set[str]:

@@ -1,13 +1,12 @@
 """The command line, in this process where nothing heavy is started, as a process where it is."""
 
 import json
+import logging
 import os
-import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,7 @@ from typer.main import get_command
 
 from flows.cli import __main__ as cli
 from flows.cli.overrides import knob_names
-from flows.cli.views.outcome import show_outcome
-from flows.cli.views.status import show_status
-from flows.cli.views.versions import ledger_lines, show_entry
-from flows.orchestration.embedded import EmbeddedServer
-from infra.platform.status import Status
 from infra.serving.__main__ import parser
-from tasks.errors import StepError
-from tasks.outcome import CandidateResult, Outcome
-from tasks.promotion.ledger import LedgerEntry
 
 WORKLOAD = """
 from dataclasses import replace
@@ -147,50 +138,6 @@ def test_every_example_of_the_help_is_a_command_that_can_be_given() -> None:
         commands[name].make_context(name, arguments)
 
 
-@pytest.mark.parametrize(
-    ("width", "lines"),
-    [
-        (None, ["  promote  –     1   ada  pass     because " + "it holds " * 12 + "well"]),
-        (130, ["  promote  –     1   ada  pass     because it holds", " " * 52]),
-        (80, ["  promote  –     1   ada  pass", "    because it holds"]),
-    ],
-)
-def test_a_ledger_reads_well_in_a_pipe_on_a_wide_terminal_and_on_80_columns(
-    width: int | None, lines: list[str]
-) -> None:
-    entry = LedgerEntry(
-        sequence=1, evidence=None, previous="", model="digits", action="promote", from_version=None, to_version=1, who="ada",
-        why="because " + "it holds " * 12 + "well", verdict="pass", at=datetime(2026, 5, 3, tzinfo=UTC),
-    )  # fmt: skip
-    header, *found = ledger_lines((entry,), width)
-    assert header.startswith("[dim]when (UTC)") and ("why" in header) == (width != 80)
-    assert found[0].startswith(f"2026-05-03 00:00:00{lines[0]}")
-    assert all(line.startswith(wanted) for line, wanted in zip(found[1:], lines[1:], strict=False))
-    assert width is None or max(map(len, found)) <= width
-
-
-def test_what_people_and_models_are_called_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    """Square brackets are rich's markup: a reason with some would be cut, or end a decision in a traceback."""
-    why = "see [T-12], [/etc] and [red]"
-    entry = LedgerEntry(
-        sequence=1, evidence=None, previous="", model="digits", action="promote", from_version=None, to_version=1,
-        who="[ada]", why=why, verdict="pass", at=datetime(2026, 5, 3, tzinfo=UTC),
-    )  # fmt: skip
-    show_entry(entry, as_json=False)
-    lost = CandidateResult(
-        name="int8", status="refused", score=None, score_drop=None, size_bytes=None, latency_ratio=None, throughput_ratio=None,
-        reasons=(why,),
-    )  # fmt: skip
-    outcome = Outcome(
-        workload="my [x].py", model="mine", run_id="1", version=1, decision="refused", reasons=(why,), candidates=(lost,),
-        report="/home/[a]/report.html",
-    )  # fmt: skip
-    show_outcome(outcome, as_json=False)
-    out = capsys.readouterr().out
-    assert out.count(why) == 3 and "promote by [ada]: see" in out and "/home/[a]/report.html" in out
-    assert "slipway settings 'my [x].py' " in out
-
-
 def test_a_locale_without_our_characters_gets_question_marks(tmp_path: Path) -> None:
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     environment |= {"PYTHONPATH": str(Path(cli.__file__).parent.parent), "SLIPWAY_HOME": str(tmp_path)}
@@ -211,60 +158,14 @@ def test_the_servers_help_has_its_defaults_and_examples(slipway: Slipway) -> Non
         assert command == "serve" and parser("slipway serve").parse_args(words).models
 
 
-def test_a_model_that_is_being_loaded_is_not_said_to_have_no_champion(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    show_status(
-        Status(up=True, pid=1, serves={"digits": None, "flights": None, "glosses": "3"}, loading=("digits",)),
-        as_json=False,
-    )
-    rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[-3:]]
-    assert rows == [["digits", "loading"], ["flights", "no champion yet"], ["glosses", "version 3"]]
-
-
-def test_a_prefect_server_that_does_not_start_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = EmbeddedServer(tmp_path)
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "prefect-server.log").write_text("starting\nValueError: no such database\n")
-    with pytest.raises(StepError, match="did not start .ValueError: no such database.; its log is"):
-        server.wait()
-    monkeypatch.setattr("flows.orchestration.embedded.LEAST_BYTES", 10**18)
-    with pytest.raises(
-        StepError, match="did not start: only .* MB are free in .*, make room or set SLIPWAY_HOME"
-    ):
-        server.wait()
-
-
 def test_settings_of_a_workload_are_those_that_a_run_takes(slipway: Slipway) -> None:
     code, out, _ = slipway("settings", "digits", "--json")
-    found = json.loads(out)
-    assert code == 0 and [*found] == knob_names()
-    assert found["gates.min_score"]["value"] == 0.96, "as mlflow.yaml has it"
-    assert found["train.epochs"]["help"] == "Passes over the training rows, at most. (from 1, up to 10,000)"
+    knobs = json.loads(out)
+    assert code == 0 and [*knobs] == knob_names()
+    assert knobs["gates.min_score"]["value"] == 0.96, "as mlflow.yaml has it"
+    assert knobs["train.epochs"]["help"] == "Passes over the training rows, at most. (from 1, up to 10,000)"
     code, out, _ = slipway("settings", "digits")
     assert code == 0 and all(name in out for name in knob_names())
-
-
-@pytest.mark.parametrize(
-    ("url", "sentence"),
-    [
-        ("127.0.0.1:9/api", "Prefect does not answer at 127.0.0.1:9/api"),
-        ("http://127.0.0.1:9/api", "Prefect does not answer at http://127.0.0.1:9/api"),
-        ("{mlflow}", "is not the API of a Prefect server"),
-    ],
-)
-def test_a_prefect_address_that_cannot_be_used_is_one_sentence(
-    mlflow_server: str, home: Path, url: str, sentence: str
-) -> None:
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    from flows.orchestration.reachability import check_prefect
-
-    with temporary_settings({PREFECT_API_URL: url.format(mlflow=mlflow_server)}):
-        with pytest.raises(StepError, match=re.escape(sentence)):
-            check_prefect()
 
 
 @pytest.mark.parametrize(
@@ -304,3 +205,14 @@ def test_history_of_a_real_registry_loads_no_torch(home: Path) -> None:
         [sys.executable, "-c", check], capture_output=True, text=True, env=os.environ.copy()
     )
     assert done.stdout.split() == ["2", "True", "False"]
+
+
+def test_what_libraries_say_is_shown_to_who_asks_for_it() -> None:
+    code = (
+        "import logging, sys, warnings\nfrom flows.cli import __main__ as cli\nsys.argv = ['slipway', '--version']\n"
+        "try:\n    cli.main()\nexcept SystemExit:\n    print(logging.getLogger().level, warnings.filters[0][0])"
+    )
+    for debug, said in (("", f"{logging.WARNING} ignore"), ("1", f"{logging.DEBUG} default")):
+        environment = {**os.environ, "SLIPWAY_DEBUG": debug, "PYTHONWARNINGS": "default"}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        assert done.stdout.splitlines()[1:] == [said], done.stderr

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import deployed
 import digit_versions
+import httpx
 import promotions
 import pytest
 from prefect import get_client
@@ -21,6 +22,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.flow_engine import run_flow
+from prefect.settings import PREFECT_API_URL
 
 from tasks.promotion.champion import promote as promote_now
 from tasks.promotion.ledger import LedgerEntry, read_ledger
@@ -66,13 +68,12 @@ def state_of(run: FlowRun) -> tuple[StateType, str]:
 
 def said_to_wait(run: FlowRun) -> bool:
     """Whether the event came that infra/automations/lost-runs.yaml looks for, about this run and with its tag."""
-    with get_client(sync_client=True) as client:
-        about = {
-            "event": {"name": ["slipway.question.asked"]},
-            "resource": {"id": [f"prefect.flow-run.{run.id}"]},
-        }
-        found = client._client.post("/events/filter", json={"filter": about}).json()["events"]
-    return any("prefect.tag.slipway" in str(one["related"]) for one in found)
+    about = {
+        "event": {"name": ["slipway.question.asked"]},
+        "resource": {"id": [f"prefect.flow-run.{run.id}"]},
+    }
+    answer = httpx.post(f"{PREFECT_API_URL.value()}/events/filter", json={"filter": about})
+    return any("prefect.tag.slipway" in str(event["related"]) for event in answer.json()["events"])
 
 
 def last_entry(registry: Registry) -> LedgerEntry:
@@ -139,7 +140,7 @@ def test_a_question_that_nobody_answers_is_a_refusal(registry: Registry, tmp_pat
         while not expires(refusals, before, promote):
             attempts -= 1
             assert attempts, "nobody refuses"
-        asked = next(one for one in deployed.runs_of(refusals) if one.state and one.state.is_scheduled())
+        asked = next(run for run in deployed.runs_of(refusals) if run.state and run.state.is_scheduled())
         deployed.work(asked, refuse)
         entry = last_entry(registry)
         assert (entry.action, entry.to_version, entry.who) == ("refuse", 2, "slipway")
@@ -201,7 +202,7 @@ def test_retrain_asks_in_a_run_of_its_own_and_takes_an_older_question_back(regis
     ask(3)
     kind, message = state_of(deployed.again(question))
     assert kind == StateType.CANCELLED and "Version 3 is newer" in message
-    assert [one.parameters["version"] for one in waiting()] == [3]
+    assert [run.parameters["version"] for run in waiting()] == [3]
 
 
 def waiting() -> list[FlowRun]:

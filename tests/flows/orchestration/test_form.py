@@ -9,7 +9,7 @@ from prefect.flows import load_flow_from_entrypoint
 
 from flows.cli.overrides import override
 from flows.orchestration import form
-from flows.retrain import _short, retrain
+from flows.retrain import retrain
 from tasks.config import RunConfig
 from tasks.errors import UserError
 from tasks.workloads.catalogue import load_workload, names
@@ -22,13 +22,13 @@ EMPTY = form.Form(
 
 @pytest.fixture(scope="module")
 def schema() -> dict[str, Any]:
-    found: dict[str, Any] = retrain.parameters.model_dump()
-    return found
+    properties: dict[str, Any] = retrain.parameters.model_dump()
+    return properties
 
 
 def test_every_field_has_a_sentence_and_none_in_a_section_is_filled_in(schema: dict[str, Any]) -> None:
     sections = [schema["definitions"][f"{name}Form"] for name in ("Training", "Gates", "Search", "Data")]
-    assert all(one["description"] for one in schema["properties"].values())
+    assert all(field["description"] for field in schema["properties"].values())
     for section in sections:
         for field in section["properties"].values():
             assert field["description"] and "default" not in field and "anyOf" not in field
@@ -70,16 +70,9 @@ def test_a_recipe_that_does_not_exist_is_named() -> None:
 
 def test_each_workload_has_its_deployments_and_each_deployment_its_flow() -> None:
     for flow in ("flows.retrain.retrain", "flows.monitor.monitor"):
-        named = {one["name"] for one in DEPLOYMENTS if one["entrypoint"] == flow}
+        named = {made["name"] for made in DEPLOYMENTS if made["entrypoint"] == flow}
         assert named - {"any"} == set(names())
-    for one in DEPLOYMENTS:
-        parameters = load_flow_from_entrypoint(one["entrypoint"]).parameters.properties
-        assert set(one.get("parameters", {})) <= set(parameters)
-        assert "slipway" in one["tags"], "infra/automations/lost-runs.yaml looks for it"
-
-
-@pytest.mark.parametrize(
-    "reference", ["churn", "path/to/churn.py", "churn.py:other", "package.churn", "package.churn:other"]
-)
-def test_a_run_is_called_by_its_workload_however_that_is_named(reference: str) -> None:
-    assert _short(reference) == "churn"
+    for deployment in DEPLOYMENTS:
+        parameters = load_flow_from_entrypoint(deployment["entrypoint"]).parameters.properties
+        assert set(deployment.get("parameters", {})) <= set(parameters)
+        assert "slipway" in deployment["tags"], "infra/automations/lost-runs.yaml looks for it"

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 from checkout import ROOT
 from composed import free_ports
-from filelock import FileLock, Timeout
 
-from flows.orchestration.embedded import EmbeddedServer
 from infra.platform.accounts import accounts
 from infra.platform.local import environment, services
 from infra.platform.services import ServiceGroup
@@ -87,27 +85,6 @@ def test_the_servers_of_up_refuse_a_request_without_an_account(
     group.stop(10)
     for path in (path for path in tmp_path.rglob("*") if path.is_file()):
         assert b"a-long-" not in path.read_bytes(), path
-
-
-@pytest.mark.slow
-def test_a_command_with_a_server_of_its_own_needs_no_account(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in GIVEN.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PREFECT_API_URL", "")  # put back afterwards: the server's start sets it
-    server = EmbeddedServer(tmp_path)
-    turn = FileLock(tmp_path / "logs" / "prefect-server.lock")
-    server.start()
-    try:
-        with pytest.raises(Timeout):
-            turn.acquire(timeout=0)  # a second run in this home waits until the tables are made
-        server.wait()
-        turn.acquire(timeout=0)
-        turn.release()
-        assert status(f"{server.api_url}/admin/version") == 200
-    finally:
-        server.stop()
 
 
 def told(prefect: str, home: Path, account: str) -> str:

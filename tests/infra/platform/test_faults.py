@@ -82,9 +82,9 @@ def machine(tmp_path: Path, prefect_server: str) -> Iterator[Callable[..., Machi
         return started[-1]
 
     yield start
-    for one in started:
-        one.process.kill()
-        one.process.communicate()
+    for running in started:
+        running.process.kill()
+        running.process.communicate()
 
 
 def wait_until(holds: Callable[[], object], what: str) -> None:
@@ -107,11 +107,11 @@ def test_of_two_machines_that_promote_at_once_one_wins_and_the_other_is_told(
 ) -> None:
     serve_first(registry, "raced", 3)
     two = [machine("raced", "2", "1"), machine("raced", "3", "1")]
-    for one in two:
-        one.ready()
-    for one in two:
-        one.go()
-    said = sorted((one.said() for one in two), key=len)
+    for promoting in two:
+        promoting.ready()
+    for promoting in two:
+        promoting.go()
+    said = sorted((promoting.said() for promoting in two), key=len)
     assert said[0] == "promoted"
     assert "was judged against champion v1, but champion v" in said[1] and "nothing was moved" in said[1]
     ledger = read_ledger(registry, "raced")
@@ -133,11 +133,12 @@ def test_machines_that_stood_still_past_their_lease_do_not_promote_when_they_wak
         model = f"stopped-{point.replace('_', '-')}"
         serve_first(registry, model, 3)
         sleepers[model] = machine(model, "2", "1", point)
-    for one in sleepers.values():
-        one.ready()
-        one.go()
+    for sleeper in sleepers.values():
+        sleeper.ready()
+        sleeper.go()
         wait_until(
-            lambda one=one: psutil.Process(one.process.pid).status() == psutil.STATUS_STOPPED, "it runs"
+            lambda sleeper=sleeper: psutil.Process(sleeper.process.pid).status() == psutil.STATUS_STOPPED,
+            "it runs",
         )
 
     for model, sentence in zip(sleepers, points.values(), strict=True):
@@ -249,7 +250,7 @@ def test_a_lost_run_is_marked_and_the_next_goes_on_from_its_checkpoint_though_th
 
 def watch_for_lost_runs(seconds: int) -> None:
     """The automation as it ships, but for how long it waits."""
-    [shipped] = [one for one in automations.read(automations.FOLDER) if one["name"] == "slipway-lost-runs"]
+    [shipped] = [a for a in automations.read(automations.FOLDER) if a["name"] == "slipway-lost-runs"]
     assert shipped["trigger"]["within"] <= 105  # with the look every five to ten seconds: under 120
     shipped["trigger"]["within"] = seconds
     with get_client(sync_client=True) as client:

@@ -114,12 +114,12 @@ def test_all_of_it_is_up_on_loopback_with_a_deployment_for_each_workload(platfor
     assert set(platform.addresses) == {"prefect", "mlflow", "server"}
     assert set(status["serves"]) == set(names()) and set(status["serves"].values()) == {None}
 
-    found = {
-        (one["entrypoint"].rpartition(".")[2], one["name"]) for one in platform.ask("/deployments/filter")
+    deployed = {
+        (made["entrypoint"].rpartition(".")[2], made["name"]) for made in platform.ask("/deployments/filter")
     }
-    assert {("retrain", name) for name in (*names(), "any")} <= found
-    assert {(name, name) for name in ("promote", "rollback", "refuse")} <= found
-    assert {("monitor", name) for name in names()} <= found
+    assert {("retrain", name) for name in (*names(), "any")} <= deployed
+    assert {(name, name) for name in ("promote", "rollback", "refuse")} <= deployed
+    assert {("monitor", name) for name in names()} <= deployed
     listening = {
         connection.laddr.ip
         for process in platform.processes()
@@ -255,6 +255,6 @@ def scheduled(platform: Platform, decision: str) -> Any:
 def versions(platform: Platform) -> list[Any]:
     """Of the model, in the registry."""
     with sqlite3.connect(f"file:{platform.home / 'mlflow.db'}?mode=ro", uri=True) as database:
-        found = database.execute("select version from model_versions where name = 'digits'").fetchall()
+        versions = database.execute("select version from model_versions where name = 'digits'").fetchall()
     database.close()
-    return found
+    return versions

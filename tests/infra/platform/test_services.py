@@ -14,10 +14,7 @@ import psutil
 import pytest
 from checkout import ROOT
 
-from infra.platform import ports
-from infra.platform.ports import choose_ports
 from infra.platform.services import Service, ServiceGroup, answers
-from infra.platform.state import State, read_state, write_state
 from tasks.errors import StepError
 from tasks.system.processes import MARK, start_tied
 
@@ -140,24 +137,3 @@ def test_a_module_on_a_leash_ends_by_itself_with_its_own_code() -> None:
     process = start_tied(("http.server", "no-port"), env=environment, stderr=subprocess.DEVNULL)
     assert process.wait(120) == 2 and process.stdin is not None
     process.stdin.close()
-
-
-def test_a_taken_port_is_stepped_over_and_the_choice_remembered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        usual = taken.getsockname()[1]
-        monkeypatch.setattr(ports, "USUAL", {"page": usual})
-        chosen = choose_ports(tmp_path)
-        assert chosen["page"] > usual and (chosen["page"] - usual) % 10 == 0
-    assert choose_ports(tmp_path) == chosen
-
-
-def test_a_platform_that_was_killed_is_not_up(tmp_path: Path) -> None:
-    me = psutil.Process()
-    write_state(tmp_path, State(pid=me.pid, created=me.create_time(), services=()))
-    assert read_state(tmp_path) is not None
-    write_state(tmp_path, State(pid=me.pid, created=me.create_time() - 3600, services=()))
-    assert read_state(tmp_path) is None

@@ -1,0 +1,15 @@
+"""What `slipway up` wrote down about itself, and whether that still holds."""
+
+from pathlib import Path
+
+import psutil
+
+from infra.platform.state import State, read_state, write_state
+
+
+def test_a_platform_that_was_killed_is_not_up(tmp_path: Path) -> None:
+    me = psutil.Process()
+    write_state(tmp_path, State(pid=me.pid, created=me.create_time(), services=()))
+    assert read_state(tmp_path) is not None
+    write_state(tmp_path, State(pid=me.pid, created=me.create_time() - 3600, services=()))
+    assert read_state(tmp_path) is None
