@@ -72,8 +72,8 @@ def _schedules(client: SyncPrefectClient) -> Iterator[tuple[tuple[UUID, str | No
 
 def _digest() -> str:
     """Of the deployments' file and of the code that their forms are made from."""
-    root = FILE.parent.parent
-    sources = [FILE, *sorted(automations.FOLDER.glob("*")), *sorted(root.glob("[ft]*s/**/*.py"))]
+    code = [path for top in ("flows", "tasks") for path in sorted((FILE.parent.parent / top).rglob("*.py"))]
+    sources = [FILE, *sorted(automations.FOLDER.glob("*")), *code]
     webhook = os.environ.get(automations.WEBHOOK_VARIABLE, "").encode()
     return hashlib.sha256(b"".join([webhook, *(path.read_bytes() for path in sources)])).hexdigest()
 
