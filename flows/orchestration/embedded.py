@@ -27,7 +27,7 @@ class EmbeddedServer:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._turn = FileLock(home / "logs" / "prefect-server.lock")
+        self._lock = FileLock(home / "logs" / "prefect-server.lock")
         port = _free_port()
         self.api_url = f"http://127.0.0.1:{port}/api"
         command = ("flows.orchestration.embedded", str(port))
@@ -41,7 +41,7 @@ class EmbeddedServer:
         """
         self._server.log.parent.mkdir(parents=True, exist_ok=True)
         with suppress(Timeout):  # then it is tried beside the other, which may hang
-            self._turn.acquire(timeout=_START_SECONDS)
+            self._lock.acquire(timeout=_START_SECONDS)
         self._server.log.write_bytes(b"")
         self._server.start(_server_environment(self._home))
         os.environ["PREFECT_API_URL"] = self.api_url
@@ -55,7 +55,7 @@ class EmbeddedServer:
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and self._server.runs:
             if self.is_up():
-                self._turn.release()
+                self._lock.release()
                 return
             time.sleep(0.05)
         raise StepError(
@@ -75,7 +75,7 @@ class EmbeddedServer:
 
     def stop(self) -> None:
         """End the server; its database stays."""
-        self._turn.release()
+        self._lock.release()
         self._server.stop(_STOP_SECONDS)
 
 

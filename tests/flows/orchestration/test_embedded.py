@@ -35,14 +35,14 @@ def test_a_command_with_a_server_of_its_own_needs_no_account(
     monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "ada:a-long-prefect-secret")
     monkeypatch.setenv("PREFECT_API_URL", "")  # put back afterwards: the server's start sets it
     server = EmbeddedServer(tmp_path)
-    turn = FileLock(tmp_path / "logs" / "prefect-server.lock")
+    lock = FileLock(tmp_path / "logs" / "prefect-server.lock")
     server.start()
     try:
         with pytest.raises(Timeout):
-            turn.acquire(timeout=0)  # a second run in this home waits until the tables are made
+            lock.acquire(timeout=0)  # a second run in this home waits until the tables are made
         server.wait()
-        turn.acquire(timeout=0)
-        turn.release()
+        lock.acquire(timeout=0)
+        lock.release()
         urllib.request.urlopen(f"{server.api_url}/admin/version", timeout=60).close()
     finally:
         server.stop()

@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import (
 )
 from prefect.states import Completed, Crashed, Running
 
-from flows.orchestration import run_lock as turn
+from flows.orchestration import run_lock
 from flows.orchestration.failures import failing_in_a_sentence
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:Resource
 @flow(name="takes-a-turn")
 @failing_in_a_sentence
 def takes(model: str) -> str:
-    turn.wait_for_turn(model)
+    run_lock.wait_for_turn(model)
     return "taken"
 
 
@@ -84,6 +84,6 @@ def test_a_retraining_that_may_wait_goes_on_when_the_other_has_ended(
         if len(looked) == 2:
             set_state(first, Completed())
 
-    monkeypatch.setattr(turn, "pause", end_the_first)
+    monkeypatch.setattr(run_lock, "pause", end_the_first)
     second = deployed.work(deployed.start("takes-a-turn/waits", model=models), takes)
     assert state_of(second)[0] == StateType.COMPLETED and len(looked) == 2
