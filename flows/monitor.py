@@ -1,7 +1,7 @@
 """Watching: served traffic against training data, and the workload's rows against those that versions were made of."""
 
 from prefect import flow, get_client, task
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.filters import FlowFilter
 
 from flows.orchestration.artifacts import show_watched
 from flows.orchestration.events import DATA_CHANGED, DRIFT_ALARM, emit
@@ -71,8 +71,9 @@ def ask_for_rows(model: str) -> str | None:
 
 def maker(reference: str) -> list[dict[str, str]]:
     """The deployment of retrain for this workload (else the one for any), as the event's related resource to be inferred."""
+    retrain = FlowFilter.model_validate({"name": {"any_": ["retrain"]}})
     with get_client(sync_client=True) as client:
-        deployments = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=["retrain"])))
+        deployments = client.read_deployments(flow_filter=retrain)
     own = [made for made in deployments if reference in map(made.parameters.get, ("workload", "file"))]
     chosen = own or [made for made in deployments if made.name == "any"]
     return [

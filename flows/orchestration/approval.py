@@ -4,12 +4,7 @@ from typing import Literal, cast
 
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateName,
-    FlowRunFilterTags,
-)
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.events import emit_event
@@ -86,11 +81,9 @@ def start_asking(version: Version) -> str:
 
 
 def _take_back(client: SyncPrefectClient, tag: str, newer: Version) -> None:
-    names = FlowRunFilterStateName(
-        any_=["Suspended", "Scheduled", "Late"]
-    )  # not one that was answered: "Resuming"
-    waiting = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=FlowRunFilterState(name=names))
-    for run in client.read_flow_runs(flow_run_filter=waiting):
+    names = ["Suspended", "Scheduled", "Late"]  # not one that was answered: "Resuming"
+    waiting = {"tags": {"all_": [tag]}, "state": {"name": {"any_": names}}}
+    for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(waiting)):
         if run.parameters.get("version") != newer.version:
             message = f"Version {newer.version} is newer, and is asked about instead."
             state: State[None] = Cancelled(message=message)

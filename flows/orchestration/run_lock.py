@@ -4,13 +4,8 @@ from time import sleep as pause
 
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    FlowRunFilterTags,
-)
-from prefect.client.schemas.objects import ConcurrencyLimitStrategy, FlowRun, StateType
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, FlowRun
 from prefect.runtime import deployment, flow_run
 
 from flows.orchestration.decision_lock import one_at_a_time
@@ -47,10 +42,9 @@ def wait_for_turn(model: str) -> None:
 
 
 def _at_it(client: SyncPrefectClient, tag: str) -> FlowRun | None:
-    going_on = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING])
-    wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=FlowRunFilterState(type=going_on))
-    others = [run for run in client.read_flow_runs(flow_run_filter=wanted) if str(run.id) != flow_run.id]
-    return others[0] if others else None
+    going_on = {"tags": {"all_": [tag]}, "state": {"type": {"any_": ["RUNNING", "CANCELLING"]}}}
+    runs = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(going_on))
+    return next((run for run in runs if str(run.id) != flow_run.id), None)
 
 
 def _mark(client: SyncPrefectClient, tag: str, *, marked: bool) -> None:
