@@ -53,34 +53,41 @@ class Compute:
 
 
 class SharedCompute(Compute):
-    """One of several processes that `torchrun`, `accelerate launch` or Ray Train started, each with its share of a batch."""
+    """One of several processes that `torchrun` or Ray Train started, each with its share of a batch."""
 
     def __init__(self, config: Train) -> None:
         import torch
-        from accelerate import Accelerator
+        from torch import distributed
 
         super().__init__(config)
-        joined = torch.distributed.is_initialized()
-        self._accelerator = Accelerator(cpu=self.device.type == "cpu")
-        if not joined:  # Ray Train ends its group itself
+        if self.device.type == "cuda":  # a GPU for each process of a machine
+            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(self.device)
+        if not distributed.is_initialized():  # Ray Train makes its group, and ends it, itself
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo")
             atexit.register(_leave)
-        self.device = self._accelerator.device
-        self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes
+        self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
 
     def parallel(self, module: "nn.Module") -> "nn.Module":
-        prepared: nn.Module = self._accelerator.prepare_model(module)
-        return prepared
+        from torch.nn.parallel import DistributedDataParallel
+
+        if not any(parameter.requires_grad for parameter in module.parameters()):
+            return module
+        device_ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(module, device_ids=device_ids)
 
     def from_first(self, value: T) -> T:
-        from accelerate.utils import broadcast_object_list
+        from torch import distributed
 
-        first: T = broadcast_object_list([value])[0]
-        return first
+        values = [value]
+        distributed.broadcast_object_list(values)
+        return values[0]
 
     def from_all(self, value: T) -> list[T]:
-        from accelerate.utils import gather_object
+        from torch import distributed
 
-        values: list[T] = gather_object([value])
+        values = [value] * self.count
+        distributed.all_gather_object(values, value)
         return values
 
 
@@ -90,10 +97,10 @@ def _leave() -> None:
     Its threads outlive Python and then free tensors that belong to it, which aborts the process now and then, after all is
     done (github.com/pytorch/pytorch/pull/179291).
     """
-    import torch
+    from torch import distributed
 
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def launched() -> bool:
@@ -102,7 +109,7 @@ def launched() -> bool:
 
 
 def make_compute(config: Train) -> Compute:
-    """Alone, unless a launcher started several processes: only then is accelerate imported."""
+    """Alone, unless a launcher started several processes."""
     return SharedCompute(config) if launched() else Compute(config)
 
 
