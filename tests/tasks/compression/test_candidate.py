@@ -350,7 +350,7 @@ def test_a_full_disk_is_no_refusal_that_is_kept_and_found_again_when_there_is_ro
         except OSError as error:
             raise StepError("No space for a checkpoint.") from error
 
-    monkeypatch.setattr("tasks.compression.candidate._make", full)
+    monkeypatch.setattr("tasks.compression.candidate.describe", full)
     with pytest.raises(StepError, match="No space"):
         cnn.compress(STATIC)
 

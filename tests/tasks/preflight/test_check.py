@@ -29,8 +29,8 @@ def look(path: Path) -> Checkup:
 
 
 def leave_out_the_slow_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = {name: part for name, part in checkup._PARTS.items() if name not in ("export", "answer")}
-    monkeypatch.setattr(checkup, "_PARTS", parts)
+    parts = {name: part for name, part in checkup.PARTS.items() if name not in ("export", "answer")}
+    monkeypatch.setattr(checkup, "PARTS", parts)
 
 
 def broken(path: Path, *changes: tuple[str, str]) -> dict[str, PartResult]:

@@ -155,7 +155,7 @@ EVERY_STEP = Train(epochs=9, lr=0.05, batch_size=50, threads=1, patience=2, chec
 def test_a_training_stopped_at_every_single_step_ends_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.training.loop._SHOW_SECONDS", 0)
+    monkeypatch.setattr("tasks.training.progress.SHOW_SECONDS", 0)
     whole = train_toy(tmp_path / "whole", EVERY_STEP)
     assert whole.stopped == "no better validation score for 2 epochs"
     last = max(metric.step for metric in read_metrics(whole.metrics))
@@ -184,7 +184,7 @@ class Scored(Net):
 def test_names_of_weights_do_not_change_the_bytes_of_a_resumed_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.training.loop._SHOW_SECONDS", 0)
+    monkeypatch.setattr("tasks.training.progress.SHOW_SECONDS", 0)
 
     def run(folder: Path, **options: Any) -> Checkpoint:
         torch.manual_seed(0)
@@ -200,7 +200,7 @@ def test_names_of_weights_do_not_change_the_bytes_of_a_resumed_training(
 def test_a_torn_checkpoint_costs_time_and_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tasks.training.loop._SHOW_SECONDS", 0)
+    monkeypatch.setattr("tasks.training.progress.SHOW_SECONDS", 0)
     whole = train_toy(tmp_path / "whole", EVERY_STEP)
     with pytest.raises(Killed):
         train_toy(tmp_path / "killed", EVERY_STEP, progress=killed_at(7))
@@ -367,7 +367,7 @@ def test_metrics_are_published_while_training_and_a_lost_server_does_not_stop_it
 
 
 def test_progress_counts_up_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.training.loop._SHOW_SECONDS", 0)
+    monkeypatch.setattr("tasks.training.progress.SHOW_SECONDS", 0)
     seen: list[Progress] = []
     train_toy(tmp_path, progress=seen.append)
     assert [progress.step for progress in seen if progress.score is None] == [1, 2, 3, 4]
@@ -392,24 +392,26 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         train_toy(tmp_path / "file")
 
 
-def test_two_trainings_at_once_do_not_disturb_each_others_random_numbers(tmp_path: Path) -> None:
+def test_two_trainings_at_once_do_not_disturb_each_others_random_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.training.progress.SHOW_SECONDS", 0)
     alone = train_toy(tmp_path / "alone")
-    modules = []
-    for _ in range(2):
-        torch.manual_seed(FAST.seed)
-        modules.append(Net())
-    found: list[str] = []
-    threads = [
-        threading.Thread(
-            target=lambda m=module, i=i: found.append(train_toy(tmp_path / str(i), module=m).sha256)
-        )
-        for i, module in enumerate(modules)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [alone.sha256, alone.sha256]
+    torch.manual_seed(FAST.seed)
+    modules = {"first": Net()}
+    torch.manual_seed(FAST.seed)
+    modules["second"] = Net()
+    digests: dict[str, str] = {}
+
+    def run(name: str, show: Callable[[Progress], None] | None = None) -> None:
+        rows = clouds(200), clouds(100, 1)
+        checkpoint = fit(modules[name], *rows, FAST, tmp_path / name, workload=workload(), progress=show)
+        digests[name] = checkpoint.sha256
+
+    second = threading.Thread(target=run, args=["second"])
+    run("first", lambda progress: second.start() if progress.step == 3 else None)
+    second.join()
+    assert digests == {"first": alone.sha256, "second": alone.sha256}
 
 
 def test_rows_come_once_an_epoch_in_an_order_of_their_own() -> None:
