@@ -15,7 +15,7 @@ from tasks.proof.serving import try_on_server
 from tasks.proof.validation import validate
 from tasks.records import Candidate, Champion, Comparison, Dataset, Interval, Proof, Report
 from tasks.system.files import sha256_of
-from tasks.system.sentences import first_line, some
+from tasks.system.sentences import first_line
 from tasks.workloads.catalogue import load_workload
 
 if TYPE_CHECKING:
@@ -117,4 +117,6 @@ def _champion_outputs(champion: Champion, dataset: Dataset, samples: Samples) ->
 
 
 def _names(classes: tuple[str, ...] | None) -> str:
-    return "none" if classes is None else some(classes, 5)
+    if classes is None:
+        return "none"
+    return ", ".join(classes[:5]) + ("…" if len(classes) > 5 else "")

@@ -18,7 +18,6 @@ class Progress(Frozen):
     loss: float
     score: float | None
     rows_per_second: float
-    eta: float
 
 
 ShowProgress = Callable[[Progress], None]
@@ -46,7 +45,6 @@ class Reporter:
         if self._show is None or (not always and now - self._shown < SHOW_SECONDS):
             return
         self._shown = now
-        left = (now - self._began) * (self._steps - step) / max(1, step - self._first)
         self._show(
             Progress(
                 epoch=math.ceil(step * self._epochs / self._steps),
@@ -56,7 +54,6 @@ class Reporter:
                 loss=loss,
                 score=score,
                 rows_per_second=self.rows_per_second(step),
-                eta=0.0 if ended else left,
             )
         )
 

@@ -14,12 +14,11 @@ from pydantic import ValidationError
 from tasks.compression.candidate import compress
 from tasks.compression.catalogue import check_recipes
 from tasks.compression.graph import metadata_of
-from tasks.compression.sensitivity import run
 from tasks.config import Gates, RunConfig, Train
 from tasks.data.dataset import prepare, read_split
 from tasks.errors import StepError, UserError
 from tasks.onnx.export import export
-from tasks.onnx.session import open_session
+from tasks.onnx.session import open_session, run_rows
 from tasks.proof.selection import select
 from tasks.proof.validation import validate
 from tasks.recipes import Recipe
@@ -65,7 +64,7 @@ class Trained:
     def score(self, candidate: Candidate) -> float:
         assert candidate.onnx is not None, candidate.refused
         rows = read_split(self.dataset, "validation")
-        return score(self.workload, rows.target, run(candidate.onnx.path, rows))
+        return score(self.workload, rows.target, run_rows(open_session(candidate.onnx.path), rows.inputs))
 
 
 def trained(reference: str, folder: Path, epochs: int) -> Trained:
@@ -201,9 +200,9 @@ def test_calibration_sees_training_rows_only(cnn: Trained, tmp_path: Path) -> No
         tmp_path,
     )
     step = {**STATIC, "repair_seconds": 0}
-    one, other = cnn.compress(step), spoilt.compress(step)
-    assert one.onnx is not None and other.onnx is not None
-    assert one.onnx.sha256 == other.onnx.sha256
+    first, second = cnn.compress(step), spoilt.compress(step)
+    assert first.onnx is not None and second.onnx is not None
+    assert first.onnx.sha256 == second.onnx.sha256
 
 
 @pytest.mark.slow

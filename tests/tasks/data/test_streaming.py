@@ -89,9 +89,9 @@ def test_only_one_row_group_is_asked_for_at_a_time(folder: Path) -> None:
 def test_new_files_alone_are_read_for_the_fingerprint(folder: Path, tmp_path: Path) -> None:
     stream, memory = Stream(str(folder)), tmp_path / "datasets"
     before = stream_fingerprint(stream, memory)
-    known = json.loads((memory / "row-groups.json").read_text())
+    kept = json.loads((memory / "row-groups.json").read_text())
     assert stream_fingerprint(stream, tmp_path / "elsewhere") == before
-    marked = {key: ["remembered"] * len(digests) for key, digests in known.items()}
+    marked = {key: ["remembered"] * len(digests) for key, digests in kept.items()}
     (memory / "row-groups.json").write_text(json.dumps(marked))
     rows_of(50, 9).to_parquet(folder / "part-2.parquet", index=False)
     after = stream_fingerprint(stream, memory)
@@ -171,9 +171,9 @@ def test_the_schema_names_columns_that_are_gone(folder: Path, tmp_path: Path) ->
     from tasks.data.schema import validated
     from tasks.workloads.catalogue import load_workload
 
-    known = replace(load_workload(reference(tmp_path, folder, True, None)), schema=schema)
+    workload = replace(load_workload(reference(tmp_path, folder, True, None)), schema=schema)
     with pytest.raises(UserError, match="gone"):
-        validated(known, rows_of(8))
+        validated(workload, rows_of(8))
 
 
 def test_check_looks_at_a_stream_by_its_first_row_group(folder: Path, tmp_path: Path) -> None:

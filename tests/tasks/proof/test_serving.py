@@ -28,9 +28,9 @@ def package(linear_digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-def file_of(one: Candidate) -> OnnxModel:
-    assert one.onnx is not None
-    return one.onnx
+def file_of(candidate: Candidate) -> OnnxModel:
+    assert candidate.onnx is not None
+    return candidate.onnx
 
 
 def rows(dataset: Dataset, count: int) -> Inputs:

