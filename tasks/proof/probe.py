@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,28 +87,21 @@ def main() -> None:
     print(Probe(load_seconds=seconds, peak_bytes=peak, behaviour=(*odd, empty)).model_dump_json())
 
 
-def _odd_inputs(feed: "Feed") -> "list[tuple[str, Feed]]":
+def _odd_inputs(feed: "Feed") -> "Iterator[tuple[str, Feed]]":
+    """Two rows with an odd value in every number of a kind, for each kind that the inputs have."""
     import numpy as np
 
     few = {name: np.array(array[:2]) for name, array in feed.items()}
-    odd: list[tuple[str, Feed]] = []
-    for given, value in (
-        ("NaN in every number", np.nan),
-        ("+inf in every number", np.inf),
-        ("-inf in every number", -np.inf),
+    for given, kinds, value in (
+        ("NaN in every number", "f", lambda dtype: np.nan),
+        ("+inf in every number", "f", lambda dtype: np.inf),
+        ("-inf in every number", "f", lambda dtype: -np.inf),
+        ("the largest integers", "iu", lambda dtype: np.iinfo(dtype).max),
+        ("the smallest integers", "iu", lambda dtype: np.iinfo(dtype).min),
     ):
-        if any(array.dtype.kind == "f" for array in few.values()):
-            odd.append(
-                (given, {n: np.full_like(a, value) if a.dtype.kind == "f" else a for n, a in few.items()})
-            )
-    for given, pick in (("the largest integers", "max"), ("the smallest integers", "min")):
-        if any(array.dtype.kind in "iu" for array in few.values()):
-            extremes = {
-                n: np.full_like(a, getattr(np.iinfo(a.dtype), pick)) if a.dtype.kind in "iu" else a
-                for n, a in few.items()
-            }
-            odd.append((given, extremes))
-    return odd
+        odd = {n: np.full_like(a, value(a.dtype)) for n, a in few.items() if a.dtype.kind in kinds}
+        if odd:
+            yield given, {**few, **odd}
 
 
 def _behaviour(session: "onnxruntime.InferenceSession", given: str, feed: "Feed") -> Behaviour:

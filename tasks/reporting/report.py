@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.config import Gates
+from tasks.config import Gates, flatten
 from tasks.data.dataset import read_split
 from tasks.outcome import Selection
 from tasks.proof.evidence import Evidence
@@ -117,15 +117,10 @@ def _balance(dataset: Dataset) -> list[tuple[str, list[int]]]:
     return [(name, [int(count[code]) for count in counts]) for code, name in enumerate(dataset.classes)]
 
 
-def _settings(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _settings(config: dict[str, Any]) -> dict[str, str]:
     """Nested knobs as dotted names; recipes have a table of their own."""
-    rows = []
-    for name, value in config.items():
-        if isinstance(value, dict):
-            rows += _settings(value, f"{prefix}{name}.")
-        elif name != "recipes":
-            rows.append((f"{prefix}{name}", "–" if value is None else str(value)))
-    return rows
+    knobs = flatten({name: value for name, value in config.items() if name != "recipes"})
+    return {name: "–" if value == "null" else value for name, value in knobs.items()}
 
 
 def _environment() -> Any:

@@ -167,20 +167,20 @@ class ObjectStorage:
             yield
         except UserError:
             raise
-        except FileNotFoundError as error:
-            raise StepError(
-                f"SLIPWAY_STORE={without_secrets(self.url)} is not there ({typed_line(error)}): create the bucket, or mend the address."
-            ) from error
-        except PermissionError as error:
-            raise StepError(
-                f"SLIPWAY_STORE={without_secrets(self.url)} refuses us ({typed_line(error)}): check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
-            ) from error
         except Exception as error:
             if not isinstance(error, OSError) and not type(error).__module__.startswith("botocore"):
                 raise
+            what, fix = next(reason for kind, *reason in _REASONS if isinstance(error, kind))
             raise StepError(
-                f"SLIPWAY_STORE={without_secrets(self.url)} cannot be reached ({typed_line(error)}): check AWS_ENDPOINT_URL and the network."
+                f"SLIPWAY_STORE={without_secrets(self.url)} {what} ({typed_line(error)}): {fix}."
             ) from error
+
+
+_REASONS: tuple[tuple[type[Exception], str, str], ...] = (
+    (FileNotFoundError, "is not there", "create the bucket, or mend the address"),
+    (PermissionError, "refuses us", "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+    (Exception, "cannot be reached", "check AWS_ENDPOINT_URL and the network"),
+)
 
 
 @contextmanager

@@ -17,13 +17,26 @@ T = TypeVar("T")
 
 
 class Compute:
-    """One process on one device."""
-
-    rank, count = 0, 1
+    """This process's device and precision, and its share of the work where `torchrun` or Ray Train started several."""
 
     def __init__(self, config: Train) -> None:
         self.device = pick_device(config.device)
         self._dtype = pick_precision(config.precision, self.device)
+        self.rank, self.count = 0, 1
+        if launched():
+            self._join()
+
+    def _join(self) -> None:
+        import torch
+        from torch import distributed
+
+        if self.device.type == "cuda":  # a GPU for each process of a machine
+            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(self.device)
+        if not distributed.is_initialized():  # Ray Train makes its group, and ends it, itself
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo")
+            atexit.register(_leave)
+        self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context a forward pass runs in."""
@@ -41,53 +54,28 @@ class Compute:
 
     def parallel(self, module: "nn.Module") -> "nn.Module":
         """The module as the forward pass calls it."""
-        return module
+        from torch.nn.parallel import DistributedDataParallel
+
+        if self.count == 1 or not any(parameter.requires_grad for parameter in module.parameters()):
+            return module
+        return DistributedDataParallel(module, [self.device.index] if self.device.type == "cuda" else None)
 
     def from_first(self, value: T) -> T:
         """What the first process has."""
-        return value
-
-    def from_all(self, value: T) -> list[T]:
-        """What each process has."""
-        return [value]
-
-
-class SharedCompute(Compute):
-    """One of several processes that `torchrun` or Ray Train started, each with its share of a batch."""
-
-    def __init__(self, config: Train) -> None:
-        import torch
-        from torch import distributed
-
-        super().__init__(config)
-        if self.device.type == "cuda":  # a GPU for each process of a machine
-            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-            torch.cuda.set_device(self.device)
-        if not distributed.is_initialized():  # Ray Train makes its group, and ends it, itself
-            distributed.init_process_group("cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo")
-            atexit.register(_leave)
-        self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
-
-    def parallel(self, module: "nn.Module") -> "nn.Module":
-        from torch.nn.parallel import DistributedDataParallel
-
-        if not any(parameter.requires_grad for parameter in module.parameters()):
-            return module
-        device_ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(module, device_ids=device_ids)
-
-    def from_first(self, value: T) -> T:
         from torch import distributed
 
         values = [value]
-        distributed.broadcast_object_list(values)
+        if self.count > 1:
+            distributed.broadcast_object_list(values)
         return values[0]
 
     def from_all(self, value: T) -> list[T]:
+        """What each process has."""
         from torch import distributed
 
         values = [value] * self.count
-        distributed.all_gather_object(values, value)
+        if self.count > 1:
+            distributed.all_gather_object(values, value)
         return values
 
 
@@ -106,11 +94,6 @@ def _leave() -> None:
 def launched() -> bool:
     """Whether this is one of several processes that a launcher started."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def make_compute(config: Train) -> Compute:
-    """Alone, unless a launcher started several processes."""
-    return SharedCompute(config) if launched() else Compute(config)
 
 
 def pick_device(name: str) -> "torch.device":

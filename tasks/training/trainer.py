@@ -18,7 +18,7 @@ from tasks.records import Checkpoint, Dataset
 from tasks.system.files import sha256_of, why_not_written, write_atomically
 from tasks.system.storage import ObjectStorage, mirrored
 from tasks.training.checkpoint import CheckpointStore, digest_is_right, files_to_mirror, save
-from tasks.training.device import launched, make_compute, threads
+from tasks.training.device import Compute, launched, threads
 from tasks.training.loop import Loop, TrainingState
 from tasks.training.loss import DistillationLoss, check_loss
 from tasks.training.metrics import MetricsLog, Publish, Publisher
@@ -102,7 +102,7 @@ def fit(
         None if teacher is None else DistillationLoss(workload, teacher, temperature, teacher_weight)
     )
     with random_numbers_lock, threads(config.threads):
-        compute = make_compute(config)
+        compute = Compute(config)
         key = _key(module, train_rows, validation_rows, config, workload, distillation, compute.count)
         folder = folder / key[:16]
         first = compute.rank == 0

@@ -80,12 +80,12 @@ def test_a_total_counts_what_was_measured_and_nothing_else() -> None:
 
 
 def test_energy_is_said_to_be_an_estimate_or_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    cost = Cost(cpu_seconds=3600, wall_seconds=3600, peak_bytes=8_000_000_000, written_bytes=0)
-    assert watt_hours(cost, 10.0) == pytest.approx(10 + 3)
+    hour = Cost(cpu_seconds=3600, wall_seconds=3600, peak_bytes=8_000_000_000, written_bytes=0)
+    assert watt_hours(hour, 10.0) == pytest.approx(10 + 3)
     cost.watts_a_cpu.cache_clear()
     monkeypatch.setitem(sys.modules, "codecarbon", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert describe(cost).endswith("energy not estimated: pip install 'slipway[cost]'")
+    assert describe(hour).endswith("energy not estimated: pip install 'slipway[cost]'")
     cost.watts_a_cpu.cache_clear()
 
 

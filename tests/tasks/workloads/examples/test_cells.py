@@ -99,7 +99,7 @@ def cross(low: float, high: float) -> CrossValidation:
 
 
 @pytest.mark.parametrize(
-    ("found", "decision", "reason"),
+    ("validated", "decision", "reason"),
     [
         (
             cross(0.8, 0.9),

@@ -85,7 +85,7 @@ def test_weather_is_the_last_reading_and_never_a_later_one() -> None:
     flights = pd.DataFrame(
         {"origin": "EWR", "time_hour": [f"2013-01-01T{hour:02}:00:00Z" for hour in (6, 7, 9)]}
     )
-    assert module._with_weather(flights, weather)["temp"].tolist() == [1.0, 1.0, 3.0]
+    assert module.with_weather(flights, weather)["temp"].tolist() == [1.0, 1.0, 3.0]
 
 
 def test_codes_that_training_never_saw_get_the_answer_for_the_unknown(winter: Dataset) -> None:
