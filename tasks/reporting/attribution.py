@@ -56,10 +56,10 @@ class AttributedRow:
 
 
 def attribute(
-    workload: Workload, dataset: Dataset, model: Path | bytes, frame: "pd.DataFrame", numbers: list[int]
+    workload: Workload, dataset: Dataset, file: Path | bytes, frame: "pd.DataFrame", numbers: list[int]
 ) -> Iterator[AttributedRow]:
     """The rows of `frame` one after the other, as far as the caller has time for."""
-    session, inputs = open_session(model), to_inputs(workload, frame)
+    session, inputs = open_session(file), to_inputs(workload, frame)
     training = read_split(dataset, "train").inputs
     named = columns_behind(workload, _some_rows(dataset), inputs)
     for place, number in enumerate(numbers):
@@ -82,14 +82,14 @@ def _some_rows(dataset: Dataset) -> "pd.DataFrame":
 
 
 def attribute_test_rows(
-    workload: Workload, dataset: Dataset, model: Path, most: int, seconds: float
+    workload: Workload, dataset: Dataset, file: Path, most: int, seconds: float
 ) -> list[AttributedRow]:
     """Up to `most` test rows, of each class in turn: the first, and then as many as are begun in `seconds` of CPU."""
     attributed = list[AttributedRow]()
     test = read_frame(dataset, "test")
     numbers = of_each_class(read_split(dataset, "test").target, most, dataset.classes)
     chosen = test.iloc[numbers].reset_index(drop=True)
-    for row in attribute(workload, dataset, model, chosen, numbers):
+    for row in attribute(workload, dataset, file, chosen, numbers):
         if not attributed:
             started = time.process_time()  # importing captum, and looking for columns, is paid once
         attributed.append(row)

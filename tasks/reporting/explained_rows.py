@@ -67,20 +67,20 @@ class Attributions:
         return STABLE
 
 
-def attributions(reference: str, dataset: Dataset, model: Path) -> Attributions:
+def attributions(reference: str, dataset: Dataset, file: Path) -> Attributions:
     """What the file's answers on some test rows hang on; never a reason for a run to fail."""
     if not captum_installed():
         return Attributions(missing="What the answers hang on is not shown: pip install 'slipway[explain]'.")
     try:
-        return _attributions(reference, dataset, model)
+        return _attributions(reference, dataset, file)
     except Exception as error:  # a model of any shape, a trained and proved one: a picture must not lose it
         log.warning("attributions were not made", exc_info=True)
         return Attributions(missing=f"What the answers hang on could not be found: {first_line(error, 300)}")
 
 
-def _attributions(reference: str, dataset: Dataset, model: Path) -> Attributions:
+def _attributions(reference: str, dataset: Dataset, file: Path) -> Attributions:
     workload = load_workload(reference)
-    rows = attribute_test_rows(workload, dataset, model, _MOST_ROWS, _SECONDS)
+    rows = attribute_test_rows(workload, dataset, file, _MOST_ROWS, _SECONDS)
     explanation = summarise(workload, rows)
     target = read_split(dataset, "test").target
     shown = [_row(row, target[row.number], dataset.classes) for row in rows[:_SHOWN_ROWS]]

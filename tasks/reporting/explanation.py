@@ -80,10 +80,10 @@ def explain_version(evidence: Evidence, version: int, folder: Path, rows: str, h
 
 
 def explain(
-    workload: Workload, dataset: Dataset, model: Path, frame: "pd.DataFrame", numbers: list[int]
+    workload: Workload, dataset: Dataset, file: Path, frame: "pd.DataFrame", numbers: list[int]
 ) -> Explanation:
     """Explain the ONNX file's answers on the rows of `frame`, which are called `numbers`."""
-    return summarise(workload, list(attribute(workload, dataset, model, frame, numbers)))
+    return summarise(workload, list(attribute(workload, dataset, file, frame, numbers)))
 
 
 def summarise(workload: Workload, rows: Sequence[AttributedRow]) -> Explanation:

@@ -63,7 +63,7 @@ class Loop:
     """One training of one module; `run` takes it from wherever it stands to its end."""
 
     module: "nn.Module"
-    rows: "Samples"
+    samples: "Samples"
     validation: "Samples"
     config: Train
     workload: Workload
@@ -80,7 +80,7 @@ class Loop:
         self.module.to(self.compute.device)
         if self.distillation is not None:
             self.distillation.teacher.to(self.compute.device).eval()
-        self.order = Order(len(self.rows), self.config.batch_size, self.config.seed)
+        self.order = Order(len(self.samples), self.config.batch_size, self.config.seed)
         self.steps = self.order.steps_an_epoch * self.config.epochs
         self.optimizer = make_optimizer(self.module, self.config)
         self.scaler = self.compute.scaler()
@@ -96,7 +96,7 @@ class Loop:
         seed_everything(self.config.seed + self.compute.rank)
         self._resume()
         self._reporter = Reporter(
-            self.show, self.config.epochs, self.steps, len(self.rows), first=self.state.step
+            self.show, self.config.epochs, self.steps, len(self.samples), first=self.state.step
         )
 
     def run(self) -> TrainingState:
@@ -138,7 +138,7 @@ class Loop:
         index = self.order.rows(step)
         mine = index[self.compute.rank :: self.compute.count]
         share = len(mine) * self.compute.count / len(index)
-        return *take(self.rows, mine if len(mine) else index[:1], self.compute.device), share
+        return *take(self.samples, mine if len(mine) else index[:1], self.compute.device), share
 
     def _watch(self, step: int, loss: "Tensor") -> None:
         """Keep the loss; look at it at once where that is free, and every now and then where it would stop the GPU."""
@@ -154,7 +154,7 @@ class Loop:
             rate = learning_rate(self.config, step, self.steps)
             if not math.isfinite(loss):
                 weights = self.module if step == self.state.step else None
-                why = why_not_finite(self.rows, self.order.rows(step), self._losses, weights, rate)
+                why = why_not_finite(self.samples, self.order.rows(step), self._losses, weights, rate)
                 raise StepError(f"The loss is {loss} at step {step + 1} of {self.steps}: {why}.")
             self._losses.append(loss)
             if step % self._metric_every == 0:

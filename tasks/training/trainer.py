@@ -153,7 +153,7 @@ def _logging(folder: Path, publish: Publish | None, processes: int) -> Iterator[
 
 def _key(
     module: "nn.Module",
-    rows: Samples,
+    samples: Samples,
     validation: Samples,
     config: Train,
     workload: Workload,
@@ -172,7 +172,7 @@ def _key(
     for name, value in [pair for state in weights for pair in state.items()]:
         digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    for split in (rows, validation):
+    for split in (samples, validation):
         for name, array in [*split.inputs.items(), ("target", split.target)]:
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
