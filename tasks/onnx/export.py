@@ -65,7 +65,7 @@ def export_module(
         except Exception as error:  # exporters raise whatever they meet
             problem = typed_line(error)
         if problem is None:
-            return _write(proto, name, module, dataset, samples, path, metadata)
+            return write_export(proto, name, module, dataset, samples, path, metadata)
         failures.append(f"{name}: {problem}")
     raise StepError(
         f"Workload {workload.name}: its model does not export to ONNX. {' | '.join(failures)}. Change the operation that is named, or its shapes."
@@ -123,7 +123,7 @@ def _dims(value: "onnx.ValueInfoProto") -> list[int | str]:
     return [d.dim_value if d.HasField("dim_value") else d.dim_param for d in value.type.tensor_type.shape.dim]
 
 
-def _write(
+def write_export(
     proto: "onnx.ModelProto",
     exporter: str,
     module: "nn.Module",
@@ -132,6 +132,7 @@ def _write(
     path: Path,
     metadata: Mapping[str, str],
 ) -> OnnxModel:
+    """Put an exported graph at `path`, and the module's outputs on the first of these rows beside it."""
     import numpy as np
     import onnx
 

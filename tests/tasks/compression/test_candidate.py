@@ -232,6 +232,7 @@ def test_static_int8_over_all_ops_of_a_masked_transformer_is_refused_for_its_sco
     assert any("below fp32's" in reason for reason in result.reasons)
 
 
+@pytest.mark.slow
 def test_accuracy_control_repairs_it_and_names_the_nodes_in_float(transformer: Trained) -> None:
     made = transformer.compress({**STATIC, "op_types": "all"}, gates=Gates(max_score_drop=0.02))
     assert transformer.score(made) >= transformer.score(transformer.fp32) - 0.02
@@ -239,6 +240,7 @@ def test_accuracy_control_repairs_it_and_names_the_nodes_in_float(transformer: T
     assert "the score dropped" in note
 
 
+@pytest.mark.slow
 def test_the_op_types_chosen_for_a_transformer_need_no_repair_and_lengths_stay_dynamic(
     transformer: Trained,
 ) -> None:

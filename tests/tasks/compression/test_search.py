@@ -68,6 +68,7 @@ def search(
     return study
 
 
+@pytest.mark.slow
 def test_a_search_finds_a_recipe_that_beats_the_default_ones(tmp_path: Path) -> None:
     tried: list[Recipe] = []
     search(tmp_path / "s.log", 12, tried)
@@ -87,6 +88,7 @@ def test_no_proposal_is_tried_twice_or_is_fp32_or_a_default_recipe(tmp_path: Pat
     assert len(set(steps)) == len(steps)
 
 
+@pytest.mark.slow
 def test_what_is_clearly_dominated_is_not_trained(tmp_path: Path) -> None:
     study = Study(Search(trials=15), GATES, tmp_path / "s.log")
     heavy = Recipe.model_validate({"name": "given", "steps": [{"kind": "prune", "ratio": 0.3, "rounds": 3}]})

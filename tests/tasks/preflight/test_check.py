@@ -113,6 +113,7 @@ def test_what_would_not_stop_a_run_is_a_doubt_and_the_file_still_passes(
     assert {result.status for result in results.values()} == {"held", "doubtful"}
 
 
+@pytest.mark.slow
 def test_one_call_finds_all_there_is_and_says_what_it_had_to_leave_out(
     churn: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:

@@ -42,6 +42,7 @@ def test_threads_and_children_that_ended_are_in_it() -> None:
     assert cost.cpu_seconds > 0.4 and cost.wall_seconds > 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak cannot be set back here")
 def test_the_peak_is_that_of_the_step_and_not_of_what_ran_before() -> None:
     large = measure(lambda: len(b"x" * (300 * MEGABYTE)))
@@ -89,6 +90,7 @@ def test_energy_is_said_to_be_an_estimate_or_how_to_get_one(monkeypatch: pytest.
     cost.watts_a_cpu.cache_clear()
 
 
+@pytest.mark.slow
 def test_codecarbons_table_gives_a_power_and_says_where_it_is_from() -> None:
     pytest.importorskip("codecarbon")
     cost.watts_a_cpu.cache_clear()

@@ -1,7 +1,6 @@
 """What an answer hangs on, on models whose answer is known to hang on one thing."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +10,7 @@ from tasks.config import Data
 from tasks.data.dataset import prepare, read_frame
 from tasks.errors import UserError
 from tasks.records import Candidate, Dataset
-from tasks.reporting.attribution import agreement, attribute_test_rows, captum_installed, of_each_class
-from tasks.reporting.explained_rows import attributions
 from tasks.reporting.explanation import STABLE, explain, requested_rows
-from tasks.reporting.features import columns_behind, cut
 from tasks.workloads.catalogue import load_workload
 
 pytest.importorskip("captum")
@@ -74,86 +70,6 @@ def test_the_one_column_that_decides_has_all_the_weight(tmp_path: Path) -> None:
 def test_rows_that_are_not_there_are_said_at_once(rows: str) -> None:
     with pytest.raises(UserError, match="does not fit: there are 9 test rows|names no rows"):
         requested_rows(rows, TEMPLATE.load().head(9))
-
-
-def test_columns_are_found_by_what_moves_with_them_also_as_category_codes() -> None:
-    frame = TEMPLATE.load().head(50)
-    columns = columns_behind(TEMPLATE, frame, TEMPLATE.inputs(frame))
-    assert columns == {"numbers": ["months", "monthly_bill", "support_calls"], "plan": ["plan"]}
-
-
-def test_the_letters_of_a_code_are_one_part_even_where_two_codes_share_some() -> None:
-    flights = load_workload("flights")
-    frame = pd.DataFrame(
-        {
-            **{"carrier": ["UA", "US", "DL"], "origin": ["EWR", "JFK", "LGA"], "dest": ["MIA", "MSP", "BOS"]},
-            **{name: [1, 2, 3] for name in flights_numbers()},
-        }
-    )
-    columns = columns_behind(flights, frame, flights.inputs(frame))
-    assert (columns["carrier"], columns["dest"]) == (["carrier"] * 2, ["dest"] * 3)
-    parts = cut({"dest": flights.inputs(frame)["dest"][:1]}, columns)
-    assert parts.names == ["dest"] and parts.masks["dest"].tolist() == [[0, 0, 0]]
-
-
-def flights_numbers() -> list[str]:
-    from tasks.workloads.examples.flights import SCHEDULE, WEATHER
-
-    return [*SCHEDULE, *WEATHER]
-
-
-def test_a_large_picture_goes_by_patches_through_all_channels_and_a_long_row_by_stretches() -> None:
-    parts = cut({"image": np.zeros((1, 3, 64, 48), "float32")}, {"image": None})
-    mask = parts.masks["image"][0]
-    assert len(parts.names) == 256 and parts.names[17] == "image patch 1,1"
-    assert (mask[0] == mask[2]).all() and (mask[0, 4:8, 3:6] == 17).all() and (mask[0] == 17).sum() == 12
-    assert len(cut({"wave": np.zeros((1, 5000), "float32")}, {"wave": None}).names) == 256
-
-
-def test_seeds_that_agree_on_nothing_but_nothing_do_not_agree() -> None:
-    some, none = np.array([0.0, 1.0, 0.5]), np.zeros(3)
-    assert agreement(none, none) == 1 and agreement(some, none) == 0 == agreement(none, some)
-    assert agreement(some, 2 * some) == pytest.approx(1) and agreement(some, -some) == pytest.approx(-1)
-
-
-def test_test_rows_are_taken_of_each_class_in_turn() -> None:
-    assert of_each_class(np.array([1, 1, 1, 0, 0, 2]), 5, ("a", "b", "c")) == [3, 0, 5, 4, 1]
-    assert of_each_class(np.array([0.5, 0.1]), 5, None) == [0, 1]
-
-
-def test_the_report_has_time_for_one_row_at_least_and_begins_none_after_its_time(
-    linear_digits: tuple[Dataset, Candidate],
-) -> None:
-    dataset, fp32 = linear_digits
-    assert fp32.onnx is not None
-    given = (load_workload("digits"), dataset, fp32.onnx.path)
-    assert len(attribute_test_rows(*given, most=4, seconds=0)) == 1
-    assert [row.answer for row in attribute_test_rows(*given, most=4, seconds=3600)][:2] == ["0", "1"]
-
-
-def test_a_picture_that_cannot_be_made_is_a_sentence_and_no_failure(
-    linear_digits: tuple[Dataset, Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset, fp32 = linear_digits
-    assert fp32.onnx is not None
-    (tmp_path / "model.onnx").write_bytes(b"no model")
-    broken = attributions("digits", dataset, tmp_path / "model.onnx")
-    assert (
-        broken.explanation is None and "could not be found: " in broken.missing and "\n" not in broken.missing
-    )
-    monkeypatch.setattr("tasks.reporting.explained_rows.captum_installed", lambda: False)
-    without = attributions("digits", dataset, fp32.onnx.path)
-    assert without.explanation is None and "pip install 'slipway[explain]'" in without.missing
-    assert captum_installed()
-
-
-def test_bytes_go_by_words_and_other_integers_by_place() -> None:
-    text = np.frombuffer(b"a large dog\0\0\0", np.uint8).astype("int64")[None]
-    parts = cut({"text": text}, {"text": None})
-    assert parts.names == ["a (0)", "large (1)", "dog (2)", "padding (3)"]
-    assert parts.masks["text"][0].tolist() == [0] + [1] * 6 + [2] * 4 + [3] * 3
-    codes: dict[str, np.ndarray[Any, Any]] = {"codes": np.array([[1, 2, 3]])}
-    assert cut(codes, {"codes": None}).names == ["codes[0]", "codes[1]", "codes[2]"]
 
 
 def test_rows_are_a_count_or_numbers_or_a_file(tmp_path: Path) -> None:

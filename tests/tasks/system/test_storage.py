@@ -132,6 +132,7 @@ def test_another_machine_gets_the_same_dataset_without_making_it(tmp_path: Path,
     assert fetched.model_copy(update={"folder": made.folder}) == made
 
 
+@pytest.mark.slow
 def test_another_machine_goes_on_from_the_mirrored_checkpoint_to_the_same_bytes(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -170,6 +170,7 @@ def test_any_operation_of_a_save_may_fail(tmp_path: Path, code: int) -> None:
         assert len(list(folder.glob("*"))) == 4, "two generations and their digests, nothing left over"
 
 
+@pytest.mark.slow
 def test_the_process_may_end_at_any_operation_of_a_save(tmp_path: Path) -> None:
     for at in operations_of_the_third_save():
         folder = tmp_path / str(at)
@@ -272,6 +273,7 @@ def test_a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path:
     assert lost == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sync", "sync folder"])
 def test_the_replay_of_a_power_cut_notices_a_missing_fsync(tmp_path: Path, kind: str) -> None:
     operations, returned = record(3)
@@ -280,6 +282,7 @@ def test_the_replay_of_a_power_cut_notices_a_missing_fsync(tmp_path: Path, kind:
     assert lost_after_a_crash([operations[number] for number in kept], without, tmp_path)[1] > 0
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_detected_and_the_generation_before_is_used(tmp_path: Path) -> None:
     two_saved(tmp_path)
     dice = random.Random(0)

@@ -18,11 +18,9 @@ from tasks.data.arrays import Samples
 from tasks.data.dataset import prepare
 from tasks.errors import StepError, UserError
 from tasks.records import Checkpoint, Dataset, Metric
-from tasks.training.batches import Order
 from tasks.training.checkpoint import load, load_weights
 from tasks.training.metrics import read_metrics
-from tasks.training.module import build_module, load_module, predict
-from tasks.training.optimizer import learning_rate
+from tasks.training.module import load_module, predict
 from tasks.training.progress import Progress
 from tasks.training.trainer import fit, train
 from tasks.workloads.catalogue import load_workload
@@ -412,94 +410,6 @@ def test_two_trainings_at_once_do_not_disturb_each_others_random_numbers(
     run("first", lambda progress: second.start() if progress.step == 3 else None)
     second.join()
     assert digests == {"first": alone.sha256, "second": alone.sha256}
-
-
-def test_rows_come_once_an_epoch_in_an_order_of_their_own() -> None:
-    order = Order(rows=103, batch_size=10, seed=3)
-    epochs = [
-        np.concatenate(
-            [order.rows(epoch * order.steps_an_epoch + step) for step in range(order.steps_an_epoch)]
-        )
-        for epoch in range(2)
-    ]
-    assert all(sorted(epoch.tolist()) == list(range(103)) for epoch in epochs)
-    assert epochs[0].tolist() != epochs[1].tolist()
-    assert Order(103, 10, 3).rows(15).tolist() == order.rows(15).tolist()
-
-
-@pytest.mark.parametrize(
-    ("rows", "sizes"), [(1, [1]), (9, [9]), (20, [10, 10]), (21, [10, 11]), (22, [10, 10, 2])]
-)
-def test_no_batch_has_one_row_unless_that_is_all_there_is(rows: int, sizes: list[int]) -> None:
-    order = Order(rows, batch_size=10, seed=0)
-    assert [len(order.rows(step)) for step in range(order.steps_an_epoch)] == sizes
-
-
-@pytest.mark.parametrize(
-    ("schedule", "last"),
-    [("constant", 0.1), ("linear", 0.1 / 90), ("cosine", 0.1 * (1 - np.cos(np.pi / 90)) / 2)],
-)
-def test_the_learning_rate_rises_and_then_follows_its_schedule(schedule: Any, last: float) -> None:
-    config = Train(lr=0.1, warmup=0.1, schedule=schedule)
-    rates = [learning_rate(config, step, 100) for step in range(100)]
-    assert rates[:10] == pytest.approx([0.01 * step for step in range(1, 11)])
-    assert max(rates) == 0.1
-    assert rates[-1] == pytest.approx(last)
-
-
-def tiny(**fields: Any) -> Workload:
-    import dataclasses
-
-    return dataclasses.replace(load_workload(TINY), **fields)
-
-
-class Names(nn.Module):
-    def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        return picture
-
-
-class Flat(nn.Module):
-    def __init__(self, outputs: int, inputs: int = 64) -> None:
-        super().__init__()
-        self.layer = nn.Linear(inputs, outputs)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.layer(image.flatten(1))
-        return result
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (Names, "inputs\\(\\) gives image, but the model's forward takes picture: use the same names"),
-        (
-            lambda: Flat(10, inputs=63),
-            r"its model fails on its own inputs \(image float32\[2, 1, 8, 8\]\): RuntimeError: mat1",
-        ),
-        (
-            lambda: Flat(3),
-            r"gives outputs of shape \[2, 3\] for 2 rows; \[2, 10\] is needed for classification",
-        ),
-        (lambda: 3, "its model is a int; return a torch.nn.Module"),
-        (lambda: 1 / 0, "its model was not built: ZeroDivisionError: division by zero"),
-    ],
-)
-def test_a_model_that_cannot_work_is_refused_in_a_sentence(
-    model: Callable[[], Any], message: str, dataset: Dataset
-) -> None:
-    with pytest.raises(UserError, match=f"Workload tiny-digits: .*{message}"):
-        build_module(tiny(model=model), dataset)
-
-
-def test_a_model_may_ask_for_the_training_inputs(dataset: Dataset) -> None:
-    seen: list[tuple[int, ...]] = []
-
-    def model(inputs: dict[str, Any]) -> nn.Module:
-        seen.append(inputs["image"].shape)
-        return Flat(10)
-
-    build_module(tiny(model=model), dataset)
-    assert seen == [(dataset.rows["train"], 1, 8, 8)]
 
 
 def test_importing_the_training_loads_no_prefect_and_no_torch() -> None:

@@ -29,16 +29,17 @@ def test_ours_hold_the_contract(name: str, tmp_path: Path) -> None:
     assert contract.broken_clauses(name, tmp_path, data=SHORT.get(name)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shape",
     [
         "several_inputs",
         "regression_with_batch_norm_and_dropout",
-        pytest.param("recurrent_with_two_outputs", marks=pytest.mark.slow),
+        "recurrent_with_two_outputs",
         "tied_weights",
         "buffers_that_matter",
         "a_frozen_part_and_two_outputs",
-        pytest.param("hugging_face", marks=pytest.mark.slow),
+        "hugging_face",
     ],
 )
 def test_a_shape_that_ours_are_not_holds_the_contract(shape: str, tmp_path: Path) -> None:

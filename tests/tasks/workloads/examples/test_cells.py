@@ -23,6 +23,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return prepare("cells", Data(), tmp_path_factory.mktemp("cells"))
 
 
+@pytest.mark.slow
 def test_700_cells_come_as_log_counts_of_765_genes_and_ten_types(dataset: Dataset) -> None:
     frame = load_frame()
     assert frame.shape == (700, 766) and len(dataset.classes or ()) == 10
@@ -51,6 +52,7 @@ def test_logistic_regression_lies_within_its_interval_or_below(dataset: Dataset,
     assert validated.interval.high - validated.interval.low > 0.04
 
 
+@pytest.mark.slow
 def test_no_row_is_predicted_by_a_training_that_saw_it(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +76,7 @@ def test_no_row_is_predicted_by_a_training_that_saw_it(
     assert len(seen) == 2
 
 
+@pytest.mark.slow
 def test_a_fold_on_which_the_score_is_not_defined_is_left_out(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +141,7 @@ def test_an_absent_package_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
         load_frame()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -162,6 +166,7 @@ def test_genes_are_told_by_their_names_and_not_by_their_order() -> None:
         to_inputs(frame.drop(columns="HES4"))
 
 
+@pytest.mark.slow
 def test_a_type_that_is_a_number_is_refused() -> None:
     numbered = replace(workload, load=lambda: load_frame().assign(cell_type=np.arange(700) % 10))
     with pytest.raises(UserError, match="cell_type"):
