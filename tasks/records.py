@@ -84,11 +84,18 @@ class Candidate(Frozen):
 
 
 class Interval(Frozen):
-    """A confidence interval."""
+    """A confidence interval; `f"{interval:+.4f}"` is `-0.0123 to +0.0045`."""
 
     low: float
     high: float
     level: float
+
+    def __format__(self, spec: str) -> str:
+        return f"{self.low:{spec}} to {self.high:{spec}}"
+
+    def describe(self, spec: str = ".4f") -> str:
+        """`95% interval 0.9012 to 0.9345`."""
+        return f"{100 * self.level:.4g}% interval {self:{spec}}"
 
 
 class Slice(Frozen):
@@ -233,8 +240,7 @@ class CrossValidation(Frozen):
 
     def describe(self) -> str:
         """The score, how sure it is and how much the folds differ, in one phrase."""
-        sure = self.interval
-        between = f" ({100 * sure.level:.4g}% interval {sure.low:.4f} to {sure.high:.4f})" if sure else ""
+        between = f" ({self.interval.describe()})" if self.interval else ""
         spread = f" from {min(self.scores):.4f} to {max(self.scores):.4f}" if self.scores else ""
         return f"cross-validated {self.score_name} {self.score:.4f}{between} on all {self.rows} rows, {self.folds} folds{spread}"
 

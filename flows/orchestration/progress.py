@@ -11,13 +11,13 @@ from httpx import HTTPError
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
 
-from tasks.training.progress import Progress, Show, progress_bar
+from tasks.training.progress import Progress, ShowProgress, progress_bar
 
 _EVERY_SECONDS = 2.0
 
 
 @contextmanager
-def report_progress(model: str) -> Iterator[Show]:
+def report_progress(model: str) -> Iterator[ShowProgress]:
     """Where `train` reports to. The artifact is kept up to date by a thread: the loop never waits for the server."""
     latest: list[Progress] = []
     done = threading.Event()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.compression.graph import has_attention
-from tasks.compression.quiet import quiet
+from tasks.compression.quantiser_output import without_quantiser_output
 from tasks.data.dataset import read_split
 from tasks.recipes import Quantize
 from tasks.records import Dataset
@@ -54,7 +54,7 @@ class StaticQuantiser:
             "entropy": CalibrationMethod.Entropy,
             "percentile": CalibrationMethod.Percentile,
         }
-        with quiet():
+        with without_quantiser_output():
             quantize_static(
                 self._prepared,
                 target,

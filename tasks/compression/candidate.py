@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.compression.catalogue import method_of
-from tasks.compression.graph import metadata_of, seal
+from tasks.compression.graph import metadata_of, write_with_metadata
 from tasks.compression.method import Context, NotApplicable, OnnxMethod, TorchMethod
 from tasks.config import Gates, Train
 from tasks.data.dataset import read_split
-from tasks.onnx.export import describe, export_module, odd_sizes
+from tasks.onnx.export import describe, export_module
 from tasks.onnx.session import open_session
+from tasks.onnx.sizes import odd_sizes
 from tasks.recipes import Recipe
 from tasks.records import Candidate, Checkpoint, Dataset, OnnxModel
 from tasks.system.files import is_the_machines
+from tasks.system.sentences import typed_line
 from tasks.workloads.catalogue import load_workload
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def compress(
-    workload: str,
+    reference: str,
     dataset: Dataset,
     checkpoint: Checkpoint,
     baseline: Candidate,
@@ -44,8 +46,8 @@ def compress(
     """
     assert baseline.onnx is not None
     try:
-        known = load_workload(workload)
-        context = Context(known, dataset, checkpoint, baseline.onnx, train, gates, model, folder)
+        workload = load_workload(reference)
+        context = Context(workload, dataset, checkpoint, baseline.onnx, train, gates, model, folder)
         onnx_model, notes = _make(recipe, context)
     except NotApplicable as refusal:
         return Candidate(name=recipe.name, recipe=recipe, refused=str(refusal))
@@ -53,7 +55,7 @@ def compress(
         if is_the_machines(error) or is_the_machines(error.__cause__):
             raise
         log.debug("recipe %s failed", recipe.name, exc_info=True)
-        return Candidate(name=recipe.name, recipe=recipe, refused=_first_line(error))
+        return Candidate(name=recipe.name, recipe=recipe, refused=typed_line(error))
     return Candidate(name=recipe.name, recipe=recipe, onnx=onnx_model, notes=notes)
 
 
@@ -70,7 +72,7 @@ def _make(recipe: Recipe, context: Context) -> tuple[OnnxModel, tuple[str, ...]]
             target.parent.mkdir()
             notes = (*notes, *step.apply(current, target, context))
             current = target
-        seal(current, path, metadata)
+        write_with_metadata(current, path, metadata)
         reference = _keep_reference(start, path)
     _check(path, context)
     return describe(path, start.exporter, context.dataset.inputs, reference), notes
@@ -90,8 +92,8 @@ def _torch_side(
     )
     notes: tuple[str, ...] = ()
     for step in steps:
-        module, said = step.apply(module, context, context.folder / "training")
-        notes = (*notes, *said)
+        module, more = step.apply(module, context, context.folder / "training")
+        notes = (*notes, *more)
     return export_module(module, context.workload, context.dataset, scratch / "torch.onnx", metadata), notes
 
 
@@ -114,20 +116,14 @@ def _check(path: Path, context: Context) -> None:
     ):
         if _signature(ours) != _signature(theirs):
             raise NotApplicable(f"its {kind}s became {_signature(ours)} where fp32 has {_signature(theirs)}")
-    rows = read_split(context.dataset, "validation")
-    for arrays in odd_sizes(rows, context.dataset, context.workload):
-        for one, other in zip(session.run(None, arrays), baseline.run(None, arrays), strict=True):
-            if one.shape != other.shape:
+    for arrays in odd_sizes(read_split(context.dataset, "validation"), context.workload):
+        for answer, fp32 in zip(session.run(None, arrays), baseline.run(None, arrays), strict=True):
+            if answer.shape != fp32.shape:
                 raise NotApplicable(
-                    f"its answer for inputs of other sizes has shape {one.shape} where fp32's has {other.shape}"
+                    f"its answer for inputs of other sizes has shape {answer.shape} where fp32's has {fp32.shape}"
                 )
 
 
 def _signature(values: Any) -> list[tuple[str, str, tuple[int | None, ...]]]:
     """Names, types and fixed sizes; a dynamic axis is None whatever it is called."""
     return [(v.name, v.type, tuple(d if isinstance(d, int) else None for d in v.shape)) for v in values]
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

@@ -4,8 +4,8 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tasks.compression.method import Context, NotApplicable
-from tasks.data.dataset import read_split
+from tasks.compression.method import NotApplicable
+from tasks.system.sentences import typed_line
 from tasks.training.module import main_output
 
 if TYPE_CHECKING:
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 
 
 def remove_channels(
-    module: "nn.Module", context: Context, ratio: float, rounds: int, multiple_of: int
+    module: "nn.Module", example: "Example", ratio: float, rounds: int, multiple_of: int
 ) -> Iterator[None]:
-    """Remove the share `ratio` of each layer's channels from `module` in place, a part of it before each yield.
+    """Remove the share `ratio` of each layer's channels from `module` in place, a part of it before each yield; `example` are its inputs.
 
     Magnitude decides, over all weights that hang on a channel (Fang et al. 2023, arXiv:2301.12900). Recurrent layers and
     those that give the outputs keep theirs. Raises NotApplicable when the module has no other, or its forward fixes a shape.
     """
-    example = _example(context)
     before = _shapes(module)
     expected = module.eval()(**example).shape
     pruner = _pruner(module, example, ratio, rounds, multiple_of)
@@ -61,7 +60,7 @@ def _pruner(module: "nn.Module", example: "Example", ratio: float, rounds: int, 
         # torch-pruning 1.6 takes the channels of one gate for those of all four, and knows no second layer
         pruner.ignored_layers += [layer for layer in module.modules() if isinstance(layer, nn.RNNBase)]
     except Exception as error:
-        raise _lost(error) from error
+        raise _cannot_follow(error) from error
     return pruner
 
 
@@ -69,12 +68,11 @@ def _step(pruner: Any) -> None:
     try:
         pruner.step()
     except Exception as error:
-        raise _lost(error) from error
+        raise _cannot_follow(error) from error
 
 
-def _lost(error: Exception) -> NotApplicable:
-    reason = str(error).strip().splitlines() or [""]
-    return NotApplicable(f"structured pruning cannot follow this module: {type(error).__name__}: {reason[0]}")
+def _cannot_follow(error: Exception) -> NotApplicable:
+    return NotApplicable(f"structured pruning cannot follow this module: {typed_line(error)}")
 
 
 def _giving_outputs(graph: Any) -> "list[nn.Module]":
@@ -95,22 +93,13 @@ def _check_forward(module: "nn.Module", example: "Example", expected: "torch.Siz
         with torch.inference_mode():
             shape = main_output(module(**example)).shape
     except Exception as error:
-        reason = str(error).strip().splitlines() or [""]
         raise NotApplicable(
-            f"the module's forward does not take pruned shapes: {type(error).__name__}: {reason[0]}"
+            f"the module's forward does not take pruned shapes: {typed_line(error)}"
         ) from error
     if shape != expected:
         raise NotApplicable(
             f"pruned, the module gives outputs of shape {list(shape)} instead of {list(expected)}"
         )
-
-
-def _example(context: Context) -> "Example":
-    import numpy as np
-    import torch
-
-    rows = read_split(context.dataset, "train")
-    return {name: torch.from_numpy(np.array(array[:2])) for name, array in rows.inputs.items()}
 
 
 def _shapes(module: "nn.Module") -> "list[torch.Size]":

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     import onnx
 
 
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather")
+"""Op types with weights that static quantisation is for."""
+
+
 def prepare(source: Path, folder: Path) -> Path:
     """`source` with constants folded, batch norms fused and every node named: what a quantiser works best on.
 
@@ -55,7 +59,7 @@ def quantized_nodes(proto: "onnx.ModelProto") -> int:
     return sum("Quantize" in node.op_type or node.op_type.endswith("Integer") for node in proto.graph.node)
 
 
-def seal(source: Path, target: Path, metadata: dict[str, str]) -> None:
+def write_with_metadata(source: Path, target: Path, metadata: dict[str, str]) -> None:
     """Write `source` to `target` with `metadata` (workload, run, data) in place of what tools left; atomic."""
     import onnx
 

@@ -19,10 +19,16 @@ class Pruning(Prune, FineTuning):
     ) -> "tuple[nn.Module, tuple[str, ...]]":
         if self.method == "unstructured":
             return self._unstructured(module, context, folder)
-        from tasks.compression.channels import remove_channels
+        import numpy as np
+        import torch
 
+        from tasks.compression.channels import remove_channels
+        from tasks.data.dataset import read_split
+
+        few = read_split(context.dataset, "train")[:2].inputs
+        example = {name: torch.from_numpy(np.array(array)) for name, array in few.items()}
         before = count(module)
-        for _ in remove_channels(module, context, self.ratio, self.rounds, self.multiple_of):
+        for _ in remove_channels(module, example, self.ratio, self.rounds, self.multiple_of):
             module = self.train(module, context, folder)
         return module, (f"{count(module):,} of {before:,} parameters left",)
 

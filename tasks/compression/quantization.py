@@ -4,11 +4,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.compression.graph import has_attention, prepare, quantized_nodes, weighted
+from tasks.compression.graph import WEIGHTED, has_attention, prepare, quantized_nodes, weighted
 from tasks.compression.int8_support import multiplies_int8_exactly
 from tasks.compression.method import Context, NotApplicable, OnnxMethod
-from tasks.compression.quiet import quiet
+from tasks.compression.quantiser_output import without_quantiser_output
 from tasks.recipes import Quantize
+from tasks.system.sentences import some
 
 if TYPE_CHECKING:
     import onnx
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
 DYNAMIC = ("MatMul", "Gemm", "LSTM", "Gather", "Attention")
 """Op types that gain by dynamic quantisation. Conv can be named, but its 8-bit kernel without scales is slow."""
-
-STATIC = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather")
-"""Op types with weights that static quantisation is for."""
 
 CARRIERS = (
     *(
@@ -53,8 +51,8 @@ class Quantization(Quantize, OnnxMethod):
         prepared = prepare(source, target.parent)
         graph = onnx.load(prepared)
         op_types = self.types_for(graph)
-        found = weighted(graph, op_types)
-        if not found:
+        nodes = weighted(graph, op_types)
+        if not nodes:
             raise NotApplicable(
                 f"nothing to quantise: no {', '.join(op_types[:5])} with constant weights in the graph"
             )
@@ -66,7 +64,7 @@ class Quantization(Quantize, OnnxMethod):
             notes = self._static(prepared, target, op_types, context)
         if not quantized_nodes(onnx.load(target)):
             raise NotApplicable("nothing to quantise: no node took 8-bit weights")
-        return (*self._float_types(graph, found), *notes)
+        return (*self._float_types(graph, nodes), *notes)
 
     def types_for(self, graph: "onnx.ModelProto") -> tuple[str, ...]:
         """The op types to quantise: those that were asked for, or those that do not spoil this kind of graph."""
@@ -76,7 +74,7 @@ class Quantization(Quantize, OnnxMethod):
             return (*DYNAMIC, "Conv") if self.op_types == "all" else DYNAMIC
         if self.op_types == "all":
             return all_static()
-        return STATIC if has_attention(graph) else (*STATIC, *CARRIERS)
+        return WEIGHTED if has_attention(graph) else (*WEIGHTED, *CARRIERS)
 
     @property
     def seven_bits(self) -> bool:
@@ -85,7 +83,7 @@ class Quantization(Quantize, OnnxMethod):
     def _dynamic(self, prepared: Path, target: Path, op_types: tuple[str, ...]) -> None:
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        with quiet():
+        with without_quantiser_output():
             quantize_dynamic(
                 prepared,
                 target,
@@ -116,12 +114,14 @@ class Quantization(Quantize, OnnxMethod):
         if unknown := [name for name in self.keep_float if name not in names]:
             raise NotApplicable(f"keep_float names no node {', '.join(unknown)} in the graph")
 
-    def _float_types(self, graph: "onnx.ModelProto", found: "list[onnx.NodeProto]") -> tuple[str, ...]:
+    def _float_types(self, graph: "onnx.ModelProto", nodes: "list[onnx.NodeProto]") -> tuple[str, ...]:
         """What has weights and stays in float because of its type."""
-        left = [node for node in weighted(graph, (*STATIC, "LSTM", "GRU", "RNN")) if node not in found]
+        left = [node for node in weighted(graph, (*WEIGHTED, "LSTM", "GRU", "RNN")) if node not in nodes]
         names = [f"{node.name} ({node.op_type})" for node in left]
         return (
-            (f"in float, as {self.mode} quantisation is not for their type: {_some(names)}",) if names else ()
+            (f"in float, as {self.mode} quantisation is not for their type: {some(names, 6)}",)
+            if names
+            else ()
         )
 
 
@@ -130,7 +130,3 @@ def all_static() -> tuple[str, ...]:
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     return tuple(sorted({*QDQRegistry, *QLinearOpsRegistry}))
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

@@ -64,13 +64,11 @@ class Study:
         import optuna
 
         for _ in range(self._config.trials * 20):  # doubles and hopeless ones take a number too
-            if self._tried() >= self._config.trials or self._out_of_time():
+            if self._finished() >= self._config.trials or self._out_of_time():
                 return
             trial = self._study.ask()
             params = _suggest(trial)
-            reason = self._not_worth_it(params)
-            if reason is not None:
-                trial.set_user_attr("reason", reason)
+            if not self._is_worth_a_trial(params):
                 self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
                 continue
             recipe = recipe_of(f"{_PREFIX}{trial.number:03d}", params)
@@ -89,10 +87,6 @@ class Study:
         trial.set_user_attr("drop", fp32.score - report.score)
         self._study.tell(trial, _values(report, fp32))
 
-    def skipped(self) -> dict[int, str]:
-        """Proposals that were not tried, by their number, and why."""
-        return {t.number: t.user_attrs["reason"] for t in self._study.trials if "reason" in t.user_attrs}
-
     def _retry_interrupted(self) -> None:
         import optuna
 
@@ -100,7 +94,7 @@ class Study:
             self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             self._study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
 
-    def _tried(self) -> int:
+    def _finished(self) -> int:
         """Trials of this search that ended with a result or failed by themselves."""
         trials = self._study.trials
         again = {trial.user_attrs["again"] for trial in trials if "again" in trial.user_attrs}
@@ -114,22 +108,20 @@ class Study:
         limit = self._config.seconds
         return limit is not None and time.monotonic() - self._started > limit
 
-    def _not_worth_it(self, params: Mapping[str, Any]) -> str | None:
-        if params["module"] == params["file"] == "none":
-            return "it is fp32"
-        for trial in self._study.trials:
-            if trial.values is not None and _exact(trial.params) == params:
-                return f"it is {trial.user_attrs['recipe']} again"
-            if self._clearly_worse(trial, params):
-                drop = trial.user_attrs["drop"]
-                return f"{trial.user_attrs['recipe']} prunes no more and already lost {drop:.2%}"
-        return None
+    def _is_worth_a_trial(self, params: Mapping[str, Any]) -> bool:
+        """Not fp32 itself, not what was measured before, and no more pruned than what lost far too much already."""
+        measured = [trial for trial in self._study.trials if trial.values is not None]
+        return not (
+            params["module"] == params["file"] == "none"
+            or any(
+                _exact(trial.params) == params or self._shows_too_much(trial, params) for trial in measured
+            )
+        )
 
-    def _clearly_worse(self, trial: "optuna.trial.FrozenTrial", params: Mapping[str, Any]) -> bool:
+    def _shows_too_much(self, trial: "optuna.trial.FrozenTrial", params: Mapping[str, Any]) -> bool:
         drop = trial.user_attrs.get("drop", 0.0)
-        return (
-            trial.values is not None
-            and drop > _CLEARLY * max(self._gates.max_score_drop, 1e-3)
+        return bool(
+            drop > _CLEARLY * max(self._gates.max_score_drop, 1e-3)
             and trial.params["module"] == params["module"] == "prune"
             and trial.params["ratio"] <= params["ratio"]
             and trial.params["rounds"] >= params["rounds"]
@@ -166,8 +158,8 @@ def params_of(recipe: Recipe) -> dict[str, Any] | None:
                 types = "weights" if knobs["op_types"] else "fitting"
                 params |= {"calibration": knobs["calibration"], "op_types": types}
     in_range = params.get("ratio", _RATIOS[0]) in _RATIOS and params.get("rounds", 1) in _CHOICES["rounds"]
-    known = in_range and any(name != "none" for name in (params["module"], params["file"]))
-    return params if known and recipe_of(recipe.name, params).steps == recipe.steps else None
+    in_space = in_range and any(name != "none" for name in (params["module"], params["file"]))
+    return params if in_space and recipe_of(recipe.name, params).steps == recipe.steps else None
 
 
 _WEIGHTS = ("Conv", "Gemm", "MatMul")

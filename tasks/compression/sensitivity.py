@@ -3,26 +3,22 @@
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tasks.compression.graph import WEIGHTED
 from tasks.compression.method import Context
 from tasks.data.arrays import Samples
 from tasks.data.dataset import read_split
-from tasks.onnx.session import open_session
+from tasks.onnx.session import open_session, run_rows
+from tasks.system.sentences import some
 from tasks.workloads.scoring import score
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from tasks.compression.calibration import StaticQuantiser
-
-    Array = np.ndarray[Any, Any]
 
 _SCORED_ROWS = 2048
 
 _SENSITIVITY_ROWS = 256
-
-_WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather")
 
 
 def keep_sensitive_in_float(
@@ -40,23 +36,23 @@ def keep_sensitive_in_float(
     if seconds == 0:
         return ()
     allowed = context.gates.max_score_drop
-    rows = _first(read_split(context.dataset, "validation"), _SCORED_ROWS)
-    fp32 = _score(context, context.baseline.path, rows)
-    drop = fp32 - _score(context, target, rows)
-    if drop <= allowed or fp32 - _score(context, source, rows) > allowed:
+    samples = read_split(context.dataset, "validation")[:_SCORED_ROWS]
+    fp32 = _score(context, context.baseline.path, samples)
+    drop = fp32 - _score(context, target, samples)
+    if drop <= allowed or fp32 - _score(context, source, samples) > allowed:
         return ()
     ends = time.monotonic() + seconds
     costs = sensitivity(
-        quantiser, source, rows, target.parent, [n for n in quantiser.nodes if n not in kept], ends
+        quantiser, source, samples, target.parent, [n for n in quantiser.nodes if n not in kept], ends
     )
     ranked = sorted(costs, key=lambda name: costs[name], reverse=True)
     attempt, count = target.parent / "attempt.onnx", 1
     while count < len(ranked) and time.monotonic() < ends:
         quantiser.write(attempt, [*kept, *ranked[:count]])
-        repaired = fp32 - _score(context, attempt, rows)
+        repaired = fp32 - _score(context, attempt, samples)
         if repaired <= allowed:
             attempt.replace(target)
-            return (_found(ranked[:count], costs, quantiser, drop, repaired),)
+            return (_describe(ranked[:count], costs, quantiser, drop, repaired),)
         count = count + 1 if count < 4 else count * 2
     return (
         f"8 bits cost {drop:.2%} of score, and no choice of nodes in float brought that within {allowed:.2%}",
@@ -64,7 +60,7 @@ def keep_sensitive_in_float(
 
 
 def sensitivity(
-    quantiser: "StaticQuantiser", source: Path, rows: Samples, folder: Path, nodes: list[str], ends: float
+    quantiser: "StaticQuantiser", source: Path, samples: Samples, folder: Path, nodes: list[str], ends: float
 ) -> dict[str, float]:
     """How far the outputs move, relative to their size, when each node alone works in 8 bits.
 
@@ -72,52 +68,32 @@ def sensitivity(
     """
     import numpy as np
 
-    few = _first(rows, _SENSITIVITY_ROWS)
-    expected = run(source, few)
+    few = samples[:_SENSITIVITY_ROWS].inputs
+    expected = run_rows(open_session(source), few)
     scale = float(np.abs(expected).mean()) or 1.0
     attempt, costs = folder / "alone.onnx", {}
-    for name in sorted(nodes, key=lambda node: quantiser.nodes[node] in _WITH_WEIGHTS):
+    for name in sorted(nodes, key=lambda node: quantiser.nodes[node] in WEIGHTED):
         if time.monotonic() > ends:
             break
         quantiser.write(attempt, only=name)
-        error = float(np.abs(run(attempt, few) - expected).mean()) / scale
+        error = float(np.abs(run_rows(open_session(attempt), few) - expected).mean()) / scale
         costs[name] = error if np.isfinite(error) else float("inf")
     return costs
 
 
-def run(path: Path, rows: Samples, batch: int = 256) -> "Array":
-    """The file's first output for all rows."""
+def _score(context: Context, path: Path, samples: Samples) -> float:
     import numpy as np
 
-    session = open_session(path)
-    parts = [
-        session.run(
-            None, {name: np.array(array[start : start + batch]) for name, array in rows.inputs.items()}
-        )[0]
-        for start in range(0, len(rows), batch)
-    ]
-    return np.concatenate(parts)
-
-
-def _score(context: Context, path: Path, rows: Samples) -> float:
-    import numpy as np
-
-    value = score(context.workload, np.asarray(rows.target), run(path, rows))
+    outputs = run_rows(open_session(path), samples.inputs)
+    value = score(context.workload, np.asarray(samples.target), outputs)
     return value if np.isfinite(value) else -float("inf")
 
 
-def _first(rows: Samples, count: int) -> Samples:
-    return Samples({name: array[:count] for name, array in rows.inputs.items()}, rows.target[:count])
-
-
-def _found(
+def _describe(
     nodes: list[str], costs: dict[str, float], quantiser: "StaticQuantiser", drop: float, repaired: float
 ) -> str:
-    named = ", ".join(
-        f"{name} ({quantiser.nodes[name]}, moves outputs {costs[name]:.0%})" for name in nodes[:8]
-    )
-    more = f" and {len(nodes) - 8} more" if len(nodes) > 8 else ""
+    named = some([f"{name} ({quantiser.nodes[name]}, moves outputs {costs[name]:.0%})" for name in nodes])
     return (
-        f"kept in float: {named}{more}; with them in 8 bits the score dropped {drop:.2%}, "
+        f"kept in float: {named}; with them in 8 bits the score dropped {drop:.2%}, "
         f"without them {repaired:.2%}"
     )

@@ -1,9 +1,12 @@
+"""Rows as tensors see them: the workload's inputs and target as checked arrays, and a split of them."""
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError
 from tasks.records import TensorSpec
+from tasks.system.sentences import as_user_error
 from tasks.workloads.workload import Workload
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ class Samples:
     def __len__(self) -> int:
         return len(self.target)
 
+    def __getitem__(self, rows: "slice | np.ndarray[Any, Any]") -> "Samples":
+        return Samples({name: array[rows] for name, array in self.inputs.items()}, self.target[rows])
+
 
 def spec_of(workload: Workload, name: str, array: "np.ndarray[Any, Any]") -> TensorSpec:
     dynamic = {0: "batch", **workload.dynamic.get(name, {})}
@@ -34,39 +40,38 @@ def to_inputs(workload: Workload, rows: "pd.DataFrame") -> "dict[str, np.ndarray
     """The workload's named arrays for these rows. Raises UserError when their names, lengths or dtypes cannot be used."""
     import numpy as np
 
-    try:
+    with as_user_error(f"Workload {workload.name}: inputs() failed"):
         arrays = workload.inputs(rows)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"Workload {workload.name}: inputs() failed: {type(error).__name__}: {error}."
-        ) from error
     if not isinstance(arrays, dict) or not arrays:
         raise UserError(
             f"Workload {workload.name}: inputs() returned {type(arrays).__name__}; return a dict of named numpy arrays."
         )
     for name, array in arrays.items():
-        if name == "target" or not name.isidentifier():
-            raise UserError(
-                f"Workload {workload.name}: inputs() names an array {name!r}; use a Python name other than 'target'."
-            )
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-            raise UserError(
-                f"Workload {workload.name}: inputs()[{name!r}] is {getattr(array, 'dtype', type(array).__name__)}; give a numeric numpy array."
-            )
-        count = len(array) if array.ndim else "no"
-        if count != len(rows):
-            raise UserError(
-                f"Workload {workload.name}: inputs()[{name!r}] has {count} rows where the frame has {len(rows)}."
-            )
-        if array.dtype.kind == "f" and (bad := _rows_not_finite(array)):
-            raise UserError(
-                f"Workload {workload.name}: inputs()[{name!r}] has NaN or infinity in {bad} of {len(rows)} rows, which the model "
-                "server refuses: fill such cells in inputs(), and say in another column where."
-            )
+        _check_array(workload, name, array, len(rows))
     _check_dynamic(workload, arrays)
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def _check_array(workload: Workload, name: str, array: Any, rows: int) -> None:
+    import numpy as np
+
+    if name == "target" or not name.isidentifier():
+        raise UserError(
+            f"Workload {workload.name}: inputs() names an array {name!r}; use a Python name other than 'target'."
+        )
+    who = f"Workload {workload.name}: inputs()[{name!r}]"
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        raise UserError(
+            f"{who} is {getattr(array, 'dtype', type(array).__name__)}; give a numeric numpy array."
+        )
+    count = len(array) if array.ndim else "no"
+    if count != rows:
+        raise UserError(f"{who} has {count} rows where the frame has {rows}.")
+    if array.dtype.kind == "f" and (bad := _rows_not_finite(array)):
+        raise UserError(
+            f"{who} has NaN or infinity in {bad} of {rows} rows, which the model server refuses: fill such cells in "
+            "inputs(), and say in another column where."
+        )
 
 
 def _rows_not_finite(array: "Array") -> int:

@@ -128,9 +128,9 @@ def _write_parquet(workload: Workload, rows: "pd.DataFrame", path: Path) -> None
     try:
         rows.to_parquet(path, index=False)
     except ArrowException as error:
-        said = " ".join(" ".join(map(str, error.args)).split()).rstrip(".")
+        reason = " ".join(" ".join(map(str, error.args)).split()).rstrip(".")
         raise UserError(
-            f"Workload {workload.name}: load() gave cells that cannot be stored as Parquet ({said[:300]}): give numbers, "
+            f"Workload {workload.name}: load() gave cells that cannot be stored as Parquet ({reason[:300]}): give numbers, "
             "text, dates or one-dimensional arrays, and reshape them in inputs()."
         ) from error
 
@@ -151,6 +151,8 @@ def _split_key(reference: str, workload: Workload, config: Data) -> str:
     import inspect
 
     code = inspect.getsource(inspect.getmodule(workload.inputs) or workload.inputs)
-    reached = [found] if (found := neighbours(reference)) else []
-    text = json.dumps([_LAYOUT, config.model_dump(mode="json"), workload.time, code, *reached])
+    files = neighbours(reference)
+    text = json.dumps(
+        [_LAYOUT, config.model_dump(mode="json"), workload.time, code, *([files] if files else [])]
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:8]

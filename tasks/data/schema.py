@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.config import Data
-from tasks.data.schema_errors import describe_failures, some
+from tasks.data.schema_errors import describe_failures
 from tasks.errors import UserError
+from tasks.system.sentences import as_user_error, some
 from tasks.workloads.workload import Workload
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def load_valid(workload: Workload, config: Data) -> "pd.DataFrame":
     """The workload's rows, up to `config.until`, checked against its schema; all failures in one message."""
     workload.check_data(config)
-    frame = before(_load(workload), workload.time, config)
+    frame = rows_before(_load(workload), workload.time, config)
     if frame.empty:
         raise UserError(
             f"Workload {workload.name}: load() gave no rows{f' before {config.until}' if config.until else ''}; check its source."
@@ -26,7 +27,7 @@ def load_valid(workload: Workload, config: Data) -> "pd.DataFrame":
     return frame
 
 
-def before(frame: "pd.DataFrame", time: str | None, config: Data) -> "pd.DataFrame":
+def rows_before(frame: "pd.DataFrame", time: str | None, config: Data) -> "pd.DataFrame":
     """The rows before `config.until`. Raises UserError for a time that is no date."""
     if config.until is None or time is None:
         return frame
@@ -42,18 +43,15 @@ def before(frame: "pd.DataFrame", time: str | None, config: Data) -> "pd.DataFra
 def _load(workload: Workload) -> "pd.DataFrame":
     import pandas as pd
 
-    try:
-        frame = workload.load()
-    except UserError:
-        raise
-    except Exception as error:
-        if isinstance(error, FileNotFoundError) and error.filename is not None:
+    with as_user_error(f"Workload {workload.name}: load() failed"):
+        try:
+            frame = workload.load()
+        except FileNotFoundError as error:
+            if error.filename is None:
+                raise
             raise UserError(
                 f"Workload {workload.name}: load() finds no file {error.filename!r}{_relative(error.filename)}."
             ) from error
-        raise UserError(
-            f"Workload {workload.name}: load() failed: {type(error).__name__}: {str(error).rstrip('.')}."
-        ) from error
     if not isinstance(frame, pd.DataFrame):
         raise UserError(
             f"Workload {workload.name}: load() returned {type(frame).__name__}; return a pandas DataFrame."
@@ -70,7 +68,7 @@ def _check_columns(workload: Workload, frame: "pd.DataFrame", who: str) -> None:
     wanted = [name for name in (workload.target, workload.time, *workload.slices) if name is not None]
     if missing := [name for name in wanted if name not in frame.columns]:
         raise UserError(
-            f"Workload {workload.name}: {who} no column {', '.join(map(repr, missing))}; it has {some(frame.columns)}."
+            f"Workload {workload.name}: {who} no column {', '.join(map(repr, missing))}; it has {some([*frame.columns])}."
         )
 
 
@@ -87,25 +85,21 @@ def validated(workload: Workload, frame: "pd.DataFrame") -> "pd.DataFrame":
 
     schema = _schema(workload)
     try:
-        found = schema.validate(frame, lazy=True)
+        valid = schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
         raise UserError(
             f"Workload {workload.name}: its rows break its schema: {describe_failures(error.failure_cases, frame, schema.columns)}."
         ) from error
-    _check_columns(workload, found, "its schema leaves")
-    return found
+    _check_columns(workload, valid, "its schema leaves")
+    return valid
 
 
 def _schema(workload: Workload) -> "pa.DataFrameSchema":
     import pandera.pandas as pa
 
     given: Any = workload.schema
-    try:
+    with as_user_error(f"Workload {workload.name}: its schema was not made"):
         schema = given if isinstance(given, pa.DataFrameSchema) else given()
-    except Exception as error:
-        raise UserError(
-            f"Workload {workload.name}: its schema was not made: {type(error).__name__}: {error}."
-        ) from error
     if not isinstance(schema, pa.DataFrameSchema):
         raise UserError(
             f"Workload {workload.name}: its schema is a {type(schema).__name__}; give a pandera DataFrameSchema, "

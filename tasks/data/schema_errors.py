@@ -2,8 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING, Any
+
+from tasks.system.sentences import some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -11,16 +13,10 @@ if TYPE_CHECKING:
 _MOST = 5
 
 
-def describe_failures(cases: "pd.DataFrame", frame: "pd.DataFrame", known: "Container[str]") -> str:
-    """pandera's failure cases of `frame`, one phrase for each kind of failure; `known` are the schema's columns."""
-    strangers = [str(name) for name in frame.columns if name not in known]
+def describe_failures(cases: "pd.DataFrame", frame: "pd.DataFrame", columns: "Container[str]") -> str:
+    """pandera's failure cases of `frame`, one phrase for each kind of failure; `columns` are the schema's."""
+    strangers = [str(name) for name in frame.columns if name not in columns]
     return "; ".join([*_columns(cases, strangers), *_cells(cases, frame)])
-
-
-def some(names: "Sequence[Any] | pd.Index[Any]", most: int = 8) -> str:
-    """The first names, and how many more there are."""
-    shown = ", ".join(map(str, names[:most]))
-    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 
 def _columns(cases: "pd.DataFrame", strangers: list[str]) -> Iterator[str]:
@@ -65,8 +61,8 @@ def _where(index: "pd.Series[Any]") -> str:
 
 def _dtype(check: object) -> str | None:
     """int64, when the check is that of a dtype."""
-    found = re.fullmatch(r"dtype\('(.+)'\)", str(check))
-    return found[1].replace("string[pyarrow]", "str") if found else None
+    match = re.fullmatch(r"dtype\('(.+)'\)", str(check))
+    return match[1].replace("string[pyarrow]", "str") if match else None
 
 
 def _plain(value: Any) -> Any:

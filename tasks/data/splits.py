@@ -1,10 +1,15 @@
-from typing import TYPE_CHECKING
+"""Which rows train, which choose and which judge."""
+
+from typing import TYPE_CHECKING, Any
 
 from tasks.config import Data
 from tasks.data.fingerprint import row_hashes
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+
+SPLITS = ("train", "validation", "test")
 
 
 def split(frame: "pd.DataFrame", config: Data, time: str | None) -> "dict[str, pd.DataFrame]":
@@ -16,13 +21,19 @@ def split(frame: "pd.DataFrame", config: Data, time: str | None) -> "dict[str, p
     import numpy as np
 
     if time is None:
-        position = row_hashes(frame, config.salt) / 2.0**64
-        bounds = (1 - config.validation - config.test, 1 - config.test)
+        numbers = split_by_hash(frame, config)
     else:
-        position = (frame[time].rank(method="min").to_numpy() - 1) / len(frame)
-        bounds = (1 - config.validation - config.test, 1 - config.test)
-    which = np.digitize(position, bounds)
-    return {name: frame[which == index].reset_index(drop=True) for index, name in enumerate(SPLITS)}
+        numbers = np.digitize((frame[time].rank(method="min").to_numpy() - 1) / len(frame), bounds(config))
+    return {name: frame[numbers == number].reset_index(drop=True) for number, name in enumerate(SPLITS)}
 
 
-SPLITS = ("train", "validation", "test")
+def split_by_hash(frame: "pd.DataFrame", config: Data) -> "np.ndarray[Any, Any]":
+    """Each row's split, 0 to 2, by its content alone."""
+    import numpy as np
+
+    return np.digitize(row_hashes(frame, config.salt) / 2.0**64, bounds(config))
+
+
+def bounds(config: Data) -> tuple[float, float]:
+    """The shares of the rows at which validation and test begin."""
+    return 1 - config.validation - config.test, 1 - config.test

@@ -10,9 +10,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from tasks.config import Data
 from tasks.data.arrays import arrays_of, classes_of
-from tasks.data.fingerprint import row_hashes
-from tasks.data.schema import before, validated
-from tasks.data.splits import SPLITS
+from tasks.data.schema import rows_before, validated
+from tasks.data.splits import SPLITS, bounds, split_by_hash
 from tasks.errors import UserError
 from tasks.system.files import write_atomically
 from tasks.workloads.workload import Workload
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-_MEMORY = "row-groups.json"
+_DIGESTS = "row-groups.json"
 
 _CHUNK = 4_000_000
 
@@ -37,14 +36,14 @@ def stream_fingerprint(stream: "Stream", root: Path) -> str:
     What was read once is kept under `root` by the file's name, size and version, so that new files alone are read. The
     same rows in other files, or compressed otherwise, count as other data: telling would need all of them decoded.
     """
-    known = _recall(root / _MEMORY)
-    found: dict[str, list[str]] = {}
+    kept = _kept_digests(root / _DIGESTS)
+    digests: dict[str, list[str]] = {}
     for info, content, file in stream.files():
         version = next((str(info[name]) for name in ("ETag", "etag", "mtime") if info.get(name)), None)
         key = json.dumps([info["name"], info["size"], version, stream.columns])
-        found[key] = known[key] if version is not None and key in known else list(_digests(file, content))
-    write_atomically(root / _MEMORY, json.dumps({**known, **found}).encode())
-    return hashlib.sha256(json.dumps(list(found.values())).encode()).hexdigest()
+        digests[key] = kept[key] if version is not None and key in kept else list(_digests(file, content))
+    write_atomically(root / _DIGESTS, json.dumps({**kept, **digests}).encode())
+    return hashlib.sha256(json.dumps(list(digests.values())).encode()).hexdigest()
 
 
 def _digests(file: "pq.ParquetFile", content: IO[bytes]) -> Iterator[str]:
@@ -63,17 +62,17 @@ def _digests(file: "pq.ParquetFile", content: IO[bytes]) -> Iterator[str]:
         yield digest.hexdigest()
 
 
-def _recall(path: Path) -> dict[str, list[str]]:
+def _kept_digests(path: Path) -> dict[str, list[str]]:
     try:
-        known: dict[str, list[str]] = json.loads(path.read_text())
+        digests: dict[str, list[str]] = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return known
+    return digests
 
 
 @dataclass(frozen=True)
 class Written:
-    """What was written of a dataset: rows by split, some rows of each array (the target last), and what is known of all."""
+    """What was written of a dataset: rows by split, some rows of each array (the target last), and what holds for all."""
 
     rows: dict[str, int]
     arrays: "dict[str, Array]"
@@ -87,74 +86,79 @@ def write_stream(workload: Workload, stream: "Stream", config: Data, folder: Pat
     The rows and their splits are those that the same source would give when it is loaded whole. Raises UserError for
     rows that break the schema (named with their place in their row group) and for a target that cannot be learned.
     """
-    classify = workload.kind == "classification"
-    found = survey(stream, workload.target, workload.time, classify, config)
-    if not found.rows:
+    import numpy as np
+
+    summary = _summarise(stream, workload, config)
+    if not summary.rows:
         until = f" before {config.until}" if config.until else ""
         raise UserError(f"Workload {workload.name}: {stream.url} has no rows{until}; check its source.")
-    if classify and len(found.values) < 2:
-        raise UserError(
-            f"Workload {workload.name}: target {workload.target!r} is always {found.values[0]!s}; a classifier needs two classes."
-        )
-    classes = classes_of(found.values) if classify else None
-    growing = {name: Growing(folder / name) for name in SPLITS}
+    classes = _classes(workload, summary)
+    writers = {name: _SplitWriter(folder / name) for name in SPLITS}
     arrays: dict[str, Array] = {}
     try:
         for frame in stream.frames():
-            frame = before(frame, workload.time, config)
-            if frame.empty:
-                continue
-            frame = validated(workload, frame)
-            which = places(frame, config, workload.time, found)
-            for number, name in enumerate(SPLITS):
-                if (which == number).any():
-                    rows = frame[which == number].reset_index(drop=True)
+            frame = rows_before(frame, workload.time, config)
+            if not frame.empty:
+                frame = validated(workload, frame)
+                numbers = _split_numbers(frame, config, workload.time, summary)
+                for number in np.unique(numbers):
+                    rows = frame[numbers == number].reset_index(drop=True)
                     arrays = arrays_of(workload, rows, classes)
-                    growing[name].append(arrays, rows)
+                    writers[SPLITS[number]].append(arrays, rows)
     finally:
-        for one in growing.values():
-            one.close()
-    return Written(
-        {name: one.rows for name, one in growing.items() if one.rows}, arrays, classes, found.newest
-    )
+        for writer in writers.values():
+            writer.close()
+    written = {name: writer.rows for name, writer in writers.items() if writer.rows}
+    return Written(written, arrays, classes, summary.newest)
 
 
 @dataclass(frozen=True)
-class Survey:
+class _Summary:
     """What has to be known of all rows before any can be stored: how many, which classes, and where the splits are cut."""
 
     rows: int
-    values: "tuple[Any, ...]"
-    bounds: "tuple[Any, ...] | None"
-    newest: str | None
+    values: "tuple[Any, ...]" = ()
+    cuts: "tuple[Any, ...]" = ()
+    newest: str | None = None
 
 
-def survey(stream: "Stream", target: str, time: str | None, classify: bool, config: Data) -> Survey:
+def _summarise(stream: "Stream", workload: Workload, config: Data) -> _Summary:
     """The first pass, over the target and the time alone: eight bytes a row stay in memory where rows are in time."""
     import numpy as np
     import pandas as pd
 
+    target, time = workload.target, workload.time
     rows, values, moments = 0, set(), []
     for frame in stream.frames([name for name in (target, time) if name is not None]):
-        frame = before(frame, time, config)
-        for what, name in (("Target", target), ("The time", time)):
-            if name is not None and (missing := int(frame[name].isna().sum())):
-                raise UserError(
-                    f"{what} {name!r} is empty in {missing} rows: drop or fill them in the source."
-                )
+        frame = rows_before(frame, time, config)
+        _check_empty(frame, "Target", target)
         rows += len(frame)
-        values |= set(frame[target].unique()) if classify else set()
-        moments += [frame[time].to_numpy("datetime64[ns]")] if time is not None else []
+        if workload.kind == "classification":
+            values |= set(frame[target].unique())
+        if time is not None:
+            _check_empty(frame, "The time", time)
+            moments.append(frame[time].to_numpy("datetime64[ns]"))
     if time is None or rows == 0:
-        return Survey(rows, tuple(sorted(values)), None, None)
-    ordered = np.concatenate(moments)
-    ordered.sort()
-    cuts = [rows * (1 - config.validation - config.test), rows * (1 - config.test)]
-    starts = [ordered[min(rows - 1, int(np.ceil(cut)))] for cut in cuts]
-    # A moment's rows stay together: they go where the first of them would, as in tasks/data.py.
-    inside = [np.searchsorted(ordered, moment) >= cut for moment, cut in zip(starts, cuts, strict=True)]
-    after = [moment if fits else _next(ordered, moment) for moment, fits in zip(starts, inside, strict=True)]
-    return Survey(rows, tuple(sorted(values)), tuple(after), str(pd.Timestamp(ordered[-1])))
+        return _Summary(rows, tuple(sorted(values)))
+    ordered = np.sort(np.concatenate(moments))
+    return _Summary(rows, tuple(sorted(values)), _cuts(ordered, config), str(pd.Timestamp(ordered[-1])))
+
+
+def _check_empty(frame: "pd.DataFrame", what: str, column: str) -> None:
+    if missing := int(frame[column].isna().sum()):
+        raise UserError(f"{what} {column!r} is empty in {missing} rows: drop or fill them in the source.")
+
+
+def _cuts(ordered: "Array", config: Data) -> "tuple[Any, ...]":
+    """The moments at which validation and test begin. A moment's rows stay together: they go where the first of them would."""
+    import numpy as np
+
+    cuts = []
+    for bound in bounds(config):
+        cut = len(ordered) * bound
+        moment = ordered[min(len(ordered) - 1, int(np.ceil(cut)))]
+        cuts.append(moment if np.searchsorted(ordered, moment) >= cut else _next(ordered, moment))
+    return tuple(cuts)
 
 
 def _next(ordered: "Array", moment: Any) -> Any:
@@ -164,20 +168,28 @@ def _next(ordered: "Array", moment: Any) -> Any:
     return ordered[place] if place < len(ordered) else ordered[-1] + np.timedelta64(1, "ns")
 
 
-def places(frame: "pd.DataFrame", config: Data, time: str | None, found: Survey) -> "Array":
-    """Each row's split, 0 to 2: what tasks.data.split would say of the whole frame."""
+def _classes(workload: Workload, summary: _Summary) -> tuple[str, ...] | None:
+    if workload.kind != "classification":
+        return None
+    if len(summary.values) < 2:
+        raise UserError(
+            f"Workload {workload.name}: target {workload.target!r} is always {summary.values[0]!s}; a classifier needs two classes."
+        )
+    return classes_of(summary.values)
+
+
+def _split_numbers(frame: "pd.DataFrame", config: Data, time: str | None, summary: _Summary) -> "Array":
+    """Each row's split, 0 to 2: what `split` would say of the whole frame."""
     import numpy as np
 
     if time is None:
-        position = row_hashes(frame, config.salt) / 2.0**64
-        return np.digitize(position, (1 - config.validation - config.test, 1 - config.test))
-    assert found.bounds is not None
-    which: Array = np.searchsorted(np.array(found.bounds), frame[time].to_numpy("datetime64[ns]"), "right")
-    return which
+        return split_by_hash(frame, config)
+    numbers: Array = np.searchsorted(np.array(summary.cuts), frame[time].to_numpy("datetime64[ns]"), "right")
+    return numbers
 
 
 @dataclass
-class Growing:
+class _SplitWriter:
     """One split's folder: arrays and Parquet that rows are appended to."""
 
     folder: Path

@@ -1,15 +1,18 @@
 """Checkpoint → OnnxModel: one file with named, truly dynamic axes, by whichever exporter is right for the model."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.data.arrays import Samples
 from tasks.data.dataset import read_split
 from tasks.errors import StepError
-from tasks.onnx.exporters import EXPORTERS, quiet
+from tasks.onnx.exporters import EXPORTERS, without_warnings
+from tasks.onnx.session import open_session
+from tasks.onnx.sizes import batch_of, odd_sizes
 from tasks.records import Candidate, Checkpoint, Dataset, OnnxModel, TensorSpec
 from tasks.system.files import sha256_of, write_atomically
+from tasks.system.sentences import typed_line
 from tasks.training.module import all_outputs, load_module
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
@@ -23,8 +26,6 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-3
 """Largest difference from torch, absolute and relative, at which an exporter counts as right for a model."""
-
-_BATCHES = (1, 2, 7)
 
 _REFERENCE_ROWS = 512
 
@@ -53,20 +54,18 @@ def export_module(
     file is kept only if its axes are dynamic and sizes that were never traced agree with torch. Raises StepError, with
     what each exporter said, when none does.
     """
-    rows = read_split(dataset, "validation")
+    samples = read_split(dataset, "validation")
     module = module.cpu().eval()
     failures = []
     for name, export in EXPORTERS.items():
         try:
-            with quiet():
-                proto = export(module, workload, dataset, _sample(rows, 3))
-            problem = check_export(proto, module, workload, dataset, rows)
+            with without_warnings():
+                proto = export(module, workload, dataset, batch_of(samples, 3))
+            problem = check_export(proto, module, workload, dataset, samples)
         except Exception as error:  # exporters raise whatever they meet
-            problem = (
-                f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
-            )
+            problem = typed_line(error)
         if problem is None:
-            return _write(proto, name, module, dataset, rows, path, metadata)
+            return write_export(proto, name, module, dataset, samples, path, metadata)
         failures.append(f"{name}: {problem}")
     raise StepError(
         f"Workload {workload.name}: its model does not export to ONNX. {' | '.join(failures)}. Change the operation that is named, or its shapes."
@@ -74,35 +73,41 @@ def export_module(
 
 
 def check_export(
-    proto: "onnx.ModelProto", module: "nn.Module", workload: Workload, dataset: Dataset, rows: Samples
+    proto: "onnx.ModelProto", module: "nn.Module", workload: Workload, dataset: Dataset, samples: Samples
 ) -> str | None:
     """What is wrong with an exported graph, in words, or None: names, dynamic axes, and odd sizes against torch."""
-    import numpy as np
-    import onnxruntime as ort
+    return _input_problem(proto, dataset) or _answer_problem(proto, module, workload, samples)
 
-    wanted = {spec.name: spec for spec in dataset.inputs}
-    found = {value.name: _dims(value) for value in proto.graph.input}
-    if set(found) != set(wanted):
-        return f"its inputs are named {sorted(found)} where the workload says {sorted(wanted)}"
-    for name, spec in wanted.items():
-        fixed = [
-            axis
-            for axis, size in enumerate(spec.shape)
-            if isinstance(size, str) and isinstance(found[name][axis], int)
-        ]
-        if fixed:
-            return f"axis {fixed[0]} of {name} became fixed at {found[name][fixed[0]]}"
-    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    for arrays in odd_sizes(rows, dataset, workload):
-        expected = run_module(module, arrays)
-        got = session.run(None, arrays)
-        for one, other in zip(expected, got, strict=True):
-            if one.shape != other.shape or not np.allclose(
-                one, other, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True
-            ):
-                sizes = {name: array.shape for name, array in arrays.items()}
-                return f"its answers for inputs of {sizes} differ from torch's"
+
+def _input_problem(proto: "onnx.ModelProto", dataset: Dataset) -> str | None:
+    wanted = {spec.name: spec.shape for spec in dataset.inputs}
+    shapes = {value.name: _dims(value) for value in proto.graph.input}
+    if set(shapes) != set(wanted):
+        return f"its inputs are named {sorted(shapes)} where the workload says {sorted(wanted)}"
+    for name, shape in wanted.items():
+        for axis, size in enumerate(shape):
+            if isinstance(size, str) and isinstance(shapes[name][axis], int):
+                return f"axis {axis} of {name} became fixed at {shapes[name][axis]}"
     return None
+
+
+def _answer_problem(
+    proto: "onnx.ModelProto", module: "nn.Module", workload: Workload, samples: Samples
+) -> str | None:
+    session = open_session(proto.SerializeToString())
+    for arrays in odd_sizes(samples, workload):
+        answers = zip(run_module(module, arrays), session.run(None, arrays), strict=True)
+        if not all(_agree(expected, answer) for expected, answer in answers):
+            sizes = {name: array.shape for name, array in arrays.items()}
+            return f"its answers for inputs of {sizes} differ from torch's"
+    return None
+
+
+def _agree(expected: "np.ndarray[Any, Any]", answer: "np.ndarray[Any, Any]") -> bool:
+    import numpy as np
+
+    same_shape = expected.shape == answer.shape
+    return same_shape and np.allclose(expected, answer, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
 
 
 def run_module(module: "nn.Module", arrays: "Arrays") -> "list[np.ndarray[Any, Any]]":
@@ -114,52 +119,27 @@ def run_module(module: "nn.Module", arrays: "Arrays") -> "list[np.ndarray[Any, A
     return [tensor.numpy() for tensor in all_outputs(outputs).values()]
 
 
-def odd_sizes(rows: Samples, dataset: Dataset, workload: Workload) -> "Iterator[Arrays]":
-    """Real rows in batches, and along every further dynamic axis in lengths, that no exporter has traced."""
-    for batch in _BATCHES:
-        yield _sample(rows, batch)
-    for axis_name in sorted({name for axes in workload.dynamic.values() for name in axes.values()}):
-        for share in (0.3, 0.7):
-            yield _shortened(_sample(rows, 2), workload, axis_name, share)
-
-
-def _shortened(arrays: "Arrays", workload: Workload, axis_name: str, share: float) -> "Arrays":
-    import numpy as np
-
-    for name, axes in workload.dynamic.items():
-        for axis, named in axes.items():
-            if named == axis_name:
-                length = max(1, int(arrays[name].shape[axis] * share))
-                arrays[name] = np.ascontiguousarray(arrays[name].take(range(length), axis=axis))
-    return arrays
-
-
-def _sample(rows: Samples, count: int) -> "Arrays":
-    import numpy as np
-
-    return {name: np.resize(array[:count], (count, *array.shape[1:])) for name, array in rows.inputs.items()}
-
-
 def _dims(value: "onnx.ValueInfoProto") -> list[int | str]:
     return [d.dim_value if d.HasField("dim_value") else d.dim_param for d in value.type.tensor_type.shape.dim]
 
 
-def _write(
+def write_export(
     proto: "onnx.ModelProto",
     exporter: str,
     module: "nn.Module",
     dataset: Dataset,
-    rows: Samples,
+    samples: Samples,
     path: Path,
     metadata: Mapping[str, str],
 ) -> OnnxModel:
+    """Put an exported graph at `path`, and the module's outputs on the first of these rows beside it."""
     import numpy as np
     import onnx
 
     onnx.helper.set_model_props(proto, dict(sorted(metadata.items())))
     onnx.checker.check_model(proto, full_check=True)
     write_atomically(path, proto.SerializeToString(deterministic=True))
-    outputs = run_module(module, {name: array[:_REFERENCE_ROWS] for name, array in rows.inputs.items()})
+    outputs = run_module(module, samples[:_REFERENCE_ROWS].inputs)
     reference = path.with_suffix(".reference.npy")
     write_atomically(reference, lambda file: np.save(file, outputs[0], allow_pickle=False))
     return describe(path, exporter, dataset.inputs, reference)

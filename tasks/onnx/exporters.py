@@ -1,4 +1,4 @@
-"""The two ways in which torch writes a module as ONNX; which of them is right for a model, tasks/export.py finds out."""
+"""The two ways in which torch writes a module as ONNX; which of them is right for a model, tasks.onnx.export finds out."""
 
 import logging
 import tempfile
@@ -77,7 +77,7 @@ EXPORTERS: dict[str, "Callable[[nn.Module, Workload, Dataset, Arrays], onnx.Mode
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
     """Without the exporters' warnings on things they then do right (no torchvision, deprecated tree leaves)."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks.config import RunConfig
 from tasks.data.dataset import prepare
-from tasks.data.schema import before, load_valid, validated
+from tasks.data.schema import load_valid, rows_before, validated
 from tasks.errors import UserError
 from tasks.records import Dataset, OnnxModel
 from tasks.workloads.catalogue import load_workload
@@ -52,7 +52,7 @@ class Bench:
         if self.stream is None:
             return load_valid(self.workload, self.run.data)
         self.workload.check_data(self.run.data)
-        groups = (before(group, self.workload.time, self.run.data) for group in self.stream.frames())
+        groups = (rows_before(group, self.workload.time, self.run.data) for group in self.stream.frames())
         first = next((group for group in groups if len(group)), None)
         if first is None:
             raise UserError(f"{self.stream.url} has no rows: check its source, and data.until.")

@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from tasks.config import RunConfig
 from tasks.errors import UserError
-from tasks.preflight import module as checkup_model
-from tasks.preflight import rows as checkup_rows
+from tasks.preflight import module, rows
 from tasks.preflight.bench import Bench, Doubt
 from tasks.records import Dataset, TensorSpec
 from tasks.system.frozen import Frozen
@@ -41,7 +40,7 @@ class Checkup(Frozen):
     @property
     def ok(self) -> bool:
         """Whether nothing failed."""
-        return all(one.status != "failed" for one in self.findings)
+        return all(part.status != "failed" for part in self.findings)
 
 
 def check(reference: str, configure: Callable[[Workload], RunConfig], home: Path) -> Checkup:
@@ -52,25 +51,27 @@ def check(reference: str, configure: Callable[[Workload], RunConfig], home: Path
     findings: list[PartResult] = []
     with tempfile.TemporaryDirectory(prefix="slipway-check-") as scratch:
         bench = Bench(reference, configure, home, Path(scratch))
-        for name, (needs, look) in _PARTS.items():
-            missing = [
-                one.name for one in findings if one.name in needs and one.status in ("failed", "skipped")
-            ]
+        for name, (needs, look) in PARTS.items():
+            missing = [need for need in needs if need not in _usable(findings)]
             findings.append(
                 PartResult(name=name, status="skipped", said=f"needs {missing[0]}")
                 if missing
                 else _look(name, look, bench)
             )
-        held = {one.name for one in findings if one.status in ("held", "doubtful")}
-        served = bench.onnx_model if "export" in held else None
+        usable = _usable(findings)
+        served = bench.onnx_model if "export" in usable else None
         return Checkup(
             workload=reference,
-            model=bench.workload.name if "file" in held else None,
+            model=bench.workload.name if "file" in usable else None,
             findings=tuple(findings),
             inputs=served.inputs if served else (),
             outputs=served.outputs if served else (),
-            request=example_request(bench.dataset) if "splits" in held else None,
+            request=example_request(bench.dataset) if "splits" in usable else None,
         )
+
+
+def _usable(findings: list[PartResult]) -> set[str]:
+    return {part.name for part in findings if part.status in ("held", "doubtful")}
 
 
 def example_request(dataset: Dataset) -> dict[str, Any]:
@@ -92,14 +93,14 @@ def _look(name: str, look: Callable[[Bench], str], bench: Bench) -> PartResult:
     return PartResult(name=name, status=status, said=said, seconds=round(time.monotonic() - started, 3))
 
 
-_PARTS: dict[str, tuple[tuple[str, ...], Callable[[Bench], str]]] = {
-    "file": ((), checkup_rows.look_at_file),
-    "rows": (("file",), checkup_rows.look_at_rows),
-    "inputs": (("rows",), checkup_rows.look_at_inputs),
-    "splits": (("inputs",), checkup_rows.look_at_splits),
-    "model": (("splits",), checkup_model.look_at_model),
-    "step": (("model",), checkup_model.look_at_step),
-    "export": (("model",), checkup_model.look_at_export),
-    "recipes": (("splits",), checkup_rows.look_at_recipes),
-    "answer": (("export",), checkup_model.look_at_answer),
+PARTS: dict[str, tuple[tuple[str, ...], Callable[[Bench], str]]] = {
+    "file": ((), rows.look_at_file),
+    "rows": (("file",), rows.look_at_rows),
+    "inputs": (("rows",), rows.look_at_inputs),
+    "splits": (("inputs",), rows.look_at_splits),
+    "model": (("splits",), module.look_at_model),
+    "step": (("model",), module.look_at_step),
+    "export": (("model",), module.look_at_export),
+    "recipes": (("splits",), rows.look_at_recipes),
+    "answer": (("export",), module.look_at_answer),
 }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.data.dataset import read_split
 from tasks.errors import UserError
 from tasks.preflight.bench import Bench, Doubt
+from tasks.system.sentences import some
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +25,8 @@ def look_at_model(bench: Bench) -> str:
     takes = ", ".join(inspect.signature(module.forward).parameters)
     said = f"{type(module).__name__}({takes}) with {learned:,} parameters"
     said += f" and {frozen:,} frozen ones" if frozen else ""
-    few = {name: array[:2] for name, array in read_split(bench.dataset, "train").inputs.items()}
-    classes, width = bench.dataset.classes, predict(module, few)[0].size
+    few = read_split(bench.dataset, "train")[:2]
+    classes, width = bench.dataset.classes, predict(module, few.inputs)[0].size
     if classes is not None and width > len(classes):
         raise Doubt(
             f"{said}; it gives {width} outputs for {len(classes)} classes ({', '.join(classes[:5])}): what is beyond them is never learned."
@@ -35,24 +36,20 @@ def look_at_model(bench: Bench) -> str:
 
 def look_at_step(bench: Bench) -> str:
     """One batch forward and backward, as training does it."""
-    from tasks.training.dry_run import try_a_batch
+    from tasks.training.dry_run import dry_run
 
-    tried = try_a_batch(bench.module, bench.workload, bench.dataset, bench.run.train)
+    batch = dry_run(bench.module, bench.workload, bench.dataset, bench.run.train)
     said = (
-        f"a batch of {tried.rows} forward and backward in {tried.seconds * 1e3:.3g} ms, loss {tried.loss:.3g}"
+        f"a batch of {batch.rows} forward and backward in {batch.seconds * 1e3:.3g} ms, loss {batch.loss:.3g}"
     )
-    if tried.without_gradient:
-        names = ", ".join(tried.without_gradient[:3])
-        more = len(tried.without_gradient) - 3
-        raise Doubt(
-            f"{said}; no gradient reaches {names}{f' and {more} more' if more > 0 else ''}: freeze or use them."
-        )
-    return f"{said}; {bench.run.train.epochs} epochs take about {_duration(tried.seconds * tried.steps)}"
+    if batch.without_gradient:
+        raise Doubt(f"{said}; no gradient reaches {some(batch.without_gradient, 3)}: freeze or use them.")
+    return f"{said}; {bench.run.train.epochs} epochs take about {_duration(batch.seconds * batch.steps)}"
 
 
 def look_at_export(bench: Bench) -> str:
-    made = bench.onnx_model
-    return f"{made.size_bytes / 1e3:,.0f} kB of ONNX by {made.exporter}, opset {made.opset}, agrees with torch at odd sizes"
+    model = bench.onnx_model
+    return f"{model.size_bytes / 1e3:,.0f} kB of ONNX by {model.exporter}, opset {model.opset}, agrees with torch at odd sizes"
 
 
 def look_at_answer(bench: Bench) -> str:

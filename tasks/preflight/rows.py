@@ -67,8 +67,8 @@ def look_at_inputs(bench: Bench) -> str:
     among = to_inputs(workload, frame.head(_SOME))
     for size in (1, min(_FEW, len(frame))):
         for name, array in to_inputs(workload, frame.head(size)).items():
-            one, other = _common(array, among[name][:size])
-            if array.dtype != other.dtype or not np.allclose(one, other, rtol=1e-6, equal_nan=True):
+            ours, theirs = _common(array, among[name][:size])
+            if ours.dtype != theirs.dtype or not np.allclose(ours, theirs, rtol=1e-6, equal_nan=True):
                 raise UserError(
                     f"inputs()[{name!r}] gives the first {'row' if size == 1 else f'{size} rows'} other values alone than "
                     "among others: fit scales and vocabularies in the model, on the training inputs that it can ask for."
@@ -76,14 +76,14 @@ def look_at_inputs(bench: Bench) -> str:
     return ", ".join(str(spec_of(workload, name, array)) for name, array in among.items())
 
 
-def _common(one: "Array", other: "Array") -> "tuple[Array, Array]":
+def _common(alone: "Array", among: "Array") -> "tuple[Array, Array]":
     """The part that both have: padding differs with the longest row of a batch."""
-    if one.ndim != other.ndim:
+    if alone.ndim != among.ndim:
         raise UserError(
-            f"inputs() gives arrays of shape {list(one.shape)} and {list(other.shape)} for the same rows."
+            f"inputs() gives arrays of shape {list(alone.shape)} and {list(among.shape)} for the same rows."
         )
-    part = tuple(slice(0, min(sizes)) for sizes in zip(one.shape, other.shape, strict=True))
-    return one[part], other[part]
+    part = tuple(slice(0, min(sizes)) for sizes in zip(alone.shape, among.shape, strict=True))
+    return alone[part], among[part]
 
 
 def look_at_recipes(bench: Bench) -> str:

@@ -1,25 +1,21 @@
 """Few rows decide little: train anew on folds of all rows, so that each is predicted by a model that never saw it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from tasks.config import Gates, Train
 from tasks.data.arrays import Samples
 from tasks.data.dataset import read_split
 from tasks.data.splits import SPLITS
 from tasks.proof.gate import with_folds
-from tasks.proof.intervals import defined, score_interval
+from tasks.proof.intervals import score_if_defined, score_interval
 from tasks.records import CrossValidation, Dataset, Proof
 from tasks.training.checkpoint import load_weights
 from tasks.training.loss import check_loss
 from tasks.training.module import build_from, predict
-from tasks.training.randomness import one_at_a_time
+from tasks.training.randomness import random_numbers_lock
 from tasks.training.trainer import fit
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scoring import score, score_name
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _CHOOSING_SHARE = 0.15
 
@@ -34,31 +30,31 @@ def cross_validate(
     import numpy as np
 
     workload = load_workload(reference)
-    rows = _joined([read_split(dataset, name) for name in SPLITS])
-    order = np.random.default_rng(config.seed).permutation(len(rows))
+    samples = _joined([read_split(dataset, name) for name in SPLITS])
+    order = np.random.default_rng(config.seed).permutation(len(samples))
     outputs = []
     for fold in (folds := np.array_split(order, gates.folds)):
         others = np.setdiff1d(order, fold, assume_unique=True)
         choosing = round(len(others) * _CHOOSING_SHARE)
-        learn, choose = _take(rows, others[choosing:]), _take(rows, others[:choosing])
-        with one_at_a_time:
+        learn, choose = samples[others[choosing:]], samples[others[:choosing]]
+        with random_numbers_lock:
             module = build_from(workload, learn, dataset.classes, model, config.seed)
             check_loss(workload, module, choose)
             checkpoint = fit(module, learn, choose, config, folder, workload=workload)
         module.load_state_dict(load_weights(checkpoint))
-        outputs.append(predict(module.cpu(), _take(rows, fold).inputs))
-    target, answers = rows.target[np.concatenate(folds)], np.concatenate(outputs)
+        outputs.append(predict(module.cpu(), samples[fold].inputs))
+    target, answers = samples.target[np.concatenate(folds)], np.concatenate(outputs)
     bounds = np.cumsum([0, *map(len, folds)])
     return CrossValidation(
         folds=gates.folds,
-        rows=len(rows),
+        rows=len(samples),
         score=score(workload, target, answers),
         score_name=score_name(workload),
         interval=score_interval(workload, target, answers, gates.confidence),
         scores=tuple(
-            found
+            value
             for a, b in zip(bounds, bounds[1:], strict=False)
-            if (found := defined(workload, target[a:b], answers[a:b])) is not None
+            if (value := score_if_defined(workload, target[a:b], answers[a:b])) is not None
         ),
     )
 
@@ -74,7 +70,3 @@ def _joined(parts: list[Samples]) -> Samples:
 
     inputs = {name: np.concatenate([part.inputs[name] for part in parts]) for name in parts[0].inputs}
     return Samples(inputs, np.concatenate([part.target for part in parts]))
-
-
-def _take(rows: Samples, index: "np.ndarray[Any, Any]") -> Samples:
-    return Samples({name: array[index] for name, array in rows.inputs.items()}, rows.target[index])

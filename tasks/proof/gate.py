@@ -30,32 +30,19 @@ def gate(
     Against the champion: pass when the whole interval of the difference lies above −margin, fail when it lies below
     zero with its middle beyond the margin, and inconclusive between. No champion: the absolute gates alone.
     """
-    failures = [*_absolute(report, gates), *(trial.problems if trial else ())]
-    doubts: list[str] = []
-    praise: list[str] = []
-    if (drop := baseline.score - report.score) > gates.max_score_drop:
-        surely = against_fp32 is None or against_fp32.high < 0
-        (failures if surely else praise).append(_drop_reason(report, drop, against_fp32, gates))
-    if comparison is None:
-        praise.append("there is no champion to compare with")
-    elif comparison.problem is not None:
-        doubts.append(f"champion v{comparison.champion} could not be compared: {comparison.problem}")
-    else:
-        {"pass": praise, "fail": failures, "inconclusive": doubts}[_decision(comparison, gates)].append(
-            describe(comparison, gates)
-        )
-        failures += [
-            _slice_reason(s)
-            for s in comparison.slices
-            if _is_worse(s.difference, s.interval, gates.slice_margin)
-        ]
-        doubts += [
-            _slice_reason(s) + ", though not for certain" for s in comparison.slices if _is_doubtful(s, gates)
-        ]
-    decision: Decision = "fail" if failures else "inconclusive" if doubts else "pass"
+    reasons: dict[Decision, list[str]] = {"fail": [], "inconclusive": [], "pass": []}
+    for decision, reason in (
+        *_absolute(report, trial, gates),
+        *_beside_fp32(report, baseline, against_fp32, gates),
+        *_beside_champion(comparison, gates),
+    ):
+        reasons[decision].append(reason)
+    decision = next((word for word in reasons if reasons[word]), "pass")
+    if decision == "fail":
+        reasons["pass"].clear()
     return Verdict(
         decision=decision,
-        reasons=(*failures, *doubts, *(praise if not failures else ()), _score_reason(report, gates)),
+        reasons=(*reasons["fail"], *reasons["inconclusive"], *reasons["pass"], _score_reason(report, gates)),
         difference=comparison.difference if comparison else None,
         interval=comparison.interval if comparison else None,
         more_rows=more_rows(comparison, gates) if comparison and decision == "inconclusive" else None,
@@ -83,7 +70,7 @@ def describe(comparison: Comparison, gates: Gates) -> str:
         return f"the score's interval against {champion} is not defined on {comparison.rows} rows"
     size = (
         f"{abs(comparison.difference):.4f} {'worse' if comparison.difference < 0 else 'better'} than {champion} "
-        f"on the same {comparison.rows} rows ({_range(comparison.interval)})"
+        f"on the same {comparison.rows} rows ({comparison.interval.describe('+.4f')})"
     )
     decision = _decision(comparison, gates)
     if decision == "pass":
@@ -117,12 +104,42 @@ def more_rows(comparison: Comparison, gates: Gates) -> int | None:
     return max(1, round(wanted - comparison.rows)) if wanted > comparison.rows else None
 
 
-def _absolute(report: Report, gates: Gates) -> Iterator[str]:
-    yield from report.problems
+def _absolute(report: Report, trial: ServingCheck | None, gates: Gates) -> Iterator[tuple[Decision, str]]:
+    for problem in (*report.problems, *_below_minimum(report, gates), *(trial.problems if trial else ())):
+        yield "fail", problem
+
+
+def _below_minimum(report: Report, gates: Gates) -> Iterator[str]:
     if gates.min_score is not None and report.score < gates.min_score:
         yield f"{report.score_name} {report.score:.4f} is below the minimum of {gates.min_score:g}"
     if gates.max_size_mb is not None and report.size_bytes > gates.max_size_mb * 1e6:
         yield f"the file has {report.size_bytes / 1e6:.2f} MB, more than {gates.max_size_mb:g}"
+
+
+def _beside_fp32(
+    report: Report, baseline: Report, interval: Interval | None, gates: Gates
+) -> Iterator[tuple[Decision, str]]:
+    if (drop := baseline.score - report.score) > gates.max_score_drop:
+        surely = interval is None or interval.high < 0
+        yield "fail" if surely else "pass", _drop_reason(report, drop, interval, gates)
+
+
+def _beside_champion(comparison: Comparison | None, gates: Gates) -> Iterator[tuple[Decision, str]]:
+    if comparison is None:
+        yield "pass", "there is no champion to compare with"
+        return
+    if comparison.problem is not None:
+        yield (
+            "inconclusive",
+            f"champion v{comparison.champion} could not be compared: {comparison.problem}",
+        )
+        return
+    yield _decision(comparison, gates), describe(comparison, gates)
+    for group in comparison.slices:
+        if _is_worse(group.difference, group.interval, gates.slice_margin):
+            yield "fail", _slice_reason(group)
+        elif group.difference < -gates.slice_margin:
+            yield "inconclusive", f"{_slice_reason(group)}, though not for certain"
 
 
 def _drop_reason(report: Report, drop: float, interval: Interval | None, gates: Gates) -> str:
@@ -130,7 +147,7 @@ def _drop_reason(report: Report, drop: float, interval: Interval | None, gates: 
     reason = f"{report.score_name} is {drop:.4f} below fp32's, more than the {gates.max_score_drop:g} allowed"
     if interval is None or interval.high < 0:
         return reason
-    return f"{reason}, which these {report.rows} rows cannot tell from chance ({_range(interval)})"
+    return f"{reason}, which these {report.rows} rows cannot tell from chance ({interval.describe('+.4f')})"
 
 
 def _decision(comparison: Comparison, gates: Gates) -> Decision:
@@ -145,21 +162,11 @@ def _is_worse(difference: float, interval: Interval, margin: float) -> bool:
     return interval.high < 0 and difference < -margin
 
 
-def _is_doubtful(found: SliceDifference, gates: Gates) -> bool:
-    return found.difference < -gates.slice_margin and not _is_worse(
-        found.difference, found.interval, gates.slice_margin
-    )
-
-
-def _slice_reason(found: SliceDifference) -> str:
-    return f"{found.column}={found.value} is worse by {-found.difference:.4f} on {found.rows} rows ({_range(found.interval)})"
+def _slice_reason(group: SliceDifference) -> str:
+    return f"{group.column}={group.value} is worse by {-group.difference:.4f} on {group.rows} rows ({group.interval.describe('+.4f')})"
 
 
 def _score_reason(report: Report, gates: Gates) -> str:
-    interval = f" ({_range(report.interval, '')})" if report.interval else ""
+    interval = f" ({report.interval.describe()})" if report.interval else ""
     minimum = f", at least {gates.min_score:g} is asked" if gates.min_score is not None else ""
     return f"{report.score_name} {report.score:.4f}{interval} on {report.rows} {report.split} rows{minimum}"
-
-
-def _range(interval: Interval, sign: str = "+") -> str:
-    return f"{100 * interval.level:.4g}% interval {interval.low:{sign}.4f} to {interval.high:{sign}.4f}"

@@ -15,6 +15,7 @@ from tasks.proof.serving import try_on_server
 from tasks.proof.validation import validate
 from tasks.records import Candidate, Champion, Comparison, Dataset, Interval, Proof, Report
 from tasks.system.files import sha256_of
+from tasks.system.sentences import first_line
 from tasks.workloads.catalogue import load_workload
 
 if TYPE_CHECKING:
@@ -65,16 +66,20 @@ def compare_with(
     import numpy as np
 
     assert report.outputs is not None
-    workload, rows = load_workload(reference), read_split(dataset, report.split)
+    workload, samples = load_workload(reference), read_split(dataset, report.split)
     ours = np.load(report.outputs)
     try:
-        theirs = _champion_outputs(champion, dataset, rows)
+        theirs = _champion_outputs(champion, dataset, samples)
         return compare(
-            workload, rows.target, read_frame(dataset, report.split), ours, theirs, champion, gates
+            workload, samples.target, read_frame(dataset, report.split), ours, theirs, champion, gates
         )
     except UserError as error:  # also of a score that does not take the champion's answers, NaN for one
         return Comparison(
-            champion=champion.version, sha256=champion.sha256, rows=len(rows), score=None, problem=str(error)
+            champion=champion.version,
+            sha256=champion.sha256,
+            rows=len(samples),
+            score=None,
+            problem=str(error),
         )
 
 
@@ -90,7 +95,7 @@ def _against_fp32(
     return difference_interval(load_workload(reference), target, ours, theirs, gates.confidence)
 
 
-def _champion_outputs(champion: Champion, dataset: Dataset, rows: Samples) -> "Array":
+def _champion_outputs(champion: Champion, dataset: Dataset, samples: Samples) -> "Array":
     """Raises UserError, saying why, when the champion cannot be asked these rows or its answers mean something else."""
     if champion.sha256 and sha256_of(champion.folder / MODEL) != champion.sha256:
         raise UserError(f"its {MODEL} is not the file that was registered, {champion.sha256[:16]}…")
@@ -98,7 +103,7 @@ def _champion_outputs(champion: Champion, dataset: Dataset, rows: Samples) -> "A
         classes := read(champion.folder).classes
     ) != dataset.classes:
         raise UserError(
-            f"it knows other classes ({_some(classes)}) than the data has now ({_some(dataset.classes)})"
+            f"it knows other classes ({_names(classes)}) than the data has now ({_names(dataset.classes)})"
         )
     session = open_session(champion.folder / MODEL)
     wanted = {spec.name: spec.dtype for spec in dataset.inputs}
@@ -106,14 +111,12 @@ def _champion_outputs(champion: Champion, dataset: Dataset, rows: Samples) -> "A
     if set(takes) != set(wanted):
         raise UserError(f"it takes the inputs {', '.join(sorted(takes))} and not {', '.join(sorted(wanted))}")
     try:
-        return run_rows(session, rows.inputs)
+        return run_rows(session, samples.inputs)
     except Exception as error:  # the runtime's own errors have no common base
-        raise UserError(
-            f"it does not run on these rows: {str(error).strip().splitlines()[0][:200]}"
-        ) from error
+        raise UserError(f"it does not run on these rows: {first_line(error)}") from error
 
 
-def _some(classes: tuple[str, ...] | None) -> str:
+def _names(classes: tuple[str, ...] | None) -> str:
     if classes is None:
         return "none"
     return ", ".join(classes[:5]) + ("…" if len(classes) > 5 else "")

@@ -57,9 +57,9 @@ def compare(
         interval=difference_interval(workload, target, ours, theirs, gates.confidence),
         changed=float((predictions(workload, ours) != predictions(workload, theirs)).mean()),
         slices=tuple(
-            found
+            difference
             for column, value, mask in groups
-            if (found := _slice(workload, column, value, target[mask], ours[mask], theirs[mask], level))
+            if (difference := _slice(workload, column, value, target[mask], ours[mask], theirs[mask], level))
         ),
     )
 
@@ -94,25 +94,25 @@ def score_slices(
             column=column,
             value=value,
             rows=int(mask.sum()),
-            score=defined(workload, target[mask], outputs[mask]),
+            score=score_if_defined(workload, target[mask], outputs[mask]),
         )
         for column, value, mask in slices(workload, frame)
     )
 
 
-def defined(workload: Workload, target: "Array", outputs: "Array") -> float | None:
+def score_if_defined(workload: Workload, target: "Array", outputs: "Array") -> float | None:
     """The score, or None where these rows have none (one class under AUC, a constant target under R²)."""
     try:
-        found = score(workload, target, outputs)
+        value = score(workload, target, outputs)
     except UserError:
         return None
-    return found if found == found else None
+    return value if value == value else None
 
 
 def _slice(
     workload: Workload, column: str, value: str, target: "Array", ours: "Array", theirs: "Array", level: float
 ) -> SliceDifference | None:
-    mine, other = defined(workload, target, ours), defined(workload, target, theirs)
+    mine, other = score_if_defined(workload, target, ours), score_if_defined(workload, target, theirs)
     interval = difference_interval(workload, target, ours, theirs, level)
     if mine is None or other is None or interval is None:
         return None
@@ -134,7 +134,7 @@ def _of_mean(rows: "Array", level: float, bounds: tuple[float, float]) -> Interv
         return None
     padded = np.append(rows, bounds)
     count = max(_FEWEST, min(_RESAMPLES, _CELLS // len(padded)))
-    found = bootstrap(
+    resampled = bootstrap(
         (padded,),
         np.mean,
         n_resamples=count,
@@ -142,7 +142,7 @@ def _of_mean(rows: "Array", level: float, bounds: tuple[float, float]) -> Interv
         method="percentile",
         rng=np.random.default_rng(0),
     )
-    return _interval(found.bootstrap_distribution, level)
+    return _interval(resampled.bootstrap_distribution, level)
 
 
 def _of_statistic(statistic: "Callable[[Array], float]", rows: int, level: float) -> Interval | None:
@@ -161,7 +161,7 @@ def _of_statistic(statistic: "Callable[[Array], float]", rows: int, level: float
     started = time.perf_counter()
     at(np.arange(rows))
     count = int(_SECONDS / max(time.perf_counter() - started, 1e-6))
-    found = bootstrap(
+    resampled = bootstrap(
         (np.arange(rows),),
         at,
         n_resamples=max(_FEWEST, min(_RESAMPLES, count)),
@@ -169,7 +169,7 @@ def _of_statistic(statistic: "Callable[[Array], float]", rows: int, level: float
         method="percentile",
         rng=np.random.default_rng(0),
     )
-    return _interval(found.bootstrap_distribution, level)
+    return _interval(resampled.bootstrap_distribution, level)
 
 
 def _interval(distribution: "Array", level: float) -> Interval | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.onnx.session import run_rows
+from tasks.onnx.sizes import at_lengths
 from tasks.records import OnnxModel, Parity
 from tasks.workloads.scoring import predictions
 from tasks.workloads.workload import Workload
@@ -25,6 +26,8 @@ CHANGED_LIMIT = 0.1
 """Largest share of predictions a quantised file may change; how much score that may cost is the gate's to say."""
 
 Numbers = Literal["float", "half", "quantised"]
+
+_LENGTHS, _ROWS_AT_A_LENGTH = (0.1, 0.45, 0.8), 8
 
 _INTEGER_OPS = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
 
@@ -59,12 +62,14 @@ def measure_lengths(
     workload: Workload,
 ) -> tuple[Parity, ...]:
     """Against the fp32 file (which export held to torch) with every further dynamic axis cut to other lengths."""
-    found = []
-    for sizes, shorter in _shortened(inputs, workload):
-        rows = len(next(iter(shorter.values())))
-        parity = _parity(workload, rows, run_rows(fp32, shorter), run_rows(session, shorter))
-        found.append(parity.model_copy(update={"sizes": sizes}))
-    return tuple(found)
+    few = {name: array[:_ROWS_AT_A_LENGTH] for name, array in inputs.items()}
+    rows = len(next(iter(few.values())))
+    return tuple(
+        _parity(workload, rows, run_rows(fp32, cut), run_rows(session, cut)).model_copy(
+            update={"sizes": sizes}
+        )
+        for sizes, cut in at_lengths(few, workload, _LENGTHS)
+    )
 
 
 def problems_of(parity: tuple[Parity, ...], numbers: Numbers, reference: "Array") -> Iterator[str]:
@@ -73,24 +78,12 @@ def problems_of(parity: tuple[Parity, ...], numbers: Numbers, reference: "Array"
 
     scale = max(1.0, float(np.abs(reference[np.isfinite(reference)]).max(initial=0.0)))
     tolerance = (HALF_TOLERANCE if numbers == "half" else FLOAT_TOLERANCE) * scale
-    for one in parity:
-        where = f"at batch {one.batch}" + (f", {one.sizes}," if one.sizes else "")
-        if numbers == "quantised" and one.changed > CHANGED_LIMIT:
-            yield f"{where} it changes {one.changed:.1%} of the predictions, more than {CHANGED_LIMIT:.0%}"
-        elif numbers != "quantised" and one.max_abs > tolerance:
-            yield f"{where} its outputs differ from the model's by {one.max_abs:.2g}, more than {tolerance:.2g}"
-
-
-def _shortened(inputs: "Inputs", workload: Workload) -> "Iterator[tuple[str, Inputs]]":
-    for axis_name in sorted({name for axes in workload.dynamic.values() for name in axes.values()}):
-        for share in (0.1, 0.45, 0.8):
-            cut = {name: array[:8] for name, array in inputs.items()}
-            length = 0
-            for name, axes in workload.dynamic.items():
-                for axis in (axis for axis, named in axes.items() if named == axis_name):
-                    length = max(1, int(cut[name].shape[axis] * share))
-                    cut[name] = cut[name].take(range(length), axis=axis)
-            yield f"{axis_name}={length}", cut
+    for measured in parity:
+        where = f"at batch {measured.batch}" + (f", {measured.sizes}," if measured.sizes else "")
+        if numbers == "quantised" and measured.changed > CHANGED_LIMIT:
+            yield f"{where} it changes {measured.changed:.1%} of the predictions, more than {CHANGED_LIMIT:.0%}"
+        elif numbers != "quantised" and measured.max_abs > tolerance:
+            yield f"{where} its outputs differ from the model's by {measured.max_abs:.2g}, more than {tolerance:.2g}"
 
 
 def _parity(workload: Workload, batch: int, expected: "Array", got: "Array") -> Parity:

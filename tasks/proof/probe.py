@@ -7,11 +7,13 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.records import Behaviour, Dataset
 from tasks.system.frozen import Frozen
+from tasks.system.sentences import first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,16 +54,16 @@ def probe(path: Path, dataset: Dataset, split: str, rows: int) -> Probe:
         )
     except subprocess.TimeoutExpired:
         return Probe(problem=f"a fresh process did not load and run it within {_SECONDS} s")
-    said = done.stdout.splitlines()
+    answers = done.stdout.splitlines()
     if done.returncode == 0:
-        return Probe.model_validate_json(said[-1])
+        return Probe.model_validate_json(answers[-1])
     reason = (done.stderr.strip().splitlines() or ["no message"])[-1][:200]
     ended = f"ends with code {done.returncode}: {reason}"
-    if not said:
+    if not answers:
         return Probe(problem=f"a fresh process that loads and runs it {ended}")
-    known = Probe.model_validate_json(said[-1])
+    answer = Probe.model_validate_json(answers[-1])
     empty = Behaviour(given=_NO_ROWS, outcome=f"the process {ended}")
-    return known.model_copy(update={"behaviour": (*known.behaviour, empty)})
+    return answer.model_copy(update={"behaviour": (*answer.behaviour, empty)})
 
 
 def main() -> None:
@@ -79,34 +81,27 @@ def main() -> None:
     }
     session.run(None, {name: np.ascontiguousarray(array) for name, array in feed.items()})
     peak = _peak_bytes()
-    odd = tuple(_behaviour(session, given, made) for given, made in _odd_inputs(feed))
+    odd = tuple(_behaviour(session, given, inputs) for given, inputs in _odd_inputs(feed))
     print(Probe(load_seconds=seconds, peak_bytes=peak, behaviour=odd).model_dump_json(), flush=True)
     empty = _behaviour(session, _NO_ROWS, {name: np.array(array[:0]) for name, array in feed.items()})
     print(Probe(load_seconds=seconds, peak_bytes=peak, behaviour=(*odd, empty)).model_dump_json())
 
 
-def _odd_inputs(feed: "Feed") -> "list[tuple[str, Feed]]":
+def _odd_inputs(feed: "Feed") -> "Iterator[tuple[str, Feed]]":
+    """Two rows with an odd value in every number of a kind, for each kind that the inputs have."""
     import numpy as np
 
     few = {name: np.array(array[:2]) for name, array in feed.items()}
-    made: list[tuple[str, Feed]] = []
-    for given, value in (
-        ("NaN in every number", np.nan),
-        ("+inf in every number", np.inf),
-        ("-inf in every number", -np.inf),
+    for given, kinds, value in (
+        ("NaN in every number", "f", lambda dtype: np.nan),
+        ("+inf in every number", "f", lambda dtype: np.inf),
+        ("-inf in every number", "f", lambda dtype: -np.inf),
+        ("the largest integers", "iu", lambda dtype: np.iinfo(dtype).max),
+        ("the smallest integers", "iu", lambda dtype: np.iinfo(dtype).min),
     ):
-        if any(array.dtype.kind == "f" for array in few.values()):
-            made.append(
-                (given, {n: np.full_like(a, value) if a.dtype.kind == "f" else a for n, a in few.items()})
-            )
-    for given, pick in (("the largest integers", "max"), ("the smallest integers", "min")):
-        if any(array.dtype.kind in "iu" for array in few.values()):
-            extremes = {
-                n: np.full_like(a, getattr(np.iinfo(a.dtype), pick)) if a.dtype.kind in "iu" else a
-                for n, a in few.items()
-            }
-            made.append((given, extremes))
-    return made
+        odd = {n: np.full_like(a, value(a.dtype)) for n, a in few.items() if a.dtype.kind in kinds}
+        if odd:
+            yield given, {**few, **odd}
 
 
 def _behaviour(session: "onnxruntime.InferenceSession", given: str, feed: "Feed") -> Behaviour:
@@ -115,8 +110,7 @@ def _behaviour(session: "onnxruntime.InferenceSession", given: str, feed: "Feed"
     try:
         output = session.run(None, feed)[0]
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return Behaviour(given=given, outcome=f"error: {reason[:120]}")
+        return Behaviour(given=given, outcome=f"error: {first_line(error, 120)}")
     if output.size == 0:
         return Behaviour(given=given, outcome=f"an empty answer of shape {list(output.shape)}")
     if np.isnan(output).any():

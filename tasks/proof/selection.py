@@ -125,11 +125,11 @@ def _not_made(candidate: Candidate) -> CandidateResult:
     )
 
 
-def _against(one: Report, other: Report) -> str:
-    """How `one` compares with `other`, in words: "1.8× as fast, 27% of the size, score −0.10 pt"."""
-    speed = latency(other) / latency(one)
-    parts = [f"{speed:.2f}× as fast", f"{one.size_bytes / other.size_bytes:.0%} of the size"]
-    parts.append(f"{one.score_name} {_points(one.score - other.score, sign=True)}")
+def _against(report: Report, other: Report) -> str:
+    """How a candidate compares with another, in words: "1.8× as fast, 27% of the size, score −0.10 pt"."""
+    speed = latency(other) / latency(report)
+    parts = [f"{speed:.2f}× as fast", f"{report.size_bytes / other.size_bytes:.0%} of the size"]
+    parts.append(f"{report.score_name} {_points(report.score - other.score, sign=True)}")
     return ", ".join(parts)
 
 

@@ -57,7 +57,7 @@ def try_on_server(package: Path, name: str, onnx_model: OnnxModel, inputs: "Inpu
     except (ServingError, OSError, HTTPException, ValueError) as error:
         return ServingCheck(requests=0, rows=0, max_abs=0, single_p50_ms=0, single_p95_ms=0, batch=_BATCH, batch_p50_ms=0,
                      peak_bytes=0, start_seconds=0, problems=(f"sea trial: {error}",))  # fmt: skip
-    return exchange.trial(len(singles), memory, ready)
+    return exchange.result(len(singles), memory, ready)
 
 
 @contextmanager
@@ -173,7 +173,7 @@ class _Exchange:
             raise ServingError(f"the server says it serves {digest} and not {self._sha256}")
         return json.loads(answer)["predictions"]
 
-    def trial(self, singles: int, memory: int, ready: float) -> ServingCheck:
+    def result(self, singles: int, memory: int, ready: float) -> ServingCheck:
         import numpy as np
 
         alone, together = self._milliseconds[:singles], self._milliseconds[singles:]

@@ -2,27 +2,25 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from tasks.data.dataset import read_frame, read_split
 from tasks.errors import UserError
 from tasks.onnx.session import open_session, run_rows
-from tasks.proof.intervals import defined, score_interval, score_slices
+from tasks.proof.intervals import score_if_defined, score_interval, score_slices
 from tasks.proof.parity import measure_lengths, measure_parity, numbers_in, problems_of
 from tasks.proof.probe import probe
 from tasks.proof.speed import gzipped_size, measure
 from tasks.records import Candidate, Dataset, OnnxModel, Parity, Report
 from tasks.system.files import sha256_of, write_atomically
+from tasks.system.sentences import first_line
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scoring import score, score_name
 from tasks.workloads.workload import Workload
 
-if TYPE_CHECKING:
-    pass
-
 _LARGEST_BATCH = 512
 
-_MEASURE_SECONDS = 0.5
+MEASURE_SECONDS = 0.5
 
 
 def validate(
@@ -60,12 +58,12 @@ def validate(
     fresh = probe(onnx_model.path, dataset, split, _LARGEST_BATCH)
     if fresh.problem is not None:
         return report.model_copy(update={"problems": (fresh.problem,)})
-    found = {
+    costs = {
         "load_seconds": fresh.load_seconds,
         "peak_bytes": fresh.peak_bytes,
         "behaviour": fresh.behaviour,
         "speed": measure(
-            onnx_model.path, baseline.path, read_split(dataset, split).inputs, seconds=_MEASURE_SECONDS
+            onnx_model.path, baseline.path, read_split(dataset, split).inputs, seconds=MEASURE_SECONDS
         ),
     }
     parity, problems = _parity(workload, dataset, onnx_model, baseline)
@@ -73,7 +71,7 @@ def validate(
         workload, dataset, onnx_model, split, confidence, folder / f"{candidate.name}.{split}.npy"
     )
     return report.model_copy(
-        update={**found, **scored, "parity": parity, "problems": (*problems, *_not_finite(scored["outputs"]))}
+        update={**costs, **scored, "parity": parity, "problems": (*problems, *_not_finite(scored["outputs"]))}
     )
 
 
@@ -92,7 +90,7 @@ def _check(onnx_model: OnnxModel) -> str | None:
     try:
         onnx.checker.check_model(str(onnx_model.path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, OSError) as error:
-        return f"the ONNX checker refuses it: {str(error).strip().splitlines()[0][:200]}"
+        return f"the ONNX checker refuses it: {first_line(error)}"
     return None
 
 
@@ -124,24 +122,24 @@ def _score(
 ) -> dict[str, Any]:
     import numpy as np
 
-    rows = read_split(dataset, split)
-    outputs = run_rows(open_session(onnx_model.path), rows.inputs)
+    samples = read_split(dataset, split)
+    outputs = run_rows(open_session(onnx_model.path), samples.inputs)
     write_atomically(path, lambda file: np.save(file, outputs, allow_pickle=False))
     if np.isfinite(outputs).all():
-        total = score(workload, rows.target, outputs)
+        total = score(workload, samples.target, outputs)
     else:  # which is the file's problem: it must not end the run of all the others
-        answered = defined(workload, rows.target, outputs)
+        answered = score_if_defined(workload, samples.target, outputs)
         if answered is None or not np.isfinite(answered):
             return {"outputs": path}
         total = answered
     if total != total:
         raise UserError(
-            f"Workload {workload.name}: the score is not defined on the {len(rows)} {split} rows; use more rows."
+            f"Workload {workload.name}: the score is not defined on the {len(samples)} {split} rows; use more rows."
         )
     return {
         "score": total,
-        "interval": score_interval(workload, rows.target, outputs, confidence),
-        "slices": score_slices(workload, rows.target, read_frame(dataset, split), outputs),
+        "interval": score_interval(workload, samples.target, outputs, confidence),
+        "slices": score_slices(workload, samples.target, read_frame(dataset, split), outputs),
         "outputs": path,
     }
 

@@ -45,7 +45,7 @@ def _numbers(number: int, evidence: Evidence, verdict: Verdict, champion: int | 
     yield "|---|---|"
     yield f"| {report.score_name}, {report.rows} {report.split} rows | {report.score:.4f} {_range(report.interval)} |"
     if champion is not None and verdict.difference is not None:
-        yield f"| less version {champion}, same rows | {verdict.difference:+.4f} {_range(verdict.interval, '+')} |"
+        yield f"| less version {champion}, same rows | {verdict.difference:+.4f} {_range(verdict.interval, '+.4f')} |"
     if (comparison := _comparison(evidence, champion)) is not None and comparison.changed is not None:
         yield f"| answers that change | {100 * comparison.changed:.1f}% of rows |"
     yield f"| file | {evidence.picked}, {report.size_bytes / 1e3:,.0f} kB |"
@@ -61,27 +61,28 @@ def _numbers(number: int, evidence: Evidence, verdict: Verdict, champion: int | 
 def _slices(evidence: Evidence, champion: int | None) -> Iterator[str]:
     """Where it loses most against the champion that it was compared with."""
     comparison = _comparison(evidence, champion)
-    worse = [one for one in comparison.slices if one.difference < 0] if comparison is not None else []
+    worse = [group for group in comparison.slices if group.difference < 0] if comparison is not None else []
     if worse:
         yield "\nWorse than the champion on:\n"
-    for one in sorted(worse, key=lambda one: one.difference)[:_WORST]:
-        yield f"- {one.column}={one.value}: {one.difference:+.4f} {_range(one.interval, '+')} on {one.rows} rows"
+    for group in sorted(worse, key=lambda group: group.difference)[:_WORST]:
+        yield f"- {group.column}={group.value}: {group.difference:+.4f} {_range(group.interval, '+.4f')} on {group.rows} rows"
 
 
-def _links(links: Addresses) -> Iterator[str]:
-    named = {"Report with pictures": links.report, "Version in MLflow": links.version, "Run": links.run}
-    known = [f"[{name}]({address})" for name, address in named.items() if address]
-    if known:
-        yield "\n" + " · ".join(known)
+def _links(addresses: Addresses) -> Iterator[str]:
+    named = {
+        "Report with pictures": addresses.report,
+        "Version in MLflow": addresses.version,
+        "Run": addresses.run,
+    }
+    if links := [f"[{name}]({address})" for name, address in named.items() if address]:
+        yield "\n" + " · ".join(links)
 
 
 def _comparison(evidence: Evidence, champion: int | None) -> Comparison | None:
     """The evidence's, when it is with the champion of now."""
-    found = evidence.proof.comparison
-    return found if found is not None and found.champion == champion else None
+    comparison = evidence.proof.comparison
+    return comparison if comparison is not None and comparison.champion == champion else None
 
 
-def _range(interval: Interval | None, sign: str = "") -> str:
-    if interval is None:
-        return ""
-    return f"({100 * interval.level:.4g}%: {interval.low:{sign}.4f} to {interval.high:{sign}.4f})"
+def _range(interval: Interval | None, spec: str = ".4f") -> str:
+    return f"({100 * interval.level:.4g}%: {interval:{spec}})" if interval is not None else ""

@@ -30,13 +30,13 @@ DRAWS = 32
 _AT_ONCE, _SEEDS, _LOOKED_AT, _GROUPS = 512, (0, 1), 200, 8
 
 
-def available() -> bool:
+def captum_installed() -> bool:
     """Whether captum is installed; the model server never has it."""
     return importlib.util.find_spec("captum") is not None
 
 
 @dataclass(frozen=True)
-class Attributed:
+class AttributedRow:
     """One row with its inputs [1, ...] and its parts; `by_seed`: what each part weighs, float64[parts], found twice."""
 
     number: int
@@ -52,22 +52,22 @@ class Attributed:
 
     @property
     def agreement(self) -> float:
-        return _agreement(*self.by_seed)
+        return agreement(*self.by_seed)
 
 
 def attribute(
-    workload: Workload, dataset: Dataset, model: Path | bytes, frame: "pd.DataFrame", numbers: list[int]
-) -> Iterator[Attributed]:
+    workload: Workload, dataset: Dataset, file: Path | bytes, frame: "pd.DataFrame", numbers: list[int]
+) -> Iterator[AttributedRow]:
     """The rows of `frame` one after the other, as far as the caller has time for."""
-    session, inputs = open_session(model), to_inputs(workload, frame)
+    session, inputs = open_session(file), to_inputs(workload, frame)
     training = read_split(dataset, "train").inputs
     named = columns_behind(workload, _some_rows(dataset), inputs)
     for place, number in enumerate(numbers):
         row = {name: array[place : place + 1] for name, array in inputs.items()}
         parts = cut(row, named)
         code, answer = _answer(workload, session, row, dataset.classes)
-        one, other = (_weights(session, row, training, parts, code, seed) for seed in _SEEDS)
-        yield Attributed(number, answer, row, parts, (one, other))
+        first, second = (_weights(session, row, training, parts, code, seed) for seed in _SEEDS)
+        yield AttributedRow(number, answer, row, parts, (first, second))
 
 
 def _some_rows(dataset: Dataset) -> "pd.DataFrame":
@@ -77,28 +77,28 @@ def _some_rows(dataset: Dataset) -> "pd.DataFrame":
 
     with ParquetFile(dataset.folder / "train" / "frame.parquet") as file:
         groups = np.linspace(0, file.num_row_groups - 1, _GROUPS).round().astype(int)
-        known: pd.DataFrame = file.read_row_groups(sorted(set(groups.tolist()))).to_pandas()
-    return known.iloc[:: max(1, len(known) // _LOOKED_AT)]
+        frame: pd.DataFrame = file.read_row_groups(sorted(set(groups.tolist()))).to_pandas()
+    return frame.iloc[:: max(1, len(frame) // _LOOKED_AT)]
 
 
-def of_test_rows(
-    workload: Workload, dataset: Dataset, model: Path, most: int, seconds: float
-) -> list[Attributed]:
+def attribute_test_rows(
+    workload: Workload, dataset: Dataset, file: Path, most: int, seconds: float
+) -> list[AttributedRow]:
     """Up to `most` test rows, of each class in turn: the first, and then as many as are begun in `seconds` of CPU."""
-    found = list[Attributed]()
+    attributed = list[AttributedRow]()
     test = read_frame(dataset, "test")
-    numbers = _of_each_class(read_split(dataset, "test").target, most, dataset.classes)
+    numbers = of_each_class(read_split(dataset, "test").target, most, dataset.classes)
     chosen = test.iloc[numbers].reset_index(drop=True)
-    for row in attribute(workload, dataset, model, chosen, numbers):
-        if not found:
+    for row in attribute(workload, dataset, file, chosen, numbers):
+        if not attributed:
             started = time.process_time()  # importing captum, and looking for columns, is paid once
-        found.append(row)
+        attributed.append(row)
         if time.process_time() - started >= seconds:
             break
-    return found
+    return attributed
 
 
-def _of_each_class(target: "Array", most: int, classes: tuple[str, ...] | None) -> list[int]:
+def of_each_class(target: "Array", most: int, classes: tuple[str, ...] | None) -> list[int]:
     """Row numbers: the first of each class, then the second of each, …; of a regression, the first ones."""
     import numpy as np
     import pandas as pd
@@ -141,14 +141,14 @@ def _weights(
     names = list(row)
     given = tuple(torch.from_numpy(_number(row[name]).repeat(DRAWS, 0)) for name in names)
     others = {name: _fitted(np.array(training[name][drawn]), row[name]) for name in names}
-    found = FeatureAblation(_forward(session, row, code)).attribute(
+    ablated = FeatureAblation(_forward(session, row, code)).attribute(
         given,
         baselines=tuple(torch.from_numpy(_number(others[name])) for name in names),
         feature_mask=tuple(torch.from_numpy(parts.masks[name]) for name in names),
         perturbations_per_eval=max(1, _AT_ONCE // DRAWS),
     )
     means = np.zeros(len(parts.names))
-    for name, weights in zip(names, found, strict=True):
+    for name, weights in zip(names, ablated, strict=True):
         numbers, first = np.unique(parts.masks[name], return_index=True)
         means[numbers] = weights.double().mean(0).numpy().reshape(-1)[first]
     return means
@@ -191,12 +191,12 @@ def _fitted(others: "Array", like: "Array") -> "Array":
     return others
 
 
-def _agreement(one: "Array", other: "Array") -> float:
-    """Correlation of the weights; 1 for a row whose parts all weigh nothing, or that has one part."""
+def agreement(first: "Array", second: "Array") -> float:
+    """Correlation of two seeds' weights; 1 for a row whose parts all weigh nothing, or that has one part."""
     import numpy as np
 
-    if np.array_equal(one, other) or len(one) < 2:
+    if np.array_equal(first, second) or len(first) < 2:
         return 1.0
-    if one.std() == 0 or other.std() == 0:
+    if first.std() == 0 or second.std() == 0:
         return 0.0
-    return float(np.corrcoef(one, other)[0, 1])
+    return float(np.corrcoef(first, second)[0, 1])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 BLUE, GREEN, RED, GREY = "#2463b0", "#0b7a3e", "#b3261e", "#8a8f98"
 
-STYLE: dict[Any, Any] = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "slipway",
     "font.size": 9,
@@ -45,70 +45,71 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> Iter
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(STYLE):
+    with rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        one = rows == columns == 1
-        made = Canvas(figure.add_subplot() if one else figure.subplots(rows, columns, squeeze=False))
+        single = rows == columns == 1
+        drawing = Canvas(figure.add_subplot() if single else figure.subplots(rows, columns, squeeze=False))
         for axes in figure.axes:
             axes.spines[["top", "right"]].set_visible(False)
-        yield made
+        yield drawing
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     text = buffer.getvalue()
-    made.svg = text[text.index("<svg") :]
+    drawing.svg = text[text.index("<svg") :]
 
 
 def scores(rows: Sequence[tuple[str, float, Interval | None]], score_name: str) -> str:
     """Scores with their intervals, one line each, the first on top."""
-    with canvas(_WIDTH, 0.7 + 0.32 * len(rows)) as made:
+    with canvas(_WIDTH, 0.7 + 0.32 * len(rows)) as drawing:
         for place, (_, value, interval) in enumerate(rows):
             colour = GREEN if place == 0 else GREY
             if interval is not None:
-                made.axes.plot(
+                drawing.axes.plot(
                     [interval.low, interval.high], [-place, -place], color=colour, lw=2.5, alpha=0.45
                 )
-            made.axes.plot(value, -place, "o", color=colour, ms=6)
-        made.axes.set_yticks([-place for place in range(len(rows))], [name for name, _, _ in rows])
-        made.axes.set_ylim(-len(rows) + 0.4, 0.6)
-        made.axes.set_xlabel(f"{score_name} on the test rows")
-        made.axes.locator_params(axis="x", nbins=5)  # scores have four decimals, which need room
-        made.axes.grid(axis="x", alpha=0.25)
-    return made.svg
+            drawing.axes.plot(value, -place, "o", color=colour, ms=6)
+        drawing.axes.set_yticks([-place for place in range(len(rows))], [name for name, _, _ in rows])
+        drawing.axes.set_ylim(-len(rows) + 0.4, 0.6)
+        drawing.axes.set_xlabel(f"{score_name} on the test rows")
+        drawing.axes.locator_params(axis="x", nbins=5)  # scores have four decimals, which need room
+        drawing.axes.grid(axis="x", alpha=0.25)
+    return drawing.svg
 
 
-def slices(found: Sequence[Slice], overall: float, score_name: str) -> str:
+def slices(groups: Sequence[Slice], overall: float, score_name: str) -> str:
     """Each slice's score as a bar against the overall one, the largest slices when there are many."""
-    shown = [one for one in found if one.score is not None][:_MOST_SLICES]
-    shown.sort(key=lambda one: (one.column, one.score or 0.0))
-    with canvas(_WIDTH, 0.8 + 0.24 * len(shown)) as made:
-        values = [one.score or 0.0 for one in shown]
+    shown = [group for group in groups if group.score is not None][:_MOST_SLICES]
+    shown.sort(key=lambda group: (group.column, group.score or 0.0))
+    with canvas(_WIDTH, 0.8 + 0.24 * len(shown)) as drawing:
+        values = [group.score or 0.0 for group in shown]
         low = min([*values, overall])
         start = 0.0 if low < 0.5 else max(0.0, low - 0.08)
-        made.axes.barh(
+        drawing.axes.barh(
             range(len(shown)), [v - start for v in values], left=start, color=BLUE, alpha=0.75, height=0.7
         )
-        made.axes.axvline(overall, color=GREY, lw=1, ls="--")
-        made.axes.set_yticks(range(len(shown)), [f"{one.column}={one.value} ({one.rows})" for one in shown])
-        made.axes.set_xlabel(f"{score_name} (dashed: overall)")
-        made.axes.set_xlim(left=min(start, 1.08 * low))
-    return made.svg
+        drawing.axes.axvline(overall, color=GREY, lw=1, ls="--")
+        drawing.axes.set_yticks(range(len(shown)), [f"{s.column}={s.value} ({s.rows})" for s in shown])
+        drawing.axes.set_xlabel(f"{score_name} (dashed: overall)")
+        drawing.axes.set_xlim(left=min(start, 1.08 * low))
+    return drawing.svg
 
 
-def differences(found: Sequence[SliceDifference], margin: float) -> str:
+def differences(groups: Sequence[SliceDifference], margin: float) -> str:
     """Challenger less champion by slice, with intervals, and the margin that a gate allows."""
-    shown = found[:_MOST_SLICES]
-    with canvas(_WIDTH, 0.8 + 0.26 * len(shown)) as made:
-        for place, one in enumerate(shown):
-            colour = RED if one.interval.high < 0 else GREEN if one.interval.low >= -margin else GREY
-            made.axes.plot([one.interval.low, one.interval.high], [-place, -place], color=colour, lw=2)
-            made.axes.plot(one.difference, -place, "o", color=colour, ms=4)
-        made.axes.axvline(0, color="#30343a", lw=0.8)
-        made.axes.axvline(-margin, color=RED, lw=0.8, ls=":")
-        made.axes.set_yticks(
-            [-p for p in range(len(shown))], [f"{o.column}={o.value} ({o.rows})" for o in shown]
+    shown = groups[:_MOST_SLICES]
+    with canvas(_WIDTH, 0.8 + 0.26 * len(shown)) as drawing:
+        for place, group in enumerate(shown):
+            low, high = group.interval.low, group.interval.high
+            colour = RED if high < 0 else GREEN if low >= -margin else GREY
+            drawing.axes.plot([low, high], [-place, -place], color=colour, lw=2)
+            drawing.axes.plot(group.difference, -place, "o", color=colour, ms=4)
+        drawing.axes.axvline(0, color="#30343a", lw=0.8)
+        drawing.axes.axvline(-margin, color=RED, lw=0.8, ls=":")
+        drawing.axes.set_yticks(
+            [-p for p in range(len(shown))], [f"{s.column}={s.value} ({s.rows})" for s in shown]
         )
-        made.axes.set_xlabel("challenger less champion on the same rows (dotted: the margin)")
-    return made.svg
+        drawing.axes.set_xlabel("challenger less champion on the same rows (dotted: the margin)")
+    return drawing.svg
 
 
 def confusion(target: "Array", predicted: "Array", classes: Sequence[str]) -> str:
@@ -120,19 +121,19 @@ def confusion(target: "Array", predicted: "Array", classes: Sequence[str]) -> st
     np.add.at(table, (target, predicted), 1)
     shares = table / np.maximum(1, table.sum(axis=1, keepdims=True))
     size = min(_WIDTH, 1.4 + 0.36 * count)
-    with canvas(size, size) as made:
-        made.axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    with canvas(size, size) as drawing:
+        drawing.axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         if count <= _MOST_CLASSES:
             for row, column in zip(*np.nonzero(table), strict=True):
                 ink = "white" if shares[row, column] > 0.5 else "#1d2733"
-                made.axes.text(
+                drawing.axes.text(
                     column, row, str(table[row, column]), ha="center", va="center", color=ink, size=7
                 )
-            made.axes.set_xticks(range(count), classes, rotation=90 if max(map(len, classes)) > 2 else 0)
-            made.axes.set_yticks(range(count), classes)
-        made.axes.set_xlabel("predicted")
-        made.axes.set_ylabel("true")
-    return made.svg
+            drawing.axes.set_xticks(range(count), classes, rotation=90 if max(map(len, classes)) > 2 else 0)
+            drawing.axes.set_yticks(range(count), classes)
+        drawing.axes.set_xlabel("predicted")
+        drawing.axes.set_ylabel("true")
+    return drawing.svg
 
 
 def residuals(target: "Array", values: "Array") -> str:
@@ -140,29 +141,29 @@ def residuals(target: "Array", values: "Array") -> str:
     import numpy as np
 
     pick = np.random.default_rng(0).permutation(len(target))[:2000]
-    with canvas(_WIDTH, 4.2) as made:
-        made.axes.scatter(target[pick], values[pick], s=6, color=BLUE, alpha=0.4, linewidths=0)
+    with canvas(_WIDTH, 4.2) as drawing:
+        drawing.axes.scatter(target[pick], values[pick], s=6, color=BLUE, alpha=0.4, linewidths=0)
         low, high = float(min(target.min(), values.min())), float(max(target.max(), values.max()))
-        made.axes.plot([low, high], [low, high], color=GREY, lw=0.8)
-        made.axes.set_xlabel("true")
-        made.axes.set_ylabel("predicted")
-    return made.svg
+        drawing.axes.plot([low, high], [low, high], color=GREY, lw=0.8)
+        drawing.axes.set_xlabel("true")
+        drawing.axes.set_ylabel("predicted")
+    return drawing.svg
 
 
 def curves(metrics: Sequence[Metric], score_name: str) -> str:
     """Training and validation loss, and the validation score, by step."""
     from matplotlib.ticker import LogFormatter
 
-    with canvas(_WIDTH, 3.2) as made:
-        drawn = [_curve(made.axes, metrics, "train/loss", "training loss", GREY, 0.8)]
-        drawn.append(_curve(made.axes, metrics, "validation/loss", "validation loss", BLUE, 1.8))
-        made.axes.set_xlabel("step")
-        made.axes.set_ylabel("loss")
+    with canvas(_WIDTH, 3.2) as drawing:
+        drawn = [_curve(drawing.axes, metrics, "train/loss", "training loss", GREY, 0.8)]
+        drawn.append(_curve(drawing.axes, metrics, "validation/loss", "validation loss", BLUE, 1.8))
+        drawing.axes.set_xlabel("step")
+        drawing.axes.set_ylabel("loss")
         if all(metric.value > 0 for metric in metrics if metric.key.endswith("/loss")):
-            made.axes.set_yscale("log")
-            made.axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.4)))
-        made.axes.yaxis.set_major_formatter("{x:g}")
-        other = made.axes.twinx()
+            drawing.axes.set_yscale("log")
+            drawing.axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.4)))
+        drawing.axes.yaxis.set_major_formatter("{x:g}")
+        other = drawing.axes.twinx()
         other.spines["top"].set_visible(False)
         drawn.append(_curve(other, metrics, "validation/score", f"validation {score_name}", GREEN, 1.8))
         other.set_ylabel(score_name)
@@ -170,33 +171,33 @@ def curves(metrics: Sequence[Metric], score_name: str) -> str:
         names = [line.get_label() for line in lines]
         place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(lines)}
         other.legend(lines, names, frameon=False, fontsize=8, **place)
-    return made.svg
+    return drawing.svg
 
 
-def weights(found: Sequence[tuple[str, float]], rows: int) -> str:
+def weights(parts: Sequence[tuple[str, float]], rows: int) -> str:
     """What the answers hang on most, over all rows that were looked at."""
-    with canvas(_WIDTH, 0.8 + 0.24 * len(found)) as made:
-        places = [-place for place in range(len(found))]
-        made.axes.barh(places, [weight for _, weight in found], color=BLUE, alpha=0.75, height=0.7)
-        made.axes.set_yticks(places, [name for name, _ in found])
-        made.axes.set_ylim(-len(found) + 0.4, 0.6)
-        made.axes.set_xlabel(f"mean absolute weight over {rows} test rows")
-    return made.svg
+    with canvas(_WIDTH, 0.8 + 0.24 * len(parts)) as drawing:
+        places = [-place for place in range(len(parts))]
+        drawing.axes.barh(places, [weight for _, weight in parts], color=BLUE, alpha=0.75, height=0.7)
+        drawing.axes.set_yticks(places, [name for name, _ in parts])
+        drawing.axes.set_ylim(-len(parts) + 0.4, 0.6)
+        drawing.axes.set_xlabel(f"mean absolute weight over {rows} test rows")
+    return drawing.svg
 
 
-def heats(found: "Sequence[tuple[Array, Array]]", titles: Sequence[str]) -> str:
+def heat_maps(maps: "Sequence[tuple[Array, Array]]", titles: Sequence[str]) -> str:
     """Pictures above, and below each what its places weigh: blue holds the answer up, red speaks against it."""
-    with canvas(2 * _WIDTH, 2 * _WIDTH * 2.3 / max(4, len(found)), 2, len(found)) as made:
-        for place, ((picture, heat), title) in enumerate(zip(found, titles, strict=True)):
+    with canvas(2 * _WIDTH, 2 * _WIDTH * 2.3 / max(4, len(maps)), 2, len(maps)) as drawing:
+        for place, ((picture, heat), title) in enumerate(zip(maps, titles, strict=True)):
             most = max(float(abs(heat).max()), 1e-12)
-            above, below = made.axes[0, place], made.axes[1, place]
+            above, below = drawing.axes[0, place], drawing.axes[1, place]
             above.imshow(picture, cmap="Greys", interpolation="nearest")
             above.set_title(title, fontsize=11)
             below.imshow(heat, cmap="RdBu", vmin=-most, vmax=most, interpolation="nearest")
             for axes in (above, below):
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set_visible(False)
-    return made.svg
+    return drawing.svg
 
 
 def _curve(axes: Any, metrics: Sequence[Metric], key: str, label: str, colour: str, width: float) -> Any:

@@ -74,14 +74,14 @@ def take_cost(path: Path) -> Cost | None:
 
 def total(times: Iterable[StepTime]) -> Cost | None:
     """All steps together; peak memory is the highest. None when nothing was measured."""
-    costs = [one.cost for one in times if one.cost is not None]
+    costs = [step.cost for step in times if step.cost is not None]
     if not costs:
         return None
-    peaks = [one.peak_bytes for one in costs if one.peak_bytes is not None]
-    written = [one.written_bytes for one in costs if one.written_bytes is not None]
+    peaks = [cost.peak_bytes for cost in costs if cost.peak_bytes is not None]
+    written = [cost.written_bytes for cost in costs if cost.written_bytes is not None]
     return Cost(
-        cpu_seconds=round(sum(one.cpu_seconds for one in costs), 3),
-        wall_seconds=round(sum(one.wall_seconds for one in costs), 3),
+        cpu_seconds=round(sum(cost.cpu_seconds for cost in costs), 3),
+        wall_seconds=round(sum(cost.wall_seconds for cost in costs), 3),
         peak_bytes=max(peaks, default=None),
         written_bytes=sum(written) if written else None,
     )
@@ -89,8 +89,8 @@ def total(times: Iterable[StepTime]) -> Cost | None:
 
 def a_thousand_predictions(proof: Proof) -> list[tuple[int, float, float]]:
     """(batch size, CPU-seconds of 1,000 predictions by fp32, and by the pick), from the speed of one thread each."""
-    ours = {one.batch: 1000 / one.rows_per_second for one in proof.report.speed}
-    theirs = {one.batch: 1000 / one.rows_per_second for one in proof.baseline.speed}
+    ours = {speed.batch: 1000 / speed.rows_per_second for speed in proof.report.speed}
+    theirs = {speed.batch: 1000 / speed.rows_per_second for speed in proof.baseline.speed}
     return [(batch, theirs[batch], ours[batch]) for batch in ours if batch in theirs]
 
 
@@ -98,7 +98,7 @@ def metrics_of(times: Iterable[StepTime], watts: float | None) -> list[Metric]:
     """The costs of steps that ran, and their total, as a run's metrics."""
     times = [*times]
     now = time.time_ns() // 1_000_000
-    named = [(one.name.replace(" ", "-"), one.cost) for one in times] + [("total", total(times))]
+    named = [(step.name.replace(" ", "-"), step.cost) for step in times] + [("total", total(times))]
     return [
         Metric(f"cost/{name}/{key}", float(value), 0, now)
         for name, cost in named
@@ -126,12 +126,12 @@ def watts_a_cpu() -> tuple[float | None, str]:
     from codecarbon.core.cpu import TDP
 
     logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # its import sets the level itself
-    cpus, found = os.cpu_count() or 1, TDP()  # type: ignore[no-untyped-call]
-    if not found.tdp:
+    cpus, processor = os.cpu_count() or 1, TDP()  # type: ignore[no-untyped-call]
+    if not processor.tdp:
         return None, "not estimated: codecarbon does not know this processor"
-    watts = found.tdp / cpus
+    watts = processor.tdp / cpus
     return watts, (
-        f"estimated, not measured: {watts:.3g} W a busy CPU (codecarbon's {found.tdp:.4g} W for {found.model or 'this processor'} "
+        f"estimated, not measured: {watts:.3g} W a busy CPU (codecarbon's {processor.tdp:.4g} W for {processor.model or 'this processor'} "
         f"over {cpus} CPUs) and {_WATTS_A_GIGABYTE} W a GB of memory held; GPUs, idling and cooling are not in it"
     )
 
@@ -149,8 +149,7 @@ def describe(cost: Cost) -> str:
 
 
 def _cpu_seconds() -> float:
-    found = os.times()
-    return found.user + found.system + found.children_user + found.children_system
+    return sum(os.times()[:4])
 
 
 def _bytes_written() -> int | None:

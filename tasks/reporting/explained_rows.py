@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.data.dataset import read_split
 from tasks.records import Dataset
-from tasks.reporting import charts as pictures
-from tasks.reporting.attribution import Attributed, available, of_test_rows
-from tasks.reporting.explanation import STABLE, Explanation, together
+from tasks.reporting import charts
+from tasks.reporting.attribution import AttributedRow, attribute_test_rows, captum_installed
+from tasks.reporting.explanation import STABLE, Explanation, summarise
+from tasks.system.sentences import first_line
 from tasks.workloads.catalogue import load_workload
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Attributions:
     """What the page shows; `missing` says why there is nothing to show."""
 
     missing: str = ""
-    found: Explanation | None = None
+    explanation: Explanation | None = None
     picture: str = ""
     rows: tuple[Row, ...] = ()
 
@@ -66,42 +67,43 @@ class Attributions:
         return STABLE
 
 
-def attributions(reference: str, dataset: Dataset, model: Path) -> Attributions:
+def attributions(reference: str, dataset: Dataset, file: Path) -> Attributions:
     """What the file's answers on some test rows hang on; never a reason for a run to fail."""
-    if not available():
+    if not captum_installed():
         return Attributions(missing="What the answers hang on is not shown: pip install 'slipway[explain]'.")
     try:
-        return _attributions(reference, dataset, model)
+        return _attributions(reference, dataset, file)
     except Exception as error:  # a model of any shape, a trained and proved one: a picture must not lose it
         log.warning("attributions were not made", exc_info=True)
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return Attributions(missing=f"What the answers hang on could not be found: {said[:300]}")
+        return Attributions(missing=f"What the answers hang on could not be found: {first_line(error, 300)}")
 
 
-def _attributions(reference: str, dataset: Dataset, model: Path) -> Attributions:
+def _attributions(reference: str, dataset: Dataset, file: Path) -> Attributions:
     workload = load_workload(reference)
-    rows = of_test_rows(workload, dataset, model, _MOST_ROWS, _SECONDS)
-    found = together(workload, rows)
+    rows = attribute_test_rows(workload, dataset, file, _MOST_ROWS, _SECONDS)
+    explanation = summarise(workload, rows)
     target = read_split(dataset, "test").target
     shown = [_row(row, target[row.number], dataset.classes) for row in rows[:_SHOWN_ROWS]]
     if (heats := [_heat(row) for row in rows])[0] is not None:
         maps = [heat for heat in heats if heat is not None][:_SHOWN_ROWS]
         titles = [f"{row.answer} (is {row.truth})" for row in shown]
-        return Attributions(found=found, picture=pictures.heats(maps, titles))
+        return Attributions(explanation=explanation, picture=charts.heat_maps(maps, titles))
     if shown[0].words:
-        return Attributions(found=found, rows=tuple(shown))
-    largest = [(one.name, one.weight) for one in found.overall()[:_SHOWN_PARTS]]
-    return Attributions(found=found, picture=pictures.weights(largest, len(rows)), rows=tuple(shown))
+        return Attributions(explanation=explanation, rows=tuple(shown))
+    largest = [(feature.name, feature.weight) for feature in explanation.overall()[:_SHOWN_PARTS]]
+    return Attributions(
+        explanation=explanation, picture=charts.weights(largest, len(rows)), rows=tuple(shown)
+    )
 
 
-def _row(row: Attributed, target: Any, classes: tuple[str, ...] | None) -> Row:
+def _row(row: AttributedRow, target: Any, classes: tuple[str, ...] | None) -> Row:
     truth = classes[int(target)] if classes is not None else f"{float(target):.4g}"
     pairs = sorted(zip(row.parts.names, row.weights, strict=True), key=lambda pair: -abs(pair[1]))
     largest = ", ".join(f"{name} {weight:+.2g}" for name, weight in pairs[:_PARTS_A_ROW])
     return Row(row.number, row.answer, truth, _words(row), largest)
 
 
-def _words(row: Attributed) -> tuple[Word, ...]:
+def _words(row: AttributedRow) -> tuple[Word, ...]:
     """The words of a row that is one text, in order, without what stands behind its end; else none."""
     matches = [_WORD.match(name) for name in row.parts.names]
     if len(row.row) != 1 or not all(matches):
@@ -111,7 +113,7 @@ def _words(row: Attributed) -> tuple[Word, ...]:
     return tuple(Word(word, float(weight / largest)) for word, weight in named if word != "padding")
 
 
-def _heat(row: Attributed) -> "tuple[Array, Array] | None":
+def _heat(row: AttributedRow) -> "tuple[Array, Array] | None":
     """A picture [height, width], its channels' mean, and the weight of each of its places; None for other inputs."""
     name, array = next(iter(row.row.items()))
     if len(row.row) != 1 or array.ndim != 4:

@@ -8,7 +8,7 @@ from tasks.data.dataset import prepare, read_frame
 from tasks.errors import UserError
 from tasks.proof.evidence import MODEL, Evidence
 from tasks.records import Dataset
-from tasks.reporting.attribution import DRAWS, Attributed, attribute, available
+from tasks.reporting.attribution import DRAWS, AttributedRow, attribute, captum_installed
 from tasks.system.frozen import Frozen
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
@@ -33,7 +33,7 @@ class Feature(Frozen):
     weight: float
 
 
-class Explained(Frozen):
+class ExplainedRow(Frozen):
     """One row: what the model says of it, and its parts in the order of the inputs."""
 
     row: int
@@ -46,7 +46,7 @@ class Explanation(Frozen):
 
     model: str
     version: int | None
-    rows: tuple[Explained, ...]
+    rows: tuple[ExplainedRow, ...]
     agreement: float
     method: str = f"captum FeatureAblation, {DRAWS} draws from training rows, mean of two seeds"
 
@@ -58,8 +58,8 @@ class Explanation(Frozen):
         """Each part's mean absolute weight over the rows, largest first."""
         sums: dict[str, float] = {}
         for row in self.rows:
-            for one in row.features:
-                sums[one.name] = sums.get(one.name, 0.0) + abs(one.weight) / len(self.rows)
+            for feature in row.features:
+                sums[feature.name] = sums.get(feature.name, 0.0) + abs(feature.weight) / len(self.rows)
         return [Feature(name=n, weight=w) for n, w in sorted(sums.items(), key=lambda item: -item[1])]
 
 
@@ -68,38 +68,38 @@ def explain_version(evidence: Evidence, version: int, folder: Path, rows: str, h
 
     Raises UserError for rows that are not there, and when captum is not installed.
     """
-    if not available():
+    if not captum_installed():
         raise UserError("slipway explain needs captum: pip install 'slipway[explain]'.")
     from tasks.config import Data
 
     dataset = prepare(evidence.workload, Data.model_validate(evidence.config["data"]), home / "datasets")
-    frame, numbers = _asked(rows, read_frame(dataset, "test"))
+    frame, numbers = requested_rows(rows, read_frame(dataset, "test"))
     workload = load_workload(evidence.workload)
-    found = explain(workload, dataset, folder / MODEL, frame, numbers)
-    return found.model_copy(update={"version": version})
+    explanation = explain(workload, dataset, folder / MODEL, frame, numbers)
+    return explanation.model_copy(update={"version": version})
 
 
 def explain(
-    workload: Workload, dataset: Dataset, model: Path, frame: "pd.DataFrame", numbers: list[int]
+    workload: Workload, dataset: Dataset, file: Path, frame: "pd.DataFrame", numbers: list[int]
 ) -> Explanation:
     """Explain the ONNX file's answers on the rows of `frame`, which are called `numbers`."""
-    return together(workload, list(attribute(workload, dataset, model, frame, numbers)))
+    return summarise(workload, list(attribute(workload, dataset, file, frame, numbers)))
 
 
-def together(workload: Workload, rows: Sequence[Attributed]) -> Explanation:
+def summarise(workload: Workload, rows: Sequence[AttributedRow]) -> Explanation:
     """What is found of rows one by one as one record."""
     agreement = sum(row.agreement for row in rows) / len(rows) if rows else 1.0
     explained = tuple(_explained(row) for row in rows)
     return Explanation(model=workload.name, version=None, rows=explained, agreement=agreement)
 
 
-def _explained(row: Attributed) -> Explained:
+def _explained(row: AttributedRow) -> ExplainedRow:
     pairs = zip(row.parts.names, row.weights, strict=True)
     features = tuple(Feature(name=name, weight=float(weight)) for name, weight in pairs)
-    return Explained(row=row.number, answer=row.answer, features=features)
+    return ExplainedRow(row=row.number, answer=row.answer, features=features)
 
 
-def _asked(rows: str, test: "pd.DataFrame") -> "tuple[pd.DataFrame, list[int]]":
+def requested_rows(rows: str, test: "pd.DataFrame") -> "tuple[pd.DataFrame, list[int]]":
     import pandas as pd
 
     if rows.endswith((".csv", ".parquet")):

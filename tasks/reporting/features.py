@@ -52,12 +52,12 @@ def columns_behind(
         sources[column][row] = place
     taken = {column: frame[column].take(rows).array for column, rows in sources.items()}
     arrays = to_inputs(workload, pd.DataFrame(taken))
-    found: dict[str, list[str] | None] = {}
+    columns: dict[str, list[str] | None] = {}
     for name, array in arrays.items():
         moved = (array[1:] != array[:1]).reshape(len(tries), -1)
         same_shape = array.shape[1:] == inputs[name].shape[1:]
-        found[name] = _owners([str(column) for column, _ in tries], moved) if same_shape else None
-    return found
+        columns[name] = _owners([str(column) for column, _ in tries], moved) if same_shape else None
+    return columns
 
 
 def _others(values: "pd.Series[Any]") -> "Array":
@@ -77,7 +77,7 @@ def _owners(columns: list[str], moved: "Array") -> list[str] | None:
 
     owners = np.full(moved.shape[1], "", dtype=object)
     for column in dict.fromkeys(columns):
-        follows = moved[[one == column for one in columns]].any(0)
+        follows = moved[[tried == column for tried in columns]].any(0)
         if follows.sum() > _MOST_LETTERS or owners[follows].any():
             return None
         owners[follows] = column
@@ -95,14 +95,14 @@ def cut(row: "Arrays", columns: dict[str, list[str] | None]) -> Parts:
     return Parts(masks, names)
 
 
-def _elements(name: str, array: "Array", known: list[str] | None) -> "tuple[list[str], Array]":
+def _elements(name: str, array: "Array", columns: list[str] | None) -> "tuple[list[str], Array]":
     """Each element's column, else its place; what would be too many parts to try goes by patches."""
     import numpy as np
 
     size = array[0].size
-    if size > _MOST_PARTS and not (known and all(known)):
+    if size > _MOST_PARTS and not (columns and all(columns)):
         return _patches(name, array)
-    labels = [(known[i] if known else "") or _element(name, array.shape[1:], i) for i in range(size)]
+    labels = [(columns[i] if columns else "") or _element(name, array.shape[1:], i) for i in range(size)]
     places = {label: number for number, label in enumerate(dict.fromkeys(labels))}
     return list(places), np.array([places[label] for label in labels])
 

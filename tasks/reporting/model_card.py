@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tasks.config import Gates
 from tasks.proof.evidence import Evidence
-from tasks.records import Dataset, Interval, OnnxModel, Slice, TensorSpec
+from tasks.records import Dataset, Interval, OnnxModel, TensorSpec
 
 _WEAKEST = 5
 
@@ -44,9 +44,9 @@ def _score(evidence: Evidence) -> Iterator[str]:
     if proof.baseline.sha256 != proof.report.sha256:
         yield f"| fp32, uncompressed | {proof.baseline.score:.4f} | {_interval(proof.baseline.interval)} |"
     if proof.comparison is not None and proof.comparison.difference is not None:
-        yield f"| less champion v{proof.comparison.champion} | {proof.comparison.difference:+.4f} | {_interval(proof.comparison.interval, '+')} |"
-    for one in proof.report.speed:
-        yield f"| batch {one.batch}, one thread | {one.p50_ms:.3f} ms | {one.throughput_ratio:.2f}× fp32's throughput |"
+        yield f"| less champion v{proof.comparison.champion} | {proof.comparison.difference:+.4f} | {_interval(proof.comparison.interval, '+.4f')} |"
+    for speed in proof.report.speed:
+        yield f"| batch {speed.batch}, one thread | {speed.p50_ms:.3f} ms | {speed.throughput_ratio:.2f}× fp32's throughput |"
 
 
 def _limits(evidence: Evidence) -> Iterator[str]:
@@ -54,11 +54,11 @@ def _limits(evidence: Evidence) -> Iterator[str]:
     report = evidence.proof.report
     enough = Gates.model_validate(evidence.config["gates"]).min_slice_rows
     yield "\n## Limits\n"
-    scored = sorted((one for one in report.slices if one.score is not None), key=_by_score)
-    for one in scored[:_WEAKEST]:
-        doubt = "" if one.rows >= enough else f", too few to judge (under {enough})"
-        yield f"- {one.column}={one.value}: {report.score_name} {one.score:.4f} on {one.rows} rows{doubt}"
-    yield from (f"- {one.given}: {one.outcome}" for one in report.behaviour)
+    scored = [(group.score, group) for group in report.slices if group.score is not None]
+    for score, group in sorted(scored, key=lambda pair: pair[0])[:_WEAKEST]:
+        doubt = "" if group.rows >= enough else f", too few to judge (under {enough})"
+        yield f"- {group.column}={group.value}: {report.score_name} {score:.4f} on {group.rows} rows{doubt}"
+    yield from (f"- {odd.given}: {odd.outcome}" for odd in report.behaviour)
     yield f"- The interval covers chance in the choice of {report.rows} test rows, and not a change of the world they came from."
 
 
@@ -90,9 +90,5 @@ def _tensor(spec: TensorSpec) -> str:
     return f"`{spec.name}` | {spec.dtype} | {' × '.join(map(str, spec.shape))}"
 
 
-def _by_score(one: Slice) -> float:
-    return one.score if one.score is not None else 0.0
-
-
-def _interval(interval: Interval | None, sign: str = "") -> str:
-    return "" if interval is None else f"{interval.low:{sign}.4f} to {interval.high:{sign}.4f}"
+def _interval(interval: Interval | None, spec: str = ".4f") -> str:
+    return "" if interval is None else f"{interval:{spec}}"

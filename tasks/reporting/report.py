@@ -2,22 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tasks.config import Gates
+from tasks.config import Gates, flatten
 from tasks.data.dataset import read_split
 from tasks.outcome import Selection
 from tasks.proof.evidence import Evidence
 from tasks.records import Comparison, Dataset, Interval, Metric, Proof
-from tasks.reporting import charts as pictures
-from tasks.reporting import cost, pareto
+from tasks.reporting import charts, cost, pareto
 from tasks.reporting.explained_rows import Attributions
 from tasks.system.files import write_atomically
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scoring import predictions
-
-if TYPE_CHECKING:
-    pass
 
 _TEMPLATE = "report.html.j2"
 
@@ -29,7 +25,7 @@ def write_report(
     metrics: Sequence[Metric],
     path: Path,
     links: dict[str, str] | None = None,
-    hangs_on: Attributions | None = None,
+    attributions: Attributions | None = None,
 ) -> Path:
     """Write the page to `path`: one file that needs no other. `links` are further addresses by name (run, flow)."""
     gates = Gates.model_validate(evidence.config["gates"])
@@ -50,8 +46,8 @@ def write_report(
             energy=cost.watts_a_cpu(),
             thousand=cost.a_thousand_predictions(proof),
             watt_hours=cost.watt_hours,
-            hangs_on=hangs_on,
-            pictures=_pictures(evidence, dataset, selection, metrics, gates, hangs_on),
+            attributions=attributions,
+            pictures=_pictures(evidence, dataset, selection, metrics, gates, attributions),
         )
     )
     write_atomically(path, page.encode())
@@ -64,7 +60,7 @@ def _pictures(
     selection: Selection,
     metrics: Sequence[Metric],
     gates: Gates,
-    hangs_on: Attributions | None,
+    attributions: Attributions | None,
 ) -> dict[str, str]:
     """Every picture that there is something to show in, as safe markup by name."""
     from markupsafe import Markup
@@ -74,14 +70,14 @@ def _pictures(
         "pareto": pareto.picture(selection.candidates, report.score_name)
         if len(selection.candidates) > 1
         else "",
-        "scores": pictures.scores(_scores(proof), report.score_name),
-        "slices": pictures.slices(report.slices, report.score, report.score_name) if report.slices else "",
-        "curves": pictures.curves(metrics, report.score_name) if metrics else "",
+        "scores": charts.scores(_scores(proof), report.score_name),
+        "slices": charts.slices(report.slices, report.score, report.score_name) if report.slices else "",
+        "curves": charts.curves(metrics, report.score_name) if metrics else "",
         "errors": _errors(evidence, dataset),
-        "weights": hangs_on.picture if hangs_on is not None else "",
+        "weights": attributions.picture if attributions is not None else "",
     }
     if proof.comparison is not None and proof.comparison.slices:
-        drawn["differences"] = pictures.differences(proof.comparison.slices, gates.slice_margin)
+        drawn["differences"] = charts.differences(proof.comparison.slices, gates.slice_margin)
     return {name: Markup(svg) for name, svg in drawn.items() if svg}
 
 
@@ -104,8 +100,8 @@ def _errors(evidence: Evidence, dataset: Dataset) -> str:
     target = read_split(dataset, report.split).target
     predicted = predictions(load_workload(evidence.workload), np.load(report.outputs))
     if dataset.classes is None:
-        return pictures.residuals(target, predicted)
-    return pictures.confusion(target, predicted, dataset.classes)
+        return charts.residuals(target, predicted)
+    return charts.confusion(target, predicted, dataset.classes)
 
 
 def _balance(dataset: Dataset) -> list[tuple[str, list[int]]]:
@@ -121,35 +117,30 @@ def _balance(dataset: Dataset) -> list[tuple[str, list[int]]]:
     return [(name, [int(count[code]) for count in counts]) for code, name in enumerate(dataset.classes)]
 
 
-def _settings(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _settings(config: dict[str, Any]) -> dict[str, str]:
     """Nested knobs as dotted names; recipes have a table of their own."""
-    rows = []
-    for name, value in config.items():
-        if isinstance(value, dict):
-            rows += _settings(value, f"{prefix}{name}.")
-        elif name != "recipes":
-            rows.append((f"{prefix}{name}", "–" if value is None else str(value)))
-    return rows
+    knobs = flatten({name: value for name, value in config.items() if name != "recipes"})
+    return {name: "–" if value == "null" else value for name, value in knobs.items()}
 
 
 def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    made.filters |= {
+    environment.filters |= {
         "interval": _interval,
         "number": _number,
         "points": _points,
         "megabytes": _megabytes,
         "beside": _beside,
     }
-    return made
+    return environment
 
 
 def _interval(interval: Interval | None, digits: int = 4) -> str:
-    return "–" if interval is None else f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
+    return "–" if interval is None else f"{interval:.{digits}f}"
 
 
 def _number(value: float | None, digits: int = 4) -> str:

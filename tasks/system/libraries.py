@@ -11,7 +11,6 @@ COMPUTING = (
     "onnxscript",
     "scikit-learn",
     "scipy",
-    "accelerate",
     "torch-pruning",
 )
 """What decides numbers and graphs: another version of one makes another key."""

@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from tasks.errors import StepError, UserError
 from tasks.system.files import sha256_of, sync_folder, write_atomically
+from tasks.system.sentences import typed_line
 from tasks.system.urls import without_secrets
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _MANIFEST = "manifest.json"
 
-_SECONDS = 5.0
+MIRROR_SECONDS = 5.0
 
 _SECONDS_TO_END = 60.0
 
@@ -51,19 +52,19 @@ class ObjectStorage:
         chosen = names if names is not None else (str(path.relative_to(folder)) for path in folder.rglob("*"))
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".kept-") as scratch:
             paths = {
-                name: _still(folder / name, Path(scratch) / name)
+                name: _snapshot(folder / name, Path(scratch) / name)
                 for name in chosen
                 if (folder / name).is_file()
             }
             digests = {name: sha256_of(path) for name, path in paths.items()}
             with self._explained():
-                known = self._manifest(folder)
+                kept = self._manifest(folder)
                 for name, digest in digests.items():
-                    if digest not in known.values():
+                    if digest not in kept.values():
                         self._files.put_file(str(paths[name]), self._object(folder, digest))
-                if digests != known:
+                if digests != kept:
                     self._write_manifest(folder, digests)
-                for digest in set(known.values()) - set(digests.values()):
+                for digest in set(kept.values()) - set(digests.values()):
                     self._files.rm_file(self._object(folder, digest))
 
     def fetch(self, folder: Path) -> bool:
@@ -100,17 +101,17 @@ class ObjectStorage:
             thread.join(_SECONDS_TO_END)
 
     def _mirror(self, folder: Path, names: Callable[[], list[str]], ending: threading.Event) -> None:
-        said = last = False
+        warned = last = False
         while not last:
-            last = ending.wait(_SECONDS)
+            last = ending.wait(MIRROR_SECONDS)
             try:
                 self.keep(folder, names())
             except FileNotFoundError:
                 continue  # a newer checkpoint took its place meanwhile
             except UserError as error:
-                if not said or last:
+                if not warned or last:
                     log.warning("Not mirrored, work goes on: %s", error)
-                said = True
+                warned = True
 
     @cached_property
     def _files(self) -> "AbstractFileSystem":
@@ -166,20 +167,20 @@ class ObjectStorage:
             yield
         except UserError:
             raise
-        except FileNotFoundError as error:
-            raise StepError(
-                f"SLIPWAY_STORE={without_secrets(self.url)} is not there ({_short(error)}): create the bucket, or mend the address."
-            ) from error
-        except PermissionError as error:
-            raise StepError(
-                f"SLIPWAY_STORE={without_secrets(self.url)} refuses us ({_short(error)}): check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
-            ) from error
         except Exception as error:
             if not isinstance(error, OSError) and not type(error).__module__.startswith("botocore"):
                 raise
+            what, fix = next(reason for kind, *reason in _REASONS if isinstance(error, kind))
             raise StepError(
-                f"SLIPWAY_STORE={without_secrets(self.url)} cannot be reached ({_short(error)}): check AWS_ENDPOINT_URL and the network."
+                f"SLIPWAY_STORE={without_secrets(self.url)} {what} ({typed_line(error)}): {fix}."
             ) from error
+
+
+_REASONS: tuple[tuple[type[Exception], str, str], ...] = (
+    (FileNotFoundError, "is not there", "create the bucket, or mend the address"),
+    (PermissionError, "refuses us", "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+    (Exception, "cannot be reached", "check AWS_ENDPOINT_URL and the network"),
+)
 
 
 @contextmanager
@@ -194,14 +195,14 @@ def mirrored(store: ObjectStorage | None, folder: Path, names: Callable[[Path], 
         yield
 
 
-def _still(path: Path, still: Path) -> Path:
+def _snapshot(path: Path, target: Path) -> Path:
     """The file's content under a name of its own: the trainer may remove it, or append to it, while it is sent."""
-    still.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".jsonl":
-        shutil.copy(path, still)
+        shutil.copy(path, target)
     else:
-        still.hardlink_to(path)
-    return still
+        target.hardlink_to(path)
+    return target
 
 
 def _move(scratch: Path, folder: Path, names: Iterable[str]) -> None:
@@ -219,7 +220,3 @@ def _move(scratch: Path, folder: Path, names: Iterable[str]) -> None:
 def _options(url: str) -> dict[str, bool]:
     """Listings are not cached, for other machines write there too; and folders are made where they have to be."""
     return {"s3": {"use_listings_cache": False}, "file": {"auto_mkdir": True}}.get(url.partition(":")[0], {})
-
-
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -1,3 +1,5 @@
+"""Addresses as they may be shown."""
+
 from urllib.parse import urlsplit
 
 

@@ -42,7 +42,7 @@ class Order:
         return rows
 
 
-def take(rows: Samples, index: "Array", device: "torch.device") -> "Batch":
+def take(samples: Samples, index: "Array", device: "torch.device") -> "Batch":
     """These rows as tensors, read from the mapped arrays and moved to the device."""
     import numpy as np
     import torch
@@ -50,4 +50,4 @@ def take(rows: Samples, index: "Array", device: "torch.device") -> "Batch":
     def tensor(array: "Array") -> torch.Tensor:
         return torch.from_numpy(np.asarray(array)[index]).to(device, non_blocking=True)
 
-    return {name: tensor(array) for name, array in rows.inputs.items()}, tensor(rows.target)
+    return {name: tensor(array) for name, array in samples.inputs.items()}, tensor(samples.target)

@@ -118,7 +118,7 @@ def load_weights(checkpoint: Checkpoint) -> "dict[str, torch.Tensor]":
     return weights
 
 
-def worth_keeping(folder: Path) -> list[str]:
+def files_to_mirror(folder: Path) -> list[str]:
     """What another machine needs of a training to go on: its newest whole checkpoint, its metrics, and its end if it has one."""
     whole = [path for path in sorted(folder.glob("last-*.pt")) if digest_path(path).exists()]
     paths = [*whole[-1:], folder / "best.pt"]

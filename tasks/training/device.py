@@ -17,13 +17,26 @@ T = TypeVar("T")
 
 
 class Compute:
-    """One process on one device."""
-
-    rank, count = 0, 1
+    """This process's device and precision, and its share of the work where `torchrun` or Ray Train started several."""
 
     def __init__(self, config: Train) -> None:
         self.device = pick_device(config.device)
         self._dtype = pick_precision(config.precision, self.device)
+        self.rank, self.count = 0, 1
+        if launched():
+            self._join()
+
+    def _join(self) -> None:
+        import torch
+        from torch import distributed
+
+        if self.device.type == "cuda":  # a GPU for each process of a machine
+            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(self.device)
+        if not distributed.is_initialized():  # Ray Train makes its group, and ends it, itself
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo")
+            atexit.register(_leave)
+        self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context a forward pass runs in."""
@@ -41,46 +54,28 @@ class Compute:
 
     def parallel(self, module: "nn.Module") -> "nn.Module":
         """The module as the forward pass calls it."""
-        return module
+        from torch.nn.parallel import DistributedDataParallel
+
+        if self.count == 1 or not any(parameter.requires_grad for parameter in module.parameters()):
+            return module
+        return DistributedDataParallel(module, [self.device.index] if self.device.type == "cuda" else None)
 
     def from_first(self, value: T) -> T:
         """What the first process has."""
-        return value
+        from torch import distributed
+
+        values = [value]
+        if self.count > 1:
+            distributed.broadcast_object_list(values)
+        return values[0]
 
     def from_all(self, value: T) -> list[T]:
         """What each process has."""
-        return [value]
+        from torch import distributed
 
-
-class SharedCompute(Compute):
-    """One of several processes that `torchrun`, `accelerate launch` or Ray Train started, each with its share of a batch."""
-
-    def __init__(self, config: Train) -> None:
-        import torch
-        from accelerate import Accelerator
-
-        super().__init__(config)
-        joined = torch.distributed.is_initialized()
-        self._accelerator = Accelerator(cpu=self.device.type == "cpu")
-        if not joined:  # Ray Train ends its group itself
-            atexit.register(_leave)
-        self.device = self._accelerator.device
-        self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes
-
-    def parallel(self, module: "nn.Module") -> "nn.Module":
-        prepared: nn.Module = self._accelerator.prepare_model(module)
-        return prepared
-
-    def from_first(self, value: T) -> T:
-        from accelerate.utils import broadcast_object_list
-
-        first: T = broadcast_object_list([value])[0]
-        return first
-
-    def from_all(self, value: T) -> list[T]:
-        from accelerate.utils import gather_object
-
-        values: list[T] = gather_object([value])
+        values = [value] * self.count
+        if self.count > 1:
+            distributed.all_gather_object(values, value)
         return values
 
 
@@ -90,20 +85,15 @@ def _leave() -> None:
     Its threads outlive Python and then free tensors that belong to it, which aborts the process now and then, after all is
     done (github.com/pytorch/pytorch/pull/179291).
     """
-    import torch
+    from torch import distributed
 
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def launched() -> bool:
     """Whether this is one of several processes that a launcher started."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def make_compute(config: Train) -> Compute:
-    """Alone, unless a launcher started several processes: only then is accelerate imported."""
-    return SharedCompute(config) if launched() else Compute(config)
 
 
 def pick_device(name: str) -> "torch.device":

@@ -15,34 +15,37 @@ _LARGE = 1e4
 
 
 def why_not_finite(
-    rows: Samples, index: "Array", losses: Sequence[float], weights: "nn.Module | None", lr: float
+    samples: Samples, index: "Array", losses: Sequence[float], module: "nn.Module | None", lr: float
 ) -> str:
     """The likely cause of a loss that is NaN or infinite, and the fix, to follow a colon.
 
-    `index` are the rows of that step, `losses` the finite ones before it, `weights` the module as it was then (None
-    when it has been updated since and says nothing any more).
+    `index` are the rows of that step, `losses` the finite ones before it, `module` the one that gave it (None when it
+    has been updated since and says nothing any more).
     """
-    for name, array in [*rows.inputs.items(), ("target", rows.target)]:
-        if found := _not_finite(array, index):
+    for name, array in [*samples.inputs.items(), ("target", samples.target)]:
+        if cell := _not_finite(array, index):
             what = "the target" if name == "target" else f"input {name!r}"
-            return f"{what} {found}; clean it in the workload's load() or forbid it in its schema"
-    slower = f"so the learning rate is too high; lower train.lr={lr:g}"
+            return f"{what} {cell}; clean it in the workload's load() or forbid it in its schema"
     if len(losses) > 1 and losses[-1] > 10 * min(losses):
-        return f"the loss had already grown from {min(losses):.3g} to {losses[-1]:.3g}, {slower}"
-    largest = (
-        0.0
-        if weights is None
-        else max((float(p.detach().abs().max()) for p in weights.parameters() if p.numel()), default=0.0)
-    )
-    if not largest < float("inf") and not losses:
+        return f"the loss had already grown from {min(losses):.3g} to {losses[-1]:.3g}, {_slower(lr)}"
+    if module is None:
+        return f"its rows are finite; lower train.lr={lr:g}, or look for log(0) or a division by zero in the model or its loss"
+    return _why_by_weights(module, lr, first=not losses)
+
+
+def _why_by_weights(module: "nn.Module", lr: float, first: bool) -> str:
+    largest = max((float(p.detach().abs().max()) for p in module.parameters() if p.numel()), default=0.0)
+    if not largest < float("inf") and first:
         return "the model starts with weights that are NaN or infinite; see how it is built"
     if not largest < float("inf"):
         return f"the update before it made the weights NaN; look for a square root or a norm at zero, or lower train.lr={lr:g}"
     if largest > _LARGE:
-        return f"the weights had grown to {largest:.3g}, {slower}"
-    if weights is None:
-        return f"its rows are finite; lower train.lr={lr:g}, or look for log(0) or a division by zero in the model or its loss"
+        return f"the weights had grown to {largest:.3g}, {_slower(lr)}"
     return "its rows and weights are finite; look for log(0) or a division by zero in the model or its loss"
+
+
+def _slower(lr: float) -> str:
+    return f"so the learning rate is too high; lower train.lr={lr:g}"
 
 
 def _not_finite(array: "Array", index: "Array") -> str | None:

@@ -8,10 +8,11 @@ from tasks.data.dataset import read_split
 from tasks.errors import UserError
 from tasks.records import Dataset
 from tasks.system.frozen import Frozen
+from tasks.system.sentences import as_user_error
 from tasks.training.batches import Order, take
 from tasks.training.loss import check_loss, loss_of
 from tasks.training.module import main_output
-from tasks.training.randomness import one_at_a_time, seed_everything
+from tasks.training.randomness import random_numbers_lock, seed_everything
 from tasks.workloads.workload import Workload
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Tried(Frozen):
+class DryRun(Frozen):
     """What a step came to; `steps` is how many there are in all epochs."""
 
     rows: int
@@ -29,18 +30,18 @@ class Tried(Frozen):
     without_gradient: tuple[str, ...]
 
 
-def try_a_batch(module: "nn.Module", workload: Workload, dataset: Dataset, config: Train) -> Tried:
+def dry_run(module: "nn.Module", workload: Workload, dataset: Dataset, config: Train) -> DryRun:
     """Forward and backward on the first batch, twice: the second time is the one that counts. Weights stay as they are.
 
     Raises UserError for a model that fails, and for a loss that fails, is no single finite number, or reaches no weight.
     """
     import torch
 
-    rows = read_split(dataset, "train")
-    check_loss(workload, module, rows)
-    order, device = Order(len(rows), config.batch_size, config.seed), torch.device("cpu")
-    inputs, target = take(rows, order.rows(0), device)
-    with one_at_a_time:
+    samples = read_split(dataset, "train")
+    check_loss(workload, module, samples)
+    order, device = Order(len(samples), config.batch_size, config.seed), torch.device("cpu")
+    inputs, target = take(samples, order.rows(0), device)
+    with random_numbers_lock:
         seed_everything(config.seed)
         module.train()
         for _ in range(2):
@@ -50,7 +51,7 @@ def try_a_batch(module: "nn.Module", workload: Workload, dataset: Dataset, confi
         module.eval()
     bare = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
     module.zero_grad()
-    return Tried(
+    return DryRun(
         rows=len(target),
         loss=loss.item(),
         seconds=seconds,
@@ -64,16 +65,10 @@ def _step(
 ) -> "torch.Tensor":
     """Forward and backward; what a user's module raises, in a sentence."""
     module.zero_grad()
-    try:
+    with as_user_error(f"Workload {workload.name}: its model fails in training, on a batch of {len(target)}"):
         loss = loss_of(workload, target.device)(main_output(module(**inputs)).float(), target)
         _check(workload, loss)
         loss.backward()  # type: ignore[no-untyped-call]
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"Workload {workload.name}: its model fails in training, on a batch of {len(target)}: {type(error).__name__}: {error}."
-        ) from error
     return loss
 
 

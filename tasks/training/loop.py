@@ -13,11 +13,11 @@ from tasks.training.batches import Order, take
 from tasks.training.checkpoint import CheckpointStore
 from tasks.training.device import Compute
 from tasks.training.divergence import why_not_finite
-from tasks.training.loss import Lesson, loss_of
+from tasks.training.loss import DistillationLoss, loss_of
 from tasks.training.metrics import MetricsLog
 from tasks.training.module import main_output, predict
 from tasks.training.optimizer import learning_rate, make_optimizer, set_learning_rate
-from tasks.training.progress import Progress, Show
+from tasks.training.progress import Reporter, ShowProgress
 from tasks.training.randomness import random_state, seed_everything, set_random_state
 from tasks.workloads.scoring import score
 from tasks.workloads.workload import Workload
@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 _POINTS = 5000
 
 _LOOK_EVERY = 50
-
-_SHOW_SECONDS = 0.1
 
 _SAVING_SHARE = 0.01
 
@@ -51,7 +49,7 @@ class Best:
 
 
 @dataclass
-class Standing:
+class TrainingState:
     """How far a training is: steps taken, the best so far, epochs since then, and why it ended if it did."""
 
     step: int = 0
@@ -65,24 +63,24 @@ class Loop:
     """One training of one module; `run` takes it from wherever it stands to its end."""
 
     module: "nn.Module"
-    rows: "Samples"
+    samples: "Samples"
     validation: "Samples"
     config: Train
     workload: Workload
     compute: Compute
     store: CheckpointStore
     metrics: MetricsLog | None
-    lesson: Lesson | None = None
-    show: Show | None = None
-    standing: Standing = field(default_factory=Standing)
+    distillation: DistillationLoss | None = None
+    show: ShowProgress | None = None
+    state: TrainingState = field(default_factory=TrainingState)
 
     def __post_init__(self) -> None:
         import psutil
 
         self.module.to(self.compute.device)
-        if self.lesson is not None:
-            self.lesson.teacher.to(self.compute.device).eval()
-        self.order = Order(len(self.rows), self.config.batch_size, self.config.seed)
+        if self.distillation is not None:
+            self.distillation.teacher.to(self.compute.device).eval()
+        self.order = Order(len(self.samples), self.config.batch_size, self.config.seed)
         self.steps = self.order.steps_an_epoch * self.config.epochs
         self.optimizer = make_optimizer(self.module, self.config)
         self.scaler = self.compute.scaler()
@@ -93,24 +91,26 @@ class Loop:
         self._metric_every = math.ceil(self.steps / _POINTS)
         self._unseen: list[tuple[int, Tensor]] = []
         self._losses: deque[float] = deque(maxlen=200)
-        self._saved = self._shown = self._began = time.monotonic()
+        self._saved = time.monotonic()
         self._saving_took = 0.0
         seed_everything(self.config.seed + self.compute.rank)
         self._resume()
-        self._began_at = self.standing.step
+        self._reporter = Reporter(
+            self.show, self.config.epochs, self.steps, len(self.samples), first=self.state.step
+        )
 
-    def run(self) -> Standing:
+    def run(self) -> TrainingState:
         """Train until the epochs are done or the score no longer gets better. Raises StepError for a loss that is not finite."""
-        while not self.standing.stopped:
+        while not self.state.stopped:
             self._train_an_epoch()
             self._validate()
-        return self.standing
+        return self.state
 
     def _train_an_epoch(self) -> None:
         import torch
 
         self.module.train()
-        first = self.standing.step
+        first = self.state.step
         end = first - first % self.order.steps_an_epoch + self.order.steps_an_epoch
         for step in range(first, end):
             inputs, target, share = self._batch(step)
@@ -118,8 +118,8 @@ class Loop:
             with self.compute.autocast():
                 outputs = main_output(self.forward(**inputs))
                 loss = self.loss(outputs.float(), target)
-                if self.lesson is not None:
-                    loss = self.lesson.teach(inputs, outputs.float(), loss)
+                if self.distillation is not None:
+                    loss = self.distillation.mix(inputs, outputs.float(), loss)
             self._watch(step, loss)
             self.optimizer.zero_grad()
             self.scaler.scale(loss * share if share != 1 else loss).backward()  # type: ignore[no-untyped-call]
@@ -128,7 +128,7 @@ class Loop:
                 torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)
             self.scaler.step(self.optimizer)
             self.scaler.update()
-            self.standing.step = step + 1
+            self.state.step = step + 1
             if step + 1 < end and self._due():
                 self._save()
             self._report()
@@ -138,7 +138,7 @@ class Loop:
         index = self.order.rows(step)
         mine = index[self.compute.rank :: self.compute.count]
         share = len(mine) * self.compute.count / len(index)
-        return *take(self.rows, mine if len(mine) else index[:1], self.compute.device), share
+        return *take(self.samples, mine if len(mine) else index[:1], self.compute.device), share
 
     def _watch(self, step: int, loss: "Tensor") -> None:
         """Keep the loss; look at it at once where that is free, and every now and then where it would stop the GPU."""
@@ -153,8 +153,8 @@ class Loop:
         for (step, _), loss in zip(self._unseen, losses, strict=True):
             rate = learning_rate(self.config, step, self.steps)
             if not math.isfinite(loss):
-                weights = self.module if step == self.standing.step else None
-                why = why_not_finite(self.rows, self.order.rows(step), self._losses, weights, rate)
+                weights = self.module if step == self.state.step else None
+                why = why_not_finite(self.samples, self.order.rows(step), self._losses, weights, rate)
                 raise StepError(f"The loss is {loss} at step {step + 1} of {self.steps}: {why}.")
             self._losses.append(loss)
             if step % self._metric_every == 0:
@@ -167,20 +167,20 @@ class Loop:
         loss, self.score = self.compute.from_first(
             self._loss_and_score() if self.compute.rank == 0 else (0.0, 0.0)
         )
-        standing, step = self.standing, self.standing.step
+        state, step = self.state, self.state.step
         epoch = step // self.order.steps_an_epoch
-        if standing.best is None or self.score > standing.best.score or math.isnan(standing.best.score):
+        if state.best is None or self.score > state.best.score or math.isnan(state.best.score):
             weights = {name: value.detach().cpu().clone() for name, value in self.module.state_dict().items()}
-            standing.best, standing.stale = Best(weights, epoch, step, self.score), 0
+            state.best, state.stale = Best(weights, epoch, step, self.score), 0
         else:
-            standing.stale += 1
+            state.stale += 1
         if epoch == self.config.epochs:
-            standing.stopped = f"all {epoch} epochs are done"
-        elif standing.stale == self.config.patience:
-            standing.stopped = f"no better validation score for {standing.stale} epochs"
+            state.stopped = f"all {epoch} epochs are done"
+        elif state.stale == self.config.patience:
+            state.stopped = f"no better validation score for {state.stale} epochs"
         self._note({"validation/loss": loss, "validation/score": self.score, "train/epoch": epoch}, step)
-        self._note({"train/rows_per_second": self._rows_per_second(), **self._system()}, step)
-        if standing.stopped or self._due(max(_EARLIEST_SAVE_SECONDS, self._saving_took / _SAVING_SHARE)):
+        self._note({"train/rows_per_second": self._reporter.rows_per_second(step), **self._system()}, step)
+        if state.stopped or self._due(max(_EARLIEST_SAVE_SECONDS, self._saving_took / _SAVING_SHARE)):
             self._save()
         self._report(always=True)
 
@@ -199,8 +199,8 @@ class Loop:
         seconds = min(seconds, self.config.checkpoint_seconds)
         if seconds == 0 or self.compute.count == 1:
             return time.monotonic() - self._saved >= seconds
-        at_the_end = self.standing.step % self.order.steps_an_epoch == 0
-        if not at_the_end and self.standing.step % _LOOK_EVERY:
+        at_the_end = self.state.step % self.order.steps_an_epoch == 0
+        if not at_the_end and self.state.step % _LOOK_EVERY:
             return False
         return self.compute.from_first(time.monotonic() - self._saved >= seconds)
 
@@ -210,36 +210,32 @@ class Loop:
         began = time.monotonic()
         random = self.compute.from_all(random_state())
         if self.compute.rank == 0:
-            best = self.standing.best
-            state = {
-                "standing": vars(self.standing) | {"best": best and vars(best)},
+            best = self.state.best
+            saved = {
+                "standing": vars(self.state) | {"best": best and vars(best)},
                 "module": self.module.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "random": random,
                 "metrics": self.metrics.sync() if self.metrics else 0,
             }
-            self.store.save(state)
+            self.store.save(saved)
         self._saved = time.monotonic()
         self._saving_took = self._saved - began
 
     def _resume(self) -> None:
-        state = self.store.load()
+        saved = self.store.load()
         self.compute.from_first(None)
-        if state is None:
+        if saved is None:
             return
-        standing = state["standing"]
-        self.standing = Standing(
-            **{**standing, "best": Best(**standing["best"]) if standing["best"] else None}
-        )
-        self.module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        set_random_state(state["random"][self.compute.rank])
-        if self.metrics is not None and self.metrics.sync() < state["metrics"]:
-            log.warning(
-                "Some metrics before step %d are lost from %s.", self.standing.step, self.metrics.path
-            )
+        best = saved["standing"]["best"]
+        self.state = TrainingState(**{**saved["standing"], "best": Best(**best) if best else None})
+        self.module.load_state_dict(saved["module"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        set_random_state(saved["random"][self.compute.rank])
+        if self.metrics is not None and self.metrics.sync() < saved["metrics"]:
+            log.warning("Some metrics before step %d are lost from %s.", self.state.step, self.metrics.path)
 
     def _note(self, values: dict[str, float], step: int) -> None:
         if self.metrics is not None:
@@ -252,27 +248,8 @@ class Loop:
             "system/process_memory_megabytes": used,
         }
 
-    def _rows_per_second(self) -> float:
-        steps = self.standing.step - self._began_at
-        rows = steps * len(self.rows) / self.order.steps_an_epoch
-        return rows / max(1e-9, time.monotonic() - self._began)
-
     def _report(self, always: bool = False) -> None:
-        now = time.monotonic()
-        if self.show is None or not self._losses or (not always and now - self._shown < _SHOW_SECONDS):
-            return
-        self._shown = now
-        step = self.standing.step
-        left = (now - self._began) * (self.steps - step) / max(1, step - self._began_at)
-        self.show(
-            Progress(
-                epoch=math.ceil(step / self.order.steps_an_epoch),
-                epochs=self.config.epochs,
-                step=step,
-                steps=self.steps,
-                loss=self._losses[-1],
-                score=self.score,
-                rows_per_second=self._rows_per_second(),
-                eta=0.0 if self.standing.stopped else left,
+        if self._losses:
+            self._reporter.report(
+                self.state.step, self._losses[-1], self.score, bool(self.state.stopped), always
             )
-        )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tasks.data.arrays import Samples
 from tasks.errors import UserError
+from tasks.system.sentences import as_user_error
 from tasks.training.module import main_output, predict
 from tasks.workloads.workload import Workload
 
@@ -35,21 +36,16 @@ def loss_of(workload: Workload, device: "torch.device") -> "Loss":
     return workload.loss or (squared if workload.kind == "regression" else entropy)
 
 
-def check_loss(workload: Workload, module: "nn.Module", rows: Samples) -> None:
+def check_loss(workload: Workload, module: "nn.Module", samples: Samples) -> None:
     """Try the loss on two rows. Raises UserError when the workload's own one fails or gives no single number."""
     import numpy as np
     import torch
 
-    outputs = torch.from_numpy(predict(module, {name: array[:2] for name, array in rows.inputs.items()}))
-    target = torch.from_numpy(np.array(rows.target[:2]))
+    outputs = torch.from_numpy(predict(module, {name: array[:2] for name, array in samples.inputs.items()}))
+    target = torch.from_numpy(np.array(samples.target[:2]))
     shapes = f"outputs {list(outputs.shape)} and a target {target.dtype} {list(target.shape)}"
-    try:
-        loss = loss_of(workload, outputs.device)(outputs, target)
-        shape = list(loss.shape)
-    except Exception as error:
-        raise UserError(
-            f"Workload {workload.name}: its loss fails on {shapes}: {type(error).__name__}: {error}."
-        ) from error
+    with as_user_error(f"Workload {workload.name}: its loss fails on {shapes}"):
+        shape = list(loss_of(workload, outputs.device)(outputs, target).shape)
     if shape:
         raise UserError(
             f"Workload {workload.name}: its loss gives {shape} for {shapes}; return one number, such as its mean."
@@ -57,7 +53,7 @@ def check_loss(workload: Workload, module: "nn.Module", rows: Samples) -> None:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class DistillationLoss:
     """A teacher, and how much of a student's loss is the distance from the teacher's answers.
 
     Classification: KL divergence of the softened probabilities, times temperature² (Hinton et al. 2015,
@@ -69,7 +65,7 @@ class Lesson:
     temperature: float
     weight: float
 
-    def teach(self, inputs: "dict[str, Tensor]", outputs: "Tensor", loss: "Tensor") -> "Tensor":
+    def mix(self, inputs: "dict[str, Tensor]", outputs: "Tensor", loss: "Tensor") -> "Tensor":
         """The loss of a step with the teacher's part mixed in."""
         import torch
         from torch.nn import functional

@@ -16,7 +16,7 @@ from tasks.system.files import sync_folder, why_not_written
 
 _BATCH = 1000
 
-_SECONDS_TO_DELIVER = 20.0
+SECONDS_TO_DELIVER = 20.0
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class Publisher:
     def __exit__(self, *_: object) -> None:
         """Deliver the rest, within a bound: a dead server must not keep a finished training from ending."""
         self._ending.set()
-        self._thread.join(_SECONDS_TO_DELIVER)
+        self._thread.join(SECONDS_TO_DELIVER)
         missing = len(self._metrics) - self._sent
         if self._publish is not None and missing:
             log.warning(

@@ -8,8 +8,9 @@ from tasks.data.arrays import Samples
 from tasks.data.dataset import read_split
 from tasks.errors import UserError
 from tasks.records import Checkpoint, Dataset
+from tasks.system.sentences import as_user_error
 from tasks.training.checkpoint import load_weights
-from tasks.training.randomness import one_at_a_time, seed_everything
+from tasks.training.randomness import random_numbers_lock, seed_everything
 from tasks.workloads.workload import Workload
 
 if TYPE_CHECKING:
@@ -32,26 +33,21 @@ def build_module(
 
 
 def build_from(
-    workload: Workload, rows: Samples, classes: tuple[str, ...] | None, model: str | None, seed: int
+    workload: Workload, samples: Samples, classes: tuple[str, ...] | None, model: str | None, seed: int
 ) -> "nn.Module":
     """The same from training rows in memory."""
     from torch import nn
 
     build = workload.builder(model)
-    try:
-        with one_at_a_time:
-            seed_everything(seed)
-            module = build(rows.inputs) if _asks_for_inputs(build) else build()  # type: ignore[call-arg]
-    except Exception as error:
-        raise UserError(
-            f"Workload {workload.name}: its model was not built: {type(error).__name__}: {error}."
-        ) from error
+    with as_user_error(f"Workload {workload.name}: its model was not built"), random_numbers_lock:
+        seed_everything(seed)
+        module = build(samples.inputs) if _asks_for_inputs(build) else build()  # type: ignore[call-arg]
     if not isinstance(module, nn.Module):
         raise UserError(
             f"Workload {workload.name}: its model is a {type(module).__name__}; return a torch.nn.Module."
         )
-    _check_names(workload, module, list(rows.inputs))
-    _check_outputs(workload, module, rows, classes)
+    _check_names(workload, module, list(samples.inputs))
+    _check_outputs(workload, module, samples[:2], classes)
     return module
 
 
@@ -119,37 +115,34 @@ def _check_names(workload: Workload, module: "nn.Module", names: list[str]) -> N
 
 
 def _check_outputs(
-    workload: Workload, module: "nn.Module", rows: Samples, classes: tuple[str, ...] | None
+    workload: Workload, module: "nn.Module", few: Samples, classes: tuple[str, ...] | None
 ) -> None:
     """Run two real rows through: a wrong shape is said here, in words, and not by the loss."""
-    few = {name: array[:2] for name, array in rows.inputs.items()}
-    shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in few.items())
-    try:
-        outputs = predict(module, few)
-        others = _without_rows(module, few)
-    except Exception as error:
-        raise UserError(
-            f"Workload {workload.name}: its model fails on its own inputs ({shapes}): {type(error).__name__}: {error}{_hint(few)}."
-        ) from error
-    count = len(next(iter(few.values())))
+    who = f"Workload {workload.name}: its model"
+    shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in few.inputs.items())
+    with as_user_error(f"{who} fails on its own inputs ({shapes})", _hint(few.inputs)):
+        outputs = predict(module, few.inputs)
+        others = _without_rows(module, few.inputs)
     if others:
         raise UserError(
-            f"Workload {workload.name}: its model's output {others[0]} has no row for each row of a request: "
-            "return tensors of shape [rows, …], or leave it out."
+            f"{who}'s output {others[0]} has no row for each row of a request: return tensors of shape [rows, …], or leave it out."
         )
-    expected = f"[{count}] or [{count}, 1]" if classes is None else f"[{count}, {len(classes)}]"
-    width = outputs.shape[1] if outputs.ndim == 2 else 1
-    binary = classes is not None and len(classes) == 2 and width == 1
-    deep = classes is not None and outputs.ndim > 2 and workload.loss is None
-    if (
-        deep
-        or len(outputs) != count
-        or (width != 1 if classes is None else width < len(classes) and not binary)
-    ):
+    if not _fits(outputs, len(few), classes, own_loss=workload.loss is not None):
+        count = len(few)
+        expected = f"[{count}] or [{count}, 1]" if classes is None else f"[{count}, {len(classes)}]"
         raise UserError(
-            f"Workload {workload.name}: its model gives outputs of shape {list(outputs.shape)} for {count} rows; "
-            f"{expected} is needed for {workload.kind}."
+            f"{who} gives outputs of shape {list(outputs.shape)} for {count} rows; {expected} is needed for {workload.kind}."
         )
+
+
+def _fits(outputs: "Array", rows: int, classes: tuple[str, ...] | None, own_loss: bool) -> bool:
+    """One number a row for a regression; a logit for each class, or one for two; more axes only to a loss of one's own."""
+    width = outputs.shape[1] if outputs.ndim == 2 else 1
+    if len(outputs) != rows:
+        return False
+    if classes is None:
+        return width == 1
+    return (outputs.ndim <= 2 or own_loss) and (width >= len(classes) or (len(classes) == 2 and width == 1))
 
 
 def _hint(inputs: "dict[str, Array]") -> str:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     State = dict[str, Any]
 
 # The generators belong to the process: two threads that draw from them would each disturb the other's numbers.
-one_at_a_time = threading.RLock()
+random_numbers_lock = threading.RLock()
 
 
 def seed_everything(seed: int) -> None:

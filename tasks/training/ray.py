@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tasks.config import Train
 from tasks.errors import UserError
 from tasks.records import Checkpoint
-from tasks.training.progress import Progress, Show
+from tasks.training.progress import Progress, ShowProgress
 
 if TYPE_CHECKING:
     from ray.train import ScalingConfig
@@ -24,7 +24,7 @@ _LOOK_SECONDS = 1.0
 
 
 def train_on_cluster(
-    train: Callable[..., Checkpoint], config: Train, folder: Path, progress: Show | None
+    train: Callable[..., Checkpoint], config: Train, folder: Path, progress: ShowProgress | None
 ) -> Checkpoint:
     """What the first of `config.workers` processes returns, each of which calls `train(progress=...)`.
 
@@ -83,7 +83,7 @@ def _scaling(config: Train) -> "ScalingConfig":
 
 
 @contextmanager
-def _shown(path: Path, progress: Show | None) -> Iterator[Show | None]:
+def _shown(path: Path, progress: ShowProgress | None) -> Iterator[ShowProgress | None]:
     """Where the first process says how far it is, for `progress` here: what that is bound to cannot leave this process."""
     if progress is None:
         yield None
@@ -107,7 +107,7 @@ def _note(path: Path, progress: Progress) -> None:
         new.replace(path)
 
 
-def _follow(path: Path, progress: Show, done: threading.Event) -> None:
+def _follow(path: Path, progress: ShowProgress, done: threading.Event) -> None:
     ended = False
     while not ended:
         ended = done.wait(_LOOK_SECONDS)

@@ -17,14 +17,14 @@ from tasks.errors import StepError
 from tasks.records import Checkpoint, Dataset
 from tasks.system.files import sha256_of, why_not_written, write_atomically
 from tasks.system.storage import ObjectStorage, mirrored
-from tasks.training.checkpoint import CheckpointStore, digest_is_right, save, worth_keeping
-from tasks.training.device import launched, make_compute, threads
-from tasks.training.loop import Loop, Standing
-from tasks.training.loss import Lesson, check_loss
+from tasks.training.checkpoint import CheckpointStore, digest_is_right, files_to_mirror, save
+from tasks.training.device import Compute, launched, threads
+from tasks.training.loop import Loop, TrainingState
+from tasks.training.loss import DistillationLoss, check_loss
 from tasks.training.metrics import MetricsLog, Publish, Publisher
 from tasks.training.module import build_module
-from tasks.training.progress import Show
-from tasks.training.randomness import one_at_a_time
+from tasks.training.progress import ShowProgress
+from tasks.training.randomness import random_numbers_lock
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
 
@@ -37,14 +37,14 @@ _ENDING_SECONDS = 60
 
 
 def train(
-    workload: str,
+    reference: str,
     dataset: Dataset,
     config: Train,
     folder: Path,
     *,
     model: str | None = None,
     publish: Publish | None = None,
-    progress: Show | None = None,
+    progress: ShowProgress | None = None,
     store: ObjectStorage | None = None,
 ) -> Checkpoint:
     """Train the workload's module (called `model`; None: its first) on the dataset; see `fit`.
@@ -54,20 +54,20 @@ def train(
     if config.workers > 1 and not launched():
         from tasks.training.ray import train_on_cluster
 
-        same = partial(train, workload, dataset, config, folder, model=model, publish=publish, store=store)
+        same = partial(train, reference, dataset, config, folder, model=model, publish=publish, store=store)
         return train_on_cluster(same, config, folder, progress)
-    known = load_workload(workload)
-    with one_at_a_time:
-        module = build_module(known, dataset, model, config.seed)
-        rows, validation = read_split(dataset, "train"), read_split(dataset, "validation")
-        check_loss(known, module, validation)
+    workload = load_workload(reference)
+    with random_numbers_lock:
+        module = build_module(workload, dataset, model, config.seed)
+        validation = read_split(dataset, "validation")
+        check_loss(workload, module, validation)
         return fit(
             module,
-            rows,
+            read_split(dataset, "train"),
             validation,
             config,
             folder,
-            workload=known,
+            workload=workload,
             publish=publish,
             progress=progress,
             store=store,
@@ -86,7 +86,7 @@ def fit(
     temperature: float = 4.0,
     teacher_weight: float = 0.7,
     publish: Publish | None = None,
-    progress: Show | None = None,
+    progress: ShowProgress | None = None,
     store: ObjectStorage | None = None,
 ) -> Checkpoint:
     """Train `module` in place and return where its best weights by validation score are (the module holds the last).
@@ -98,14 +98,16 @@ def fit(
     `store` and not here is fetched first, and checkpoints are mirrored there.
     Raises StepError for a loss that is not finite, a full disk, and a folder that another process is training in.
     """
-    lesson = None if teacher is None else Lesson(workload, teacher, temperature, teacher_weight)
-    with one_at_a_time, threads(config.threads):
-        compute = make_compute(config)
-        key = _key(module, train_rows, validation_rows, config, workload, lesson, compute.count)
+    distillation = (
+        None if teacher is None else DistillationLoss(workload, teacher, temperature, teacher_weight)
+    )
+    with random_numbers_lock, threads(config.threads):
+        compute = Compute(config)
+        key = _key(module, train_rows, validation_rows, config, workload, distillation, compute.count)
         folder = folder / key[:16]
         first = compute.rank == 0
         with (
-            mirrored(store if first else None, folder, worth_keeping),
+            mirrored(store if first else None, folder, files_to_mirror),
             _logging(folder, publish, compute.count) if first else nullcontext() as metrics,
         ):
             done = compute.from_first(_finished(folder) if compute.rank == 0 else None)
@@ -121,11 +123,11 @@ def fit(
                 compute,
                 checkpoints,
                 metrics,
-                lesson,
+                distillation,
                 progress if compute.rank == 0 else None,
             )
-            standing = loop.run()
-            return compute.from_first(_finish(folder, key, standing) if compute.rank == 0 else None)  # type: ignore[return-value]
+            state = loop.run()
+            return compute.from_first(_finish(folder, key, state) if compute.rank == 0 else None)  # type: ignore[return-value]
 
 
 @contextmanager
@@ -151,11 +153,11 @@ def _logging(folder: Path, publish: Publish | None, processes: int) -> Iterator[
 
 def _key(
     module: "nn.Module",
-    rows: Samples,
+    samples: Samples,
     validation: Samples,
     config: Train,
     workload: Workload,
-    lesson: Lesson | None,
+    distillation: DistillationLoss | None,
     processes: int,
 ) -> str:
     """SHA-256 over what decides the outcome: initial weights, rows, knobs. What only decides where or how fast stays out."""
@@ -164,26 +166,26 @@ def _key(
 
     digest = hashlib.sha256()
     knobs = config.model_dump(mode="json", exclude={"checkpoint_seconds", "threads", "workers"})
-    taught = None if lesson is None else [lesson.temperature, lesson.weight]
+    taught = None if distillation is None else [distillation.temperature, distillation.weight]
     digest.update(json.dumps([1, workload.name, workload.kind, knobs, taught, processes]).encode())
-    weights = [module.state_dict(), {} if lesson is None else lesson.teacher.state_dict()]
+    weights = [module.state_dict(), {} if distillation is None else distillation.teacher.state_dict()]
     for name, value in [pair for state in weights for pair in state.items()]:
         digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    for split in (rows, validation):
+    for split in (samples, validation):
         for name, array in [*split.inputs.items(), ("target", split.target)]:
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
     return digest.hexdigest()
 
 
-def _finish(folder: Path, key: str, standing: Standing) -> Checkpoint:
+def _finish(folder: Path, key: str, state: TrainingState) -> Checkpoint:
     """Write the best weights to a file of their own, and then the record that says that training is done."""
-    best = standing.best
+    best = state.best
     assert best is not None
     # Interned, so that pickle's references between equal strings, and with them the bytes, do not depend on a resume.
     weights = {sys.intern(name): value for name, value in best.weights.items()}
-    state = {
+    content = {
         "fingerprint": key,
         "epoch": best.epoch,
         "step": best.step,
@@ -192,18 +194,18 @@ def _finish(folder: Path, key: str, standing: Standing) -> Checkpoint:
     }
     record = Checkpoint(
         path=folder / "best.pt",
-        sha256=save(folder / "best.pt", state),
+        sha256=save(folder / "best.pt", content),
         epoch=best.epoch,
         step=best.step,
         score=best.score,
-        stopped=standing.stopped,
+        stopped=state.stopped,
         metrics=folder / "metrics.jsonl",
     )
-    content = record.model_dump_json(indent=1).encode()
+    described = record.model_dump_json(indent=1).encode()
     try:
-        write_atomically(folder / "checkpoint.json", content)
+        write_atomically(folder / "checkpoint.json", described)
     except OSError as error:
-        raise StepError(why_not_written("the checkpoint's record", folder, len(content), error)) from error
+        raise StepError(why_not_written("the checkpoint's record", folder, len(described), error)) from error
     return record
 
 

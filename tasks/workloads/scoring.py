@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import UserError
+from tasks.system.sentences import as_user_error
 from tasks.workloads.workload import Workload
 
 if TYPE_CHECKING:
@@ -76,9 +76,6 @@ def r2(target: "Array", values: "Array", axis: int = -1) -> Any:
 def _own(workload: Workload, target: "Array", outputs: "Array") -> float:
     assert workload.score is not None
     given = probabilities(outputs) if workload.probabilities else predictions(workload, outputs)
-    try:
+    what = f"Workload {workload.name}: its score {score_name(workload)} failed on {len(target)} rows"
+    with as_user_error(what):
         return float(workload.score(target, given))
-    except Exception as error:
-        raise UserError(
-            f"Workload {workload.name}: its score {score_name(workload)} failed on {len(target)} rows: {type(error).__name__}: {error}."
-        ) from error

@@ -3,11 +3,13 @@
 import importlib.util
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from tasks.errors import UserError
+from tasks.system.sentences import first_line, typed_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,11 +48,12 @@ def parquet(
     def load() -> "pd.DataFrame":
         import pandas as pd
 
-        return pd.read_parquet(
-            url, columns=list(columns) if columns else None, storage_options=storage or None
-        )
+        with _explained(url):
+            return pd.read_parquet(
+                url, columns=list(columns) if columns else None, storage_options=storage or None
+            )
 
-    return _said(load, url)
+    return load
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Stream:
             system, root = fsspec.core.url_to_fs(self.url, **self.storage)
             names = [root] if system.isfile(root) else sorted(system.glob(f"{root.rstrip('/')}/**/*.parquet"))
         except (OSError, ImportError, ValueError) as error:
-            raise UserError(f"{self.url} cannot be read: {_first_line(error)}.") from error
+            raise UserError(f"{self.url} cannot be read: {first_line(error)}.") from error
         if not names:
             raise UserError(f"There is no Parquet at {self.url}: check the address.")
         for name in names:
@@ -91,7 +94,7 @@ class Stream:
                 try:
                     yield system.info(name), content, ParquetFile(content)
                 except ArrowInvalid as error:
-                    raise UserError(f"{name} is not Parquet: {_first_line(error)}.") from error
+                    raise UserError(f"{name} is not Parquet: {first_line(error)}.") from error
 
 
 def csv(
@@ -102,11 +105,11 @@ def csv(
     def load() -> "pd.DataFrame":
         import pandas as pd
 
-        return pd.read_csv(
-            url, encoding=encoding, storage_options=dict(storage) if storage else None, **options
-        )
+        given = dict(storage) if storage else None
+        with _explained(url):
+            return pd.read_csv(url, encoding=encoding, storage_options=given, **options)
 
-    return _said(load, url)
+    return load
 
 
 def sql(query: str, url: str = "", variable: str = "SLIPWAY_SQL_URL") -> "Load":
@@ -121,49 +124,42 @@ def sql(query: str, url: str = "", variable: str = "SLIPWAY_SQL_URL") -> "Load":
             raise UserError(
                 f"No database to ask: set {variable} to its address, such as postgresql://host/name."
             )
-        engine = sqlalchemy.create_engine(address)
-        try:
-            with engine.connect() as connection:
-                return pd.read_sql_query(sqlalchemy.text(query), connection)
-        finally:
-            engine.dispose()
+        with _explained("the database"):
+            engine = sqlalchemy.create_engine(address)
+            try:
+                with engine.connect() as connection:
+                    return pd.read_sql_query(sqlalchemy.text(query), connection)
+            finally:
+                engine.dispose()
 
-    return _said(load, "the database")
-
-
-def _said(load: "Load", name: str) -> "Load":
-    """`load`, with what a source commonly lacks said in a sentence."""
-
-    def load_or_say() -> "pd.DataFrame":
-        from pandas.errors import EmptyDataError, ParserError
-
-        try:
-            return load()
-        except UserError:
-            raise
-        except FileNotFoundError as error:
-            raise UserError(f"There is nothing at {name}: check the address.") from error
-        except PermissionError as error:
-            raise UserError(
-                f"{name} may not be read ({error}): check the rights or the credentials."
-            ) from error
-        except EmptyDataError as error:
-            raise UserError(f"{name} is empty: not even a line of column names is in it.") from error
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{name} is not {error.encoding} text at byte {error.start}: give csv() its encoding, such as 'latin-1'."
-            ) from error
-        except ImportError as error:
-            raise UserError(f"{name} cannot be read without another package: {error}.") from error
-        except (ParserError, ValueError, OSError) as error:
-            raise UserError(f"{name} cannot be read: {_first_line(error)}.") from error
-        except Exception as error:  # databases' and storages' own errors have no common base
-            raise UserError(
-                f"{name} cannot be read: {type(error).__name__}: {_first_line(error)}."
-            ) from error
-
-    return load_or_say
+    return load
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """What a source commonly lacks, said in a sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(_sentence(name, error)) from error
+
+
+def _sentence(name: str, error: Exception) -> str:
+    from pandas.errors import EmptyDataError
+
+    match error:
+        case FileNotFoundError():
+            return f"There is nothing at {name}: check the address."
+        case PermissionError():
+            return f"{name} may not be read ({error}): check the rights or the credentials."
+        case EmptyDataError():
+            return f"{name} is empty: not even a line of column names is in it."
+        case UnicodeDecodeError():
+            return f"{name} is not {error.encoding} text at byte {error.start}: give csv() its encoding, such as 'latin-1'."
+        case ImportError():
+            return f"{name} cannot be read without another package: {error}."
+        case ValueError() | OSError():
+            return f"{name} cannot be read: {first_line(error)}."
+    return f"{name} cannot be read: {typed_line(error)}."  # databases' and storages' own errors have no common base

@@ -21,9 +21,9 @@ import onnxruntime
 from tasks.compression.candidate import compress
 from tasks.compression.graph import has_attention
 from tasks.compression.int8_support import multiplies_int8_exactly
-from tasks.compression.sensitivity import run
 from tasks.data.dataset import prepare, read_split
 from tasks.onnx.export import export, export_module
+from tasks.onnx.session import open_session, run_rows
 from tasks.proof.speed import gzipped_size, measure
 from tasks.recipes import Recipe
 from tasks.records import Candidate, Checkpoint, Dataset
@@ -139,11 +139,11 @@ def _large() -> dict[str, float]:
     """Time and memory of a process that quantises ten million parameters statically, all its imports included."""
     with tempfile.TemporaryDirectory(dir=HOME) as scratch:
         subprocess.run([sys.executable, __file__, "--quantise-large", scratch], check=True)
-        found: dict[str, float] = json.loads((Path(scratch) / "found.json").read_text())
+        measured: dict[str, float] = json.loads((Path(scratch) / "found.json").read_text())
     print(
-        f"\n{found['parameters'] / 1e6:.1f} million parameters, static int8: {found['seconds']:.1f} s, {found['gigabytes']:.2f} GB"
+        f"\n{measured['parameters'] / 1e6:.1f} million parameters, static int8: {measured['seconds']:.1f} s, {measured['gigabytes']:.2f} GB"
     )
-    return found
+    return measured
 
 
 def _quantise_large(folder: Path) -> None:
@@ -160,12 +160,12 @@ def _quantise_large(folder: Path) -> None:
     started = time.perf_counter()
     made = compress(reference, dataset, nothing, fp32, recipe, folder, workload.train, workload.gates)
     assert made.onnx is not None, made.refused
-    found = {
+    measured = {
         "parameters": float(sum(parameter.numel() for parameter in module.parameters())),
         "seconds": time.perf_counter() - started,
         "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
     }
-    (folder / "found.json").write_text(json.dumps(found))
+    (folder / "found.json").write_text(json.dumps(measured))
 
 
 def recipes_of(name: str) -> list[Recipe]:
@@ -209,8 +209,8 @@ def row_of(
     assert fp32.onnx is not None
     test, ours, base = read_split(dataset, "test"), candidate.onnx.path, fp32.onnx.path
     try:
-        one, many = measure(ours, base, test.inputs, seconds=3)
-        value = score(workload, test.target, run(ours, test))
+        single, many = measure(ours, base, test.inputs, seconds=3)
+        value = score(workload, test.target, run_rows(open_session(ours), test.inputs))
     except Exception as error:
         return _show(
             Row(workload.name, method, said=f"{type(error).__name__}: {error}".splitlines()[0][:120])
@@ -221,11 +221,11 @@ def row_of(
             method,
             size=ours.stat().st_size / base.stat().st_size,
             gzipped=gzipped_size(ours) / gzipped_size(base),
-            latency_1=one.throughput_ratio,
+            latency_1=single.throughput_ratio,
             throughput_64=many.throughput_ratio,
             interval_64=(many.interval.low, many.interval.high),
             score=value,
-            drop=score(workload, test.target, run(base, test)) - value,
+            drop=score(workload, test.target, run_rows(open_session(base), test.inputs)) - value,
             seconds=seconds,
             said="; ".join(candidate.notes),
         )

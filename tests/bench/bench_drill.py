@@ -76,11 +76,11 @@ def make_drill(folder: Path, config: Train = CONFIG) -> Drill:
 def curves(metrics: Path) -> dict[tuple[str, int], float]:
     """Every computed metric by key and step. Raises AssertionError when one is there twice."""
     points: list[Metric] = read_metrics(metrics)
-    found = {(point.key, point.step): point.value for point in points if not point.key.startswith(MEASURED)}
+    values = {(point.key, point.step): point.value for point in points if not point.key.startswith(MEASURED)}
     everything = [(point.key, point.step) for point in points]
     assert len(everything) == len(set(everything)), "a metric is in the log twice"
     assert len(metrics.read_bytes().splitlines()) == len(points), "the log has a broken line"
-    return found
+    return values
 
 
 def check(resumed: Checkpoint, whole: Checkpoint) -> None:

@@ -17,7 +17,7 @@ from tasks.data.dataset import prepare, read_frame
 from tasks.proof.evidence import MODEL, read
 from tasks.records import Dataset
 from tasks.reporting import attribution
-from tasks.reporting.attribution import Attributed, attribute
+from tasks.reporting.attribution import AttributedRow, attribute
 from tasks.settings import load_settings
 from tasks.workloads.catalogue import load_workload
 
@@ -26,21 +26,21 @@ DRAWS, ROWS, LARGEST = (4, 8, 16, 32), 20, 5
 
 def main() -> None:
     home = load_settings().home
-    found: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for package in sorted(home.glob("work/*/package")):
         evidence = read(package)
         dataset = prepare(evidence.workload, Data.model_validate(evidence.config["data"]), home / "datasets")
         for draws in DRAWS:
             attribution.DRAWS = draws
-            found.append(
+            results.append(
                 {"model": evidence.model, "draws": draws}
                 | measured(evidence.workload, dataset, package / MODEL)
             )
-            for line in [found[-1].keys()] * (len(found) == 1) + [found[-1].values()]:
+            for line in [results[-1].keys()] * (len(results) == 1) + [results[-1].values()]:
                 print("  ".join(f"{value:>12}" for value in line), flush=True)
     target = Path(".slipway/bench/explain.json")
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(found, indent=1))
+    target.write_text(json.dumps(results, indent=1))
 
 
 def measured(reference: str, dataset: Dataset, model: Path) -> dict[str, float]:
@@ -52,13 +52,13 @@ def measured(reference: str, dataset: Dataset, model: Path) -> dict[str, float]:
         "trained": mean([row.agreement for row in real]),
         "lowest row": round(min(row.agreement for row in real), 3),
         "untrained": mean([row.agreement for row in nothing]),
-        "other row": mean([attribution._agreement(a, b) for a, b in same]),
+        "other row": mean([attribution.agreement(a, b) for a, b in same]),
         "common of 5": mean([in_common(row) for row in real]),
         "untrained's": mean([in_common(row) for row in nothing]),
     }
 
 
-def seeds(reference: str, dataset: Dataset, model: bytes) -> list[Attributed]:
+def seeds(reference: str, dataset: Dataset, model: bytes) -> list[AttributedRow]:
     workload, test = load_workload(reference), read_frame(dataset, "test").head(ROWS)
     return list(attribute(workload, dataset, model, test, list(range(len(test)))))
 
@@ -77,11 +77,11 @@ def shuffled(model: Path) -> bytes:
     return bytes(graph.SerializeToString())
 
 
-def in_common(row: Attributed) -> float:
+def in_common(row: AttributedRow) -> float:
     """The share of the largest parts that both seeds name."""
     most = min(LARGEST, len(row.weights))
-    one, other = (set(np.argsort(-abs(weights))[:most]) for weights in row.by_seed)
-    return len(one & other) / most
+    first, second = (set(np.argsort(-abs(weights))[:most]) for weights in row.by_seed)
+    return len(first & second) / most
 
 
 def mean(values: list[float]) -> float:

@@ -118,12 +118,12 @@ def training(dataset: Dataset, folder: Path) -> tuple[dict[str, list[tuple[float
         "slipway": Turn(lambda pause: ours(dataset, folder, pause)),
     }
     orders = itertools.cycle(itertools.permutations(turns))
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in turns}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in turns}
     for _ in range(CONFIG.epochs):
         for name in next(orders):
-            found[name].append(turns[name].next())
+            times[name].append(turns[name].next())
     ends = {name: turn.next() for name, turn in turns.items()}
-    return found, ends["slipway"][0]
+    return times, ends["slipway"][0]
 
 
 def main() -> None:
@@ -135,11 +135,11 @@ def main() -> None:
         dataset = prepare("digits", Data(), Path(folder))
         rows = len(read_split(dataset, "train"))
         for turn in range(ROUNDS + 1):
-            found, end = training(dataset, Path(folder) / f"train{turn}")
+            times, end = training(dataset, Path(folder) / f"train{turn}")
             if not turn:
                 continue  # the first warms torch up
-            base = found["bare loop"]
-            for name, epochs in found.items():
+            base = times["bare loop"]
+            for name, epochs in times.items():
                 kept = ratios.setdefault(name, {"cpu": [], "wall": []})
                 pairs = list(zip(epochs, base, strict=True))[1:]  # the first one's start is not an epoch's
                 for (cpu, wall), (bare_cpu, bare_wall) in pairs:
@@ -147,7 +147,7 @@ def main() -> None:
                     kept["wall"].append(bare_wall / wall)
                 seconds.setdefault(name, []).extend(cpu for cpu, _ in epochs)
             # All of it: every epoch as it came, saves included, the key at the start and the last save at the end.
-            whole.append(sum(cpu for cpu, _ in base) / (sum(cpu for cpu, _ in found["slipway"]) + end))
+            whole.append(sum(cpu for cpu, _ in base) / (sum(cpu for cpu, _ in times["slipway"]) + end))
     table = {
         name: {
             "rows_per_second": rows / statistics.median(seconds[name]),

@@ -38,18 +38,18 @@ RACERS, KILLS, CANDIDATES = 50, 30, 8
 
 
 def main() -> None:
-    found: dict[str, Any] = {"machine": platform.platform(), "date": time.strftime("%Y-%m-%d")}
+    results: dict[str, Any] = {"machine": platform.platform(), "date": time.strftime("%Y-%m-%d")}
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
-        found |= contention(home / "contention")
+        results |= contention(home / "contention")
         with mlflow_server(home / "server") as address:
-            found |= going_back(home / "rollback", address)
-        found |= validation(home / "validation")
-    for name, value in found.items():
+            results |= going_back(home / "rollback", address)
+        results |= validation(home / "validation")
+    for name, value in results.items():
         print(f"{name:<44} {value}")
     path = Path(".slipway/bench/proof.json")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=1))
+    path.write_text(json.dumps(results, indent=1))
 
 
 def settings(home: Path) -> Settings:
@@ -70,7 +70,8 @@ def contention(home: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     promotions.check(registry, read_ledger(registry, "race"))
     assert (
-        told.count("promoted") == 1 and sum("judged against champion v1" in one for one in told) == RACERS - 1
+        told.count("promoted") == 1
+        and sum("judged against champion v1" in line for line in told) == RACERS - 1
     ), told
 
     first, *others = promotions.register_bare(registry, "kill", KILLS + 1)
@@ -119,7 +120,7 @@ def going_back(home: Path, address: str) -> dict[str, Any]:
     for number, weight in enumerate((1.0, 2.0, 3.0)):
         version = promotions.register(registry, "digits", home, weight, champion=number or None)
         promote(registry, version, against=number or None, why="better")
-    found = {
+    results = {
         "rollback in process, s": timed(lambda: roll_back_to(where, "digits", why="in process")),
         "verify in process, s": timed(lambda: verify(where, "digits")),
     }
@@ -131,9 +132,9 @@ def going_back(home: Path, address: str) -> dict[str, Any]:
         ("history", ("history digits",) * 3),
     ):
         used, walls = children(), [timed(lambda turn=turn: run([*command, *turn.split()])) for turn in turns]
-        found[f"slipway {name}, s"] = statistics.median(walls)
-        found[f"slipway {name}, CPU s"] = round((children() - used) / len(turns), 2)
-    return found
+        results[f"slipway {name}, s"] = statistics.median(walls)
+        results[f"slipway {name}, CPU s"] = round((children() - used) / len(turns), 2)
+    return results
 
 
 def children() -> float:
@@ -150,8 +151,8 @@ def validation(home: Path) -> dict[str, Any]:
     validate("digits", dataset, fp32, fp32, home / "warm")
     started = time.perf_counter()
     for number in range(CANDIDATES):
-        one = fp32.model_copy(update={"name": f"candidate-{number}"})
-        assert validate("digits", dataset, one, fp32, home / "reports").problems == ()
+        candidate = fp32.model_copy(update={"name": f"candidate-{number}"})
+        assert validate("digits", dataset, candidate, fp32, home / "reports").problems == ()
     reports = time.perf_counter() - started
     build_folder(fp32.onnx, dataset, home / "package")
     started = time.perf_counter()

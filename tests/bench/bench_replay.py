@@ -77,7 +77,7 @@ def one_month(platform: Platform, registry: Registry, frame: pd.DataFrame, month
     run = platform.ended(fire(platform, until), PATIENCE)
     if run["state_type"] != "COMPLETED":
         raise SystemExit(f"The run until {until} ended as {run['state_name']}: {run['state']['message']}")
-    version = max(int(one.version) for one in registry.client.search_model_versions("name='flights'"))
+    version = max(int(entry.version) for entry in registry.client.search_model_versions("name='flights'"))
     decision = DECISIONS[registry.tags(registry.version("flights", version))[VERDICT_TAG]]
     if decision == "inconclusive" and not decided(registry, version):
         reason = "nobody answered within the month"
@@ -157,9 +157,9 @@ def draw(months: list[dict[str, Any]]) -> None:
     looks = {"promoted": ("o", "#0b7a3e"), "inconclusive": ("D", "#c98a00"), "refused": ("X", "#b3261e")}
     for decision, (marker, colour) in looks.items():
         chosen = [place for place in places if months[place]["decision"] == decision]
-        found = [scores[place] for place in chosen]
+        heights = [scores[place] for place in chosen]
         label = f"{decision} ({len(chosen)} of {len(months)})"
-        axes.plot(chosen, found, marker, color=colour, ms=8, label=label, zorder=3)
+        axes.plot(chosen, heights, marker, color=colour, ms=8, label=label, zorder=3)
     for place, row in enumerate(months):
         mark = f"v{row['champion']}" if row["decision"] == "promoted" else f"v{row['champion']} stays"
         above = row["retrained"] >= row["never"]

@@ -55,18 +55,18 @@ def main() -> None:
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         seconds = time.perf_counter() - started
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    found = {
+    results = {
         "GB of Parquet": round(stored / 1e9, 2),
         "rows": json.loads(done.stdout),
         "peak resident, MB": round(usage.ru_maxrss / 1000),
         "seconds": round(seconds),
         "CPU-seconds": round(usage.ru_utime + usage.ru_stime),
     }
-    for name, value in found.items():
+    for name, value in results.items():
         print(f"{name:>20}  {value}")
     target = Path(".slipway/bench/stream.json")
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(found, indent=1))
+    target.write_text(json.dumps(results, indent=1))
 
 
 def write(folder: Path, size: float) -> int:

@@ -8,7 +8,9 @@ from torch import nn
 
 from tasks.config import Data
 from tasks.data.dataset import prepare, read_split
-from tasks.onnx.export import export_module
+from tasks.onnx.export import write_export
+from tasks.onnx.exporters import with_torchscript, without_warnings
+from tasks.onnx.sizes import batch_of
 from tasks.records import Candidate, Dataset
 from tasks.workloads.catalogue import load_workload
 
@@ -41,6 +43,7 @@ def make_digits(folder: Path) -> tuple[Dataset, Candidate]:
 
 
 def candidate(dataset: Dataset, path: Path, name: str, noise: float = 0.0) -> Candidate:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx_model = export_module(fitted(dataset, noise), load_workload("digits"), dataset, path, {})
-    return Candidate(name=name, onnx=onnx_model)
+    module, samples = fitted(dataset, noise).eval(), read_split(dataset, "validation")
+    with without_warnings():  # not export_module: its first exporter takes seconds to import
+        proto = with_torchscript(module, load_workload("digits"), dataset, batch_of(samples, 3))
+    return Candidate(name=name, onnx=write_export(proto, "torchscript", module, dataset, samples, path, {}))

@@ -49,8 +49,7 @@ class Ship:
         return prepare(self.reference, self.data, self.folder / "datasets")
 
     def rows(self, split: str, count: int) -> Samples:
-        found = read_split(self.dataset, split)
-        return Samples({name: array[:count] for name, array in found.inputs.items()}, found.target[:count])
+        return read_split(self.dataset, split)[:count]
 
     def built(self) -> nn.Module:
         return build_module(self.workload, self.dataset, self.model)
@@ -79,14 +78,14 @@ def broken_clauses(
     reference: str, folder: Path, *, data: Data | None = None, model: str | None = None
 ) -> list[str]:
     """Every clause that the workload breaks, in words; `data` keeps large ones short."""
-    known = load_workload(reference)
-    ship = Ship(reference, folder, data or known.data, model)
+    workload = load_workload(reference)
+    ship = Ship(reference, folder, data or workload.data, model)
     return [f"{clause.__name__}: {said}" for clause in CLAUSES for said in clause(ship)]
 
 
 def rows_are_the_same_every_time(ship: Ship) -> Iterator[str]:
-    found = {fingerprint(load_valid(ship.workload, ship.data)) for _ in range(2)}
-    if len(found | {ship.dataset.fingerprint}) > 1:
+    fingerprints = {fingerprint(load_valid(ship.workload, ship.data)) for _ in range(2)}
+    if len(fingerprints | {ship.dataset.fingerprint}) > 1:
         yield "load() gives other rows when it is called again"
     again = prepare(ship.reference, ship.data, ship.folder / "again")
     for file in sorted(ship.dataset.folder.rglob("*.npy")):
@@ -118,11 +117,11 @@ def names_agree_from_the_forward_to_the_signature(ship: Ship) -> Iterator[str]:
 
 
 def building_and_training_are_the_same_every_time(ship: Ship) -> Iterator[str]:
-    for what, one, other in (
+    for what, first, second in (
         ("built", ship.built(), ship.built()),
         ("trained", ship.trained[0], ship.train("training-again")[0]),
     ):
-        ours, theirs = one.state_dict(), other.state_dict()
+        ours, theirs = first.state_dict(), second.state_dict()
         if [name for name in ours if not torch.equal(ours[name], theirs[name])]:
             yield f"a module {what} again has other weights"
 

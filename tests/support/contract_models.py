@@ -141,8 +141,8 @@ class Frozen(nn.Module):
 
 
 def words_and_mask(frame: pd.DataFrame) -> Arrays:
-    found = words(frame)["words"]
-    return {"input_ids": found, "attention_mask": (found > 2).astype("int64")}
+    ids = words(frame)["words"]
+    return {"input_ids": ids, "attention_mask": (ids > 2).astype("int64")}
 
 
 def bert() -> nn.Module:

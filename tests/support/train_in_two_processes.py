@@ -12,7 +12,6 @@ from torch import nn
 from tasks.config import Train
 from tasks.data.arrays import Samples
 from tasks.records import Checkpoint
-from tasks.training.loop import Loop
 from tasks.training.trainer import fit
 from tasks.workloads.workload import Workload
 
@@ -29,7 +28,19 @@ class Net(nn.Module):
         return result
 
 
-def run(folder: Path, dropout: float) -> Checkpoint:
+class Stopping(Net):
+    """Is stopped at its eighth step, as a lost machine would be."""
+
+    steps = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.steps += self.training
+        if self.steps == 8:
+            raise KeyboardInterrupt
+        return super().forward(x)
+
+
+def run(folder: Path, dropout: float, build: type[Net] = Net) -> Checkpoint:
     """203 rows: the last batch has three, which two processes share unevenly."""
     rng = np.random.default_rng(0)
     target = rng.integers(0, 3, 203)
@@ -45,22 +56,14 @@ def run(folder: Path, dropout: float) -> Checkpoint:
         model=lambda: Net(dropout),
     )
     torch.manual_seed(0)
-    return fit(Net(dropout), rows, rows, CONFIG, folder, workload=workload)
+    return fit(build(dropout), rows, rows, CONFIG, folder, workload=workload)
 
 
 def run_stopped(folder: Path) -> Checkpoint:
-    """Stop both processes at the seventh step, as a lost machine would, and run again."""
-    report = Loop._report
-
-    def stop(loop: Loop, always: bool = False) -> None:
-        if loop.standing.step == 7:
-            raise KeyboardInterrupt
-
-    Loop._report = stop  # type: ignore[method-assign]
+    """Stop both processes in the middle, and run again."""
     try:
-        run(folder, dropout=0.2)
+        run(folder, dropout=0.2, build=Stopping)
     except KeyboardInterrupt:
-        Loop._report = report  # type: ignore[method-assign]
         return run(folder, dropout=0.2)
     raise AssertionError("it was not stopped")
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.config import Gates, Train
 from tasks.errors import UserError
-from tasks.recipes import Recipe
 from tasks.workloads.examples._genes import GENES
 from tasks.workloads.sources import packaged_file
-from tasks.workloads.workload import Workload
+from tasks.workloads.workload import DEFAULT_RECIPES, Workload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,13 +91,6 @@ workload = Workload(
     model=build_model,
     slices=("cell_type",),
     train=Train(epochs=30, lr=3e-3, batch_size=32, weight_decay=0.1, patience=10, threads=1),
-    recipes=tuple(
-        Recipe.model_validate({"name": name, "steps": steps})
-        for name, steps in {
-            "int8-static": [{"kind": "quantize", "mode": "static"}],
-            "pruned-50": [{"kind": "prune", "ratio": 0.5}],
-            "pruned-50-int8": [{"kind": "prune", "ratio": 0.5}, {"kind": "quantize", "mode": "static"}],
-        }.items()
-    ),
+    recipes=tuple(recipe for recipe in DEFAULT_RECIPES if recipe.name != "int8-dynamic"),
     gates=Gates(min_score=0.75, max_score_drop=0.01, folds=5),
 )

@@ -7,9 +7,8 @@ not known then, so it is no input.
 from typing import TYPE_CHECKING, Any
 
 from tasks.config import Gates, Train
-from tasks.recipes import Recipe
 from tasks.workloads.sources import packaged_file
-from tasks.workloads.workload import Workload
+from tasks.workloads.workload import DEFAULT_RECIPES, Workload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,12 +44,12 @@ def load_frame() -> "pd.DataFrame":
         departures_this_hour=flights.groupby(["origin", "time_hour"])["flight"].transform("size"),
         late=(flights["arr_delay"] > LATE_MINUTES).astype("int64"),
     )
-    frame = _with_weather(frame[flights["arr_delay"].notna()], weather)
+    frame = with_weather(frame[flights["arr_delay"].notna()], weather)
     kept = frame[["departs", "month", *CODES, *SCHEDULE, *WEATHER, "late"]]
     return kept.sort_values("departs", kind="stable", ignore_index=True)
 
 
-def _with_weather(flights: "pd.DataFrame", weather: "pd.DataFrame") -> "pd.DataFrame":
+def with_weather(flights: "pd.DataFrame", weather: "pd.DataFrame") -> "pd.DataFrame":
     """Each flight's row with the newest reading of each instrument at or before its hour; never a later one."""
     import pandas as pd
 
@@ -214,10 +213,6 @@ workload = Workload(
     score=auc,
     probabilities=True,
     train=Train(epochs=6, lr=2e-3, batch_size=1024, weight_decay=0.1, patience=3),
-    recipes=(
-        Recipe.model_validate({"name": "int8-dynamic", "steps": [{"kind": "quantize", "mode": "dynamic"}]}),
-        Recipe.model_validate({"name": "int8-static", "steps": [{"kind": "quantize", "mode": "static"}]}),
-        Recipe.model_validate({"name": "pruned-50", "steps": [{"kind": "prune", "ratio": 0.5}]}),
-    ),
+    recipes=tuple(recipe for recipe in DEFAULT_RECIPES if recipe.name != "pruned-50-int8"),
     gates=Gates(min_score=0.65),
 )

@@ -14,12 +14,11 @@ from pydantic import ValidationError
 from tasks.compression.candidate import compress
 from tasks.compression.catalogue import check_recipes
 from tasks.compression.graph import metadata_of
-from tasks.compression.sensitivity import run
 from tasks.config import Gates, RunConfig, Train
 from tasks.data.dataset import prepare, read_split
 from tasks.errors import StepError, UserError
 from tasks.onnx.export import export
-from tasks.onnx.session import open_session
+from tasks.onnx.session import open_session, run_rows
 from tasks.proof.selection import select
 from tasks.proof.validation import validate
 from tasks.recipes import Recipe
@@ -65,7 +64,7 @@ class Trained:
     def score(self, candidate: Candidate) -> float:
         assert candidate.onnx is not None, candidate.refused
         rows = read_split(self.dataset, "validation")
-        return score(self.workload, rows.target, run(candidate.onnx.path, rows))
+        return score(self.workload, rows.target, run_rows(open_session(candidate.onnx.path), rows.inputs))
 
 
 def trained(reference: str, folder: Path, epochs: int) -> Trained:
@@ -201,9 +200,9 @@ def test_calibration_sees_training_rows_only(cnn: Trained, tmp_path: Path) -> No
         tmp_path,
     )
     step = {**STATIC, "repair_seconds": 0}
-    one, other = cnn.compress(step), spoilt.compress(step)
-    assert one.onnx is not None and other.onnx is not None
-    assert one.onnx.sha256 == other.onnx.sha256
+    first, second = cnn.compress(step), spoilt.compress(step)
+    assert first.onnx is not None and second.onnx is not None
+    assert first.onnx.sha256 == second.onnx.sha256
 
 
 @pytest.mark.slow
@@ -233,6 +232,7 @@ def test_static_int8_over_all_ops_of_a_masked_transformer_is_refused_for_its_sco
     assert any("below fp32's" in reason for reason in result.reasons)
 
 
+@pytest.mark.slow
 def test_accuracy_control_repairs_it_and_names_the_nodes_in_float(transformer: Trained) -> None:
     made = transformer.compress({**STATIC, "op_types": "all"}, gates=Gates(max_score_drop=0.02))
     assert transformer.score(made) >= transformer.score(transformer.fp32) - 0.02
@@ -240,6 +240,7 @@ def test_accuracy_control_repairs_it_and_names_the_nodes_in_float(transformer: T
     assert "the score dropped" in note
 
 
+@pytest.mark.slow
 def test_the_op_types_chosen_for_a_transformer_need_no_repair_and_lengths_stay_dynamic(
     transformer: Trained,
 ) -> None:
@@ -350,7 +351,7 @@ def test_a_full_disk_is_no_refusal_that_is_kept_and_found_again_when_there_is_ro
         except OSError as error:
             raise StepError("No space for a checkpoint.") from error
 
-    monkeypatch.setattr("tasks.compression.candidate._make", full)
+    monkeypatch.setattr("tasks.compression.candidate.describe", full)
     with pytest.raises(StepError, match="No space"):
         cnn.compress(STATIC)
 

@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.compression import channels
 from tasks.compression.channels import remove_channels
-from tasks.compression.method import Context, NotApplicable
+from tasks.compression.method import NotApplicable
 from tasks.compression.pruning import count
 
 WORDS = {"words": torch.arange(32).reshape(2, 16) % 30}
@@ -57,13 +56,8 @@ ATTENTIVE: dict[str, tuple[Any, int]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def example(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channels, "_example", lambda context: WORDS)
-
-
 def pruned(module: nn.Module) -> nn.Module:
-    for _ in remove_channels(module, cast(Context, None), 0.5, 1, 4):
+    for _ in remove_channels(module, WORDS, 0.5, 1, 4):
         module.train()
         module(**WORDS).sum().backward()
     return module.eval()

@@ -86,7 +86,7 @@ def test_rows_stay_in_their_split_when_data_grows_and_is_shuffled(rows: int, see
         assert set(small[name]["x"]) <= set(large[name]["x"])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=30, max_size=200), st.text(max_size=5))
 def test_duplicates_never_straddle_two_splits(values: list[int], salt: str) -> None:
     parts = split(pd.DataFrame({"x": values, "label": [v % 2 for v in values]}), Data(salt=salt), None)

@@ -75,8 +75,8 @@ def test_a_date_far_away_is_one_of_its_own_and_moves_no_other_row() -> None:
 
 
 def test_text_cannot_move_from_one_cell_to_the_next() -> None:
-    one, other = pd.DataFrame({"x": ["ab", "c"]}), pd.DataFrame({"x": ["a", "bc"]})
-    assert fingerprint(one) != fingerprint(other)
+    first, second = pd.DataFrame({"x": ["ab", "c"]}), pd.DataFrame({"x": ["a", "bc"]})
+    assert fingerprint(first) != fingerprint(second)
 
 
 @settings(max_examples=50, deadline=None)

@@ -17,7 +17,7 @@ from tasks.data.streaming import stream_fingerprint
 from tasks.errors import UserError
 from tasks.preflight.bench import Bench
 from tasks.preflight.rows import look_at_rows, look_at_splits
-from tasks.workloads.sources import Stream, csv, parquet, sql
+from tasks.workloads.sources import Stream
 from tasks.workloads.workload import Workload
 
 FILE = """
@@ -89,9 +89,9 @@ def test_only_one_row_group_is_asked_for_at_a_time(folder: Path) -> None:
 def test_new_files_alone_are_read_for_the_fingerprint(folder: Path, tmp_path: Path) -> None:
     stream, memory = Stream(str(folder)), tmp_path / "datasets"
     before = stream_fingerprint(stream, memory)
-    known = json.loads((memory / "row-groups.json").read_text())
+    kept = json.loads((memory / "row-groups.json").read_text())
     assert stream_fingerprint(stream, tmp_path / "elsewhere") == before
-    marked = {key: ["remembered"] * len(digests) for key, digests in known.items()}
+    marked = {key: ["remembered"] * len(digests) for key, digests in kept.items()}
     (memory / "row-groups.json").write_text(json.dumps(marked))
     rows_of(50, 9).to_parquet(folder / "part-2.parquet", index=False)
     after = stream_fingerprint(stream, memory)
@@ -104,57 +104,6 @@ def test_a_changed_cell_changes_the_fingerprint(folder: Path, tmp_path: Path) ->
     before = stream_fingerprint(Stream(str(folder)), tmp_path / "one")
     rows_of(500, 1).assign(x=0.0).to_parquet(folder / "part-1.parquet", row_group_size=120, index=False)
     assert stream_fingerprint(Stream(str(folder)), tmp_path / "one") != before
-
-
-def test_rows_come_from_object_storage_by_address() -> None:
-    import fsspec
-
-    with fsspec.filesystem("memory").open("/bucket/rows.parquet", "wb") as file:
-        rows_of(40).to_parquet(file, index=False)
-    pd.testing.assert_frame_equal(parquet("memory://bucket/rows.parquet")(), rows_of(40))
-    assert [len(frame) for frame in Stream("memory://bucket/rows.parquet").frames()] == [40]
-
-
-def test_rows_come_from_csv_and_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sqlalchemy
-
-    rows = rows_of(10)[["code", "label"]]
-    rows.to_csv(tmp_path / "rows.csv.gz", index=False)
-    pd.testing.assert_frame_equal(csv(str(tmp_path / "rows.csv.gz"))(), rows)
-    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'rows.db'}")
-    rows.to_sql("rows", engine, index=False)
-    engine.dispose()
-    with pytest.raises(UserError, match="set SLIPWAY_SQL_URL to its address"):
-        sql("select * from rows")()
-    monkeypatch.setenv("SLIPWAY_SQL_URL", f"sqlite:///{tmp_path / 'rows.db'}")
-    pd.testing.assert_frame_equal(sql("select * from rows")(), rows)
-    with pytest.raises(UserError, match="the database cannot be read: .*no such table: nowhere"):
-        sql("select * from nowhere")()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "There is nothing at .*rows.csv: check the address"),
-        (b"", "rows.csv is empty: not even a line of column names is in it"),
-        ("name\ncaf\xe9\n".encode("latin-1"), "rows.csv is not utf-8 text at byte .*such as 'latin-1'"),
-        (b'a,b\n1,2\n"3,4,5\n6,7,8,9\n', "rows.csv cannot be read: "),
-    ],
-)
-def test_a_csv_that_cannot_be_read_is_a_sentence(tmp_path: Path, content: bytes | None, message: str) -> None:
-    if content is not None:
-        (tmp_path / "rows.csv").write_bytes(content)
-    with pytest.raises(UserError, match=message) as caught:
-        csv(str(tmp_path / "rows.csv"))()
-    assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
-
-
-def test_parquet_that_is_none_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "rows.parquet").write_bytes(b"PAR1 but not really")
-    with pytest.raises(UserError, match=r"rows.parquet is not Parquet: "):
-        list(Stream(str(tmp_path / "rows.parquet")).frames())
-    with pytest.raises(UserError, match="There is no Parquet at"):
-        list(Stream(str(tmp_path / "nowhere")).frames())
 
 
 def test_a_row_group_that_breaks_the_schema_is_refused_and_nothing_stays(
@@ -171,9 +120,9 @@ def test_the_schema_names_columns_that_are_gone(folder: Path, tmp_path: Path) ->
     from tasks.data.schema import validated
     from tasks.workloads.catalogue import load_workload
 
-    known = replace(load_workload(reference(tmp_path, folder, True, None)), schema=schema)
+    workload = replace(load_workload(reference(tmp_path, folder, True, None)), schema=schema)
     with pytest.raises(UserError, match="gone"):
-        validated(known, rows_of(8))
+        validated(workload, rows_of(8))
 
 
 def test_check_looks_at_a_stream_by_its_first_row_group(folder: Path, tmp_path: Path) -> None:

@@ -13,17 +13,18 @@ from torch import nn
 from tasks.data.arrays import Samples
 from tasks.errors import StepError
 from tasks.onnx.export import check_export, export_module
-from tasks.records import Dataset, TensorSpec
+from tasks.records import Dataset, OnnxModel, TensorSpec
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
 
 LENGTH = 12
+Exported = tuple[nn.Module, OnnxModel]
 
 
-@pytest.fixture
-def texts(tmp_path: Path) -> tuple[Workload, Dataset]:
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workload, Dataset]:
     """Token rows of up to LENGTH, with a dynamic second axis."""
-    random = np.random.default_rng(0)
+    random, tmp_path = np.random.default_rng(0), tmp_path_factory.mktemp("texts")
     (tmp_path / "validation").mkdir()
     np.save(tmp_path / "validation" / "tokens.npy", random.integers(0, 20, (30, LENGTH)))
     np.save(tmp_path / "validation" / "target.npy", random.integers(0, 3, 30))
@@ -72,14 +73,25 @@ class Attentive(nn.Module):
         return logits
 
 
-@pytest.mark.parametrize("module", [Recurrent(), Attentive()], ids=["lstm", "transformer"])
-def test_lengths_and_batches_that_were_never_traced_agree_with_torch(
-    texts: tuple[Workload, Dataset], tmp_path: Path, module: nn.Module
-) -> None:
-    workload, dataset = texts
-    exported = export_module(
-        module, workload, dataset, tmp_path / "model.onnx", {"slipway.workload": "texts"}
-    )
+@pytest.fixture(scope="module")
+def attentive(texts: tuple[Workload, Dataset], tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return exported(Attentive(), texts, tmp_path_factory.mktemp("attentive"))
+
+
+def exported(module: nn.Module, texts: tuple[Workload, Dataset], folder: Path) -> Exported:
+    return module, export_module(module, *texts, folder / "model.onnx", {"slipway.data": "fp"})
+
+
+def test_lengths_and_batches_that_were_never_traced_agree_with_torch(attentive: Exported) -> None:
+    agrees_at_other_sizes(*attentive)
+
+
+@pytest.mark.slow
+def test_so_does_a_recurrent_model(texts: tuple[Workload, Dataset], tmp_path: Path) -> None:
+    agrees_at_other_sizes(*exported(Recurrent(), texts, tmp_path))
+
+
+def agrees_at_other_sizes(module: nn.Module, exported: OnnxModel) -> None:
     session = onnxruntime.InferenceSession(exported.path)
     for batch, length in ((1, 1), (5, 3), (17, 9)):
         tokens = np.random.default_rng(batch).integers(0, 19, (batch, length))
@@ -89,14 +101,9 @@ def test_lengths_and_batches_that_were_never_traced_agree_with_torch(
     assert exported.inputs[0].shape == ("batch", "length") and exported.outputs[0].name == "logits"
 
 
-def test_it_is_one_file_with_its_origin_inside_and_a_reference_beside(
-    texts: tuple[Workload, Dataset], tmp_path: Path
-) -> None:
-    workload, dataset = texts
-    folder = tmp_path / "out"
-    module = Attentive()
-    exported = export_module(module, workload, dataset, folder / "model.onnx", {"slipway.data": "fp"})
-    assert {p.name for p in folder.iterdir()} == {"model.onnx", "model.reference.npy"}
+def test_it_is_one_file_with_its_origin_inside_and_a_reference_beside(attentive: Exported) -> None:
+    _, exported = attentive
+    assert {p.name for p in exported.path.parent.iterdir()} == {"model.onnx", "model.reference.npy"}
     proto = onnx.load(exported.path, load_external_data=False)
     assert {p.key: p.value for p in proto.metadata_props}["slipway.data"] == "fp"
     assert exported.size_bytes == exported.path.stat().st_size
@@ -116,6 +123,7 @@ class Baked(nn.Module):
         return logits
 
 
+@pytest.mark.slow
 def test_a_model_that_neither_exporter_gets_right_is_refused_with_what_both_said(
     texts: tuple[Workload, Dataset], tmp_path: Path
 ) -> None:
@@ -125,9 +133,10 @@ def test_a_model_that_neither_exporter_gets_right_is_refused_with_what_both_said
     assert "\n" not in str(caught.value) and not (tmp_path / "model.onnx").exists()
 
 
-def test_a_fixed_axis_and_a_foreign_name_are_seen(texts: tuple[Workload, Dataset], tmp_path: Path) -> None:
-    workload, dataset = texts
-    exported = export_module(Attentive(), workload, dataset, tmp_path / "model.onnx", {})
+def test_a_fixed_axis_and_a_foreign_name_are_seen(
+    attentive: Exported, texts: tuple[Workload, Dataset]
+) -> None:
+    (workload, dataset), (_, exported) = texts, attentive
     rows = Samples({"tokens": np.zeros((3, LENGTH), "int64")}, np.zeros(3))
     fixed = onnx.load(exported.path)
     fixed.graph.input[0].type.tensor_type.shape.dim[1].dim_value = LENGTH

@@ -29,8 +29,8 @@ def look(path: Path) -> Checkup:
 
 
 def leave_out_the_slow_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = {name: part for name, part in checkup._PARTS.items() if name not in ("export", "answer")}
-    monkeypatch.setattr(checkup, "_PARTS", parts)
+    parts = {name: part for name, part in checkup.PARTS.items() if name not in ("export", "answer")}
+    monkeypatch.setattr(checkup, "PARTS", parts)
 
 
 def broken(path: Path, *changes: tuple[str, str]) -> dict[str, PartResult]:
@@ -40,17 +40,17 @@ def broken(path: Path, *changes: tuple[str, str]) -> dict[str, PartResult]:
         assert old in text
         text = text.replace(old, new)
     path.write_text(text)
-    return {one.name: one for one in look(path).findings}
+    return {part.name: part for part in look(path).findings}
 
 
 def test_a_new_file_holds_in_every_part_and_its_request_fits_its_signature(churn: Path) -> None:
-    found = look(churn)
-    assert found.ok and {one.status for one in found.findings} == {"held"} and found.model == "churn"
-    assert [spec.name for spec in found.inputs] == ["numbers", "plan"]
-    assert [spec.name for spec in found.outputs] == ["logits"]
-    assert found.request is not None
-    for spec in found.inputs:
-        sent = np.asarray(found.request["inputs"][spec.name], spec.dtype)
+    checkup = look(churn)
+    assert checkup.ok and {part.status for part in checkup.findings} == {"held"} and checkup.model == "churn"
+    assert [spec.name for spec in checkup.inputs] == ["numbers", "plan"]
+    assert [spec.name for spec in checkup.outputs] == ["logits"]
+    assert checkup.request is not None
+    for spec in checkup.inputs:
+        sent = np.asarray(checkup.request["inputs"][spec.name], spec.dtype)
         assert sent.shape == (1, *spec.shape[1:])
     assert (churn.parent / "home" / "datasets" / "churn").is_dir()
 
@@ -87,12 +87,12 @@ def test_what_is_wrong_is_said_of_the_part_that_is(
     churn: Path, part: str, said: str, changes: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_out_the_slow_parts(monkeypatch)
-    found = broken(churn, *changes)
-    assert found[part].status == "failed"
-    assert re.search(said, found[part].said), found[part].said
-    assert "\n" not in found[part].said
-    assert [one.name for one in found.values() if one.status == "failed"] == [part]
-    assert all(one.status == "held" for one in list(found.values())[: list(found).index(part)])
+    results = broken(churn, *changes)
+    assert results[part].status == "failed"
+    assert re.search(said, results[part].said), results[part].said
+    assert "\n" not in results[part].said
+    assert [result.name for result in results.values() if result.status == "failed"] == [part]
+    assert all(result.status == "held" for result in list(results.values())[: list(results).index(part)])
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,12 @@ def test_what_would_not_stop_a_run_is_a_doubt_and_the_file_still_passes(
     churn: Path, part: str, said: str, changes: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_out_the_slow_parts(monkeypatch)
-    found = broken(churn, *changes)
-    assert found[part].status == "doubtful" and said in found[part].said
-    assert {one.status for one in found.values()} == {"held", "doubtful"}
+    results = broken(churn, *changes)
+    assert results[part].status == "doubtful" and said in results[part].said
+    assert {result.status for result in results.values()} == {"held", "doubtful"}
 
 
+@pytest.mark.slow
 def test_one_call_finds_all_there_is_and_says_what_it_had_to_leave_out(
     churn: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
@@ -128,11 +129,11 @@ def test_one_call_finds_all_there_is_and_says_what_it_had_to_leave_out(
     monkeypatch.setattr(sys, "argv", ["slipway", "check", str(churn), "--json"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    found = json.loads(capsys.readouterr().out)
-    status = {one["name"]: one["status"] for one in found["findings"]}
-    assert ended.value.code == 2 and not found["ok"]
+    printed = json.loads(capsys.readouterr().out)
+    status = {part["name"]: part["status"] for part in printed["findings"]}
+    assert ended.value.code == 2 and not printed["ok"]
     assert status["step"] == "failed" and status["export"] == "failed" and status["recipes"] == "held"
-    assert status["answer"] == "skipped" and found["findings"][-1]["said"] == "needs export"
+    assert status["answer"] == "skipped" and printed["findings"][-1]["said"] == "needs export"
 
 
 def test_a_checklist_marks_each_part_and_says_what_is_next(

@@ -28,9 +28,9 @@ def package(linear_digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-def file_of(one: Candidate) -> OnnxModel:
-    assert one.onnx is not None
-    return one.onnx
+def file_of(candidate: Candidate) -> OnnxModel:
+    assert candidate.onnx is not None
+    return candidate.onnx
 
 
 def rows(dataset: Dataset, count: int) -> Inputs:
@@ -45,6 +45,7 @@ def servers() -> set[int]:
     }
 
 
+@pytest.mark.slow
 def test_the_server_answers_as_the_runtime_does_and_is_gone(linear_digits: Digits, package: Path) -> None:
     dataset, fp32 = linear_digits
     trial = try_on_server(package, "digits", file_of(fp32), rows(dataset, 100))
@@ -54,6 +55,7 @@ def test_the_server_answers_as_the_runtime_does_and_is_gone(linear_digits: Digit
     assert servers() == set()
 
 
+@pytest.mark.slow
 def test_a_server_that_serves_other_bytes_is_found_out(
     linear_digits: Digits, package: Path, tmp_path: Path
 ) -> None:
@@ -64,6 +66,7 @@ def test_a_server_that_serves_other_bytes_is_found_out(
     assert servers() == set()
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_served_is_a_problem_and_not_a_crash(
     linear_digits: Digits, tmp_path: Path
 ) -> None:
@@ -74,6 +77,7 @@ def test_a_folder_that_cannot_be_served_is_a_problem_and_not_a_crash(
     assert servers() == set()
 
 
+@pytest.mark.slow
 def test_the_server_is_stopped_when_the_trial_breaks(package: Path) -> None:
     with pytest.raises(RuntimeError, match="on purpose"), serve(package, "digits") as (url, pid):
         assert url.startswith("http://127.0.0.1:") and psutil.pid_exists(pid)
@@ -81,6 +85,7 @@ def test_the_server_is_stopped_when_the_trial_breaks(package: Path) -> None:
     assert servers() == set()
 
 
+@pytest.mark.slow
 def test_the_server_goes_when_whoever_started_it_is_killed(package: Path) -> None:
     code = (
         "from pathlib import Path; import sys, time\nfrom tasks.proof.serving import serve\n"

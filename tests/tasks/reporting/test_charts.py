@@ -12,10 +12,10 @@ def test_names_with_dollars_are_text_and_no_formulas() -> None:
     slices = (Slice(column="pay", value=r"$10_$\x", rows=5, score=0.5),)
     assert r"pay=$10_$\x (5)" in pictures.slices(slices, 0.5, "accuracy")
     assert r"$\x$" in pictures.confusion(np.array([0, 1]), np.array([1, 0]), [r"$\x$", ">$50k"])
-    one = CandidateResult(
+    candidate = CandidateResult(
         name="fp32", status="picked", score=0.5, score_drop=0, size_bytes=5, latency_ratio=1, throughput_ratio=1
     )  # fmt: skip
-    assert r"$\x$" in pareto.picture([one], r"$\x$")
+    assert r"$\x$" in pareto.picture([candidate], r"$\x$")
 
 
 def test_bars_of_scores_below_zero_are_on_the_picture() -> None:

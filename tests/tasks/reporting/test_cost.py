@@ -14,10 +14,10 @@ MEGABYTE = 1_000_000
 
 
 def measure(work: object) -> Cost:
-    found: list[Cost] = []
-    with meter(found.append):
+    costs: list[Cost] = []
+    with meter(costs.append):
         work()  # type: ignore[operator]
-    return found[0]
+    return costs[0]
 
 
 def burn(seconds: float) -> None:
@@ -38,10 +38,11 @@ def test_threads_and_children_that_ended_are_in_it() -> None:
         subprocess.run([sys.executable, "-S", "-c", code], check=True)
         thread.join()
 
-    found = measure(work)
-    assert found.cpu_seconds > 0.4 and found.wall_seconds > 0
+    cost = measure(work)
+    assert cost.cpu_seconds > 0.4 and cost.wall_seconds > 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak cannot be set back here")
 def test_the_peak_is_that_of_the_step_and_not_of_what_ran_before() -> None:
     large = measure(lambda: len(b"x" * (300 * MEGABYTE)))
@@ -72,23 +73,24 @@ def test_a_total_counts_what_was_measured_and_nothing_else() -> None:
     times = [StepTime(name=n, seconds=1, reason="", cached=c is None, cost=c) for n, c in steps]
     assert total(times) == Cost(cpu_seconds=3, wall_seconds=5, peak_bytes=30, written_bytes=5)
     assert total(times[2:]) is None
-    found = {metric.key: metric.value for metric in metrics_of(times, watts=10.0)}
-    assert found["cost/train/cpu_seconds"] == 2 and found["cost/validate-fp32/peak_bytes"] == 30
-    assert found["cost/total/watt_hours"] == pytest.approx(30 / 3600)
-    assert not any("prepare" in key for key in found)
+    values = {metric.key: metric.value for metric in metrics_of(times, watts=10.0)}
+    assert values["cost/train/cpu_seconds"] == 2 and values["cost/validate-fp32/peak_bytes"] == 30
+    assert values["cost/total/watt_hours"] == pytest.approx(30 / 3600)
+    assert not any("prepare" in key for key in values)
     assert not any("watt_hours" in metric.key for metric in metrics_of(times, watts=None))
 
 
 def test_energy_is_said_to_be_an_estimate_or_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = Cost(cpu_seconds=3600, wall_seconds=3600, peak_bytes=8_000_000_000, written_bytes=0)
-    assert watt_hours(one, 10.0) == pytest.approx(10 + 3)
+    hour = Cost(cpu_seconds=3600, wall_seconds=3600, peak_bytes=8_000_000_000, written_bytes=0)
+    assert watt_hours(hour, 10.0) == pytest.approx(10 + 3)
     cost.watts_a_cpu.cache_clear()
     monkeypatch.setitem(sys.modules, "codecarbon", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert describe(one).endswith("energy not estimated: pip install 'slipway[cost]'")
+    assert describe(hour).endswith("energy not estimated: pip install 'slipway[cost]'")
     cost.watts_a_cpu.cache_clear()
 
 
+@pytest.mark.slow
 def test_codecarbons_table_gives_a_power_and_says_where_it_is_from() -> None:
     pytest.importorskip("codecarbon")
     cost.watts_a_cpu.cache_clear()

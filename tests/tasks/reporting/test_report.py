@@ -24,9 +24,9 @@ Digits = tuple[Dataset, Candidate]
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
-def file_of(one: Candidate) -> OnnxModel:
-    assert one.onnx is not None
-    return one.onnx
+def file_of(candidate: Candidate) -> OnnxModel:
+    assert candidate.onnx is not None
+    return candidate.onnx
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,10 @@ def proved_digits(
     folder = tmp_path_factory.mktemp("proved")
     old = proved.candidate(dataset, folder / "champion" / "model.onnx", "fp32", noise=0.2)
     gates = Gates(min_score=0.8, min_slice_rows=30, slice_margin=0.3)
-    reports = [validate("digits", dataset, fp32, fp32, folder)]
-    report = validate("digits", dataset, fp32, fp32, folder, "test")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.proof.validation.MEASURE_SECONDS", 0.02)
+        reports = [validate("digits", dataset, fp32, fp32, folder)]
+        report = validate("digits", dataset, fp32, fp32, folder, "test")
     comparison = compare_with(
         "digits",
         dataset,
@@ -79,9 +81,9 @@ def page(
     ]
     (evidence, selection), (dataset, fp32) = proved_digits, linear_digits
     path = tmp_path_factory.mktemp("report") / "report.html"
-    hangs_on = attributions("digits", dataset, file_of(fp32).path)
+    attributed = attributions("digits", dataset, file_of(fp32).path)
     links = {"MLflow run": "http://127.0.0.1:5000/#/run"}
-    return write_report(evidence, dataset, selection, curve, path, links, hangs_on)
+    return write_report(evidence, dataset, selection, curve, path, links, attributed)
 
 
 def test_the_verdict_and_its_reasons_come_first(
@@ -119,9 +121,9 @@ def test_digits_are_shown_above_what_their_pixels_weigh(page: Path) -> None:
 
 
 def rendered(
-    linear_digits: Digits, proved: tuple[Evidence, Selection], found: Attributions, path: Path
+    linear_digits: Digits, proved: tuple[Evidence, Selection], attributed: Attributions, path: Path
 ) -> str:
-    write_report(proved[0], linear_digits[0], proved[1], [], path, None, found)
+    write_report(proved[0], linear_digits[0], proved[1], [], path, None, attributed)
     return section(path.read_text(), "attributions")
 
 
@@ -129,8 +131,8 @@ def test_a_text_is_shown_with_its_words_marked_and_escaped(
     linear_digits: Digits, proved_digits: tuple[Evidence, Selection], tmp_path: Path
 ) -> None:
     words = (Word("<i>large</i>", 1.0), Word("dog", -0.5))
-    found = Explanation(model="digits", version=None, rows=(), agreement=0.3)
-    text = Attributions(found=found, rows=(Row(7, "animal", "person", words),))
+    explanation = Explanation(model="digits", version=None, rows=(), agreement=0.3)
+    text = Attributions(explanation=explanation, rows=(Row(7, "animal", "person", words),))
     shown = rendered(linear_digits, proved_digits, text, tmp_path / "report.html")
     assert "<b>Not stable</b>" in shown and "&lt;i&gt;large&lt;/i&gt;</mark>" in shown
     assert (
@@ -144,9 +146,9 @@ def test_without_captum_the_page_says_how_to_get_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tasks.reporting.explained_rows.available", lambda: False)
-    found = attributions("digits", linear_digits[0], tmp_path / "nowhere")
-    shown = rendered(linear_digits, proved_digits, found, tmp_path / "report.html")
+    monkeypatch.setattr("tasks.reporting.explained_rows.captum_installed", lambda: False)
+    attributed = attributions("digits", linear_digits[0], tmp_path / "nowhere")
+    shown = rendered(linear_digits, proved_digits, attributed, tmp_path / "report.html")
     assert "pip install &#39;slipway[explain]&#39;" in shown and "<figure>" not in shown
 
 
@@ -196,5 +198,5 @@ def test_the_model_card_says_what_how_good_where_weak_and_how_to_call(
         "slipway serve digits@champion",
     ):
         assert part in card
-    assert f"accuracy {min(one.score or 0 for one in evidence.proof.report.slices):.4f}" in card
+    assert f"accuracy {min(group.score or 0 for group in evidence.proof.report.slices):.4f}" in card
     assert '{"inputs": {"image": […]}}' in card

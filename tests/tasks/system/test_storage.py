@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_digits
+from fsspec.implementations.local import LocalFileSystem
 
 from tasks.config import Data, Train
 from tasks.data.dataset import prepare, read_split
 from tasks.errors import StepError, UserError
 from tasks.system.storage import ObjectStorage
 from tasks.training.checkpoint import load
-from tasks.training.loop import Loop
 from tasks.training.metrics import read_metrics
+from tasks.training.progress import Progress
 from tasks.training.trainer import train
 
 WORKLOAD = str(Path(tiny_digits.__file__))
@@ -97,7 +98,7 @@ def test_what_is_here_is_not_replaced(tmp_path: Path, url: str) -> None:
 def test_a_store_that_is_away_stops_no_work_and_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.system.storage._SECONDS", 0.01)
+    monkeypatch.setattr("tasks.system.storage.MIRROR_SECONDS", 0.01)
     (tmp_path / "bucket").write_text("a file, where a folder is needed")
     store = machine(tmp_path, "here", (tmp_path / "bucket").as_uri())
     (tmp_path / "here" / "a").write_bytes(b"1")
@@ -131,6 +132,7 @@ def test_another_machine_gets_the_same_dataset_without_making_it(tmp_path: Path,
     assert fetched.model_copy(update={"folder": made.folder}) == made
 
 
+@pytest.mark.slow
 def test_another_machine_goes_on_from_the_mirrored_checkpoint_to_the_same_bytes(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,25 +140,20 @@ def test_another_machine_goes_on_from_the_mirrored_checkpoint_to_the_same_bytes(
     dataset = prepare(WORKLOAD, Data(), tmp_path / "datasets")
     here, there = machine(tmp_path, "here", url), machine(tmp_path, "there", url)
     whole = train(WORKLOAD, dataset, config, tmp_path / "whole")
-    monkeypatch.setattr("tasks.system.storage._SECONDS", 0.01)
-    report = Loop._report
+    monkeypatch.setattr("tasks.system.storage.MIRROR_SECONDS", 0.01)
+    monkeypatch.setattr("tasks.training.progress.SHOW_SECONDS", 0)
 
-    def stop(loop: Loop, always: bool = False) -> None:
-        if loop.standing.step == 30:
+    def stop(progress: Progress) -> None:
+        if progress.step == 30:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Loop, "_report", stop)
     with pytest.raises(KeyboardInterrupt):
-        train(WORKLOAD, dataset, config, tmp_path / "here" / "work" / "training", store=here)
-    steps = []
-
-    def see(loop: Loop, always: bool = False) -> None:
-        steps.append(loop.standing.step)
-        report(loop, always)
-
-    monkeypatch.setattr(Loop, "_report", see)
-    resumed = train(WORKLOAD, dataset, config, tmp_path / "there" / "work" / "training", store=there)
-    assert 0 < steps[0] <= 31
+        train(WORKLOAD, dataset, config, tmp_path / "here" / "work" / "training", store=here, progress=stop)
+    seen: list[Progress] = []
+    resumed = train(
+        WORKLOAD, dataset, config, tmp_path / "there" / "work" / "training", store=there, progress=seen.append
+    )
+    assert 0 < seen[0].step <= 31
     assert resumed.sha256 == whole.sha256
     assert [(m.key, m.step) for m in read_metrics(resumed.metrics) if m.key == "train/loss"] == [
         (m.key, m.step) for m in read_metrics(whole.metrics) if m.key == "train/loss"
@@ -171,14 +168,14 @@ def test_two_machines_may_look_at_once_whether_a_store_is_there(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, there = machine(tmp_path, "here", url), machine(tmp_path, "there", url)
-    remove = here._files.rm_file
+    remove = LocalFileSystem.rm_file
 
-    def look_meanwhile(path: str) -> None:
+    def look_meanwhile(files: LocalFileSystem, path: str) -> None:
         monkeypatch.undo()
         there.check()
-        remove(path)
+        remove(files, path)
 
-    monkeypatch.setattr(here._files, "rm_file", look_meanwhile)
+    monkeypatch.setattr(LocalFileSystem, "rm_file", look_meanwhile)
     here.check()
     assert list((tmp_path / "bucket").iterdir()) == []
 

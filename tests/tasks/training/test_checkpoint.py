@@ -170,6 +170,7 @@ def test_any_operation_of_a_save_may_fail(tmp_path: Path, code: int) -> None:
         assert len(list(folder.glob("*"))) == 4, "two generations and their digests, nothing left over"
 
 
+@pytest.mark.slow
 def test_the_process_may_end_at_any_operation_of_a_save(tmp_path: Path) -> None:
     for at in operations_of_the_third_save():
         folder = tmp_path / str(at)
@@ -272,6 +273,7 @@ def test_a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path:
     assert lost == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sync", "sync folder"])
 def test_the_replay_of_a_power_cut_notices_a_missing_fsync(tmp_path: Path, kind: str) -> None:
     operations, returned = record(3)
@@ -280,6 +282,7 @@ def test_the_replay_of_a_power_cut_notices_a_missing_fsync(tmp_path: Path, kind:
     assert lost_after_a_crash([operations[number] for number in kept], without, tmp_path)[1] > 0
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_detected_and_the_generation_before_is_used(tmp_path: Path) -> None:
     two_saved(tmp_path)
     dice = random.Random(0)
@@ -375,14 +378,14 @@ values = st.recursive(
 )
 
 
-def same(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return one.dtype == other.dtype and torch.equal(one, other)
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other and type(one) is type(other))
+def same(first: Any, second: Any) -> bool:
+    if isinstance(first, torch.Tensor):
+        return first.dtype == second.dtype and torch.equal(first, second)
+    if isinstance(first, dict):
+        return list(first) == list(second) and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, list):
+        return len(first) == len(second) and all(map(same, first, second))
+    return bool(first == second and type(first) is type(second))
 
 
 @given(st.dictionaries(st.text(max_size=8), values, max_size=4))

