@@ -1,4 +1,4 @@
-"""A request of the short way between its arrival and its answer, in the place where uvicorn keeps its own."""
+"""A request of the fast path between its arrival and its answer, in the place where uvicorn keeps its own."""
 
 import asyncio
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ class Connection(Protocol):
     def on_response_complete(self) -> None: ...
 
 
-class ShortCycle:
+class FastReply:
     """A claimed request in flight; it has the attributes that uvicorn reads of a cycle."""
 
     __slots__ = ("disconnected", "keep_alive", "message_event", "protocol", "response_complete")
@@ -32,6 +32,11 @@ class ShortCycle:
         self.protocol = protocol
         self.message_event = asyncio.Event()
         self.disconnected = False
+        self.response_complete = False
+        self.keep_alive = True
+
+    def start(self) -> None:
+        """It stands for another request from now on."""
         self.response_complete = False
         self.keep_alive = True
 

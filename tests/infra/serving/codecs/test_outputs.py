@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.serving.codecs.mlflow_scoring import predictions
-from infra.serving.codecs.outputs import Outputs
 from infra.serving.wire.headings import Headings
-from infra.serving.wire.tensors import Spec, Tensor
+from infra.serving.wire.tensors import Outputs, Spec, Tensor
 
 HEADINGS = Headings("m", "1", "d")
 NAMES = st.text(st.sampled_from('[],"\\\n{}é a'), min_size=1, max_size=8)
