@@ -1,7 +1,6 @@
 """Whether this uvicorn has all that the fast path leans on; if not, everything goes through ASGI, and we say so."""
 
 import importlib
-import inspect
 import logging
 from asyncio import Protocol
 from collections.abc import Iterator
@@ -13,21 +12,13 @@ logger = logging.getLogger("slipway.serving")
 
 BY_ASGI = "httptools"
 
-METHODS = {
-    "connection_made": ["self", "transport"],
-    "data_received": ["self", "data"],
-    "on_message_begin": ["self"],
-    "on_url": ["self", "url"],
-    "on_header": ["self", "name", "value"],
-    "on_headers_complete": ["self"],
-    "on_body": ["self", "body"],
-    "on_message_complete": ["self"],
-    "on_response_complete": ["self"],
-    "send_400_response": ["self", "msg"],
-    "eof_received": ["self"],
-    "shutdown": ["self"],
-}
-"""Methods of uvicorn's protocol that the fast path overrides or counts on, and what they take."""
+METHODS = (
+    *("connection_made(self, transport)", "data_received(self, data)", "eof_received(self)"),
+    *("on_message_begin(self)", "on_url(self, url)", "on_header(self, name, value)"),
+    *("on_headers_complete(self)", "on_body(self, body)", "on_message_complete(self)"),
+    *("on_response_complete(self)", "send_400_response(self, msg)", "shutdown(self)"),
+)
+"""Methods of uvicorn's protocol that the fast path overrides or counts on."""
 
 ATTRIBUTES = {
     ("HttpToolsProtocol", "__init__"): (
@@ -36,10 +27,7 @@ ATTRIBUTES = {
     ),
     ("HttpToolsProtocol", "on_message_begin"): ("url",),
     ("RequestResponseCycle", "__init__"): (
-        "disconnected",
-        "keep_alive",
-        "message_event",
-        "response_complete",
+        *("disconnected", "keep_alive", "message_event", "response_complete"),
     ),
     ("FlowControl", "__init__"): ("read_paused", "write_paused"),
     ("ServerState", "__init__"): ("default_headers", "total_requests"),
@@ -65,10 +53,11 @@ def misfit(uvicorn: ModuleType) -> str | None:
 
 def differences(uvicorn: ModuleType) -> Iterator[str]:
     """What the fast path leans on and this implementation has not, or has otherwise."""
-    for name, parameters in METHODS.items():
-        method = getattr(uvicorn.HttpToolsProtocol, name, None)
-        if method is None or list(inspect.signature(method).parameters) != parameters:
-            yield f"its protocol has another method {name}"
+    for signature in METHODS:
+        name = signature.partition("(")[0]
+        code = getattr(uvicorn.HttpToolsProtocol, name).__code__
+        if f"{name}({', '.join(code.co_varnames[: code.co_argcount])})" != signature:
+            yield f"its protocol has no {signature}"
     for (owner, method), names in ATTRIBUTES.items():
         named = getattr(getattr(uvicorn, owner), method).__code__.co_names
         yield from (f"its {owner} has no attribute {name}" for name in names if name not in named)
