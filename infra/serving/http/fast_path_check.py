@@ -1,6 +1,5 @@
 """Whether this uvicorn has all that the fast path leans on; if not, everything goes through ASGI, and we say so."""
 
-import importlib
 import logging
 from asyncio import Protocol
 from collections.abc import Iterator
@@ -40,7 +39,9 @@ PARSER = ("get_http_version", "get_method", "should_keep_alive")
 
 def implementation() -> ModuleType:
     """uvicorn's protocol on httptools, as it is installed."""
-    return importlib.import_module("uvicorn.protocols.http.httptools_impl")
+    from uvicorn.protocols.http import httptools_impl
+
+    return httptools_impl
 
 
 def misfit(uvicorn: ModuleType) -> str | None:
