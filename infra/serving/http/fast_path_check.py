@@ -56,7 +56,7 @@ def differences(uvicorn: ModuleType) -> Iterator[str]:
     """What the fast path leans on and this implementation has not, or has otherwise."""
     for signature in METHODS:
         name = signature.partition("(")[0]
-        code = getattr(uvicorn.HttpToolsProtocol, name).__code__
+        code = vars(uvicorn.HttpToolsProtocol)[name].__code__
         if f"{name}({', '.join(code.co_varnames[: code.co_argcount])})" != signature:
             yield f"its protocol has no {signature}"
     for (owner, method), names in ATTRIBUTES.items():
