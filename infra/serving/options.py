@@ -150,7 +150,7 @@ class ServeOptions(Frozen):
     watch_slower: float = Field(
         2.0, gt=1, description="Times the old version's p99 of CPU time at which it reverts."
     )
-    short_way: bool = Field(
+    fast_path: bool = Field(
         True, description="Answer predict routes inside the HTTP protocol; off: everything through ASGI."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(

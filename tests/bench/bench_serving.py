@@ -1,4 +1,4 @@
-"""Requests a second and CPU a request: our server, the same without the short way, and peers, in turns on this machine.
+"""Requests a second and CPU a request: our server, the same without the fast path, and peers, in turns on this machine.
 
 `bench_serving.py [--quick] [WORDS]`: the rows whose title has one of the words. A row is printed when it is done.
 """
@@ -180,7 +180,7 @@ def measure(work: Work, rounds: int) -> dict[str, Any]:
     script = lua(body, headers)
     running = [ours(folder, binary=work.binary)]
     if BY_ASGI in work.peers:
-        running.append(ours(folder, "--no-short-way"))
+        running.append(ours(folder, "--no-fast-path"))
     running += peers(folder, work.peers)
     try:
         up = [peer for peer in running if peer.wait(body, headers | {"X-API-Key": "bench"})]

@@ -37,7 +37,10 @@ class Answer:
 class ServerProcess:
     """`python -m infra.serving …`, ended with the block it is used in."""
 
-    def __init__(self, *models: str, home: Path, ready: bool = True, **options: Any) -> None:
+    def __init__(
+        self, *models: str, home: Path, ready: bool = True, ahead: Path | None = None, **options: Any
+    ) -> None:
+        """`ahead`: a folder that Python looks into before the project."""
         flags = []
         for name, value in {"port": 0, "home": home, **options}.items():
             flag = name.replace("_", "-")
@@ -48,7 +51,8 @@ class ServerProcess:
                 flags += [f"--{flag}={each}" for each in values]
         home.mkdir(parents=True, exist_ok=True)
         self.log = home / "serve.log"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "SLIPWAY_HOME": str(home)}
+        path = os.pathsep.join(map(str, [ahead, ROOT] if ahead else [ROOT]))
+        environment = {**os.environ, "PYTHONPATH": path, "SLIPWAY_HOME": str(home)}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "infra.serving", *models, *flags],

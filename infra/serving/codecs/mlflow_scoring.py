@@ -1,22 +1,20 @@
 """MLflow's scoring protocol: `inputs`, `instances`, `dataframe_split` and `dataframe_records` in, `predictions` out.
 
-A body whose outline (the text without its digits) was accepted before is read by simdjson alone, and so is a row of
-numbers between the same ends as the last; any other is read and checked piece by piece. All give the same rows: a test
-holds them equal.
+A body whose outline (the text without its digits) was accepted before is read by simdjson alone; any other is read and
+checked piece by piece. Both give the same rows: a test holds them equal.
 """
 
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 import simdjson
 
 from infra.serving.codecs.json_arrays import SOURCE, exact
-from infra.serving.codecs.outputs import Outputs
 from infra.serving.codecs.strict_json import load
 from infra.serving.wire.headings import Heading, Headings
 from infra.serving.wire.problems import shown, unacceptable
-from infra.serving.wire.tensors import RequestRows, Spec, Tensor, rows_of
+from infra.serving.wire.tensors import Outputs, RequestRows, Spec, Tensor, rows_of
 
 FORMATS = ("inputs", "instances", "dataframe_split", "dataframe_records")
 
@@ -28,31 +26,13 @@ MAX_OUTLINE = 64 * 1024
 
 
 class Outline(NamedTuple):
-    """Where the arrays of a known body are and how many numbers they hold."""
+    """Where the arrays of a body with this outline are, and how many bytes of numbers they hold."""
 
     field: str
     named: bool
     rows: int
     key: tuple[tuple[str, tuple[int, ...]], ...]
     sizes: tuple[int, ...]
-
-
-class Ends(NamedTuple):
-    """What stands around the numbers of a body that holds one row in one pair of innermost brackets.
-
-    Between these ends and without another bracket nothing but the elements of that one list can stand, in valid JSON.
-    """
-
-    before: bytes
-    after: bytes
-    outline: Outline
-
-    def hold(self, body: bytes) -> bool:
-        return (
-            body.startswith(self.before)
-            and body.endswith(self.after)
-            and body.find(b"[", len(self.before)) < 0
-        )
 
 
 class Invocations:
@@ -63,18 +43,13 @@ class Invocations:
         self.max_rows = max_rows
         self.names = [tensor.name for tensor in spec.inputs]
         self.outlines: dict[bytes, Outline] = {}
-        self.ends: Ends | None = None
         self.parser = simdjson.Parser()
         self.quick = all(tensor.wire in SOURCE and _quick(tensor) for tensor in spec.inputs)
 
     def read(self, body: bytes) -> RequestRows:
         """The rows of a JSON body; Problem 400 or 422 says what is wrong with it."""
         if self.quick:
-            ends = self.ends
-            if ends is not None and ends.hold(body):
-                outline: Outline | None = ends.outline
-            else:
-                outline = self.outlines.get(body.translate(None, NUMBER))
+            outline = self.outlines.get(body.translate(None, NUMBER))
             if outline is not None:
                 rows = self._quickly(body, outline)
                 if rows is not None:
@@ -82,20 +57,20 @@ class Invocations:
         return self._carefully(body)
 
     def _quickly(self, body: bytes, outline: Outline) -> RequestRows | None:
-        """The rows of a body whose outline is known; None sends it the careful way, which knows what is wrong with it."""
+        """The rows of a body with an outline seen before; None sends it the careful way, which can say what is wrong."""
         tensors = self.spec.inputs
         try:
             document: Any = self.parser.parse(body)
-            found = document[outline.field]
+            values = document[outline.field]
             if len(tensors) == 1:
                 tensor = tensors[0]
-                data = (found[tensor.name] if outline.named else found).as_buffer(of_type=tensor.wire)
+                data = (values[tensor.name] if outline.named else values).as_buffer(of_type=tensor.wire)
                 return (
                     RequestRows(outline.rows, outline.key, (data,))
                     if memoryview(data).nbytes == outline.sizes[0]
                     else None
                 )
-            buffers = tuple([found[tensor.name].as_buffer(of_type=tensor.wire) for tensor in tensors])
+            buffers = tuple([values[tensor.name].as_buffer(of_type=tensor.wire) for tensor in tensors])
         except (ValueError, TypeError, KeyError, RuntimeError):
             return None
         fits = all(
@@ -112,6 +87,7 @@ class Invocations:
             )
         field, value = next(iter(document.items()))
         columns = self._columns(field, value)
+        self._check_names(columns)
         arrays = [
             exact(tensor, columns[tensor.name], flat=field.startswith("dataframe"))
             for tensor in self.spec.inputs
@@ -121,39 +97,33 @@ class Invocations:
                 f"{arrays[0].shape[0]} rows are more than the {self.max_rows} this server takes at once"
             )
         rows = rows_of(self.spec, arrays)
-        if field in ("inputs", "instances"):
+        if self.quick and field in ("inputs", "instances"):
             self._remember(body, field, value, rows)
         return rows
 
     def _remember(self, body: bytes, field: str, value: Any, rows: RequestRows) -> None:
-        outline = body.translate(None, NUMBER)
-        typed = all(
-            source == SOURCE.get(tensor.wire)
-            for tensor, (source, _) in zip(self.spec.inputs, rows.key, strict=True)
-        )
-        listed = isinstance(value, list) and isinstance(value[0], dict)
-        ordered = not isinstance(value, dict) or list(value) == self.names
-        if not self.quick or not typed or listed or not ordered or len(outline) > MAX_OUTLINE:
+        outline, named = body.translate(None, NUMBER), isinstance(value, dict)
+        ordered = list(value) == self.names if named else not isinstance(value[0], dict)
+        if not ordered or len(outline) > MAX_OUTLINE:
             return
         if len(self.outlines) >= MAX_OUTLINES:
             self.outlines.pop(next(iter(self.outlines)))
-        sizes = tuple(rows.length * prod(tail) * 8 for _, tail in rows.key)
-        known = self.outlines[outline] = Outline(field, isinstance(value, dict), rows.length, rows.key, sizes)
-        first, last = body.rfind(b"[") + 1, body.find(b"]")
-        if rows.length == 1 and first <= last and -1 not in self.spec.inputs[0].tail:
-            self.ends = Ends(body[:first], body[last:], known)
+        sizes = tuple(memoryview(data).nbytes for data in rows.buffers)
+        self.outlines[outline] = Outline(field, named, rows.length, rows.key, sizes)
 
     def _columns(self, field: str, value: Any) -> dict[str, Any]:
         if field == "dataframe_split":
-            columns = _split(value)
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            columns = _records(field, value)
-        elif isinstance(value, dict) and field != "dataframe_records":
-            columns = value
-        elif isinstance(value, list) and len(self.names) == 1 and field != "dataframe_records":
-            columns = {self.names[0]: value}
-        else:
-            raise unacceptable(f"{field!r} must carry the inputs {', '.join(map(repr, self.names))} by name")
+            return _split(value)
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return _records(field, value)
+        if field != "dataframe_records":
+            if isinstance(value, dict):
+                return value
+            if isinstance(value, list) and len(self.names) == 1:
+                return {self.names[0]: value}
+        raise unacceptable(f"{field!r} must carry the inputs {', '.join(map(repr, self.names))} by name")
+
+    def _check_names(self, columns: dict[str, Any]) -> None:
         for name in columns:
             if name not in self.spec.by_name:
                 raise unacceptable(
@@ -162,7 +132,6 @@ class Invocations:
         for name in self.names:
             if name not in columns:
                 raise unacceptable(f"input {name!r} is missing")
-        return columns
 
 
 def _quick(tensor: Tensor) -> bool:
@@ -171,12 +140,8 @@ def _quick(tensor: Tensor) -> bool:
 
 
 def _split(value: Any) -> dict[str, Any]:
-    if (
-        not isinstance(value, dict)
-        or "data" not in value
-        or "columns" not in value
-        or value.keys() - {"columns", "data", "index"}
-    ):
+    fields = value.keys() if isinstance(value, dict) else set()
+    if not {"columns", "data"} <= fields or fields - {"columns", "data", "index"}:
         raise unacceptable("'dataframe_split' must be an object with 'columns', 'data' and perhaps 'index'")
     names, data = value["columns"], value["data"]
     if (
@@ -185,15 +150,19 @@ def _split(value: Any) -> dict[str, Any]:
         or len(set(names)) != len(names)
     ):
         raise unacceptable("'columns' must be a list of different names")
+    _check_data(data, value.get("index", data), len(names))
+    return {name: [row[at] for row in data] for at, name in enumerate(names)}
+
+
+def _check_data(data: Any, index: Any, width: int) -> None:
     if (
         not isinstance(data, list)
         or not data
-        or any(not isinstance(row, list) or len(row) != len(names) for row in data)
+        or any(not isinstance(row, list) or len(row) != width for row in data)
     ):
-        raise unacceptable(f"'data' must be a list of rows of {len(names)} values")
-    if "index" in value and (not isinstance(value["index"], list) or len(value["index"]) != len(data)):
+        raise unacceptable(f"'data' must be a list of rows of {width} values")
+    if not isinstance(index, list) or len(index) != len(data):
         raise unacceptable("'index' must be a list as long as 'data'")
-    return {name: [row[at] for row in data] for at, name in enumerate(names)}
 
 
 def _records(field: str, value: list[Any]) -> dict[str, Any]:
@@ -205,11 +174,7 @@ def _records(field: str, value: list[Any]) -> dict[str, Any]:
 
 def predictions(headings: Headings, outputs: Outputs, start: int, stop: int) -> tuple[Heading, bytes]:
     """The answer for rows start to stop, in the shape MLflow's scoring server gives a model with named tensors."""
-    if stop - start == 1:
-        return headings.json, (outputs.single or outputs.answer_each())[start]
-    parts = [
-        part
-        for at, (left, right) in enumerate(outputs.spec.frames)
-        for part in (left, outputs.json(at, start, stop), right)
-    ]
-    return headings.json, b"".join(parts)
+    text = b""
+    for opening, array in zip(outputs.spec.openings, outputs.arrays, strict=True):
+        text += opening + orjson.dumps(array[start:stop], option=orjson.OPT_SERIALIZE_NUMPY)
+    return headings.json, text + b"}}"

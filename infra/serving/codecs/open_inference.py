@@ -8,11 +8,10 @@ import numpy as np
 import orjson
 
 from infra.serving.codecs.json_arrays import exact
-from infra.serving.codecs.outputs import Outputs
 from infra.serving.codecs.strict_json import load
 from infra.serving.wire.headings import Heading, Headings
 from infra.serving.wire.problems import malformed, shown, unacceptable
-from infra.serving.wire.tensors import Array, RequestRows, Spec, Tensor, rows_of
+from infra.serving.wire.tensors import Array, Outputs, RequestRows, Spec, Tensor, rows_of
 
 LENGTH = b"inference-header-content-length"
 
@@ -144,29 +143,30 @@ class Inference:
         identifier = document.get("id")
         if identifier is not None and not isinstance(identifier, str):
             raise unacceptable("'id' must be a string")
-        everything = _flag(_parameters(document, "the request"), "binary_data_output", False)
+        binary = _flag(_parameters(document, "the request"), "binary_data_output", False)
         asked = document.get("outputs")
-        if asked is None:
-            return Wanted(identifier, tuple((at, everything) for at in range(len(self.spec.outputs))))
-        if not isinstance(asked, list) or not all(isinstance(item, dict) for item in asked):
+        if asked is not None and (
+            not isinstance(asked, list) or not all(isinstance(item, dict) for item in asked)
+        ):
             raise unacceptable("'outputs' must be a list of objects")
-        wanted = []
-        for item in asked:
-            _only(item, {"name", "parameters"}, "an output")
-            name = item.get("name")
-            if not isinstance(name, str) or name not in self.output_index:
-                raise unacceptable(
-                    f"the model has no output {shown(name)}; it gives {', '.join(self.output_index)}"
-                )
-            parameters = _parameters(item, "an output")
-            if parameters.get("classification"):
-                raise unacceptable("'classification' is not supported; ask for the raw output")
-            wanted.append((self.output_index[name], _flag(parameters, "binary_data", everything)))
-        if len({at for at, _ in wanted}) != len(wanted):
+        if not asked:
+            return Wanted(identifier, tuple((at, binary) for at in range(len(self.spec.outputs))))
+        outputs = [self._output(item, binary) for item in asked]
+        if len({at for at, _ in outputs}) != len(outputs):
             raise unacceptable("an output is asked for twice")
-        return Wanted(
-            identifier, tuple(wanted) or tuple((at, everything) for at in range(len(self.spec.outputs)))
-        )
+        return Wanted(identifier, tuple(outputs))
+
+    def _output(self, item: dict[str, Any], binary: bool) -> tuple[int, bool]:
+        _only(item, {"name", "parameters"}, "an output")
+        name = item.get("name")
+        if not isinstance(name, str) or name not in self.output_index:
+            raise unacceptable(
+                f"the model has no output {shown(name)}; it gives {', '.join(self.output_index)}"
+            )
+        parameters = _parameters(item, "an output")
+        if parameters.get("classification"):
+            raise unacceptable("'classification' is not supported; ask for the raw output")
+        return self.output_index[name], _flag(parameters, "binary_data", binary)
 
 
 def _parts(body: bytes, header_length: bytes | None) -> tuple[bytes, memoryview]:
@@ -237,7 +237,7 @@ def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:
     return value
 
 
-def _only(item: dict[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(item.keys() - known)
+def _only(item: dict[str, Any], names: set[str], where: str) -> None:
+    unknown = sorted(item.keys() - names)
     if unknown:
         raise unacceptable(f"{where} has the unknown field {shown(unknown[0])}")

@@ -20,7 +20,6 @@ class Keys:
         self.fixed = [key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip()]
         self.stamp: tuple[int, int] | None = None
         self.fault: int | None = None  # why the file could not be read the last time
-        self.generation = 0
         self.digests: tuple[bytes, ...] = tuple(map(_digest, map(str.encode, self.fixed)))
         if path is not None and not path.is_file():
             raise UserError(f"keys file {path} does not exist")
@@ -47,10 +46,9 @@ class Keys:
                 logger.warning("keys file %s cannot be read, the keys stay: %s", self.path, error.strerror)
             return
         self.fault = None
-        found = [line for line in lines if line and not line.startswith(b"#")]
-        self.digests = tuple(map(_digest, [*map(str.encode, self.fixed), *found]))
+        keys = [line for line in lines if line and not line.startswith(b"#")]
+        self.digests = tuple(map(_digest, [*map(str.encode, self.fixed), *keys]))
         self.stamp = stamp
-        self.generation += 1
 
     def allow(self, authorization: bytes | None, api_key: bytes | None) -> bool:
         """Whether `Authorization: Bearer KEY` or `X-API-Key: KEY` is one of the keys; every key is looked at, whichever matches."""

@@ -1,47 +1,87 @@
-"""Whether this uvicorn has the shape the short way was written for; if not, everything goes through ASGI, and we say so."""
+"""Whether this uvicorn has all that the fast path leans on; if not, everything goes through ASGI, and we say so."""
 
-import inspect
 import logging
-
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from asyncio import Protocol
+from collections.abc import Iterator
+from types import ModuleType
 
 from infra.serving.http.service import Service
 
 logger = logging.getLogger("slipway.serving")
 
-TESTED = ("0.54.",)
+BY_ASGI = "httptools"
 
-METHODS = {
-    "on_message_begin": ["self"],
-    "on_header": ["self", "name", "value"],
-    "on_headers_complete": ["self"],
-    "on_body": ["self", "body"],
-    "on_message_complete": ["self"],
-    "on_response_complete": ["self"],
-    "send_400_response": ["self", "msg"],
-    "eof_received": ["self"],
-    "shutdown": ["self"],
+METHODS = (
+    *("connection_made(self, transport)", "data_received(self, data)", "eof_received(self)"),
+    *("on_message_begin(self)", "on_url(self, url)", "on_header(self, name, value)"),
+    *("on_headers_complete(self)", "on_body(self, body)", "on_message_complete(self)"),
+    *("on_response_complete(self)", "send_400_response(self, msg)", "shutdown(self)"),
+)
+"""Methods of uvicorn's protocol that the fast path overrides or counts on."""
+
+ATTRIBUTES = {
+    ("HttpToolsProtocol", "__init__"): (
+        *("connections", "cycle", "flow", "headers", "loop", "parser", "pipeline", "server_state"),
+        *("timeout_keep_alive_task", "transport"),
+    ),
+    ("HttpToolsProtocol", "on_message_begin"): ("url",),
+    ("RequestResponseCycle", "__init__"): (
+        *("disconnected", "keep_alive", "message_event", "response_complete"),
+    ),
+    ("FlowControl", "__init__"): ("read_paused", "write_paused"),
+    ("ServerState", "__init__"): ("default_headers", "total_requests"),
 }
+"""Attributes that it reads or sets, by the class and the method that make them."""
+
+PARSER = ("get_http_version", "get_method", "should_keep_alive")
+"""What it asks the parser."""
 
 
-def misfit() -> str | None:
-    """Why the short way cannot be used with the installed uvicorn, or None."""
-    if not uvicorn.__version__.startswith(TESTED):
-        return f"uvicorn {uvicorn.__version__} is not one of the tested {', '.join(TESTED)}x"
-    for name, parameters in METHODS.items():
-        method = getattr(HttpToolsProtocol, name, None)
-        if method is None or list(inspect.signature(method).parameters) != parameters:
-            return f"uvicorn's protocol has another {name}"
-    return None
+def implementation() -> ModuleType:
+    """uvicorn's protocol on httptools, as it is installed."""
+    from uvicorn.protocols.http import httptools_impl
+
+    return httptools_impl
 
 
-def protocol_for(service: Service) -> type[HttpToolsProtocol]:
-    """The protocol class that answers for `service`."""
-    reason = misfit()
+def misfit(uvicorn: ModuleType) -> str | None:
+    """Why the fast path cannot stand on this implementation, or None."""
+    try:
+        return next(differences(uvicorn), None)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return f"it has another shape: {error}"
+
+
+def differences(uvicorn: ModuleType) -> Iterator[str]:
+    """What the fast path leans on and this implementation has not, or has otherwise."""
+    for signature in METHODS:
+        name = signature.partition("(")[0]
+        code = vars(uvicorn.HttpToolsProtocol)[name].__code__
+        if f"{name}({', '.join(code.co_varnames[: code.co_argcount])})" != signature:
+            yield f"its protocol has no {signature}"
+    for (owner, method), names in ATTRIBUTES.items():
+        named = getattr(getattr(uvicorn, owner), method).__code__.co_names
+        yield from (f"its {owner} has no attribute {name}" for name in names if name not in named)
+    for name in PARSER:
+        if not hasattr(uvicorn.httptools.HttpRequestParser, name):
+            yield f"its parser has no {name}"
+    if uvicorn.STATUS_LINE[200] != b"HTTP/1.1 200 OK\r\n":
+        yield "its status lines are others"
+
+
+def protocol_for(service: Service) -> type[Protocol] | str:
+    """What uvicorn is to answer with for `service`: a class of ours, or the name of its own."""
+    if not service.options.fast_path:
+        return BY_ASGI
+    try:
+        reason = misfit(implementation())
+    except ImportError as error:
+        reason = str(error)
     if reason is not None:
-        logger.warning("the short way is off, answers cost twice as much: %s", reason)
-        return HttpToolsProtocol
-    from infra.serving.http.fast_path import ShortProtocol
+        logger.warning(
+            "the fast path is off with this uvicorn, answers cost two or three times as much: %s", reason
+        )
+        return BY_ASGI
+    from infra.serving.http.fast_path import FastPathProtocol
 
-    return type("BoundProtocol", (ShortProtocol,), {"service": service})
+    return type("BoundProtocol", (FastPathProtocol,), {"service": service})

@@ -12,7 +12,7 @@ ERROR = {
 }
 
 
-def document(models: dict[str, LoadedVersion | None]) -> dict[str, Any]:
+def document(served: dict[str, LoadedVersion | None]) -> dict[str, Any]:
     """OpenAPI 3.1 for every route."""
     paths: dict[str, Any] = {
         path: {"get": {"operationId": path.strip("/").replace("/", "_"), "responses": answers(schema, error)}}
@@ -23,13 +23,14 @@ def document(models: dict[str, LoadedVersion | None]) -> dict[str, Any]:
             ("/v2", {"type": "object"}, (401,)),
         )
     }
-    loaded = {name: model for name, model in models.items() if model is not None}
-    for name, model in loaded.items():
+    for name, loaded in served.items():
+        if loaded is None:
+            continue
         paths[f"/models/{name}/invocations"] = {
-            "post": operation(f"{name}_invocations", invocations(model), predicted(model))
+            "post": operation(f"{name}_invocations", invocations(loaded), predicted(loaded))
         }
         paths[f"/v2/models/{name}/infer"] = {
-            "post": operation(f"{name}_infer", inference(model), {"type": "object"})
+            "post": operation(f"{name}_infer", inference(loaded), {"type": "object"})
         }
         paths[f"/v2/models/{name}"] = {
             "get": {"operationId": f"{name}_metadata", "responses": answers({"type": "object"}, (401, 503))}
@@ -77,13 +78,13 @@ def named(fields: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "required": list(fields), "properties": fields, "additionalProperties": False}
 
 
-def invocations(model: LoadedVersion) -> dict[str, Any]:
-    columns = named({tensor.name: nested(tensor, tensor.shape) for tensor in model.spec.inputs})
-    row = named({tensor.name: nested(tensor, tensor.tail) for tensor in model.spec.inputs})
+def invocations(loaded: LoadedVersion) -> dict[str, Any]:
+    columns = named({tensor.name: nested(tensor, tensor.shape) for tensor in loaded.spec.inputs})
+    row = named({tensor.name: nested(tensor, tensor.tail) for tensor in loaded.spec.inputs})
     rows = {"type": "array", "items": row, "minItems": 1}
     split = named(
         {
-            "columns": {"const": [tensor.name for tensor in model.spec.inputs]},
+            "columns": {"const": [tensor.name for tensor in loaded.spec.inputs]},
             "data": {"type": "array", "items": {"type": "array"}},
         }
     )
@@ -91,26 +92,26 @@ def invocations(model: LoadedVersion) -> dict[str, Any]:
     return {"oneOf": [named({form: schema}) for form, schema in forms.items()]}
 
 
-def predicted(model: LoadedVersion) -> dict[str, Any]:
+def predicted(loaded: LoadedVersion) -> dict[str, Any]:
     """Outputs by name; a number that is not finite is null."""
     return named(
-        {"predictions": {"type": "object", "required": [tensor.name for tensor in model.spec.outputs]}}
+        {"predictions": {"type": "object", "required": [tensor.name for tensor in loaded.spec.outputs]}}
     )
 
 
-def inference(model: LoadedVersion) -> dict[str, Any]:
+def inference(loaded: LoadedVersion) -> dict[str, Any]:
     tensor = {
         "type": "object",
         "required": ["name", "shape", "datatype", "data"],
         "properties": {
-            "name": {"enum": [each.name for each in model.spec.inputs]},
+            "name": {"enum": [each.name for each in loaded.spec.inputs]},
             "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
-            "datatype": {"enum": [each.datatype for each in model.spec.inputs]},
+            "datatype": {"enum": [each.datatype for each in loaded.spec.inputs]},
             "data": {"type": "array"},
         },
         "additionalProperties": False,
     }
-    count = len(model.spec.inputs)
+    count = len(loaded.spec.inputs)
     fields = {
         "id": {"type": "string"},
         "inputs": {"type": "array", "items": tensor, "minItems": count, "maxItems": count},

@@ -82,12 +82,12 @@ class Routes:
             check(self.service.options.webhook_secret or "", headers, body)
             self.nudge()
             return as_json(200, {"looking": True})
-        found = self.gets.get(path)
-        if found is not None:
-            return found()
-        found_path = self._model_path(path)
-        assert found_path is not None
-        return self._model(*found_path, path)
+        get = self.gets.get(path)
+        if get is not None:
+            return get()
+        place = self._model_path(path)
+        assert place is not None
+        return self._model(*place, path)
 
     def _model_path(self, path: str) -> tuple[str, str | None] | None:
         """The model, and the version if there is one, of /v2/models/NAME[/versions/V][/ready]."""
@@ -146,10 +146,10 @@ class Routes:
         )
 
     def _summary(self, name: str) -> dict[str, Any]:
-        model, target = self.service.slots[name].current, self.service.targets[name]
+        loaded, target = self.service.slots[name].current, self.service.targets[name]
         served: dict[str, Any] = {"version": None}
-        if model is not None:
-            release = model.release
+        if loaded is not None:
+            release = loaded.release
             served = {
                 "version": release.version,
                 "digest": release.digest,
@@ -171,14 +171,14 @@ class Routes:
 
     def _model(self, name: str, version: str | None, path: str) -> Answer:
         slot = self.service.slots[name]
-        model = slot.current
-        if model is not None and version not in (None, model.release.version):
-            raise absent(Route(slot, True, version), model)
+        loaded = slot.current
+        if loaded is not None and version not in (None, loaded.release.version):
+            raise absent(Route(slot, True, version), loaded)
         if path.endswith("/ready"):
-            return as_json(200 if model is not None else 503, {"name": name, "ready": model is not None})
-        if model is None:
+            return as_json(200 if loaded is not None else 503, {"name": name, "ready": loaded is not None})
+        if loaded is None:
             raise absent(Route(slot, True), None)
-        return 200, Heading([(b"content-type", JSON), *model.headings.about]), orjson.dumps(metadata(model))
+        return 200, Heading([(b"content-type", JSON), *loaded.headings.about]), orjson.dumps(metadata(loaded))
 
 
 def totalled(entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -203,14 +203,14 @@ def bound_of(counts: list[int], share: float) -> float | None:
     return None
 
 
-def metadata(model: LoadedVersion) -> dict[str, Any]:
+def metadata(loaded: LoadedVersion) -> dict[str, Any]:
     """A model as the Open Inference Protocol describes it."""
     return {
-        "name": model.release.model,
-        "versions": [model.release.version],
+        "name": loaded.release.model,
+        "versions": [loaded.release.version],
         "platform": "onnx_onnxv1",
-        "inputs": [described(tensor) for tensor in model.spec.inputs],
-        "outputs": [described(tensor) for tensor in model.spec.outputs],
+        "inputs": [described(tensor) for tensor in loaded.spec.inputs],
+        "outputs": [described(tensor) for tensor in loaded.spec.outputs],
     }
 
 

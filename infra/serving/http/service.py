@@ -51,21 +51,21 @@ class Service:
         self.hosts = allowed_hosts(options)
         self.draining = False
         self.clock = time.monotonic()
-        self.hot = self._hot()
+        self.predict_routes = self._predict_routes()
 
-    def _hot(self) -> dict[bytes, Route]:
-        """The routes of the short way, by their exact text."""
-        hot = {}
+    def _predict_routes(self) -> dict[bytes, Route]:
+        """By their exact text, which is also all that the fast path takes."""
+        routes = {}
         for name, slot in self.slots.items():
-            hot[f"/models/{name}/invocations".encode()] = Route(slot, False)
-            hot[f"/v2/models/{name}/infer".encode()] = Route(slot, True)
+            routes[f"/models/{name}/invocations".encode()] = Route(slot, False)
+            routes[f"/v2/models/{name}/infer".encode()] = Route(slot, True)
         if len(self.slots) == 1:
-            hot[b"/invocations"] = Route(next(iter(self.slots.values())), False)
-        return hot
+            routes[b"/invocations"] = Route(next(iter(self.slots.values())), False)
+        return routes
 
     def route(self, path: str) -> Route | None:
         """The predict route at a decoded path; Problem 404 when the version it pins is not the one that serves."""
-        route = self.hot.get(path.encode())
+        route = self.predict_routes.get(path.encode())
         parts = path.split("/")
         if (
             route is None
@@ -85,38 +85,38 @@ class Service:
         """Read a body and queue its rows; whatever happens, `reply` is answered exactly once."""
         taken = time.perf_counter()
         slot = route.slot
-        model = slot.current
+        loaded = slot.current
         try:
-            if model is None or (route.version is not None and route.version != model.release.version):
-                raise absent(route, model)
+            if loaded is None or (route.version is not None and route.version != loaded.release.version):
+                raise absent(route, loaded)
             batcher = slot.batcher
-            wait = batcher.rows * model.pace.row
+            wait = batcher.rows * loaded.pace.row
             if wait > batcher.max_wait:
                 raise batcher.overloaded(wait)
             if route.v2:
-                rows, wanted = model.inference.read(body, headers.get(LENGTH))
+                rows, wanted = loaded.inference.read(body, headers.get(LENGTH))
                 batcher.put(Request(rows, wanted.render, reply, taken))
             else:
-                batcher.put(Request(model.invocations.read(body), predictions, reply, taken))
+                batcher.put(Request(loaded.invocations.read(body), predictions, reply, taken))
         except Problem as problem:
-            if model is not None:
-                model.numbers.answered(problem.status)
-            refuse(reply, problem, model.headings if model else None)
+            if loaded is not None:
+                loaded.numbers.answered(problem.status)
+            refuse(reply, problem, loaded.headings if loaded else None)
         except Exception:
             logger.exception("a request for %s failed", slot.name)
             refuse(
                 reply,
                 Problem(500, "internal", "the server failed on this request"),
-                model.headings if model else None,
+                loaded.headings if loaded else None,
             )
 
 
-def absent(route: Route, model: LoadedVersion | None) -> Problem:
+def absent(route: Route, loaded: LoadedVersion | None) -> Problem:
     name = route.slot.name
-    if model is None:
+    if loaded is None:
         return Problem(503, "not_ready", f"no version of {name!r} is loaded yet", retry_after=1)
     return Problem(
-        404, "no_such_version", f"{name!r} serves version {model.release.version}, not the one asked for"
+        404, "no_such_version", f"{name!r} serves version {loaded.release.version}, not the one asked for"
     )
 
 

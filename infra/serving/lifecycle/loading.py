@@ -32,7 +32,7 @@ class Loader:
         """Load a version and let it serve; one that cannot changes nothing and is reported."""
         async with self.turn:
             slot, start = self.slots[release.model], time.perf_counter()
-            holder = slot.shadow.model if release.shadow and slot.shadow else slot.current
+            holder = slot.shadow.loaded if release.shadow and slot.shadow else slot.current
             if holder is not None and same(holder, release):
                 return
             try:
@@ -86,7 +86,7 @@ class Loader:
     def _place(self, slot: Slot, model: LoadedVersion, shadow: bool) -> LoadedVersion | None:
         if shadow:
             slot.shadow = slot.shadow or Shadow(self.options.share)
-            replaced = slot.shadow.model
+            replaced = slot.shadow.loaded
             slot.shadow.swap(model)
             return replaced
         replaced = slot.swap(model)

@@ -42,7 +42,7 @@ class Batcher:
         self.loop = loop
         self.max_wait = max_wait
         self.timeout = timeout
-        self.jobs: deque[Request] = deque()
+        self.requests: deque[Request] = deque()
         self.rows = 0
         self.busy = False
         self.pool = ThreadPoolExecutor(1, "run")
@@ -53,48 +53,48 @@ class Batcher:
             429, "overloaded", "more work is waiting than can be answered in time", max(1, ceil(wait))
         )
 
-    def put(self, job: Request) -> None:
-        self.jobs.append(job)
-        self.rows += job.rows.length
+    def put(self, request: Request) -> None:
+        self.requests.append(request)
+        self.rows += request.rows.length
         if not self.busy:
             self.busy = True
             self.loop.call_soon(self._turn)
 
     def aside(self, work: Callable[[Done], None], done: Done) -> None:
         """Do something further with a batch where batches run: here for a fast model, in the thread for a slow one."""
-        if done.model.pace.inline:
+        if done.loaded.pace.inline:
             work(done)
         else:
             self.pool.submit(work, done)
 
     def _turn(self) -> None:
         """Run one batch, here or in the thread; come back while anything waits."""
-        model = self.source.current
+        loaded = self.source.current
         self._drop_late()
-        if model is None or not self.jobs:
+        if loaded is None or not self.requests:
             self.busy = False
             return
         previous = self.source.previous
-        pace = model.pace
+        pace = loaded.pace
         batch = self._take(pace)
         if pace.inline:
-            for done in execute(model, previous, batch, pace.batch):
+            for done in execute(loaded, previous, batch, pace.batch):
                 self._answer(done)
-            if self.jobs:
+            if self.requests:
                 self.loop.call_soon(self._turn)
             else:
                 self.busy = False
         else:
-            work = self.loop.run_in_executor(self.pool, execute, model, previous, batch, pace.batch)
+            work = self.loop.run_in_executor(self.pool, execute, loaded, previous, batch, pace.batch)
             work.add_done_callback(self._finished)
 
     def _drop_late(self) -> None:
         """Requests that waited longer than any client is still there for are not worth running."""
         oldest = time.perf_counter() - self.timeout
-        while self.jobs and self.jobs[0].taken < oldest:
-            job = self.jobs.popleft()
-            self.rows -= job.rows.length
-            refuse(job.reply, Problem(503, "too_late", "it waited too long in the queue", retry_after=1))
+        while self.requests and self.requests[0].taken < oldest:
+            request = self.requests.popleft()
+            self.rows -= request.rows.length
+            refuse(request.reply, Problem(503, "too_late", "it waited too long in the queue", retry_after=1))
 
     def _finished(self, work: "asyncio.Future[list[Done]]") -> None:
         self._turn()
@@ -106,39 +106,39 @@ class Batcher:
         if pace.inline:
             most = max(1, min(most, int(TURN_SECONDS / max(pace.row, 1e-9))))
         if self.rows <= most:
-            everything = list(self.jobs)
-            self.jobs.clear()
+            everything = list(self.requests)
+            self.requests.clear()
             self.rows = 0
             return everything
         batch: list[Request] = []
         taken = size = 0
-        while self.jobs:
-            rows = self.jobs[0].rows
+        while self.requests:
+            rows = self.requests[0].rows
             size += rows.size
             if batch and (taken + rows.length > most or size > BATCH_BYTES):
                 break
             taken += rows.length
-            batch.append(self.jobs.popleft())
+            batch.append(self.requests.popleft())
         self.rows -= taken
         return batch
 
     def _answer(self, done: Done) -> None:
-        model, outputs, jobs = done.model, done.outputs, done.jobs
-        numbers = model.numbers
+        loaded, outputs, requests = done.loaded, done.outputs, done.requests
+        numbers = loaded.numbers
         now = time.perf_counter()
-        numbers.latency.add_all([now - job.taken for job in jobs])
+        numbers.latency.add_all([now - request.taken for request in requests])
         if isinstance(outputs, Problem):
-            for job in jobs:
+            for request in requests:
                 numbers.answered(outputs.status)
-                refuse(job.reply, outputs, model.headings)
+                refuse(request.reply, outputs, loaded.headings)
         else:
             start = 0
-            for job in jobs:
-                stop = start + job.rows.length
-                heading, body = job.render(model.headings, outputs, start, stop)
-                job.reply.answer(200, heading, body)
+            for request in requests:
+                stop = start + request.rows.length
+                heading, body = request.render(loaded.headings, outputs, start, stop)
+                request.reply.answer(200, heading, body)
                 start = stop
-            numbers.answers[200] = numbers.answers.get(200, 0) + len(jobs)
+            numbers.answers[200] = numbers.answers.get(200, 0) + len(requests)
             numbers.rows += start
             numbers.batches.add(start)
         numbers.run_seconds += done.seconds

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from infra.serving.codecs.outputs import Outputs
 from infra.serving.models.version import LoadedVersion
 from infra.serving.wire.headings import Heading, Headings, Reply
 from infra.serving.wire.problems import Problem
-from infra.serving.wire.tensors import RequestRows, cut
+from infra.serving.wire.tensors import Outputs, RequestRows, cut
 
 Render = Callable[[Headings, Outputs, int, int], tuple[Heading, bytes]]
 
@@ -29,67 +28,67 @@ class Request:
 
 
 class Done(NamedTuple):
-    """What came of some jobs that ran as one: outputs, or why there are none."""
+    """What came of some requests that ran as one: outputs, or why there are none."""
 
-    jobs: Sequence[Request]
-    model: LoadedVersion
+    requests: Sequence[Request]
+    loaded: LoadedVersion
     outputs: Outputs | Problem
     seconds: float
     rescued_from: LoadedVersion | None = None
 
 
 def execute(
-    model: LoadedVersion, previous: LoadedVersion | None, jobs: Sequence[Request], most: int
+    loaded: LoadedVersion, previous: LoadedVersion | None, requests: Sequence[Request], most: int
 ) -> list[Done]:
-    """Every job run on `model`, those of one shape together; what fails there alone is tried on the version before."""
+    """Every request run on `loaded`, those of one shape together; what fails there alone is tried on the version before."""
     done = []
-    for group in by_shape(jobs):
+    for group in by_shape(requests):
         start = time.perf_counter()
         try:
-            outputs = run(model, [job.rows for job in group], most)
+            outputs = run(loaded, [request.rows for request in group], most)
         except Exception:
-            done += [_alone(model, previous, job, most) for job in group]
+            done += [_alone(loaded, previous, request, most) for request in group]
         else:
-            done.append(Done(group, model, outputs, time.perf_counter() - start))
+            done.append(Done(group, loaded, outputs, time.perf_counter() - start))
     return done
 
 
-def by_shape(jobs: Sequence[Request]) -> Collection[Sequence[Request]]:
-    """The jobs whose rows can run as one batch."""
-    first = jobs[0].rows.key
-    if all([job.rows.key == first for job in jobs]):  # as nearly always, and a third of the cost
-        return [jobs]
+def by_shape(requests: Sequence[Request]) -> Collection[Sequence[Request]]:
+    """The requests whose rows can run as one batch."""
+    first = requests[0].rows.key
+    if all([request.rows.key == first for request in requests]):  # as nearly always, and a third of the cost
+        return [requests]
     groups: dict[object, list[Request]] = {}
-    for job in jobs:
-        groups.setdefault(job.rows.key, []).append(job)
+    for request in requests:
+        groups.setdefault(request.rows.key, []).append(request)
     return groups.values()
 
 
-def run(model: LoadedVersion, group: Sequence[RequestRows], most: int) -> Outputs:
+def run(loaded: LoadedVersion, group: Sequence[RequestRows], most: int) -> Outputs:
     """The outputs of rows of one shape; a request longer than a batch is run in pieces, which bounds memory."""
     if len(group) > 1 or group[0].length <= most:
-        return model.run(group)
+        return loaded.run(group)
     rows = group[0]
     pieces = [
-        model.run([cut(rows, at, min(at + most, rows.length))]).arrays for at in range(0, rows.length, most)
+        loaded.run([cut(rows, at, min(at + most, rows.length))]).arrays for at in range(0, rows.length, most)
     ]
-    return Outputs(model.spec, [np.concatenate(parts) for parts in zip(*pieces, strict=True)])
+    return Outputs(loaded.spec, [np.concatenate(parts) for parts in zip(*pieces, strict=True)])
 
 
-def _alone(model: LoadedVersion, previous: LoadedVersion | None, job: Request, most: int) -> Done:
+def _alone(loaded: LoadedVersion, previous: LoadedVersion | None, request: Request, most: int) -> Done:
     start = time.perf_counter()
     fault: Problem
     try:
-        return Done([job], model, run(model, [job.rows], most), time.perf_counter() - start)
+        return Done([request], loaded, run(loaded, [request.rows], most), time.perf_counter() - start)
     except Problem as problem:
         fault = problem
     except Exception as error:
         fault = _blame(error)
         with suppress(Exception):
             if previous is not None:
-                outputs = run(previous, [job.rows], most)
-                return Done([job], previous, outputs, time.perf_counter() - start, rescued_from=model)
-    return Done([job], model, fault, time.perf_counter() - start)
+                outputs = run(previous, [request.rows], most)
+                return Done([request], previous, outputs, time.perf_counter() - start, rescued_from=loaded)
+    return Done([request], loaded, fault, time.perf_counter() - start)
 
 
 _UNFIT = Problem(422, "unfit_input", "the model cannot run on these values")

@@ -16,10 +16,9 @@ from typing import Any
 
 import orjson
 
-from infra.serving.codecs.outputs import Outputs
 from infra.serving.models.execution import Done, Request
 from infra.serving.options import spool_of
-from infra.serving.wire.tensors import assemble
+from infra.serving.wire.tensors import Outputs, assemble
 
 QUEUE = 256
 
@@ -49,7 +48,7 @@ class Recorder:
         if not isinstance(done.outputs, Outputs):
             return
         start, now = 0, time.perf_counter()
-        for job in done.jobs:
+        for job in done.requests:
             if random.random() < self.share:
                 try:
                     self.queue.put_nowait((done, job, start, now - job.taken))
@@ -81,14 +80,14 @@ class Recorder:
     def _line(self, done: Done, job: Request, start: int, latency: float) -> bytes:
         """One request: at most MAX_ROWS of its rows."""
         assert isinstance(done.outputs, Outputs)
-        rows, release = min(job.rows.length, MAX_ROWS), done.model.release
+        rows, release = min(job.rows.length, MAX_ROWS), done.loaded.release
         record = {
             "time": time.time(),
             "model": release.model,
             "version": release.version,
             "digest": release.digest,
             "latency_ms": latency * 1e3,
-            "inputs": {name: array[:rows] for name, array in assemble(done.model.spec, [job.rows]).items()},
+            "inputs": {name: array[:rows] for name, array in assemble(done.loaded.spec, [job.rows]).items()},
             "outputs": {
                 tensor.name: array[start : start + rows]
                 for tensor, array in zip(done.outputs.spec.outputs, done.outputs.arrays, strict=True)

@@ -10,11 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from infra.serving.codecs.outputs import Outputs
 from infra.serving.models.counters import LATENCY, Histogram
 from infra.serving.models.execution import Done, run
 from infra.serving.models.version import LoadedVersion
-from infra.serving.wire.tensors import Array, RequestRows
+from infra.serving.wire.tensors import Array, Outputs, RequestRows
 
 QUEUE = 32
 
@@ -32,7 +31,7 @@ class Shadow:
 
     def __init__(self, share: float) -> None:
         self.share = share
-        self.model: LoadedVersion | None = None
+        self.loaded: LoadedVersion | None = None
         self.queue: Queue[Task | None] = Queue(QUEUE)
         self.rows = self.agreed = self.dropped = self.failed = 0
         self.largest = 0.0
@@ -41,18 +40,20 @@ class Shadow:
         self.thread = threading.Thread(target=self._work, name="shadow", daemon=True)
         self.thread.start()
 
-    def swap(self, model: LoadedVersion) -> None:
+    def swap(self, loaded: LoadedVersion) -> None:
         """Another challenger; what was counted for the last one is forgotten."""
-        self.model = model
+        self.loaded = loaded
         self.rows = self.agreed = self.dropped = self.failed = 0
         self.largest = 0.0
 
     def saw(self, done: Done) -> None:
         """Take a batch along, or drop it: an answer never waits for this."""
-        if self.model is None or not isinstance(done.outputs, Outputs) or random.random() >= self.share:
+        if self.loaded is None or not isinstance(done.outputs, Outputs) or random.random() >= self.share:
             return
         try:
-            self.queue.put_nowait(Task([job.rows for job in done.jobs], done.outputs, done.seconds))
+            self.queue.put_nowait(
+                Task([request.rows for request in done.requests], done.outputs, done.seconds)
+            )
         except Full:
             self.dropped += 1
 
@@ -60,13 +61,13 @@ class Shadow:
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while (task := self.queue.get()) is not None:
-            if (model := self.model) is not None:
-                self._compare(model, task)
+            if (loaded := self.loaded) is not None:
+                self._compare(loaded, task)
 
-    def _compare(self, model: LoadedVersion, task: Task) -> None:
+    def _compare(self, loaded: LoadedVersion, task: Task) -> None:
         start = time.perf_counter()
         try:
-            outputs = run(model, task.rows, model.pace.batch)
+            outputs = run(loaded, task.rows, loaded.pace.batch)
         except Exception:
             self.failed += 1
             return
@@ -79,7 +80,7 @@ class Shadow:
 
     def dump(self) -> dict[str, object]:
         return {
-            "version": None if self.model is None else self.model.release.version,
+            "version": None if self.loaded is None else self.loaded.release.version,
             "rows": self.rows,
             "agreed": self.agreed,
             "dropped": self.dropped,

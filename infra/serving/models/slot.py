@@ -3,7 +3,6 @@
 import asyncio
 import time
 
-from infra.serving.codecs.outputs import Outputs
 from infra.serving.models.batching import Batcher
 from infra.serving.models.counters import Numbers
 from infra.serving.models.execution import Done
@@ -12,7 +11,7 @@ from infra.serving.models.shadow import Shadow
 from infra.serving.models.version import LoadedVersion
 from infra.serving.models.watch import Watch
 from infra.serving.options import ServeOptions
-from infra.serving.wire.tensors import all_finite
+from infra.serving.wire.tensors import Outputs, all_finite
 
 
 class Slot:
@@ -29,27 +28,27 @@ class Slot:
         self.numbers: dict[str, Numbers] = {}
         self.batcher = Batcher(self, loop, options.max_wait, options.timeout)
 
-    def swap(self, model: LoadedVersion) -> LoadedVersion | None:
-        """Let `model` answer from the next batch on; gives back the version it replaces."""
-        model.numbers = self.numbers.setdefault(model.release.version, model.numbers)
-        replaced, self.current = self.current, model
+    def swap(self, loaded: LoadedVersion) -> LoadedVersion | None:
+        """Let `loaded` answer from the next batch on; gives back the version it replaces."""
+        loaded.numbers = self.numbers.setdefault(loaded.release.version, loaded.numbers)
+        replaced, self.current = self.current, loaded
         self.since = time.time()
-        if replaced is not None and replaced is not model:
+        if replaced is not None and replaced is not loaded:
             self.previous = replaced
         return replaced
 
     def kept(self, version: str, digest: str) -> LoadedVersion | None:
         """A version still in memory."""
-        challenger = self.shadow.model if self.shadow else None
-        for model in (self.current, self.previous, challenger):
-            if model is not None and (model.release.version, model.release.digest) == (version, digest):
-                return model
+        challenger = self.shadow.loaded if self.shadow else None
+        for loaded in (self.current, self.previous, challenger):
+            if loaded is not None and (loaded.release.version, loaded.release.digest) == (version, digest):
+                return loaded
         return None
 
     def ran(self, done: Done) -> None:
         """A batch has been answered."""
         if isinstance(done.outputs, Outputs) and not all_finite(done.outputs.arrays):
-            done.model.numbers.not_finite += 1
+            done.loaded.numbers.not_finite += 1
         if done.rescued_from is not None:
             done.rescued_from.numbers.rescued += 1
         for observer in (self.watch, self.shadow, self.recorder):

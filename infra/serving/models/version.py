@@ -7,18 +7,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
+import onnxruntime  # not where it is first used: a worker imports while it waits for its job
 
 from infra.serving.codecs.mlflow_scoring import Invocations
 from infra.serving.codecs.open_inference import Inference
-from infra.serving.codecs.outputs import Outputs
 from infra.serving.errors import Unservable
 from infra.serving.ipc.messages import Release
 from infra.serving.models.counters import Numbers
 from infra.serving.models.pace import BATCH, Pace, measure
 from infra.serving.wire.headings import Headings
 from infra.serving.wire.problems import Problem
-from infra.serving.wire.tensors import RequestRows, Spec, all_finite, assemble, cut, rows_of, tensor_of
+from infra.serving.wire.tensors import (
+    Outputs,
+    RequestRows,
+    Spec,
+    all_finite,
+    assemble,
+    cut,
+    rows_of,
+    tensor_of,
+)
+from tasks.errors import UserError
+from tasks.onnx.session import open_session
+from tasks.system.sentences import first_line
 
 EXAMPLE = "serving_input_example.json"
 
@@ -28,7 +39,7 @@ class LoadedVersion:
     """A version that can answer."""
 
     release: Release
-    session: ort.InferenceSession
+    session: onnxruntime.InferenceSession
     spec: Spec
     pace: Pace
     invocations: Invocations
@@ -50,17 +61,7 @@ class LoadedVersion:
         return Outputs(self.spec, arrays)
 
 
-def open_session(content: bytes, threads: int) -> ort.InferenceSession:
-    """A session on the CPU, from bytes: nothing else on the disk is read, and what was hashed is what runs."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-def spec_of(session: ort.InferenceSession) -> Spec:
+def spec_of(session: onnxruntime.InferenceSession) -> Spec:
     """The tensors of a session; Unservable when they cannot be served in batches."""
     try:
         spec = Spec(tuple(map(tensor_of, session.get_inputs())), tuple(map(tensor_of, session.get_outputs())))
@@ -83,10 +84,10 @@ def load_version(release: Release, threads: int, batch: int | None, max_rows: in
         raise Unservable("digest: model.onnx in the cache is not the file that was verified")
     try:
         session = open_session(content, threads)
-    except Exception as error:
-        raise Unservable(f"ONNX Runtime cannot load it: {first_line(error)}") from None
+    except UserError as error:
+        raise Unservable(str(error)) from None
     spec = spec_of(session)
-    model = LoadedVersion(
+    loaded = LoadedVersion(
         release,
         session,
         spec,
@@ -96,13 +97,13 @@ def load_version(release: Release, threads: int, batch: int | None, max_rows: in
         Headings(release.model, release.version, release.digest),
         example_of(release.folder),
     )
-    rows = example_rows(model)
-    check_probe(model, rows)
-    one = cut(rows, 0, 1)
+    rows = example_rows(loaded)
+    check_probe(loaded, rows)
+    row = cut(rows, 0, 1)
     # CPU time where one thread does all of it: what else the machine does while this starts is not the model's pace
     clock = time.thread_time if threads == 1 else time.perf_counter
-    model.pace = measure(lambda count: model.run([one] * count), batch, clock)
-    return model
+    loaded.pace = measure(lambda count: loaded.run([row] * count), batch, clock)
+    return loaded
 
 
 def example_of(folder: Path) -> bytes | None:
@@ -110,12 +111,12 @@ def example_of(folder: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def example_rows(model: LoadedVersion) -> RequestRows:
+def example_rows(loaded: LoadedVersion) -> RequestRows:
     """The input example, read as a request would be; rows of zeros when there is none."""
-    if model.example is None:
-        return zeros(model.spec)
+    if loaded.example is None:
+        return zeros(loaded.spec)
     try:
-        return model.invocations.read(model.example)
+        return loaded.invocations.read(loaded.example)
     except Problem as problem:
         raise Unservable(f"its input example fails: {problem.message}") from None
 
@@ -130,20 +131,16 @@ def zeros(spec: Spec) -> RequestRows:
     )
 
 
-def check_probe(model: LoadedVersion, rows: RequestRows) -> None:
+def check_probe(loaded: LoadedVersion, rows: RequestRows) -> None:
     """The example must give finite outputs whose axis 0 is the batch."""
     try:
-        outputs = model.run([rows])
+        outputs = loaded.run([rows])
     except Exception as error:
         raise Unservable(f"its input example fails: {first_line(error)}") from None
-    for tensor, array in zip(model.spec.outputs, outputs.arrays, strict=True):
+    for tensor, array in zip(loaded.spec.outputs, outputs.arrays, strict=True):
         if array.shape[:1] != (rows.length,) or array.ndim != len(tensor.shape):
             raise Unservable(
                 f"output {tensor.name!r} has {list(array.shape)} for {rows.length} rows, and says {list(tensor.shape)}"
             )
     if not all_finite(outputs.arrays):
         raise Unservable("its input example gives numbers that are not finite")
-
-
-def first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__

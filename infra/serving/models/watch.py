@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from infra.serving.codecs.outputs import Outputs
 from infra.serving.models.execution import Done, run
 from infra.serving.models.version import LoadedVersion
-from infra.serving.wire.tensors import RequestRows, all_finite
+from infra.serving.wire.tensors import Outputs, RequestRows, all_finite
 
 EAGER, PATIENT = 0.25, 0.01
 
@@ -66,8 +65,8 @@ class Watch:
         elif done.rescued_from is self.new:
             self.requests += 1
             self._failed(1)
-        elif done.model is self.new and isinstance(done.outputs, Outputs):
-            self.requests += len(done.jobs)
+        elif done.loaded is self.new and isinstance(done.outputs, Outputs):
+            self.requests += len(done.requests)
             if not all_finite(done.outputs.arrays):
                 self.aside(self._check_finite, done)
             elif random.random() < (EAGER if self.judged < 2 * STRIKES else PATIENT):
@@ -82,15 +81,15 @@ class Watch:
 
     def _check_finite(self, done: Done) -> None:
         """Which requests got numbers that are not finite, where the old version gives finite ones."""
-        for job in done.jobs:
+        for request in done.requests:
             with suppress(Exception):
                 most = self.new.pace.batch
-                now, then = (run(model, [job.rows], most).arrays for model in (self.new, self.old))
+                now, then = (run(loaded, [request.rows], most).arrays for loaded in (self.new, self.old))
                 if all_finite(then) and not all_finite(now):
                     self._failed(1)
 
     def _compare(self, done: Done) -> None:
-        group = [job.rows for job in done.jobs]
+        group = [request.rows for request in done.requests]
         with suppress(Exception):
             self.pairs.append((cpu_of(self.new, group), cpu_of(self.old, group)))
         if len(self.pairs) < PAIRS:
@@ -116,10 +115,10 @@ class Watch:
             self.revert(self.new, self.old, reason)
 
 
-def cpu_of(model: LoadedVersion, group: Sequence[RequestRows]) -> float:
+def cpu_of(loaded: LoadedVersion, group: Sequence[RequestRows]) -> float:
     """Seconds of this thread that a batch takes."""
     start = time.thread_time()
-    run(model, group, model.pace.batch)
+    run(loaded, group, loaded.pace.batch)
     return time.thread_time() - start
 
 

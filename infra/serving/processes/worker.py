@@ -1,4 +1,4 @@
-"""A process that answers: uvicorn with the short way, holding the models it is told to hold."""
+"""A process that answers: uvicorn with the fast path, holding the models it is told to hold."""
 
 import asyncio
 import contextlib
@@ -85,7 +85,7 @@ class Worker:
         gc.freeze()
 
     def _sweep(self) -> None:
-        """Connections that are idle or slow for too long; only those of the short way can tell."""
+        """Connections that are idle or slow for too long; only those of the fast path can tell."""
         now = self.service.clock = time.monotonic()
         for connection in list(self.connections):
             if hasattr(connection, "sweep"):
@@ -157,7 +157,7 @@ async def run(job: ProcessJob, line: socket.socket, listener: socket.socket) -> 
     options = job.options
     config = uvicorn.Config(
         worker.app,
-        http=protocol_for(worker.service) if options.short_way else "httptools",
+        http=protocol_for(worker.service),
         ws="none",
         lifespan="off",
         access_log=False,

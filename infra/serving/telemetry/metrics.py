@@ -39,7 +39,7 @@ class Metrics:
             "shadows": [
                 {"model": name, **slot.shadow.dump()}
                 for name, slot in slots.items()
-                if slot.shadow is not None and slot.shadow.model is not None
+                if slot.shadow is not None and slot.shadow.loaded is not None
             ],
             "recorders": [
                 {
@@ -70,9 +70,9 @@ class Metrics:
     def shadow(self, name: str) -> Entry | None:
         """What the challenger that shadows a model here has done, in all workers."""
         shadow = self.slots[name].shadow
-        if shadow is None or shadow.model is None:
+        if shadow is None or shadow.loaded is None:
             return None
-        key = (name, shadow.model.release.version)
+        key = (name, shadow.loaded.release.version)
         return next(entry for entry in self._all("shadows") if (entry["model"], entry["version"]) == key)
 
     def recorded(self) -> Entry | None:

@@ -2,6 +2,8 @@
 
 import orjson
 
+from tasks.system.sentences import shortened
+
 
 class Problem(Exception):
     """An answer that is not a prediction. `code` is for programs, `message` for people."""
@@ -31,7 +33,6 @@ def unacceptable(message: str) -> Problem:
     return Problem(422, "invalid_input", message)
 
 
-def shown(value: object, limit: int = 60) -> str:
+def shown(value: object) -> str:
     """A client's own value, shortened and made printable, to be quoted back at it."""
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}…"
+    return shortened(repr(value), 60)

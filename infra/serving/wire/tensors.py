@@ -82,16 +82,10 @@ class Spec:
         return {tensor.name: tensor for tensor in self.inputs}
 
     @cached_property
-    def frames(self) -> tuple[tuple[bytes, bytes], ...]:
-        """What stands before and after each output in an answer to /invocations."""
-        last = len(self.outputs) - 1
-        return tuple(
-            (
-                (b"," if at else b'{"predictions":{') + orjson.dumps(tensor.name) + b":",
-                b"}}" if at == last else b"",
-            )
-            for at, tensor in enumerate(self.outputs)
-        )
+    def openings(self) -> tuple[bytes, ...]:
+        """What stands before each output in an answer to /invocations."""
+        names = [orjson.dumps(tensor.name) + b":" for tensor in self.outputs]
+        return (b'{"predictions":{' + names[0], *[b"," + name for name in names[1:]])
 
     def difference(self, other: "Spec") -> str | None:
         """In words, why a client of the other could not be served by this one."""
@@ -130,6 +124,13 @@ class RequestRows(NamedTuple):
     @property
     def size(self) -> int:
         return sum(memoryview(buffer).nbytes for buffer in self.buffers)
+
+
+class Outputs(NamedTuple):
+    """What a model gave for a batch, one array an output; axis 0 is the row."""
+
+    spec: Spec
+    arrays: Sequence[Array]
 
 
 def rows_of(spec: Spec, arrays: Sequence[Array]) -> RequestRows:

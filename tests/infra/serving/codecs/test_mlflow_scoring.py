@@ -1,4 +1,4 @@
-"""A reader that knows a body's outline reads what looks like it as one does that has seen nothing before."""
+"""Bodies read by their outline as by a reader that has seen nothing before; answers that are what JSON says of the rows."""
 
 import json
 import re
@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.serving.codecs.mlflow_scoring import Invocations
+from infra.serving.codecs.mlflow_scoring import Invocations, predictions
+from infra.serving.wire.headings import Headings
 from infra.serving.wire.problems import Problem
-from infra.serving.wire.tensors import RequestRows, Spec, Tensor, assemble
+from infra.serving.wire.tensors import Outputs, RequestRows, Spec, Tensor, assemble
 
 SPECS = {
     "vector": Spec((Tensor("x", np.dtype("float32"), (-1, 4)),), ()),
@@ -75,10 +76,10 @@ def test_a_reader_that_has_seen_bodies_reads_changed_ones_as_a_new_one_does(
     reader = Invocations(spec, 64)
     named = data.draw(st.booleans())
     for rows in data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=2)):
-        known = body_of(spec, rows, data, named)
-        reader.read(known)
-        assert came_to(reader, known) == came_to(Invocations(spec, 64), known)
-    tokens = TOKEN.findall(known.decode())
+        seen = body_of(spec, rows, data, named)
+        reader.read(seen)
+        assert came_to(reader, seen) == came_to(Invocations(spec, 64), seen)
+    tokens = TOKEN.findall(seen.decode())
     places = st.integers(0, len(tokens) - 1)
     for place in data.draw(st.lists(places, max_size=3)):
         other = data.draw(st.one_of(st.sampled_from(PIECES), places.map(tokens.__getitem__)))
@@ -88,7 +89,7 @@ def test_a_reader_that_has_seen_bodies_reads_changed_ones_as_a_new_one_does(
 
 
 @pytest.mark.parametrize(
-    ("spec", "known", "changed"),
+    ("spec", "seen", "changed"),
     [
         ("vector", '{"inputs":{"x":[[1,2,3,4]]}}', '{"inputs":{"x":[[1,2],[3,4]]}}'),
         ("vector", '{"inputs":{"x":[[1,2,3,4]]}}', '{"inputs":{"x":[[1,2,3]]}}'),
@@ -101,9 +102,50 @@ def test_a_reader_that_has_seen_bodies_reads_changed_ones_as_a_new_one_does(
         ("two", '{"inputs":{"x1":[1],"x2":[2]}}', '{"inputs":{"x2":[1],"x1":[2]}}'),
     ],
 )
-def test_what_only_looks_like_a_known_body_is_read_for_what_it_is(
-    spec: str, known: str, changed: str
+def test_what_only_looks_like_a_body_seen_before_is_read_for_what_it_is(
+    spec: str, seen: str, changed: str
 ) -> None:
     reader = Invocations(SPECS[spec], 64)
-    reader.read(known.encode())
+    reader.read(seen.encode())
     assert came_to(reader, changed.encode()) == came_to(Invocations(SPECS[spec], 64), changed.encode())
+
+
+HEADINGS = Headings("m", "1", "d")
+NAMES = st.text(st.sampled_from('[],"\\\n{}é a'), min_size=1, max_size=8)
+SHAPES = st.lists(st.integers(0, 3), max_size=3).map(tuple)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Outputs:
+    count = draw(st.integers(1, 4))
+    names = draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
+    tensors, arrays = [], []
+    for name in names:
+        tail = draw(SHAPES)
+        size = count * int(np.prod(tail))
+        numbers = draw(
+            st.lists(st.sampled_from([0.5, -3.0, -1024.5, np.nan, np.inf]), min_size=size, max_size=size)
+        )
+        tensors.append(Tensor(name, np.dtype("float32"), (-1, *tail)))
+        arrays.append(np.array(numbers, "float32").reshape((count, *tail)))
+    return Outputs(Spec((), tuple(tensors)), arrays)
+
+
+def plainly(value: Any) -> Any:
+    """Nested lists of numbers as JSON has them: null for what is not finite."""
+    if isinstance(value, list):
+        return [plainly(item) for item in value]
+    return value if np.isfinite(value) else None
+
+
+@given(batches(), st.data())
+def test_some_rows_of_a_batch_read_as_they_would_alone(outputs: Outputs, data: st.DataObject) -> None:
+    count = len(outputs.arrays[0])
+    start = data.draw(st.integers(0, count - 1))
+    stop = data.draw(st.integers(start + 1, count))
+    heading, body = predictions(HEADINGS, outputs, start, stop)
+    assert heading is HEADINGS.json
+    assert json.loads(body)["predictions"] == {
+        tensor.name: plainly(array[start:stop].tolist())
+        for tensor, array in zip(outputs.spec.outputs, outputs.arrays, strict=True)
+    }

@@ -78,7 +78,7 @@ def flattened(batch: Any) -> dict[str, Any]:
 def test_every_mlflow_format_gives_the_predictions_of_the_model(
     single: ServerProcess, folders: dict[str, Path], body: dict[str, Any]
 ) -> None:
-    for _ in range(2):  # the second time the outline of the body is known
+    for _ in range(2):  # the second time the outline of the body was seen
         answer = single.post("/invocations", body)
         assert answer.status == 200, answer.body
         same(answer.json["predictions"]["logits"], expected(folders["digits"], x=BATCH)[0])
@@ -217,7 +217,9 @@ def test_bad_bodies_get_a_clear_4xx(single: ServerProcess, body: bytes, status: 
 
 
 @pytest.mark.parametrize("value", [True, None, "1", {}, [1], 1e300])
-def test_a_value_of_the_wrong_kind_in_a_known_outline_is_refused(single: ServerProcess, value: Any) -> None:
+def test_a_value_of_the_wrong_kind_in_an_outline_seen_before_is_refused(
+    single: ServerProcess, value: Any
+) -> None:
     good = [ROW.tolist()]
     assert single.post("/invocations", {"inputs": good}).status == 200
     bad = [[*good[0][:-1], value]]
@@ -304,7 +306,7 @@ def test_v2_checks_the_length_of_its_parts_and_the_version_in_the_path(server: S
     length = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
     path = "/v2/models/digits/infer"
     first = server.post(path, head + ROW.tobytes(), length)
-    for _ in range(2):  # the second time its JSON part is known
+    for _ in range(2):  # the second time its JSON part was seen
         other = server.post(path, head + (2 * ROW).tobytes(), length)
         assert (other.status, other.body == first.body) == (200, False)
         assert server.post(path, head + ROW.tobytes(), length).body == first.body
