@@ -19,6 +19,7 @@ PAGES = {
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     for source, page in PAGES.items():
         files.append(File.generated(config, page, content=as_page((ROOT / source).read_text())))
+    files.append(File.generated(config, "wide.css", content=".md-grid { max-width: 82rem }"))
     return files
 
 

@@ -92,7 +92,9 @@ def commands() -> Iterator[str]:
 
 def usage(name: str, command: click.Command) -> str:
     if name == "serve":
-        return "slipway serve MODEL… [--option VALUE]…    MODEL: NAME, NAME@ALIAS, NAME/VERSION or NAME=FOLDER"
+        return (
+            "slipway serve MODEL… [--option VALUE]…    MODEL: NAME, NAME@ALIAS, NAME/VERSION or NAME=FOLDER"
+        )
     words = [f"slipway {name}"]
     for parameter in command.params:
         if parameter.param_type_name == "argument":

@@ -87,10 +87,16 @@ def picture_run(platform: Platform, page: "Page", run: str) -> None:
 
 
 def picture_mlflow(platform: Platform, page: "Page") -> None:
-    """The registered version: aliases, tags, signature."""
+    """The registered version: its aliases, and the model card."""
     page.goto(f"{platform.addresses['mlflow']}/#/models/digits/versions/1")
     page.get_by_text("champion").first.wait_for()
     page.wait_for_timeout(3000)
+    close = page.get_by_role(
+        "button", name="Close"
+    )  # of MLflow's assistant, which takes a third of the window
+    if close.count():
+        close.first.click()
+    page.wait_for_timeout(1000)
     keep(page, "mlflow")
 
 
@@ -103,6 +109,10 @@ def picture_server(platform: Platform, page: "Page") -> None:
     platform.until(lambda: platform.status()[1]["serves"]["digits"] == "1", "the server to serve it")
     page.goto(platform.addresses["server"])
     page.get_by_text("version 1", exact=True).first.wait_for()
+    for _ in range(5):
+        page.get_by_role("button", name="Send").first.click()
+        page.wait_for_timeout(1000)
+    page.wait_for_timeout(5000)  # its numbers are those of a moment ago
     keep(page, "server")
 
 
@@ -111,7 +121,10 @@ def keep(page: "Page", name: str, around: "Locator | None" = None) -> None:
     from PIL import Image
 
     box = around.bounding_box() if around is not None else None
-    clip = None if box is None else {"x": 0, "y": max(0, box["y"] - HIGH / 2), "width": WIDE, "height": HIGH}
+    clip = None
+    if box is not None:
+        left, top = max(0, box["x"] - 40), max(0, box["y"] - HIGH / 2)
+        clip = {"x": left, "y": top, "width": WIDE - left, "height": HIGH}
     picture = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
     path = IMAGES / f"{name}.png"
     picture.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)

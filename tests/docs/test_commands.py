@@ -117,7 +117,9 @@ def test_commands_do_what_the_pages_say(environment: dict[str, str], tmp_path: P
 def run(block: Block, command: str, environment: dict[str, str], folder: Path) -> None:
     assert command.startswith("slipway "), f"{where(block)}: {command!r} is neither run here nor in NOT_RUN"
     done = slipway(command, environment, folder)
-    assert done.returncode == CODES.get(command, 0), f"{where(block)}: {command}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == CODES.get(command, 0), (
+        f"{where(block)}: {command}\n{done.stdout}\n{done.stderr}"
+    )
     if "--json" in command:
         assert json.loads(done.stdout)["decision"] in ("registered", "unchanged")
 

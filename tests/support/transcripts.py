@@ -41,7 +41,9 @@ def typed_in(command: str, folder: Path, environment: dict[str, str]) -> str:
         ["bash", "-c", command], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )  # fmt: skip
     shown = done.stdout.replace(str(folder), "/home/ada").replace(str(ROOT), "/opt/slipway")
-    lines = [line.rstrip() for line in shown.splitlines() if "EventsWorker" not in line]  # of Prefect, on a busy machine
+    lines = [
+        line.rstrip() for line in shown.splitlines() if "EventsWorker" not in line
+    ]  # of Prefect, on a busy machine
     return "".join(f"{line}\n" for line in [*lines, *([f"[{done.returncode}]"] if done.returncode else [])])
 
 
