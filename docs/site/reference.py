@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from flows.cli.__main__ import app
 from flows.orchestration.form import bounds_of
+from infra.secrets.inject import SECRETS
 from infra.serving.options import ServeOptions
 from tasks.config import RunConfig
 from tasks.recipes import KINDS
@@ -41,8 +42,9 @@ MLFLOW_YAML = """
 Read from the folder in which a command is started, else Slipway's own. The environment wins over it. What comes with Slipway says:
 """
 
-VARIABLES = """
-Any that names a secret may end in `_FILE` where Docker or Kubernetes mount it, and `python -m infra.secrets.inject COMMAND` reads it.
+FILES = """
+As Docker and Kubernetes mount secrets, these may come from a file that NAME_FILE names, for `slipway up` and for whatever `python -m infra.secrets.inject COMMAND`
+starts: {}.
 """
 
 EXIT_CODES = "Exit codes are in the [quickstart](quickstart.md#exit-codes)."
@@ -72,8 +74,8 @@ def reference() -> str:
         "Each policy, under `models.NAME` or `models.default`:",
         table(("setting", "unless said", "what it is"), policy()),
         "## Environment variables",
-        VARIABLES.strip(),
         table(("variable", "unless set", "what it is"), variables()),
+        FILES.strip().format(", ".join(f"`{name}`" for name in SECRETS)),
     ]
     return "\n\n".join(parts) + "\n"
 
