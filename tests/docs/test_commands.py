@@ -94,7 +94,7 @@ def test_what_is_not_run_is_there_to_be_run(page: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_commands_do_what_the_pages_say(environment: dict[str, str], tmp_path: Path) -> None:
     """All in one home, page by page; what the walk says too is run there."""
     walk = {command for block in blocks(WALK) for command in block.commands}
@@ -130,7 +130,7 @@ def assert_it_reads_a_zero(url: str, command: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_walk_prints_what_it_shows(environment: dict[str, str], tmp_path: Path) -> None:
     """Every block of the walk in its order, in an empty folder; numbers may differ, words may not."""
     printed, serve, body = "", "", ""

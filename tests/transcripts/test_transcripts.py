@@ -8,7 +8,7 @@ from transcripts import TRANSCRIPTS, desk, exchanges, typed_in
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_transcripts_are_what_happens(tmp_path: Path, prefect_server: str) -> None:
     """All pages in one folder, in their order; numbers, digests and dates may differ, words may not."""
     environment = desk(tmp_path, prefect_server)
