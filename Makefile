@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 LONG := replay stream qat serving_fuzz
 BENCHES := $(patsubst tests/bench/bench_%.py,%,$(sort $(wildcard tests/bench/bench_*.py)))
 
-.PHONY: env run up test test-all test-fast lint size bench bench-long
+.PHONY: env run up test test-all test-fast lint size docs screenshots bench bench-long
 
 env: $(STAMP)
 
@@ -42,6 +42,15 @@ lint: $(STAMP) size
 # lines of code and branches a room, held to the budget in pyproject.toml
 size: $(STAMP)
 	$(BIN)/python tests/house/size.py
+
+# the reference made anew, and all pages as a site in build/site, links checked
+docs: $(STAMP)
+	$(BIN)/python docs/site/reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+
+# the pictures of the pages, by a browser on a platform of their own: a few minutes, and Debian's chromium
+screenshots: $(STAMP)
+	$(BIN)/python docs/site/screenshots.py
 
 # make bench WHAT="loop proof" runs these alone
 bench: WHAT ?= $(filter-out $(LONG),$(BENCHES))

@@ -4,7 +4,7 @@ Nothing is made easier but the compression, which is left out: the worker runs t
 training. What the gate is not sure of is asked in Prefect, as always, and nobody answers: the deployment that ends such
 questions refuses it before the next month. After each decision the champion is scored on the month that follows, which no
 training has seen, and so is the first champion, as if nobody had trained again. Begins where an interrupted replay ended
-(.slipway/replay; `--anew` starts over). Writes replay.svg beside this file.
+(.slipway/replay; `--anew` starts over). Writes docs/images/replay.svg.
 """
 
 import datetime
@@ -35,7 +35,7 @@ from tasks.workloads.scoring import score
 FIRST, RETRAININGS = 3, 10
 HOME = ROOT / ".slipway" / "replay"
 MONTHS = HOME / "months.jsonl"
-PICTURE = Path(__file__).with_name("replay.svg")
+PICTURE = ROOT / "docs" / "images" / "replay.svg"
 PATIENCE = 3600
 LOOKS = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
 DECISIONS = {"pass": "promoted", "inconclusive": "inconclusive", "fail": "refused"}

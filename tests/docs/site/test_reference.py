@@ -1,0 +1,38 @@
+"""docs/reference.md is what the code says today."""
+
+import importlib.util
+import re
+from types import ModuleType
+
+import pytest
+import typer
+from checkout import ROOT
+
+from flows.cli.__main__ import app
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "docs" / "site" / "reference.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_it_is_not_stale(generator: ModuleType) -> None:
+    assert (ROOT / "docs" / "reference.md").read_text() == generator.reference(), "make docs writes it anew"
+
+
+def test_it_has_every_command_and_variable(generator: ModuleType) -> None:
+    page = generator.reference()
+    names = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert names and [name for name in names if f"### slipway {name}\n" not in page] == []
+    assert [name for name in sorted(variables()) if f"`{name}`" not in page] == []
+
+
+def variables() -> set[str]:
+    """Every SLIPWAY_… that the code names, but the mark that its own processes give each other."""
+    code = [path for top in ("flows", "tasks", "infra") for path in (ROOT / top).rglob("*.py")]
+    found = {name for path in code for name in re.findall(r"\bSLIPWAY_[A-Z_]+\b", path.read_text())}
+    return found - {"SLIPWAY_MARK"}
