@@ -8,7 +8,7 @@ from tasks.outcome import CandidateResult, Selection
 from tasks.proof.evidence import Evidence, seal
 from tasks.records import Candidate, Checkpoint, Dataset, Version
 from tasks.registry.registry import Registry
-from tasks.registry.tags import EVIDENCE_TAG, KEY_TAG, NEWEST_TAG, VERDICT_TAG
+from tasks.registry.tags import DATA_TAG, EVIDENCE_TAG, KEY_TAG, NEWEST_TAG, VERDICT_TAG
 from tasks.reporting.explained_rows import attributions
 from tasks.reporting.model_card import model_card
 from tasks.reporting.report import write_report
@@ -89,6 +89,6 @@ def _tags(evidence: Evidence, dataset: Dataset, key: str, digest: str) -> dict[s
         "slipway.score_name": report.score_name,
         VERDICT_TAG: verdict.decision,
         EVIDENCE_TAG: digest,
-        "slipway.data": evidence.fingerprint,
+        DATA_TAG: evidence.fingerprint,
         "slipway.code": evidence.code.revision or "unknown",
     }

@@ -4,6 +4,8 @@ VERDICT_TAG = "slipway.verdict"
 
 KEY_TAG = "slipway.key"
 
+DATA_TAG = "slipway.data"
+
 NEWEST_TAG = "slipway.newest"
 
 DECISION_TAG = "slipway.decision"

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.registry.http import RestError
+from tasks.errors import StepError
+from tasks.registry.download import download_version
+from tasks.registry.http import MlflowError
 from tasks.registry.rest import RestClient, speaks_rest
 from tasks.system.files import sha256_of
 
@@ -52,7 +54,9 @@ def test_what_one_writes_the_other_reads(both, tmp_path: Path) -> None:  # type:
     theirs, ours = mlflow.get_model_version("rest-reads", "1"), rest.get_model_version("rest-reads", "1")
     assert ours.tags == theirs.tags and ours.tags["note"] == text
     assert (ours.name, str(ours.version)) == (theirs.name, str(theirs.version))
-    assert rest.get_model_version_by_alias("rest-reads", "champion") == ours
+    assert ours.creation_timestamp == theirs.creation_timestamp
+    aliased = rest.get_model_version_by_alias("rest-reads", "champion")
+    assert (aliased.version, aliased.tags) == (ours.version, ours.tags)
     assert mlflow.get_registered_model("rest-reads").aliases == {"champion": "1"}
     assert rest.get_registered_model("rest-reads").tags == {"head": "7 abc"}
 
@@ -90,8 +94,7 @@ def test_runs_come_page_by_page_with_all_their_tags(both) -> None:  # type: igno
 def test_a_download_is_the_uploaded_folder(both, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     rest, mlflow = both
     _version(mlflow, "rest-files", tmp_path)
-    folder = rest.download("rest-files", "1", tmp_path / "download")
-    assert folder is not None
+    folder = download_version(rest, "rest-files", 1, tmp_path / "download")
     for path in (tmp_path / "package").rglob("*.*"):
         assert sha256_of(folder / path.relative_to(tmp_path / "package")) == sha256_of(path)
 
@@ -105,7 +108,7 @@ def test_what_is_not_there_is_said_as_mlflow_says_it(both) -> None:  # type: ign
         lambda client: client.get_model_version_by_alias("rest-nobody", "champion"),
         lambda client: client.set_registered_model_alias("rest-nobody", "champion", "1"),
     ):
-        with pytest.raises(RestError) as ours:
+        with pytest.raises(MlflowError) as ours:
             ask(both[0])
         with pytest.raises(MlflowException) as theirs:
             ask(both[1])
@@ -144,8 +147,8 @@ def _serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]
 
 
 def test_a_fake_servers_file_outside_of_its_folder_is_not_written(tmp_path: Path) -> None:
-    with _serving(_Misled) as address, pytest.raises(RestError, match="outside of its folder"):
-        RestClient(address).download("m", "1", tmp_path / "a" / "b")
+    with _serving(_Misled) as address, pytest.raises(MlflowError, match="outside of its folder"):
+        download_version(RestClient(address), "m", 1, tmp_path / "a" / "b")
     assert not list(tmp_path.rglob("outside"))
 
 
@@ -167,10 +170,10 @@ class _BreakingOff(_Misled):
 def test_a_download_that_breaks_off_is_one_sentence_and_may_be_tried_again(tmp_path: Path) -> None:
     from flows.pipeline.binding import worth_a_retry
 
-    with _serving(_BreakingOff) as address, pytest.raises(RestError, match="broke off in the middle") as said:
-        RestClient(address).download("m", "1", tmp_path / "a")
+    with _serving(_BreakingOff) as address, pytest.raises(MlflowError, match="broke off in the middle") as said:
+        download_version(RestClient(address), "m", 1, tmp_path / "a")
     assert worth_a_retry(None, None, _Failed(said.value))
-    assert not worth_a_retry(None, None, _Failed(RestError("no such model", "RESOURCE_DOES_NOT_EXIST")))
+    assert not worth_a_retry(None, None, _Failed(MlflowError("no such model", "RESOURCE_DOES_NOT_EXIST")))
 
 
 class _Failed:
@@ -181,15 +184,30 @@ class _Failed:
         raise self._error
 
 
-def test_files_that_the_server_does_not_hand_out_are_left_to_mlflow(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(RestClient, "_get", lambda *_, **__: {"artifact_uri": "s3://bucket/models/m"})
-    assert RestClient("http://127.0.0.1:1").download("m", "1", tmp_path) is None
+class _Elsewhere(_Misled):
+    """A server that keeps its files where it does not hand them out."""
+
+    place = ""
+
+    def do_GET(self) -> None:
+        self.answer(json.dumps({"artifact_uri": self.place}).encode())
+
+
+def test_files_that_the_server_does_not_hand_out_are_read_where_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "MLmodel").write_text("a: model")
+    for place in ((tmp_path / "a b").as_uri(), str(tmp_path / "a b"), f"memory://{tmp_path}/a b"):
+        with _serving(type("Handler", (_Elsewhere,), {"place": place})) as address:
+            client, into = RestClient(address), tmp_path / str(len(place))
+            if place.startswith("memory"):
+                with pytest.raises(StepError, match="Could not find a registered artifact repository"):
+                    download_version(client, "m", 1, into)
+            else:
+                assert (download_version(client, "m", 1, into) / "MLmodel").read_text() == "a: model"
 
 
 def test_nobody_there_is_one_sentence_without_the_password() -> None:
-    with pytest.raises(RestError, match=r"MLflow at http://127.0.0.1:1 does not answer") as said:
+    with pytest.raises(MlflowError, match=r"MLflow does not answer at http://127.0.0.1:1 ") as said:
         RestClient("http://ann:secret@127.0.0.1:1").get_registered_model("m")
     assert "secret" not in str(said.value)
 
