@@ -5,12 +5,13 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
 from filelock import FileLock, Timeout
 
-from infra.platform.accounts import accounts
+from infra.platform.accounts import accounts, check_login
 from infra.platform.ports import choose_ports
 from infra.platform.prefect import client_environment
 from infra.platform.services import Service, ServiceGroup
@@ -47,6 +48,7 @@ def services(home: Path, ports: dict[str, int]) -> list[Service]:
             ),
             health=f"{at['mlflow']}/health",
             url=at["mlflow"],
+            check=partial(check_login, home, at["mlflow"]),
         ),
         Service(
             "server",

@@ -7,7 +7,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,13 +31,17 @@ log = logging.getLogger("slipway.platform")
 
 @dataclass(frozen=True)
 class Service:
-    """One process: what it is called, `python -m` what, the address that answers when it is up, and what it needs."""
+    """One process: what it is called, `python -m` what, the address that answers when it is up, and what it needs.
+
+    `check` is given the environment when it first answers, and raises when it is not as it should be.
+    """
 
     name: str
     command: tuple[str, ...]
     health: str
     url: str = ""
     after: tuple[str, ...] = ()
+    check: Callable[[dict[str, str]], None] = lambda environment: None
 
 
 @dataclass
@@ -132,6 +136,8 @@ class ServiceGroup:
             for one in waiting:
                 if one.process is not None:
                     one.check()
+                    if one.ready:
+                        one.service.check(self._environment)
                 elif up.issuperset(one.service.after):
                     one.start(self._environment)
             time.sleep(0.1)

@@ -77,12 +77,15 @@ def test_the_servers_of_up_refuse_a_request_without_an_account(
         check_mlflow(addresses["mlflow"])
     finally:
         keeper.stop(10)
-    environment(tmp_path, ports)
-    monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", "a-long-other-secret")
-    with pytest.raises(
-        UserError, match="keeps the first password that 'ada' was given, and MLFLOW_AUTH_ADMIN_PASSW"
-    ):
-        environment(tmp_path, ports)
+    monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", "a-long-other%40secret")
+    again = ServiceGroup(services(tmp_path, ports)[1:2], tmp_path / "logs", environment(tmp_path, ports))
+    try:
+        with pytest.raises(
+            UserError, match="keeps the first password that 'ada' was given, and MLFLOW_AUTH_ADMIN_PASSW"
+        ):
+            again.start()
+    finally:
+        again.stop(10)
     for path in (path for path in tmp_path.rglob("*") if path.is_file()):
         assert b"a-long-" not in path.read_bytes(), path
 

@@ -170,7 +170,10 @@ class _BreakingOff(_Misled):
 def test_a_download_that_breaks_off_is_one_sentence_and_may_be_tried_again(tmp_path: Path) -> None:
     from flows.pipeline.binding import worth_a_retry
 
-    with _serving(_BreakingOff) as address, pytest.raises(MlflowError, match="broke off in the middle") as said:
+    with (
+        _serving(_BreakingOff) as address,
+        pytest.raises(MlflowError, match="broke off in the middle") as said,
+    ):
         download_version(RestClient(address), "m", 1, tmp_path / "a")
     assert worth_a_retry(None, None, _Failed(said.value))
     assert not worth_a_retry(None, None, _Failed(MlflowError("no such model", "RESOURCE_DOES_NOT_EXIST")))
