@@ -68,14 +68,8 @@ def register(
 
 
 def _metrics(result: CandidateResult) -> dict[str, float]:
-    found = {
-        "score": result.score,
-        "score_drop": result.score_drop,
-        "size_bytes": result.size_bytes,
-        "latency_ratio": result.latency_ratio,
-        "throughput_ratio": result.throughput_ratio,
-    }
-    return {name: float(value) for name, value in found.items() if value is not None}
+    numbers = result.model_dump(exclude={"name", "status", "reasons"}, exclude_none=True)
+    return {name: float(value) for name, value in numbers.items()}
 
 
 def _tags(evidence: Evidence, dataset: Dataset, key: str, digest: str) -> dict[str, str]:

@@ -59,6 +59,11 @@ class Registry(Runs):
         """The version an alias points at, or None."""
         return _find(lambda: _version(self.decisions.get_model_version_by_alias(model, alias)))
 
+    def number(self, model: str, alias: str) -> int | None:
+        """The number of the version an alias points at, or None."""
+        version = self.by_alias(model, alias)
+        return version.version if version is not None else None
+
     def by_tag(self, model: str, tag: str, value: str) -> Version | None:
         """The newest version with this tag, or None."""
         query = f"name = '{model}' AND tags.`{tag}` = '{value}'"

@@ -13,14 +13,24 @@ from onnx import TensorProto, helper, numpy_helper
 from tasks.config import Gates, RunConfig
 from tasks.errors import UserError
 from tasks.onnx.export import describe
-from tasks.promotion.verification import judge_again
 from tasks.proof.gate import gate
-from tasks.proof.holdout import compare_with
+from tasks.proof.holdout import Answered, answer_again, compare_with, judge
 from tasks.proof.parity import numbers_in
 from tasks.proof.probe import probe
 from tasks.proof.validation import validate
-from tasks.records import Candidate, Champion, CrossValidation, Dataset, Interval, OnnxModel, Proof, Verdict
-from tasks.settings import load_settings
+from tasks.records import (
+    Candidate,
+    Champion,
+    Comparison,
+    CrossValidation,
+    Dataset,
+    Interval,
+    OnnxModel,
+    Proof,
+    Report,
+    Verdict,
+)
+from tasks.workloads.catalogue import load_workload
 
 Digits = tuple[Dataset, Candidate]
 
@@ -37,6 +47,12 @@ def altered(one: Candidate, dataset: Dataset, path: Path, change: object, name: 
 def file_of(one: Candidate) -> OnnxModel:
     assert one.onnx is not None
     return one.onnx
+
+
+def compared(reference: str, dataset: Dataset, report: Report, champion: Champion) -> Comparison:
+    assert report.outputs is not None
+    answered = Answered(dataset, report.split, np.load(report.outputs))
+    return compare_with(load_workload(reference), answered, champion, Gates())
 
 
 def test_a_sound_file_is_measured_in_full(linear_digits: Digits, tmp_path: Path) -> None:
@@ -112,7 +128,7 @@ def test_a_score_that_takes_no_nan_ends_no_run(linear_digits: Digits, tmp_path: 
     report = validate(mine, dataset, broken, fp32, tmp_path)
     assert any("is not a finite number" in problem for problem in report.problems) and report.score == 0
     sound = report.model_copy(update={"outputs": file_of(fp32).reference, "problems": ()})
-    found = compare_with(mine, dataset, sound, Champion(version=4, sha256="", folder=folder), Gates())
+    found = compared(mine, dataset, sound, Champion(version=4, sha256="", folder=folder))
     assert found.problem is not None and "its score strict failed on " in found.problem
     assert gate(sound, sound, None, found, None, Gates()).decision == "inconclusive"
 
@@ -203,7 +219,7 @@ def test_a_champion_is_compared_by_its_own_bytes(linear_digits: Digits, tmp_path
     worse = proved.candidate(dataset, tmp_path / "old" / "model.onnx", "fp32", noise=0.15)
     report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
     champion = Champion(version=4, sha256=file_of(worse).sha256, folder=tmp_path / "old")
-    found = compare_with("digits", dataset, report, champion, Gates())
+    found = compared("digits", dataset, report, champion)
     assert found.difference is not None and found.difference > 0 and found.problem is None
     assert found.score == pytest.approx(
         validate("digits", dataset, worse, worse, tmp_path / "w", "test").score
@@ -215,14 +231,12 @@ def test_a_champion_whose_file_was_exchanged_is_not_compared(linear_digits: Digi
     proved.candidate(dataset, tmp_path / "old" / "model.onnx", "fp32", noise=9.0)
     report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
     champion = Champion(version=4, sha256="c" * 64, folder=tmp_path / "old")
-    found = compare_with("digits", dataset, report, champion, Gates())
+    found = compared("digits", dataset, report, champion)
     assert found.problem == "its model.onnx is not the file that was registered, cccccccccccccccc…"
     assert gate(report, report, None, found, None, Gates()).decision == "inconclusive"
 
 
-def test_what_folds_found_counts_against_another_champion_too(
-    linear_digits: Digits, tmp_path: Path, home: Path
-) -> None:
+def test_what_folds_found_counts_against_another_champion_too(linear_digits: Digits, tmp_path: Path) -> None:
     dataset, fp32 = linear_digits
     folder = file_of(fp32).path.parent
     report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
@@ -243,7 +257,7 @@ def test_what_folds_found_counts_against_another_champion_too(
         }
     )
     champion = Champion(version=4, sha256=report.sha256, folder=folder)
-    verdict = judge_again(load_settings(), made, folder, champion)
+    verdict = judge(made, champion, answer_again(made, folder / "model.onnx", tmp_path / "datasets"))
     assert verdict.decision == "fail"
     assert "surely below the minimum of 0.75" in verdict.reasons[-1]
 
@@ -259,7 +273,7 @@ def test_a_champion_with_other_inputs_is_said_to_be(linear_digits: Digits, tmp_p
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
     report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
-    found = compare_with("digits", dataset, report, Champion(version=4, sha256="", folder=tmp_path), Gates())
+    found = compared("digits", dataset, report, Champion(version=4, sha256="", folder=tmp_path))
     assert found.problem == "it takes the inputs pixels and not image" and found.difference is None
 
 
@@ -268,7 +282,7 @@ def test_a_champion_of_other_classes_is_said_to_be(linear_digits: Digits, tmp_pa
     old = promotions.make_evidence("c", "digits").model_copy(update={"classes": ("cat", "dog")})
     (tmp_path / "evidence.json").write_text(old.model_dump_json())
     report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
-    found = compare_with("digits", dataset, report, Champion(version=4, sha256="", folder=tmp_path), Gates())
+    found = compared("digits", dataset, report, Champion(version=4, sha256="", folder=tmp_path))
     assert found.difference is None and found.problem is not None
     assert found.problem.startswith(
         "it knows other classes (cat, dog) than the data has now (0, 1, 2, 3, 4…)"
