@@ -4,6 +4,7 @@ MLflow's own also writes down trainings, wherever they go: metrics, models and a
 """
 
 import gc
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from tasks.errors import StepError
 from tasks.registry.reachability import check_mlflow, explain_database
 from tasks.registry.rest import RestClient, speaks_rest
 from tasks.settings import Settings
+from tasks.system.urls import without_secrets
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,7 +29,9 @@ def connect(uri: str, patience: float = 0.0) -> "MlflowClient | RestClient":
 
 
 def _mlflows_own(uri: str) -> "MlflowClient":
-    gc.disable()  # it would look through all that is imported, again and again: a quarter of the time
+    first = "mlflow" not in sys.modules
+    if first:
+        gc.disable()  # it would look through all that is imported, again and again: a quarter of the time
     try:
         from mlflow import MlflowClient, set_tracking_uri
 
@@ -35,12 +39,15 @@ def _mlflows_own(uri: str) -> "MlflowClient":
         client = MlflowClient(uri, uri)
         client.search_experiments(max_results=1)
     except ImportError as error:
-        raise StepError(f"MLflow's own client is not installed ({error}): pip install mlflow.") from error
+        raise StepError(
+            f"{without_secrets(uri)} takes a package that is not here ({error}): install it."
+        ) from error
     except Exception as error:  # MLflow's and SQLAlchemy's have no common base
         raise explain_database(uri, error) from error
     finally:
-        gc.freeze()  # and once more when the process ends
-        gc.enable()
+        if first:
+            gc.freeze()  # and once more when the process ends
+            gc.enable()
     return client
 
 

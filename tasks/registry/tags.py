@@ -1,3 +1,5 @@
+"""Tags of runs and versions that more than one room reads."""
+
 EVIDENCE_TAG = "slipway.evidence"
 
 VERDICT_TAG = "slipway.verdict"
