@@ -153,10 +153,11 @@ def register(
 ) -> Version:
     """Log everything, and register the pick with its evidence; a version that an interrupted run registered is taken."""
     from tasks.promotion.registration import register
+    from tasks.registry.tags import KEY_TAG
     from tasks.training.metrics import read_metrics
 
     registry = context.registry
-    if (version := registry.by_key(context.model, key.digest)) and version.run_id == evidence.run_id:
+    if (version := registry.by_tag(context.model, KEY_TAG, key.digest)) and version.run_id == evidence.run_id:
         return version
     registry.log_metrics(evidence.run_id, read_metrics(checkpoint.metrics))
     return register(

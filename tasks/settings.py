@@ -41,7 +41,6 @@ class Settings(Frozen):
     home: Path
     tracking_uri: str
     store: str | None = None
-    aliases: dict[str, str] = {}
     models: dict[str, Policy] = {}
 
     @property
@@ -71,10 +70,10 @@ class Settings(Frozen):
         """Raise UserError for a gate that was asked for and that production has set otherwise: neither is dropped unsaid."""
         enforced = self.apply_policy(model, run).gates
         for name in self.policy(model).gates:
-            asked, set_ = getattr(run.gates, name), getattr(enforced, name)
-            if asked != set_:
+            asked, wanted = getattr(run.gates, name), getattr(enforced, name)
+            if asked != wanted:
                 raise UserError(
-                    f"gates.{name}={asked} cannot be asked of {model}: {_settings_file()} sets it to {set_}, for whoever owns production; change it there."
+                    f"gates.{name}={asked} cannot be asked of {model}: {_settings_file()} sets it to {wanted}, for whoever owns production; change it there."
                 )
 
 
@@ -84,6 +83,7 @@ def load_settings() -> Settings:
     path = _settings_file()
     try:
         content = _read_yaml(path)
+        content.pop("aliases", None)  # older files explained the aliases as data
         if "home" in content:
             raise UserError(f"{path} sets home: that is SLIPWAY_HOME's, in the environment.")
         uri = os.environ.get("MLFLOW_TRACKING_URI") or content.get("tracking_uri")

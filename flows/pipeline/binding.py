@@ -10,7 +10,7 @@ from prefect.runtime import task_run
 from flows.pipeline import keys
 from flows.pipeline.context import RunContext
 from tasks.errors import UserError
-from tasks.registry.http import RestError
+from tasks.registry.http import MlflowError
 from tasks.reporting.cost import metered
 
 P = ParamSpec("P")
@@ -68,7 +68,7 @@ def worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
     """Bad input stays bad; a lost connection may come back."""
     try:
         state.result()
-    except RestError as error:
+    except MlflowError as error:
         return error.may_pass
     except UserError:
         return False

@@ -10,7 +10,7 @@ from tasks.errors import UserError
 from tasks.outcome import Outcome
 from tasks.records import Dataset, Version
 from tasks.registry.registry import Registry
-from tasks.registry.tags import DECISION_TAG, NEWEST_TAG
+from tasks.registry.tags import DECISION_TAG, KEY_TAG, NEWEST_TAG
 from tasks.settings import Settings
 from tasks.workloads.workload import Workload
 
@@ -40,7 +40,7 @@ def remember(folder: Path, key: Key) -> None:
 
 def same_version(registry: Registry, model: str, key: Key) -> Version | None:
     """The version that a finished run with this key registered, or None."""
-    version = registry.by_key(model, key.digest)
+    version = registry.by_tag(model, KEY_TAG, key.digest)
     return version if version is not None and DECISION_TAG in registry.tags(version) else None
 
 

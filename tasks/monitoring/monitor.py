@@ -12,6 +12,7 @@ from tasks.proof.evidence import MODEL, Evidence
 from tasks.records import Dataset
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
+from tasks.registry.tags import DATA_TAG
 from tasks.settings import Limits, Settings
 from tasks.system.frozen import Frozen
 
@@ -99,9 +100,9 @@ def new_rows(registry: Registry, evidence: Evidence) -> str | None:
 
     workload, config = load_workload(evidence.workload), Data.model_validate(evidence.config["data"])
     found = data_fingerprint(workload, config, registry.settings.home / "datasets")
-    query = f"name = '{evidence.model}' AND tags.`slipway.data` = '{found}'"
-    known = found == evidence.fingerprint or registry.client.search_model_versions(query)
-    return None if known else found
+    if found == evidence.fingerprint or registry.by_tag(evidence.model, DATA_TAG, found):
+        return None
+    return found
 
 
 def _inputs(table: "pa.Table", dataset: Dataset, limits: Limits) -> Drift:

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from filelock import FileLock, Timeout
 
 from tasks.errors import RefusedError
-from tasks.promotion.ledger import Ledger, LedgerEntry, append, compose, read_ledger, who_am_i
+from tasks.promotion.ledger import Ledger, LedgerEntry, append, compose, read_ledger
 from tasks.records import Version
 from tasks.registry.registry import Registry
-from tasks.registry.tags import EVIDENCE_TAG, VERDICT_TAG
 from tasks.settings import Settings
 from tasks.system.frozen import Frozen
 
@@ -65,33 +64,20 @@ def promote(
     The caller holds the model's lock. Raises StaleError when another promotion came first; nothing is moved then.
     """
     ledger = repair(registry, version.model)
-    _check_still(registry, version, against)
-    tags = registry.tags(version)
-    entry = compose(
-        ledger,
-        "promote",
-        version.version,
-        who=who_am_i(who),
-        why=why,
-        verdict=verdict or tags.get(VERDICT_TAG, "unproved"),
-        evidence=tags.get(EVIDENCE_TAG),
-    )
+    serving = registry.number(version.model, "champion")
+    if serving != against:
+        raise StaleError(
+            f"{version.model} version {version.version} was judged against {_name(against)}, "
+            f"but {_name(serving)} serves now: it has to pass the gate against that one; nothing was moved."
+        )
+    entry = compose(registry, ledger, "promote", version, why=why, who=who, verdict=verdict)
     return _move(registry, ledger, entry, against)
 
 
 def roll_back(registry: Registry, version: Version, *, why: str, who: str | None = None) -> LedgerEntry:
     """Make an older `version`, which the caller has seen verify and answer, the champion again; the ledger's entry."""
     ledger = repair(registry, version.model)
-    tags = registry.tags(version)
-    entry = compose(
-        ledger,
-        "rollback",
-        version.version,
-        who=who_am_i(who),
-        why=why,
-        verdict=tags.get(VERDICT_TAG, "unproved"),
-        evidence=tags.get(EVIDENCE_TAG),
-    )
+    entry = compose(registry, ledger, "rollback", version, why=why, who=who)
     return _move(registry, ledger, entry, ledger.serving)
 
 
@@ -100,10 +86,7 @@ def refuse(
 ) -> LedgerEntry:
     """Keep in the ledger that `version` was not let through, and why. The caller holds the model's lock."""
     ledger = repair(registry, version.model)
-    evidence = registry.tags(version).get(EVIDENCE_TAG)
-    entry = compose(
-        ledger, "refuse", version.version, who=who_am_i(who), why=why, verdict=verdict, evidence=evidence
-    )
+    entry = compose(registry, ledger, "refuse", version, why=why, who=who, verdict=verdict)
     append(registry, entry)
     return entry
 
@@ -118,21 +101,12 @@ def repair(registry: Registry, model: str) -> Ledger:
     if pending is not None:
         ledger = _finish(registry, ledger, pending)
     champion = registry.by_alias(model, "champion")
-    found = champion.version if champion is not None else None
-    if found == ledger.serving:
+    number = champion.version if champion is not None else None
+    if number == ledger.serving:
         return ledger
-    tags = registry.tags(champion) if champion is not None else {}
-    entry = compose(
-        ledger,
-        "repair",
-        found,
-        who="unknown",
-        why="the alias champion was moved in MLflow, outside of Slipway",
-        verdict=tags.get(VERDICT_TAG, "unproved"),
-        evidence=tags.get(EVIDENCE_TAG),
-    )
-    append(registry, entry)
-    log.warning("%s: the champion was moved outside of Slipway to %s; the ledger now says so", model, found)
+    why = "the alias champion was moved in MLflow, outside of Slipway"
+    append(registry, compose(registry, ledger, "repair", champion, why=why, who="unknown"))
+    log.warning("%s: the champion was moved outside of Slipway to %s; the ledger now says so", model, number)
     return read_ledger(registry, model)
 
 
@@ -144,10 +118,8 @@ def pending_entry(registry: Registry, model: str) -> LedgerEntry | None:
 
 def _finish(registry: Registry, ledger: Ledger, entry: LedgerEntry) -> Ledger:
     """The alias says how far it came: moved, so the entry is owed; or not, so it never happened."""
-    champion = registry.by_alias(entry.model, "champion")
-    moved = (
-        champion is not None and champion.version == entry.to_version and ledger.serving == entry.from_version
-    )
+    serving = registry.number(entry.model, "champion")
+    moved = serving == entry.to_version and ledger.serving == entry.from_version
     if moved and entry.previous == ledger.head:
         append(registry, entry)
         log.warning(
@@ -167,7 +139,7 @@ def _move(registry: Registry, ledger: Ledger, entry: LedgerEntry, against: int |
         raise RefusedError(f"{model} version {version} already is the champion; nothing was moved.")
     pending = _Pending(token=secrets.token_hex(8), entry=entry)
     registry.tag_model(model, _PENDING, pending.model_dump_json())
-    _fence(registry, pending, ledger, against)
+    _check_unchanged(registry, pending, ledger, against)
     registry.set_alias(model, "champion", version)
     _take_back_if_overtaken(registry, pending)
     append(registry, entry)
@@ -177,17 +149,15 @@ def _move(registry: Registry, ledger: Ledger, entry: LedgerEntry, against: int |
     return entry
 
 
-def _fence(registry: Registry, pending: _Pending, ledger: Ledger, against: int | None) -> None:
+def _check_unchanged(registry: Registry, pending: _Pending, ledger: Ledger, against: int | None) -> None:
     """The last look before the move: an owner that was stopped, lost its lock and woke up must not go on."""
     entry = pending.entry
     if _was_overtaken(registry, pending):
         raise StaleError(
             f"Another promotion of {entry.model} took over while this one stood still; nothing was moved."
         )
-    champion = registry.by_alias(entry.model, "champion")
-    if (champion.version if champion else None) != against or read_ledger(
-        registry, entry.model
-    ).head != ledger.head:
+    serving = registry.number(entry.model, "champion")
+    if serving != against or read_ledger(registry, entry.model).head != ledger.head:
         if not _was_overtaken(registry, pending):  # else it announces whoever changed the champion
             registry.tag_model(entry.model, _PENDING, None)
         raise StaleError(f"The champion of {entry.model} was changed meanwhile; nothing was moved.")
@@ -210,8 +180,8 @@ def _take_back_if_overtaken(registry: Registry, pending: _Pending) -> None:
 def _move_again_if_taken_back(registry: Registry, pending: _Pending) -> None:
     """Whoever was overtaken and took its own move back, before this one was written down, took this one back with it."""
     entry = pending.entry
-    champion = registry.by_alias(entry.model, "champion")
-    if (champion is None or champion.version != entry.to_version) and not _was_overtaken(registry, pending):
+    serving = registry.number(entry.model, "champion")
+    if serving != entry.to_version and not _was_overtaken(registry, pending):
         assert entry.to_version is not None
         registry.set_alias(entry.model, "champion", entry.to_version)
 
@@ -221,24 +191,14 @@ def _was_overtaken(registry: Registry, pending: _Pending) -> bool:
     return now is None or _Pending.model_validate_json(now).token != pending.token
 
 
-def _check_still(registry: Registry, version: Version, against: int | None) -> None:
-    champion = registry.by_alias(version.model, "champion")
-    found = champion.version if champion is not None else None
-    if found != against:
-        raise StaleError(
-            f"{version.model} version {version.version} was judged against {_name(against)}, "
-            f"but {_name(found)} serves now: it has to pass the gate against that one; nothing was moved."
-        )
-
-
 def _set_previous(registry: Registry, model: str, version: int | None) -> None:
-    current = registry.by_alias(model, "previous")
+    current = registry.number(model, "previous")
     if version is not None and registry.version(model, version) is None:
         version = None  # someone deleted it
-    if version is not None and (current is None or current.version != version):
-        registry.set_alias(model, "previous", version)
-    elif version is None and current is not None:
+    if version is None and current is not None:
         registry.delete_alias(model, "previous")
+    elif version is not None and version != current:
+        registry.set_alias(model, "previous", version)
 
 
 def _name(version: int | None) -> str:

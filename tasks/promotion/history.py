@@ -35,25 +35,24 @@ def history(settings: Settings, model: str, at: str | None = None) -> History:
     registry = Registry(settings)
     check_model(registry, model)
     ledger = read_ledger(registry, model)
-    champion, challenger, previous = (
-        registry.by_alias(model, alias) for alias in ("champion", "challenger", "previous")
-    )
+    champion = registry.by_alias(model, "champion")
+    number = champion.version if champion is not None else None
+    pending = pending_entry(registry, model)
     problems = list(ledger.problems)
-    if (pending := pending_entry(registry, model)) is not None and pending not in ledger.entries:
+    if pending is not None and pending not in ledger.entries:
         problems.append(
             f"a {pending.action} to v{pending.to_version} by {pending.who} is under way, or was interrupted: the next decision ends it"
         )
-    proved: bool | None = champion is not None or None
-    number = champion.version if champion else None
-    if number != ledger.serving and (pending is None or pending.to_version != number):
-        proved = champion is not None and _is_proved(registry, champion)
-        what = "removed" if champion is None else f"moved to v{number}, {'proved' if proved else 'UNPROVED'},"
+    moved = number != ledger.serving and (pending is None or pending.to_version != number)
+    proved = _is_proved(registry, champion) if moved else champion is not None or None
+    if moved:
+        what = "removed" if number is None else f"moved to v{number}, {'proved' if proved else 'UNPROVED'},"
         problems.append(f"the champion was {what} outside of Slipway; by the ledger v{ledger.serving} serves")
     return History(
         model=model,
         champion=number,
-        challenger=challenger.version if challenger else None,
-        previous=previous.version if previous else None,
+        challenger=registry.number(model, "challenger"),
+        previous=registry.number(model, "previous"),
         proved=proved,
         entries=ledger.served(*_span(at)) if at else ledger.entries,
         problems=tuple(problems),
@@ -61,7 +60,9 @@ def history(settings: Settings, model: str, at: str | None = None) -> History:
     )
 
 
-def _is_proved(registry: Registry, version: Version) -> bool:
+def _is_proved(registry: Registry, version: Version | None) -> bool:
+    if version is None:
+        return False
     try:
         with downloaded(registry, version) as folder:
             return check_version(folder, version).decision == "pass"

@@ -12,8 +12,11 @@ from pydantic import Field, ValidationError
 
 from tasks.errors import UserError
 from tasks.proof.signing import public_key, sign_text, signing_key, text_checker
+from tasks.records import Version
 from tasks.registry.registry import Registry
+from tasks.registry.tags import EVIDENCE_TAG, VERDICT_TAG
 from tasks.system.frozen import Frozen
+from tasks.system.sentences import shortened
 
 Action = Literal["promote", "refuse", "rollback", "repair"]
 
@@ -155,14 +158,14 @@ def check_chain(entries: Sequence[LedgerEntry]) -> list[str]:
 
 
 def compose(
+    registry: Registry,
     ledger: Ledger,
     action: Action,
-    to_version: int | None,
+    version: Version | None,
     *,
-    who: str,
     why: str,
-    verdict: str,
-    evidence: str | None,
+    who: str | None,
+    verdict: str | None = None,
 ) -> LedgerEntry:
     """The entry that would come next. Raises UserError for a reason that is empty or too long to keep, or a key that cannot sign."""
     if not why.strip():
@@ -173,28 +176,28 @@ def compose(
         )
     if key := signing_key():
         sign_text("", key)  # what cannot be signed is said before anything is moved
+    tags = registry.tags(version) if version is not None else {}
     return LedgerEntry(
         sequence=(ledger.entries[-1].sequence if ledger.entries else 0) + 1,
         at=datetime.datetime.now(datetime.UTC),
         model=ledger.model,
         action=action,
         from_version=ledger.serving,
-        to_version=to_version,
-        who=who,
+        to_version=version.version if version is not None else None,
+        who=decided_by(who),
         why=why.strip(),
-        verdict=verdict,
-        evidence=evidence,
+        verdict=verdict or tags.get(VERDICT_TAG, "unproved"),
+        evidence=tags.get(EVIDENCE_TAG),
         previous=ledger.head,
     )
 
 
 def in_short(reasons: Sequence[str]) -> str:
     """A verdict's reasons as one that fits an entry; the evidence has them whole."""
-    text = "; ".join(reasons)
-    return text if len(text) <= _LONGEST_REASON else f"{text[: _LONGEST_REASON - 1]}…"
+    return shortened("; ".join(reasons), _LONGEST_REASON - 1)
 
 
-def who_am_i(given: str | None = None) -> str:
+def decided_by(given: str | None = None) -> str:
     """Who decides: as given, else SLIPWAY_USER, else the operating system's user."""
     if name := (given or os.environ.get("SLIPWAY_USER", "")).strip():
         return name[:200]
@@ -217,10 +220,10 @@ def _cut_short(entries: Sequence[LedgerEntry], head: str | None) -> Iterator[str
     if head is None:
         return
     sequence, _, digest = head.partition(" ")
-    found = [entry.digest for entry in entries if str(entry.sequence) == sequence]
-    if not found:
+    digests = [entry.digest for entry in entries if str(entry.sequence) == sequence]
+    if not digests:
         yield f"the ledger ends before entry {sequence}, which was written: entries are missing at its end"
-    elif digest not in found:
+    elif digest not in digests:
         yield f"entry {sequence} is not the one that was written: the end of the ledger was replaced"
 
 

@@ -3,8 +3,8 @@
 from tasks.errors import RefusedError, UserError
 from tasks.promotion.champion import model_lock, promote, refuse, repair, roll_back
 from tasks.promotion.ledger import LedgerEntry, in_short
-from tasks.promotion.verification import answer, check_version, downloaded, judge_again
-from tasks.proof.evidence import Evidence
+from tasks.promotion.verification import answer, check_version, downloaded
+from tasks.proof.evidence import MODEL, Evidence
 from tasks.records import Champion, Verdict, Version
 from tasks.registry.lookup import check_model, find_version
 from tasks.registry.registry import Registry
@@ -68,9 +68,13 @@ def verdict_against_champion(
         evidence = check_version(folder, version)
         if champion is None or champion.version == evidence.champion or champion.version == version.version:
             return evidence, evidence.proof.verdict
+        from tasks.proof.holdout import answer_again, judge
+
         with downloaded(registry, champion) as theirs:
-            found = Champion(version=champion.version, sha256=champion.sha256, folder=theirs)
-            return evidence, judge_again(settings, evidence, folder, found)
+            other = Champion(version=champion.version, sha256=champion.sha256, folder=theirs)
+            return evidence, judge(
+                evidence, other, answer_again(evidence, folder / MODEL, settings.home / "datasets")
+            )
 
 
 def roll_back_to(

@@ -8,7 +8,7 @@ from tasks.outcome import CandidateResult, Selection
 from tasks.proof.evidence import Evidence, seal
 from tasks.records import Candidate, Checkpoint, Dataset, Version
 from tasks.registry.registry import Registry
-from tasks.registry.tags import EVIDENCE_TAG, KEY_TAG, NEWEST_TAG, VERDICT_TAG
+from tasks.registry.tags import DATA_TAG, EVIDENCE_TAG, KEY_TAG, NEWEST_TAG, VERDICT_TAG
 from tasks.reporting.explained_rows import attributions
 from tasks.reporting.model_card import model_card
 from tasks.reporting.report import write_report
@@ -68,14 +68,8 @@ def register(
 
 
 def _metrics(result: CandidateResult) -> dict[str, float]:
-    found = {
-        "score": result.score,
-        "score_drop": result.score_drop,
-        "size_bytes": result.size_bytes,
-        "latency_ratio": result.latency_ratio,
-        "throughput_ratio": result.throughput_ratio,
-    }
-    return {name: float(value) for name, value in found.items() if value is not None}
+    numbers = result.model_dump(exclude={"name", "status", "reasons"}, exclude_none=True)
+    return {name: float(value) for name, value in numbers.items()}
 
 
 def _tags(evidence: Evidence, dataset: Dataset, key: str, digest: str) -> dict[str, str]:
@@ -89,6 +83,6 @@ def _tags(evidence: Evidence, dataset: Dataset, key: str, digest: str) -> dict[s
         "slipway.score_name": report.score_name,
         VERDICT_TAG: verdict.decision,
         EVIDENCE_TAG: digest,
-        "slipway.data": evidence.fingerprint,
+        DATA_TAG: evidence.fingerprint,
         "slipway.code": evidence.code.revision or "unknown",
     }

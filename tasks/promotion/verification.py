@@ -5,25 +5,22 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from tasks.config import Data, Gates
 from tasks.errors import StepError
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, EvidenceError
 from tasks.proof.evidence import verify as verify_folder
-from tasks.records import Champion, Verdict, Version
+from tasks.records import Version
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.settings import Settings
 from tasks.system.files import sha256_of
 from tasks.system.frozen import Frozen
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
+from tasks.system.sentences import first_line
 
 _SAME_SCORE = 1e-6
+
+_KINDS = {"float": "float32", "double": "float64"}
+"""ONNX's name of a type → numpy's, where they differ."""
 
 
 class Verification(Frozen):
@@ -100,76 +97,33 @@ def answer(folder: Path) -> None:
 
     session = open_session((folder / MODEL).read_bytes())
     example = json.loads((folder / "serving_input_example.json").read_text())["inputs"]
-    kinds = {
-        "tensor(float)": "float32",
-        "tensor(double)": "float64",
-        "tensor(float16)": "float16",
-        "tensor(bool)": "bool",
-    }
-    feed = {
-        value.name: np.asarray(
-            example[value.name], kinds.get(value.type, value.type.removeprefix("tensor(").rstrip(")"))
-        )
-        for value in session.get_inputs()
-    }
+    feed = {}
+    for value in session.get_inputs():
+        kind = value.type.removeprefix("tensor(").removesuffix(")")
+        feed[value.name] = np.asarray(example[value.name], _KINDS.get(kind, kind))
     try:
         outputs = session.run(None, feed)
     except Exception as error:
         raise StepError(
-            f"{folder.name} loads but does not answer its own example: {str(error).strip().splitlines()[0]}"
+            f"{folder.name} loads but does not answer its own example: {first_line(error)}"
         ) from error
     if any(not np.isfinite(output).all() for output in outputs if output.dtype.kind == "f"):
         raise StepError(f"{folder.name} loads but answers its own example with numbers that are not finite.")
 
 
-def judge_again(settings: Settings, evidence: Evidence, folder: Path, champion: Champion) -> Verdict:
-    """The gate against another champion than the evidence has, on the evidence's own test rows."""
-    import numpy as np
-
-    from tasks.proof.gate import gate, with_folds
-    from tasks.proof.holdout import compare_with
-
-    report = evidence.proof.report
-    with tempfile.TemporaryDirectory(prefix="slipway-") as temporary:
-        path = Path(temporary) / "outputs.npy"
-        dataset, outputs = _outputs(settings, evidence, folder)
-        np.save(path, outputs)
-        report = report.model_copy(update={"outputs": path})
-        gates = Gates.model_validate(evidence.config["gates"])
-        comparison = compare_with(evidence.workload, dataset, report, champion, gates)
-    proof = evidence.proof
-    verdict = gate(report, proof.baseline, proof.against_fp32, comparison, proof.trial, gates)
-    return verdict if proof.cross_validation is None else with_folds(verdict, proof.cross_validation, gates)
-
-
 def _replay(settings: Settings, evidence: Evidence, folder: Path) -> float:
     from tasks.data.dataset import read_split
+    from tasks.proof.holdout import answer_again
     from tasks.workloads.catalogue import load_workload
     from tasks.workloads.scoring import score
 
     report = evidence.proof.report
-    dataset, outputs = _outputs(settings, evidence, folder)
-    found = score(load_workload(evidence.workload), read_split(dataset, report.split).target, outputs)
-    if abs(found - report.score) > _SAME_SCORE:
+    answered = answer_again(evidence, folder / MODEL, settings.home / "datasets")
+    target = read_split(answered.dataset, answered.split).target
+    again = score(load_workload(evidence.workload), target, answered.outputs)
+    if abs(again - report.score) > _SAME_SCORE:
         raise EvidenceError(
-            f"{evidence.model}: scored again it has {report.score_name} {found:.6f}, the evidence says {report.score:.6f}.",
+            f"{evidence.model}: scored again it has {report.score_name} {again:.6f}, the evidence says {report.score:.6f}.",
             "replay",
         )
-    return found
-
-
-def _outputs(settings: Settings, evidence: Evidence, folder: Path) -> "tuple[Any, Array]":
-    """The evidence's dataset, made again, and the file's raw outputs on its test rows."""
-    from tasks.data.dataset import prepare, read_split
-    from tasks.onnx.session import open_session, run_rows
-
-    dataset = prepare(
-        evidence.workload, Data.model_validate(evidence.config["data"]), settings.home / "datasets"
-    )
-    if dataset.fingerprint != evidence.fingerprint:
-        raise StepError(
-            f"{evidence.model} was proved on other rows than {evidence.workload} loads now "
-            f"({evidence.fingerprint[:16]}… and {dataset.fingerprint[:16]}…): `slipway run {evidence.workload}` makes a version of these."
-        )
-    rows = read_split(dataset, evidence.proof.report.split)
-    return dataset, run_rows(open_session(folder / MODEL), rows.inputs)
+    return again

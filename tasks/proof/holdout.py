@@ -1,22 +1,24 @@
 """Pick → Proof: on test rows that nothing has seen, against the champion's own bytes, in the real server."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.config import Gates
+from tasks.config import Data, Gates
 from tasks.data.arrays import Samples
-from tasks.data.dataset import read_frame, read_split
-from tasks.errors import UserError
+from tasks.data.dataset import prepare, read_frame, read_split
+from tasks.errors import StepError, UserError
 from tasks.onnx.session import open_session, run_rows
-from tasks.proof.evidence import EVIDENCE, MODEL, read
-from tasks.proof.gate import gate
+from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, read
+from tasks.proof.gate import gate, with_folds
 from tasks.proof.intervals import compare, difference_interval
 from tasks.proof.serving import try_on_server
 from tasks.proof.validation import validate
-from tasks.records import Candidate, Champion, Comparison, Dataset, Interval, Proof, Report
+from tasks.records import Candidate, Champion, Comparison, Dataset, Interval, Proof, Report, Verdict
 from tasks.system.files import sha256_of
 from tasks.system.sentences import first_line
 from tasks.workloads.catalogue import load_workload
+from tasks.workloads.workload import Workload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +40,8 @@ def prove(
 
     `package` is the MLflow folder with the candidate's bytes; raw outputs are kept in `folder`.
     """
+    import numpy as np
+
     workload = load_workload(reference)
     report = validate(reference, dataset, candidate, fp32, folder, "test", gates.confidence)
     baseline = report
@@ -45,9 +49,10 @@ def prove(
         baseline = validate(reference, dataset, fp32, fp32, folder, "test", gates.confidence)
     assert candidate.onnx is not None
     trial = try_on_server(package, workload.name, candidate.onnx, read_split(dataset, "test").inputs)
-    comparison = (
-        compare_with(reference, dataset, report, champion, gates) if champion and report.outputs else None
-    )
+    comparison = None
+    if champion and report.outputs:
+        answered = Answered(dataset, "test", np.load(report.outputs))
+        comparison = compare_with(workload, answered, champion, gates)
     against_fp32 = _against_fp32(reference, dataset, report, baseline, gates)
     return Proof(
         report=report,
@@ -59,19 +64,46 @@ def prove(
     )
 
 
-def compare_with(
-    reference: str, dataset: Dataset, report: Report, champion: Champion, gates: Gates
-) -> Comparison:
-    """The report's candidate against the champion on the test rows; a champion that does not fit them is said to."""
-    import numpy as np
+@dataclass(frozen=True)
+class Answered:
+    """A dataset's rows of one split, and a file's raw outputs on them."""
 
-    assert report.outputs is not None
-    workload, samples = load_workload(reference), read_split(dataset, report.split)
-    ours = np.load(report.outputs)
+    dataset: Dataset
+    split: str
+    outputs: "Array"
+
+
+def answer_again(evidence: Evidence, model: Path, datasets: Path) -> Answered:
+    """The evidence's dataset, made again below `datasets`, and what `model` says of its test rows.
+
+    Raises StepError when the workload loads other rows by now.
+    """
+    dataset = prepare(evidence.workload, Data.model_validate(evidence.config["data"]), datasets)
+    if dataset.fingerprint != evidence.fingerprint:
+        raise StepError(
+            f"{evidence.model} was proved on other rows than {evidence.workload} loads now "
+            f"({evidence.fingerprint[:16]}… and {dataset.fingerprint[:16]}…): `slipway run {evidence.workload}` makes a version of these."
+        )
+    split = evidence.proof.report.split
+    return Answered(dataset, split, run_rows(open_session(model), read_split(dataset, split).inputs))
+
+
+def judge(evidence: Evidence, champion: Champion, answered: Answered) -> Verdict:
+    """The gate against another champion than the evidence has, on the evidence's own test rows."""
+    gates, proof = Gates.model_validate(evidence.config["gates"]), evidence.proof
+    comparison = compare_with(load_workload(evidence.workload), answered, champion, gates)
+    verdict = gate(proof.report, proof.baseline, proof.against_fp32, comparison, proof.trial, gates)
+    return verdict if proof.cross_validation is None else with_folds(verdict, proof.cross_validation, gates)
+
+
+def compare_with(workload: Workload, answered: Answered, champion: Champion, gates: Gates) -> Comparison:
+    """The answers of one file and the champion's to the same rows; a champion that does not fit them is said to."""
+    dataset, split = answered.dataset, answered.split
+    samples = read_split(dataset, split)
     try:
         theirs = _champion_outputs(champion, dataset, samples)
         return compare(
-            workload, samples.target, read_frame(dataset, report.split), ours, theirs, champion, gates
+            workload, samples.target, read_frame(dataset, split), answered.outputs, theirs, champion, gates
         )
     except UserError as error:  # also of a score that does not take the champion's answers, NaN for one
         return Comparison(

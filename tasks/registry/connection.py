@@ -1,15 +1,54 @@
-"""A connection to MLflow: by its own client, or for decisions by REST alone, which need not wait for its import."""
+"""One way to MLflow for commands and server alike: REST to a server, MLflow's own client to a database.
 
+MLflow's own also writes down trainings, wherever they go: metrics, models and artifacts are more than we say by REST.
+"""
+
+import gc
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from tasks.errors import StepError
 from tasks.registry.reachability import check_mlflow, explain_database
 from tasks.registry.rest import RestClient, speaks_rest
 from tasks.settings import Settings
+from tasks.system.urls import without_secrets
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+def connect(uri: str, patience: float = 0.0) -> "MlflowClient | RestClient":
+    """For what is read, decided and downloaded. Raises StepError or UserError, in a sentence, when MLflow is not there.
+
+    `patience`: seconds to wait for a server that is away: a run waits, a person is told at once.
+    """
+    check_mlflow(uri, patience)
+    return RestClient(uri, patience) if speaks_rest(uri) else _mlflows_own(uri)
+
+
+def _mlflows_own(uri: str) -> "MlflowClient":
+    first = "mlflow" not in sys.modules
+    if first:
+        gc.disable()  # it would look through all that is imported, again and again: a quarter of the time
+    try:
+        from mlflow import MlflowClient, set_tracking_uri
+
+        set_tracking_uri(uri)  # where its stores look for a version's model, whoever's client asks
+        client = MlflowClient(uri, uri)
+        client.search_experiments(max_results=1)
+    except ImportError as error:
+        raise StepError(
+            f"{without_secrets(uri)} takes a package that is not here ({error}): install it."
+        ) from error
+    except Exception as error:  # MLflow's and SQLAlchemy's have no common base
+        raise explain_database(uri, error) from error
+    finally:
+        if first:
+            gc.freeze()  # and once more when the process ends
+            gc.enable()
+    return client
 
 
 @dataclass(frozen=True)
@@ -18,33 +57,19 @@ class Connection:
 
     settings: Settings
     patience: float = 0.0
-    """Seconds to wait for a server that is away: a run waits, a person is told at once."""
-
-    @cached_property
-    def client(self) -> "MlflowClient":
-        """Made at first use: importing MLflow takes seconds, and a connection must not cross a fork."""
-        self.check_reachable()
-        import mlflow
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
-        uri = self.settings.tracking_uri
-        mlflow.set_tracking_uri(uri)
-        mlflow.set_registry_uri(uri)
-        try:
-            client = mlflow.MlflowClient(uri, uri)
-            client.search_experiments(max_results=1)
-        except (MlflowException, SQLAlchemyError) as error:
-            raise explain_database(uri, error) from error
-        return client
 
     @cached_property
     def decisions(self) -> "MlflowClient | RestClient":
-        """For what a decision asks and moves: a server is spoken to without importing MLflow."""
-        if not speaks_rest(self.settings.tracking_uri):
-            return self.client
-        self.check_reachable()
-        return RestClient(self.settings.tracking_uri, self.patience)
+        """For all but a training: a server is spoken to without importing MLflow."""
+        return connect(self.settings.tracking_uri, self.patience)
+
+    @cached_property
+    def client(self) -> "MlflowClient":
+        """MLflow's own. Made at first use: importing MLflow takes seconds, and a connection must not cross a fork."""
+        decisions = self.decisions
+        if isinstance(decisions, RestClient):
+            return _mlflows_own(self.settings.tracking_uri)
+        return decisions
 
     def check_reachable(self) -> None:
         """Raise StepError or UserError, at once and in a sentence, when there is no MLflow where settings say."""
@@ -52,13 +77,14 @@ class Connection:
 
     def experiment(self, name: str) -> str:
         """The experiment's id; made when it is not there, embedded with its artifacts under SLIPWAY_HOME."""
-        found = self.decisions.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = self.decisions.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         root = (self.settings.home / "mlartifacts" / name).as_uri() if self.settings.embedded else None
         try:
             return str(self.decisions.create_experiment(name, artifact_location=root))
         except Exception:
-            if (found := self.decisions.get_experiment_by_name(name)) is None:
+            experiment = self.decisions.get_experiment_by_name(name)
+            if experiment is None:
                 raise
-            return str(found.experiment_id)  # another process made it first
+            return str(experiment.experiment_id)  # another process made it first

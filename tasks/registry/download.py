@@ -1,61 +1,73 @@
-"""The files of a registered version from a server that hands them out itself, without MLflow's client."""
+"""The files of a registered version, from whoever keeps them: the server, this machine, or a storage that MLflow reads."""
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
-from tasks.registry.http import FILES_AT_ONCE, MlflowServer, RestError
-from tasks.system.urls import without_secrets
+from tasks.errors import StepError
+from tasks.registry.http import FILES_AT_ONCE, MlflowError, MlflowServer
+from tasks.registry.rest import RestClient
+from tasks.system.sentences import first_line
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from requests import Response
 
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 
-def download_folder(server: MlflowServer, uri: str, folder: Path) -> Path | None:
-    """Every file at an artifact address, below `folder`; its path, or None when the server does not hand them out itself.
+def download_version(client: "MlflowClient | RestClient", name: str, version: int, folder: Path) -> Path:
+    """Every file of a version, below `folder`; where they are. Raises StepError when they are not to be had."""
+    try:
+        address = client.get_model_version_download_uri(name, str(version))
+        parts = urlsplit(address)
+        if parts.scheme == "mlflow-artifacts" and not parts.netloc and isinstance(client, RestClient):
+            return _from_server(client.server, PurePosixPath(parts.path.lstrip("/")), folder)
+        if parts.scheme in ("", "file"):
+            return Path(shutil.copytree(unquote(parts.path), folder, dirs_exist_ok=True))
+        from mlflow.artifacts import download_artifacts
 
-    Raises RestError when there is nothing, and for a file outside of its folder.
-    """
-    parts = urlsplit(uri)
-    if parts.scheme != "mlflow-artifacts" or parts.netloc:
-        return None
-    root = PurePosixPath(parts.path.lstrip("/"))
+        return Path(download_artifacts(address, dst_path=str(folder), tracking_uri=client.tracking_uri))
+    except StepError:
+        raise
+    except Exception as error:  # MLflow's, the disk's and those of storages have no common base
+        raise StepError(first_line(error)) from error
+
+
+def _from_server(server: MlflowServer, root: PurePosixPath, folder: Path) -> Path:
     names = _list(server, root, PurePosixPath())
     if not names:
-        raise RestError(f"there is nothing at {uri}", "RESOURCE_DOES_NOT_EXIST")
+        raise MlflowError(f"MLflow at {server.where} has no files at {root}", "RESOURCE_DOES_NOT_EXIST")
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        list(pool.map(lambda one: _fetch(server, root / one, folder / one), names))
+        list(pool.map(lambda name: _fetch(server, root / name, folder / name), names))
     return folder
 
 
 def _list(server: MlflowServer, root: PurePosixPath, below: PurePosixPath) -> list[PurePosixPath]:
-    found: list[PurePosixPath] = []
-    answer = server.request("GET", _ARTIFACTS, params={"path": str(root / below)})
-    for entry in answer.json().get("files", []):
+    names: list[PurePosixPath] = []
+    for entry in server.ask("GET", _ARTIFACTS, params={"path": str(root / below)}).get("files", []):
         path = below / entry["path"]
         if path.is_absolute() or ".." in path.parts:
-            raise RestError(f"the server names a file outside of its folder: {path}", "INVALID_PATH")
-        found += _list(server, root, path) if entry["is_dir"] else [path]
-    return found
+            raise MlflowError(f"the server names a file outside of its folder: {path}", "INVALID_PATH")
+        names += _list(server, root, path) if entry["is_dir"] else [path]
+    return names
 
 
 def _fetch(server: MlflowServer, remote: PurePosixPath, local: Path) -> None:
     local.parent.mkdir(parents=True, exist_ok=True)
-    with server.request("GET", f"{_ARTIFACTS}/{quote(str(remote))}", stream=True) as answer:
+    with server.request("GET", f"{_ARTIFACTS}/{quote(str(remote))}", stream=True) as response:
         with open(local, "wb") as file:
-            for block in _blocks(server, answer):
+            for block in _blocks(server, response):
                 file.write(block)
 
 
-def _blocks(server: MlflowServer, answer: "Response") -> Iterator[bytes]:
+def _blocks(server: MlflowServer, response: "Response") -> Iterator[bytes]:
     from requests import RequestException
 
     try:
-        yield from answer.iter_content(1 << 20)
+        yield from response.iter_content(1 << 20)
     except RequestException as error:
-        where = without_secrets(server.uri)
-        raise RestError(f"MLflow at {where} broke off in the middle of a file", "UNAVAILABLE") from error
+        raise MlflowError(f"MLflow at {server.where} broke off in the middle of a file") from error

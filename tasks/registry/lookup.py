@@ -1,3 +1,5 @@
+"""Versions by the names that people write: MODEL, MODEL@ALIAS, MODEL/VERSION."""
+
 import re
 
 from tasks.errors import UserError
@@ -15,9 +17,9 @@ def find_version(registry: Registry, reference: str) -> Version:
             f"{reference!r} names no version: write MODEL, MODEL@ALIAS or MODEL/VERSION, such as digits@champion."
         )
     model, alias, number = match["model"], match["alias"] or "champion", match["version"]
-    found = registry.version(model, int(number)) if number else registry.by_alias(model, alias)
-    if found is not None:
-        return found
+    version = registry.version(model, int(number)) if number else registry.by_alias(model, alias)
+    if version is not None:
+        return version
     check_model(registry, model)
     raise UserError(
         f"{model} has no version {number}: see `slipway history {model}`."

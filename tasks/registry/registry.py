@@ -4,19 +4,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from tasks.errors import StepError
 from tasks.records import OnnxModel, Version
-from tasks.registry import rest
-from tasks.registry.rest import RestClient
+from tasks.registry.download import download_version
+from tasks.registry.http import is_missing
+from tasks.registry.rest import Entity
 from tasks.registry.runs import Runs
-from tasks.registry.tags import KEY_TAG
+from tasks.system.sentences import shortened
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 T = TypeVar("T")
 
-_LONGEST = 5000  # of a version's description
+_LONGEST = 5000  # of a version's description in MLflow's databases; SQLite alone would take more
 
 
 class Registry(Runs):
@@ -46,26 +46,29 @@ class Registry(Runs):
             source=f"models:/{model_id}",
             run_id=run_id,
             tags={"slipway.sha256": onnx_model.sha256, **tags},
-            description=_cut(description),
+            description=shortened(description, _LONGEST - 1),
             model_id=model_id,
         )
         return Version(model=model, version=int(made.version), sha256=onnx_model.sha256, run_id=run_id)
 
     def version(self, model: str, version: int) -> Version | None:
         """A registered version, or None."""
-        found = self._find(lambda: self.decisions.get_model_version(model, str(version)))
-        return _version(found) if found is not None else None
+        return _find(lambda: _version(self.decisions.get_model_version(model, str(version))))
 
     def by_alias(self, model: str, alias: str) -> Version | None:
         """The version an alias points at, or None."""
-        found = self._find(lambda: self.decisions.get_model_version_by_alias(model, alias))
-        return _version(found) if found is not None else None
+        return _find(lambda: _version(self.decisions.get_model_version_by_alias(model, alias)))
 
-    def by_key(self, model: str, key: str) -> Version | None:
-        """The newest version that a run with this key made, or None."""
-        query = f"name = '{model}' AND tags.`{KEY_TAG}` = '{key}'"
-        found = self.decisions.search_model_versions(query)
-        return max((_version(v) for v in found), key=lambda v: v.version, default=None)
+    def number(self, model: str, alias: str) -> int | None:
+        """The number of the version an alias points at, or None."""
+        version = self.by_alias(model, alias)
+        return version.version if version is not None else None
+
+    def by_tag(self, model: str, tag: str, value: str) -> Version | None:
+        """The newest version with this tag, or None."""
+        query = f"name = '{model}' AND tags.`{tag}` = '{value}'"
+        versions = map(_version, self.decisions.search_model_versions(query))
+        return max(versions, key=lambda version: version.version, default=None)
 
     def tags(self, version: Version) -> dict[str, str]:
         return dict(self.decisions.get_model_version(version.model, str(version.version)).tags)
@@ -91,11 +94,11 @@ class Registry(Runs):
 
     def ledger_entries(self, model: str) -> list[tuple[str, dict[str, str]]]:
         """(run id, tags) of every run of the model's ledger that is not deleted, in no order to rely on."""
-        found = self.decisions.get_experiment_by_name(f"slipway-ledger/{model}")
+        ledger = self.decisions.get_experiment_by_name(f"slipway-ledger/{model}")
         entries: list[tuple[str, dict[str, str]]] = []
         token = None
-        while found is not None:
-            page = self.decisions.search_runs([found.experiment_id], max_results=1000, page_token=token)
+        while ledger is not None:
+            page = self.decisions.search_runs([ledger.experiment_id], max_results=1000, page_token=token)
             entries += [(str(run.info.run_id), dict(run.data.tags)) for run in page]
             if not (token := page.token):
                 break
@@ -103,8 +106,7 @@ class Registry(Runs):
 
     def model_tags(self, model: str) -> dict[str, str] | None:
         """The registered model's tags, or None when there is no such model."""
-        found = self._find(lambda: self.decisions.get_registered_model(model))
-        return dict(found.tags) if found is not None else None
+        return _find(lambda: dict(self.decisions.get_registered_model(model).tags))
 
     def tag_model(self, model: str, key: str, value: str | None) -> None:
         """Set one tag of the registered model; None removes it."""
@@ -115,23 +117,7 @@ class Registry(Runs):
 
     def download(self, version: Version, folder: Path) -> Path:
         """The version's whole folder, downloaded below `folder`; its path. Raises StepError when its files are not to be had."""
-        folder.mkdir(parents=True, exist_ok=True)
-        if isinstance(self.decisions, RestClient):
-            whole = self.decisions.download(version.model, str(version.version), folder)
-            if whole is not None:
-                return whole
-        import mlflow.artifacts
-        from mlflow.exceptions import MlflowException
-
-        self.client  # noqa: B018  # tells MLflow where models:/ is
-        uri = f"models:/{version.model}/{version.version}"
-        try:
-            found = mlflow.artifacts.download_artifacts(
-                uri, dst_path=str(folder), tracking_uri=self.settings.tracking_uri
-            )
-        except (MlflowException, OSError) as error:
-            raise StepError((str(error).strip() or type(error).__name__).splitlines()[0]) from error
-        return Path(found)
+        return download_version(self.decisions, version.model, version.version, folder)
 
     def version_address(self, version: Version) -> str | None:
         """The version's page, when a server shows one."""
@@ -139,20 +125,16 @@ class Registry(Runs):
             return None
         return f"{self.pages}/models/{version.model}/versions/{version.version}"
 
-    def _find(self, get: Callable[[], T]) -> T | None:
-        try:
-            return get()
-        except Exception as error:  # MLflow's, or ours for the same answer
-            if getattr(error, "error_code", None) in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
+
+def _find(get: Callable[[], T]) -> T | None:
+    try:
+        return get()
+    except Exception as error:  # MLflow's, or ours for the same answer
+        if is_missing(error):
+            return None
+        raise
 
 
-def _cut(description: str) -> str:
-    """As much of it as a database of MLflow's holds; SQLite alone would take more."""
-    return description if len(description) <= _LONGEST else f"{description[: _LONGEST - 1]}…"
-
-
-def _version(found: "ModelVersion | rest.ModelVersion") -> Version:
-    sha256 = (found.tags or {}).get("slipway.sha256", "")
-    return Version(model=found.name, version=int(found.version), sha256=sha256, run_id=found.run_id or "")
+def _version(stored: "ModelVersion | Entity") -> Version:
+    sha256 = (stored.tags or {}).get("slipway.sha256", "")
+    return Version(model=stored.name, version=int(stored.version), sha256=sha256, run_id=stored.run_id or "")

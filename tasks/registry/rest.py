@@ -1,62 +1,37 @@
 """MLflow's REST API, as much of it as a decision takes: importing MLflow's own client costs seconds, and a rollback has five.
 
-The methods have the names, arguments and results of `mlflow.MlflowClient`, so that `tasks.registry` can use either.
+The methods have the names, arguments and results of `mlflow.MlflowClient`, so that either will do.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tasks.registry.download import download_folder
-from tasks.registry.http import MlflowServer, RestError, needs_mlflow
+from tasks.registry.http import LONGEST_PAUSE_SECONDS, MlflowError, MlflowServer, needs_mlflow
 
 _API = "/api/2.0/mlflow"
 
 
-@dataclass(frozen=True)
-class ModelVersion:
-    name: str
-    version: str
-    run_id: str | None
-    tags: dict[str, str]
+class Entity:
+    """What MLflow answers, with the attributes of its client's entities; None for what is not in the answer."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = fields
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "tags":
+            return {tag["key"]: tag.get("value", "") for tag in self._fields.get("tags", ())}
+        value = self._fields.get(name)
+        return Entity(value) if isinstance(value, dict) else value
 
 
-@dataclass(frozen=True)
-class Tagged:
-    """What has tags: a registered model, a run."""
+class Page(list[Entity]):
+    """Entities, and where the next ones begin."""
 
-    tags: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Experiment:
-    experiment_id: str
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    run_id: str
-
-
-@dataclass(frozen=True)
-class RestRun:
-    info: RunInfo
-    data: Tagged
-
-
-@dataclass(frozen=True)
-class Page:
-    """Runs, and where the next ones begin."""
-
-    runs: list[RestRun]
-    token: str | None
-
-    def __iter__(self) -> Iterator[RestRun]:
-        return iter(self.runs)
+    token: str | None = None
 
 
 def speaks_rest(uri: str) -> bool:
@@ -68,23 +43,29 @@ def speaks_rest(uri: str) -> bool:
 class RestClient:
     """One server; accounts and certificates come from where MLflow's own client takes them."""
 
-    uri: str
+    tracking_uri: str
     patience: float = 0.0
     """Seconds to wait for a server that is away, about."""
 
-    def get_registered_model(self, name: str) -> Tagged:
-        return Tagged(_tags(self._get("registered-models/get", name=name)["registered_model"]))
+    @cached_property
+    def server(self) -> MlflowServer:
+        return MlflowServer(self.tracking_uri, tries=3 + round(self.patience / LONGEST_PAUSE_SECONDS))
 
-    def get_model_version(self, name: str, version: str) -> ModelVersion:
-        return _version(self._get("model-versions/get", name=name, version=version)["model_version"])
+    def get_registered_model(self, name: str) -> Any:
+        return self._get("registered-models/get", name=name).registered_model
 
-    def get_model_version_by_alias(self, name: str, alias: str) -> ModelVersion:
-        return _version(self._get("registered-models/alias", name=name, alias=alias)["model_version"])
+    def get_model_version(self, name: str, version: str) -> Any:
+        return self._get("model-versions/get", name=name, version=version).model_version
 
-    def search_model_versions(self, filter_string: str) -> list[ModelVersion]:
+    def get_model_version_by_alias(self, name: str, alias: str) -> Any:
+        return self._get("registered-models/alias", name=name, alias=alias).model_version
+
+    def get_model_version_download_uri(self, name: str, version: str) -> str:
+        return str(self._get("model-versions/get-download-uri", name=name, version=version).artifact_uri)
+
+    def search_model_versions(self, filter_string: str) -> Page:
         """The newest that match, at most a page of them."""
-        found = self._get("model-versions/search", filter=filter_string)
-        return [_version(one) for one in found.get("model_versions", [])]
+        return _page(self._get("model-versions/search", filter=filter_string), "model_versions")
 
     def set_model_version_tag(self, name: str, version: str, key: str, value: str) -> None:
         self._post("model-versions/set-tag", name=name, version=version, key=key, value=value)
@@ -101,28 +82,26 @@ class RestClient:
     def delete_registered_model_tag(self, name: str, key: str) -> None:
         self._ask("DELETE", "registered-models/delete-tag", json={"name": name, "key": key})
 
-    def get_experiment_by_name(self, name: str) -> Experiment | None:
+    def get_experiment_by_name(self, name: str) -> Any:
         try:
-            found = self._get("experiments/get-by-name", experiment_name=name)
-        except RestError as error:
+            return self._get("experiments/get-by-name", experiment_name=name).experiment
+        except MlflowError as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-        return Experiment(found["experiment"]["experiment_id"])
 
     def create_experiment(self, name: str, artifact_location: str | None = None) -> str:
-        place = {"artifact_location": artifact_location} if artifact_location else {}
-        return str(self._post("experiments/create", name=name, **place)["experiment_id"])
+        answer = self._post("experiments/create", name=name, artifact_location=artifact_location)
+        return str(answer.experiment_id)
 
-    def create_run(self, experiment_id: str, *, run_name: str, tags: Mapping[str, str]) -> RestRun:
-        made = self._post(
+    def create_run(self, experiment_id: str, *, run_name: str, tags: Mapping[str, str]) -> Any:
+        return self._post(
             "runs/create",
             experiment_id=experiment_id,
             run_name=run_name,
             start_time=now_ms(),
             tags=[{"key": key, "value": value} for key, value in tags.items()],
-        )
-        return _run(made["run"])
+        ).run
 
     def set_terminated(self, run_id: str, status: str = "FINISHED") -> None:
         self._post("runs/update", run_id=run_id, status=status, end_time=now_ms())
@@ -130,45 +109,23 @@ class RestClient:
     def search_runs(
         self, experiment_ids: Sequence[str], *, max_results: int = 1000, page_token: str | None = None
     ) -> Page:
-        token = {"page_token": page_token} if page_token else {}
-        found = self._post(
-            "runs/search", experiment_ids=list(experiment_ids), max_results=max_results, **token
-        )
-        return Page([_run(run) for run in found.get("runs", [])], found.get("next_page_token") or None)
+        asked = {"experiment_ids": experiment_ids, "max_results": max_results, "page_token": page_token}
+        return _page(self._post("runs/search", **asked), "runs")
 
-    def download(self, name: str, version: str, folder: Path) -> Path | None:
-        """Every file of a version, below `folder`; its path, or None when the server does not hand out artifacts itself.
-
-        Raises RestError for a version without files.
-        """
-        where = self._get("model-versions/get-download-uri", name=name, version=version)["artifact_uri"]
-        return download_folder(self._server, where, folder)
-
-    @cached_property
-    def _server(self) -> MlflowServer:
-        return MlflowServer(self.uri, self.patience)
-
-    def _get(self, path: str, **params: Any) -> dict[str, Any]:
+    def _get(self, path: str, **params: Any) -> Any:
         return self._ask("GET", path, params=params)
 
-    def _post(self, path: str, **body: Any) -> dict[str, Any]:
+    def _post(self, path: str, **body: Any) -> Any:
         return self._ask("POST", path, json=body)
 
-    def _ask(self, method: str, path: str, **how: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = self._server.request(method, f"{_API}/{path}", **how).json()
-        return answer
+    def _ask(self, method: str, path: str, **how: Any) -> Any:
+        return Entity(self.server.ask(method, f"{_API}/{path}", **how))
 
 
-def _version(found: dict[str, Any]) -> ModelVersion:
-    return ModelVersion(found["name"], found["version"], found.get("run_id"), _tags(found))
-
-
-def _run(found: dict[str, Any]) -> RestRun:
-    return RestRun(RunInfo(found["info"]["run_id"]), Tagged(_tags(found["data"])))
-
-
-def _tags(found: dict[str, Any]) -> dict[str, str]:
-    return {tag["key"]: tag.get("value", "") for tag in found.get("tags", [])}
+def _page(answer: Entity, what: str) -> Page:
+    page = Page(map(Entity, getattr(answer, what) or ()))
+    page.token = answer.next_page_token
+    return page
 
 
 def now_ms() -> int:

@@ -6,12 +6,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from tasks.config import Data
+from tasks.config import Data, Gates
 from tasks.data.dataset import prepare, read_split
 from tasks.onnx.export import write_export
 from tasks.onnx.exporters import with_torchscript, without_warnings
 from tasks.onnx.sizes import batch_of
-from tasks.records import Candidate, Dataset
+from tasks.proof.holdout import Answered, compare_with
+from tasks.records import Candidate, Champion, Comparison, Dataset, Report
 from tasks.workloads.catalogue import load_workload
 
 
@@ -47,3 +48,10 @@ def candidate(dataset: Dataset, path: Path, name: str, noise: float = 0.0) -> Ca
     with without_warnings():  # not export_module: its first exporter takes seconds to import
         proto = with_torchscript(module, load_workload("digits"), dataset, batch_of(samples, 3))
     return Candidate(name=name, onnx=write_export(proto, "torchscript", module, dataset, samples, path, {}))
+
+
+def compared(reference: str, dataset: Dataset, report: Report, champion: Champion) -> Comparison:
+    """A report's kept outputs against a champion."""
+    assert report.outputs is not None
+    answered = Answered(dataset, report.split, np.load(report.outputs))
+    return compare_with(load_workload(reference), answered, champion, Gates())

@@ -17,7 +17,6 @@ def test_without_a_file_here_slipways_own_holds(home: Path) -> None:
     settings = load_settings()
     assert settings.home == home and home.stat().st_mode & 0o077 == 0
     assert settings.tracking_uri == f"sqlite:///{home / 'mlflow.db'}" and settings.embedded
-    assert set(settings.aliases) == {"challenger", "champion", "previous"}
 
 
 def test_the_environment_wins_over_the_file(somewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,6 +24,13 @@ def test_the_environment_wins_over_the_file(somewhere: Path, monkeypatch: pytest
     assert load_settings().tracking_uri == "http://127.0.0.1:1"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:2")
     assert load_settings().tracking_uri == "http://127.0.0.1:2" and not load_settings().embedded
+
+
+def test_a_file_that_explains_the_aliases_as_older_ones_did_still_holds(somewhere: Path) -> None:
+    (somewhere / "mlflow.yaml").write_text(
+        "aliases: {champion: the version that serves}\nmodels: {digits: {approval: manual}}"
+    )
+    assert load_settings().policy("digits").approval == "manual"
 
 
 def test_production_overrides_a_workloads_gates_and_others_keep_theirs(somewhere: Path) -> None:

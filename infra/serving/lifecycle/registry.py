@@ -1,4 +1,4 @@
-"""The registry: which version an alias names, its files, and a tag for one that failed. Only this imports mlflow."""
+"""The registry: which version an alias names, its files, and a tag for one that failed."""
 
 import datetime
 import errno
@@ -10,6 +10,9 @@ from pathlib import Path
 
 from infra.serving.ipc.messages import Revert
 from infra.serving.options import Target
+from tasks.registry.connection import connect
+from tasks.registry.download import download_version
+from tasks.registry.http import is_missing
 from tasks.system.frozen import Frozen
 
 logger = logging.getLogger("slipway.serving")
@@ -19,7 +22,6 @@ REVERTED = "slipway.reverted"
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
@@ -40,36 +42,26 @@ class Unfetched(Exception):
 
 
 class AliasSource:
-    """An MLflow registry."""
+    """An MLflow registry, spoken to as commands do."""
 
     def __init__(self, uri: str) -> None:
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
-        import mlflow
-        from mlflow.tracking import MlflowClient
-
-        mlflow.set_tracking_uri(
-            uri
-        )  # resolving models:/ looks only at this; the process has no other use of mlflow
-        mlflow.set_registry_uri(uri)
         logging.getLogger("mlflow").setLevel(logging.ERROR)
-        self.uri = uri
-        self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self.client = connect(uri)
 
     def resolve(self, target: Target) -> Pointer:
         """What a target names now. Absent when it names nothing; any other error means that the registry cannot be read."""
-        from mlflow.exceptions import MlflowException
-
         try:
             if target.alias is not None:
-                found = self.client.get_model_version_by_alias(target.name, target.alias)
+                version = self.client.get_model_version_by_alias(target.name, target.alias)
             else:
-                found = self.client.get_model_version(target.name, str(target.version))
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                version = self.client.get_model_version(target.name, str(target.version))
+        except Exception as error:
+            if is_missing(error):
                 raise Absent(f"the registry has no {target}; it is waited for") from None
             raise
-        return Pointer(version=str(found.version), created=int(found.creation_timestamp or 0))
+        return Pointer(version=str(version.version), created=int(version.creation_timestamp or 0))
 
     def note_revert(self, revert: Revert) -> None:
         """Tag the version that a server went back from: the alias still names it, and people should know.
@@ -83,12 +75,10 @@ class AliasSource:
 
     def fetch(self, name: str, version: str, into: Path) -> Path:
         """Download a version's folder into an empty folder; Unfetched when its files are not to be had now."""
-        import mlflow.artifacts
-
         try:
-            return Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=str(into)))
+            return download_version(self.client, name, int(version), into)
         except Exception as error:
             logger.debug("%s version %s: %r", name, version, error)
-            full = os.strerror(errno.ENOSPC) in str(error)  # mlflow wraps every error in its own
+            full = os.strerror(errno.ENOSPC) in f"{error} {error.__cause__}"
             why = "the disk of the cache is full" if full else type(error).__name__
             raise Unfetched(f"its files cannot be downloaded ({why})") from error

@@ -1,6 +1,6 @@
 """A process that follows the registry: what an alias names is fetched, inspected and offered to the workers.
 
-It first offers what the cache holds from the last run, which needs no registry and no mlflow, and only then looks.
+It first offers what the cache holds from the last run, which needs no registry, and only then looks.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from infra.serving.lifecycle.cache import Note
 from infra.serving.lifecycle.preparation import Preparer
 from infra.serving.lifecycle.registry import Absent, AliasSource, Pointer, Unfetched
 from infra.serving.options import ProcessJob, Target
+from tasks.registry.rest import speaks_rest
 
 logger = logging.getLogger("slipway.serving")
 
@@ -84,9 +85,10 @@ class Follower:
     async def run(self) -> None:
         listening = asyncio.create_task(self._listen())
         await asyncio.gather(*map(self._start, self.followed))
-        if any(
+        at_once = speaks_rest(self.options.registry)
+        if not at_once and any(
             followed.offered for followed in self.followed
-        ):  # importing mlflow would slow the workers down
+        ):  # importing MLflow takes a core
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.served.wait(), FIRST_SECONDS)
         remote = [followed for followed in self.followed if followed.target.path is None]

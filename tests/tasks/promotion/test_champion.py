@@ -10,16 +10,7 @@ import pytest
 
 from tasks.errors import RefusedError, StepError, UserError
 from tasks.promotion.automatic import apply_verdict
-from tasks.promotion.champion import (
-    StaleError,
-    _Pending,
-    _take_back_if_overtaken,
-    model_lock,
-    pending_entry,
-    promote,
-    refuse,
-    repair,
-)
+from tasks.promotion.champion import StaleError, model_lock, pending_entry, promote, refuse, repair
 from tasks.promotion.ledger import LedgerEntry, read_ledger
 from tasks.promotion.manual import promote_version, roll_back_to
 from tasks.proof.evidence import EvidenceError
@@ -333,15 +324,6 @@ def test_promote_by_hand_lets_doubt_pass_but_not_failure(
     ]
 
 
-def test_pending_records_survive_json() -> None:
-    entry = LedgerEntry.model_validate_json(
-        '{"sequence":1,"at":"2026-05-03T10:00:00Z","model":"m","action":"promote","from_version":null,"to_version":1,'
-        '"who":"a","why":"b","verdict":"pass","evidence":null,"previous":"0"}'
-    )
-    pending = _Pending(token="t", entry=entry)
-    assert _Pending.model_validate_json(pending.model_dump_json()) == pending
-
-
 def test_a_refusal_that_was_cut_off_and_tried_again_is_one_entry(registry: Registry, model: str) -> None:
     [version] = promotions.register_bare(registry, model, 1)
     proof = promotions.make_evidence("a" * 64, model, "fail").proof
@@ -361,27 +343,42 @@ def test_a_model_that_is_not_there_is_said_and_leaves_no_lock(settings: Settings
 def test_a_machine_that_wakes_while_another_promotes_takes_nothing_from_it(
     registry: Registry, model: str, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    first, _, third = promotions.register_bare(registry, model, 3)
-    lost = _Pending(token="of the other", entry=promote(registry, first, against=None, why="the first"))
+    """Stopped between its last look and its move: it moves, sees that it was overtaken, and takes its move back."""
+    first, second, third = promotions.register_bare(registry, model, 3)
+    promote(registry, first, against=None, why="the first")
+    stands_still, wakes = threading.Event(), threading.Event()
+    told: list[BaseException] = []
+    move, write_down = Registry.set_alias, Registry.add_ledger_entry
 
-    def wake() -> None:
-        registry.set_alias(model, "champion", 2)
-        with pytest.raises(StaleError, match="took over while this one stood still"):
-            _take_back_if_overtaken(registry, lost)
+    def lose() -> None:
+        try:
+            promote(Registry(registry.settings), second, against=1, why="slow")
+        except StaleError as error:
+            told.append(error)
 
-    original = getattr(Registry, moment)
+    loser = threading.Thread(target=lose)
 
-    def meanwhile(self: Registry, *args: object) -> object:
-        patch.undo()
-        if moment == "add_ledger_entry":
-            wake()  # moved, and not written down yet
-            return original(self, *args)
-        result = original(self, *args)
-        wake()
-        return result
+    def wake(now: str) -> None:
+        if threading.current_thread() is not loser and now == moment and not wakes.is_set():
+            wakes.set()
+            loser.join(60)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Registry, moment, meanwhile)
-        promote(registry, third, against=1, why="better")
+    def move_late(self: Registry, name: str, alias: str, version: int) -> None:
+        if version == 2 and not stands_still.is_set():
+            stands_still.set()
+            assert wakes.wait(60)
+        move(self, name, alias, version)
+        wake("set_alias")  # the other's move is made, and not written down yet
+
+    def write_down_late(self: Registry, name: str, title: str, tags: dict[str, str]) -> str:
+        wake("add_ledger_entry")
+        return write_down(self, name, title, tags)
+
+    monkeypatch.setattr(Registry, "set_alias", move_late)
+    monkeypatch.setattr(Registry, "add_ledger_entry", write_down_late)
+    loser.start()
+    assert stands_still.wait(60)
+    promote(registry, third, against=1, why="better")
+    assert len(told) == 1 and "took over while this one stood still" in str(told[0])
     assert champion(registry, model) == 3
     promotions.check(registry, read_ledger(registry, model))

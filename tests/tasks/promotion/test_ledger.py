@@ -12,7 +12,7 @@ import pytest
 from tasks.errors import UserError
 from tasks.promotion.champion import promote, refuse
 from tasks.promotion.history import history
-from tasks.promotion.ledger import FIRST, LedgerEntry, append, check_chain, in_short, read_ledger, who_am_i
+from tasks.promotion.ledger import FIRST, LedgerEntry, append, check_chain, decided_by, in_short, read_ledger
 from tasks.promotion.manual import roll_back_to
 from tasks.promotion.verification import verify
 from tasks.proof.evidence import EvidenceError
@@ -102,9 +102,9 @@ def test_what_served_on_a_day_is_what_was_in_force_and_what_came_that_day() -> N
 
 def test_who_decides_is_given_or_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLIPWAY_USER", "night shift")
-    assert who_am_i("ada") == "ada" and who_am_i() == "night shift"
+    assert decided_by("ada") == "ada" and decided_by() == "night shift"
     monkeypatch.delenv("SLIPWAY_USER")
-    assert who_am_i()
+    assert decided_by()
 
 
 def test_long_reasons_are_cut_to_what_an_entry_holds() -> None:

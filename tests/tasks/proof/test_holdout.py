@@ -9,7 +9,6 @@ from onnx import TensorProto, helper
 
 from tasks.config import Gates
 from tasks.proof.gate import gate
-from tasks.proof.holdout import compare_with
 from tasks.proof.validation import validate
 from tasks.records import Candidate, Champion, Dataset, OnnxModel
 
@@ -33,7 +32,7 @@ def test_a_champion_is_compared_by_its_own_bytes(linear_digits: Digits, tmp_path
     worse = proved.candidate(dataset, tmp_path / "old" / "model.onnx", "fp32", noise=0.15)
     report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
     champion = Champion(version=4, sha256=file_of(worse).sha256, folder=tmp_path / "old")
-    comparison = compare_with("digits", dataset, report, champion, Gates())
+    comparison = proved.compared("digits", dataset, report, champion)
     assert comparison.difference is not None and comparison.difference > 0 and comparison.problem is None
     assert comparison.score == pytest.approx(
         validate("digits", dataset, worse, worse, tmp_path / "w", "test").score
@@ -45,7 +44,7 @@ def test_a_champion_whose_file_was_exchanged_is_not_compared(linear_digits: Digi
     proved.candidate(dataset, tmp_path / "old" / "model.onnx", "fp32", noise=9.0)
     report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
     champion = Champion(version=4, sha256="c" * 64, folder=tmp_path / "old")
-    comparison = compare_with("digits", dataset, report, champion, Gates())
+    comparison = proved.compared("digits", dataset, report, champion)
     assert comparison.problem == "its model.onnx is not the file that was registered, cccccccccccccccc…"
     assert gate(report, report, None, comparison, None, Gates()).decision == "inconclusive"
 
@@ -61,9 +60,7 @@ def test_a_champion_with_other_inputs_is_said_to_be(linear_digits: Digits, tmp_p
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
     report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
-    comparison = compare_with(
-        "digits", dataset, report, Champion(version=4, sha256="", folder=tmp_path), Gates()
-    )
+    comparison = proved.compared("digits", dataset, report, Champion(version=4, sha256="", folder=tmp_path))
     assert comparison.problem == "it takes the inputs pixels and not image" and comparison.difference is None
 
 
@@ -72,9 +69,7 @@ def test_a_champion_of_other_classes_is_said_to_be(linear_digits: Digits, tmp_pa
     old = promotions.make_evidence("c", "digits").model_copy(update={"classes": ("cat", "dog")})
     (tmp_path / "evidence.json").write_text(old.model_dump_json())
     report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
-    comparison = compare_with(
-        "digits", dataset, report, Champion(version=4, sha256="", folder=tmp_path), Gates()
-    )
+    comparison = proved.compared("digits", dataset, report, Champion(version=4, sha256="", folder=tmp_path))
     assert comparison.difference is None and comparison.problem is not None
     assert comparison.problem.startswith(
         "it knows other classes (cat, dog) than the data has now (0, 1, 2, 3, 4…)"

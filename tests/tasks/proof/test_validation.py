@@ -13,14 +13,21 @@ from onnx import TensorProto, helper, numpy_helper
 from tasks.config import Gates, RunConfig
 from tasks.errors import UserError
 from tasks.onnx.export import describe
-from tasks.promotion.verification import judge_again
 from tasks.proof.gate import gate
-from tasks.proof.holdout import compare_with
+from tasks.proof.holdout import answer_again, judge
 from tasks.proof.parity import numbers_in
 from tasks.proof.probe import probe
 from tasks.proof.validation import validate
-from tasks.records import Candidate, Champion, CrossValidation, Dataset, Interval, OnnxModel, Proof, Verdict
-from tasks.settings import load_settings
+from tasks.records import (
+    Candidate,
+    Champion,
+    CrossValidation,
+    Dataset,
+    Interval,
+    OnnxModel,
+    Proof,
+    Verdict,
+)
 
 Digits = tuple[Dataset, Candidate]
 
@@ -121,7 +128,7 @@ def test_a_score_that_takes_no_nan_ends_no_run(linear_digits: Digits, tmp_path: 
     report = validate(mine, dataset, broken, fp32, tmp_path)
     assert any("is not a finite number" in problem for problem in report.problems) and report.score == 0
     sound = report.model_copy(update={"outputs": file_of(fp32).reference, "problems": ()})
-    comparison = compare_with(mine, dataset, sound, Champion(version=4, sha256="", folder=folder), Gates())
+    comparison = proved.compared(mine, dataset, sound, Champion(version=4, sha256="", folder=folder))
     assert comparison.problem is not None and "its score strict failed on " in comparison.problem
     assert gate(sound, sound, None, comparison, None, Gates()).decision == "inconclusive"
 
@@ -231,6 +238,6 @@ def test_what_folds_found_counts_against_another_champion_too(
         }
     )
     champion = Champion(version=4, sha256=report.sha256, folder=folder)
-    verdict = judge_again(load_settings(), made, folder, champion)
+    verdict = judge(made, champion, answer_again(made, folder / "model.onnx", tmp_path / "datasets"))
     assert verdict.decision == "fail"
     assert "surely below the minimum of 0.75" in verdict.reasons[-1]

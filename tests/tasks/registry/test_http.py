@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tasks.errors import StepError
-from tasks.registry.reachability import UnreachableError, check_mlflow
+from tasks.registry.http import MlflowError
+from tasks.registry.reachability import check_mlflow
 from tasks.registry.rest import RestClient
 
 
@@ -93,7 +94,7 @@ def test_a_servers_own_certificate_is_trusted_where_mlflow_is_told_to_trust_it(
 ) -> None:
     with serving(certificate) as (port, _):
         uri = f"https://127.0.0.1:{port}"
-        with pytest.raises(UnreachableError, match="certificate verify failed"):
+        with pytest.raises(MlflowError, match="certificate verify failed"):
             check_mlflow(uri)
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "of-others.pem"))
         monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(certificate))

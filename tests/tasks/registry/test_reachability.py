@@ -17,7 +17,8 @@ from checkout import ROOT, SUPPORT
 from free_ports import free_port
 
 from tasks.errors import StepError
-from tasks.registry.reachability import UnreachableError, check_mlflow
+from tasks.registry.http import MlflowError
+from tasks.registry.reachability import check_mlflow
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
 from tasks.training.metrics import read_metrics
@@ -134,7 +135,7 @@ def delivered(url: str, run_id: str, keys: set[str]) -> "Counter[tuple[str, int,
 
 def test_a_run_waits_for_a_server_that_is_away_and_a_person_is_told_at_once() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(UnreachableError, match="MLflow does not answer at .*: start it there"):
+    with pytest.raises(MlflowError, match="MLflow does not answer at .*: start it there"):
         check_mlflow(url)
     answers = subprocess.Popen([sys.executable, "-c", _LATE, url.rpartition(":")[2]])
     try:

@@ -97,8 +97,9 @@ def test_aliases_move_and_missing_ones_are_none(
     champion = registry.by_alias(model, "champion")
     assert champion is not None and champion.version == second
     assert registry.by_alias(model, "previous") is None
-    found = registry.by_key(model, "one")
-    assert found is not None and found.version == first and registry.by_key(model, "three") is None
+    newest = registry.by_tag(model, KEY_TAG, "one")
+    assert newest is not None and newest.version == first
+    assert registry.by_tag(model, KEY_TAG, "three") is None
     assert registry.version(model, 99) is None
 
 

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import promotions
 import pytest
 
@@ -11,7 +12,7 @@ from tasks.config import Gates, RunConfig
 from tasks.outcome import Selection
 from tasks.proof.evidence import Evidence
 from tasks.proof.gate import gate
-from tasks.proof.holdout import compare_with
+from tasks.proof.holdout import Answered, compare_with
 from tasks.proof.selection import select
 from tasks.proof.validation import validate
 from tasks.records import Candidate, Champion, Dataset, Metric, OnnxModel, Proof, ServingCheck
@@ -19,6 +20,7 @@ from tasks.reporting.explained_rows import Attributions, Row, Word, attributions
 from tasks.reporting.explanation import Explanation
 from tasks.reporting.model_card import model_card
 from tasks.reporting.report import write_report
+from tasks.workloads.catalogue import load_workload
 
 Digits = tuple[Dataset, Candidate]
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -44,10 +46,10 @@ def proved_digits(
         patch.setattr("tasks.proof.validation.MEASURE_SECONDS", 0.02)
         reports = [validate("digits", dataset, fp32, fp32, folder)]
         report = validate("digits", dataset, fp32, fp32, folder, "test")
+    assert report.outputs is not None
     comparison = compare_with(
-        "digits",
-        dataset,
-        report,
+        load_workload("digits"),
+        Answered(dataset, report.split, np.load(report.outputs)),
         Champion(version=3, sha256=file_of(old).sha256, folder=folder / "champion"),
         gates,
     )

@@ -17,7 +17,7 @@ from infra.serving.ipc.channel import LIMIT, Channel
 from infra.serving.ipc.launch import FOLLOWER, Started
 from infra.serving.ipc.messages import Looked, Refusal, Release, Revert, Swap, encode
 from infra.serving.lifecycle.alias_state import AliasState
-from infra.serving.lifecycle.registry import AliasSource, Pointer, Unfetched
+from infra.serving.lifecycle.registry import Pointer, Unfetched
 from infra.serving.models.shadow import agreement
 from infra.serving.options import ProcessJob, ServeOptions, Target
 from infra.serving.processes.follower import Follower
@@ -194,19 +194,6 @@ def test_a_process_that_cannot_be_started_now_is_tried_again(
 
     asyncio.run(run())
     assert tries == [FOLLOWER, FOLLOWER]
-
-
-def test_a_full_disk_is_told_from_a_registry_that_is_down(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registry = AliasSource.__new__(AliasSource)  # else mlflow's address would change for all
-
-    def full(*_: object, **__: object) -> str:
-        raise ValueError("The following failures occurred: [Errno 28] No space left on device: 'model.onnx'")
-
-    monkeypatch.setattr("mlflow.artifacts.download_artifacts", full)
-    with pytest.raises(Unfetched, match="the disk of the cache is full"):
-        registry.fetch("digits", "1", tmp_path)
 
 
 def test_keys_that_cannot_be_read_stay_and_are_complained_of_once(

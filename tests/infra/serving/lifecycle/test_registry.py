@@ -1,0 +1,92 @@
+"""What the follower asks of the registry, on a real server and on a local store; over HTTP without MLflow's import."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+import serving_models as models
+from serving_process import publish
+
+from infra.serving.ipc.messages import Revert
+from infra.serving.lifecycle.registry import REVERTED, Absent, AliasSource, Unfetched
+from infra.serving.options import Target
+from tasks.errors import StepError
+
+
+@pytest.fixture(params=["sqlite", "http"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "http":
+        return str(request.getfixturevalue("mlflow_server"))
+    database = tmp_path / "mlflow.db"
+    database.write_bytes(request.getfixturevalue("empty_mlflow_database").read_bytes())
+    return f"sqlite:///{database}"
+
+
+@pytest.fixture
+def name(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A model with one version, its champion."""
+    monkeypatch.chdir(tmp_path)  # where a local store without a server puts files
+    row = np.zeros((1, 64), "float32")
+    folder = models.save(tmp_path / "version", models.mlp(seed=1), {"x": row.tolist()})
+    name = f"followed-{uuid4().hex[:8]}"
+    publish(uri, name, folder, ("champion",))
+    return name
+
+
+def test_what_an_alias_names_its_files_and_what_it_does_not_name(uri: str, name: str, tmp_path: Path) -> None:
+    registry = AliasSource(uri)
+    pointer = registry.resolve(Target.parse(f"{name}@champion"))
+    assert pointer == registry.resolve(Target.parse(f"{name}/1"))
+    assert pointer.version == "1" and pointer.created > 1_700_000_000_000
+    for missing in (f"{name}@challenger", f"{name}/2", "nobody-at-all"):
+        with pytest.raises(Absent, match="is waited for"):
+            registry.resolve(Target.parse(missing))
+    folder = registry.fetch(name, "1", tmp_path / "into")
+    assert (folder / "model.onnx").read_bytes() == (tmp_path / "version" / "model.onnx").read_bytes()
+    with pytest.raises(Unfetched, match="cannot be downloaded"):
+        registry.fetch(name, "2", tmp_path / "nothing")
+
+
+def test_a_version_that_was_gone_back_from_is_tagged(uri: str, name: str) -> None:
+    registry = AliasSource(uri)
+    registry.note_revert(Revert(model=name, version="1", back_to="0", digest="d", reason="it failed", at=1.0))
+    tags = registry.client.get_model_version(name, "1").tags
+    assert json.loads(tags[REVERTED])["reason"] == "it failed"
+
+
+def test_a_full_disk_is_told_from_a_registry_that_is_down(
+    uri: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = AliasSource(uri)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("shutil.copyfileobj" if uri.startswith("sqlite") else "builtins.open", full)
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(Unfetched, match="the disk of the cache is full"):
+        registry.fetch(name, "1", tmp_path / "into")
+
+
+def test_a_registry_that_is_away_is_said() -> None:
+    with pytest.raises(StepError, match="MLflow does not answer at http://127.0.0.1:9 "):
+        AliasSource("http://127.0.0.1:9")
+
+
+def test_over_http_mlflow_is_not_imported(mlflow_server: str) -> None:
+    """Its import takes seconds and a hundred megabytes, and the server's image has no MLflow."""
+    code = (
+        "import sys; from infra.serving.lifecycle.registry import Absent, AliasSource, Target\n"
+        "try: AliasSource(sys.argv[1]).resolve(Target.parse('nobody-at-all'))\n"
+        "except Absent: print('mlflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, mlflow_server], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
