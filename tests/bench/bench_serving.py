@@ -41,11 +41,13 @@ class Work(NamedTuple):
     peers: tuple[str, ...]
     rows: int = 1
     binary: bool = False
+    ids: bool = False
 
 
 ALL = ("mlflow", "fastapi", "litserve", "bentoml")
 WORKS = (
     Work("tiny MLP, JSON row", models.mlp, "x", (64,), 64, (BY_ASGI, "nothing", *ALL)),
+    Work("tiny MLP, JSON row, an id each", models.mlp, "x", (64,), 64, (BY_ASGI,), ids=True),
     Work("small CNN, JSON row", models.cnn, "image", (1, 28, 28), 64, ALL),
     Work("transformer 10.6M, JSON row", models.transformer, "tokens", (32,), 16, ("mlflow", "fastapi")),
     Work("tiny MLP, 64 rows, JSON", models.mlp, "x", (64,), 16, ("mlflow", "fastapi"), rows=64),
@@ -90,14 +92,29 @@ def body_of(work: Work) -> tuple[bytes, dict[str, str]]:
     return head + data, {"Content-Type": "application/octet-stream", **length}
 
 
-def lua(body: bytes, headers: dict[str, str]) -> Path:
-    """What wrk is to send."""
+IDS = """
+wrk.headers["X-Request-Id"] = "AN-ID"
+local count, head, tail = 0, "", ""
+function init()
+  local text = wrk.format()
+  local at = text:find("AN-ID", 1, true)
+  head, tail = text:sub(1, at - 1), text:sub(at + 5)
+end
+function request()
+  count = count + 1
+  return head .. count .. tail
+end
+"""
+
+
+def lua(body: bytes, headers: dict[str, str], ids: bool = False) -> Path:
+    """What wrk is to send; `ids`: with an X-Request-Id of its own each time, as what stands behind a proxy gets it."""
     (HOME / "body").write_bytes(body)
     lines = ['wrk.method = "POST"', f'wrk.body = io.open("{HOME / "body"}", "rb"):read("*a")']
     lines += [
         f'wrk.headers["{name}"] = "{value}"' for name, value in (headers | {"X-API-Key": "bench"}).items()
     ]
-    (HOME / "post.lua").write_text("\n".join(lines))
+    (HOME / "post.lua").write_text("\n".join(lines) + (IDS if ids else ""))
     return HOME / "post.lua"
 
 
@@ -177,7 +194,7 @@ def measure(work: Work, rounds: int) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     models.save(folder, work.model(), {work.name: rows_of(work.name, work.shape, 1).tolist()})
     body, headers = body_of(work)
-    script = lua(body, headers)
+    script = lua(body, headers, work.ids)
     running = [ours(folder, binary=work.binary)]
     if BY_ASGI in work.peers:
         running.append(ours(folder, "--no-fast-path"))
@@ -248,6 +265,8 @@ def bounds(work: Work, found: dict[str, Any]) -> list[Bound]:
             bound(f"× {name}, CPU", by_cpu(name), wanted),
         ]
 
+    if work.ids:
+        return against(BY_ASGI, 2)
     if work.title.startswith("tiny MLP, JSON row"):
         return [
             *against("mlflow", 60),

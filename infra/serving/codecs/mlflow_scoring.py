@@ -42,41 +42,33 @@ class Invocations:
         self.spec = spec
         self.max_rows = max_rows
         self.names = [tensor.name for tensor in spec.inputs]
+        self.sources = [tensor.wire for tensor in spec.inputs]
         self.outlines: dict[bytes, Outline] = {}
         self.parser = simdjson.Parser()
         self.quick = all(tensor.wire in SOURCE and _quick(tensor) for tensor in spec.inputs)
 
     def read(self, body: bytes) -> RequestRows:
         """The rows of a JSON body; Problem 400 or 422 says what is wrong with it."""
-        if self.quick:
-            outline = self.outlines.get(body.translate(None, NUMBER))
-            if outline is not None:
-                rows = self._quickly(body, outline)
-                if rows is not None:
-                    return rows
-        return self._carefully(body)
+        outline = self.outlines.get(body.translate(None, NUMBER)) if self.quick else None
+        rows = self._quickly(body, outline) if outline is not None else None
+        return rows or self._carefully(body)
 
     def _quickly(self, body: bytes, outline: Outline) -> RequestRows | None:
         """The rows of a body with an outline seen before; None sends it the careful way, which can say what is wrong."""
-        tensors = self.spec.inputs
+        field, named, count, key, sizes = outline
+        names, sources = self.names, self.sources
         try:
-            document: Any = self.parser.parse(body)
-            values = document[outline.field]
-            if len(tensors) == 1:
-                tensor = tensors[0]
-                data = (values[tensor.name] if outline.named else values).as_buffer(of_type=tensor.wire)
-                return (
-                    RequestRows(outline.rows, outline.key, (data,))
-                    if memoryview(data).nbytes == outline.sizes[0]
-                    else None
-                )
-            buffers = tuple([values[tensor.name].as_buffer(of_type=tensor.wire) for tensor in tensors])
+            values: Any = self.parser.parse(body)[field]
+            if len(sizes) == 1:
+                data = (values[names[0]] if named else values).as_buffer(of_type=sources[0])
+                return RequestRows(count, key, (data,)) if data.size == sizes[0] else None
+            buffers = [
+                values[name].as_buffer(of_type=source) for name, source in zip(names, sources, strict=True)
+            ]
         except (ValueError, TypeError, KeyError, RuntimeError):
             return None
-        fits = all(
-            [memoryview(data).nbytes == size for data, size in zip(buffers, outline.sizes, strict=True)]
-        )
-        return RequestRows(outline.rows, outline.key, buffers) if fits else None
+        fits = sizes == tuple([data.size for data in buffers])
+        return RequestRows(count, key, tuple(buffers)) if fits else None
 
     def _carefully(self, body: bytes) -> RequestRows:
         document = load(body)
@@ -174,7 +166,8 @@ def _records(field: str, value: list[Any]) -> dict[str, Any]:
 
 def predictions(headings: Headings, outputs: Outputs, start: int, stop: int) -> tuple[Heading, bytes]:
     """The answer for rows start to stop, in the shape MLflow's scoring server gives a model with named tensors."""
-    text = b""
-    for opening, array in zip(outputs.spec.openings, outputs.arrays, strict=True):
-        text += opening + orjson.dumps(array[start:stop], option=orjson.OPT_SERIALIZE_NUMPY)
+    openings, arrays = outputs.spec.openings, outputs.arrays
+    text = openings[0] + orjson.dumps(arrays[0][start:stop], None, orjson.OPT_SERIALIZE_NUMPY)
+    for at in range(1, len(arrays)):
+        text += openings[at] + orjson.dumps(arrays[at][start:stop], None, orjson.OPT_SERIALIZE_NUMPY)
     return headings.json, text + b"}}"

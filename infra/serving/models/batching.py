@@ -124,18 +124,18 @@ class Batcher:
 
     def _answer(self, done: Done) -> None:
         loaded, outputs, requests = done.loaded, done.outputs, done.requests
-        numbers = loaded.numbers
+        numbers, headings = loaded.numbers, loaded.headings
         now = time.perf_counter()
         numbers.latency.add_all([now - request.taken for request in requests])
         if isinstance(outputs, Problem):
             for request in requests:
                 numbers.answered(outputs.status)
-                refuse(request.reply, outputs, loaded.headings)
+                refuse(request.reply, outputs, headings)
         else:
             start = 0
             for request in requests:
                 stop = start + request.rows.length
-                heading, body = request.render(loaded.headings, outputs, start, stop)
+                heading, body = request.render(headings, outputs, start, stop)
                 request.reply.answer(200, heading, body)
                 start = stop
             numbers.answers[200] = numbers.answers.get(200, 0) + len(requests)
