@@ -5,8 +5,6 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +12,8 @@ from filelock import FileLock, Timeout
 
 from infra.platform.prefect import client_environment
 from tasks.errors import StepError
-from tasks.system.processes import start_tied
+from tasks.system.processes import end_all, start_tied
+from tasks.system.urls import answers
 
 _LEAST_BYTES = 10_000_000
 
@@ -78,19 +77,14 @@ class EmbeddedServer:
         return f" ({lines[-1].strip()[:200]})" if lines else ""
 
     def is_up(self) -> bool:
-        return _answers(f"{self.api_url}/health")
+        return answers(f"{self.api_url}/health")
 
     def stop(self) -> None:
         """End the server; its database stays."""
         self._turn.release()
         if self._process is None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=3)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end_all([self._process], patience=3)
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process = None
@@ -112,14 +106,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _serve(port: int) -> None:

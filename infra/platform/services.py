@@ -1,12 +1,9 @@
 """Keeps processes running: started when what they need is up, started again when they die, ended together."""
 
-import contextlib
 import logging
 import os
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +13,7 @@ from uuid import uuid4
 
 from tasks.errors import StepError
 from tasks.system.processes import MARK, end_all, family, marked, start_tied
+from tasks.system.urls import answers
 
 _START_SECONDS = 600
 
@@ -99,11 +97,7 @@ class RunningService:
         if self.process is None:
             return
         end_all(family(self.process.pid)[:0:-1], patience)
-        self.process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(patience)
-        self.process.kill()
-        self.process.wait()
+        end_all([self.process], patience)
         self._release()
 
     def _release(self) -> None:
@@ -145,12 +139,3 @@ class ServiceGroup:
         for one in reversed(self.kept):
             one.stop(patience)
         end_all(marked(self.mark), patience)
-
-
-def answers(url: str) -> bool:
-    """Whether the address answers, with success, within two seconds."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False

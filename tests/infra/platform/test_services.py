@@ -16,10 +16,11 @@ from checkout import ROOT
 
 from infra.platform import ports
 from infra.platform.ports import choose_ports
-from infra.platform.services import Service, ServiceGroup, answers
+from infra.platform.services import Service, ServiceGroup
 from infra.platform.state import State, read_state, write_state
 from tasks.errors import StepError
 from tasks.system.processes import MARK, start_tied
+from tasks.system.urls import answers
 
 
 def until(condition: Callable[[], bool]) -> None:
