@@ -20,7 +20,15 @@ HEAVY = {
 
 
 @pytest.mark.parametrize(
-    "module", ["processes.worker", "processes.follower", "processes.supervisor", "processes.main", "options"]
+    "module",
+    [
+        "processes.worker",
+        "processes.follower",
+        "lifecycle.follower",
+        "processes.supervisor",
+        "processes.main",
+        "options",
+    ],
 )
 def test_importing_a_process_of_the_server_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, infra.serving.{module}; print(*{{name.split('.')[0] for name in sys.modules}})"
@@ -30,7 +38,7 @@ def test_importing_a_process_of_the_server_loads_nothing_heavy(module: str) -> N
     assert HEAVY.isdisjoint(loaded.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["processes.supervisor", "processes.follower"])
+@pytest.mark.parametrize("module", ["processes.supervisor", "processes.follower", "lifecycle.follower"])
 def test_only_workers_load_onnx_runtime(module: str) -> None:
     code = f"import sys, infra.serving.{module}; print(*sys.modules)"
     loaded = subprocess.run(

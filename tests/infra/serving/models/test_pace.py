@@ -81,7 +81,7 @@ def test_rows_that_do_not_come_out_as_they_went_in_are_nobodys_answer(tmp_path: 
     proto = models.graph(nodes, [models.floats("x", "n", 2)], [models.floats("y", "m", 2)], weights)
     folder = models.save(tmp_path / "m", proto)
     digest = sha256_of(folder / "model.onnx")
-    release = Release(model="m", source="", version="1", digest=digest, folder=folder, evidence="unsigned")
+    release = Release(model="m", version="1", digest=digest, folder=folder, evidence="unsigned")
     model = load_version(release, threads=1, batch=None, max_rows=9)
     first, second = (model.invocations.read(b'{"inputs": [[%d, -2]]}' % number) for number in (1, -1))
     assert model.run([first, first]).json(0, 0, 2) == b"[[1.0,-2.0],[1.0,-2.0]]"
