@@ -48,7 +48,8 @@ class ServerProcess:
                 flags += [f"--{flag}={each}" for each in values]
         home.mkdir(parents=True, exist_ok=True)
         self.log = home / "serve.log"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "SLIPWAY_HOME": str(home)}
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path, "SLIPWAY_HOME": str(home)}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "infra.serving", *models, *flags],

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
+import onnxruntime  # not where it is first used: a worker imports while it waits for its job
 
 from infra.serving.codecs.mlflow_scoring import Invocations
 from infra.serving.codecs.open_inference import Inference
@@ -19,6 +19,8 @@ from infra.serving.models.pace import BATCH, Pace, measure
 from infra.serving.wire.headings import Headings
 from infra.serving.wire.problems import Problem
 from infra.serving.wire.tensors import RequestRows, Spec, all_finite, assemble, cut, rows_of, tensor_of
+from tasks.errors import UserError
+from tasks.onnx.session import open_session
 
 EXAMPLE = "serving_input_example.json"
 
@@ -28,7 +30,7 @@ class LoadedVersion:
     """A version that can answer."""
 
     release: Release
-    session: ort.InferenceSession
+    session: onnxruntime.InferenceSession
     spec: Spec
     pace: Pace
     invocations: Invocations
@@ -50,17 +52,7 @@ class LoadedVersion:
         return Outputs(self.spec, arrays)
 
 
-def open_session(content: bytes, threads: int) -> ort.InferenceSession:
-    """A session on the CPU, from bytes: nothing else on the disk is read, and what was hashed is what runs."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-def spec_of(session: ort.InferenceSession) -> Spec:
+def spec_of(session: onnxruntime.InferenceSession) -> Spec:
     """The tensors of a session; Unservable when they cannot be served in batches."""
     try:
         spec = Spec(tuple(map(tensor_of, session.get_inputs())), tuple(map(tensor_of, session.get_outputs())))
@@ -83,8 +75,8 @@ def load_version(release: Release, threads: int, batch: int | None, max_rows: in
         raise Unservable("digest: model.onnx in the cache is not the file that was verified")
     try:
         session = open_session(content, threads)
-    except Exception as error:
-        raise Unservable(f"ONNX Runtime cannot load it: {first_line(error)}") from None
+    except UserError as error:
+        raise Unservable(str(error)) from None
     spec = spec_of(session)
     model = LoadedVersion(
         release,

@@ -96,6 +96,17 @@ def test_weights_in_another_file_are_refused_wherever_they_hide_though_the_file_
         refuse_external_data(content, "m.onnx")
 
 
+def test_without_onnx_installed_they_are_refused_by_onnx_runtime_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.bin").write_bytes(np.zeros(12, "float32").tobytes())
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for make in (in_an_initializer, in_a_constant, in_a_branch, in_a_function):
+        with pytest.raises(UserError, match="does not load in ONNX Runtime"):
+            open_session(make().SerializeToString())
+
+
 def test_a_location_flag_without_a_location_is_refused(linear: onnx.ModelProto) -> None:
     linear.graph.initializer[0].data_location = TensorProto.EXTERNAL
     with pytest.raises(UserError, match="keeps weights in another file"):

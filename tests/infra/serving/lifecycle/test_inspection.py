@@ -51,11 +51,15 @@ def external(folder: Path, location: str) -> None:
 
 def external_in_function(folder: Path) -> None:
     proto = onnx.load(folder / "model.onnx")
-    tensor = onnx.numpy_helper.from_array(np.ones(2, np.float32), "t")
+    tensor = TensorProto(name="t", data_type=TensorProto.FLOAT, dims=[10], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="../../secret")
     node = helper.make_node("Constant", [], ["c"], value=tensor)
     opset = [helper.make_opsetid("", 17)]
     proto.functions.append(helper.make_function("own", "F", [], ["c"], [node], opset))
+    proto.opset_import.append(helper.make_opsetid("own", 1))
+    proto.graph.node.append(helper.make_node("F", [], ["more"], domain="own"))
+    proto.graph.node.append(helper.make_node("Add", ["logits", "more"], ["sum"]))
+    proto.graph.output[0].name = "sum"
     (folder / "model.onnx").write_bytes(proto.SerializeToString())
 
 
