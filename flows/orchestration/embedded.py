@@ -11,8 +11,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from infra.platform.prefect import client_environment
-from infra.platform.services import RunningService, Service, answers
+from infra.platform.services import RunningService, Service
 from tasks.errors import StepError
+from tasks.system.urls import answers
 
 LEAST_BYTES = 10_000_000
 

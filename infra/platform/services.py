@@ -1,12 +1,9 @@
 """Keeps processes running: started when what they need is up, started again when they die, ended together."""
 
-import contextlib
 import logging
 import os
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +14,7 @@ from uuid import uuid4
 from infra.platform.state import Running
 from tasks.errors import StepError
 from tasks.system.processes import MARK, end_all, family, marked, start_tied
+from tasks.system.urls import answers
 
 _START_SECONDS = 600
 
@@ -100,11 +98,7 @@ class RunningService:
         if self.process is None:
             return
         end_all(family(self.process.pid)[:0:-1], patience)
-        self.process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(patience)
-        self.process.kill()
-        self.process.wait()
+        end_all([self.process], patience)
         self._release()
 
     def last_lines(self, count: int) -> list[str]:
@@ -161,12 +155,3 @@ class ServiceGroup:
         for kept in reversed(self.kept):
             kept.stop(patience)
         end_all(marked(self.mark), patience)
-
-
-def answers(url: str) -> bool:
-    """Whether the address answers, with success, within two seconds."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from infra.platform.services import answers
 from infra.platform.state import read_state
 from tasks.system.frozen import Frozen
+from tasks.system.urls import answers
 
 
 class Part(Frozen):

@@ -138,9 +138,7 @@ class ServeOptions(Frozen):
         (), description="NAME@ALIAS that also gets a share of NAME's requests, unanswered."
     )
     share: Share = Field(0.1, description="Share of requests that the shadow also runs.")
-    record: Share = Field(
-        0.0, description="Share of requests written to the traffic record (Parquet, by hour)."
-    )
+    record: Share = Field(0.0, description="Share of requests written to the traffic record.")
     watch: Seconds = Field(
         300.0, description="Seconds a new version is watched against the one before it; 0 never reverts."
     )
@@ -177,9 +175,9 @@ class ServeOptions(Frozen):
         return self.home / "serving" / "cache"
 
 
-def spool_of(home: Path) -> Path:
-    """Where workers write the traffic record before it is made Parquet."""
-    return home / "traffic" / "spool"
+def traffic_of(home: Path) -> Path:
+    """Where workers write the traffic record, and `slipway monitor` reads it: MODEL/DAY/HOUR/*.jsonl.gz."""
+    return home / "traffic"
 
 
 class ProcessJob(Frozen):

@@ -59,8 +59,8 @@ def drift(
     """
     from scipy.stats import false_discovery_control
 
-    found = {name: _compare(column, served[name]) for name, column in reference.items() if name in served}
-    corrected = false_discovery_control([p for _, _, p in found.values()]) if found else []
+    compared = {name: _compare(column, served[name]) for name, column in reference.items() if name in served}
+    corrected = false_discovery_control([p for _, _, p in compared.values()]) if compared else []
     columns = [
         ColumnDrift(
             name=name,
@@ -71,9 +71,9 @@ def drift(
             reference=_mean(reference[name]) if kind == "number" else None,
             served=_mean(served[name]) if kind == "number" else None,
         )
-        for (name, (kind, index, _)), p in zip(found.items(), corrected, strict=True)
+        for (name, (kind, index, _)), p in zip(compared.items(), corrected, strict=True)
     ]
-    return Drift(columns=tuple(sorted(columns, key=lambda one: (not one.drifted, -one.psi))))
+    return Drift(columns=tuple(sorted(columns, key=lambda column: (not column.drifted, -column.psi))))
 
 
 def _compare(reference: "Array", served: "Array") -> tuple[Literal["number", "category"], float, float]:
@@ -118,8 +118,9 @@ def _by_bin(reference: "Array", served: "Array") -> "Array":
     """Counts [2, bins + 1] between the reference's deciles; the last is for NaN."""
     import numpy as np
 
-    known = reference[~np.isnan(reference)]
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else np.zeros(1)
+    numbers = reference[~np.isnan(reference)]
+    deciles = np.linspace(0, 1, _BINS + 1)[1:-1]
+    edges = np.unique(np.quantile(numbers, deciles)) if len(numbers) else np.zeros(1)
 
     def count(column: "Array") -> "Array":
         # A value on an edge has a place of its own, or a column that is mostly zero would have one bin.
@@ -142,5 +143,5 @@ def _psi(counts: "Array") -> float:
 def _mean(column: "Array") -> float | None:
     import numpy as np
 
-    known = column[~np.isnan(column)]
-    return float(known.mean()) if len(known) else None
+    numbers = column[~np.isnan(column)]
+    return float(numbers.mean()) if len(numbers) else None

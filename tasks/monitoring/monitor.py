@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from tasks.config import Data
 from tasks.errors import StepError
 from tasks.monitoring.drift import Drift, drift
-from tasks.monitoring.traffic import Volume, read_traffic, volume
+from tasks.monitoring.traffic import Volume, columns, outputs, read_traffic, served_columns, volume
 from tasks.promotion.verification import check_version, downloaded
 from tasks.proof.evidence import MODEL, Evidence
 from tasks.records import Dataset
@@ -49,7 +49,7 @@ def monitor(settings: Settings, model: str) -> Watched:
     table = read_traffic(settings.home / "traffic" / model, since)
     with downloaded(registry, champion) as folder:
         evidence = check_version(folder, champion)
-        found = Watched(
+        watched = Watched(
             model=model,
             workload=evidence.workload,
             version=champion.version,
@@ -59,12 +59,12 @@ def monitor(settings: Settings, model: str) -> Watched:
             volume=volume(table),
         )
         if table is None or len(table) < limits.min_rows:
-            return found
+            return watched
         dataset = training_rows(settings, evidence)
         inputs = _inputs(table, dataset, limits)
         answers = _answers(table, evidence, dataset, (folder / MODEL).read_bytes(), limits)
     reasons = tuple(_reasons(inputs, answers, limits))
-    return found.model_copy(
+    return watched.model_copy(
         update={
             "status": "drifted" if reasons else "steady",
             "reasons": reasons or (_all_well(inputs, answers, len(table)),),
@@ -99,15 +99,14 @@ def new_rows(registry: Registry, evidence: Evidence) -> str | None:
     from tasks.workloads.catalogue import load_workload
 
     workload, config = load_workload(evidence.workload), Data.model_validate(evidence.config["data"])
-    found = data_fingerprint(workload, config, registry.settings.home / "datasets")
-    if found == evidence.fingerprint or registry.by_tag(evidence.model, DATA_TAG, found):
+    fingerprint = data_fingerprint(workload, config, registry.settings.home / "datasets")
+    if fingerprint == evidence.fingerprint or registry.by_tag(evidence.model, DATA_TAG, fingerprint):
         return None
-    return found
+    return fingerprint
 
 
 def _inputs(table: "pa.Table", dataset: Dataset, limits: Limits) -> Drift:
     from tasks.data.dataset import read_split
-    from tasks.monitoring.traffic import columns, served_columns
 
     reference = columns(read_split(dataset, "train").inputs, dataset.inputs)
     served = served_columns(table, dataset.inputs)
@@ -121,7 +120,6 @@ def _answers(
     import pyarrow.compute as pc
 
     from tasks.data.dataset import read_split
-    from tasks.monitoring.traffic import outputs
     from tasks.onnx.session import open_session, run_rows
     from tasks.workloads.catalogue import load_workload
     from tasks.workloads.scoring import predictions
@@ -142,16 +140,16 @@ def _answers(
 
 def _reasons(inputs: Drift, answers: Drift | None, limits: Limits) -> "list[str]":
     """Why to worry, or nothing."""
-    found = []
+    reasons = []
     if inputs.share > limits.share:
-        worst = ", ".join(f"{one.name} (PSI {one.psi:.2f})" for one in inputs.drifted[:_SHOWN])
-        found.append(
+        worst = ", ".join(f"{column.name} (PSI {column.psi:.2f})" for column in inputs.drifted[:_SHOWN])
+        reasons.append(
             f"{len(inputs.drifted)} of {len(inputs.columns)} inputs drifted from the training rows, "
             f"over the {limits.share:.0%} allowed; most of all {worst}"
         )
     if answers is not None and answers.drifted:
-        found.append(f"the answers drifted from those on the test rows (PSI {answers.drifted[0].psi:.2f})")
-    return found
+        reasons.append(f"the answers drifted from those on the test rows (PSI {answers.drifted[0].psi:.2f})")
+    return reasons
 
 
 def _all_well(inputs: Drift, answers: Drift | None, rows: int) -> str:

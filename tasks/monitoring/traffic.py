@@ -1,7 +1,15 @@
-"""What was asked and answered, as the model server recorded it: TRAFFIC/MODEL/DAY/HOUR/*.parquet, one row a served row."""
+"""What was asked and answered, as the model server recorded it: TRAFFIC/MODEL/DAY/HOUR/*.jsonl.gz, a line a request.
+
+Releases before kept Parquet there, a row a served row, which is read too.
+"""
 
 import datetime
+import gzip
+import json
+import logging
 import math
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     Array = np.ndarray[Any, Any]
+
+log = logging.getLogger("slipway")
 
 MOST_ROWS = 20_000
 
@@ -36,14 +46,62 @@ def read_traffic(folder: Path, since: datetime.datetime) -> "pa.Table | None":
     """The rows that were answered after `since`, of every version; None when there are none."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    tables = [pq.read_table(path, partitioning=None) for path in _files(folder, since)]
+    tables = [table for path in _files(folder, since) if (table := _read(path)) is not None]
     if not tables:
         return None
     table = pa.concat_tables(tables, promote_options="permissive")
     table = table.filter(pc.greater_equal(table["time"], pa.scalar(since, table["time"].type)))
     return table if len(table) else None
+
+
+def _read(path: Path) -> "pa.Table | None":
+    """One file, a row a served row; None, said in the log, for one that cannot be read: the others still can."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_table(path, partitioning=None)
+        return _by_row(gzip.decompress(path.read_bytes()))
+    except (pa.ArrowException, OSError, EOFError, ValueError, zlib.error) as error:
+        log.warning("%s is left out, it cannot be read: %s", path, error)
+        return None
+
+
+def _by_row(lines: bytes) -> "pa.Table":
+    """Lines of requests as the rows that they asked for, each with what is said of its request."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import json as arrow_json
+
+    schema = _schema_of(json.loads(lines[: lines.index(b"\n")]))
+    parse = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
+    whole = arrow_json.ReadOptions(block_size=len(lines) + 1)  # a line over two blocks is an error
+    table = arrow_json.read_json(pa.BufferReader(lines), whole, parse).combine_chunks()
+    microseconds = pc.cast(pc.multiply(table["time"], 1e6), pa.int64(), safe=False)
+    table = table.set_column(0, "time", pc.cast(microseconds, pa.timestamp("us", "UTC")))
+    request = pc.list_parent_indices(table[-1])
+    return pa.table(
+        {
+            name: pc.list_flatten(column) if pa.types.is_list(column.type) else column.take(request)
+            for name, column in zip(table.column_names, table.columns, strict=True)
+        }
+    )
+
+
+def _schema_of(line: dict[str, Any]) -> "pa.Schema":
+    """The types of a file's columns, from its first line: the server writes a float with a point, or as null."""
+    import pyarrow as pa
+
+    def type_of(value: Any) -> pa.DataType:
+        if isinstance(value, list):
+            first = next((leaf for row in value for leaf in row if leaf is not None), None)
+            kind = {bool: pa.bool_(), int: pa.int64()}.get(type(first), pa.float64())
+            return pa.list_(pa.list_(kind))
+        return pa.string() if isinstance(value, str) else pa.float64()
+
+    return pa.schema({name: type_of(value) for name, value in line.items()})
 
 
 def volume(table: "pa.Table | None") -> Volume:
@@ -55,8 +113,8 @@ def volume(table: "pa.Table | None") -> Volume:
     times, latency = table["time"].to_pylist(), table["latency_ms"].to_numpy()
     return Volume(
         rows=len(table),
-        by_hour=_count(f"{time:%Y-%m-%dT%H}" for time in times),
-        by_version=_count(str(version) for version in table["version"].to_pylist()),
+        by_hour=dict(Counter(f"{time:%Y-%m-%dT%H}" for time in times)),
+        by_version=dict(Counter(str(version) for version in table["version"].to_pylist())),
         first=min(times),
         last=max(times),
         p50_ms=round(float(np.percentile(latency, 50)), 3),
@@ -67,23 +125,23 @@ def volume(table: "pa.Table | None") -> Volume:
 def served_columns(table: "pa.Table", inputs: tuple[TensorSpec, ...]) -> "dict[str, Array]":
     """The requests' columns, named and shaped as `columns` names and shapes the training rows'."""
     table = table.slice(max(0, len(table) - MOST_ROWS))
-    found: dict[str, Array] = {}
+    named: dict[str, Array] = {}
     for spec in inputs:
         if f"inputs.{spec.name}" in table.column_names:
-            found |= _columns(spec, _flat(table, f"inputs.{spec.name}", spec.dtype))
-    return found
+            named |= _columns(spec, _flat(table, f"inputs.{spec.name}", spec.dtype))
+    return named
 
 
 def columns(inputs: "dict[str, Array]", specs: tuple[TensorSpec, ...]) -> "dict[str, Array]":
     """Every element of a row as a column: image[12]; or, where an axis is dynamic, all values that are no padding (0)."""
     import numpy as np
 
-    found: dict[str, Array] = {}
+    named: dict[str, Array] = {}
     for spec in specs:
         rows = len(inputs[spec.name])
         pick = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_ROWS])
-        found |= _columns(spec, np.asarray(inputs[spec.name][pick]).reshape(-1))
-    return found
+        named |= _columns(spec, np.asarray(inputs[spec.name][pick]).reshape(-1))
+    return named
 
 
 def outputs(table: "pa.Table") -> "Array":
@@ -114,13 +172,6 @@ def _flat(table: "pa.Table", name: str, dtype: str) -> "Array":
 def _files(folder: Path, since: datetime.datetime) -> Iterator[Path]:
     """Of the hours from `since` on."""
     earliest = since.strftime("%Y-%m-%d/%H")
-    for path in sorted(folder.glob("*/*/*.parquet")):
-        if f"{path.parent.parent.name}/{path.parent.name}" >= earliest:
+    for path in sorted(folder.glob("*/*/*")):
+        if path.suffix in (".gz", ".parquet") and f"{path.parent.parent.name}/{path.parent.name}" >= earliest:
             yield path
-
-
-def _count(names: Iterator[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-    return counts

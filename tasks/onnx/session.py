@@ -1,5 +1,7 @@
 """The one place that makes an ONNX Runtime session: what is measured runs as what is served. Light to import."""
 
+import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
     Inputs = dict[str, Array]
+
+_OUTSIDE = "session.model_external_initializers_file_folder_path"
+"""Where ONNX Runtime looks for tensors outside a file; no folder, so that it refuses them wherever they hide."""
 
 
 def run_rows(
@@ -33,91 +38,56 @@ def run_rows(
     )
 
 
-# Where a TensorProto can hide in a ModelProto, as {message: {field number: message}} (onnx/onnx.proto).
-_NESTED: dict[str, dict[int, str]] = {
-    "Model": {7: "Graph", 20: "Training", 25: "Function"},
-    "Training": {1: "Graph", 2: "Graph"},
-    "Function": {7: "Node", 11: "Attribute"},
-    "Graph": {1: "Node", 5: "Tensor", 15: "Sparse"},
-    "Node": {5: "Attribute"},
-    "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "Sparse", 23: "Sparse"},
-    "Sparse": {1: "Tensor", 2: "Tensor"},
-}
-
-_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
-
-
 def open_session(model: Path | bytes, threads: int = 1) -> "onnxruntime.InferenceSession":
     """A CPU session with the server's options, from a path or from bytes that were verified.
 
-    Raises UserError when the file cannot be loaded or keeps tensors outside itself: its digest must cover all.
+    Raises UserError when the file cannot be loaded or needs tensors from outside itself: its digest must cover all.
     """
     import onnxruntime
 
     content = model if isinstance(model, bytes) else model.read_bytes()
     name = "The ONNX model" if isinstance(model, bytes) else model.name
-    refuse_external_data(content, name)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4  # what fails is raised; a server must not log every client's bad row too
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(_OUTSIDE, os.devnull)
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{name} does not load in ONNX Runtime: {reason}") from error
+        with contextlib.suppress(ImportError):  # a server has no onnx, and says what ONNX Runtime says
+            refuse_external_data(content, name)
+        raise UserError(f"{name} does not load in ONNX Runtime: {_first_line(error)}") from error
 
 
 def refuse_external_data(content: bytes, name: str) -> None:
-    """Raise UserError when any tensor points outside the file, or the bytes are no protobuf.
+    """Raise UserError when any tensor says that it lies outside the file, or the bytes are no ONNX file."""
+    import onnx
 
-    Read from the wire format: the server has no onnx package, and a runtime would have read the other file.
-    """
-    stack = [("Model", memoryview(content))]
     try:
-        while stack:
-            message, view = stack.pop()
-            for number, value in _fields(view):
-                if message == "Tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value)):
-                    raise UserError(
-                        f"{name} keeps weights in another file: export it with external_data=False."
-                    )
-                inner = _NESTED.get(message, {}).get(number)
-                if inner is not None and isinstance(value, memoryview):
-                    stack.append((inner, value))
-    except (IndexError, ValueError) as error:
-        raise UserError(f"{name} is not an ONNX file: {error}.") from error
+        proto = onnx.load_model_from_string(content)
+    except Exception as error:
+        raise UserError(f"{name} is not an ONNX file: {_first_line(error)}.") from None
+    if any(_is_external(message) for message in _messages(proto)):
+        raise UserError(f"{name} keeps weights in another file: export it with external_data=False.")
 
 
-def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    position = 0
-    while position < len(view):
-        key, position = _varint(view, position)
-        wire = key & 7
-        if wire == 0:
-            value, position = _varint(view, position)
-            yield key >> 3, value
-            continue
-        if wire == 2:
-            length, position = _varint(view, position)
-        elif wire in (1, 5):
-            length = 8 if wire == 1 else 4
-        else:
-            raise ValueError(f"wire type {wire} at byte {position}")
-        if position + length > len(view):
-            raise ValueError("it ends too early")
-        yield key >> 3, view[position : position + length]
-        position += length
+def _messages(message: Any) -> Iterator[Any]:
+    """A protobuf message and all that it holds, wherever: a tensor may hide in an attribute of a function's node."""
+    yield message
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in value if hasattr(value, "__len__") else (value,):
+                yield from _messages(inner)
 
 
-def _varint(view: memoryview, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = view[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise ValueError("a number without an end")
+def _is_external(message: Any) -> bool:
+    if message.DESCRIPTOR.full_name != "onnx.TensorProto":
+        return False
+    return bool(message.external_data) or message.data_location != 0
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.records import Behaviour, Dataset
 from tasks.system.frozen import Frozen
+from tasks.system.memory import peak_bytes
 from tasks.system.sentences import first_line
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def main() -> None:
         name: np.load(path, mmap_mode="r")[: question["rows"]] for name, path in question["inputs"].items()
     }
     session.run(None, {name: np.ascontiguousarray(array) for name, array in feed.items()})
-    peak = _peak_bytes()
+    peak = peak_bytes()
     odd = tuple(_behaviour(session, given, inputs) for given, inputs in _odd_inputs(feed))
     print(Probe(load_seconds=seconds, peak_bytes=peak, behaviour=odd).model_dump_json(), flush=True)
     empty = _behaviour(session, _NO_ROWS, {name: np.array(array[:0]) for name, array in feed.items()})
@@ -116,17 +117,6 @@ def _behaviour(session: "onnxruntime.InferenceSession", given: str, feed: "Feed"
     if np.isnan(output).any():
         return Behaviour(given=given, outcome="NaN")
     return Behaviour(given=given, outcome="finite numbers" if np.isfinite(output).all() else "infinities")
-
-
-def _peak_bytes() -> int | None:
-    """Linux alone says it per process: getrusage's figure begins with that of the parent."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    return next(
-        (int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), None
-    )
 
 
 if __name__ == "__main__":

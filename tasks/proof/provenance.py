@@ -1,3 +1,5 @@
+"""What made a result: which code, which libraries, which machine."""
+
 import os
 import platform
 import subprocess
@@ -40,8 +42,8 @@ def code_state(root: Path | None = None) -> Code:
 
 def library_versions() -> dict[str, str]:
     """The versions of Python and of what a result depends on, as installed."""
-    found = {name: installed(name) for name in (*COMPUTING, *AROUND)}
-    return {"python": platform.python_version()} | {n: v for n, v in found.items() if v is not None}
+    versions = {name: installed(name) for name in (*COMPUTING, *AROUND)}
+    return {"python": platform.python_version()} | {n: v for n, v in versions.items() if v is not None}
 
 
 def machine() -> str:

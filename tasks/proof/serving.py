@@ -1,8 +1,6 @@
 """The sea trial: the real server on these very bytes, asked over HTTP as it will be asked, and always stopped."""
 
 import json
-import os
-import signal
 import subprocess
 import tempfile
 import time
@@ -16,7 +14,7 @@ from urllib.parse import urlsplit
 
 from tasks.onnx.session import open_session
 from tasks.records import OnnxModel, ServingCheck
-from tasks.system.processes import start_tied
+from tasks.system.processes import end_all, family, start_tied
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,26 +93,14 @@ def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        _end_group(process.pid)
-        process.wait()
-        pipes: tuple[IO[bytes] | None, ...] = (process.stdin, process.stdout)
-        for pipe in pipes:
-            if pipe is not None:
-                pipe.close()
-
-
-def _end_group(pid: int) -> None:
-    """Whatever is left of the server's session."""
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
+    """The server ends its own processes in order; whatever is left of them goes too."""
+    descendants = family(process.pid)[1:]
+    end_all([process], _STOP_SECONDS)
+    end_all(descendants, 0)
+    pipes: tuple[IO[bytes] | None, ...] = (process.stdin, process.stdout)
+    for pipe in pipes:
+        if pipe is not None:
+            pipe.close()
 
 
 class _Exchange:

@@ -155,8 +155,8 @@ def _explain(error: ValueError, key: Path) -> SignatureError:
     if changed := re.findall(r"Hash mismatch for '([^']+)'", text):
         return SignatureError(f"{_first(changed)} was altered after it was signed", changed[0])
     for kind, what in (("Extra", "was added after it was signed"), ("Missing", "is missing")):
-        if found := re.search(rf"{kind} files (?:found )?in model '[^']*': ([^'\"\]]+)", text):
-            names = found[1].split(", ")
+        if listed := re.search(rf"{kind} files (?:found )?in model '[^']*': ([^'\"\]]+)", text):
+            names = listed[1].split(", ")
             return SignatureError(f"{_first(names)} {what}", names[0])
     return SignatureError("its files are not those that were signed", "signature")
 

@@ -12,6 +12,7 @@ from typing import ParamSpec, TypeVar
 from tasks.outcome import Cost, StepTime
 from tasks.records import Metric, Proof
 from tasks.system.files import write_atomically
+from tasks.system.memory import peak_bytes, reset_peak
 
 P = ParamSpec("P")
 
@@ -27,7 +28,7 @@ def meter(keep: Callable[[Cost], None]) -> Iterator[None]:
 
     A step is charged with what else its process does at that time; steps of one run take turns, so that is little.
     """
-    _reset_peak()
+    reset_peak()
     began, cpu, written = time.monotonic(), _cpu_seconds(), _bytes_written()
     try:
         yield
@@ -37,7 +38,7 @@ def meter(keep: Callable[[Cost], None]) -> Iterator[None]:
             Cost(
                 cpu_seconds=round(_cpu_seconds() - cpu, 3),
                 wall_seconds=round(time.monotonic() - began, 3),
-                peak_bytes=_peak_bytes(),
+                peak_bytes=peak_bytes(),
                 written_bytes=None if now is None or written is None else now - written,
             )
         )
@@ -160,23 +161,3 @@ def _bytes_written() -> int | None:
         return int(psutil.Process().io_counters().write_bytes)
     except (AttributeError, OSError, psutil.Error):
         return None
-
-
-def _reset_peak() -> None:
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
-
-
-def _peak_bytes() -> int | None:
-    """Resident memory at its highest since the reset; where that cannot be set back, since the process began."""
-    import resource
-    import sys
-
-    try:
-        status = Path("/proc/self/status").read_text()
-        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024

@@ -11,8 +11,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import psutil
+if TYPE_CHECKING:
+    import psutil
 
 MARK = "SLIPWAY_MARK"
 
@@ -25,32 +29,49 @@ def start_tied(command: tuple[str, ...], **settings: object) -> "subprocess.Pope
     return subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True, **settings)  # type: ignore[call-overload, no-any-return]
 
 
-def end_all(processes: list[psutil.Process], patience: float = _PATIENCE_SECONDS) -> None:
-    """SIGTERM, then SIGKILL for what is still there after `patience` seconds."""
+def end_all(
+    processes: "Sequence[psutil.Process | subprocess.Popen[bytes]]", patience: float = _PATIENCE_SECONDS
+) -> None:
+    """SIGTERM, then SIGKILL for what is still there after `patience` seconds; returns when all are gone.
+
+    A child that is ours is given as its Popen, which then knows its exit code.
+    """
+    import psutil
+
+    gone = (psutil.NoSuchProcess, ProcessLookupError)
+    end = time.monotonic() + patience
     for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(*gone):
             process.terminate()
-    for process in psutil.wait_procs(processes, patience)[1]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    for process in processes:
+        try:
+            process.wait(max(0.0, end - time.monotonic()))
+        except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
+            with contextlib.suppress(*gone):
+                process.kill()
+                process.wait()
 
 
-def family(pid: int) -> list[psutil.Process]:
+def family(pid: int) -> "list[psutil.Process]":
     """The process and all that descend from it, the youngest generation last; none when it is gone."""
+    import psutil
+
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         return [process, *process.children(recursive=True)]
     return []
 
 
-def marked(mark: str) -> list[psutil.Process]:
+def marked(mark: str) -> "list[psutil.Process]":
     """All that was started with this mark in its environment, also what lost its parent since; but not this process."""
-    found = []
-    for process in psutil.process_iter():
+    import psutil
+
+    def has_mark(process: psutil.Process) -> bool:
         with contextlib.suppress(psutil.Error):
-            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
-                found.append(process)
-    return found
+            return bool(process.environ().get(MARK) == mark)
+        return False
+
+    return [process for process in psutil.process_iter() if process.pid != os.getpid() and has_mark(process)]
 
 
 def _watch() -> None:

@@ -1,4 +1,4 @@
-"""Addresses as they may be shown."""
+"""Addresses: as they are shown, and whether anybody answers at one."""
 
 from urllib.parse import urlsplit
 
@@ -9,3 +9,14 @@ def without_secrets(uri: str) -> str:
     if "@" not in parts.netloc:
         return uri  # put together again, sqlite:////path would lose two of its slashes
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def answers(url: str) -> bool:
+    """Whether the address answers, with success, within two seconds."""
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:  # URLError is one
+        return False

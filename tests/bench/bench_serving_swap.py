@@ -21,6 +21,8 @@ import serving_models as models
 from serving_peers import HOME, cpu_seconds, free_port, tree
 from serving_process import ServerProcess, move, publish, wait_for
 
+from tasks.system.urls import answers
+
 MOVES, REQUESTS, POLL = 100, 100_000, 0.5
 MANY = 1_000_000
 LONGEST = 240.0
@@ -92,19 +94,8 @@ def registry(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(lambda: answers(port), 120)
+    wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"), 120)
     return process, f"http://127.0.0.1:{port}"
-
-
-def answers(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=2)
-    try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 def percentile(values: list[float], share: float) -> float:

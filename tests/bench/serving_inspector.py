@@ -7,7 +7,8 @@ import sys
 
 from serving_process import ROOT
 
-from infra.serving.lifecycle.inspection import InspectionRequest, InspectionResult, look
+from infra.serving.lifecycle.inspection import InspectionRequest, InspectionResult
+from infra.serving.lifecycle.inspector import inspect_version
 
 
 class Inspector:
@@ -23,9 +24,9 @@ class Inspector:
             env={**os.environ, "PYTHONPATH": path},
         )
 
-    def ask(self, question: InspectionRequest) -> InspectionResult:
+    def ask(self, request: InspectionRequest) -> InspectionResult:
         assert self.process.stdin is not None and self.process.stdout is not None
-        print(question.model_dump_json(), file=self.process.stdin, flush=True)
+        print(request.model_dump_json(), file=self.process.stdin, flush=True)
         return InspectionResult.model_validate_json(self.process.stdout.readline())
 
     def close(self) -> None:
@@ -33,11 +34,9 @@ class Inspector:
 
 
 LIBRARIES = (
-    "model_signing.verifying",
     "onnx",
     "onnxruntime",
     "yaml",
-    "tasks.proof.evidence",
     "infra.serving.models.version",
 )
 
@@ -48,7 +47,7 @@ def main() -> None:
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
-            print(look(InspectionRequest.model_validate_json(line)).model_dump_json(), flush=True)
+            print(inspect_version(InspectionRequest.model_validate_json(line)).model_dump_json(), flush=True)
             os._exit(0)
         if os.waitpid(pid, 0)[1] != 0:
             print(flush=True)

@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 
-from infra.serving.ipc import launch as early
+from infra.serving.ipc import launch
 from infra.serving.ipc.channel import Channel
-from infra.serving.ipc.launch import Started, environment
+from infra.serving.ipc.launch import Started
 from infra.serving.options import ProcessJob
+from tasks.system.processes import end_all
 
 PAUSE = 0.01
 
@@ -33,7 +33,7 @@ class Child:
 
     async def start(self, load_first: bool) -> Channel:
         """`load_first`: it takes no request before it holds the models that its siblings or predecessor served."""
-        self.process, line = self.ahead or early.start(self.module)
+        self.process, line = self.ahead or launch.start(self.module)
         self.ahead = None
         job = self.job.model_copy(update={"load_first": load_first})
         with contextlib.suppress(BrokenPipeError):  # whoever waits for it finds out that it is gone
@@ -46,10 +46,6 @@ class Child:
         self.channel = await Channel.open(line)
         return self.channel
 
-    @property
-    def running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
-
     async def ended(self) -> int:
         """Its exit code, once it is gone."""
         assert self.process is not None
@@ -57,28 +53,12 @@ class Child:
             await asyncio.sleep(PAUSE)
         return code
 
-
-async def run_module(name: str, argument: str) -> None:
-    """A short piece of work in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", name, argument, stdout=asyncio.subprocess.DEVNULL, env=environment()
-    )
-    await process.wait()
-
-
-def terminate(children: Sequence[Child]) -> None:
-    for child in children:
-        if child.process is not None and child.running:
-            child.process.terminate()
+    def terminate(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
 
 
 async def stop(children: Sequence[Child], patience: float) -> None:
-    """SIGTERM, then SIGKILL for what is still there."""
-    terminate(children)
-    end = time.monotonic() + patience
-    while any(child.running for child in children) and time.monotonic() < end:
-        await asyncio.sleep(PAUSE)
-    for child in children:
-        if child.process is not None and child.running:
-            child.process.kill()
-            child.process.wait()
+    """SIGTERM, then SIGKILL for what is still there; beside what the loop has to do meanwhile."""
+    processes = [child.process for child in children if child.process is not None]
+    await asyncio.to_thread(end_all, processes, patience)

@@ -7,14 +7,7 @@ from pydantic import AfterValidator, Field, TypeAdapter
 
 from tasks.system.frozen import Frozen
 
-MAX_REASON = 1000
-
-
-def shortened(text: str) -> str:
-    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}…"
-
-
-Reason = Annotated[str, AfterValidator(shortened)]
+Reason = Annotated[str, AfterValidator(lambda text: text if len(text) <= 1000 else f"{text[:1000]}…")]
 """Why something happened: it may quote a model's own words, and a message has to fit the line."""
 
 
@@ -24,7 +17,6 @@ class Release(Frozen):
     kind: Literal["release"] = "release"
     model: str
     shadow: bool = False
-    source: str
     version: str
     digest: str
     folder: Path
@@ -38,17 +30,16 @@ class Refusal(Frozen):
     kind: Literal["refusal"] = "refusal"
     model: str
     shadow: bool = False
-    source: str
     version: str
     digest: str | None = None
     reason: Reason
     at: float
 
 
-class Looked(Frozen):
-    """The follower has looked at the registry: how fresh what is served is, or why it could not look."""
+class RegistryCheck(Frozen):
+    """The follower has asked the registry: how fresh what is served is, or why there was no answer."""
 
-    kind: Literal["looked"] = "looked"
+    kind: Literal["registry_check"] = "registry_check"
     model: str
     shadow: bool = False
     at: float
@@ -66,7 +57,6 @@ class Swap(Frozen):
     replaced: str | None = None
     seconds: float
     at: float
-    reason: str = "alias"
 
 
 class Revert(Frozen):
@@ -91,10 +81,11 @@ class Up(Frozen):
     """A worker accepts connections and holds every model it was asked to."""
 
     kind: Literal["up"] = "up"
-    pid: int
 
 
-Message = Annotated[Release | Refusal | Looked | Swap | Revert | Nudge | Up, Field(discriminator="kind")]
+Message = Annotated[
+    Release | Refusal | RegistryCheck | Swap | Revert | Nudge | Up, Field(discriminator="kind")
+]
 
 _message: TypeAdapter[Message] = TypeAdapter(Message)
 

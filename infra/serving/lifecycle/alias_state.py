@@ -1,4 +1,4 @@
-"""Where a model stands for the server as a whole: the release that serves, the one before, and the one on offer."""
+"""What an alias has come to for the server as a whole: the release that serves, the one before, and the one on offer."""
 
 import time
 from collections.abc import Iterator
@@ -28,56 +28,48 @@ class AliasState:
         if self.offered is not None and self.offered != self.serving:
             yield self.offered
 
-    def heard(self, message: Swap | Refusal | Revert) -> None:
+    def receive(self, message: Swap | Refusal | Revert) -> None:
         """A worker has taken, refused or reverted a version."""
-        if isinstance(message, Swap):
-            if (
-                self.offered is not None
-                and self.offered.version == message.version
-                and self.offered != self.serving
-            ):
-                self.before, self.serving = self.serving, self.offered
-                self.since, self.deaths = time.monotonic(), 0
-        elif isinstance(message, Refusal):
-            if self.offered is not None and self.offered.version == message.version:
-                self.offered = self.serving
-        else:
+        if isinstance(message, Revert):
             self._go_back(message.back_to)
+        elif self.offered is None or self.offered.version != message.version:
+            return
+        elif isinstance(message, Refusal):
+            self.offered = self.serving
+        elif self.offered != self.serving:
+            self.before, self.serving = self.serving, self.offered
+            self.since, self.deaths = time.monotonic(), 0
 
     def _go_back(self, version: str) -> None:
         if self.before is not None and self.before.version == version:
             self.serving, self.before, self.offered = self.before, None, self.before
 
-    def worker_died(self, watch: float) -> Iterator[Refusal | Revert]:
-        """What to tell everybody when a worker has died by itself."""
-        now, offered, serving = time.time(), self.offered, self.serving
+    def worker_died(self, watch: float) -> Refusal | Revert | None:
+        """What to tell everybody when a worker has died by itself: who is to blame, if anybody is."""
+        offered, serving = self.offered, self.serving
         if offered is not None and serving is not None and offered != serving:
             self.offered = serving
-            yield Refusal(
+            return Refusal(
                 model=offered.model,
                 shadow=offered.shadow,
-                source=offered.source,
                 version=offered.version,
                 digest=offered.digest,
                 reason="a worker died while loading it",
-                at=now,
+                at=time.time(),
             )
-            return
         self.deaths += 1
-        if (
-            serving is None
-            or self.before is None
-            or self.deaths < DEATHS
-            or time.monotonic() - self.since > watch
-        ):
-            return
+        if serving is None or self.before is None or not self._dies_of_it(watch):
+            return None
         before = self.before
         self._go_back(before.version)
-        yield Revert(
+        return Revert(
             model=serving.model,
             version=serving.version,
             digest=serving.digest,
             back_to=before.version,
             reason=f"workers died {self.deaths} times while serving it",
-            at=now,
+            at=time.time(),
         )
+
+    def _dies_of_it(self, watch: float) -> bool:
+        return self.deaths >= DEATHS and time.monotonic() - self.since <= watch

@@ -63,13 +63,13 @@ class Cache:
     def index(self, target: Target, pointer: Pointer) -> Path:
         return self.root / "versions" / f"{target.name}-{pointer.version}-{pointer.created}"
 
-    def known(self, target: Target, pointer: Pointer) -> Path | None:
+    def folder_of(self, target: Target, pointer: Pointer) -> Path | None:
         """The folder of a version that was downloaded before."""
         index = self.index(target, pointer)
         folder = self.root / index.read_text() if index.is_file() else None
         return folder if folder is not None and folder.is_dir() else None
 
-    def learn(self, target: Target, pointer: Pointer, folder: Path) -> None:
+    def note_folder(self, target: Target, pointer: Pointer, folder: Path) -> None:
         write_atomically(self.index(target, pointer), folder.name.encode())
 
     def remember(self, target: Target, note: Note) -> None:
@@ -77,7 +77,7 @@ class Cache:
 
     def recall(self, target: Target) -> Note | None:
         try:
-            note = Note.model_validate_json(self._note(target).read_bytes())
+            note = Note.model_validate_json(self._note(target).read_bytes(), extra="ignore")
         except (OSError, ValidationError):
             return None
         return note if note.release.folder.is_dir() else None

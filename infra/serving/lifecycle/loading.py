@@ -17,7 +17,7 @@ logger = logging.getLogger("slipway.serving")
 
 
 class Loader:
-    """Changes which version a slot holds, and says so to `tell`."""
+    """Changes which version a slot holds, and says so by `tell`."""
 
     def __init__(
         self, slots: Mapping[str, Slot], options: ServeOptions, tell: Callable[[Message], None]
@@ -25,36 +25,22 @@ class Loader:
         self.slots = slots
         self.options = options
         self.tell = tell
-        self.turn = asyncio.Lock()
+        self.lock = asyncio.Lock()
         self.loop = asyncio.get_running_loop()
 
-    async def take(self, release: Release) -> None:
+    async def load(self, release: Release) -> None:
         """Load a version and let it serve; one that cannot changes nothing and is reported."""
-        async with self.turn:
+        async with self.lock:
             slot, start = self.slots[release.model], time.perf_counter()
             holder = slot.shadow.loaded if release.shadow and slot.shadow else slot.current
-            if holder is not None and same(holder, release):
+            if holder is not None and is_of(holder, release):
                 return
             try:
-                model = slot.kept(release.version, release.digest) or await self._load(release, slot)
+                version = slot.kept(release.version, release.digest) or await self._build(release, slot)
             except Exception as error:
-                if not isinstance(error, Unservable):
-                    logger.exception("%s version %s cannot be loaded", release.model, release.version)
-                    error = Unservable("it cannot be loaded")
-                logger.error("%s version %s is refused: %s", release.model, release.version, error)
-                self.tell(
-                    Refusal(
-                        model=release.model,
-                        shadow=release.shadow,
-                        source=release.source,
-                        version=release.version,
-                        digest=release.digest,
-                        reason=str(error),
-                        at=time.time(),
-                    )
-                )
+                self._refuse(release, error)
                 return
-            replaced = self._place(slot, model, release.shadow)
+            replaced = self._put_in_place(slot, version, release.shadow)
             self.tell(
                 Swap(
                     model=release.model,
@@ -66,35 +52,48 @@ class Loader:
                     at=time.time(),
                 )
             )
-            logger.info(
-                "%s version %s %s",
-                release.model,
-                release.version,
-                "is shadowing" if release.shadow else "serves",
-            )
+            doing = "is shadowing" if release.shadow else "serves"
+            logger.info("%s version %s %s", release.model, release.version, doing)
 
-    async def _load(self, release: Release, slot: Slot) -> LoadedVersion:
+    def _refuse(self, release: Release, error: Exception) -> None:
+        if not isinstance(error, Unservable):
+            logger.error("%s version %s cannot be loaded", release.model, release.version, exc_info=error)
+            error = Unservable("it cannot be loaded")
+        logger.error("%s version %s is refused: %s", release.model, release.version, error)
+        self.tell(
+            Refusal(
+                model=release.model,
+                shadow=release.shadow,
+                version=release.version,
+                digest=release.digest,
+                reason=str(error),
+                at=time.time(),
+            )
+        )
+
+    async def _build(self, release: Release, slot: Slot) -> LoadedVersion:
         options = self.options
-        model = await asyncio.to_thread(
+        version = await asyncio.to_thread(
             load_version, release, options.threads, options.batch, options.max_rows
         )
-        difference = slot.current and model.spec.difference(slot.current.spec)
+        difference = slot.current and version.spec.difference(slot.current.spec)
         if difference:
             raise Unservable(f"its signature is not the one being served: {difference}")
-        return model
+        return version
 
-    def _place(self, slot: Slot, model: LoadedVersion, shadow: bool) -> LoadedVersion | None:
+    def _put_in_place(self, slot: Slot, version: LoadedVersion, shadow: bool) -> LoadedVersion | None:
+        """The version that it replaces."""
         if shadow:
             slot.shadow = slot.shadow or Shadow(self.options.share)
             replaced = slot.shadow.loaded
-            slot.shadow.swap(model)
+            slot.shadow.swap(version)
             return replaced
-        replaced = slot.swap(model)
+        replaced = slot.swap(version)
         slot.watch = None
         if replaced is not None and self.options.watch:
             options = self.options
             bounds = Bounds(options.watch_errors, options.watch_slower, options.watch)
-            slot.watch = Watch(model, replaced, bounds, slot.batcher.aside, self._revert_soon)
+            slot.watch = Watch(version, replaced, bounds, slot.batcher.aside, self._revert_soon)
         return replaced
 
     def _revert_soon(self, new: LoadedVersion, old: LoadedVersion, reason: str) -> None:
@@ -107,13 +106,8 @@ class Loader:
         if slot.current is not new:
             return
         slot.swap(old)
-        logger.error(
-            "%s goes back from version %s to %s: %s",
-            slot.name,
-            new.release.version,
-            old.release.version,
-            reason,
-        )
+        numbers = new.release.version, old.release.version
+        logger.error("%s goes back from version %s to %s: %s", slot.name, *numbers, reason)
         self.tell(
             Revert(
                 model=slot.name,
@@ -134,5 +128,5 @@ class Loader:
             slot.swap(previous)
 
 
-def same(model: LoadedVersion, release: Release) -> bool:
-    return (model.release.version, model.release.digest) == (release.version, release.digest)
+def is_of(version: LoadedVersion, release: Release) -> bool:
+    return (version.release.version, version.release.digest) == (release.version, release.digest)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from infra.serving.ipc.launch import Started
 from infra.serving.ipc.log import set_up
-from infra.serving.options import KEYS_VARIABLE, LOOPBACK, ServeOptions, Target, spool_of
+from infra.serving.options import KEYS_VARIABLE, LOOPBACK, ServeOptions, Target, traffic_of
 from infra.serving.processes.supervisor import Supervisor
 from tasks.errors import UserError
 
@@ -66,7 +66,7 @@ def check(targets: tuple[Target, ...], options: ServeOptions) -> None:
 
 def check_home(options: ServeOptions) -> None:
     """The folders that the processes write to can be made; those that are there may be read-only."""
-    for folder in (options.cache, *([spool_of(options.home)] if options.record else ())):
+    for folder in (options.cache, *([traffic_of(options.home)] if options.record else ())):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import orjson
 
-from infra.serving.ipc.child import Child, run_module, stop, terminate
+from infra.serving.ipc.channel import Channel
+from infra.serving.ipc.child import Child, stop
 from infra.serving.ipc.launch import FOLLOWER, WORKER, Started
-from infra.serving.ipc.messages import Looked, Message, Nudge, Refusal, Release, Revert, Swap, Up
+from infra.serving.ipc.messages import Message, Nudge, Refusal, RegistryCheck, Release, Revert, Swap, Up
 from infra.serving.lifecycle.alias_state import AliasState
 from infra.serving.options import ProcessJob, ServeOptions, Target
 from infra.serving.telemetry.board import Board
@@ -21,8 +22,6 @@ from infra.serving.telemetry.board import Board
 logger = logging.getLogger("slipway.serving")
 
 STABLE = 30.0
-
-CONVERT_SECONDS = 60.0
 
 
 class Supervisor:
@@ -47,9 +46,9 @@ class Supervisor:
             Child(f"worker {job.slot}", WORKER, job, listener, ahead.pop(WORKER, None)) for job in jobs
         ]
         self.follower = Child("follower", FOLLOWER, jobs[0], None, ahead.pop(FOLLOWER, None))
-        self.standings: dict[tuple[str, bool], AliasState] = {}
+        self.states: dict[tuple[str, bool], AliasState] = {}
         self.board = Board()
-        self.looked: dict[tuple[str, bool], Looked] = {}
+        self.checks: dict[tuple[str, bool], RegistryCheck] = {}
         self.up: set[str] = set()
         self.announced = False
         self.ending = asyncio.Event()
@@ -59,9 +58,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
-        keeping = [asyncio.create_task(self._keep(child)) for child in (*self.workers, self.follower)]
-        if self.options.record:
-            keeping.append(asyncio.create_task(self._convert_traffic()))
+        keeping = [asyncio.create_task(self.keep(child)) for child in (*self.workers, self.follower)]
         logger.info("listening on %s", self.url)
         await self.ending.wait()
         loop.call_later(self.options.drain_delay, self.listener.close)
@@ -69,14 +66,13 @@ class Supervisor:
         await stop([self.follower], 2)
         for task in keeping:
             task.cancel()
-        if self.options.record:
-            await run_module("infra.serving.models.recording", str(self.options.home))
 
     def _end(self) -> None:
         """The first signal starts the drain; a second one cuts its delay short."""
         if self.ending.is_set():
             self.listener.close()
-            terminate(self.workers)
+            for worker in self.workers:
+                worker.terminate()
         self.ending.set()
 
     @property
@@ -84,29 +80,19 @@ class Supervisor:
         host, port = self.listener.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    async def _convert_traffic(self) -> None:
-        while True:
-            await asyncio.sleep(CONVERT_SECONDS)
-            await run_module("infra.serving.models.recording", str(self.options.home))
-
-    async def _keep(self, child: Child) -> None:
+    async def keep(self, child: Child) -> None:
         """Run a child, hear it out, and start it again with growing pauses."""
         pause = 0.1
         while not self.ending.is_set():
-            releases = [release for standing in self.standings.values() for release in standing.wanted()]
-            load_first = any(standing.serving for standing in self.standings.values())
             try:
-                channel = await child.start(load_first)
+                channel = await self._start(child)
             except OSError as error:  # no memory or no room for a process now
                 pause = min(5.0, pause * 2)
                 logger.error("%s cannot be started (%s); tried again in %.1f s", child.name, error, pause)
                 await asyncio.sleep(pause)
                 continue
-            if child is not self.follower:
-                for known in (*releases, *reversed(self.board.events), *self.looked.values()):
-                    channel.send(known)
             async for message in channel.messages():
-                self._heard(child, message)
+                self._receive(child, message)
             code = await child.ended()
             channel.close()
             if self.ending.is_set():
@@ -114,24 +100,34 @@ class Supervisor:
             pause = 0.1 if time.monotonic() - child.started > STABLE else min(5.0, pause * 2)
             logger.error("%s ended with %d; started again in %.1f s", child.name, code, pause)
             if child is not self.follower:
-                self._suspect()
+                self._blame()
             await asyncio.sleep(pause)
 
-    def _suspect(self) -> None:
+    async def _start(self, child: Child) -> Channel:
+        """Start a child, and tell a worker where things stand."""
+        releases = [release for state in self.states.values() for release in state.wanted()]
+        channel = await child.start(load_first=any(state.serving for state in self.states.values()))
+        if child is not self.follower:
+            for message in (*releases, *reversed(self.board.events), *self.checks.values()):
+                channel.send(message)
+        return channel
+
+    def _blame(self) -> None:
         """A worker died by itself: a version that was being loaded, or that twice did not survive its first minutes, is to blame."""
-        for standing in self.standings.values():
-            for message in standing.worker_died(self.options.watch):
+        for state in self.states.values():
+            message = state.worker_died(self.options.watch)
+            if message is not None:
                 logger.error("%s version %s is refused: %s", message.model, message.version, message.reason)
                 self.board.note(message)
                 self._tell([*self.workers, self.follower], message)
 
-    def _heard(self, child: Child, message: Message) -> None:
+    def _receive(self, child: Child, message: Message) -> None:
         """Pass a message on to whom it concerns."""
         if child is self.follower:
             if isinstance(message, Release):
-                self.standings.setdefault((message.model, message.shadow), AliasState()).offer(message)
-            elif isinstance(message, Looked):
-                self.looked[message.model, message.shadow] = message
+                self.states.setdefault((message.model, message.shadow), AliasState()).offer(message)
+            elif isinstance(message, RegistryCheck):
+                self.checks[message.model, message.shadow] = message
             self.board.note(message)
             self._fail_early(message)
             self._tell(self.workers, message)
@@ -139,14 +135,14 @@ class Supervisor:
             self.up.add(child.name)
             self._announce()
         else:
-            self._heard_of_version(child, message)
+            self._pass_on(child, message)
 
-    def _heard_of_version(self, child: Child, message: Message) -> None:
+    def _pass_on(self, child: Child, message: Message) -> None:
         """What one worker did, the others and the follower hear once, however many of them do the same."""
         if isinstance(message, Swap | Refusal | Revert):
-            standing = self.standings.get((message.model, not isinstance(message, Revert) and message.shadow))
-            if standing is not None:
-                standing.heard(message)
+            state = self.states.get((message.model, not isinstance(message, Revert) and message.shadow))
+            if state is not None:
+                state.receive(message)
             if self.board.note(message):
                 self._tell([worker for worker in self.workers if worker is not child], message)
                 self._tell([self.follower], message)
@@ -160,20 +156,19 @@ class Supervisor:
 
     def _fail_early(self, message: Message) -> None:
         """A folder that cannot be served will not get better by waiting, unlike an alias."""
-        if isinstance(message, Refusal) and any(
-            t.path is not None and t.name == message.model for t in self.targets
-        ):
-            self.failure = f"{message.source} cannot be served: {message.reason}"
-            self.ending.set()
+        for target in self.targets:
+            if isinstance(message, Refusal) and target.path is not None and target.name == message.model:
+                self.failure = f"{target} cannot be served: {message.reason}"
+                self.ending.set()
 
     def _announce(self) -> None:
         if len(self.up) < len(self.workers) or self.announced:
             return
         self.announced = True
         models = {
-            standing.serving.model: {"version": standing.serving.version, "digest": standing.serving.digest}
-            for (_, shadow), standing in self.standings.items()
-            if standing.serving is not None and not shadow
+            state.serving.model: {"version": state.serving.version, "digest": state.serving.digest}
+            for (_, shadow), state in self.states.items()
+            if state.serving is not None and not shadow
         }
         line = {"url": self.url, "pid": os.getpid(), "models": models}
         sys.stdout.buffer.write(orjson.dumps(line) + b"\n")

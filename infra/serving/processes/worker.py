@@ -53,10 +53,11 @@ class Worker:
         self.loader = Loader(self.service.slots, job.options, self._tell)
         self.up = asyncio.Event()
         self.connections: Collection[object] = ()
+        self.recorder: Recorder | None = None
         if job.options.record:
-            recorder = Recorder(job.options.home, job.options.record, job.slot)
+            self.recorder = Recorder(job.options.home, job.options.record, job.slot)
             for slot in self.service.slots.values():
-                slot.recorder = recorder
+                slot.recorder = self.recorder
 
     async def listen(self) -> None:
         """Act on what the supervisor says, until it is gone; then stop."""
@@ -64,7 +65,7 @@ class Worker:
         async for message in self.channel.messages():
             self.board.note(message)
             if isinstance(message, Release):
-                task = asyncio.create_task(self.loader.take(message))
+                task = asyncio.create_task(self.loader.load(message))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
             elif isinstance(message, Revert):
@@ -76,7 +77,7 @@ class Worker:
         self.channel.send(message)
         if self.service.ready and not self.up.is_set():
             self.up.set()
-            self.channel.send(Up(pid=os.getpid()))
+            self.channel.send(Up())
 
     async def look_ahead(self) -> None:
         """Import what the first scrape needs, once there is time for it; then collect no garbage among what stays."""
@@ -179,6 +180,8 @@ async def run(job: ProcessJob, line: socket.socket, listener: socket.socket) -> 
     finally:
         for task in tasks:
             task.cancel()
+        if worker.recorder is not None:
+            worker.recorder.close()
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from typing import Any
 
-from infra.serving.ipc.messages import Looked, Message, Refusal, Release, Revert, Swap
+from infra.serving.ipc.messages import Message, Refusal, RegistryCheck, Release, Revert, Swap
 
 KEPT = 20
 
@@ -14,9 +14,9 @@ class Board:
 
     def __init__(self) -> None:
         self.events: deque[Swap | Refusal | Revert] = deque(maxlen=KEPT)
-        self.looked: dict[str, float] = {}
+        self.registry_seen: dict[str, float] = {}
         self.unreachable: dict[str, str] = {}
-        self.standing: dict[str, Refusal | Revert] = {}
+        self.refused: dict[str, Refusal | Revert] = {}
         self.counts: dict[tuple[str, str], int] = {}
         self.last: dict[tuple[str, bool], tuple[str, str, str | None]] = {}
 
@@ -25,9 +25,9 @@ class Board:
 
         What concerns a shadow is told, but says nothing of what serves.
         """
-        if isinstance(message, Looked) and not message.shadow:
+        if isinstance(message, RegistryCheck) and not message.shadow:
             if message.error is None:
-                self.looked[message.model] = message.at
+                self.registry_seen[message.model] = message.at
                 self.unreachable.pop(message.model, None)
             else:
                 self.unreachable[message.model] = message.error
@@ -43,7 +43,7 @@ class Board:
         if self.last.get(about, ("",))[1:] != (release.version, release.digest):
             self.last.pop(about, None)
         if not release.shadow:
-            self.standing.pop(release.model, None)
+            self.refused.pop(release.model, None)
 
     def _happened(self, message: Swap | Refusal | Revert) -> bool:
         shadow = not isinstance(message, Revert) and message.shadow
@@ -55,9 +55,9 @@ class Board:
         key = (message.model, message.kind)
         self.counts[key] = self.counts.get(key, 0) + 1
         if isinstance(message, Swap) and not shadow:
-            self.standing.pop(message.model, None)
+            self.refused.pop(message.model, None)
         elif not isinstance(message, Swap) and not shadow:
-            self.standing[message.model] = message
+            self.refused[message.model] = message
         return True
 
     def _again(self, message: Swap | Refusal | Revert) -> bool:
@@ -70,9 +70,9 @@ class Board:
 
     def about(self, model: str) -> dict[str, Any]:
         """What /health says of a model besides its version."""
-        looked, refusal = self.looked.get(model), self.standing.get(model)
+        seen, refusal = self.registry_seen.get(model), self.refused.get(model)
         return {
-            "registry_seen_seconds_ago": None if looked is None else max(0.0, round(time.time() - looked, 1)),
+            "registry_seen_seconds_ago": None if seen is None else max(0.0, round(time.time() - seen, 1)),
             "registry_error": self.unreachable.get(model),
             "refused": None if refusal is None else {"version": refusal.version, "reason": refusal.reason},
         }

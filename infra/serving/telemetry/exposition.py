@@ -97,7 +97,7 @@ class Numbers(Collector):
             if slot.current is not None:
                 serving.add_metric([name, slot.current.release.version, slot.current.release.digest], 1)
             if name in self.followed:
-                stale.add_metric([name], board.looked.get(name, 0.0))
+                stale.add_metric([name], board.registry_seen.get(name, 0.0))
             queued.add_metric([name], slot.batcher.rows)
             for kind in EVENTS:  # from zero on, or Prometheus would not see the first as an increase
                 events.add_metric([name, kind], board.counts.get((name, kind), 0))
@@ -136,8 +136,8 @@ def counted(entries: list[Entry]) -> Iterator[Metric]:
 
 def buckets(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:
     """Counts by bound as Prometheus wants them: cumulative."""
-    found, total = [], 0
+    cumulative, total = [], 0
     for bound, count in zip([*bounds, float("inf")], counts, strict=True):
         total += count
-        found.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
-    return found
+        cumulative.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
+    return cumulative

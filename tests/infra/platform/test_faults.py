@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from tasks.promotion.ledger import read_ledger
 from tasks.proof.signing import private_key
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
+from tasks.system.urls import answers
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
 """Prefect leaves a connection of a run done in this process to the collector."""
@@ -181,11 +181,7 @@ class Server:
 
     def answers(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()[-2000:]
-        try:
-            urllib.request.urlopen(f"{self.api}/health", timeout=2).close()
-        except OSError:
-            return False
-        return True
+        return answers(f"{self.api}/health")
 
 
 @pytest.fixture

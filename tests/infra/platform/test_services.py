@@ -14,9 +14,10 @@ import psutil
 import pytest
 from checkout import ROOT
 
-from infra.platform.services import Service, ServiceGroup, answers
+from infra.platform.services import Service, ServiceGroup
 from tasks.errors import StepError
 from tasks.system.processes import MARK, start_tied
+from tasks.system.urls import answers
 
 
 def until(condition: Callable[[], bool]) -> None:

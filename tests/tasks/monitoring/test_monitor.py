@@ -1,5 +1,6 @@
 """Served traffic against training data: a real server, rows recorded by it, and what follows from an alarm."""
 
+import datetime
 import json
 import os
 import shutil
@@ -14,14 +15,13 @@ import deployed
 import digit_versions
 import numpy as np
 import promotions
-import pyarrow.parquet
 import pytest
 from checkout import ROOT
 
-from infra.serving.models.recording import convert
 from tasks.data.dataset import read_split
 from tasks.errors import UserError
 from tasks.monitoring.monitor import Watched, monitor, new_rows, training_rows
+from tasks.monitoring.traffic import read_traffic
 from tasks.promotion.champion import promote
 from tasks.promotion.verification import check_version, downloaded
 from tasks.records import Candidate, Dataset
@@ -52,7 +52,7 @@ def watched(
 
 @pytest.fixture(scope="module")
 def send(watched: Path) -> Iterator[Callable[[Images], None]]:
-    """Ask a server that records everything; returns when the answers can be found in Parquet."""
+    """Ask a server that records everything; returns when the answers can be found in its record."""
     command = [sys.executable, "-m", "infra.serving", "digits@champion", "--port", "0", "--record", "1"]
     log = (watched / "server.log").open("wb")
     server = subprocess.Popen(
@@ -74,10 +74,9 @@ def send(watched: Path) -> Iterator[Callable[[Images], None]]:
             request = urllib.request.Request(f"{url}/invocations", body, {"Content-Type": "application/json"})
             urllib.request.urlopen(request).close()
         deadline = time.monotonic() + 120
-        while (found := _recorded(watched)) < before + len(images) and time.monotonic() < deadline:
-            convert(watched)  # the server does so too, now and then
-            time.sleep(0.1)
-        assert found == before + len(images)
+        while _recorded(watched) < before + len(images) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert _recorded(watched) == before + len(images)
 
     yield ask
     server.terminate()
@@ -86,9 +85,9 @@ def send(watched: Path) -> Iterator[Callable[[Images], None]]:
 
 
 def _recorded(home: Path) -> int:
-    """Rows in Parquet, whoever put them there."""
-    files = (home / "traffic" / "digits").rglob("*.parquet")
-    return sum(int(pyarrow.parquet.read_metadata(path).num_rows) for path in files)
+    """Rows in the record."""
+    table = read_traffic(home / "traffic" / "digits", datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC))
+    return 0 if table is None else len(table)
 
 
 @pytest.fixture(scope="module")

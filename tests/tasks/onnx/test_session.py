@@ -1,13 +1,15 @@
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tasks.errors import UserError
-from tasks.onnx.session import open_session
+from tasks.onnx.session import open_session, refuse_external_data
 
 
 def graph_of(nodes: list[onnx.NodeProto], initializers: list[onnx.TensorProto]) -> onnx.ModelProto:
@@ -45,15 +47,16 @@ def test_a_session_from_a_path_and_from_bytes_has_one_thread_and_the_same_answer
     np.testing.assert_array_equal(answers[0], answers[1])
 
 
-def test_weights_in_another_file_are_refused_though_the_file_is_there(tmp_path: Path) -> None:
-    model = graph_of([helper.make_node("MatMul", ["x", "w"], ["y"])], [outside("w")])
-    (tmp_path / "weights.bin").write_bytes(np.zeros(12, "float32").tobytes())
-    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(UserError, match="keeps weights in another file"):
-        open_session(tmp_path / "m.onnx")
+def in_an_initializer() -> onnx.ModelProto:
+    return graph_of([helper.make_node("MatMul", ["x", "w"], ["y"])], [outside("w")])
 
 
-def test_weights_in_another_file_are_found_in_a_constant_inside_a_branch() -> None:
+def in_a_constant() -> onnx.ModelProto:
+    constant = helper.make_node("Constant", [], ["w"], value=outside("w"))
+    return graph_of([constant, helper.make_node("MatMul", ["x", "w"], ["y"])], [])
+
+
+def in_a_branch() -> onnx.ModelProto:
     constant = helper.make_node("Constant", [], ["w"], value=outside("w"))
     branch = helper.make_graph(
         [constant, helper.make_node("MatMul", ["x", "w"], ["b"])],
@@ -62,11 +65,46 @@ def test_weights_in_another_file_are_found_in_a_constant_inside_a_branch() -> No
         [helper.make_tensor_value_info("b", TensorProto.FLOAT, None)],
     )
     condition = helper.make_tensor("c", TensorProto.BOOL, [], [True])
-    model = graph_of(
+    return graph_of(
         [helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)], [condition]
     )
+
+
+def in_a_function() -> onnx.ModelProto:
+    opset, own = helper.make_opsetid("", 18), helper.make_opsetid("own", 1)
+    constant = helper.make_node("Constant", [], ["c"], value=outside("c"))
+    weights = helper.make_node("Weights", [], ["w"], domain="own")
+    model = graph_of([weights, helper.make_node("MatMul", ["x", "w"], ["y"])], [])
+    model.opset_import.append(own)
+    model.functions.append(helper.make_function("own", "Weights", [], ["c"], [constant], [opset]))
+    return model
+
+
+@pytest.mark.parametrize("make", [in_an_initializer, in_a_constant, in_a_branch, in_a_function])
+def test_weights_in_another_file_are_refused_wherever_they_hide_though_the_file_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[], onnx.ModelProto]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where ONNX Runtime by itself would find them
+    content = make().SerializeToString()
+    (tmp_path / "weights.bin").write_bytes(np.zeros(12, "float32").tobytes())
+    (tmp_path / "m.onnx").write_bytes(content)
+    assert onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    for model in (content, tmp_path / "m.onnx"):
+        with pytest.raises(UserError, match="keeps weights in another file"):
+            open_session(model)
     with pytest.raises(UserError, match="keeps weights in another file"):
-        open_session(model.SerializeToString())
+        refuse_external_data(content, "m.onnx")
+
+
+def test_without_onnx_installed_they_are_refused_by_onnx_runtime_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.bin").write_bytes(np.zeros(12, "float32").tobytes())
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for make in (in_an_initializer, in_a_constant, in_a_branch, in_a_function):
+        with pytest.raises(UserError, match="does not load in ONNX Runtime"):
+            open_session(make().SerializeToString())
 
 
 def test_a_location_flag_without_a_location_is_refused(linear: onnx.ModelProto) -> None:

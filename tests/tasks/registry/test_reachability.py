@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -21,6 +20,7 @@ from tasks.registry.http import MlflowError
 from tasks.registry.reachability import check_mlflow
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
+from tasks.system.urls import answers
 from tasks.training.metrics import read_metrics
 
 WORKLOAD = SUPPORT / "held_digits.py"
@@ -46,7 +46,7 @@ class Tracking:
             self._process = subprocess.Popen(
                 self._command, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
-        until(self._answers, lambda: self._log.read_text()[-2000:])
+        until(lambda: answers(f"{self.url}/health"), lambda: self._log.read_text()[-2000:])
 
     def kill(self) -> None:
         """With all its processes, at once."""
@@ -55,12 +55,6 @@ class Tracking:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
-
-    def _answers(self) -> bool:
-        with suppress(OSError):
-            urllib.request.urlopen(f"{self.url}/health", timeout=5).close()
-            return True
-        return False
 
 
 @pytest.fixture

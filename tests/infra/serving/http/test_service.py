@@ -6,12 +6,15 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 import serving_models as models
 from serving_process import ServerProcess, wait_for
+
+from tasks.monitoring.traffic import read_traffic
 
 PATIENCE = 120
 ROW = np.linspace(-1, 1, 64).round(3).tolist()
@@ -168,14 +171,16 @@ def test_workers_share_the_port_and_any_of_them_gives_the_metrics_of_all(folder:
 
 
 @pytest.mark.slow
-def test_served_traffic_is_recorded_as_parquet_by_hour(folder: Path, home: Path) -> None:
-    import pyarrow.parquet as pq
-
+def test_served_traffic_is_recorded_by_hour_and_what_is_left_when_the_server_stops(
+    folder: Path, home: Path
+) -> None:
     with ServerProcess(f"digits={folder}", home=home, record=1.0) as server:
-        answers = [server.post("/invocations", {"inputs": {"x": [ROW, ROW]}}) for _ in range(5)]
-        wait_for(lambda: server.metric('slipway_serving_recorded_requests_total{outcome="written"') == 5)
-    (file,) = (home / "traffic" / "digits").rglob("*.parquet")
-    rows = pq.read_table(file).to_pylist()
+        answers = [server.post("/invocations", {"inputs": {"x": [ROW, ROW]}}) for _ in range(4)]
+        wait_for(lambda: server.metric('slipway_serving_recorded_requests_total{outcome="written"') == 4)
+        answers.append(server.post("/invocations", {"inputs": {"x": [ROW, ROW]}}))
+    table = read_traffic(home / "traffic" / "digits", datetime(2000, 1, 1, tzinfo=UTC))
+    assert table is not None
+    rows = table.to_pylist()
     assert len(rows) == 10
     assert Counter(row["version"] for row in rows) == {"local": 10}
     np.testing.assert_allclose(rows[0]["inputs.x"], ROW, rtol=1e-6)

@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
     return models.save(tmp_path / "model", models.mlp(), {"x": [ROW]})
 
 
-def question(folder: Path, **options: object) -> InspectionRequest:
+def request(folder: Path, **options: object) -> InspectionRequest:
     return InspectionRequest(folder=folder, model="digits", **options)  # type: ignore[arg-type]
 
 
@@ -51,11 +51,15 @@ def external(folder: Path, location: str) -> None:
 
 def external_in_function(folder: Path) -> None:
     proto = onnx.load(folder / "model.onnx")
-    tensor = onnx.numpy_helper.from_array(np.ones(2, np.float32), "t")
+    tensor = TensorProto(name="t", data_type=TensorProto.FLOAT, dims=[10], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="../../secret")
     node = helper.make_node("Constant", [], ["c"], value=tensor)
     opset = [helper.make_opsetid("", 17)]
     proto.functions.append(helper.make_function("own", "F", [], ["c"], [node], opset))
+    proto.opset_import.append(helper.make_opsetid("own", 1))
+    proto.graph.node.append(helper.make_node("F", [], ["more"], domain="own"))
+    proto.graph.node.append(helper.make_node("Add", ["logits", "more"], ["sum"]))
+    proto.graph.output[0].name = "sum"
     (folder / "model.onnx").write_bytes(proto.SerializeToString())
 
 
@@ -89,10 +93,10 @@ def tag(folder: Path) -> None:
 
 
 HARM: dict[str, tuple[Callable[[Path], object], str]] = {
-    "external data": (lambda folder: external(folder, "weights.bin"), "other files"),
-    "path traversal": (lambda folder: external(folder, "../../../etc/passwd"), "other files"),
-    "absolute path": (lambda folder: external(folder, "/etc/passwd"), "other files"),
-    "external data in a function": (external_in_function, "other files"),
+    "external data": (lambda folder: external(folder, "weights.bin"), "another file"),
+    "path traversal": (lambda folder: external(folder, "../../../etc/passwd"), "another file"),
+    "absolute path": (lambda folder: external(folder, "/etc/passwd"), "another file"),
+    "external data in a function": (external_in_function, "another file"),
     "link": (linked, "link"),
     "linked folder": (linked_folder, "link"),
     "pipe": (pipe, "special"),
@@ -114,23 +118,23 @@ HARM: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_a_hostile_folder_is_refused(inspector: Inspector, folder: Path, harm: str) -> None:
     change, says = HARM[harm]
     change(folder)
-    finding = inspector.ask(question(folder))
-    assert finding.refused is not None and says in finding.refused, finding
+    result = inspector.ask(request(folder))
+    assert result.refused is not None and says in result.refused, result
     assert not Path("/tmp/slipway-was-here").exists()
 
 
 def test_a_sound_folder_is_not_and_a_hostile_one_is_by_the_inspecting_process_too(folder: Path) -> None:
-    finding = asyncio.run(inspection.inspect(question(folder)))
-    assert finding == InspectionResult(digest=sha256_of(folder / "model.onnx"))
+    result = asyncio.run(inspection.inspect(request(folder)))
+    assert result == InspectionResult(digest=sha256_of(folder / "model.onnx"))
     bomb(folder)
-    finding = asyncio.run(inspection.inspect(question(folder)))
-    assert finding.refused is not None and "signature" in finding.refused
+    result = asyncio.run(inspection.inspect(request(folder)))
+    assert result.refused is not None and "signature" in result.refused
 
 
 def test_a_process_that_dies_inspecting_is_a_refusal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    finding = asyncio.run(inspection.inspect(question(folder)))
-    assert finding.refused is not None and "died" in finding.refused
+    result = asyncio.run(inspection.inspect(request(folder)))
+    assert result.refused is not None and "died" in result.refused
 
 
 @pytest.mark.parametrize(
@@ -153,12 +157,10 @@ def test_evidence_that_does_not_hold_is_refused_before_parsing(
 ) -> None:
     models.seal(folder)
     key = signing.public_key()
-    assert inspector.ask(question(folder, key=key)).decided == "pass"
+    assert inspector.ask(request(folder, key=key)).decided == "pass"
     change(folder)
-    finding = inspector.ask(question(folder, key=key))
-    assert (
-        finding.refused is not None and finding.refused.startswith("evidence: ") and says in finding.refused
-    )
+    result = inspector.ask(request(folder, key=key))
+    assert result.refused is not None and result.refused.startswith("evidence: ") and says in result.refused
 
 
 def test_the_cache_names_folders_by_content_and_never_follows_a_link(folder: Path, tmp_path: Path) -> None:

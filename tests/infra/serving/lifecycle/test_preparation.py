@@ -1,18 +1,27 @@
-"""The quick second look at a signed folder accepts nothing that model-signing would refuse."""
+"""A start from the cache: what was signed is served again, and nothing that was touched since."""
 
+import asyncio
 import base64
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import serving_models as models
+from serving_inspector import Inspector
 
-from infra.serving.lifecycle.cached_proof import still_holds
-from infra.serving.lifecycle.inspection import InspectionRequest, InspectionResult, look
+from infra.serving.errors import Unservable
+from infra.serving.ipc.launch import start_inspector
+from infra.serving.lifecycle.inspection import InspectionRequest, InspectionResult
+from infra.serving.lifecycle.preparation import Preparer
+from infra.serving.lifecycle.registry import Pointer
+from infra.serving.options import ServeOptions, Target
 from tasks.proof import signing
 from tasks.system.files import sha256_of
+
+DIGITS, POINTER = Target.parse("digits"), Pointer(version="1", created=1)
 
 
 @pytest.fixture
@@ -21,19 +30,27 @@ def folder(tmp_path: Path, home: Path) -> Path:
     (made / "more").mkdir()
     (made / "more" / "notes.txt").write_text("signed too")
     models.seal(made)
+    signing.public_key()  # which is made of the private half, as a server does when it starts
     return made
 
 
-def both(folder: Path, model: str = "digits") -> tuple[InspectionResult | None, InspectionResult]:
-    question = InspectionRequest(folder=folder, model=model, key=signing.public_key(), parse=False)
-    return still_holds(question), look(question)
+@pytest.fixture(scope="module")
+def inspector() -> Iterator[Inspector]:
+    running = Inspector()
+    yield running
+    running.close()
 
 
-def test_a_folder_as_it_was_signed_is_found_to_be_what_the_library_finds(folder: Path) -> None:
-    quick, thorough = both(folder)
-    assert quick == thorough == InspectionResult(digest=sha256_of(folder / "model.onnx"), decided="pass")
+def again(folder: Path, model: str = "digits", key: Path | None = None) -> InspectionRequest:
+    """What is asked of a folder that was parsed before."""
+    return InspectionRequest(folder=folder, model=model, key=key or signing.public_key(), parse=False)
+
+
+def test_a_folder_as_it_was_signed_is_what_it_was(folder: Path, inspector: Inspector) -> None:
+    expected = InspectionResult(digest=sha256_of(folder / "model.onnx"), decided="pass")
+    assert inspector.ask(again(folder)) == expected
     (folder / "registered_model_meta").write_text("MLflow adds this when it downloads")
-    assert both(folder) == (quick, thorough)
+    assert inspector.ask(again(folder)) == expected
 
 
 def bundle(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -65,8 +82,6 @@ def link(folder: Path) -> None:
 
 def other_key(folder: Path) -> None:
     """Signed anew, by somebody else."""
-    import os
-
     mine = Path(os.environ["SLIPWAY_HOME"]) / "keys"
     mine.rename(mine.with_name("kept"))
     models.seal(folder)
@@ -77,8 +92,8 @@ def other_key(folder: Path) -> None:
 
 
 def signature_of(content: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = content["dsseEnvelope"]["signatures"][0]
-    return found
+    signature: dict[str, Any] = content["dsseEnvelope"]["signatures"][0]
+    return signature
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {
@@ -116,23 +131,24 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_the_library_refuses_is_never_accepted_quickly(folder: Path, change: str) -> None:
+def test_what_was_touched_since_it_was_signed_is_refused(
+    folder: Path, inspector: Inspector, change: str
+) -> None:
     CHANGES[change](folder)
-    quick, thorough = both(folder)
-    assert thorough.refused is not None
-    assert quick is None
+    result = inspector.ask(again(folder))
+    assert result.refused is not None and result.digest is None
 
 
-def test_evidence_of_another_model_or_of_other_bytes_does_not_hold(folder: Path) -> None:
-    quick, thorough = both(folder, model="other")
-    assert quick is None and thorough.refused is not None
+def test_evidence_of_another_model_or_of_other_bytes_does_not_hold(
+    folder: Path, inspector: Inspector
+) -> None:
+    assert "'other'" in str(inspector.ask(again(folder, model="other")).refused)
     (folder / "model.onnx").write_bytes(models.mlp((4, 3), seed=5).SerializeToString())
     signing.sign_folder(folder, signing.private_key())
-    quick, thorough = both(folder)
-    assert quick is None and thorough.refused is not None
+    assert "of another file" in str(inspector.ask(again(folder)).refused)
 
 
-def test_a_key_of_another_kind_is_left_to_the_library(folder: Path, tmp_path: Path) -> None:
+def test_a_key_of_another_curve_fits_nothing(folder: Path, inspector: Inspector, tmp_path: Path) -> None:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -141,4 +157,43 @@ def test_a_key_of_another_kind_is_left_to_the_library(folder: Path, tmp_path: Pa
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     (tmp_path / "public.pem").write_bytes(public)
-    assert still_holds(InspectionRequest(folder=folder, model="digits", key=tmp_path / "public.pem")) is None
+    assert inspector.ask(again(folder, key=tmp_path / "public.pem")).refused is not None
+
+
+@pytest.fixture
+def preparer(folder: Path, home: Path) -> Preparer:
+    """Of a home whose cache holds the folder; nothing was proved in this process yet."""
+    made = Preparer(ServeOptions(home=home), start_inspector())
+    made.cache.keep(folder)
+    return made
+
+
+def cached(preparer: Preparer) -> Path:
+    (folder,) = (path for path in preparer.cache.root.iterdir() if path.is_dir())
+    return folder
+
+
+def test_the_process_that_was_started_early_checks_the_signature_and_the_next_is_one_of_its_own(
+    preparer: Preparer,
+) -> None:
+    folder, early = cached(preparer), preparer.inspector
+    preparer.cache.mark(folder)
+    release = asyncio.run(preparer.from_cache(DIGITS, POINTER, folder))
+    assert (release.evidence, release.decided) == ("verified", "pass")
+    assert early is not None and early.process.returncode is not None and preparer.inspector is None
+    (folder / "extra").write_text("x")
+    with pytest.raises(Unservable, match="extra was added"):
+        asyncio.run(preparer.from_cache(DIGITS, POINTER, folder))
+
+
+def test_a_model_is_tried_the_first_time_and_its_signature_is_checked_every_time(
+    folder: Path, home: Path
+) -> None:
+    (folder / "serving_input_example.json").write_text("{")
+    models.seal(folder)
+    preparer = Preparer(ServeOptions(home=home))
+    kept = preparer.cache.keep(folder)
+    with pytest.raises(Unservable, match="example"):
+        asyncio.run(preparer.from_cache(DIGITS, POINTER, kept))
+    preparer.cache.mark(kept)
+    assert asyncio.run(preparer.from_cache(DIGITS, POINTER, kept)).decided == "pass"

@@ -1,0 +1,97 @@
+"""The process that inspects one model folder: its files, its evidence, then the model itself.
+
+Evidence is checked before a single byte of the model is parsed, and parsing happens here, so that a file made to
+break a parser breaks only this process, and what it takes to check a signature stays out of those that live long.
+"""
+
+import hashlib
+import os
+import resource
+import socket
+import stat
+import sys
+from pathlib import Path
+
+import model_signing.verifying  # noqa: F401  # takes half a second, and the request is on its way
+
+from infra.serving.errors import Unservable
+from infra.serving.lifecycle.inspection import SECONDS, InspectionRequest, InspectionResult
+from tasks.errors import UserError
+from tasks.proof.evidence import verify
+
+MAX_FILES = 1000
+
+MAX_BYTES = 16 * 1024**3
+
+MEMORY = 16 * 1024**3
+
+
+def inspect_version(request: InspectionRequest) -> InspectionResult:
+    """All checks in order; the first that fails is the answer."""
+    try:
+        check_files(request.folder)
+        decided = None
+        digest = hashlib.sha256((request.folder / "model.onnx").read_bytes()).hexdigest()
+        if request.key is not None:
+            decided = check_evidence(request, digest)
+        if request.parse:
+            check_model(request.folder, digest)
+    except Unservable as error:
+        return InspectionResult(refused=str(error))
+    except Exception as error:
+        return InspectionResult(refused=f"inspection failed ({type(error).__name__})")
+    return InspectionResult(digest=digest, decided=decided)
+
+
+def check_files(folder: Path) -> None:
+    """Plain files and folders only, not too many, not too large."""
+    count = size = 0
+    for root, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            status = os.lstat(os.path.join(root, name))
+            if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+                raise Unservable(f"files: {name!r} is a link or a special file")
+            count, size = count + 1, size + status.st_size
+            if count > MAX_FILES or size > MAX_BYTES:
+                raise Unservable(f"files: more than {MAX_FILES} files or {MAX_BYTES} bytes")
+    if not (folder / "model.onnx").is_file():
+        raise Unservable("files: there is no model.onnx")
+
+
+def check_evidence(request: InspectionRequest, digest: str) -> str:
+    """The gate's decision from evidence that is signed, and is about this model and these bytes."""
+    try:
+        evidence = verify(request.folder, request.key, request.model)
+    except UserError as error:
+        raise Unservable(f"evidence: {error}") from None
+    if evidence.model_sha256 != digest:
+        raise Unservable("evidence: it is about other bytes than this model.onnx")
+    return evidence.decision
+
+
+def check_model(folder: Path, digest: str) -> None:
+    """Load it, which refuses tensors outside the file, run its example, and compare it with its MLflow signature."""
+    from infra.serving.ipc.messages import Release
+    from infra.serving.lifecycle.signature import check_signature
+    from infra.serving.models.version import load_version
+
+    release = Release(model="m", version="0", digest=digest, folder=folder, evidence="unsigned")
+    check_signature(folder, load_version(release, threads=1, batch=1, max_rows=2**31).spec)
+
+
+def main() -> None:
+    """One request from the line that the argument names; its answer goes back on it."""
+    with socket.socket(fileno=int(sys.argv[1])) as line:
+        with line.makefile("rb") as asked:
+            text = asked.read()
+        if not text:  # started early, and not needed after all
+            return
+        request = InspectionRequest.model_validate_json(text)
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        line.sendall(inspect_version(request).model_dump_json().encode())
+
+
+if __name__ == "__main__":
+    main()
