@@ -58,7 +58,8 @@ class Invocations:
         field, named, count, key, sizes = outline
         names, sources = self.names, self.sources
         try:
-            values: Any = self.parser.parse(body)[field]
+            document: Any = self.parser.parse(body)
+            values = document[field]
             if len(sizes) == 1:
                 data = (values[names[0]] if named else values).as_buffer(of_type=sources[0])
                 return RequestRows(count, key, (data,)) if data.size == sizes[0] else None
