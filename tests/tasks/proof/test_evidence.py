@@ -93,8 +93,8 @@ def failing_part(folder: Path, **options: object) -> tuple[str, str]:
 
 
 def test_a_sealed_folder_verifies_and_gives_its_evidence_back(sealed: Path) -> None:
-    found = evidence.verify(sealed, model="digits")
-    assert found.decision == "pass" and found == make_evidence(sha256_of(sealed / "model.onnx"))
+    verified = evidence.verify(sealed, model="digits")
+    assert verified.decision == "pass" and verified == make_evidence(sha256_of(sealed / "model.onnx"))
 
 
 def test_it_verifies_after_a_download_under_another_name(sealed: Path, tmp_path: Path) -> None:
