@@ -13,10 +13,11 @@ def without_secrets(uri: str) -> str:
 
 def answers(url: str) -> bool:
     """Whether the address answers, with success, within two seconds."""
+    from http.client import HTTPException
     from urllib.request import urlopen
 
     try:
         with urlopen(url, timeout=2) as answer:
             return bool(answer.status == 200)
-    except OSError:  # URLError is one
+    except (OSError, HTTPException):
         return False

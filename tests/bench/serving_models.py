@@ -215,7 +215,7 @@ def seal(folder: Path, model: str = "digits") -> None:
         name="fp32", split="test", rows=9, score=0.9, score_name="accuracy", sha256=digest, size_bytes=300
     )
     verdict = Verdict(decision="pass", reasons=("it is good",))
-    found = Evidence(
+    evidence = Evidence(
         model=model,
         workload=model,
         created=datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC),
@@ -232,4 +232,4 @@ def seal(folder: Path, model: str = "digits") -> None:
         picked="fp32",
         proof=Proof(report=report, baseline=report, verdict=verdict),
     )
-    seal(folder, found)
+    seal(folder, evidence)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import importlib
 import logging
 import os
 import signal
@@ -79,10 +78,10 @@ class Worker:
             self.up.set()
             self.channel.send(Up())
 
-    async def look_ahead(self) -> None:
+    async def warm_up(self) -> None:
         """Import what the first scrape needs, once there is time for it; then collect no garbage among what stays."""
         await self.up.wait()
-        await asyncio.to_thread(importlib.import_module, "infra.serving.telemetry.exposition")
+        await asyncio.to_thread(import_exposition)
         gc.freeze()
 
     def _sweep(self) -> None:
@@ -95,9 +94,6 @@ class Worker:
     async def tick(self) -> None:
         """The slow heartbeat: keys that changed, numbers for the siblings."""
         await self.up.wait()
-        await asyncio.to_thread(
-            importlib.import_module, "infra.serving.telemetry.exposition"
-        )  # before a scrape needs it
         while True:
             await asyncio.sleep(TICK)
             self.service.keys.refresh()
@@ -105,6 +101,10 @@ class Worker:
             if self.job.options.workers > 1:
                 with contextlib.suppress(OSError):  # a full disk makes the siblings' view old, and no more
                     self.metrics.save()
+
+
+def import_exposition() -> None:
+    import infra.serving.telemetry.exposition  # noqa: F401
 
 
 class Server(uvicorn.Server):
@@ -171,7 +171,7 @@ async def run(job: ProcessJob, line: socket.socket, listener: socket.socket) -> 
     server = Server(config)
     server.worker = worker
     worker.connections = server.server_state.connections
-    tasks = [asyncio.create_task(work) for work in (worker.listen(), worker.tick(), worker.look_ahead())]
+    tasks = [asyncio.create_task(work) for work in (worker.listen(), worker.tick(), worker.warm_up())]
     try:
         if job.load_first:
             with contextlib.suppress(TimeoutError):

@@ -29,9 +29,9 @@ def resampled(columns: Columns, rows: int, seed: int) -> Columns:
 
 def test_rows_of_the_same_world_do_not_drift(reference: Columns) -> None:
     alarms = [
-        one.name
+        column.name
         for seed in range(20)
-        for one in drift(reference, resampled(reference, 250, seed), **LIMITS).drifted
+        for column in drift(reference, resampled(reference, 250, seed), **LIMITS).drifted
     ]
     assert alarms == []
 
@@ -51,15 +51,15 @@ def test_rows_of_the_same_world_do_not_drift(reference: Columns) -> None:
 def test_the_column_that_changed_is_the_one_that_is_named(reference: Columns, name: str, change) -> None:  # type: ignore[no-untyped-def]
     served = resampled(reference, 250, 1)
     served[name] = change(served[name])
-    found = drift(reference, served, **LIMITS)
-    assert [one.name for one in found.drifted] == [name] == [found.columns[0].name]
-    assert found.share == 1 / 15
+    drifts = drift(reference, served, **LIMITS)
+    assert [column.name for column in drifts.drifted] == [name] == [drifts.columns[0].name]
+    assert drifts.share == 1 / 15
 
 
 def test_a_difference_that_is_certain_and_small_is_no_drift(reference: Columns) -> None:
     many = np.random.default_rng(2).normal(0.1, 1, 100_000)
-    found = drift({"x": reference["x[0]"]}, {"x": many}, **LIMITS)
-    assert found.drifted == () and found.columns[0].p_value < 0.01
+    drifts = drift({"x": reference["x[0]"]}, {"x": many}, **LIMITS)
+    assert drifts.drifted == () and drifts.columns[0].p_value < 0.01
 
 
 def test_columns_that_were_not_served_are_left_out(reference: Columns) -> None:

@@ -100,11 +100,12 @@ def look() -> Watched:
 
 
 def test_no_traffic_is_said_and_is_no_alarm(watched: Path) -> None:
-    found = look()
+    outcome = look()
     assert (
-        found.status == "quiet" and "no traffic of digits was recorded in the last 24 h" in found.reasons[0]
+        outcome.status == "quiet"
+        and "no traffic of digits was recorded in the last 24 h" in outcome.reasons[0]
     )
-    assert "--record" in found.reasons[0] and found.volume.rows == 0
+    assert "--record" in outcome.reasons[0] and outcome.volume.rows == 0
 
 
 def test_a_model_that_does_not_exist_is_a_sentence(watched: Path) -> None:
@@ -136,16 +137,18 @@ def test_recorded_rows_like_the_training_rows_are_steady_and_others_are_an_alarm
     assert look().status == "quiet" and "20 rows were recorded" in look().reasons[0]
 
     send(images[20:])
-    found = look()
-    assert found.status == "steady", found.reasons
-    assert found.inputs is not None and len(found.inputs.columns) == 64 and found.predictions is not None
-    assert found.volume.rows == len(images) and found.volume.by_version == {"1": len(images)}
-    assert found.volume.p50_ms is not None and found.volume.p50_ms > 0
+    outcome = look()
+    assert outcome.status == "steady", outcome.reasons
+    assert (
+        outcome.inputs is not None and len(outcome.inputs.columns) == 64 and outcome.predictions is not None
+    )
+    assert outcome.volume.rows == len(images) and outcome.volume.by_version == {"1": len(images)}
+    assert outcome.volume.p50_ms is not None and outcome.volume.p50_ms > 0
 
     send(np.roll(images, 3, axis=3))  # a camera that was knocked aside
-    found = look()
-    assert found.status == "drifted" and "inputs drifted from the training rows" in found.reasons[0]
-    assert found.inputs is not None and found.inputs.share > 0.3
+    outcome = look()
+    assert outcome.status == "drifted" and "inputs drifted from the training rows" in outcome.reasons[0]
+    assert outcome.inputs is not None and outcome.inputs.share > 0.3
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", "monitor", "digits"],
         capture_output=True,
@@ -182,7 +185,7 @@ def test_rows_that_no_version_was_made_of_are_new(watched: Path, linear_digits: 
         evidence = check_version(folder, champion)
     assert new_rows(registry, evidence) is None
     other = evidence.model_copy(update={"fingerprint": "0" * 64})
-    found = new_rows(registry, other)
-    assert found == linear_digits[0].fingerprint
-    registry.tag_version(champion, {"slipway.data": found})
+    fingerprint = new_rows(registry, other)
+    assert fingerprint == linear_digits[0].fingerprint
+    registry.tag_version(champion, {"slipway.data": fingerprint})
     assert new_rows(registry, other) is None

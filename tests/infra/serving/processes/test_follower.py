@@ -53,8 +53,8 @@ class Registered:
     def tags(self, version: str) -> dict[str, str]:
         import mlflow
 
-        found = mlflow.MlflowClient(self.uri, self.uri).get_model_version(self.name, version)
-        return dict(found.tags)
+        version_in_registry = mlflow.MlflowClient(self.uri, self.uri).get_model_version(self.name, version)
+        return dict(version_in_registry.tags)
 
     def serve(self, home: Path, **options: Any) -> ServerProcess:
         given = {"tracking_uri": self.uri, "allow_unsigned": True, "poll": 0.1, **options}
@@ -163,8 +163,8 @@ def test_versions_that_are_not_fit_are_refused_and_the_old_one_serves_on(
     with registered.serve(home) as server:
 
         def refused(version: str) -> Any:
-            found = server.get("/health").json["models"][registered.name]["refused"]
-            return found if found and found["version"] == version else None
+            refusal = server.get("/health").json["models"][registered.name]["refused"]
+            return refusal if refusal and refusal["version"] == version else None
 
         for count, (model, change, says) in enumerate(UNFIT, 1):
             bad = registered.add(model, "champion", change=change)
@@ -188,7 +188,7 @@ def test_it_starts_from_the_cache_without_the_registry_and_says_how_stale_it_is(
         assert serves(server, version)()
         about = wait_for(
             lambda: (
-                (found := server.get("/health").json["models"][registered.name])["registry_error"] and found
+                (health := server.get("/health").json["models"][registered.name])["registry_error"] and health
             )
         )
         assert "cannot be read" in about["registry_error"]
