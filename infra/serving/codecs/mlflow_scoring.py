@@ -59,7 +59,7 @@ class Invocations:
         names, sources = self.names, self.sources
         try:
             document: Any = self.parser.parse(body)
-            values: Any = document[field]
+            values = document[field]
             if len(sizes) == 1:
                 data = (values[names[0]] if named else values).as_buffer(of_type=sources[0])
                 return RequestRows(count, key, (data,)) if data.size == sizes[0] else None

@@ -86,7 +86,7 @@ class Recorder:
             while self.size < most:
                 sample = self.queue.get_nowait()
                 line = _line(*sample)
-                self.lines.setdefault(sample[0].model.release.model, []).append(line)
+                self.lines.setdefault(sample[0].loaded.release.model, []).append(line)
                 self.size += len(line)
 
     def _write(self) -> None:
