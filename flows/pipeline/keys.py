@@ -9,40 +9,57 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from flows.pipeline.reach import source_of
 from tasks.config import flatten
-from tasks.system.files import sha256_of, write_atomically
+from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
 from tasks.system.libraries import COMPUTING, installed
-from tasks.workloads.catalogue import source_file
-from tasks.workloads.dependencies import imports_of, module_file, neighbours
+from tasks.workloads.dependencies import slipway_names, workload_sources
 
-_ROOT = Path(__file__).parent.parent.parent
+SCHEME = "definitions"
+"""How keys are made. One of another scheme says nothing about what has changed since."""
 
 
 class Key(Frozen):
-    """The parts of a key by kind: `source` (the steps' and what the workload's file imports), its file, libraries, inputs."""
+    """The parts of a key by kind.
 
-    source: dict[str, str]
-    workload: str
-    libraries: dict[str, str]
-    inputs: dict[str, str]
+    `code` is all that the step's definitions say and how they are wired, `source` a line for each of them, for people;
+    `workload` the workload's own file and `files` what that imports; `returns` the classes that the result is stored as.
+    """
+
+    scheme: str = ""
+    code: str = ""
+    source: str = ""
+    workload: str = ""
+    files: dict[str, str] = {}
+    returns: tuple[str, ...] = ()
+    libraries: dict[str, str] = {}
+    inputs: dict[str, str] = {}
 
     @property
     def digest(self) -> str:
-        """All parts in 64 hex digits."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+        """All parts in 64 hex digits. Names of definitions are not among them: a moved one is what it was."""
+        parts = self.model_dump(mode="json", exclude={"source"})
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def make_key(modules: Iterable[str], workload: str, inputs: Mapping[str, Any]) -> Key:
-    """The key of what `modules` (such as "tasks.training.trainer") make of a workload and these inputs, in this environment.
+def make_key(
+    roots: Iterable[str], workload: str, inputs: Mapping[str, Any], returns: Iterable[str] = ()
+) -> Key:
+    """The key of what `roots` (such as "tasks.training.trainer.train") make of a workload and these inputs, here.
 
     Inputs are records, knobs and plain values. Paths in them do not count, for the digests beside them do: the same
     rows in another folder are the same rows.
     """
-    source = {name: digest for module in modules for name, digest in _source(module)} | neighbours(workload)
+    (_, own), *helpers = workload_sources(workload).items()
+    code, source = source_of((*roots, *slipway_names(workload)))
     return Key(
-        source=source,
-        workload=sha256_of(source_file(workload)),
+        scheme=SCHEME,
+        code=code,
+        source="\n".join(f"{name} {digest}" for name, digest in source.items()),
+        workload=own,
+        files=dict(helpers),
+        returns=tuple(returns),
         libraries=dict(_libraries()),
         inputs=flatten(_plain(inputs)),
     )
@@ -60,12 +77,16 @@ def _plain(value: Any) -> Any:
 
 
 def difference(old: Key | None, new: Key) -> str:
-    """Why a step runs, in a few words: "data changed", "train.epochs 3 → 20", "tasks/train.py changed"."""
+    """Why a step runs, in a few words: "data changed", "train.epochs 3 → 20", "loop.Loop changed"."""
     if old is None:
         return "first run"
-    causes = [f"{name} changed" for name in _changed(old.source, new.source)]
+    if old.scheme != new.scheme:
+        return "keys are made anew"
+    causes = [f"{name} changed" for name in (*_redefined(old, new), *_changed(old.files, new.files))]
     if old.workload != new.workload:
         causes.append("the workload's file changed")
+    if old.returns != new.returns:
+        causes.append("the class of its result moved")
     causes += [
         f"{name} {old.libraries.get(name)} → {new.libraries.get(name)}"
         for name in _changed(old.libraries, new.libraries)
@@ -89,33 +110,26 @@ def remember(folder: Path, step: str, key: Key) -> None:
 
 
 def recall(folder: Path, step: str) -> Key | None:
+    """The key of the step's last run; of one of another scheme no more than that there was one."""
     try:
-        return Key.model_validate_json((folder / f"{step}.json").read_text())
-    except (OSError, ValueError):
+        kept = json.loads((folder / f"{step}.json").read_bytes())
+        return Key.model_validate(kept) if kept.get("scheme") == SCHEME else Key()
+    except (OSError, ValueError, AttributeError):
         return None
+
+
+def _redefined(old: Key, new: Key) -> list[str]:
+    """The definitions that are not what they were; where none differs, the names that they use lead elsewhere."""
+    if old.code == new.code:
+        return []
+    before, after = (dict(line.split(" ") for line in key.source.splitlines()) for key in (old, new))
+    digests = {digest for namesakes in before.values() for digest in namesakes.split("+")}
+    changed = [name for name in _changed(before, after) if name in after]
+    return [name for name in changed if not digests.issuperset(after[name].split("+"))] or ["imports"]
 
 
 def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
-
-
-@cache
-def _source(module: str) -> tuple[tuple[str, str], ...]:
-    """The digest of `module`'s file and of every file of tasks/ that it reaches by imports, wherever these stand."""
-    reached: dict[str, str] = {}
-    queue = [module]
-    while queue:
-        path = module_file(queue.pop(), _ROOT)
-        if path is not None and (name := path.relative_to(_ROOT).as_posix()) not in reached:
-            reached[name], imports = _read(path)
-            queue += imports
-    return tuple(sorted(reached.items()))
-
-
-@cache
-def _read(path: Path) -> tuple[str, tuple[str, ...]]:
-    """A file's digest, and what it imports: parsed once, for most files are reached by most steps."""
-    return sha256_of(path), tuple(name for name in imports_of(path, "tasks") if name.startswith("tasks."))
 
 
 @cache
