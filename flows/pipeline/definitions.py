@@ -1,48 +1,26 @@
-"""Which definitions a function reaches: names are followed through imports, from a syntax tree to the next one.
+"""Which definitions a function reaches: its syntax without formatting, and where each of its names leads.
 
 A definition is what a module binds to a name: a function, a class as a whole, a constant. Anything that a name alone does
 not settle (a star import, `globals()`, a module that is handed on as a value) counts as the whole file.
 """
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from flows.pipeline.modules import Module
+from flows.pipeline.names import MODULE, ON_IMPORT, ON_RUN, ROOT, WHOLE, Names, Node
 from tasks.system.files import sha256_of
 from tasks.system.syntax import Chain, Import, Reading
-
-ROOT = Path(__file__).parent.parent.parent
-
-ROOMS = ("tasks", "infra.serving", "flows.steps", "flows.candidates")
-"""Where names are followed. The rest of flows/ and infra/ moves, keeps and shows results and decides none."""
-
-_NOT_OURS = "tasks.workloads.examples"
-"""Workloads: their files are in a key as a user's are."""
-
-WHOLE, ON_IMPORT, ON_RUN, MODULE = "*", "(import)", "(run)", ""
-"""Names of what is not bound to one: a file as a whole, what importing or running it does, the module as an object."""
 
 _BUILTINS = frozenset({"globals", "eval", "exec", "__import__"})
 
 _ATTRIBUTES = frozenset({"__subclasses__", "__globals__"})
 
-_DYNAMIC = ("importlib.", "runpy.", "pkgutil.", "sys.modules", "inspect.getmodule")
+_DYNAMIC = ("importlib", "runpy", "pkgutil", "builtins", "sys.modules", "inspect.getmodule")
 
 _STATIC = ("importlib.metadata", "importlib.machinery", "importlib.util.find_spec")
-
-
-class Node(NamedTuple):
-    """A definition's address; its place in the tree says nothing of what it is, and is in no digest."""
-
-    module: str
-    name: str
-
-    @property
-    def shown(self) -> str:
-        """As people read it: loop.Loop, of tasks.training.loop."""
-        return f"{self.module.rpartition('.')[2]}.{self.name}".removesuffix(f".{WHOLE}")
 
 
 class Definition(NamedTuple):
@@ -55,98 +33,33 @@ class Definition(NamedTuple):
     opens_classes: bool
 
 
-class Code:
-    """The source below a folder, read once: what is imported does not change while a process runs."""
+class Code(Names):
+    """The definitions below a folder, each read once: what is imported does not change while a process runs."""
 
     def __init__(self, root: Path = ROOT) -> None:
-        self._files = dict(_files(root))
-        self._modules: dict[str, Module] = {}
+        super().__init__(root)
         self._definitions: dict[Node, Definition] = {}
-
-    def roots(self, dotted: str) -> list[Node]:
-        """What "tasks.training.trainer.train" leads to: a definition, a whole file where it is a module, or nothing of ours."""
-        module, _, name = dotted.rpartition(".")
-        return [Node(n.module, n.name or WHOLE) for n in self.resolve(module, name)]
-
-    @property
-    def files(self) -> Mapping[str, Path]:
-        """Every module whose names are followed."""
-        return self._files
-
-    def file(self, module: str) -> Path | None:
-        """The file of a module whose names are followed."""
-        return self._files.get(module)
-
-    def module(self, name: str) -> Module:
-        if name not in self._modules:
-            path = self.file(name)
-            assert path is not None, name
-            self._modules[name] = Module(name, path, decorated=not name.startswith("flows."))
-        return self._modules[name]
-
-    def resolve(self, module: str, name: str, seen: frozenset[Node] = frozenset()) -> list[Node]:
-        """What `name` leads to when `module` uses it: a definition, a module, several, or nothing that is followed."""
-        if (here := Node(module, name)) in seen or self.file(module) is None:
-            return []
-        names = self.module(module)
-        nodes = [here] if name in names.bindings else []
-        for item in names.imports.get(name, ()):
-            nodes += self.imported(names, item, seen | {here})
-        if not nodes and self.file(f"{module}.{name}") is not None:
-            nodes.append(Node(f"{module}.{name}", MODULE))
-        if not nodes and "__getattr__" in names.bindings:
-            nodes = [Node(module, "__getattr__"), Node(module, WHOLE)]
-        for item in names.imports.get(WHOLE, ()):
-            if (source := absolute(names, item)) and self.file(source) is not None:
-                nodes += [Node(source, WHOLE), Node(module, WHOLE)]
-        return nodes
-
-    def imported(self, module: Module, item: Import, seen: frozenset[Node] = frozenset()) -> list[Node]:
-        """What an import in `module` binds."""
-        source = absolute(module, item)
-        if not item.name:
-            bound = source if item.alias != source.partition(".")[0] else item.alias
-            return [Node(bound, MODULE)] if self.file(bound) is not None else []
-        if self.file(source) is None:
-            deeper = f"{source}.{item.name}"  # `from infra import serving`
-            return [Node(deeper, MODULE)] if self.file(deeper) is not None else []
-        return self.resolve(source, item.name, seen)
-
-    def loaded(self, module: Module, items: Iterable[Import]) -> Iterator[str]:
-        """The modules that imports run: those they name, and the packages above."""
-        for item in items:
-            source = absolute(module, item)
-            for name in (source, f"{source}.{item.name}"):
-                parts = name.split(".")
-                yield from (
-                    above for n in range(1, len(parts) + 1) if self.file(above := ".".join(parts[:n]))
-                )
 
     def definition(self, node: Node) -> Definition:
         if node not in self._definitions:
             module = self.module(node.module)
-            self._definitions[node] = _Follow(self, module, self._statements(module, node.name)).definition(
-                node
-            )
+            reader = _Reader(self, module, self._statements(module, node.name))
+            self._definitions[node] = reader.definition(node)
         return self._definitions[node]
 
-    def _statements(self, module: Module, name: str) -> list[ast.stmt]:
-        special = {WHOLE: module.body, ON_IMPORT: module.effects, ON_RUN: module.main}
+    def _statements(self, module: Module, name: str) -> Sequence[ast.AST]:
+        special: dict[str, Sequence[ast.AST]] = {
+            WHOLE: module.body,
+            ON_IMPORT: module.on_import,
+            ON_RUN: module.main,
+        }
         return special[name] if name in special else module.bindings[name]
 
 
-def absolute(module: Module, item: Import) -> str:
-    """The dotted name of the module that an import is from."""
-    if not item.level:
-        return item.module
-    parts = module.package.split(".")
-    return ".".join(filter(None, [*parts[: len(parts) + 1 - item.level], item.module]))
-
-
-class _Follow:
+class _Reader:
     """One definition read: where each of its names leads, and its words without the names of modules."""
 
-    def __init__(self, code: Code, module: Module, statements: Iterable[ast.stmt]) -> None:
+    def __init__(self, code: Names, module: Module, statements: Iterable[ast.AST]) -> None:
         self._code, self._module = code, module
         self._reading = Reading(statements)
         self._local: dict[str, list[Import]] = {}
@@ -160,12 +73,14 @@ class _Follow:
         reading = self._reading
         for alias, items in self._local.items():
             for item in items:
-                self._add(f"import {alias}", self._code.imported(self._module, item), alias in reading.values)
+                self._add(alias, self._code.imported(self._module, item), alias in reading.values)
         own = self._module.bindings if node.name == WHOLE else {}
         for name in reading.names - own.keys():
             self._add(name, self._code.resolve(self._module.name, name), name in reading.values)
         for chain in reading.chains:
             self._follow_chain(chain)
+        if len(self._module.bindings.get(node.name, ())) > 1:  # which one holds where is a matter of order
+            self._doubt(Node(node.module, WHOLE), "bound more than once")
         dynamic = sorted(set(self._dynamic()))
         for place, text in reading.strings:
             self._follow_string(place, text, "importlib.import_module" in dynamic)
@@ -186,10 +101,9 @@ class _Follow:
         reading = self._reading
         yield from (name for name in reading.names & _BUILTINS if name not in self._module.bindings)
         yield from reading.attributes & _ATTRIBUTES
-        used = {(name, "") for name in reading.names} | {
-            (c.first, ".".join(c.attributes)) for c in reading.chains
-        }
-        for first, rest in used | {(alias, "") for alias in self._local}:
+        used = {(name, "") for name in reading.values}
+        used |= {(chain.first, ".".join(chain.attributes)) for chain in reading.chains}
+        for first, rest in used:
             for item in (*self._local.get(first, ()), *self._module.imports.get(first, ())):
                 bound = item.module if item.alias != item.module.partition(".")[0] else item.alias
                 dotted = ".".join(filter(None, [bound, item.name, rest]))
@@ -235,28 +149,19 @@ class _Follow:
     def _follow_string(self, place: int, text: str, imported: bool) -> None:
         """A module that is run or imported by its name, and a file that lies beside this one."""
         beside = self._module.path.parent / text
-        if "." in text and beside.is_file():
+        if beside.suffix == ".py" and (name := self._code.name(beside)) is not None:
+            self._doubt(Node(name, WHOLE), "named as a file")
+        elif beside.suffix != ".py" and beside.is_file():
             self._reading.words[place] += sha256_of(beside)
-        for name in (text, f"{text}.__main__"):
-            if "." in name and self._code.file(name) is not None:
-                module = self._code.module(name)
-                runs = module.main or name.endswith("__main__")
-                if not runs and module.path.name == "__init__.py":
-                    continue
-                number = self._ordinals.setdefault((text,), len(self._ordinals))
-                self._reading.words[place] = f"@{number}"
-                if runs and not imported:
-                    self._names.append((f"@{number}", Node(name, ON_RUN)))
-                else:
-                    self._doubt(Node(name, WHOLE), "imported by its name", f"@{number}")
-
-
-def _files(root: Path) -> Iterator[tuple[str, Path]]:
-    """Each module whose names are followed, with its file."""
-    for room in ROOMS:
-        base = root.joinpath(*room.split("."))
-        for path in (base.with_suffix(".py"), *base.rglob("*.py")):
-            parts = path.relative_to(root).with_suffix("").parts
-            name = ".".join(parts[:-1] if path.name == "__init__.py" else parts)
-            if path.is_file() and not name.startswith(_NOT_OURS):
-                yield name, path
+        module = text.partition(":")[0]
+        main = f"{module}.__main__"
+        name = main if self._code.file(main) and not imported else module
+        if "." in module and self._code.file(name):
+            number = self._ordinals.setdefault((text,), len(self._ordinals))
+            self._reading.words[place] = f"@{number}"
+            if self._code.module(name).main and text == module and not imported:
+                self._names.append((f"@{number}", Node(name, ON_RUN)))
+            else:
+                self._doubt(Node(name, WHOLE), "imported by its name", f"@{number}")
+        elif text.startswith(("tasks.", "infra.")):
+            self._doubt(Node(self._module.name, WHOLE), "a module's name in pieces")

@@ -19,6 +19,18 @@ from tasks.workloads.dependencies import slipway_names, workload_sources
 SCHEME = "definitions"
 """How keys are made. One of another scheme says nothing about what has changed since."""
 
+STEPS = tuple(
+    f"flows.steps.{name}" for name in ("train", "export", "compress", "validate", "prove", "cross_validate")
+)
+
+RUN = (
+    "flows.steps.prepare",
+    "flows.steps.train",
+    "flows.candidates.make_and_measure",
+    "flows.candidates.pick_and_prove",
+)
+"""What a run's version is made by: all but how it is kept, promoted and shown."""
+
 
 class Key(Frozen):
     """The parts of a key by kind.
@@ -91,17 +103,22 @@ def difference(old: Key | None, new: Key) -> str:
         f"{name} {old.libraries.get(name)} → {new.libraries.get(name)}"
         for name in _changed(old.libraries, new.libraries)
     ]
+    causes += _other_inputs(old, new)
+    if not causes:
+        return "its result was not kept"
+    return ", ".join(causes[:3]) + (f" and {len(causes) - 3} more" if len(causes) > 3 else "")
+
+
+def _other_inputs(old: Key, new: Key) -> list[str]:
+    """Knobs with their values; of what is known by a digest, such as the data, only that it is another."""
     changed = _changed(old.inputs, new.inputs)
     made = {name.split(".")[0] for name in changed if name.endswith(("sha256", "fingerprint"))}
-    causes += [f"{'data' if name in ('dataset', 'fingerprint') else name} changed" for name in sorted(made)]
-    causes += [
+    parts = ["data" if name in ("dataset", "fingerprint") else name for name in sorted(made)]
+    return [f"{part} changed" for part in parts] + [
         f"{name} {old.inputs.get(name, 'unset')} → {new.inputs.get(name, 'unset')}"
         for name in changed
         if name.split(".")[0] not in made and not name.endswith("run_id")
     ]
-    if not causes:
-        return "its result was not kept"
-    return ", ".join(causes[:3]) + (f" and {len(causes) - 3} more" if len(causes) > 3 else "")
 
 
 def remember(folder: Path, step: str, key: Key) -> None:
@@ -122,7 +139,7 @@ def _redefined(old: Key, new: Key) -> list[str]:
     """The definitions that are not what they were; where none differs, the names that they use lead elsewhere."""
     if old.code == new.code:
         return []
-    before, after = (dict(line.split(" ") for line in key.source.splitlines()) for key in (old, new))
+    before, after = (dict(line.rsplit(" ", 1) for line in key.source.splitlines()) for key in (old, new))
     digests = {digest for namesakes in before.values() for digest in namesakes.split("+")}
     changed = [name for name in _changed(before, after) if name in after]
     return [name for name in changed if not digests.issuperset(after[name].split("+"))] or ["imports"]

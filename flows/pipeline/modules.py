@@ -26,17 +26,19 @@ class Module:
         self.imports: dict[str, list[Import]] = {}
         self.loaded: list[Import] = []
         """What is imported when this is."""
-        self.effects: list[ast.stmt] = []
-        """What is done when this is imported, besides binding names."""
+        self.on_import: list[ast.AST] = []
+        """All that runs when this is imported, in its order, if any of it may do more than bind names."""
         self.main: list[ast.stmt] = []
         """What is done when this is run by `python -m`."""
         content = path.read_bytes()
         self.body = ast.parse(content).body
-        self._has_globals = b"global " in content
+        self._has_globals, self._does_more = b"global " in content, False
         for statement in self.body:
             if not decorated and isinstance(statement, _Function):
                 statement.decorator_list = []
             self._take(statement)
+        if not self._does_more:
+            self.on_import.clear()
 
     @property
     def package(self) -> str:
@@ -56,8 +58,10 @@ class Module:
         elif not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
             for name in self._bound(statement):
                 self.bindings.setdefault(name, []).append(statement)
-            if runs and self._does_more_than_bind(statement):
-                self.effects.append(statement)
+            if runs:
+                more = self._does_more_than_bind(statement)
+                self.on_import += [statement] if more else _run(statement)
+                self._does_more |= more
 
     def _take_imports(self, statement: ast.Import | ast.ImportFrom, runs: bool) -> None:
         for item in imports_of(statement):
@@ -90,7 +94,7 @@ class Module:
             isinstance(node, ast.Attribute | ast.Subscript) for target in targets for node in ast.walk(target)
         ):
             return True
-        return any(self._may_change_more(call) for call in _calls(statement))
+        return any(self._may_change_more(callee) for callee in _called(statement))
 
     def _may_change_more(self, callee: ast.expr) -> bool:
         """Whether calling this may do more than return a value: all but the few that are known not to."""
@@ -108,21 +112,26 @@ class Module:
         )
 
 
-def _calls(statement: ast.stmt) -> Iterator[ast.expr]:
-    """What is called when a module-level statement runs."""
-    if isinstance(statement, ast.ClassDef | _Function):
-        for decorator in statement.decorator_list:
-            yield decorator.func if isinstance(decorator, ast.Call) else decorator
-        if isinstance(statement, ast.ClassDef):
-            run: list[ast.AST] = [*statement.bases, *statement.keywords]
-            for inner in statement.body:
-                yield from _calls(inner)
-        else:
-            run = [*statement.args.defaults, *filter(None, statement.args.kw_defaults)]
+def _run(statement: ast.stmt) -> Iterator[ast.AST]:
+    """The parts of a module-level statement that run when it does: of a function, its decorators and defaults."""
+    if not isinstance(statement, ast.ClassDef | _Function):
+        yield statement
+        return
+    yield from statement.decorator_list
+    if isinstance(statement, ast.ClassDef):
+        yield from (*statement.bases, *statement.keywords)
+        for inner in statement.body:
+            yield from _run(inner)
     else:
-        run = [statement]
-    for part in run:
+        yield from (*statement.args.defaults, *filter(None, statement.args.kw_defaults))
+
+
+def _called(statement: ast.stmt) -> Iterator[ast.expr]:
+    """What is called when a module-level statement runs."""
+    for part in _run(statement):
         yield from (node.func for node in ast.walk(part) if isinstance(node, ast.Call))
+    for node in ast.walk(statement) if isinstance(statement, ast.ClassDef) else [statement]:
+        yield from (d for d in getattr(node, "decorator_list", ()) if not isinstance(d, ast.Call))
 
 
 def _is_type_checking(test: ast.expr) -> bool:

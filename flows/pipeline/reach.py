@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flows.pipeline.definitions import ON_IMPORT, ROOMS, ROOT, WHOLE, Code, Node
+from flows.pipeline.definitions import Code
+from flows.pipeline.names import ON_IMPORT, ROOMS, ROOT, WHOLE, Node
 from tasks.system.files import sha256_of
 
 _KEPT = Path(__file__).parent / "__pycache__" / f"reach-{sys.implementation.cache_tag}.json"
@@ -75,13 +76,14 @@ class _Search:
 
     def _load(self, names: Iterable[str]) -> Iterator[Node]:
         """What is done when these modules are imported, and those that they import."""
-        queue = [name for name in names if name not in self._modules]
+        queue = list(names)
         while queue:
-            if (name := queue.pop()) in self._modules:
+            if (name := queue.pop()) in self._modules or self._code.file(name) is None:
                 continue
             self._modules.add(name)
+            queue.append(name.rpartition(".")[0])
             module = self._code.module(name)
-            if module.effects:
+            if module.on_import:
                 yield Node(name, ON_IMPORT)
             if not name.startswith("flows."):
                 queue += self._code.loaded(module, module.loaded)

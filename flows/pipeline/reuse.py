@@ -17,18 +17,10 @@ from tasks.workloads.workload import Workload
 
 _NAME = "pipeline"
 
-_ROOTS = (
-    "flows.steps.prepare",
-    "flows.steps.train",
-    "flows.candidates.make_and_measure",
-    "flows.candidates.pick_and_prove",
-)
-"""What a run's version is made by: all but how it is kept, promoted and shown."""
-
 
 def pipeline_key(reference: str, fingerprint: str, config: RunConfig) -> Key:
     """The key of a whole run: code, workload, data, every knob and the libraries."""
-    return keys.make_key(_ROOTS, reference, {"fingerprint": fingerprint, "config": config})
+    return keys.make_key(keys.RUN, reference, {"fingerprint": fingerprint, "config": config})
 
 
 def with_key(context: RunContext, dataset: Dataset, config: RunConfig) -> RunContext:

@@ -8,7 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_DOTTED = re.compile(r"\w[\w-]*(\.\w[\w-]*)+|\w+")
+_DOTTED = re.compile(r"\w[\w-]*(\.\w[\w-]*)+\.?(:\w+)?")
+"""What may be the name of a module or of a file."""
 
 
 class Import(NamedTuple):
@@ -235,7 +236,7 @@ class Reading:
                 self._annotation(item)
             return None
         if isinstance(node, ast.BinOp):
-            self.words.append("BinOp")
+            self.words += ["BinOp", node.op.__class__.__name__]
             self._annotation(node.left)
             return self._annotation(node.right)
         return self._visit(node)

@@ -9,11 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tasks.system.syntax import syntax_of
-from tasks.workloads.catalogue import source_file
+from tasks.workloads.catalogue import module_name, source_file
 
 ROOT = Path(__file__).parent.parent.parent
 
-_ROOMS = ("tasks", "infra/serving")
+_ROOMS = ("tasks", "infra")
 
 _EXAMPLES = ROOT / "tasks" / "workloads" / "examples"
 
@@ -52,7 +52,7 @@ def workload_files(reference: str) -> dict[str, Path]:
     """
     file, module = source_file(reference), reference.partition(":")[0]
     by_path = file == Path(module).resolve()
-    dotted = module if "." in module else f"tasks.workloads.examples.{module}"
+    dotted = module_name(module)
     home = file.parent if by_path else _folder(dotted.partition(".")[0]) or file.parent
     queue = [file] if by_path else [file, *_files(home, dotted)]
     reached: dict[Path, str] = {}
@@ -70,7 +70,7 @@ def _imported(path: Path, home: Path) -> Iterator[Path]:
         name = f"{item.module}.{item.name}".strip(".")
         yield from _files(path.parents[item.level - 1], name) if item.level else _anywhere(home, name)
     for text in syntax.strings:  # `python -m package.module`, for one
-        yield from _anywhere(home, text) if "." in text else ()
+        yield from _anywhere(home, text)
     if not _DYNAMIC.isdisjoint(syntax.names):
         yield from path.parent.glob("*.py")
 
