@@ -1,4 +1,7 @@
-"""What a step's result depends on, so that it can be reused, and so that "it ran again because …" can be said."""
+"""What a step's result depends on, so that it can be reused, and so that "it ran again because …" can be said.
+
+`python -m flows.pipeline.keys` prints how many definitions each step's key is of, and what in them is whole files.
+"""
 
 import hashlib
 import json
@@ -9,7 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from flows.pipeline.reach import source_of
+from flows.pipeline.definitions import Code
+from flows.pipeline.reach import reach, source_of
 from tasks.config import flatten
 from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
@@ -68,7 +72,7 @@ def make_key(
     return Key(
         scheme=SCHEME,
         code=code,
-        source="\n".join(f"{name} {digest}" for name, digest in source.items()),
+        source=source,
         workload=own,
         files=dict(helpers),
         returns=tuple(returns),
@@ -152,3 +156,20 @@ def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 @cache
 def _libraries() -> tuple[tuple[str, str], ...]:
     return tuple((name, installed(name) or "absent") for name in COMPUTING)
+
+
+def unresolved(code: Code) -> list[str]:
+    """The files that a run's key has as a whole, for names alone do not say what in them is used; and why."""
+    return sorted(f"{node.module}: {reason}" for node, reason in reach(code, RUN).doubts.items())
+
+
+def main() -> None:
+    code = Code()
+    for name, roots in (*((step, (step,)) for step in STEPS), ("a run", RUN)):
+        reached = reach(code, roots)
+        print(f"{name:<28}{len(reached.nodes):>5} definitions, {len(reached.doubts)} whole files")
+    print(*unresolved(code), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

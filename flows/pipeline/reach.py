@@ -19,10 +19,10 @@ _KEPT = Path(__file__).parent / "__pycache__" / f"reach-{sys.implementation.cach
 
 
 class Reach(NamedTuple):
-    """All that some roots reach: one digest of code and wiring, and each definition's own for people to compare."""
+    """All that some roots reach: one digest of code and wiring, and a line with each definition's own, for people."""
 
     digest: str
-    source: Mapping[str, str]
+    source: str
     nodes: frozenset[Node]
     modules: frozenset[str]
     doubts: Mapping[Node, str]
@@ -34,12 +34,12 @@ def reach(code: Code, roots: Iterable[str]) -> Reach:
 
 
 @cache
-def source_of(roots: tuple[str, ...]) -> tuple[str, dict[str, str]]:
-    """The digest of what `roots` reach in the code that this process runs, and each definition's own."""
+def source_of(roots: tuple[str, ...]) -> tuple[str, str]:
+    """The digest of what `roots` reach in the code that this process runs, and a line for each definition."""
     kept, name = _kept(), " ".join(roots)
     if name not in kept:
-        found = reach(_here(), roots)
-        kept[name] = [found.digest, dict(found.source)]
+        reached = reach(_here(), roots)
+        kept[name] = [reached.digest, reached.source]
         _keep(kept)
     digest, source = kept[name]
     return digest, source
@@ -106,12 +106,12 @@ class _Search:
         ]
         return hashlib.sha256(json.dumps(wired).encode()).hexdigest()
 
-    def _shown(self) -> dict[str, str]:
-        """The first digits of each definition's digest, by the name that people read; namesakes share a line."""
+    def _shown(self) -> str:
+        """Each definition's name, as people read it, and the first digits of its digest; namesakes share a line."""
         shown: dict[str, list[str]] = {}
         for node in self._nodes:
             shown.setdefault(node.shown, []).append(self._code.definition(node).digest[:12])
-        return {name: "+".join(sorted(digests)) for name, digests in sorted(shown.items())}
+        return "\n".join(f"{name} {'+'.join(sorted(digests))}" for name, digests in sorted(shown.items()))
 
 
 @cache

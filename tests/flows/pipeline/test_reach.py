@@ -1,9 +1,12 @@
 """The keys of this very tree: an edit anywhere in what a step reaches is in its key, and no other edit is."""
 
 import ast
+import os
 import random
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -259,3 +262,37 @@ def edited(spot: ast.AST) -> bool:
         case _:
             return False
     return True
+
+
+def test_what_one_process_has_read_spares_the_next_the_reading_until_a_file_changes(copy: Path) -> None:
+    def digest() -> str:
+        words = [
+            sys.executable,
+            "-c",
+            "from flows.pipeline.reach import source_of as s; print(s(('flows.steps.prove',))[0])",
+        ]
+        return subprocess.run(
+            words,
+            env={**os.environ, "PYTHONPATH": str(copy)},
+            cwd=copy,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    first = digest()
+    kept = next((copy / "flows" / "pipeline" / "__pycache__").glob("reach-*.json"))
+    assert digest() == first
+    content = kept.read_text()
+    for name, old, new in (
+        ("tasks/proof/speed.py", "0.95", "0.9"),
+        ("infra/serving/http/page.html", "<", "< "),
+    ):
+        path = copy / name
+        path.write_text(path.read_text().replace(old, new, 1))
+        assert digest() != first
+        first = digest()
+    kept.write_text(content)  # of files that are no longer so
+    assert digest() == first
+    kept.write_text("torn")
+    assert digest() == first
