@@ -1,11 +1,15 @@
-"""Making and measuring what could ship: the given recipes through the task runner, then those that a search proposes."""
+"""What could ship: made by the given recipes and by those that a search proposes, measured, and the pick of them proved."""
 
 from typing import Any
 
 from flows import steps
+from flows.orchestration.artifacts import show_candidates
 from flows.pipeline.runner import StepRunner
 from tasks.config import RunConfig
-from tasks.records import Candidate, Checkpoint, Dataset, Report
+from tasks.outcome import Selection
+from tasks.proof.cross_validation import with_cross_validation
+from tasks.proof.selection import select
+from tasks.records import Candidate, Checkpoint, Dataset, Proof, Report
 
 
 def make_and_measure(
@@ -21,6 +25,34 @@ def make_and_measure(
         measured += _search(runner, config, given, measured)
     reports = [report for _, report in measured if report is not None]
     return [candidate for candidate, _ in measured], reports
+
+
+def pick_and_prove(
+    runner: StepRunner,
+    dataset: Dataset,
+    config: RunConfig,
+    candidates: list[Candidate],
+    reports: list[Report],
+) -> tuple[Selection, Proof]:
+    """The pick on the test rows, against what serves now; and on folds of all rows, where the gates ask for it."""
+    selection = select(reports, candidates, config.gates)
+    show_candidates(runner.context.model, selection)
+    proof = runner.run(
+        steps.prove,
+        dataset=dataset,
+        candidate=picked(candidates, selection),
+        fp32=candidates[0],
+        champion=runner.context.registry.by_alias(runner.context.model, "champion"),
+        gates=config.gates,
+    )
+    if not config.gates.folds:
+        return selection, proof
+    cross = runner.run(steps.cross_validate, dataset=dataset, config=config)
+    return selection, with_cross_validation(proof, cross, config.gates)
+
+
+def picked(candidates: list[Candidate], selection: Selection) -> Candidate:
+    return next(candidate for candidate in candidates if candidate.name == selection.picked)
 
 
 def _measure(

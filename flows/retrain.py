@@ -7,25 +7,22 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows import steps
-from flows.candidates import make_and_measure
+from flows.candidates import make_and_measure, pick_and_prove, picked
 from flows.orchestration import form
 from flows.orchestration.approval import start_asking
-from flows.orchestration.artifacts import show_candidates, show_outcome
+from flows.orchestration.artifacts import show_outcome
 from flows.orchestration.failures import failing_in_a_sentence
 from flows.orchestration.run_lock import wait_for_turn
 from flows.orchestration.task_runner import task_runner
 from flows.pipeline import reuse
 from flows.pipeline.context import RunContext
-from flows.pipeline.keys import Key
 from flows.pipeline.runner import StepRunner
 from flows.pipeline.tracking import tracked
 from tasks.compression.catalogue import check_run
 from tasks.config import RunConfig
 from tasks.outcome import Outcome, Selection
 from tasks.promotion.automatic import Decision
-from tasks.proof.cross_validation import with_cross_validation
 from tasks.proof.evidence import Evidence, make_evidence
-from tasks.proof.selection import select
 from tasks.records import Candidate, Checkpoint, Dataset, Proof, Report, Version
 from tasks.settings import load_settings
 from tasks.workloads.catalogue import load_workload
@@ -78,59 +75,26 @@ def retrain(
 
     dataset = runner.call(steps.prepare, config=config.data)
     check_run(definition, config, dataset.rows["train"])
-    key = reuse.pipeline_key(reference, dataset.fingerprint, config)
-    if not force and (outcome := _unchanged(context, key, dataset)) is not None:
-        return outcome
-    with tracked(context, key, dataset, config) as runner.context:
+    context = reuse.with_key(context, dataset, config)
+    if not force and (outcome := reuse.find(context, dataset)) is not None:
+        return _show(context, outcome)
+    with tracked(context, dataset, config) as runner.context:
         checkpoint = runner.run(steps.train, dataset=dataset, config=config.train, model=config.model)
         candidates, reports = make_and_measure(runner, dataset, config, checkpoint)
-        selection = select(reports, candidates, config.gates)
-        proof = _prove(runner, dataset, config, candidates, selection)
+        selection, proof = pick_and_prove(runner, dataset, config, candidates, reports)
         evidence = _evidence(runner, dataset, config, checkpoint, reports, selection, proof)
-        version = _register(runner, evidence, dataset, checkpoint, candidates, selection, key)
+        version = _register(runner, evidence, dataset, checkpoint, candidates, selection)
         decision = runner.call(steps.promote, version=version, proof=proof, may_promote=promote)
         runner.log_costs()
     if promote and decision.decision == "registered":
         decision = decision.model_copy(update={"reasons": (*decision.reasons, start_asking(version))})
-    reuse.remember(context.folder / "keys", key)
-    outcome = _outcome(runner, selection, proof, version, decision, time.monotonic() - started)
-    show_outcome(outcome, context.registry.run_address(context.model, version.run_id))
+    reuse.remember(context)
+    return _show(context, _outcome(runner, selection, proof, version, decision, time.monotonic() - started))
+
+
+def _show(context: RunContext, outcome: Outcome) -> Outcome:
+    show_outcome(outcome, context.registry.run_address(context.model, outcome.run_id or ""))
     return outcome
-
-
-def _unchanged(context: RunContext, key: Key, dataset: Dataset) -> Outcome | None:
-    """The outcome of a run that has nothing new to do. Raises UserError for rows older than the champion's."""
-    version = reuse.same_version(context.registry, context.model, key)
-    if version is None:
-        reuse.check_not_older(context.registry, context.model, dataset)
-        return None
-    outcome = reuse.unchanged_outcome(context.registry, context.workload, version)
-    show_outcome(outcome, context.registry.run_address(context.model, version.run_id))
-    return outcome
-
-
-def _prove(
-    runner: StepRunner,
-    dataset: Dataset,
-    config: RunConfig,
-    candidates: list[Candidate],
-    selection: Selection,
-) -> Proof:
-    """The pick on the test rows, against what serves now; and on folds of all rows, where the gates ask for it."""
-    show_candidates(runner.context.model, selection)
-    proof = runner.run(
-        steps.prove,
-        dataset=dataset,
-        candidate=_picked(candidates, selection),
-        fp32=candidates[0],
-        champion=runner.context.registry.by_alias(runner.context.model, "champion"),
-        gates=config.gates,
-    )
-    if not config.gates.folds:
-        return proof
-    return with_cross_validation(
-        proof, runner.run(steps.cross_validate, dataset=dataset, config=config), config.gates
-    )
 
 
 def _evidence(
@@ -163,21 +127,15 @@ def _register(
     checkpoint: Checkpoint,
     candidates: list[Candidate],
     selection: Selection,
-    key: Key,
 ) -> Version:
     return runner.call(
         steps.register,
         evidence=evidence,
         dataset=dataset,
         checkpoint=checkpoint,
-        picked=_picked(candidates, selection),
+        picked=picked(candidates, selection),
         selection=selection,
-        key=key,
     )
-
-
-def _picked(candidates: list[Candidate], selection: Selection) -> Candidate:
-    return next(candidate for candidate in candidates if candidate.name == selection.picked)
 
 
 def _outcome(

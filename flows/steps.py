@@ -5,7 +5,6 @@ from pathlib import Path
 
 from prefect import task
 
-from flows.pipeline import keys
 from flows.pipeline.binding import cost_path, step, worth_a_retry
 from flows.pipeline.context import RunContext
 from tasks.config import Data, Gates, RunConfig, Train
@@ -34,7 +33,7 @@ def prepare(context: RunContext, config: Data) -> Dataset:
     return dataset
 
 
-@step("tasks.training.trainer", minutes=24 * 60, retries=2)
+@step(minutes=24 * 60, retries=2)
 def train(context: RunContext, dataset: Dataset, config: Train, model: str | None) -> Checkpoint:
     """Train; a retry goes on from the last checkpoint."""
     from flows.orchestration.progress import report_progress
@@ -53,7 +52,7 @@ def train(context: RunContext, dataset: Dataset, config: Train, model: str | Non
         )
 
 
-@step("tasks.onnx.export", minutes=60)
+@step(minutes=60)
 def export(context: RunContext, dataset: Dataset, checkpoint: Checkpoint, model: str | None) -> Candidate:
     """The trained model as it is, in ONNX: the baseline of every comparison."""
     from tasks.onnx.export import export
@@ -64,7 +63,7 @@ def export(context: RunContext, dataset: Dataset, checkpoint: Checkpoint, model:
     )
 
 
-@step("tasks.compression.catalogue", "tasks.compression.candidate", minutes=24 * 60)
+@step(minutes=24 * 60)
 def compress(
     context: RunContext,
     dataset: Dataset,
@@ -85,7 +84,7 @@ def compress(
         )
 
 
-@step("tasks.proof.validation", minutes=120)
+@step(minutes=120)
 def validate(
     context: RunContext, dataset: Dataset, candidate: Candidate, fp32: Candidate, confidence: float
 ) -> Report:
@@ -97,7 +96,7 @@ def validate(
         return validate(context.workload, dataset, candidate, fp32, folder, "validation", confidence)
 
 
-@step("tasks.proof.holdout", minutes=120)
+@step(minutes=120)
 def prove(
     context: RunContext,
     dataset: Dataset,
@@ -123,7 +122,7 @@ def prove(
             return prove(context.workload, dataset, candidate, fp32, served, gates, package, kept)
 
 
-@step("tasks.proof.cross_validation", minutes=24 * 60, retries=2)
+@step(minutes=24 * 60, retries=2)
 def cross_validate(context: RunContext, dataset: Dataset, config: RunConfig) -> CrossValidation:
     """How good such a training is, by folds of all rows, where a test split is too small to tell."""
     from tasks.proof.cross_validation import cross_validate
@@ -149,19 +148,19 @@ def register(
     checkpoint: Checkpoint,
     picked: Candidate,
     selection: Selection,
-    key: keys.Key,
 ) -> Version:
     """Log everything, and register the pick with its evidence; a version that an interrupted run registered is taken."""
     from tasks.promotion.registration import register
     from tasks.registry.tags import KEY_TAG
     from tasks.training.metrics import read_metrics
 
-    registry = context.registry
-    if (version := registry.by_tag(context.model, KEY_TAG, key.digest)) and version.run_id == evidence.run_id:
+    assert context.key is not None
+    registry, digest = context.registry, context.key.digest
+    if (version := registry.by_tag(context.model, KEY_TAG, digest)) and version.run_id == evidence.run_id:
         return version
     registry.log_metrics(evidence.run_id, read_metrics(checkpoint.metrics))
     return register(
-        registry, evidence, dataset, picked, selection, context.folder / "package", key.digest, checkpoint
+        registry, evidence, dataset, picked, selection, context.folder / "package", digest, checkpoint
     )
 
 

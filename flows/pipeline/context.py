@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from flows.pipeline.keys import Key
 from tasks.proof.provenance import code_state
 from tasks.records import Dataset, Metric
 from tasks.registry.registry import Registry
@@ -20,6 +21,8 @@ class RunContext(Frozen):
     workload: str
     model: str
     settings: Settings
+    key: Key | None = None
+    """Of the whole run; known once its rows are."""
     run_id: str | None = None
 
     @property

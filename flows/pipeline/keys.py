@@ -1,4 +1,7 @@
-"""What a step's result depends on, so that it can be reused, and so that "it ran again because …" can be said."""
+"""What a step's result depends on, so that it can be reused, and so that "it ran again because …" can be said.
+
+`python -m flows.pipeline.keys` prints how many definitions each step's key is of, and what in them is whole files.
+"""
 
 import hashlib
 import json
@@ -9,40 +12,70 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from flows.pipeline.definitions import Code
+from flows.pipeline.reach import reach, source_of
 from tasks.config import flatten
-from tasks.system.files import sha256_of, write_atomically
+from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
 from tasks.system.libraries import COMPUTING, installed
-from tasks.workloads.catalogue import source_file
-from tasks.workloads.dependencies import imports_of, module_file, neighbours
+from tasks.workloads.dependencies import slipway_names, workload_sources
 
-_ROOT = Path(__file__).parent.parent.parent
+SCHEME = "definitions"
+"""How keys are made. One of another scheme says nothing about what has changed since."""
+
+STEPS = tuple(
+    f"flows.steps.{name}" for name in ("train", "export", "compress", "validate", "prove", "cross_validate")
+)
+
+RUN = (
+    "flows.steps.prepare",
+    "flows.steps.train",
+    "flows.candidates.make_and_measure",
+    "flows.candidates.pick_and_prove",
+)
+"""What a run's version is made by: all but how it is kept, promoted and shown."""
 
 
 class Key(Frozen):
-    """The parts of a key by kind: `source` (the steps' and what the workload's file imports), its file, libraries, inputs."""
+    """The parts of a key by kind.
 
-    source: dict[str, str]
-    workload: str
-    libraries: dict[str, str]
-    inputs: dict[str, str]
+    `code` is all that the step's definitions say and how they are wired, `source` a line for each of them, for people;
+    `workload` the workload's own file and `files` what that imports; `returns` the classes that the result is stored as.
+    """
+
+    scheme: str = ""
+    code: str = ""
+    source: str = ""
+    workload: str = ""
+    files: dict[str, str] = {}
+    returns: tuple[str, ...] = ()
+    libraries: dict[str, str] = {}
+    inputs: dict[str, str] = {}
 
     @property
     def digest(self) -> str:
-        """All parts in 64 hex digits."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+        """All parts in 64 hex digits. Names of definitions are not among them: a moved one is what it was."""
+        parts = self.model_dump(mode="json", exclude={"source"})
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def make_key(modules: Iterable[str], workload: str, inputs: Mapping[str, Any]) -> Key:
-    """The key of what `modules` (such as "tasks.training.trainer") make of a workload and these inputs, in this environment.
+def make_key(
+    roots: Iterable[str], workload: str, inputs: Mapping[str, Any], returns: Iterable[str] = ()
+) -> Key:
+    """The key of what `roots` (such as "tasks.training.trainer.train") make of a workload and these inputs, here.
 
     Inputs are records, knobs and plain values. Paths in them do not count, for the digests beside them do: the same
     rows in another folder are the same rows.
     """
-    source = {name: digest for module in modules for name, digest in _source(module)} | neighbours(workload)
+    (_, own), *helpers = workload_sources(workload).items()
+    code, source = source_of((*roots, *slipway_names(workload)))
     return Key(
+        scheme=SCHEME,
+        code=code,
         source=source,
-        workload=sha256_of(source_file(workload)),
+        workload=own,
+        files=dict(helpers),
+        returns=tuple(returns),
         libraries=dict(_libraries()),
         inputs=flatten(_plain(inputs)),
     )
@@ -60,27 +93,36 @@ def _plain(value: Any) -> Any:
 
 
 def difference(old: Key | None, new: Key) -> str:
-    """Why a step runs, in a few words: "data changed", "train.epochs 3 → 20", "tasks/train.py changed"."""
+    """Why a step runs, in a few words: "data changed", "train.epochs 3 → 20", "loop.Loop changed"."""
     if old is None:
         return "first run"
-    causes = [f"{name} changed" for name in _changed(old.source, new.source)]
+    if old.scheme != new.scheme:
+        return "keys are made anew"
+    causes = [f"{name} changed" for name in (*_redefined(old, new), *_changed(old.files, new.files))]
     if old.workload != new.workload:
         causes.append("the workload's file changed")
+    if old.returns != new.returns:
+        causes.append("the class of its result moved")
     causes += [
         f"{name} {old.libraries.get(name)} → {new.libraries.get(name)}"
         for name in _changed(old.libraries, new.libraries)
     ]
+    causes += _other_inputs(old, new)
+    if not causes:
+        return "its result was not kept"
+    return ", ".join(causes[:3]) + (f" and {len(causes) - 3} more" if len(causes) > 3 else "")
+
+
+def _other_inputs(old: Key, new: Key) -> list[str]:
+    """Knobs with their values; of what is known by a digest, such as the data, only that it is another."""
     changed = _changed(old.inputs, new.inputs)
     made = {name.split(".")[0] for name in changed if name.endswith(("sha256", "fingerprint"))}
-    causes += [f"{'data' if name in ('dataset', 'fingerprint') else name} changed" for name in sorted(made)]
-    causes += [
+    parts = ["data" if name in ("dataset", "fingerprint") else name for name in sorted(made)]
+    return [f"{part} changed" for part in parts] + [
         f"{name} {old.inputs.get(name, 'unset')} → {new.inputs.get(name, 'unset')}"
         for name in changed
         if name.split(".")[0] not in made and not name.endswith("run_id")
     ]
-    if not causes:
-        return "its result was not kept"
-    return ", ".join(causes[:3]) + (f" and {len(causes) - 3} more" if len(causes) > 3 else "")
 
 
 def remember(folder: Path, step: str, key: Key) -> None:
@@ -89,10 +131,22 @@ def remember(folder: Path, step: str, key: Key) -> None:
 
 
 def recall(folder: Path, step: str) -> Key | None:
+    """The key of the step's last run; of one of another scheme no more than that there was one."""
     try:
-        return Key.model_validate_json((folder / f"{step}.json").read_text())
-    except (OSError, ValueError):
+        kept = json.loads((folder / f"{step}.json").read_bytes())
+        return Key.model_validate(kept) if kept.get("scheme") == SCHEME else Key()
+    except (OSError, ValueError, AttributeError):
         return None
+
+
+def _redefined(old: Key, new: Key) -> list[str]:
+    """The definitions that are not what they were; where none differs, the names that they use lead elsewhere."""
+    if old.code == new.code:
+        return []
+    before, after = (dict(line.rsplit(" ", 1) for line in key.source.splitlines()) for key in (old, new))
+    digests = {digest for namesakes in before.values() for digest in namesakes.split("+")}
+    changed = [name for name in _changed(before, after) if name in after]
+    return [name for name in changed if not digests.issuperset(after[name].split("+"))] or ["imports"]
 
 
 def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
@@ -100,24 +154,22 @@ def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 
 
 @cache
-def _source(module: str) -> tuple[tuple[str, str], ...]:
-    """The digest of `module`'s file and of every file of tasks/ that it reaches by imports, wherever these stand."""
-    reached: dict[str, str] = {}
-    queue = [module]
-    while queue:
-        path = module_file(queue.pop(), _ROOT)
-        if path is not None and (name := path.relative_to(_ROOT).as_posix()) not in reached:
-            reached[name], imports = _read(path)
-            queue += imports
-    return tuple(sorted(reached.items()))
-
-
-@cache
-def _read(path: Path) -> tuple[str, tuple[str, ...]]:
-    """A file's digest, and what it imports: parsed once, for most files are reached by most steps."""
-    return sha256_of(path), tuple(name for name in imports_of(path, "tasks") if name.startswith("tasks."))
-
-
-@cache
 def _libraries() -> tuple[tuple[str, str], ...]:
     return tuple((name, installed(name) or "absent") for name in COMPUTING)
+
+
+def unresolved(code: Code) -> list[str]:
+    """The files that a run's key has as a whole, for names alone do not say what in them is used; and why."""
+    return sorted(f"{node.module}: {reason}" for node, reason in reach(code, RUN).doubts.items())
+
+
+def main() -> None:
+    code = Code()
+    for name, roots in (*((step, (step,)) for step in STEPS), ("a run", RUN)):
+        reached = reach(code, roots)
+        print(f"{name:<28}{len(reached.nodes):>5} definitions, {len(reached.doubts)} whole files")
+    print(*unresolved(code), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from flows.pipeline import keys
+from flows.pipeline.context import RunContext
 from flows.pipeline.keys import Key
 from tasks.config import RunConfig
 from tasks.errors import UserError
@@ -14,31 +15,38 @@ from tasks.registry.tags import DECISION_TAG, KEY_TAG, NEWEST_TAG
 from tasks.settings import Settings
 from tasks.workloads.workload import Workload
 
-_STEP = "pipeline"
-
-_MODULES = (
-    "tasks.data.dataset",
-    "tasks.training.trainer",
-    "tasks.onnx.export",
-    "tasks.compression.candidate",
-    "tasks.compression.catalogue",
-    "tasks.proof.validation",
-    "tasks.proof.selection",
-    "tasks.proof.holdout",
-    "tasks.proof.cross_validation",
-)
+_NAME = "pipeline"
 
 
 def pipeline_key(reference: str, fingerprint: str, config: RunConfig) -> Key:
     """The key of a whole run: code, workload, data, every knob and the libraries."""
-    return keys.make_key(_MODULES, reference, {"fingerprint": fingerprint, "config": config})
+    return keys.make_key(keys.RUN, reference, {"fingerprint": fingerprint, "config": config})
 
 
-def remember(folder: Path, key: Key) -> None:
-    keys.remember(folder, _STEP, key)
+def with_key(context: RunContext, dataset: Dataset, config: RunConfig) -> RunContext:
+    """`context` with the key of its whole run, now that its rows are known."""
+    key = pipeline_key(context.workload, dataset.fingerprint, config)
+    return context.model_copy(update={"key": key})
 
 
-def same_version(registry: Registry, model: str, key: Key) -> Version | None:
+def remember(context: RunContext) -> None:
+    """That this run came to its end, for `find_unchanged`."""
+    assert context.key is not None
+    keys.remember(context.folder / "keys", _NAME, context.key)
+
+
+def find(context: RunContext, dataset: Dataset) -> Outcome | None:
+    """The outcome of a run that has nothing new to do. Raises UserError for rows older than the champion's."""
+    assert context.key is not None
+    registry = context.registry
+    version = _same_version(registry, context.model, context.key)
+    if version is not None:
+        return unchanged_outcome(registry, context.workload, version)
+    check_not_older(registry, context.model, dataset)
+    return None
+
+
+def _same_version(registry: Registry, model: str, key: Key) -> Version | None:
     """The version that a finished run with this key registered, or None."""
     version = registry.by_tag(model, KEY_TAG, key.digest)
     return version if version is not None and DECISION_TAG in registry.tags(version) else None
@@ -52,8 +60,10 @@ def find_unchanged(
     Costs nothing when code or knobs differ from the last run here; else the rows are read and the registry is asked.
     """
     folder = settings.home / "work" / workload.name / "keys"
-    last = keys.recall(folder, _STEP)
-    if last is None or pipeline_key(reference, last.inputs.get("fingerprint", ""), config) != last:
+    last = keys.recall(folder, _NAME)
+    if last is None or "fingerprint" not in last.inputs:
+        return None
+    if pipeline_key(reference, last.inputs["fingerprint"], config).digest != last.digest:
         return None
     from tasks.data.dataset import data_fingerprint
 
@@ -64,7 +74,7 @@ def find_unchanged(
     if fingerprint != last.inputs["fingerprint"]:
         return None
     registry = Registry(settings)
-    version = same_version(registry, workload.name, last)
+    version = _same_version(registry, workload.name, last)
     return unchanged_outcome(registry, reference, version) if version is not None else None
 
 

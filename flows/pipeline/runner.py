@@ -10,7 +10,7 @@ from prefect import Task
 from pydantic import BaseModel
 
 from flows.pipeline import keys
-from flows.pipeline.binding import CachedTask, key_of
+from flows.pipeline.binding import CachedTask
 from flows.pipeline.context import RunContext
 from tasks.outcome import StepTime
 from tasks.reporting.cost import metrics_of, take_cost, watts_a_cpu
@@ -74,7 +74,7 @@ class StepRunner:
         self, step: "CachedTask[..., R]", name: str, state: Any, started: float, inputs: dict[str, Any]
     ) -> R:
         """The result of a finished task, run again when its files are gone; and its line in the runner."""
-        key = key_of(step.modules, {"context": self.context, **inputs})
+        key = step.key(self.context, inputs)
         file = name.replace(" ", "-")
         reason = "forced" if self._force else keys.difference(keys.recall(self._keys, file), key)
         result: R = state.result()

@@ -8,7 +8,6 @@ from dataclasses import replace
 from prefect.runtime import flow_run
 
 from flows.pipeline.context import RunContext
-from flows.pipeline.keys import Key
 from tasks.config import RunConfig
 from tasks.records import Dataset
 from tasks.registry.registry import Registry
@@ -19,13 +18,15 @@ log = logging.getLogger("slipway")
 
 
 @contextmanager
-def tracked(context: RunContext, key: Key, dataset: Dataset, config: RunConfig) -> Iterator[RunContext]:
+def tracked(context: RunContext, dataset: Dataset, config: RunConfig) -> Iterator[RunContext]:
     """`context` with an MLflow run, which ends as FINISHED or FAILED; a later try with the same key continues it."""
-    pending = context.folder / "pending" / f"{key.digest[:16]}.run"
+    assert context.key is not None
+    digest = context.key.digest
+    pending = context.folder / "pending" / f"{digest[:16]}.run"
     registry = context.registry
     run_id = pending.read_text() if pending.exists() else ""
     if not run_id or not registry.resume_run(run_id):
-        run_id = registry.start_run(context.model, str(flow_run.name), _tags(context, key))
+        run_id = registry.start_run(context.model, str(flow_run.name), _tags(context, digest))
         write_atomically(pending, run_id.encode())
         registry.log_params(run_id, config.model_dump(mode="json"))
         registry.log_dataset(run_id, dataset)
@@ -48,9 +49,9 @@ def _note_failure(registry: Registry, run_id: str, error: BaseException) -> None
         log.warning("MLflow could not be told that run %s failed: %s", run_id, second)
 
 
-def _tags(context: RunContext, key: Key) -> dict[str, str]:
+def _tags(context: RunContext, digest: str) -> dict[str, str]:
     tags = {
-        KEY_TAG: key.digest,
+        KEY_TAG: digest,
         "slipway.workload": context.workload,
         "prefect.flow_run_id": str(flow_run.id),
     }

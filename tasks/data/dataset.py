@@ -18,7 +18,7 @@ from tasks.errors import UserError
 from tasks.records import Dataset
 from tasks.system.files import sync_folder
 from tasks.workloads.catalogue import load_workload
-from tasks.workloads.dependencies import neighbours
+from tasks.workloads.dependencies import workload_sources
 from tasks.workloads.sources import Stream
 from tasks.workloads.workload import Workload
 
@@ -146,13 +146,9 @@ def _rename(temporary: Path, folder: Path) -> None:
 
 
 def _split_key(reference: str, workload: Workload, config: Data) -> str:
-    """What else decides the stored arrays: the split's knobs and the code that makes inputs of rows."""
+    """What else decides the stored arrays: the split's knobs and the workload's code, which makes inputs of rows."""
     import hashlib
-    import inspect
 
-    code = inspect.getsource(inspect.getmodule(workload.inputs) or workload.inputs)
-    files = neighbours(reference)
-    text = json.dumps(
-        [_LAYOUT, config.model_dump(mode="json"), workload.time, code, *([files] if files else [])]
-    )
+    (_, own), *helpers = workload_sources(reference).items()
+    text = json.dumps([_LAYOUT, config.model_dump(mode="json"), workload.time, own, helpers])
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -41,7 +41,7 @@ def source_file(reference: str) -> Path:
 
 def _spec(module: str) -> ModuleSpec | None:
     """Where a module is; None when there is none. Raises UserError when a package above it does not import."""
-    name = _module_name(module)
+    name = module_name(module)
     try:
         return importlib.util.find_spec(name)
     except Exception as error:
@@ -57,13 +57,9 @@ def load_workload(reference: str) -> Workload:
     Raises UserError when it is unknown, does not import, or defines no `workload`.
     """
     path = source_file(reference)
-    module_name, _, attribute = reference.partition(":")
+    target, _, attribute = reference.partition(":")
     try:
-        module = (
-            _import_path(path)
-            if _is_path(module_name)
-            else importlib.import_module(_module_name(module_name))
-        )
+        module = _import_path(path) if _is_path(target) else importlib.import_module(module_name(target))
     except UserError:
         raise
     except SyntaxError as error:
@@ -98,7 +94,8 @@ def _is_path(reference: str) -> bool:
     return reference.endswith(".py") or "/" in reference
 
 
-def _module_name(reference: str) -> str:
+def module_name(reference: str) -> str:
+    """Where a workload that is named without a path is imported from: `digits` is one of ours."""
     return f"tasks.workloads.examples.{reference}" if "." not in reference else reference
 
 

@@ -1,75 +1,111 @@
-"""What a file's imports reach: the source that decides what it does, found without running any of it."""
+"""The files that a workload's code stands in: its own, and every one that its imports reach, found without running any."""
 
-import ast
+import os
+import sys
+import sysconfig
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
-from tasks.system.files import sha256_of
-from tasks.workloads.catalogue import source_file
+from tasks.system.syntax import syntax_of
+from tasks.workloads.catalogue import module_name, source_file
 
 ROOT = Path(__file__).parent.parent.parent
 
+_ROOMS = ("tasks", "infra")
 
-def neighbours(reference: str) -> dict[str, str]:
-    """The SHA-256 of every file that a workload's file reaches by imports, by its path below the folder they are in.
+_EXAMPLES = ROOT / "tasks" / "workloads" / "examples"
 
-    These are the files beside a workload that was named by its path, those of the package of one that was named as a
-    module, and those beside the workloads that come with Slipway. What steps are made of, they name themselves.
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+_STANDARD = sysconfig.get_path("stdlib")
+
+_DYNAMIC = frozenset(
+    {"import_module", "__import__", "exec_module", "spec_from_file_location", "run_path", "run_module"}
+)
+
+
+def workload_sources(reference: str) -> dict[str, str]:
+    """The digest of what each file of a workload's code says, by its path below the folder they are in; its own first.
+
+    Comments, docstrings and formatting are in no digest. A file whose code does not parse counts as its bytes.
     """
-    file = source_file(reference)
-    module = reference.partition(":")[0]
-    by_path = file == Path(module).resolve()
-    package = "" if by_path else _package(module, file)
-    root = file.parent if by_path else file.parents[package.count(".") + bool(package)]
-    found: dict[str, str] = {}
-    queue = imports_of(file, package)
-    while queue:
-        name = queue.pop()
-        base = ROOT if name.startswith("tasks.") else root
-        path = module_file(name, base) if by_path or base == ROOT or _same_top(name, package) else None
-        if path is None or path == file or _is_slipways(path) or (known := _name(path, base)) in found:
-            continue
-        found[known] = sha256_of(path)
-        queue += imports_of(path, _package(name, path))
-    return dict(sorted(found.items()))
+    return {name: syntax_of(path).digest for name, path in workload_files(reference).items()}
 
 
-def imports_of(path: Path, package: str) -> list[str]:
-    """The modules that a file of `package` names in its imports, and their packages; also those inside functions."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
-        return []  # whoever imports it says so
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
-            base = ".".join([*filter(None, above), *filter(None, [node.module])])
-            found |= {base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)}
+def slipway_names(reference: str) -> list[str]:
+    """What a workload's files import of Slipway's own, such as "tasks.config.Train": it is a part of them."""
+    imports = {item for path in workload_files(reference).values() for item in syntax_of(path).imports}
     return sorted(
-        {".".join(name.split(".")[:n]) for name in found for n in range(1, name.count(".") + 2)} - {""}
+        f"{item.module}.{item.name}".strip(".")
+        for item in imports
+        if not item.level and item.module.partition(".")[0] in ("tasks", "infra")
     )
 
 
-def module_file(module: str, root: Path) -> Path | None:
-    """The file below `root` that is imported as `module`."""
-    base = root.joinpath(*module.split("."))
-    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+def workload_files(reference: str) -> dict[str, Path]:
+    """The workload's own file first, then those that its imports reach, also those inside functions, by their paths.
+
+    That is whatever is beside it, in its package or elsewhere on the path and is neither installed nor Slipway's own:
+    what steps are made of has keys of its own.
+    """
+    file, module = source_file(reference), reference.partition(":")[0]
+    by_path = file == Path(module).resolve()
+    dotted = module_name(module)
+    home = file.parent if by_path else _folder(dotted.partition(".")[0]) or file.parent
+    queue = [file] if by_path else [file, *_files(home, dotted)]
+    reached: dict[Path, str] = {}
+    while queue:
+        if (path := queue.pop(0)) not in reached and (path == file or not _is_slipways(path)):
+            reached[path] = os.path.relpath(path, ROOT if path.is_relative_to(ROOT) else home)
+            queue += sorted(set(_imported(path, home)))
+    return {name: path for path, name in reached.items()}
 
 
-def _package(module: str, file: Path) -> str:
-    return module if file.name == "__init__.py" else module.rpartition(".")[0]
+def _imported(path: Path, home: Path) -> Iterator[Path]:
+    """The files that one file imports, those of the packages around them too; what is in `home` is found before all else."""
+    syntax = syntax_of(path)
+    for item in syntax.imports:
+        name = f"{item.module}.{item.name}".strip(".")
+        yield from _files(path.parents[item.level - 1], name) if item.level else _anywhere(home, name)
+    for text in syntax.strings:  # `python -m package.module`, for one
+        yield from _anywhere(home, text)
+    if not _DYNAMIC.isdisjoint(syntax.names):
+        yield from path.parent.glob("*.py")
 
 
-def _same_top(name: str, package: str) -> bool:
-    return name.partition(".")[0] == package.partition(".")[0]
+def _anywhere(home: Path, dotted: str) -> Iterator[Path]:
+    yield from _files(home, dotted)
+    if (folder := _folder(dotted.partition(".")[0])) is not None:
+        yield from _files(folder, dotted)
+
+
+def _files(folder: Path, dotted: str) -> Iterator[Path]:
+    """The files that importing `dotted`, of which the last may be no module, runs below `folder`."""
+    for part in filter(None, dotted.split(".")):
+        file, folder = folder / f"{part}.py", folder / part
+        yield from (path for path in (file, folder / "__init__.py") if path.is_file())
+
+
+def _folder(top: str) -> Path | None:
+    return ROOT if top == "tasks" else _on_path(top, tuple(sys.path))
+
+
+@lru_cache(maxsize=1024)
+def _on_path(top: str, _path: tuple[str, ...]) -> Path | None:
+    """The folder in which `import top` finds code of the user's; None for what is installed or Python's own."""
+    try:
+        spec = find_spec(top) if top not in sys.stdlib_module_names else None
+    except (ImportError, ValueError):
+        return None
+    places = [spec.origin, *(spec.submodule_search_locations or ())] if spec is not None else []
+    place = next((Path(place) for place in places if place and Path(place).exists()), None)
+    if place is None or not _INSTALLED.isdisjoint(place.parts) or place.is_relative_to(_STANDARD):
+        return None
+    return place.parent.parent if place.name == "__init__.py" else place.parent
 
 
 def _is_slipways(path: Path) -> bool:
-    """Whether it is a file of what steps are made of, and not one that a workload of ours has beside it."""
-    return path.is_relative_to(ROOT / "tasks") and path.parent != ROOT / "tasks" / "workloads" / "examples"
-
-
-def _name(path: Path, base: Path) -> str:
-    return path.relative_to(base).as_posix()
+    """Whether steps are made of the file; what a workload of ours has beside it is a workload's."""
+    return any(path.is_relative_to(ROOT / room) for room in _ROOMS) and path.parent != _EXAMPLES

@@ -1,13 +1,15 @@
-import shutil
+import json
 from pathlib import Path
 
 import pytest
 
-from flows.pipeline import keys
-from flows.pipeline.keys import difference, make_key, recall, remember
+from flows.pipeline.definitions import Code
+from flows.pipeline.keys import STEPS, Key, difference, make_key, recall, remember
+from flows.pipeline.reach import reach
 from tasks.config import Train, flatten
 from tasks.records import Dataset, TensorSpec
-from tasks.workloads.dependencies import neighbours
+
+ROOTS = ["flows.steps.train"]
 
 
 def dataset(**changes: object) -> Dataset:
@@ -25,9 +27,9 @@ def dataset(**changes: object) -> Dataset:
 
 
 def test_the_same_inputs_in_another_folder_are_the_same() -> None:
-    one = make_key(["tasks.training.trainer"], "digits", {"dataset": dataset()})
-    other = make_key(["tasks.training.trainer"], "digits", {"dataset": dataset(folder=Path("/there"))})
-    assert one.digest == other.digest
+    here = make_key(ROOTS, "digits", {"dataset": dataset()})
+    there = make_key(ROOTS, "digits", {"dataset": dataset(folder=Path("/there"))})
+    assert here.digest == there.digest
 
 
 @pytest.mark.parametrize(
@@ -41,106 +43,118 @@ def test_the_same_inputs_in_another_folder_are_the_same() -> None:
 )
 def test_a_step_says_why_it_runs_again(inputs: dict[str, object], reason: str) -> None:
     plain = {"dataset": dataset(), "config": Train()}
-    old = make_key(["tasks.training.trainer"], "digits", plain)
-    assert difference(old, make_key(["tasks.training.trainer"], "digits", plain | inputs)) == reason
+    old = make_key(ROOTS, "digits", plain)
+    assert difference(old, make_key(ROOTS, "digits", plain | inputs)) == reason
 
 
 def test_a_first_run_and_a_new_library_are_said() -> None:
-    key = make_key(["tasks.training.trainer"], "digits", {})
+    key = make_key(ROOTS, "digits", {})
     newer = key.model_copy(update={"libraries": {**key.libraries, "torch": "9.9"}})
     assert difference(None, key) == "first run"
     assert difference(key, newer) == f"torch {key.libraries['torch']} → 9.9"
 
 
-def test_a_changed_helper_changes_the_keys_of_the_steps_that_use_it_and_of_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+CODE = {
+    "run": "from tasks.loop import Loop\nfrom tasks.other import f\ndef run(): return Loop(), f()",
+    "loop": "LIMIT = 1\nclass Loop:\n  def go(self): return LIMIT",
+    "other": "from tasks.one import x\ndef f(): return x()",
+    "one": "def x(): return y()\ndef y(): return 1",
+    "two": "def x(): return y()\ndef y(): return 2",
+}
+
+
+@pytest.mark.parametrize(
+    ("edits", "reason"),
+    [
+        ({"loop": "LIMIT = 1\nclass Loop:\n  def go(self): return LIMIT + 1"}, "loop.Loop changed"),
+        ({"loop": CODE["loop"].replace("LIMIT = 1", "LIMIT = 2")}, "loop.LIMIT changed"),
+        ({"loop": "import os\n" + CODE["loop"] + "  # so far"}, "its result was not kept"),
+        ({"run": CODE["run"].replace(".loop", ".laps"), "laps": CODE["loop"]}, "its result was not kept"),
+        (
+            {"run": CODE["run"].replace(".loop", ".laps"), "laps": CODE["loop"].replace("= 1", "= 2")},
+            "laps.LIMIT changed",
+        ),
+        ({"other": CODE["other"].replace(".one", ".two")}, "two.y changed"),
+        ({"run": CODE["run"].replace("Loop(), f()", "f(), Loop()")}, "run.run changed"),
+    ],
+)
+def test_a_step_names_the_definition_for_which_it_runs_again(
+    tmp_path: Path, edits: dict[str, str], reason: str
 ) -> None:
-    shutil.copytree(
-        Path(keys.__file__).parents[2] / "tasks",
-        tmp_path / "tasks",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
-    monkeypatch.setattr(keys, "_ROOT", tmp_path)
-    names = ["tasks.data.dataset", "tasks.training.trainer", "tasks.onnx.export"]
+    def key(folder: Path, code: dict[str, str]) -> Key:
+        (folder / "tasks").mkdir(parents=True)
+        for name, text in code.items():
+            (folder / "tasks" / f"{name}.py").write_text(text)
+        reached = reach(Code(folder), ["tasks.run.run"])
+        return Key(scheme="definitions", code=reached.digest, source=reached.source)
 
-    def all_keys() -> dict[str, keys.Key]:
-        keys._source.cache_clear()
-        keys._read.cache_clear()
-        return {name: make_key([name], "digits", {}) for name in names}
-
-    before = all_keys()
-    for file, affected in {
-        "training/optimizer.py": ["tasks.training.trainer"],
-        "data/fingerprint.py": names,
-        "reporting/report.py": [],
-    }.items():
-        (tmp_path / "tasks" / file).write_text((tmp_path / "tasks" / file).read_text() + "\n# changed\n")
-        after = all_keys()
-        assert [name for name in names if after[name] != before[name]] == affected
-        for name in affected:
-            assert difference(before[name], after[name]) == f"tasks/{file} changed"
-        before = after
-    keys._source.cache_clear()
-    keys._read.cache_clear()
+    old, new = key(tmp_path / "old", CODE), key(tmp_path / "new", CODE | edits)
+    assert difference(old, new) == reason
+    assert (old.digest == new.digest) == (reason == "its result was not kept")
 
 
-def test_a_changed_workload_file_changes_the_key(tmp_path: Path) -> None:
+def test_imports_are_named_when_definitions_are_as_they_were_and_names_lead_to_others_of_them() -> None:
+    old = Key(scheme="definitions", code="1", source="run.run aa\nhelper.f bb")
+    assert difference(old, old.model_copy(update={"code": "2"})) == "imports changed"
+
+
+def test_a_key_that_was_made_otherwise_says_only_that(tmp_path: Path) -> None:
+    """As the last release left it: digests of files."""
+    kept = {
+        "source": {"tasks/train.py": "0" * 64},
+        "workload": "1" * 64,
+        "libraries": {},
+        "inputs": {"fingerprint": "f"},
+    }
+    (tmp_path / "train.json").write_text(json.dumps(kept))
+    old = recall(tmp_path, "train")
+    assert old is not None
+    assert difference(old, make_key(ROOTS, "digits", {})) == "keys are made anew"
+    (tmp_path / "train.json").write_text(json.dumps({"scheme": "of 2031", "laws": [1, 2]}))
+    assert difference(recall(tmp_path, "train"), make_key(ROOTS, "digits", {})) == "keys are made anew"
+
+
+def test_a_changed_workload_file_changes_the_key_and_its_formatting_does_not(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("x = 1")
-    old = make_key(["tasks.training.trainer"], str(file), {})
+    old = make_key(ROOTS, str(file), {})
+    file.write_text("'''Mine.'''\nx = (1)  # one")
+    assert make_key(ROOTS, str(file), {}) == old
     file.write_text("x = 2")
-    assert (
-        difference(old, make_key(["tasks.training.trainer"], str(file), {})) == "the workload's file changed"
-    )
+    assert difference(old, make_key(ROOTS, str(file), {})) == "the workload's file changed"
 
 
-def test_a_changed_neighbour_of_a_workload_file_changes_the_key(tmp_path: Path) -> None:
+def test_a_changed_helper_of_a_workload_changes_the_key(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from layers import wide\nimport torch, tasks.config\n")
     (tmp_path / "layers.py").write_text("def wide():\n    import sizes")
     (tmp_path / "sizes.py").write_text("SIZE = 3")
     (tmp_path / "unused.py").write_text("")
-    old = make_key(["tasks.training.trainer"], str(tmp_path / "mine.py"), {})
+    old = make_key(ROOTS, str(tmp_path / "mine.py"), {})
     (tmp_path / "unused.py").write_text("x = 1")
-    assert make_key(["tasks.training.trainer"], str(tmp_path / "mine.py"), {}) == old
+    assert make_key(ROOTS, str(tmp_path / "mine.py"), {}) == old
     (tmp_path / "sizes.py").write_text("SIZE = 4")
-    assert (
-        difference(old, make_key(["tasks.training.trainer"], str(tmp_path / "mine.py"), {}))
-        == "sizes.py changed"
-    )
+    assert difference(old, make_key(ROOTS, str(tmp_path / "mine.py"), {})) == "sizes.py changed"
 
 
-@pytest.mark.parametrize(
-    "line", ["from ours.layers import wide", "from .layers import wide", "from . import layers"]
-)
-def test_a_changed_module_of_a_workloads_package_changes_the_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
-) -> None:
-    name = f"ours{abs(hash(line))}"
-    (tmp_path / name / "models").mkdir(parents=True)
-    for folder in (tmp_path / name, tmp_path / name / "models"):
-        (folder / "__init__.py").write_text("")
-    (tmp_path / name / "models" / "mine.py").write_text(
-        line.replace("ours.", f"{name}.models.") + "\nimport numpy"
-    )
-    (tmp_path / name / "models" / "layers.py").write_text("from ..sizes import SIZE")
-    (tmp_path / name / "sizes.py").write_text("SIZE = 3")
-    (tmp_path / "numpy.py").write_text("")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    old = make_key(["tasks.training.trainer"], f"{name}.models.mine", {})
-    assert f"{name}/models/layers.py" in old.source and "numpy.py" not in old.source
-    (tmp_path / name / "sizes.py").write_text("SIZE = 4")
-    new = make_key(["tasks.training.trainer"], f"{name}.models.mine", {})
-    assert difference(old, new) == f"{name}/sizes.py changed"
+def test_what_a_workload_uses_of_ours_is_in_its_key(tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text("import torch")
+    (tmp_path / "mine.py").write_text("def load():\n    from tasks.monitoring.drift import drift as d")
+    plain, mine = (make_key(ROOTS, str(tmp_path / name), {}) for name in ("plain.py", "mine.py"))
+    assert "\ndrift." in mine.source and "\ndrift." not in plain.source and mine.code != plain.code
 
 
-def test_what_a_workload_of_ours_has_beside_it_counts_however_it_is_named() -> None:
-    path = str(Path(keys.__file__).parents[2] / "tasks" / "workloads" / "examples" / "cells.py")
-    for reference in ("cells", path):
-        assert "tasks/workloads/examples/_genes.py" in neighbours(reference)
+def test_the_class_of_a_result_is_in_the_key_by_where_it_is_imported_from() -> None:
+    from flows import steps
+
+    assert steps.train.returns == ("tasks.records.Checkpoint",)
+    assert "tasks.records.Interval" in steps.prove.returns
+    old = make_key(ROOTS, "digits", {}, steps.train.returns)
+    new = make_key(ROOTS, "digits", {}, ["tasks.records.training.Checkpoint"])
+    assert old.digest != new.digest and difference(old, new) == "the class of its result moved"
 
 
 def test_a_key_is_remembered_and_a_torn_one_forgotten(tmp_path: Path) -> None:
-    key = make_key(["tasks.training.trainer"], "digits", {"config": Train()})
+    key = make_key(ROOTS, "digits", {"config": Train()})
     remember(tmp_path, "train", key)
     assert recall(tmp_path, "train") == key and recall(tmp_path, "export") is None
     (tmp_path / "train.json").write_text(key.model_dump_json()[:-9])
@@ -156,22 +170,27 @@ def test_nested_values_become_dotted_names() -> None:
     }
 
 
-def test_a_whole_runs_key_covers_every_module_that_a_step_uses() -> None:
-    from flows import steps
-    from flows.pipeline.binding import CachedTask
-    from flows.pipeline.reuse import pipeline_key
-    from tasks.config import RunConfig
+def test_keys_are_the_same_in_each_process_whatever_the_order_of_its_sets() -> None:
+    import os
+    import subprocess
+    import sys
 
-    covered = set(pipeline_key("digits", "f" * 64, RunConfig()).source)
-    bound = [one for one in vars(steps).values() if isinstance(one, CachedTask)]
-    assert len(bound) >= 6
-    for step in bound:
-        assert set(make_key(step.modules, "digits", {}).source) <= covered, step.name
+    code = f"from flows.pipeline.definitions import Code; from flows.pipeline.reach import reach; print(reach(Code(), {STEPS!r}).digest)"
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(printed) == 1
 
 
 def test_the_evidence_names_every_library_that_a_key_depends_on() -> None:
     from tasks.proof.provenance import library_versions
 
-    libraries = make_key(["tasks.training.trainer"], "digits", {}).libraries
-    here = {name: found for name, found in libraries.items() if found != "absent"}
+    libraries = make_key(ROOTS, "digits", {}).libraries
+    here = {name: version for name, version in libraries.items() if version != "absent"}
     assert here and here.items() <= library_versions().items()

@@ -1,0 +1,148 @@
+"""The files that a workload's code stands in: what decides its results besides Slipway's own."""
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tasks.config import Data
+from tasks.data.dataset import prepare, read_split
+from tasks.workloads.dependencies import slipway_names, workload_files, workload_sources
+
+
+def write(folder: Path, files: dict[str, str]) -> str:
+    """The files, of which the first is the workload's; how it is named."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(textwrap.dedent(text))
+    return str(folder / next(iter(files)))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from rows import load",
+        "def load():\n    from rows import load\n    return load()",
+        "from .rows import load",
+        "from . import rows",
+        "import rows as r",
+        "try:\n    import rows\nexcept ImportError:\n    rows = None",
+        "class Load:\n    def __call__(self):\n        import rows",
+        "import importlib\nrows = importlib.import_module('rows')",
+        "import importlib\nrows = importlib.import_module('ro' + 'ws')",
+        "from net.deep import rows",
+        "import net.deep.rows",
+        "from net import start",
+    ],
+)
+def test_a_helper_belongs_to_the_workload_however_it_is_imported(tmp_path: Path, line: str) -> None:
+    reference = write(
+        tmp_path,
+        {
+            "mine.py": line,
+            "rows.py": "A = 1",
+            "net/__init__.py": "",
+            "net/start.py": "from .deep.rows import A",
+            "net/deep/rows.py": "A = 1",
+            "other.py": "A = 1",
+        },
+    )
+    before = workload_sources(reference)
+    reached = "net/deep/rows.py" if "net" in line else "rows.py"
+    assert reached in before and ("other.py" in before) == ("import_module" in line)
+    (tmp_path / reached).write_text("A = 2")
+    after = workload_sources(reference)
+    assert [name for name in before if before[name] != after[name]] == [reached]
+
+
+def test_a_package_counts_with_what_is_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(
+        tmp_path,
+        {
+            "ours_above/models/mine.py": "from ..sizes import SIZE\nimport numpy, shared_above",
+            "ours_above/__init__.py": "",
+            "ours_above/models/__init__.py": "import os\nos.getcwd()",
+            "ours_above/sizes.py": "SIZE = 3",
+            "shared_above.py": "",
+        },
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert set(workload_files("ours_above.models.mine")) == {
+        "ours_above/models/mine.py",
+        "ours_above/__init__.py",
+        "ours_above/models/__init__.py",
+        "ours_above/sizes.py",
+        "shared_above.py",
+    }
+
+
+def test_comments_docstrings_and_formatting_are_no_change(tmp_path: Path) -> None:
+    reference = write(tmp_path, {"mine.py": "from rows import A\ndef load(): return A", "rows.py": "A = 1"})
+    before = workload_sources(reference)
+    write(
+        tmp_path,
+        {
+            "mine.py": '"""Mine."""\nfrom rows import A  # one\n\n\ndef load():\n    """It."""\n    return (A)\n'
+        },
+    )
+    write(tmp_path, {"rows.py": "# ours\nA = 1\n"})
+    assert workload_sources(reference) == before
+
+
+def test_a_file_that_does_not_parse_counts_as_it_is(tmp_path: Path) -> None:
+    reference = write(tmp_path, {"mine.py": "import rows", "rows.py": "A = ("})
+    before = workload_sources(reference)
+    write(tmp_path, {"rows.py": "A = (1"})
+    assert workload_sources(reference) != before
+
+
+def test_what_comes_with_slipway_has_a_key_of_its_own_and_its_workloads_are_workloads(tmp_path: Path) -> None:
+    reference = write(
+        tmp_path,
+        {
+            "mine.py": "from tasks.config import Train\nfrom tasks.workloads.examples import digits\nimport tasks.recipes"
+        },
+    )
+    assert set(workload_files(reference)) == {
+        "mine.py",
+        "tasks/workloads/examples/__init__.py",
+        "tasks/workloads/examples/digits.py",
+    }
+    assert {"tasks.config.Train", "tasks.recipes"} <= set(slipway_names(reference))
+    for named in ("cells", str(workload_files("cells")["tasks/workloads/examples/cells.py"])):
+        assert "tasks/workloads/examples/_genes.py" in workload_files(named)
+
+
+VISITS = """
+    from functools import partial
+    import numpy as np, pandas as pd, pandera.pandas as pa
+    from torch import nn
+    from tasks.workloads import Workload
+
+    def load():
+        random = np.random.default_rng(5)
+        return pd.DataFrame({"a": random.lognormal(0, 2, 300), "y": np.arange(300) % 2})
+
+    def features(frame, columns):
+        return {"x": frame[columns].to_numpy("float32")}
+
+    workload = Workload(name="visits", kind="classification", load=load, schema=pa.DataFrameSchema({"y": pa.Column("int64")}),
+        target="y", inputs=INPUTS, model=lambda: nn.Linear(1, 2))
+"""
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        "partial(features, columns=['a'])",
+        "lambda frame: features(frame, ['a'])",
+        "type('F', (), {'__call__': lambda self, frame: features(frame, ['a'])})()",
+    ],
+)
+def test_an_edited_function_makes_new_arrays_however_it_is_called(tmp_path: Path, inputs: str) -> None:
+    text = VISITS.replace("INPUTS", inputs)
+    reference = write(tmp_path, {"visits.py": text})
+    before = read_split(prepare(reference, Data(), tmp_path / "datasets"), "train").inputs["x"]
+    write(tmp_path, {"visits.py": text.replace("frame[columns]", "-frame[columns]")})
+    after = read_split(prepare(reference, Data(), tmp_path / "datasets"), "train").inputs["x"]
+    assert (before > 0).all() and (after < 0).all()
