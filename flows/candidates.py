@@ -7,7 +7,7 @@ from flows.orchestration.artifacts import show_candidates
 from flows.pipeline.runner import StepRunner
 from tasks.config import RunConfig
 from tasks.outcome import Selection
-from tasks.proof.cross_validation import with_cross_validation
+from tasks.proof.gate import with_cross_validation
 from tasks.proof.selection import select
 from tasks.records import Candidate, Checkpoint, Dataset, Proof, Report
 

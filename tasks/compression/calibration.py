@@ -2,16 +2,17 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from tasks.compression.graph import has_attention
 from tasks.compression.quantiser_output import without_quantiser_output
 from tasks.data.dataset import read_split
 from tasks.recipes import Quantize
 from tasks.records import Dataset
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _ROWS = 512
 
@@ -30,8 +31,6 @@ class StaticQuantiser:
         dataset: Dataset,
         scratch: Path,
     ) -> None:
-        import onnx
-
         graph = onnx.load(prepared)
         self._knobs = knobs
         self._seven_bits = seven_bits
@@ -47,8 +46,6 @@ class StaticQuantiser:
 
     def write(self, target: Path, keep_float: Collection[str] = (), only: str | None = None) -> None:
         """Quantise all nodes but `keep_float`, or one alone, into `target`."""
-        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-
         methods = {
             "minmax": CalibrationMethod.MinMax,
             "entropy": CalibrationMethod.Entropy,
@@ -88,8 +85,6 @@ class _Reader:
     """Training rows from all over the split, in batches; onnxruntime asks for them a range at a time to save memory."""
 
     def __init__(self, dataset: Dataset, rows: int | None) -> None:
-        import numpy as np
-
         self._inputs = read_split(dataset, "train").inputs
         available = len(next(iter(self._inputs.values())))
         count = min(rows or _ROWS, available)
@@ -102,6 +97,6 @@ class _Reader:
     def set_range(self, start_index: int, end_index: int) -> None:
         self._queue = iter(self._batches[start_index:end_index])
 
-    def get_next(self) -> "dict[str, np.ndarray[Any, Any]] | None":
+    def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
         rows = next(self._queue, None)
         return None if rows is None else {name: array[rows] for name, array in self._inputs.items()}

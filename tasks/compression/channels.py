@@ -2,21 +2,21 @@
 
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+import torch_pruning
+from torch import nn
 
 from tasks.compression.method import NotApplicable
 from tasks.system.sentences import typed_line
 from tasks.training.module import main_output
 
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    Example = dict[str, torch.Tensor]
+Example = dict[str, torch.Tensor]
 
 
 def remove_channels(
-    module: "nn.Module", example: "Example", ratio: float, rounds: int, multiple_of: int
+    module: nn.Module, example: Example, ratio: float, rounds: int, multiple_of: int
 ) -> Iterator[None]:
     """Remove the share `ratio` of each layer's channels from `module` in place, a part of it before each yield; `example` are its inputs.
 
@@ -34,11 +34,7 @@ def remove_channels(
         yield
 
 
-def _pruner(module: "nn.Module", example: "Example", ratio: float, rounds: int, multiple_of: int) -> Any:
-    import torch
-    import torch_pruning
-    from torch import nn
-
+def _pruner(module: nn.Module, example: Example, ratio: float, rounds: int, multiple_of: int) -> Any:
     heads = {layer: layer.num_heads for layer in module.modules() if isinstance(layer, nn.MultiheadAttention)}
     try:
         with torch.enable_grad(), warnings.catch_warnings():  # it follows gradients from the outputs back
@@ -75,7 +71,7 @@ def _cannot_follow(error: Exception) -> NotApplicable:
     return NotApplicable(f"structured pruning cannot follow this module: {typed_line(error)}")
 
 
-def _giving_outputs(graph: Any) -> "list[nn.Module]":
+def _giving_outputs(graph: Any) -> list[nn.Module]:
     """The layers whose channels reach the model's outputs: those must keep their shape."""
     layers = []
     for group in graph.get_all_groups():
@@ -86,9 +82,7 @@ def _giving_outputs(graph: Any) -> "list[nn.Module]":
     return layers
 
 
-def _check_forward(module: "nn.Module", example: "Example", expected: "torch.Size") -> None:
-    import torch
-
+def _check_forward(module: nn.Module, example: Example, expected: torch.Size) -> None:
     try:
         with torch.inference_mode():
             shape = main_output(module(**example)).shape
@@ -102,5 +96,5 @@ def _check_forward(module: "nn.Module", example: "Example", expected: "torch.Siz
         )
 
 
-def _shapes(module: "nn.Module") -> "list[torch.Size]":
+def _shapes(module: nn.Module) -> list[torch.Size]:
     return [parameter.shape for parameter in module.parameters()]

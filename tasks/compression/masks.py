@@ -1,17 +1,12 @@
 """Unstructured pruning: the smallest weights of all layers together become, and stay, zero."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
 
 
-def mask_smallest(module: "nn.Module", ratio: float) -> bool:
+def mask_smallest(module: nn.Module, ratio: float) -> bool:
     """Hold the share `ratio` of all weights, those of least magnitude, at zero; False when there is nothing to mask."""
-    import torch
-    from torch.nn.utils import parametrize
-
     bake_masks(module)
     layers = _layers(module)
     if not layers:
@@ -23,19 +18,15 @@ def mask_smallest(module: "nn.Module", ratio: float) -> bool:
     return True
 
 
-def bake_masks(module: "nn.Module") -> int:
+def bake_masks(module: nn.Module) -> int:
     """Make the masked weights plain ones again, zeros included, and return how many weights are zero."""
-    from torch.nn.utils import parametrize
-
     for layer in _layers(module):
         if parametrize.is_parametrized(layer, "weight"):
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     return sum(int((layer.weight == 0).sum()) for layer in _layers(module))
 
 
-def _layers(module: "nn.Module") -> "list[nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear]":
-    from torch import nn
-
+def _layers(module: nn.Module) -> list[nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear]:
     return [
         layer
         for layer in module.modules()
@@ -43,10 +34,7 @@ def _layers(module: "nn.Module") -> "list[nn.Conv1d | nn.Conv2d | nn.Conv3d | nn
     ]
 
 
-def _mask(kept: "torch.Tensor") -> "nn.Module":
-    import torch
-    from torch import nn
-
+def _mask(kept: torch.Tensor) -> nn.Module:
     class Mask(nn.Module):
         kept: torch.Tensor
 

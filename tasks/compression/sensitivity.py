@@ -3,8 +3,10 @@
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from tasks.compression.calibration import StaticQuantiser
 from tasks.compression.graph import WEIGHTED
 from tasks.compression.method import Context
 from tasks.data.arrays import Samples
@@ -13,16 +15,13 @@ from tasks.onnx.session import open_session, run_rows
 from tasks.system.sentences import some
 from tasks.workloads.scoring import score
 
-if TYPE_CHECKING:
-    from tasks.compression.calibration import StaticQuantiser
-
 _SCORED_ROWS = 2048
 
 _SENSITIVITY_ROWS = 256
 
 
 def keep_sensitive_in_float(
-    quantiser: "StaticQuantiser",
+    quantiser: StaticQuantiser,
     source: Path,
     target: Path,
     context: Context,
@@ -60,14 +59,12 @@ def keep_sensitive_in_float(
 
 
 def sensitivity(
-    quantiser: "StaticQuantiser", source: Path, samples: Samples, folder: Path, nodes: list[str], ends: float
+    quantiser: StaticQuantiser, source: Path, samples: Samples, folder: Path, nodes: list[str], ends: float
 ) -> dict[str, float]:
     """How far the outputs move, relative to their size, when each node alone works in 8 bits.
 
     Nodes without weights first: to keep them in float costs no size. Stops at `ends` (monotonic clock).
     """
-    import numpy as np
-
     few = samples[:_SENSITIVITY_ROWS].inputs
     expected = run_rows(open_session(source), few)
     scale = float(np.abs(expected).mean()) or 1.0
@@ -82,15 +79,13 @@ def sensitivity(
 
 
 def _score(context: Context, path: Path, samples: Samples) -> float:
-    import numpy as np
-
     outputs = run_rows(open_session(path), samples.inputs)
     value = score(context.workload, np.asarray(samples.target), outputs)
     return value if np.isfinite(value) else -float("inf")
 
 
 def _describe(
-    nodes: list[str], costs: dict[str, float], quantiser: "StaticQuantiser", drop: float, repaired: float
+    nodes: list[str], costs: dict[str, float], quantiser: StaticQuantiser, drop: float, repaired: float
 ) -> str:
     named = some([f"{name} ({quantiser.nodes[name]}, moves outputs {costs[name]:.0%})" for name in nodes])
     return (

@@ -2,44 +2,41 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from tasks.errors import UserError
 from tasks.records import TensorSpec
 from tasks.system.sentences import as_user_error
 from tasks.workloads.workload import Workload
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
-    Array = np.ndarray[Any, Any]
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Samples:
     """One split's arrays, memory-mapped: `inputs` by name, each [n, ...], and `target` [n] (class codes or float32)."""
 
-    inputs: "dict[str, np.ndarray[Any, Any]]"
-    target: "np.ndarray[Any, Any]"
+    inputs: dict[str, Array]
+    target: Array
 
     def __len__(self) -> int:
         return len(self.target)
 
-    def __getitem__(self, rows: "slice | np.ndarray[Any, Any]") -> "Samples":
+    def __getitem__(self, rows: slice | Array) -> "Samples":
         return Samples({name: array[rows] for name, array in self.inputs.items()}, self.target[rows])
 
 
-def spec_of(workload: Workload, name: str, array: "np.ndarray[Any, Any]") -> TensorSpec:
+def spec_of(workload: Workload, name: str, array: Array) -> TensorSpec:
     dynamic = {0: "batch", **workload.dynamic.get(name, {})}
     shape = tuple(dynamic.get(axis, size) for axis, size in enumerate(array.shape))
     return TensorSpec(name=name, dtype=str(array.dtype), shape=shape)
 
 
-def to_inputs(workload: Workload, rows: "pd.DataFrame") -> "dict[str, np.ndarray[Any, Any]]":
+def to_inputs(workload: Workload, rows: pd.DataFrame) -> dict[str, Array]:
     """The workload's named arrays for these rows. Raises UserError when their names, lengths or dtypes cannot be used."""
-    import numpy as np
-
     with as_user_error(f"Workload {workload.name}: inputs() failed"):
         arrays = workload.inputs(rows)
     if not isinstance(arrays, dict) or not arrays:
@@ -53,8 +50,6 @@ def to_inputs(workload: Workload, rows: "pd.DataFrame") -> "dict[str, np.ndarray
 
 
 def _check_array(workload: Workload, name: str, array: Any, rows: int) -> None:
-    import numpy as np
-
     if name == "target" or not name.isidentifier():
         raise UserError(
             f"Workload {workload.name}: inputs() names an array {name!r}; use a Python name other than 'target'."
@@ -74,13 +69,11 @@ def _check_array(workload: Workload, name: str, array: Any, rows: int) -> None:
         )
 
 
-def _rows_not_finite(array: "Array") -> int:
-    import numpy as np
-
+def _rows_not_finite(array: Array) -> int:
     return int((~np.isfinite(array.reshape(len(array), -1))).any(axis=1).sum())
 
 
-def _check_dynamic(workload: Workload, arrays: "dict[str, Array]") -> None:
+def _check_dynamic(workload: Workload, arrays: dict[str, Array]) -> None:
     for name, axes in workload.dynamic.items():
         if name not in arrays:
             raise UserError(
@@ -93,7 +86,7 @@ def _check_dynamic(workload: Workload, arrays: "dict[str, Array]") -> None:
             )
 
 
-def classes_of(values: "Iterable[Any]") -> tuple[str, ...]:
+def classes_of(values: Iterable[Any]) -> tuple[str, ...]:
     """The classes' names in the order of their codes. Raises UserError for values that have no order."""
     values = [*values]
     try:
@@ -105,12 +98,8 @@ def classes_of(values: "Iterable[Any]") -> tuple[str, ...]:
         ) from error
 
 
-def arrays_of(
-    workload: Workload, rows: "pd.DataFrame", classes: tuple[str, ...] | None
-) -> "dict[str, Array]":
+def arrays_of(workload: Workload, rows: pd.DataFrame, classes: tuple[str, ...] | None) -> dict[str, Array]:
     """The inputs by name, and last the target: class codes, int64[n], or values, float32[n]."""
-    import numpy as np
-
     if classes is None:
         with np.errstate(over="ignore"):
             target = rows[workload.target].to_numpy("float32")

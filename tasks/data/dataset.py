@@ -6,7 +6,10 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from pyarrow import ArrowException
 
 from tasks.config import Data
 from tasks.data.arrays import Samples, arrays_of, classes_of, spec_of
@@ -22,10 +25,7 @@ from tasks.workloads.dependencies import workload_sources
 from tasks.workloads.sources import Stream
 from tasks.workloads.workload import Workload
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    Write = Callable[[Path], Written]
+Write = Callable[[Path], Written]
 
 _LAYOUT = 2
 
@@ -63,21 +63,17 @@ def data_fingerprint(workload: Workload, config: Data, root: Path) -> str:
 
 def read_split(dataset: Dataset, split: str) -> Samples:
     """One split's arrays, mapped and not read: a step takes what it touches."""
-    import numpy as np
-
     folder = dataset.folder / split
     inputs = {spec.name: np.load(folder / f"{spec.name}.npy", mmap_mode="r") for spec in dataset.inputs}
     return Samples(inputs, np.load(folder / "target.npy", mmap_mode="r"))
 
 
-def read_frame(dataset: Dataset, split: str) -> "pd.DataFrame":
+def read_frame(dataset: Dataset, split: str) -> pd.DataFrame:
     """One split's rows as people know them."""
-    import pandas as pd
-
     return pd.read_parquet(dataset.folder / split / "frame.parquet")
 
 
-def _store(workload: Workload, digest: str, folder: Path, write: "Write") -> None:
+def _store(workload: Workload, digest: str, folder: Path, write: Write) -> None:
     """Write every split beside its final place and rename: the folder is whole or not there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
@@ -105,10 +101,8 @@ def _store(workload: Workload, digest: str, folder: Path, write: "Write") -> Non
         raise
 
 
-def _write_frame(workload: Workload, frame: "pd.DataFrame", config: Data, folder: Path) -> Written:
+def _write_frame(workload: Workload, frame: pd.DataFrame, config: Data, folder: Path) -> Written:
     """Every split's arrays and Parquet, from rows in memory."""
-    import numpy as np
-
     classes = classes_of(frame[workload.target].unique()) if workload.kind == "classification" else None
     parts = {name: rows for name, rows in split(frame, config, workload.time).items() if len(rows)}
     for name, rows in parts.items():
@@ -121,10 +115,8 @@ def _write_frame(workload: Workload, frame: "pd.DataFrame", config: Data, folder
     return Written({name: len(rows) for name, rows in parts.items()}, arrays, classes, newest)
 
 
-def _write_parquet(workload: Workload, rows: "pd.DataFrame", path: Path) -> None:
+def _write_parquet(workload: Workload, rows: pd.DataFrame, path: Path) -> None:
     """For people, and for what is explained later. Raises UserError for cells that Parquet does not take."""
-    from pyarrow import ArrowException
-
     try:
         rows.to_parquet(path, index=False)
     except ArrowException as error:

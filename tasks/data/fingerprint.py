@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
+import numpy as np
+import pandas as pd
 
 
-def fingerprint(frame: "pd.DataFrame") -> str:
+def fingerprint(frame: pd.DataFrame) -> str:
     """SHA-256 over the columns' names and dtypes, and each column's cells in order, as 64 hex digits."""
     digest = hashlib.sha256()
     for name in frame.columns:
@@ -19,11 +18,8 @@ def fingerprint(frame: "pd.DataFrame") -> str:
     return digest.hexdigest()
 
 
-def row_hashes(frame: "pd.DataFrame", salt: str = "") -> "np.ndarray[Any, np.dtype[np.uint64]]":
+def row_hashes(frame: pd.DataFrame, salt: str = "") -> np.ndarray[Any, np.dtype[np.uint64]]:
     """A uint64 for each row, [n], from its content alone: not from its place, its index or the order of columns."""
-    import numpy as np
-    import pandas as pd
-
     key = hashlib.sha256(salt.encode()).hexdigest()[:16]
     hashes = np.zeros(len(frame), np.uint64)
     for name in sorted(frame.columns, key=str):
@@ -35,10 +31,8 @@ def row_hashes(frame: "pd.DataFrame", salt: str = "") -> "np.ndarray[Any, np.dty
     return hashes
 
 
-def _mix(values: "np.ndarray[Any, np.dtype[np.uint64]]") -> "np.ndarray[Any, np.dtype[np.uint64]]":
+def _mix(values: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """splitmix64's finaliser, so that each column's bits reach all of the result (Steele et al. 2014)."""
-    import numpy as np
-
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -47,8 +41,6 @@ def _mix(values: "np.ndarray[Any, np.dtype[np.uint64]]") -> "np.ndarray[Any, np.
 
 def _cells(column: "pd.Series[Any]") -> bytes:
     """A column's cells as bytes: which are missing, then numbers little-endian or length-prefixed UTF-8."""
-    import numpy as np
-
     values, missing = _plain(column)
     mask = np.packbits(missing).tobytes()
     array = values.to_numpy()
@@ -63,8 +55,6 @@ def _plain(column: "pd.Series[Any]") -> "tuple[pd.Series[Any], np.ndarray[Any, n
 
     A cell's bytes do not depend on other cells, so that a row keeps its hash when rows with gaps come in.
     """
-    import pandas as pd
-
     missing = column.isna().to_numpy()
     dtype = column.dtype
     if pd.api.types.is_datetime64_any_dtype(dtype):
@@ -86,15 +76,11 @@ def _nanoseconds(moments: "pd.Series[Any]") -> "pd.Series[Any]":
 
 def _text(value: Any) -> str:
     """A cell as text that has all of it: numpy's own leaves out the middle of a long array."""
-    import numpy as np
-
     nested = isinstance(value, bytes | bytearray | list | tuple | dict | np.ndarray)
     return _whole(value) if nested else str(value)
 
 
 def _whole(value: Any) -> str:
-    import numpy as np
-
     if isinstance(value, bytes | bytearray):
         return hashlib.sha256(value).hexdigest()
     if isinstance(value, dict):

@@ -3,23 +3,22 @@
 import difflib
 import re
 from collections.abc import Container, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from tasks.system.sentences import some
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _MOST = 5
 
 
-def describe_failures(cases: "pd.DataFrame", frame: "pd.DataFrame", columns: "Container[str]") -> str:
+def describe_failures(cases: pd.DataFrame, frame: pd.DataFrame, columns: Container[str]) -> str:
     """pandera's failure cases of `frame`, one phrase for each kind of failure; `columns` are the schema's."""
     strangers = [str(name) for name in frame.columns if name not in columns]
     return "; ".join([*_columns(cases, strangers), *_cells(cases, frame)])
 
 
-def _columns(cases: "pd.DataFrame", strangers: list[str]) -> Iterator[str]:
+def _columns(cases: pd.DataFrame, strangers: list[str]) -> Iterator[str]:
     """Columns that are gone, and those that nobody asked for: together they often are one that was renamed."""
     gone, extra = (
         [str(name) for name in cases.loc[cases["check"] == check, "failure_case"]]
@@ -33,7 +32,7 @@ def _columns(cases: "pd.DataFrame", strangers: list[str]) -> Iterator[str]:
         yield f"column {some([*map(repr, extra)], _MOST)} is not in the schema"
 
 
-def _cells(cases: "pd.DataFrame", frame: "pd.DataFrame") -> Iterator[str]:
+def _cells(cases: pd.DataFrame, frame: pd.DataFrame) -> Iterator[str]:
     """One phrase a column and check; what only follows from empty cells or from a wrong dtype is left out."""
     cases = cases[~cases["check"].isin(["column_in_dataframe", "column_in_schema"])]
     empty = {*cases.loc[cases["check"] == "not_nullable", "column"]}

@@ -1,25 +1,22 @@
 """Which rows train, which choose and which judge."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from tasks.config import Data
 from tasks.data.fingerprint import row_hashes
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
 SPLITS = ("train", "validation", "test")
 
 
-def split(frame: "pd.DataFrame", config: Data, time: str | None) -> "dict[str, pd.DataFrame]":
+def split(frame: pd.DataFrame, config: Data, time: str | None) -> dict[str, pd.DataFrame]:
     """Rows to train, validation and test: by a hash of each row's content, or in order of the `time` column.
 
     Hashed: a row stays in its split as data grows, and duplicates never straddle two. By time: the test rows are the
     newest, and rows of one instant stay together.
     """
-    import numpy as np
-
     if time is None:
         numbers = split_by_hash(frame, config)
     else:
@@ -27,10 +24,8 @@ def split(frame: "pd.DataFrame", config: Data, time: str | None) -> "dict[str, p
     return {name: frame[numbers == number].reset_index(drop=True) for number, name in enumerate(SPLITS)}
 
 
-def split_by_hash(frame: "pd.DataFrame", config: Data) -> "np.ndarray[Any, Any]":
+def split_by_hash(frame: pd.DataFrame, config: Data) -> np.ndarray[Any, Any]:
     """Each row's split, 0 to 2, by its content alone."""
-    import numpy as np
-
     return np.digitize(row_hashes(frame, config.salt) / 2.0**64, bounds(config))
 
 

@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.lib import format
 
 from tasks.config import Data
 from tasks.data.arrays import arrays_of, classes_of
@@ -14,23 +20,17 @@ from tasks.data.schema import rows_before, validated
 from tasks.data.splits import SPLITS, bounds, split_by_hash
 from tasks.errors import UserError
 from tasks.system.files import write_atomically
+from tasks.workloads.sources import Stream
 from tasks.workloads.workload import Workload
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    import pyarrow.parquet as pq
-
-    from tasks.workloads.sources import Stream
-
-    Array = np.ndarray[Any, Any]
+Array = np.ndarray[Any, Any]
 
 _DIGESTS = "row-groups.json"
 
 _CHUNK = 4_000_000
 
 
-def stream_fingerprint(stream: "Stream", root: Path) -> str:
+def stream_fingerprint(stream: Stream, root: Path) -> str:
     """SHA-256 over the schema and the stored bytes of every row group, in order.
 
     What was read once is kept under `root` by the file's name, size and version, so that new files alone are read. The
@@ -46,7 +46,7 @@ def stream_fingerprint(stream: "Stream", root: Path) -> str:
     return hashlib.sha256(json.dumps(list(digests.values())).encode()).hexdigest()
 
 
-def _digests(file: "pq.ParquetFile", content: IO[bytes]) -> Iterator[str]:
+def _digests(file: pq.ParquetFile, content: IO[bytes]) -> Iterator[str]:
     """Of each row group: its columns' names and types, and its bytes as they are stored."""
     schema = str(file.schema_arrow.remove_metadata()).encode()
     for number in range(file.num_row_groups):
@@ -75,19 +75,17 @@ class Written:
     """What was written of a dataset: rows by split, some rows of each array (the target last), and what holds for all."""
 
     rows: dict[str, int]
-    arrays: "dict[str, Array]"
+    arrays: dict[str, Array]
     classes: tuple[str, ...] | None
     newest: str | None
 
 
-def write_stream(workload: Workload, stream: "Stream", config: Data, folder: Path) -> Written:
+def write_stream(workload: Workload, stream: Stream, config: Data, folder: Path) -> Written:
     """Every split's arrays and Parquet under `folder`, one row group in memory at a time.
 
     The rows and their splits are those that the same source would give when it is loaded whole. Raises UserError for
     rows that break the schema (named with their place in their row group) and for a target that cannot be learned.
     """
-    import numpy as np
-
     summary = _summarise(stream, workload, config)
     if not summary.rows:
         until = f" before {config.until}" if config.until else ""
@@ -117,16 +115,13 @@ class _Summary:
     """What has to be known of all rows before any can be stored: how many, which classes, and where the splits are cut."""
 
     rows: int
-    values: "tuple[Any, ...]" = ()
-    cuts: "tuple[Any, ...]" = ()
+    values: tuple[Any, ...] = ()
+    cuts: tuple[Any, ...] = ()
     newest: str | None = None
 
 
-def _summarise(stream: "Stream", workload: Workload, config: Data) -> _Summary:
+def _summarise(stream: Stream, workload: Workload, config: Data) -> _Summary:
     """The first pass, over the target and the time alone: eight bytes a row stay in memory where rows are in time."""
-    import numpy as np
-    import pandas as pd
-
     target, time = workload.target, workload.time
     rows, values, moments = 0, set(), []
     for frame in stream.frames([name for name in (target, time) if name is not None]):
@@ -144,15 +139,13 @@ def _summarise(stream: "Stream", workload: Workload, config: Data) -> _Summary:
     return _Summary(rows, tuple(sorted(values)), _cuts(ordered, config), str(pd.Timestamp(ordered[-1])))
 
 
-def _check_empty(frame: "pd.DataFrame", what: str, column: str) -> None:
+def _check_empty(frame: pd.DataFrame, what: str, column: str) -> None:
     if missing := int(frame[column].isna().sum()):
         raise UserError(f"{what} {column!r} is empty in {missing} rows: drop or fill them in the source.")
 
 
-def _cuts(ordered: "Array", config: Data) -> "tuple[Any, ...]":
+def _cuts(ordered: Array, config: Data) -> tuple[Any, ...]:
     """The moments at which validation and test begin. A moment's rows stay together: they go where the first of them would."""
-    import numpy as np
-
     cuts = []
     for bound in bounds(config):
         cut = len(ordered) * bound
@@ -161,9 +154,7 @@ def _cuts(ordered: "Array", config: Data) -> "tuple[Any, ...]":
     return tuple(cuts)
 
 
-def _next(ordered: "Array", moment: Any) -> Any:
-    import numpy as np
-
+def _next(ordered: Array, moment: Any) -> Any:
     place = int(np.searchsorted(ordered, moment, "right"))
     return ordered[place] if place < len(ordered) else ordered[-1] + np.timedelta64(1, "ns")
 
@@ -178,10 +169,8 @@ def _classes(workload: Workload, summary: _Summary) -> tuple[str, ...] | None:
     return classes_of(summary.values)
 
 
-def _split_numbers(frame: "pd.DataFrame", config: Data, time: str | None, summary: _Summary) -> "Array":
+def _split_numbers(frame: pd.DataFrame, config: Data, time: str | None, summary: _Summary) -> Array:
     """Each row's split, 0 to 2: what `split` would say of the whole frame."""
-    import numpy as np
-
     if time is None:
         return split_by_hash(frame, config)
     numbers: Array = np.searchsorted(np.array(summary.cuts), frame[time].to_numpy("datetime64[ns]"), "right")
@@ -194,15 +183,12 @@ class _SplitWriter:
 
     folder: Path
     rows: int = 0
-    _files: "dict[str, tuple[IO[bytes], Any]]" = field(default_factory=dict)
+    _files: dict[str, tuple[IO[bytes], Any]] = field(default_factory=dict)
     _frames: Any = None
     _stack: ExitStack = field(default_factory=ExitStack)
 
-    def append(self, arrays: "dict[str, Array]", frame: "pd.DataFrame") -> None:
+    def append(self, arrays: dict[str, Array], frame: pd.DataFrame) -> None:
         """Raises UserError when a later row group has another shape or type than the first."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         if self._frames is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             schema = pa.Schema.from_pandas(frame, preserve_index=False)
@@ -233,8 +219,6 @@ class _SplitWriter:
 
     def _write_header(self, name: str) -> None:
         """numpy leaves room in it for any number of rows."""
-        from numpy.lib import format
-
         file, first = self._files[name]
         described = {**format.header_data_from_array_1_0(first), "shape": (self.rows, *first.shape[1:])}
         format.write_array_header_1_0(file, described)

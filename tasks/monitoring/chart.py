@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from tasks.monitoring.drift import ColumnDrift
-from tasks.reporting.charts import _MOST_SLICES, _WIDTH, GREY, RED, canvas
+from tasks.reporting.charts import GREY, MOST_SLICES, RED, WIDTH, canvas
 
 
 def drifts(columns: Sequence[ColumnDrift], threshold: float) -> str:
     """The population stability index of the most drifted columns, and from where it counts; on white, for dark pages."""
-    shown = columns[:_MOST_SLICES]
-    with canvas(_WIDTH, 0.9 + 0.24 * len(shown)) as made:
+    shown = columns[:MOST_SLICES]
+    with canvas(WIDTH, 0.9 + 0.24 * len(shown)) as made:
         places = [-place for place in range(len(shown))]
         colours = [RED if column.drifted else GREY for column in shown]
         made.axes.barh(places, [column.psi for column in shown], color=colours, alpha=0.8, height=0.7)

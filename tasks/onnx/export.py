@@ -2,7 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx.helper import tensor_dtype_to_np_dtype
+from torch import nn
 
 from tasks.data.arrays import Samples
 from tasks.data.dataset import read_split
@@ -17,12 +23,7 @@ from tasks.training.module import all_outputs, load_module
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
 
-if TYPE_CHECKING:
-    import numpy as np
-    import onnx
-    from torch import nn
-
-    Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, np.ndarray[Any, Any]]
 
 TOLERANCE = 1e-3
 """Largest difference from torch, absolute and relative, at which an exporter counts as right for a model."""
@@ -46,7 +47,7 @@ def export(
 
 
 def export_module(
-    module: "nn.Module", workload: Workload, dataset: Dataset, path: Path, metadata: Mapping[str, str]
+    module: nn.Module, workload: Workload, dataset: Dataset, path: Path, metadata: Mapping[str, str]
 ) -> OnnxModel:
     """Write `module` to `path` as ONNX and its outputs on the first validation rows beside it, as the reference.
 
@@ -73,13 +74,13 @@ def export_module(
 
 
 def check_export(
-    proto: "onnx.ModelProto", module: "nn.Module", workload: Workload, dataset: Dataset, samples: Samples
+    proto: onnx.ModelProto, module: nn.Module, workload: Workload, dataset: Dataset, samples: Samples
 ) -> str | None:
     """What is wrong with an exported graph, in words, or None: names, dynamic axes, and odd sizes against torch."""
     return _input_problem(proto, dataset) or _answer_problem(proto, module, workload, samples)
 
 
-def _input_problem(proto: "onnx.ModelProto", dataset: Dataset) -> str | None:
+def _input_problem(proto: onnx.ModelProto, dataset: Dataset) -> str | None:
     wanted = {spec.name: spec.shape for spec in dataset.inputs}
     shapes = {value.name: _dims(value) for value in proto.graph.input}
     if set(shapes) != set(wanted):
@@ -92,7 +93,7 @@ def _input_problem(proto: "onnx.ModelProto", dataset: Dataset) -> str | None:
 
 
 def _answer_problem(
-    proto: "onnx.ModelProto", module: "nn.Module", workload: Workload, samples: Samples
+    proto: onnx.ModelProto, module: nn.Module, workload: Workload, samples: Samples
 ) -> str | None:
     session = open_session(proto.SerializeToString())
     for arrays in odd_sizes(samples, workload):
@@ -103,39 +104,32 @@ def _answer_problem(
     return None
 
 
-def _agree(expected: "np.ndarray[Any, Any]", answer: "np.ndarray[Any, Any]") -> bool:
-    import numpy as np
-
+def _agree(expected: np.ndarray[Any, Any], answer: np.ndarray[Any, Any]) -> bool:
     same_shape = expected.shape == answer.shape
     return same_shape and np.allclose(expected, answer, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
 
 
-def run_module(module: "nn.Module", arrays: "Arrays") -> "list[np.ndarray[Any, Any]]":
+def run_module(module: nn.Module, arrays: Arrays) -> list[np.ndarray[Any, Any]]:
     """The module's outputs for named arrays, as a list of arrays whether it returns a tensor, a tuple or a dict."""
-    import torch
-
     with torch.inference_mode():
         outputs = module(**{name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
     return [tensor.numpy() for tensor in all_outputs(outputs).values()]
 
 
-def _dims(value: "onnx.ValueInfoProto") -> list[int | str]:
+def _dims(value: onnx.ValueInfoProto) -> list[int | str]:
     return [d.dim_value if d.HasField("dim_value") else d.dim_param for d in value.type.tensor_type.shape.dim]
 
 
 def write_export(
-    proto: "onnx.ModelProto",
+    proto: onnx.ModelProto,
     exporter: str,
-    module: "nn.Module",
+    module: nn.Module,
     dataset: Dataset,
     samples: Samples,
     path: Path,
     metadata: Mapping[str, str],
 ) -> OnnxModel:
     """Put an exported graph at `path`, and the module's outputs on the first of these rows beside it."""
-    import numpy as np
-    import onnx
-
     onnx.helper.set_model_props(proto, dict(sorted(metadata.items())))
     onnx.checker.check_model(proto, full_check=True)
     write_atomically(path, proto.SerializeToString(deterministic=True))
@@ -147,9 +141,6 @@ def write_export(
 
 def describe(path: Path, exporter: str, inputs: tuple[TensorSpec, ...], reference: Path | None) -> OnnxModel:
     """The record of an ONNX file as it lies on disk."""
-    import onnx
-    from onnx.helper import tensor_dtype_to_np_dtype
-
     proto = onnx.load(path, load_external_data=False)
     outputs = tuple(
         TensorSpec(

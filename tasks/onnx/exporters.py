@@ -5,25 +5,21 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
 
 from tasks.records import Dataset
 from tasks.training.module import all_outputs
 from tasks.workloads.workload import Workload
 
-if TYPE_CHECKING:
-    import numpy as np
-    import onnx
-    from torch import nn
-
-    Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, np.ndarray[Any, Any]]
 
 
-def with_dynamo(
-    module: "nn.Module", workload: Workload, dataset: Dataset, arrays: "Arrays"
-) -> "onnx.ModelProto":
-    import torch
-
+def with_dynamo(module: nn.Module, workload: Workload, dataset: Dataset, arrays: Arrays) -> onnx.ModelProto:
     dims: dict[str, Any] = {}
     shapes = {
         spec.name: {
@@ -47,11 +43,8 @@ def with_dynamo(
 
 
 def with_torchscript(
-    module: "nn.Module", workload: Workload, dataset: Dataset, arrays: "Arrays"
-) -> "onnx.ModelProto":
-    import onnx
-    import torch
-
+    module: nn.Module, workload: Workload, dataset: Dataset, arrays: Arrays
+) -> onnx.ModelProto:
     names = output_names(module, workload, arrays)
     axes = {
         spec.name: {a: s for a, s in enumerate(spec.shape) if isinstance(s, str)} for spec in dataset.inputs
@@ -70,7 +63,7 @@ def with_torchscript(
         return onnx.load(file.name)
 
 
-EXPORTERS: dict[str, "Callable[[nn.Module, Workload, Dataset, Arrays], onnx.ModelProto]"] = {
+EXPORTERS: dict[str, Callable[[nn.Module, Workload, Dataset, Arrays], onnx.ModelProto]] = {
     "dynamo": with_dynamo,
     "torchscript": with_torchscript,
 }
@@ -90,10 +83,8 @@ def without_warnings() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def output_names(module: "nn.Module", workload: Workload, arrays: "Arrays") -> list[str]:
+def output_names(module: nn.Module, workload: Workload, arrays: Arrays) -> list[str]:
     """The first output has the workload's name; a dict's others keep their keys, a tuple's are numbered."""
-    import torch
-
     with torch.inference_mode():
         outputs = all_outputs(
             module(**{name: torch.from_numpy(array.copy()) for name, array in arrays.items()})

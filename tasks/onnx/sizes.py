@@ -1,20 +1,19 @@
 """Real rows in sizes that no exporter has traced: odd batches, and every further dynamic axis cut short."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from tasks.data.arrays import Samples
 from tasks.workloads.workload import Workload
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, np.ndarray[Any, Any]]
 
 _BATCHES = (1, 2, 7)
 
 
-def odd_sizes(samples: Samples, workload: Workload) -> "Iterator[Arrays]":
+def odd_sizes(samples: Samples, workload: Workload) -> Iterator[Arrays]:
     """Real rows in odd batches, and pairs of them in other lengths."""
     for batch in _BATCHES:
         yield batch_of(samples, batch)
@@ -22,17 +21,13 @@ def odd_sizes(samples: Samples, workload: Workload) -> "Iterator[Arrays]":
         yield arrays
 
 
-def batch_of(samples: Samples, count: int) -> "Arrays":
+def batch_of(samples: Samples, count: int) -> Arrays:
     """The first `count` rows, some of them again where there are fewer."""
-    import numpy as np
-
     few = samples[:count].inputs
     return {name: np.resize(array, (count, *array.shape[1:])) for name, array in few.items()}
 
 
-def at_lengths(
-    arrays: "Arrays", workload: Workload, shares: tuple[float, ...]
-) -> "Iterator[tuple[str, Arrays]]":
+def at_lengths(arrays: Arrays, workload: Workload, shares: tuple[float, ...]) -> Iterator[tuple[str, Arrays]]:
     """The arrays with each dynamic axis but the batch's cut to these shares of its length, and what that is: length=12."""
     for axis_name in sorted({name for axes in workload.dynamic.values() for name in axes.values()}):
         for share in shares:

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from tasks.config import Gates, Train
 from tasks.data.arrays import Samples
 from tasks.data.dataset import read_split
 from tasks.data.splits import SPLITS
-from tasks.proof.gate import with_folds
 from tasks.proof.intervals import score_if_defined, score_interval
-from tasks.records import CrossValidation, Dataset, Proof
+from tasks.records import CrossValidation, Dataset
 from tasks.training.checkpoint import load_weights
 from tasks.training.loss import check_loss
 from tasks.training.module import build_from, predict
@@ -27,8 +28,6 @@ def cross_validate(
 
     A share of those other folds chooses the epoch, so that the fold that is scored chooses nothing.
     """
-    import numpy as np
-
     workload = load_workload(reference)
     samples = _joined([read_split(dataset, name) for name in SPLITS])
     order = np.random.default_rng(config.seed).permutation(len(samples))
@@ -59,14 +58,6 @@ def cross_validate(
     )
 
 
-def with_cross_validation(proof: Proof, cross: CrossValidation, gates: Gates) -> Proof:
-    """The proof with the cross-validation in it, and the verdict that follows from both."""
-    verdict = with_folds(proof.verdict, cross, gates)
-    return proof.model_copy(update={"verdict": verdict, "cross_validation": cross})
-
-
 def _joined(parts: list[Samples]) -> Samples:
-    import numpy as np
-
     inputs = {name: np.concatenate([part.inputs[name] for part in parts]) for name in parts[0].inputs}
     return Samples(inputs, np.concatenate([part.target for part in parts]))

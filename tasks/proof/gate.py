@@ -8,6 +8,7 @@ from tasks.records import (
     Comparison,
     CrossValidation,
     Interval,
+    Proof,
     Report,
     ServingCheck,
     SliceDifference,
@@ -61,6 +62,12 @@ def with_folds(verdict: Verdict, cross: CrossValidation, gates: Gates) -> Verdic
                 f"{reason}: these rows cannot tell whether it is above the minimum of {gates.min_score:g}"
             )
     return verdict.model_copy(update={"decision": decision, "reasons": (*verdict.reasons, reason)})
+
+
+def with_cross_validation(proof: Proof, cross: CrossValidation, gates: Gates) -> Proof:
+    """The proof with the cross-validation in it, and the verdict that follows from both."""
+    verdict = with_folds(proof.verdict, cross, gates)
+    return proof.model_copy(update={"verdict": verdict, "cross_validation": cross})
 
 
 def describe(comparison: Comparison, gates: Gates) -> str:

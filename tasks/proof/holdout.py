@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from tasks.config import Data, Gates
 from tasks.data.arrays import Samples
@@ -20,10 +22,7 @@ from tasks.system.sentences import first_line
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
+Array = np.ndarray[Any, Any]
 
 
 def prove(
@@ -70,7 +69,7 @@ class Answered:
 
     dataset: Dataset
     split: str
-    outputs: "Array"
+    outputs: Array
 
 
 def answer_again(evidence: Evidence, model: Path, datasets: Path) -> Answered:
@@ -118,8 +117,6 @@ def compare_with(workload: Workload, answered: Answered, champion: Champion, gat
 def _against_fp32(
     reference: str, dataset: Dataset, report: Report, baseline: Report, gates: Gates
 ) -> Interval | None:
-    import numpy as np
-
     if report.outputs is None or baseline.outputs is None or report.sha256 == baseline.sha256:
         return None
     target = read_split(dataset, report.split).target
@@ -127,7 +124,7 @@ def _against_fp32(
     return difference_interval(load_workload(reference), target, ours, theirs, gates.confidence)
 
 
-def _champion_outputs(champion: Champion, dataset: Dataset, samples: Samples) -> "Array":
+def _champion_outputs(champion: Champion, dataset: Dataset, samples: Samples) -> Array:
     """Raises UserError, saying why, when the champion cannot be asked these rows or its answers mean something else."""
     if champion.sha256 and sha256_of(champion.folder / MODEL) != champion.sha256:
         raise UserError(f"its {MODEL} is not the file that was registered, {champion.sha256[:16]}…")

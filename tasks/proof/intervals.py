@@ -3,7 +3,10 @@
 import time
 from collections.abc import Callable, Iterator
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from tasks.config import Gates
 from tasks.errors import UserError
@@ -11,11 +14,7 @@ from tasks.records import Champion, Comparison, Interval, Slice, SliceDifference
 from tasks.workloads.scoring import predictions, row_scores, score
 from tasks.workloads.workload import Workload
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
-    Array = np.ndarray[Any, Any]
+Array = np.ndarray[Any, Any]
 
 _RESAMPLES = 2000
 
@@ -28,7 +27,7 @@ _FEWEST = 100
 _LARGEST_GROUPS = 50
 
 
-def score_interval(workload: Workload, target: "Array", outputs: "Array", level: float) -> Interval | None:
+def score_interval(workload: Workload, target: Array, outputs: Array, level: float) -> Interval | None:
     """The interval of a score over the rows it could have been measured on; None when it is not defined."""
     rows = row_scores(workload, target, outputs)
     if rows is not None:
@@ -38,10 +37,10 @@ def score_interval(workload: Workload, target: "Array", outputs: "Array", level:
 
 def compare(
     workload: Workload,
-    target: "Array",
-    frame: "pd.DataFrame",
-    ours: "Array",
-    theirs: "Array",
+    target: Array,
+    frame: pd.DataFrame,
+    ours: Array,
+    theirs: Array,
     champion: Champion,
     gates: Gates,
 ) -> Comparison:
@@ -65,29 +64,27 @@ def compare(
 
 
 def difference_interval(
-    workload: Workload, target: "Array", ours: "Array", theirs: "Array", level: float
+    workload: Workload, target: Array, ours: Array, theirs: Array, level: float
 ) -> Interval | None:
     """The interval of score(ours) − score(theirs), rows resampled in pairs; None when it is not defined."""
     mine, other = row_scores(workload, target, ours), row_scores(workload, target, theirs)
     if mine is not None and other is not None:
         return _of_mean(mine - other, level, (-1.0, 1.0))
 
-    def difference(index: "Array") -> float:
+    def difference(index: Array) -> float:
         return score(workload, target[index], ours[index]) - score(workload, target[index], theirs[index])
 
     return _of_statistic(difference, len(target), level)
 
 
-def slices(workload: Workload, frame: "pd.DataFrame") -> "Iterator[tuple[str, str, Array]]":
+def slices(workload: Workload, frame: pd.DataFrame) -> Iterator[tuple[str, str, Array]]:
     """(column, value, mask over the rows) of each group of the workload's slice columns, the largest first."""
     for column in workload.slices:
         for value in frame[column].value_counts().index[:_LARGEST_GROUPS]:
             yield column, str(value), (frame[column] == value).to_numpy()
 
 
-def score_slices(
-    workload: Workload, target: "Array", frame: "pd.DataFrame", outputs: "Array"
-) -> tuple[Slice, ...]:
+def score_slices(workload: Workload, target: Array, frame: pd.DataFrame, outputs: Array) -> tuple[Slice, ...]:
     """Each slice scored by itself; None where the score is not defined (one class under AUC)."""
     return tuple(
         Slice(
@@ -100,7 +97,7 @@ def score_slices(
     )
 
 
-def score_if_defined(workload: Workload, target: "Array", outputs: "Array") -> float | None:
+def score_if_defined(workload: Workload, target: Array, outputs: Array) -> float | None:
     """The score, or None where these rows have none (one class under AUC, a constant target under R²)."""
     try:
         value = score(workload, target, outputs)
@@ -110,7 +107,7 @@ def score_if_defined(workload: Workload, target: "Array", outputs: "Array") -> f
 
 
 def _slice(
-    workload: Workload, column: str, value: str, target: "Array", ours: "Array", theirs: "Array", level: float
+    workload: Workload, column: str, value: str, target: Array, ours: Array, theirs: Array, level: float
 ) -> SliceDifference | None:
     mine, other = score_if_defined(workload, target, ours), score_if_defined(workload, target, theirs)
     interval = difference_interval(workload, target, ours, theirs, level)
@@ -121,13 +118,12 @@ def _slice(
     )
 
 
-def _of_mean(rows: "Array", level: float, bounds: tuple[float, float]) -> Interval | None:
+def _of_mean(rows: Array, level: float, bounds: tuple[float, float]) -> Interval | None:
     """Bootstrap of a mean, with one row at each bound added.
 
     Without them, rows that all agree would give an interval of no width however few they are (Agresti & Min 2005,
     "Simple improved confidence intervals for comparing matched proportions").
     """
-    import numpy as np
     from scipy.stats import bootstrap
 
     if len(rows) == 0:
@@ -145,12 +141,11 @@ def _of_mean(rows: "Array", level: float, bounds: tuple[float, float]) -> Interv
     return _interval(resampled.bootstrap_distribution, level)
 
 
-def _of_statistic(statistic: "Callable[[Array], float]", rows: int, level: float) -> Interval | None:
+def _of_statistic(statistic: Callable[[Array], float], rows: int, level: float) -> Interval | None:
     """Bootstrap of any function of row numbers, with as many resamples as its own speed allows."""
-    import numpy as np
     from scipy.stats import bootstrap
 
-    def at(index: "Array") -> float:
+    def at(index: Array) -> float:
         try:
             return statistic(index.astype(int))
         except UserError:  # such as a resample with one class only
@@ -172,10 +167,8 @@ def _of_statistic(statistic: "Callable[[Array], float]", rows: int, level: float
     return _interval(resampled.bootstrap_distribution, level)
 
 
-def _interval(distribution: "Array", level: float) -> Interval | None:
+def _interval(distribution: Array, level: float) -> Interval | None:
     """Percentiles; the normal interval where too few resamples lie beyond them."""
-    import numpy as np
-
     values = distribution[np.isfinite(distribution)]
     if len(values) < _FEWEST // 2:
         return None

@@ -1,7 +1,11 @@
 """How far an ONNX file is from the torch model it came from, on real rows, at sizes that were never traced."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import onnxruntime
 
 from tasks.onnx.session import run_rows
 from tasks.onnx.sizes import at_lengths
@@ -9,12 +13,8 @@ from tasks.records import OnnxModel, Parity
 from tasks.workloads.scoring import predictions
 from tasks.workloads.workload import Workload
 
-if TYPE_CHECKING:
-    import numpy as np
-    import onnxruntime
-
-    Array = np.ndarray[Any, Any]
-    Inputs = dict[str, Array]
+Array = np.ndarray[Any, Any]
+Inputs = dict[str, Array]
 
 FLOAT_TOLERANCE = 1e-3
 """Largest difference of a float32 file's outputs, absolute or relative: rounding stays below, a wrong graph does not."""
@@ -34,8 +34,6 @@ _INTEGER_OPS = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "Con
 
 def numbers_in(onnx_model: OnnxModel) -> Numbers:
     """Which numbers a file computes in, by its graph: that decides how its outputs are held to torch's."""
-    import onnx
-
     graph = onnx.load(onnx_model.path, load_external_data=False).graph
     if any(node.op_type in _INTEGER_OPS for node in graph.node):
         return "quantised"
@@ -44,7 +42,7 @@ def numbers_in(onnx_model: OnnxModel) -> Numbers:
 
 
 def measure_parity(
-    session: "onnxruntime.InferenceSession", inputs: "Inputs", reference: "Array", workload: Workload
+    session: onnxruntime.InferenceSession, inputs: Inputs, reference: Array, workload: Workload
 ) -> tuple[Parity, ...]:
     """Against torch's outputs `reference` on the first rows: row by row, by sevens, and all at once."""
     largest = len(reference)
@@ -56,9 +54,9 @@ def measure_parity(
 
 
 def measure_lengths(
-    session: "onnxruntime.InferenceSession",
-    fp32: "onnxruntime.InferenceSession",
-    inputs: "Inputs",
+    session: onnxruntime.InferenceSession,
+    fp32: onnxruntime.InferenceSession,
+    inputs: Inputs,
     workload: Workload,
 ) -> tuple[Parity, ...]:
     """Against the fp32 file (which export held to torch) with every further dynamic axis cut to other lengths."""
@@ -72,10 +70,8 @@ def measure_lengths(
     )
 
 
-def problems_of(parity: tuple[Parity, ...], numbers: Numbers, reference: "Array") -> Iterator[str]:
+def problems_of(parity: tuple[Parity, ...], numbers: Numbers, reference: Array) -> Iterator[str]:
     """What a gate must refuse: a float file that computes something else, a quantised one that answers otherwise."""
-    import numpy as np
-
     scale = max(1.0, float(np.abs(reference[np.isfinite(reference)]).max(initial=0.0)))
     tolerance = (HALF_TOLERANCE if numbers == "half" else FLOAT_TOLERANCE) * scale
     for measured in parity:
@@ -86,9 +82,7 @@ def problems_of(parity: tuple[Parity, ...], numbers: Numbers, reference: "Array"
             yield f"{where} its outputs differ from the model's by {measured.max_abs:.2g}, more than {tolerance:.2g}"
 
 
-def _parity(workload: Workload, batch: int, expected: "Array", got: "Array") -> Parity:
-    import numpy as np
-
+def _parity(workload: Workload, batch: int, expected: Array, got: Array) -> Parity:
     distance = np.abs(got.astype("float64") - expected.astype("float64"))
     agree = np.isnan(got) & np.isnan(expected)
     distance = np.nan_to_num(np.where(agree, 0.0, distance), nan=np.finfo("float64").max)

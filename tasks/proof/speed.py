@@ -6,16 +6,15 @@ import time
 from collections.abc import Mapping
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import onnxruntime
 
 from tasks.onnx.session import open_session
 from tasks.records import Interval, Speed
 
-if TYPE_CHECKING:
-    import numpy as np
-    import onnxruntime
-
-    Feed = dict[str, np.ndarray[Any, Any]]
+Feed = dict[str, np.ndarray[Any, Any]]
 
 _FEEDS = 16
 
@@ -29,7 +28,7 @@ _LEVEL = 0.95
 def measure(
     candidate: Path,
     baseline: Path,
-    inputs: "Mapping[str, np.ndarray[Any, Any]]",
+    inputs: Mapping[str, np.ndarray[Any, Any]],
     *,
     batches: tuple[int, ...] = (1, 64),
     seconds: float = 1.5,
@@ -55,10 +54,8 @@ def gzipped_size(path: Path) -> int:
     return buffer.tell()
 
 
-def _feeds(inputs: "Mapping[str, np.ndarray[Any, Any]]", batch: int) -> "list[Feed]":
+def _feeds(inputs: Mapping[str, np.ndarray[Any, Any]], batch: int) -> list[Feed]:
     """Different rows for each call: a model whose time depends on its input is not judged by one row."""
-    import numpy as np
-
     rows = len(next(iter(inputs.values())))
     starts = np.linspace(0, rows - batch, num=min(_FEEDS, rows - batch + 1)).astype(int)
     return [
@@ -67,14 +64,12 @@ def _feeds(inputs: "Mapping[str, np.ndarray[Any, Any]]", batch: int) -> "list[Fe
 
 
 def _measure(
-    ours: "onnxruntime.InferenceSession",
-    theirs: "onnxruntime.InferenceSession",
-    feeds: "list[Feed]",
+    ours: onnxruntime.InferenceSession,
+    theirs: onnxruntime.InferenceSession,
+    feeds: list[Feed],
     batch: int,
     seconds: float,
 ) -> Speed:
-    import numpy as np
-
     calls = _calls_a_turn(ours, theirs, feeds)
     mine: list[float] = []
     ratios: list[float] = []
@@ -103,14 +98,14 @@ def _measure(
 
 
 def _calls_a_turn(
-    ours: "onnxruntime.InferenceSession", theirs: "onnxruntime.InferenceSession", feeds: "list[Feed]"
+    ours: onnxruntime.InferenceSession, theirs: onnxruntime.InferenceSession, feeds: list[Feed]
 ) -> int:
     """Warm both up, and see how many calls make a turn that is long for the clock and short for the machine."""
     slowest = max(_warm(ours, feeds), _warm(theirs, feeds))
     return max(1, min(200, round(_TURN_SECONDS / slowest)))
 
 
-def _warm(session: "onnxruntime.InferenceSession", feeds: "list[Feed]") -> float:
+def _warm(session: onnxruntime.InferenceSession, feeds: list[Feed]) -> float:
     end = time.perf_counter() + _WARM_SECONDS
     times = _time(session, feeds[:2])
     while time.perf_counter() < end:
@@ -118,7 +113,7 @@ def _warm(session: "onnxruntime.InferenceSession", feeds: "list[Feed]") -> float
     return min(times)
 
 
-def _time(session: "onnxruntime.InferenceSession", feeds: "list[Feed]") -> list[float]:
+def _time(session: onnxruntime.InferenceSession, feeds: list[Feed]) -> list[float]:
     times = []
     for feed in feeds:
         start = time.perf_counter()
@@ -129,8 +124,6 @@ def _time(session: "onnxruntime.InferenceSession", feeds: "list[Feed]") -> list[
 
 def median_interval(values: list[float]) -> tuple[float, float, float]:
     """The median and its 95% interval, free of any distribution: order statistics, binomial ranks."""
-    import numpy as np
-
     ordered = np.sort(values)
     half = 0.98 * np.sqrt(len(ordered))
     low = max(0, int(np.floor(len(ordered) / 2 - half)))

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import onnx
+
 from tasks.data.dataset import read_frame, read_split
 from tasks.errors import UserError
 from tasks.onnx.session import open_session, run_rows
@@ -85,8 +88,6 @@ def _file_of(candidate: Candidate) -> OnnxModel:
 
 def _check(onnx_model: OnnxModel) -> str | None:
     """ONNX's own checker, by path: it sees what the runtime forgives."""
-    import onnx
-
     try:
         onnx.checker.check_model(str(onnx_model.path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, OSError) as error:
@@ -97,8 +98,6 @@ def _check(onnx_model: OnnxModel) -> str | None:
 def _parity(
     workload: Workload, dataset: Dataset, onnx_model: OnnxModel, baseline: OnnxModel
 ) -> tuple[tuple[Parity, ...], tuple[str, ...]]:
-    import numpy as np
-
     path = onnx_model.reference or baseline.reference
     if path is None:
         return (), (
@@ -120,8 +119,6 @@ def _parity(
 def _score(
     workload: Workload, dataset: Dataset, onnx_model: OnnxModel, split: str, confidence: float, path: Path
 ) -> dict[str, Any]:
-    import numpy as np
-
     samples = read_split(dataset, split)
     outputs = run_rows(open_session(onnx_model.path), samples.inputs)
     write_atomically(path, lambda file: np.save(file, outputs, allow_pickle=False))
@@ -145,8 +142,6 @@ def _score(
 
 
 def _not_finite(path: Path) -> Iterator[str]:
-    import numpy as np
-
     outputs = np.load(path, mmap_mode="r")
     if bad := int((~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)).sum()):
         yield f"{bad} of {len(outputs)} real rows get an answer that is not a finite number"

@@ -5,7 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import torch
 
 from tasks.data.arrays import to_inputs
 from tasks.data.dataset import read_frame, read_split
@@ -15,14 +20,8 @@ from tasks.reporting.features import Parts, columns_behind, cut
 from tasks.workloads.scoring import predictions
 from tasks.workloads.workload import Workload
 
-if TYPE_CHECKING:
-    import numpy as np
-    import onnxruntime
-    import pandas as pd
-    import torch
-
-    Array = np.ndarray[Any, Any]
-    Arrays = dict[str, Array]
+Array = np.ndarray[Any, Any]
+Arrays = dict[str, Array]
 
 DRAWS = 32
 """Training rows whose values stand in a part's place, by seed."""
@@ -41,12 +40,12 @@ class AttributedRow:
 
     number: int
     answer: str
-    row: "Arrays"
+    row: Arrays
     parts: Parts
-    by_seed: "tuple[Array, Array]"
+    by_seed: tuple[Array, Array]
 
     @property
-    def weights(self) -> "Array":
+    def weights(self) -> Array:
         """float64[parts], the mean of both."""
         return (self.by_seed[0] + self.by_seed[1]) / 2
 
@@ -56,7 +55,7 @@ class AttributedRow:
 
 
 def attribute(
-    workload: Workload, dataset: Dataset, file: Path | bytes, frame: "pd.DataFrame", numbers: list[int]
+    workload: Workload, dataset: Dataset, file: Path | bytes, frame: pd.DataFrame, numbers: list[int]
 ) -> Iterator[AttributedRow]:
     """The rows of `frame` one after the other, as far as the caller has time for."""
     session, inputs = open_session(file), to_inputs(workload, frame)
@@ -70,9 +69,8 @@ def attribute(
         yield AttributedRow(number, answer, row, parts, (first, second))
 
 
-def _some_rows(dataset: Dataset) -> "pd.DataFrame":
+def _some_rows(dataset: Dataset) -> pd.DataFrame:
     """Training rows far apart (in time, the first may be of one day), from few row groups: all may not fit in memory."""
-    import numpy as np
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(dataset.folder / "train" / "frame.parquet") as file:
@@ -98,11 +96,8 @@ def attribute_test_rows(
     return attributed
 
 
-def of_each_class(target: "Array", most: int, classes: tuple[str, ...] | None) -> list[int]:
+def of_each_class(target: Array, most: int, classes: tuple[str, ...] | None) -> list[int]:
     """Row numbers: the first of each class, then the second of each, …; of a regression, the first ones."""
-    import numpy as np
-    import pandas as pd
-
     if classes is None:
         return list(range(min(most, len(target))))
     turn = pd.Series(target).groupby(np.asarray(target)).cumcount()
@@ -111,8 +106,8 @@ def of_each_class(target: "Array", most: int, classes: tuple[str, ...] | None) -
 
 def _answer(
     workload: Workload,
-    session: "onnxruntime.InferenceSession",
-    row: "Arrays",
+    session: onnxruntime.InferenceSession,
+    row: Arrays,
     classes: tuple[str, ...] | None,
 ) -> tuple[int | None, str]:
     """The output whose weight is asked for (None: there is one), and the answer in words."""
@@ -124,16 +119,14 @@ def _answer(
 
 
 def _weights(
-    session: "onnxruntime.InferenceSession",
-    row: "Arrays",
-    training: "Arrays",
+    session: onnxruntime.InferenceSession,
+    row: Arrays,
+    training: Arrays,
     parts: Parts,
     code: int | None,
     seed: int,
-) -> "Array":
+) -> Array:
     """How much the answer falls without each part, float64[parts], mean over draws of a training row in its place."""
-    import numpy as np
-    import torch
     from captum.attr import FeatureAblation
 
     count = len(next(iter(training.values())))
@@ -155,10 +148,9 @@ def _weights(
 
 
 def _forward(
-    session: "onnxruntime.InferenceSession", row: "Arrays", code: int | None
-) -> "Callable[..., torch.Tensor]":
+    session: onnxruntime.InferenceSession, row: Arrays, code: int | None
+) -> Callable[..., torch.Tensor]:
     """The served file as a function of tensors: the number that is explained, [n]."""
-    import torch
 
     def forward(*tensors: torch.Tensor) -> torch.Tensor:
         feed = {n: t.numpy().astype(a.dtype) for (n, a), t in zip(row.items(), tensors, strict=True)}
@@ -169,32 +161,28 @@ def _forward(
     return forward
 
 
-def _rest(columns: "torch.Tensor", code: int) -> "torch.Tensor":
+def _rest(columns: torch.Tensor, code: int) -> torch.Tensor:
     """The best of the other classes: a class wins by its distance from it."""
     others = columns.clone()
     others[:, code] = -float("inf")
     return others.max(dim=1).values
 
 
-def _number(array: "Array") -> "Array":
+def _number(array: Array) -> Array:
     """captum multiplies by its masks: truth values and small integers as int64."""
     return array.astype("int64") if array.dtype.kind in "biu" else array.copy()
 
 
-def _fitted(others: "Array", like: "Array") -> "Array":
+def _fitted(others: Array, like: Array) -> Array:
     """Training rows cut or repeated to a row's lengths."""
-    import numpy as np
-
     for axis, size in enumerate(like.shape[1:], 1):
         if others.shape[axis] != size:
             others = np.take(others, np.arange(size) % others.shape[axis], axis=axis)
     return others
 
 
-def agreement(first: "Array", second: "Array") -> float:
+def agreement(first: Array, second: Array) -> float:
     """Correlation of two seeds' weights; 1 for a row whose parts all weigh nothing, or that has one part."""
-    import numpy as np
-
     if np.array_equal(first, second) or len(first) < 2:
         return 1.0
     if first.std() == 0 or second.std() == 0:

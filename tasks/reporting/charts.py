@@ -26,9 +26,9 @@ _MOST_CLASSES = 30
 
 _FEW_POINTS = 4
 
-_MOST_SLICES = 30
+MOST_SLICES = 30
 
-_WIDTH = 5.1  # inches: half a page at 1280 px, so that text keeps its size
+WIDTH = 5.1  # inches: half a page at 1280 px, so that text keeps its size
 
 
 class Canvas:
@@ -60,7 +60,7 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> Iter
 
 def scores(rows: Sequence[tuple[str, float, Interval | None]], score_name: str) -> str:
     """Scores with their intervals, one line each, the first on top."""
-    with canvas(_WIDTH, 0.7 + 0.32 * len(rows)) as drawing:
+    with canvas(WIDTH, 0.7 + 0.32 * len(rows)) as drawing:
         for place, (_, value, interval) in enumerate(rows):
             colour = GREEN if place == 0 else GREY
             if interval is not None:
@@ -78,9 +78,9 @@ def scores(rows: Sequence[tuple[str, float, Interval | None]], score_name: str) 
 
 def slices(groups: Sequence[Slice], overall: float, score_name: str) -> str:
     """Each slice's score as a bar against the overall one, the largest slices when there are many."""
-    shown = [group for group in groups if group.score is not None][:_MOST_SLICES]
+    shown = [group for group in groups if group.score is not None][:MOST_SLICES]
     shown.sort(key=lambda group: (group.column, group.score or 0.0))
-    with canvas(_WIDTH, 0.8 + 0.24 * len(shown)) as drawing:
+    with canvas(WIDTH, 0.8 + 0.24 * len(shown)) as drawing:
         values = [group.score or 0.0 for group in shown]
         low = min([*values, overall])
         start = 0.0 if low < 0.5 else max(0.0, low - 0.08)
@@ -96,8 +96,8 @@ def slices(groups: Sequence[Slice], overall: float, score_name: str) -> str:
 
 def differences(groups: Sequence[SliceDifference], margin: float) -> str:
     """Challenger less champion by slice, with intervals, and the margin that a gate allows."""
-    shown = groups[:_MOST_SLICES]
-    with canvas(_WIDTH, 0.8 + 0.26 * len(shown)) as drawing:
+    shown = groups[:MOST_SLICES]
+    with canvas(WIDTH, 0.8 + 0.26 * len(shown)) as drawing:
         for place, group in enumerate(shown):
             low, high = group.interval.low, group.interval.high
             colour = RED if high < 0 else GREEN if low >= -margin else GREY
@@ -120,7 +120,7 @@ def confusion(target: "Array", predicted: "Array", classes: Sequence[str]) -> st
     table = np.zeros((count, count), int)
     np.add.at(table, (target, predicted), 1)
     shares = table / np.maximum(1, table.sum(axis=1, keepdims=True))
-    size = min(_WIDTH, 1.4 + 0.36 * count)
+    size = min(WIDTH, 1.4 + 0.36 * count)
     with canvas(size, size) as drawing:
         drawing.axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         if count <= _MOST_CLASSES:
@@ -141,7 +141,7 @@ def residuals(target: "Array", values: "Array") -> str:
     import numpy as np
 
     pick = np.random.default_rng(0).permutation(len(target))[:2000]
-    with canvas(_WIDTH, 4.2) as drawing:
+    with canvas(WIDTH, 4.2) as drawing:
         drawing.axes.scatter(target[pick], values[pick], s=6, color=BLUE, alpha=0.4, linewidths=0)
         low, high = float(min(target.min(), values.min())), float(max(target.max(), values.max()))
         drawing.axes.plot([low, high], [low, high], color=GREY, lw=0.8)
@@ -154,7 +154,7 @@ def curves(metrics: Sequence[Metric], score_name: str) -> str:
     """Training and validation loss, and the validation score, by step."""
     from matplotlib.ticker import LogFormatter
 
-    with canvas(_WIDTH, 3.2) as drawing:
+    with canvas(WIDTH, 3.2) as drawing:
         drawn = [_curve(drawing.axes, metrics, "train/loss", "training loss", GREY, 0.8)]
         drawn.append(_curve(drawing.axes, metrics, "validation/loss", "validation loss", BLUE, 1.8))
         drawing.axes.set_xlabel("step")
@@ -176,7 +176,7 @@ def curves(metrics: Sequence[Metric], score_name: str) -> str:
 
 def weights(parts: Sequence[tuple[str, float]], rows: int) -> str:
     """What the answers hang on most, over all rows that were looked at."""
-    with canvas(_WIDTH, 0.8 + 0.24 * len(parts)) as drawing:
+    with canvas(WIDTH, 0.8 + 0.24 * len(parts)) as drawing:
         places = [-place for place in range(len(parts))]
         drawing.axes.barh(places, [weight for _, weight in parts], color=BLUE, alpha=0.75, height=0.7)
         drawing.axes.set_yticks(places, [name for name, _ in parts])
@@ -187,7 +187,7 @@ def weights(parts: Sequence[tuple[str, float]], rows: int) -> str:
 
 def heat_maps(maps: "Sequence[tuple[Array, Array]]", titles: Sequence[str]) -> str:
     """Pictures above, and below each what its places weigh: blue holds the answer up, red speaks against it."""
-    with canvas(2 * _WIDTH, 2 * _WIDTH * 2.3 / max(4, len(maps)), 2, len(maps)) as drawing:
+    with canvas(2 * WIDTH, 2 * WIDTH * 2.3 / max(4, len(maps)), 2, len(maps)) as drawing:
         for place, ((picture, heat), title) in enumerate(zip(maps, titles, strict=True)):
             most = max(float(abs(heat).max()), 1e-12)
             above, below = drawing.axes[0, place], drawing.axes[1, place]

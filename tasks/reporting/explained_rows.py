@@ -4,7 +4,9 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from tasks.data.dataset import read_split
 from tasks.records import Dataset
@@ -14,10 +16,7 @@ from tasks.reporting.explanation import STABLE, Explanation, summarise
 from tasks.system.sentences import first_line
 from tasks.workloads.catalogue import load_workload
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
+Array = np.ndarray[Any, Any]
 
 _MOST_ROWS, _SECONDS = 30, 2.0
 
@@ -113,7 +112,7 @@ def _words(row: AttributedRow) -> tuple[Word, ...]:
     return tuple(Word(word, float(weight / largest)) for word, weight in named if word != "padding")
 
 
-def _heat(row: AttributedRow) -> "tuple[Array, Array] | None":
+def _heat(row: AttributedRow) -> tuple[Array, Array] | None:
     """A picture [height, width], its channels' mean, and the weight of each of its places; None for other inputs."""
     name, array = next(iter(row.row.items()))
     if len(row.row) != 1 or array.ndim != 4:

@@ -1,17 +1,17 @@
 """What a row is made of, as people would say it: its columns, the words of a text, the patches of a picture, else places."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from tasks.data.arrays import to_inputs
 from tasks.workloads.workload import Workload
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
-    Array = np.ndarray[Any, Any]
-    Arrays = dict[str, Array]
+Array = np.ndarray[Any, Any]
+Arrays = dict[str, Array]
 
 _MOST_LETTERS = 16
 """A column behind so many elements (a code's letters, an angle's sine and cosine) is one part; behind more it is a picture."""
@@ -27,20 +27,15 @@ _OTHER_CODES = 5
 class Parts:
     """A row's inputs cut into parts: `masks` number each element's part, `names` are theirs."""
 
-    masks: "Arrays"
+    masks: Arrays
     names: list[str]
 
 
-def columns_behind(
-    workload: Workload, frame: "pd.DataFrame", inputs: "Arrays"
-) -> dict[str, list[str] | None]:
+def columns_behind(workload: Workload, frame: pd.DataFrame, inputs: Arrays) -> dict[str, list[str] | None]:
     """For each input, the column behind each element of a row, "" where none moves it; None where they cannot be told.
 
     Found by giving the first row other rows' values in one column and looking which elements follow.
     """
-    import numpy as np
-    import pandas as pd
-
     tries = [
         (column, place)
         for column in frame.columns
@@ -60,21 +55,16 @@ def columns_behind(
     return columns
 
 
-def _others(values: "pd.Series[Any]") -> "Array":
+def _others(values: "pd.Series[Any]") -> Array:
     """Rows with another value than the first: two codes may share letters, so several of them; of numbers, one."""
-    import numpy as np
-    from pandas.api.types import is_numeric_dtype
-
     differ = (values.notna() & (values != values.iloc[0])).to_numpy(dtype=bool)
     if is_numeric_dtype(values):
         return np.flatnonzero(differ)[:1]
     return np.flatnonzero(differ & ~values.duplicated().to_numpy())[:_OTHER_CODES]
 
 
-def _owners(columns: list[str], moved: "Array") -> list[str] | None:
+def _owners(columns: list[str], moved: Array) -> list[str] | None:
     """Each element's column, by which of the tries (rows of `moved`) it followed; None when one had two, or one too many."""
-    import numpy as np
-
     owners = np.full(moved.shape[1], "", dtype=object)
     for column in dict.fromkeys(columns):
         follows = moved[[tried == column for tried in columns]].any(0)
@@ -84,7 +74,7 @@ def _owners(columns: list[str], moved: "Array") -> list[str] | None:
     return list(owners)
 
 
-def cut(row: "Arrays", columns: dict[str, list[str] | None]) -> Parts:
+def cut(row: Arrays, columns: dict[str, list[str] | None]) -> Parts:
     """A part for each column or element; for text as bytes, one for each word; for a large picture, one for each patch."""
     masks: Arrays = {}
     names: list[str] = []
@@ -95,10 +85,8 @@ def cut(row: "Arrays", columns: dict[str, list[str] | None]) -> Parts:
     return Parts(masks, names)
 
 
-def _elements(name: str, array: "Array", columns: list[str] | None) -> "tuple[list[str], Array]":
+def _elements(name: str, array: Array, columns: list[str] | None) -> tuple[list[str], Array]:
     """Each element's column, else its place; what would be too many parts to try goes by patches."""
-    import numpy as np
-
     size = array[0].size
     if size > _MOST_PARTS and not (columns and all(columns)):
         return _patches(name, array)
@@ -107,10 +95,8 @@ def _elements(name: str, array: "Array", columns: list[str] | None) -> "tuple[li
     return list(places), np.array([places[label] for label in labels])
 
 
-def _patches(name: str, array: "Array") -> "tuple[list[str], Array]":
+def _patches(name: str, array: Array) -> tuple[list[str], Array]:
     """Squares of a picture [1, …, height, width] through all its channels; of anything else, stretches."""
-    import numpy as np
-
     shape = array.shape[1:]
     spread = shape[-2:] if len(shape) > 1 else shape
     sides = [min(size, _MOST_PATCHES if len(spread) > 1 else _MOST_PATCHES**2) for size in spread]
@@ -121,16 +107,12 @@ def _patches(name: str, array: "Array") -> "tuple[list[str], Array]":
 
 
 def _element(name: str, shape: tuple[int, ...], index: int) -> str:
-    import numpy as np
-
     place = np.unravel_index(index, shape) if shape else ()
     return f"{name}[{','.join(map(str, place))}]" if place else name
 
 
-def _words(array: "Array") -> "tuple[list[str], Array] | None":
+def _words(array: Array) -> tuple[list[str], Array] | None:
     """Words of a row of bytes with their positions, or None when it is no text: at least nine in ten are printable ASCII."""
-    import numpy as np
-
     if array.ndim != 2 or array.dtype.kind not in "iu" or array.shape[1] < 8:
         return None
     values = array[0].astype("int64")

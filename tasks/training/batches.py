@@ -1,15 +1,14 @@
 """Which rows make up each step, and those rows as tensors."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
 
 from tasks.data.arrays import Samples
 
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-
-    Array = np.ndarray[Any, Any]
-    Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
+Array = np.ndarray[Any, Any]
+Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 
 
 class Order:
@@ -26,10 +25,8 @@ class Order:
         self._epoch = -1
         self._shuffled: Any = None
 
-    def rows(self, step: int) -> "Array":
+    def rows(self, step: int) -> Array:
         """The row numbers of a step (from 0, counted over all epochs), int64[batch]."""
-        import numpy as np
-
         epoch, position = divmod(step, self.steps_an_epoch)
         if epoch != self._epoch:
             self._epoch, self._shuffled = (
@@ -42,12 +39,10 @@ class Order:
         return rows
 
 
-def take(samples: Samples, index: "Array", device: "torch.device") -> "Batch":
+def take(samples: Samples, index: Array, device: torch.device) -> Batch:
     """These rows as tensors, read from the mapped arrays and moved to the device."""
-    import numpy as np
-    import torch
 
-    def tensor(array: "Array") -> torch.Tensor:
+    def tensor(array: Array) -> torch.Tensor:
         return torch.from_numpy(np.asarray(array)[index]).to(device, non_blocking=True)
 
     return {name: tensor(array) for name, array in samples.inputs.items()}, tensor(samples.target)

@@ -3,16 +3,15 @@
 import hashlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
+
+import torch
 
 from tasks.errors import StepError
 from tasks.records import Checkpoint
 from tasks.system.files import sha256_of, why_not_written, write_atomically
 
-if TYPE_CHECKING:
-    import torch
-
-    State = dict[str, Any]
+State = dict[str, Any]
 
 KEPT = 2
 
@@ -31,7 +30,7 @@ class CheckpointStore:
         self._fingerprint = fingerprint
         self._good: list[Path] = []
 
-    def save(self, state: "State") -> Path:
+    def save(self, state: State) -> Path:
         """Write the next generation; when this returns it is durable. Raises StepError, older ones intact, if it cannot."""
         path = self.folder / f"last-{self._newest_number() + 1:06d}.pt"
         save(path, {**state, "fingerprint": self._fingerprint})
@@ -39,7 +38,7 @@ class CheckpointStore:
         self._tidy()
         return path
 
-    def load(self) -> "State | None":
+    def load(self) -> State | None:
         """The newest state that is whole and belongs to this training, or None; others are named in a warning."""
         for path in sorted(self.folder.glob("last-*.pt"), reverse=True):
             try:
@@ -70,12 +69,11 @@ class CheckpointStore:
                     log.warning("%s is no longer needed and could not be removed: %s.", path, error.strerror)
 
 
-def save(path: Path, state: "State") -> str:
+def save(path: Path, state: State) -> str:
     """Write tensors, numbers and strings to `path`, then the SHA-256 beside it, and return that.
 
     The same state gives the same bytes. Raises StepError when the disk is full or fails.
     """
-    import torch
 
     def write(file: BinaryIO) -> None:
         writer = _Digesting(file)
@@ -93,13 +91,11 @@ def save(path: Path, state: "State") -> str:
     return digests[0]
 
 
-def load(path: Path) -> "State":
+def load(path: Path) -> State:
     """Read what `save` wrote, on the CPU, unpickling nothing but tensors, numbers and strings.
 
     Raises StepError when the file is missing, torn or altered: its digest is checked before its content is parsed.
     """
-    import torch
-
     if not digest_is_right(path):
         raise StepError(
             f"Checkpoint {path} is torn or altered: its SHA-256 is not the one in {digest_path(path).name}."
@@ -108,7 +104,7 @@ def load(path: Path) -> "State":
     return state
 
 
-def load_weights(checkpoint: Checkpoint) -> "dict[str, torch.Tensor]":
+def load_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """The trained weights by name. Raises StepError when the file is not the one that the record speaks of."""
     if not checkpoint.path.exists() or sha256_of(checkpoint.path) != checkpoint.sha256:
         raise StepError(

@@ -4,14 +4,14 @@ import atexit
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from tasks.config import Train
 from tasks.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 T = TypeVar("T")
 
@@ -27,9 +27,6 @@ class Compute:
             self._join()
 
     def _join(self) -> None:
-        import torch
-        from torch import distributed
-
         if self.device.type == "cuda":  # a GPU for each process of a machine
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(self.device)
@@ -40,30 +37,22 @@ class Compute:
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context a forward pass runs in."""
-        import torch
-
         if self._dtype is None:
             return nullcontext()
         return torch.autocast(self.device.type, self._dtype)
 
-    def scaler(self) -> "torch.amp.GradScaler":
+    def scaler(self) -> torch.amp.GradScaler:
         """Scales the loss so that fp16 gradients do not vanish; does nothing for other precisions."""
-        import torch
-
         return torch.amp.GradScaler(self.device.type, enabled=self._dtype is torch.float16)
 
-    def parallel(self, module: "nn.Module") -> "nn.Module":
+    def parallel(self, module: nn.Module) -> nn.Module:
         """The module as the forward pass calls it."""
-        from torch.nn.parallel import DistributedDataParallel
-
         if self.count == 1 or not any(parameter.requires_grad for parameter in module.parameters()):
             return module
         return DistributedDataParallel(module, [self.device.index] if self.device.type == "cuda" else None)
 
     def from_first(self, value: T) -> T:
         """What the first process has."""
-        from torch import distributed
-
         values = [value]
         if self.count > 1:
             distributed.broadcast_object_list(values)
@@ -71,8 +60,6 @@ class Compute:
 
     def from_all(self, value: T) -> list[T]:
         """What each process has."""
-        from torch import distributed
-
         values = [value] * self.count
         if self.count > 1:
             distributed.all_gather_object(values, value)
@@ -85,8 +72,6 @@ def _leave() -> None:
     Its threads outlive Python and then free tensors that belong to it, which aborts the process now and then, after all is
     done (github.com/pytorch/pytorch/pull/179291).
     """
-    from torch import distributed
-
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
@@ -96,10 +81,8 @@ def launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def pick_device(name: str) -> "torch.device":
+def pick_device(name: str) -> torch.device:
     """The device asked for; auto: a GPU if there is one. Raises UserError when it is not there."""
-    import torch
-
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
@@ -108,10 +91,8 @@ def pick_device(name: str) -> "torch.device":
     return torch.device(name)
 
 
-def pick_precision(name: str, device: "torch.device") -> "torch.dtype | None":
+def pick_precision(name: str, device: torch.device) -> torch.dtype | None:
     """The dtype to autocast to, or None for plain float32."""
-    import torch
-
     if name == "auto":
         name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     dtypes: dict[str, Any] = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -121,8 +102,6 @@ def pick_precision(name: str, device: "torch.device") -> "torch.dtype | None":
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
     """Run with this many CPU threads, and leave torch as it was."""
-    import torch
-
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

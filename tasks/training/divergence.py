@@ -1,21 +1,20 @@
 """Why a loss is not a number: looked up in the rows, the losses before and the weights, before anything is said."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from torch import nn
 
 from tasks.data.arrays import Samples
 
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import nn
-
-    Array = np.ndarray[Any, Any]
+Array = np.ndarray[Any, Any]
 
 _LARGE = 1e4
 
 
 def why_not_finite(
-    samples: Samples, index: "Array", losses: Sequence[float], module: "nn.Module | None", lr: float
+    samples: Samples, index: Array, losses: Sequence[float], module: nn.Module | None, lr: float
 ) -> str:
     """The likely cause of a loss that is NaN or infinite, and the fix, to follow a colon.
 
@@ -33,7 +32,7 @@ def why_not_finite(
     return _why_by_weights(module, lr, first=not losses)
 
 
-def _why_by_weights(module: "nn.Module", lr: float, first: bool) -> str:
+def _why_by_weights(module: nn.Module, lr: float, first: bool) -> str:
     largest = max((float(p.detach().abs().max()) for p in module.parameters() if p.numel()), default=0.0)
     if not largest < float("inf") and first:
         return "the model starts with weights that are NaN or infinite; see how it is built"
@@ -48,9 +47,7 @@ def _slower(lr: float) -> str:
     return f"so the learning rate is too high; lower train.lr={lr:g}"
 
 
-def _not_finite(array: "Array", index: "Array") -> str | None:
-    import numpy as np
-
+def _not_finite(array: Array, index: Array) -> str | None:
     values = np.asarray(array)[index]
     if values.dtype.kind != "f" or np.isfinite(values).all():
         return None

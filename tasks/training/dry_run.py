@@ -1,7 +1,9 @@
 """One training step on one batch: the loss, how long it takes, and which weights it would leave as they are."""
 
 import time
-from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
 
 from tasks.config import Train
 from tasks.data.dataset import read_split
@@ -15,10 +17,6 @@ from tasks.training.module import main_output
 from tasks.training.randomness import random_numbers_lock, seed_everything
 from tasks.workloads.workload import Workload
 
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
 
 class DryRun(Frozen):
     """What a step came to; `steps` is how many there are in all epochs."""
@@ -30,13 +28,11 @@ class DryRun(Frozen):
     without_gradient: tuple[str, ...]
 
 
-def dry_run(module: "nn.Module", workload: Workload, dataset: Dataset, config: Train) -> DryRun:
+def dry_run(module: nn.Module, workload: Workload, dataset: Dataset, config: Train) -> DryRun:
     """Forward and backward on the first batch, twice: the second time is the one that counts. Weights stay as they are.
 
     Raises UserError for a model that fails, and for a loss that fails, is no single finite number, or reaches no weight.
     """
-    import torch
-
     samples = read_split(dataset, "train")
     check_loss(workload, module, samples)
     order, device = Order(len(samples), config.batch_size, config.seed), torch.device("cpu")
@@ -61,8 +57,8 @@ def dry_run(module: "nn.Module", workload: Workload, dataset: Dataset, config: T
 
 
 def _step(
-    workload: Workload, module: "nn.Module", inputs: "dict[str, torch.Tensor]", target: "torch.Tensor"
-) -> "torch.Tensor":
+    workload: Workload, module: nn.Module, inputs: dict[str, torch.Tensor], target: torch.Tensor
+) -> torch.Tensor:
     """Forward and backward; what a user's module raises, in a sentence."""
     module.zero_grad()
     with as_user_error(f"Workload {workload.name}: its model fails in training, on a batch of {len(target)}"):
@@ -72,7 +68,7 @@ def _step(
     return loss
 
 
-def _check(workload: Workload, loss: "torch.Tensor") -> None:
+def _check(workload: Workload, loss: torch.Tensor) -> None:
     if not loss.isfinite():
         raise UserError(
             f"Workload {workload.name}: its loss on the first batch is {loss.item()}: look for NaN in its inputs, a division or a log of 0."

@@ -5,9 +5,12 @@ import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
 
 from tasks.config import Train
+from tasks.data.arrays import Samples
 from tasks.errors import StepError
 from tasks.training.batches import Order, take
 from tasks.training.checkpoint import CheckpointStore
@@ -21,11 +24,6 @@ from tasks.training.progress import Reporter, ShowProgress
 from tasks.training.randomness import random_state, seed_everything, set_random_state
 from tasks.workloads.scoring import score
 from tasks.workloads.workload import Workload
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from tasks.data.arrays import Samples
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +40,7 @@ _EARLIEST_SAVE_SECONDS = 2.0  # less than that is sooner trained again than save
 class Best:
     """The weights with the highest validation score so far, on the CPU."""
 
-    weights: "dict[str, Tensor]"
+    weights: dict[str, Tensor]
     epoch: int
     step: int
     score: float
@@ -62,9 +60,9 @@ class TrainingState:
 class Loop:
     """One training of one module; `run` takes it from wherever it stands to its end."""
 
-    module: "nn.Module"
-    samples: "Samples"
-    validation: "Samples"
+    module: nn.Module
+    samples: Samples
+    validation: Samples
     config: Train
     workload: Workload
     compute: Compute
@@ -107,8 +105,6 @@ class Loop:
         return self.state
 
     def _train_an_epoch(self) -> None:
-        import torch
-
         self.module.train()
         first = self.state.step
         end = first - first % self.order.steps_an_epoch + self.order.steps_an_epoch
@@ -133,22 +129,20 @@ class Loop:
                 self._save()
             self._report()
 
-    def _batch(self, step: int) -> "tuple[dict[str, Tensor], Tensor, float]":
+    def _batch(self, step: int) -> tuple[dict[str, Tensor], Tensor, float]:
         """This process's rows of the step, and what their mean loss weighs in the mean over all processes."""
         index = self.order.rows(step)
         mine = index[self.compute.rank :: self.compute.count]
         share = len(mine) * self.compute.count / len(index)
         return *take(self.samples, mine if len(mine) else index[:1], self.compute.device), share
 
-    def _watch(self, step: int, loss: "Tensor") -> None:
+    def _watch(self, step: int, loss: Tensor) -> None:
         """Keep the loss; look at it at once where that is free, and every now and then where it would stop the GPU."""
         self._unseen.append((step, loss.detach()))
         if self.compute.device.type == "cpu" or len(self._unseen) == _LOOK_EVERY:
             self._look()
 
     def _look(self) -> None:
-        import torch
-
         losses = torch.stack([loss for _, loss in self._unseen]).tolist() if self._unseen else []
         for (step, _), loss in zip(self._unseen, losses, strict=True):
             rate = learning_rate(self.config, step, self.steps)
@@ -185,8 +179,6 @@ class Loop:
         self._report(always=True)
 
     def _loss_and_score(self) -> tuple[float, float]:
-        import torch
-
         outputs = predict(self.module, self.validation.inputs, self.config.batch_size)
         device = self.compute.device
         loss = self.loss(

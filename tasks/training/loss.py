@@ -2,7 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import Module, functional
 
 from tasks.data.arrays import Samples
 from tasks.errors import UserError
@@ -10,21 +14,16 @@ from tasks.system.sentences import as_user_error
 from tasks.training.module import main_output, predict
 from tasks.workloads.workload import Workload
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
-    Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def loss_of(workload: Workload, device: "torch.device") -> "Loss":
+def loss_of(workload: Workload, device: torch.device) -> Loss:
     """(outputs, target) -> scalar: the workload's own, or cross-entropy (of one logit: binary) or mean squared error."""
-    from torch.nn import Module, functional
 
-    def squared(outputs: "Tensor", target: "Tensor") -> "Tensor":
+    def squared(outputs: Tensor, target: Tensor) -> Tensor:
         return functional.mse_loss(outputs.reshape(target.shape), target)
 
-    def entropy(outputs: "Tensor", target: "Tensor") -> "Tensor":
+    def entropy(outputs: Tensor, target: Tensor) -> Tensor:
         if outputs.ndim == 1 or outputs.shape[1] == 1:
             return functional.binary_cross_entropy_with_logits(
                 outputs.reshape(target.shape), target.to(outputs.dtype)
@@ -36,11 +35,8 @@ def loss_of(workload: Workload, device: "torch.device") -> "Loss":
     return workload.loss or (squared if workload.kind == "regression" else entropy)
 
 
-def check_loss(workload: Workload, module: "nn.Module", samples: Samples) -> None:
+def check_loss(workload: Workload, module: nn.Module, samples: Samples) -> None:
     """Try the loss on two rows. Raises UserError when the workload's own one fails or gives no single number."""
-    import numpy as np
-    import torch
-
     outputs = torch.from_numpy(predict(module, {name: array[:2] for name, array in samples.inputs.items()}))
     target = torch.from_numpy(np.array(samples.target[:2]))
     shapes = f"outputs {list(outputs.shape)} and a target {target.dtype} {list(target.shape)}"
@@ -61,15 +57,12 @@ class DistillationLoss:
     """
 
     workload: Workload
-    teacher: "nn.Module"
+    teacher: nn.Module
     temperature: float
     weight: float
 
-    def mix(self, inputs: "dict[str, Tensor]", outputs: "Tensor", loss: "Tensor") -> "Tensor":
+    def mix(self, inputs: dict[str, Tensor], outputs: Tensor, loss: Tensor) -> Tensor:
         """The loss of a step with the teacher's part mixed in."""
-        import torch
-        from torch.nn import functional
-
         with torch.no_grad():
             answers = main_output(self.teacher(**inputs)).to(outputs.dtype)
         if self.workload.kind == "regression" or outputs.ndim == 1 or outputs.shape[1] == 1:

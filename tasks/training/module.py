@@ -4,6 +4,10 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+from torch import Tensor, nn
+
 from tasks.data.arrays import Samples
 from tasks.data.dataset import read_split
 from tasks.errors import UserError
@@ -14,17 +18,12 @@ from tasks.training.randomness import random_numbers_lock, seed_everything
 from tasks.workloads.workload import Workload
 
 if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor, nn
-
     from tasks.workloads.workload import Build
 
-    Array = np.ndarray[Any, Any]
+Array = np.ndarray[Any, Any]
 
 
-def build_module(
-    workload: Workload, dataset: Dataset, model: str | None = None, seed: int = 0
-) -> "nn.Module":
+def build_module(workload: Workload, dataset: Dataset, model: str | None = None, seed: int = 0) -> nn.Module:
     """A new module with seeded weights, on the CPU, that was seen to take the workload's inputs.
 
     Raises UserError when it cannot be built, takes other names, fails on real rows or gives outputs of the wrong shape.
@@ -34,10 +33,8 @@ def build_module(
 
 def build_from(
     workload: Workload, samples: Samples, classes: tuple[str, ...] | None, model: str | None, seed: int
-) -> "nn.Module":
+) -> nn.Module:
     """The same from training rows in memory."""
-    from torch import nn
-
     build = workload.builder(model)
     with as_user_error(f"Workload {workload.name}: its model was not built"), random_numbers_lock:
         seed_everything(seed)
@@ -53,14 +50,14 @@ def build_from(
 
 def load_module(
     workload: Workload, dataset: Dataset, checkpoint: Checkpoint, *, model: str | None = None
-) -> "nn.Module":
+) -> nn.Module:
     """The trained module, on the CPU, ready to predict. Raises StepError when the checkpoint was altered."""
     module = build_module(workload, dataset, model)
     module.load_state_dict(load_weights(checkpoint))
     return module.eval()
 
 
-def all_outputs(outputs: Any) -> "dict[str, Tensor]":
+def all_outputs(outputs: Any) -> dict[str, Tensor]:
     """What a forward returned, by name: a dict's own names (so also a Hugging Face model's), a tuple's by place."""
     if isinstance(outputs, Mapping):
         return dict(outputs)
@@ -69,7 +66,7 @@ def all_outputs(outputs: Any) -> "dict[str, Tensor]":
     return {"output_0": outputs}
 
 
-def main_output(outputs: Any) -> "Tensor":
+def main_output(outputs: Any) -> Tensor:
     """The output that is learned and scored: the first. Others are exported and served beside it."""
     first = next(iter(all_outputs(outputs).values()), None)
     if first is None:
@@ -77,11 +74,8 @@ def main_output(outputs: Any) -> "Tensor":
     return first
 
 
-def predict(module: "nn.Module", inputs: "dict[str, Array]", batch_size: int = 256) -> "Array":
+def predict(module: nn.Module, inputs: dict[str, Array], batch_size: int = 256) -> Array:
     """The module's raw (first) output for all rows, float32[n, ...], computed in evaluation mode where its weights are."""
-    import numpy as np
-    import torch
-
     device = next((tensor.device for tensor in module.state_dict().values()), torch.device("cpu"))
     training = module.training
     module.eval()
@@ -103,7 +97,7 @@ def _asks_for_inputs(build: "Build") -> bool:
     return any(p.kind in named and p.default is p.empty for p in inspect.signature(build).parameters.values())
 
 
-def _check_names(workload: Workload, module: "nn.Module", names: list[str]) -> None:
+def _check_names(workload: Workload, module: nn.Module, names: list[str]) -> None:
     signature = inspect.signature(module.forward)
     try:
         signature.bind(**dict.fromkeys(names))
@@ -115,7 +109,7 @@ def _check_names(workload: Workload, module: "nn.Module", names: list[str]) -> N
 
 
 def _check_outputs(
-    workload: Workload, module: "nn.Module", few: Samples, classes: tuple[str, ...] | None
+    workload: Workload, module: nn.Module, few: Samples, classes: tuple[str, ...] | None
 ) -> None:
     """Run two real rows through: a wrong shape is said here, in words, and not by the loss."""
     who = f"Workload {workload.name}: its model"
@@ -135,7 +129,7 @@ def _check_outputs(
         )
 
 
-def _fits(outputs: "Array", rows: int, classes: tuple[str, ...] | None, own_loss: bool) -> bool:
+def _fits(outputs: Array, rows: int, classes: tuple[str, ...] | None, own_loss: bool) -> bool:
     """One number a row for a regression; a logit for each class, or one for two; more axes only to a loss of one's own."""
     width = outputs.shape[1] if outputs.ndim == 2 else 1
     if len(outputs) != rows:
@@ -145,17 +139,14 @@ def _fits(outputs: "Array", rows: int, classes: tuple[str, ...] | None, own_loss
     return (outputs.ndim <= 2 or own_loss) and (width >= len(classes) or (len(classes) == 2 and width == 1))
 
 
-def _hint(inputs: "dict[str, Array]") -> str:
+def _hint(inputs: dict[str, Array]) -> str:
     """numpy's floats are of another kind than torch's weights: what goes wrong first in most first workloads."""
     other = [name for name, array in inputs.items() if array.dtype.kind == "f" and array.dtype != "float32"]
     return f"; weights are float32, so give {other[0]}.astype('float32') in inputs()" if other else ""
 
 
-def _without_rows(module: "nn.Module", inputs: "dict[str, Array]") -> list[str]:
+def _without_rows(module: nn.Module, inputs: dict[str, Array]) -> list[str]:
     """Which outputs are not one row a row: a server that answers many requests at once could not tell them apart."""
-    import numpy as np
-    import torch
-
     count, training = len(next(iter(inputs.values()))), module.training
     module.eval()
     with torch.inference_mode():

@@ -1,21 +1,17 @@
 """The update rule and its learning rate, as the knobs ask."""
 
 import math
-from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
 
 from tasks.config import Train
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 _MOMENTUM = 0.9
 
 
-def make_optimizer(module: "nn.Module", config: Train) -> "torch.optim.Optimizer":
+def make_optimizer(module: nn.Module, config: Train) -> torch.optim.Optimizer:
     """The optimizer over the parameters that are to be learned; one fused kernel a step where torch has it."""
-    import torch
-
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
     lr, decay = config.lr, config.weight_decay
@@ -50,6 +46,6 @@ def learning_rate(config: Train, step: int, steps: int) -> float:
             return config.lr * (1 + math.cos(math.pi * done)) / 2
 
 
-def set_learning_rate(optimizer: "torch.optim.Optimizer", rate: float) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate

@@ -2,10 +2,12 @@
 
 import random
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    State = dict[str, Any]
+import numpy as np
+import torch
+
+State = dict[str, Any]
 
 # The generators belong to the process: two threads that draw from them would each disturb the other's numbers.
 random_numbers_lock = threading.RLock()
@@ -13,19 +15,13 @@ random_numbers_lock = threading.RLock()
 
 def seed_everything(seed: int) -> None:
     """Python, numpy and torch (every device) start from `seed`: a workload's model may use any of them."""
-    import numpy as np
-    import torch
-
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
 
 
-def random_state() -> "State":
+def random_state() -> State:
     """Where the generators are, as tensors and numbers."""
-    import numpy as np
-    import torch
-
     version, words, gauss = random.getstate()
     _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
@@ -41,11 +37,8 @@ def random_state() -> "State":
     }
 
 
-def set_random_state(state: "State") -> None:
+def set_random_state(state: State) -> None:
     """Put the generators where `random_state` saw them."""
-    import numpy as np
-    import torch
-
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words.tolist()), gauss))
     keys, position, has_gauss, cached = state["numpy"]

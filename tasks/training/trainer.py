@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
 
 from tasks.config import Train
 from tasks.data.arrays import Samples
@@ -27,9 +30,6 @@ from tasks.training.progress import ShowProgress
 from tasks.training.randomness import random_numbers_lock
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
-
-if TYPE_CHECKING:
-    from torch import nn
 
 log = logging.getLogger(__name__)
 
@@ -75,14 +75,14 @@ def train(
 
 
 def fit(
-    module: "nn.Module",
+    module: nn.Module,
     train_rows: Samples,
     validation_rows: Samples,
     config: Train,
     folder: Path,
     *,
     workload: Workload,
-    teacher: "nn.Module | None" = None,
+    teacher: nn.Module | None = None,
     temperature: float = 4.0,
     teacher_weight: float = 0.7,
     publish: Publish | None = None,
@@ -152,7 +152,7 @@ def _logging(folder: Path, publish: Publish | None, processes: int) -> Iterator[
 
 
 def _key(
-    module: "nn.Module",
+    module: nn.Module,
     samples: Samples,
     validation: Samples,
     config: Train,
@@ -161,9 +161,6 @@ def _key(
     processes: int,
 ) -> str:
     """SHA-256 over what decides the outcome: initial weights, rows, knobs. What only decides where or how fast stays out."""
-    import numpy as np
-    import torch
-
     digest = hashlib.sha256()
     knobs = config.model_dump(mode="json", exclude={"checkpoint_seconds", "threads", "workers"})
     taught = None if distillation is None else [distillation.temperature, distillation.weight]

@@ -1,6 +1,6 @@
 """Compression in one run: a CNN, a transformer, a biLSTM and an MLP; our recipes against Olive and NNCF, which get environments of their own.
 
-All files are measured by tasks/measure.py in this process: one thread, taking turns with fp32. Scores are on the test rows, which nothing here
+All files are measured by tasks/proof/speed.py in this process: one thread, taking turns with fp32. Scores are on the test rows, which nothing here
 chose by. Trained fp32 models are kept under .slipway/bench; recipes are made anew each time.
 """
 
