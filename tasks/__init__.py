@@ -1,1 +1,1 @@
-"""What each step does: plain typed functions, records in, records out."""
+"""What each step does, as plain typed functions: records in, records out; no Prefect. A room a folder, in the order of the data."""

@@ -133,10 +133,10 @@ def _against(report: Report, other: Report) -> str:
     return ", ".join(parts)
 
 
-def _why(picked: Report, fp32: Report, sound: Sequence[Report], tried: int) -> str:
+def _why(picked: Report, fp32: Report, sound: Sequence[Report], count: int) -> str:
     if picked.name != fp32.name:
         return f"{picked.name}: {_against(picked, fp32)}"
-    if tried == 1:
+    if count == 1:
         return "fp32: nothing else was tried"
     if len(sound) > 1:
         return "fp32: no candidate within the gates is faster"

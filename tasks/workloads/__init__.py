@@ -1,4 +1,7 @@
-"""Workloads: what to learn from which data, one file each. `load_workload` finds one by name, module or path."""
+"""Workloads: what to learn from which data, one file each; the contract they keep, and how one is found and scored.
+
+Public: `Workload` and `DEFAULT_RECIPES`, `load_workload`, `names` and `source_file`; `sources.parquet`, `csv` and `sql`.
+"""
 
 from tasks.workloads.catalogue import load_workload, names, source_file
 from tasks.workloads.workload import DEFAULT_RECIPES, Workload
