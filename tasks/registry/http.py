@@ -3,6 +3,7 @@
 import base64
 import os
 from configparser import ConfigParser
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,13 +57,11 @@ class MlflowServer:
 
     def ask(self, method: str, path: str, **how: Any) -> dict[str, Any]:
         """What the server says, as JSON. Raises MlflowError for all else."""
-        try:
-            answer: dict[str, Any] = self.request(method, path, **how).json()
-        except ValueError as error:
-            raise MlflowError(
-                f"{self.where} is not an MLflow server: mend MLFLOW_TRACKING_URI.", "BAD_REQUEST"
-            ) from error
-        return answer
+        with suppress(ValueError):
+            answer = self.request(method, path, **how).json()
+            if isinstance(answer, dict):
+                return answer
+        raise MlflowError(f"{self.where} is not an MLflow server: mend MLFLOW_TRACKING_URI.", "BAD_REQUEST")
 
     def request(self, method: str, path: str, **how: Any) -> "Response":
         """The response to one that went well; its body may be anything. Raises MlflowError for all else."""

@@ -24,9 +24,10 @@ from tasks.registry.rest import RestClient
 
 
 class Answering(http.server.BaseHTTPRequestHandler):
-    """Answers everything with an empty object, or the status it is told to, and remembers who asked."""
+    """Answers everything with an empty object, or what it is told to, and remembers who asked."""
 
     status = 200
+    body = b"{}"
     moved_to = ""
     seen: ClassVar[list[str | None]] = []
 
@@ -35,9 +36,9 @@ class Answering(http.server.BaseHTTPRequestHandler):
         self.send_response(302 if self.moved_to else self.status)
         if self.moved_to:
             self.send_header("Location", self.moved_to)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(len(self.body)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(self.body)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -135,6 +136,25 @@ def test_a_server_that_sends_us_elsewhere_does_not_send_the_password_along(
         with serving(moved_to=f"http://localhost:{elsewhere}/") as (port, seen):
             check_mlflow(f"http://127.0.0.1:{port}")
     assert seen[0] is not None and seen_elsewhere == [None]
+
+
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"[]", b""])
+def test_a_server_that_is_not_mlflows_is_said_to_be_none(body: bytes) -> None:
+    with serving(body=body) as (port, _), pytest.raises(StepError, match=r"is not an MLflow server: mend"):
+        check_mlflow(f"http://127.0.0.1:{port}")
+
+
+def test_an_account_may_be_in_the_file_that_mlflow_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".mlflow").mkdir()
+    (tmp_path / ".mlflow" / "credentials").write_text(
+        "[mlflow]\nmlflow_tracking_username = ada\nmlflow_tracking_password = p%w\n"
+    )
+    with serving() as (port, seen):
+        check_mlflow(f"http://127.0.0.1:{port}")
+    assert seen == [f"Basic {base64.b64encode(b'ada:p%w').decode()}"]
 
 
 def test_a_server_that_wants_signed_requests_is_left_to_mlflows_own_client(
