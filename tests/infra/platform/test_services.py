@@ -75,6 +75,7 @@ def test_what_does_not_start_is_said_with_the_end_of_its_log(keep: Callable[...,
         group.start()
 
 
+@pytest.mark.slow
 def test_what_dies_at_once_is_started_again_later_each_time(
     keep: Callable[..., ServiceGroup], caplog: pytest.LogCaptureFixture
 ) -> None:
