@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError
+from tasks.system.sentences import first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +60,7 @@ def open_session(model: Path | bytes, threads: int = 1) -> "onnxruntime.Inferenc
     except Exception as error:
         with contextlib.suppress(ImportError):  # a server has no onnx, and says what ONNX Runtime says
             refuse_external_data(content, name)
-        raise UserError(f"{name} does not load in ONNX Runtime: {_first_line(error)}") from error
+        raise UserError(f"{name} does not load in ONNX Runtime: {first_line(error)}") from error
 
 
 def refuse_external_data(content: bytes, name: str) -> None:
@@ -69,7 +70,7 @@ def refuse_external_data(content: bytes, name: str) -> None:
     try:
         proto = onnx.load_model_from_string(content)
     except Exception as error:
-        raise UserError(f"{name} is not an ONNX file: {_first_line(error)}.") from None
+        raise UserError(f"{name} is not an ONNX file: {first_line(error)}.") from None
     if any(_is_external(message) for message in _messages(proto)):
         raise UserError(f"{name} keeps weights in another file: export it with external_data=False.")
 
@@ -87,7 +88,3 @@ def _is_external(message: Any) -> bool:
     if message.DESCRIPTOR.full_name != "onnx.TensorProto":
         return False
     return bool(message.external_data) or message.data_location != 0
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

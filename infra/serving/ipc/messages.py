@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, TypeAdapter
 
 from tasks.system.frozen import Frozen
+from tasks.system.sentences import shortened
 
-Reason = Annotated[str, AfterValidator(lambda text: text if len(text) <= 1000 else f"{text[:1000]}…")]
+Reason = Annotated[str, AfterValidator(shortened)]
 """Why something happened: it may quote a model's own words, and a message has to fit the line."""
 
 

@@ -70,7 +70,7 @@ def test_what_was_asked_and_answered_is_found_again_a_row_each(
         TensorSpec(name="features", dtype="float32", shape=("batch", 4)),
     )
     columns = served_columns(table, specs)
-    given = [assemble(version.spec, [batch.jobs[0].rows]) for batch in batches]
+    given = [assemble(version.spec, [batch.requests[0].rows]) for batch in batches]
     tokens = [feeds["tokens"].reshape(-1) for feeds in given]
     np.testing.assert_array_equal(columns["tokens"], np.concatenate(tokens))
     features = np.concatenate([feeds["features"] for feeds in given])

@@ -16,7 +16,7 @@ from tasks.system.files import sha256_of
 def test_what_onnx_runtime_cannot_load_is_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"\x08\x09")
     digest = sha256_of(tmp_path / "model.onnx")
-    release = Release(model="m", source="", version="1", digest=digest, folder=tmp_path, evidence="unsigned")
+    release = Release(model="m", version="1", digest=digest, folder=tmp_path, evidence="unsigned")
     with pytest.raises(Unservable, match="does not load in ONNX Runtime"):
         load_version(release, threads=1, batch=None, max_rows=9)
 
@@ -31,7 +31,7 @@ def test_rows_that_do_not_come_out_as_they_went_in_are_nobodys_answer(tmp_path: 
     proto = models.graph(nodes, [models.floats("x", "n", 2)], [models.floats("y", "m", 2)], weights)
     folder = models.save(tmp_path / "m", proto)
     digest = sha256_of(folder / "model.onnx")
-    release = Release(model="m", source="", version="1", digest=digest, folder=folder, evidence="unsigned")
+    release = Release(model="m", version="1", digest=digest, folder=folder, evidence="unsigned")
     loaded = load_version(release, threads=1, batch=None, max_rows=9)
     first, second = (loaded.invocations.read(b'{"inputs": [[%d, -2]]}' % number) for number in (1, -1))
     assert loaded.run([first, first]).arrays[0].tolist() == [[1, -2], [1, -2]]
