@@ -19,8 +19,10 @@ class Limits(Frozen):
 
     hours: float = Field(24, gt=0, description="Rows that were served in the last so many hours count.")
     min_rows: int = Field(200, ge=1, description="With fewer recorded rows nothing is said.")
-    psi: float = Field(0.25, gt=0, description="Population stability index from which a column has drifted,")
-    p_value: float = Field(0.01, gt=0, lt=1, description="if it is also surely not chance.")
+    psi: float = Field(
+        0.25, gt=0, description="Population stability index from which a column has drifted, if surely."
+    )
+    p_value: float = Field(0.01, gt=0, lt=1, description="Corrected p-value below which a drift is sure.")
     share: float = Field(
         0.1, ge=0, lt=1, description="Share of the inputs that may drift before it is an alarm."
     )
@@ -29,7 +31,7 @@ class Limits(Frozen):
 class Policy(Frozen):
     """What one model needs to be promoted, and how it is watched."""
 
-    approval: Literal["auto", "manual"] = "auto"
+    approval: Literal["auto", "manual"] = Field("auto", description="Whether a pass promotes by itself.")
     patience_days: float = Field(7, gt=0, description="How long a question waits; then it is a refusal.")
     monitor: Limits = Limits()
     gates: dict[str, Any] = Field({}, description="Gates of the workload that production overrides.")

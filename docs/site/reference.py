@@ -1,7 +1,5 @@
 """Writes docs/reference.md from the command, the settings' models, the recipes, the server's options and the variables. `make docs` runs it."""
 
-import importlib
-import importlib.util
 import json
 import typing
 from collections.abc import Iterable, Iterator
@@ -17,6 +15,7 @@ from flows.orchestration.form import bounds_of
 from infra.secrets.inject import SECRETS
 from infra.serving.options import ServeOptions
 from tasks.config import RunConfig
+from tasks.environment import VARIABLES
 from tasks.recipes import KINDS
 from tasks.settings import Limits, Policy
 
@@ -180,9 +179,7 @@ def said(value: Any) -> str:
 
 
 def variables() -> Iterator[tuple[str, str, str]]:
-    if importlib.util.find_spec("tasks.environment") is None:
-        return
-    for variable in importlib.import_module("tasks.environment").VARIABLES:
+    for variable in VARIABLES:
         yield f"`{variable.name}`", said(variable.default), variable.meaning
 
 
