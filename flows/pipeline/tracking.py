@@ -33,13 +33,13 @@ def tracked(context: RunContext, dataset: Dataset, config: RunConfig) -> Iterato
     try:
         yield context.model_copy(update={"run_id": run_id})
     except BaseException as error:
-        _note_failure(registry, run_id, error)
+        note_failure(registry, run_id, error)
         raise
     registry.finish_run(run_id)
     pending.unlink(missing_ok=True)
 
 
-def _note_failure(registry: Registry, run_id: str, error: BaseException) -> None:
+def note_failure(registry: Registry, run_id: str, error: BaseException) -> None:
     """In MLflow, if it is there to be told: what failed first is what the user has to see."""
     try:
         replace(registry, patience=0.0).check_reachable()  # MLflow's own tries would take minutes

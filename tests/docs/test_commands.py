@@ -45,6 +45,9 @@ NOT_RUN = {
     "docs/monitoring.md": {
         "python -m flows.orchestration.automations": "changes the server that tests share; tests/flows/orchestration does it by turns",
     },
+    "docs/reuse.md": {
+        "python -m flows.pipeline.keys": "tests/flows/pipeline/test_keys.py prints the same",
+    },
     "docs/platform.md": {
         "make up": "tests/infra/platform/test_local.py starts it",
         "python -m infra.secrets.generate": "writes into the checkout; tests/infra/test_compose.py gives it a folder",

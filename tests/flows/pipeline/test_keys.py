@@ -1,10 +1,14 @@
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from flows.pipeline.definitions import Code
-from flows.pipeline.keys import STEPS, Key, difference, make_key, recall, remember
+from flows.pipeline.keys import STEPS, Key, difference, main, make_key, recall, remember
 from flows.pipeline.reach import reach
 from tasks.config import Train, flatten
 from tasks.records import Dataset, TensorSpec
@@ -171,10 +175,6 @@ def test_nested_values_become_dotted_names() -> None:
 
 
 def test_keys_are_the_same_in_each_process_whatever_the_order_of_its_sets() -> None:
-    import os
-    import subprocess
-    import sys
-
     code = f"from flows.pipeline.definitions import Code; from flows.pipeline.reach import reach; print(reach(Code(), {STEPS!r}).digest)"
     printed = {
         subprocess.run(
@@ -186,6 +186,13 @@ def test_keys_are_the_same_in_each_process_whatever_the_order_of_its_sets() -> N
         for seed in ("1", "2", "3")
     }
     assert len(printed) == 1
+
+
+def test_how_many_definitions_keys_are_of_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    main()
+    printed = capsys.readouterr().out
+    assert re.search(r"flows\.steps\.prove +\d{3} definitions, \d whole files", printed)
+    assert "tasks.workloads.catalogue: a module's name in pieces" in printed
 
 
 def test_the_evidence_names_every_library_that_a_key_depends_on() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.pipeline.tracking import _note_failure
+from flows.pipeline.tracking import note_failure
 from tasks.registry.registry import Registry
 from tasks.settings import Settings
 
@@ -20,6 +20,6 @@ def test_a_failure_is_told_at_once_though_the_run_would_have_waited_for_mlflow(
     monkeypatch.setattr(time, "sleep", waited)
     nobody = Registry(Settings(home=tmp_path, tracking_uri="http://127.0.0.1:1"), patience=300)
     with caplog.at_level(logging.WARNING, "slipway"):
-        _note_failure(nobody, "run-1", ValueError("the loss is NaN"))
+        note_failure(nobody, "run-1", ValueError("the loss is NaN"))
     assert "MLflow could not be told that run run-1 failed" in caplog.text
     assert "does not answer at http://127.0.0.1:1" in caplog.text and "waited" not in caplog.text
