@@ -21,12 +21,12 @@ SECRETS = (
 
 def read_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """The secrets whose files are named and that are not given themselves. Raises UserError for a file that is not there."""
-    found = {}
+    secrets = {}
     for name in SECRETS:
         path = environment.get(f"{name}_FILE")
         if path and name not in environment:
-            found[name] = _read(f"{name}_FILE", Path(path))
-    return found
+            secrets[name] = _read(f"{name}_FILE", Path(path))
+    return secrets
 
 
 def _read(variable: str, path: Path) -> str:
