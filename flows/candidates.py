@@ -77,7 +77,8 @@ def _search(
 
     fp32, baseline = measured[0]
     assert baseline is not None
-    name = f"{given['checkpoint'].sha256[:16]}.log"
+    state = runner.context.state_of("flows.candidates.make_and_measure")
+    name = f"{given['checkpoint'].sha256[:16]}-{state}.log"
     study = Study(config.search, config.gates, runner.context.folder / "search" / name)
     for candidate, report in measured[1:]:
         if candidate.recipe is not None and report is not None:

@@ -70,8 +70,8 @@ def retrain(
     settings.check_policy(definition.name, config)
     check_run(definition, config)
     wait_for_turn(definition.name)
-    context = RunContext(workload=reference, model=definition.name, settings=settings)
-    runner = StepRunner(context, force)
+    context = RunContext(workload=reference, model=definition.name, settings=settings, forced=force)
+    runner = StepRunner(context)
 
     dataset = runner.call(steps.prepare, config=config.data)
     check_run(definition, config, dataset.rows["train"])

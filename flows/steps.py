@@ -7,6 +7,7 @@ from prefect import task
 
 from flows.pipeline.binding import cost_path, step, worth_a_retry
 from flows.pipeline.context import RunContext
+from flows.pipeline.keys import code_of
 from tasks.config import Data, Gates, RunConfig, Train
 from tasks.outcome import Selection
 from tasks.promotion.automatic import Decision
@@ -26,7 +27,12 @@ def prepare(context: RunContext, config: Data) -> Dataset:
     if store is not None:
         store.check()
     dataset = prepare(
-        context.workload, config, context.home / "datasets", fetch=store.fetch if store is not None else None
+        context.workload,
+        config,
+        context.home / "datasets",
+        fetch=store.fetch if store is not None else None,
+        code=code_of("flows.steps.prepare", context.workload),
+        fresh=context.forced,
     )
     if store is not None:
         store.keep(dataset.folder)
@@ -44,7 +50,7 @@ def train(context: RunContext, dataset: Dataset, config: Train, model: str | Non
             context.workload,
             dataset,
             config,
-            context.folder / "training",
+            context.folder / "training" / context.state_of("flows.steps.train"),
             model=model,
             publish=context.publish(),
             progress=show,
@@ -57,7 +63,8 @@ def export(context: RunContext, dataset: Dataset, checkpoint: Checkpoint, model:
     """The trained model as it is, in ONNX: the baseline of every comparison."""
     from tasks.onnx.export import export
 
-    path = context.folder / f"fp32-{checkpoint.sha256[:16]}" / "model.onnx"
+    state = context.state_of("flows.steps.export")
+    path = context.folder / f"fp32-{checkpoint.sha256[:16]}" / state / "model.onnx"
     return export(
         context.workload, dataset, checkpoint, path, model=model, metadata=context.metadata(dataset)
     )
@@ -77,7 +84,8 @@ def compress(
     """What a recipe makes of the trained model; refused, with the reason, when it cannot."""
     from tasks.compression.candidate import compress
 
-    folder = context.folder / f"candidates-{checkpoint.sha256[:16]}"
+    state = context.state_of("flows.steps.compress")
+    folder = context.folder / f"candidates-{checkpoint.sha256[:16]}" / state
     with exclusive(context.home, recipe.name):
         return compress(
             context.workload, dataset, checkpoint, baseline, recipe, folder, train, gates, model=model
@@ -127,7 +135,7 @@ def cross_validate(context: RunContext, dataset: Dataset, config: RunConfig) -> 
     """How good such a training is, by folds of all rows, where a test split is too small to tell."""
     from tasks.proof.cross_validation import cross_validate
 
-    folder = context.folder / "training"
+    folder = context.folder / "training" / context.state_of("flows.steps.cross_validate")
     with exclusive(context.home, "train"):
         return cross_validate(
             context.workload, dataset, config.train, config.gates, folder, model=config.model

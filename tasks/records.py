@@ -44,6 +44,7 @@ class Dataset(Frozen):
         description="Class names in the order of the logits; None for regression."
     )
     newest: str | None = Field(None, description="The last moment in the time column; None without one.")
+    arrays_sha256: str = Field("", description="SHA-256 over every file that is stored of the rows.")
 
 
 class Checkpoint(Frozen):

@@ -72,11 +72,17 @@ def check(
     """See in seconds whether a workload does what a run will ask of it, and what would be served."""
     from flows.cli.overrides import configure
     from flows.cli.views.checklist import show_checkup
+    from flows.pipeline.keys import code_of
     from tasks.preflight.check import check as look_over
     from tasks.settings import load_settings
 
     settings = load_settings()
-    checkup = look_over(reference, lambda workload: configure(workload, settings, set_ or ()), settings.home)
+    checkup = look_over(
+        reference,
+        lambda workload: configure(workload, settings, set_ or ()),
+        settings.home,
+        lambda: code_of("flows.steps.prepare", reference),
+    )
     show_checkup(checkup, as_json=json)
     raise typer.Exit(0 if checkup.ok else 2)
 

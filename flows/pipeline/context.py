@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from flows.pipeline.keys import Key
+from flows.pipeline.keys import Key, code_of
 from tasks.proof.provenance import code_state
 from tasks.records import Dataset, Metric
 from tasks.registry.registry import Registry
@@ -24,6 +24,7 @@ class RunContext(Frozen):
     key: Key | None = None
     """Of the whole run; known once its rows are."""
     run_id: str | None = None
+    forced: bool = False
 
     @property
     def home(self) -> Path:
@@ -33,6 +34,11 @@ class RunContext(Frozen):
     def folder(self) -> Path:
         """The model's working folder: checkpoints, ONNX files, reports, remembered keys."""
         return self.home / "work" / self.model
+
+    def state_of(self, function: str) -> str:
+        """Names what a function may go on from: what other code left is not taken, and nothing is when a run is forced."""
+        run = f"-{self.run_id[:16]}" if self.forced and self.run_id else ""
+        return code_of(function, self.workload) + run
 
     def cost_path(self, step: str) -> Path:
         """Where a step leaves what it cost, for the runner to take."""

@@ -55,8 +55,7 @@ class Key(Frozen):
     @property
     def digest(self) -> str:
         """All parts in 64 hex digits. Names of definitions are not among them: a moved one is what it was."""
-        parts = self.model_dump(mode="json", exclude={"source"})
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return _digest(self.model_dump(mode="json", exclude={"source"}))
 
 
 def make_key(
@@ -81,6 +80,12 @@ def make_key(
     )
 
 
+def code_of(function: str, workload: str) -> str:
+    """16 hex digits of all code that a function reaches: Slipway's, the workload's, and the libraries' versions."""
+    key = make_key((function,), workload, {})
+    return _digest(key.model_dump(mode="json", exclude={"source", "returns", "inputs"}))[:16]
+
+
 def _plain(value: Any) -> Any:
     """`value` as JSON would have it, without paths."""
     if isinstance(value, BaseModel):
@@ -90,6 +95,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value if not isinstance(v, Path)]
     return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _digest(parts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def difference(old: Key | None, new: Key) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from flows.pipeline.binding import CachedTask
 from flows.pipeline.context import RunContext
 from tasks.outcome import StepTime
 from tasks.reporting.cost import metrics_of, take_cost, watts_a_cpu
+from tasks.system.files import sha256_of
 
 R = TypeVar("R")
 
@@ -23,10 +24,9 @@ log = logging.getLogger("slipway")
 class StepRunner:
     """Runs steps for one pipeline run, and notes of each how long it took and why it ran."""
 
-    def __init__(self, context: RunContext, force: bool) -> None:
+    def __init__(self, context: RunContext) -> None:
         self.context = context
         self.times: list[StepTime] = []
-        self._force = force
 
     def run(self, step: "CachedTask[..., R]", label: str = "", **inputs: Any) -> R:
         """The step's result: a stored one when nothing that it depends on has changed and its files are still there."""
@@ -68,7 +68,7 @@ class StepRunner:
             self.context.registry.log_metrics(self.context.run_id, metrics_of(self.times, watts_a_cpu()[0]))
 
     def _bound(self, step: "CachedTask[..., R]") -> "Task[..., R]":
-        return step.task.with_options(refresh_cache=self._force)
+        return step.task.with_options(refresh_cache=self.context.forced)
 
     def _take(
         self, step: "CachedTask[..., R]", name: str, state: Any, started: float, inputs: dict[str, Any]
@@ -76,7 +76,7 @@ class StepRunner:
         """The result of a finished task, run again when its files are gone; and its line in the runner."""
         key = step.key(self.context, inputs)
         file = name.replace(" ", "-")
-        reason = "forced" if self._force else keys.difference(keys.recall(self._keys, file), key)
+        reason = "forced" if self.context.forced else keys.difference(keys.recall(self._keys, file), key)
         result: R = state.result()
         cached = state.name == "Cached"
         if cached and _files_are_gone(result):
@@ -105,13 +105,14 @@ def _begin(name: str) -> float:
     return time.monotonic()
 
 
-def _files_are_gone(result: Any) -> bool:
-    return any(not path.exists() for path in _paths(result))
-
-
-def _paths(value: Any) -> Iterator[Path]:
+def _files_are_gone(value: Any) -> bool:
+    """Whether a file of a record is not there, or is another than the record says."""
     if isinstance(value, Path):
-        yield value
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _paths(getattr(value, name))
+        return not value.exists()
+    if not isinstance(value, BaseModel):
+        return False
+    fields = dict(value)
+    path, digest = fields.get("path"), fields.get("sha256")
+    return any(map(_files_are_gone, fields.values())) or (
+        isinstance(path, Path) and digest is not None and sha256_of(path) != digest
+    )

@@ -1,5 +1,6 @@
 """Workload → Dataset: load, validate, fingerprint and split rows, and store them where any machine can map them."""
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ from tasks.data.splits import SPLITS, split
 from tasks.data.streaming import Written, stream_fingerprint, write_stream
 from tasks.errors import UserError
 from tasks.records import Dataset
-from tasks.system.files import sync_folder
+from tasks.system.files import sha256_of, sync_folder
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.dependencies import workload_sources
 from tasks.workloads.sources import Stream
@@ -29,10 +30,20 @@ Write = Callable[[Path], Written]
 
 _LAYOUT = 2
 
+_CODE = "code.txt"
 
-def prepare(reference: str, config: Data, root: Path, fetch: Callable[[Path], bool] | None = None) -> Dataset:
+
+def prepare(
+    reference: str,
+    config: Data,
+    root: Path,
+    fetch: Callable[[Path], bool] | None = None,
+    code: str = "",
+    fresh: bool = False,
+) -> Dataset:
     """Load the workload's rows and store them, split, under `root`; the same rows and knobs give the same folder.
 
+    What other `code` has stored there is stored anew (without it, taken as it is), and so is anything when it is to be `fresh`.
     `fetch` is asked for a folder that is not here, and says whether it has put it there. A source that streams is
     never whole in memory. Raises UserError for rows that break the schema, a target that cannot be learned, and inputs
     that do not fit.
@@ -48,8 +59,9 @@ def prepare(reference: str, config: Data, root: Path, fetch: Callable[[Path], bo
         digest = fingerprint(frame)
         write = partial(_write_frame, workload, frame, config)
     folder = root / workload.name / f"{digest[:16]}-{_split_key(reference, workload, config)}"
-    if not (folder / "dataset.json").exists() and not (fetch is not None and fetch(folder)):
-        _store(workload, digest, folder, write)
+    made = _made_by(folder) or (_made_by(folder) if fetch is not None and fetch(folder) else "")
+    if fresh or not made or (code and made != code):
+        _store(workload, digest, folder, write, code or "unknown", fresh)
     dataset = Dataset.model_validate_json((folder / "dataset.json").read_text())
     return dataset.model_copy(update={"folder": folder.resolve()})
 
@@ -73,7 +85,15 @@ def read_frame(dataset: Dataset, split: str) -> pd.DataFrame:
     return pd.read_parquet(dataset.folder / split / "frame.parquet")
 
 
-def _store(workload: Workload, digest: str, folder: Path, write: Write) -> None:
+def _made_by(folder: Path) -> str:
+    """The code that stored a dataset here; "" when there is none, and a name that no code has when it did not say."""
+    if not (folder / "dataset.json").exists():
+        return ""
+    note = folder / _CODE
+    return note.read_text() if note.exists() else "unknown"
+
+
+def _store(workload: Workload, digest: str, folder: Path, write: Write, code: str, fresh: bool) -> None:
     """Write every split beside its final place and rename: the folder is whole or not there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
@@ -93,9 +113,11 @@ def _store(workload: Workload, digest: str, folder: Path, write: Write) -> None:
             target=specs[-1],
             classes=written.classes,
             newest=written.newest,
+            arrays_sha256=_digest_of_all(temporary),
         )
         (temporary / "dataset.json").write_text(dataset.model_dump_json(indent=1))
-        _rename(temporary, folder)
+        (temporary / _CODE).write_text(code)
+        _rename(temporary, folder, replacing=fresh or _made_by(folder) != code)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -127,7 +149,16 @@ def _write_parquet(workload: Workload, rows: pd.DataFrame, path: Path) -> None:
         ) from error
 
 
-def _rename(temporary: Path, folder: Path) -> None:
+def _digest_of_all(folder: Path) -> str:
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    parts = [[name, sha256_of(folder / name)] for name in files]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _rename(temporary: Path, folder: Path, replacing: bool) -> None:
+    if replacing and (folder / "dataset.json").exists():
+        (folder / "dataset.json").unlink()  # first: without it, what is half removed is no dataset
+        shutil.rmtree(folder)
     try:
         temporary.rename(folder)
     except OSError:
@@ -139,8 +170,6 @@ def _rename(temporary: Path, folder: Path) -> None:
 
 def _split_key(reference: str, workload: Workload, config: Data) -> str:
     """What else decides the stored arrays: the split's knobs and the workload's code, which makes inputs of rows."""
-    import hashlib
-
     (_, own), *helpers = workload_sources(reference).items()
     text = json.dumps([_LAYOUT, config.model_dump(mode="json"), workload.time, own, helpers])
     return hashlib.sha256(text.encode()).hexdigest()[:8]

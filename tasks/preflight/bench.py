@@ -32,6 +32,7 @@ class Bench:
     configure: Callable[[Workload], RunConfig]
     home: Path
     scratch: Path
+    code: Callable[[], str] = str
 
     @cached_property
     def workload(self) -> Workload:
@@ -60,7 +61,7 @@ class Bench:
 
     @cached_property
     def dataset(self) -> Dataset:
-        return prepare(self.reference, self.run.data, self.home / "datasets")
+        return prepare(self.reference, self.run.data, self.home / "datasets", code=self.code())
 
     @cached_property
     def module(self) -> "nn.Module":

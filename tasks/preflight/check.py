@@ -43,14 +43,16 @@ class Checkup(Frozen):
         return all(part.status != "failed" for part in self.findings)
 
 
-def check(reference: str, configure: Callable[[Workload], RunConfig], home: Path) -> Checkup:
-    """Look over a workload as `configure` sets it; split rows are kept under `home`, where a run finds them.
+def check(
+    reference: str, configure: Callable[[Workload], RunConfig], home: Path, code: Callable[[], str] = str
+) -> Checkup:
+    """Look over a workload as `configure` sets it; split rows are kept under `home`, where a run of this `code` finds them.
 
     A part that needs another that failed is skipped; all others are looked at, so that one call finds all there is.
     """
     findings: list[PartResult] = []
     with tempfile.TemporaryDirectory(prefix="slipway-check-") as scratch:
-        bench = Bench(reference, configure, home, Path(scratch))
+        bench = Bench(reference, configure, home, Path(scratch), code)
         for name, (needs, look) in PARTS.items():
             missing = [need for need in needs if need not in _usable(findings)]
             findings.append(

@@ -116,7 +116,7 @@ def checkpoint_is_mirrored(platform: Composed, run: str) -> bool:
 
 def went_on_from_the_mirrored_checkpoint(platform: Composed) -> None:
     """The first worker's steps are in the second's log of metrics, and were not made by it."""
-    log = next((platform.folder / "worker-2" / "work" / MODEL / "training").glob("*/metrics.jsonl"))
+    log = next((platform.folder / "worker-2" / "work" / MODEL / "training").rglob("metrics.jsonl"))
     other = platform.folder / "worker-1" / log.relative_to(platform.folder / "worker-2")
     begun = other.read_text().splitlines()
     assert begun and log.read_text().splitlines()[: len(begun) // 2] == begun[: len(begun) // 2]

@@ -201,3 +201,24 @@ def test_the_evidence_names_every_library_that_a_key_depends_on() -> None:
     libraries = make_key(ROOTS, "digits", {}).libraries
     here = {name: version for name, version in libraries.items() if version != "absent"}
     assert here and here.items() <= library_versions().items()
+
+
+def test_what_a_step_goes_on_from_is_named_by_the_code_and_a_forced_run_goes_on_from_nothing(
+    tmp_path: Path,
+) -> None:
+    """The same rows, knobs and first weights: a loss that was edited must not be given what the old one trained."""
+    from flows.pipeline.context import RunContext
+    from tasks.settings import Settings
+
+    (tmp_path / "mine.py").write_text("loss = lambda outputs, target: (outputs - target).abs().mean()")
+    settings = Settings(home=tmp_path, tracking_uri="")
+    context = RunContext(workload=str(tmp_path / "mine.py"), model="mine", settings=settings, run_id="1" * 32)
+    train, forced = ROOTS[0], context.model_copy(update={"forced": True})
+    state = context.state_of(train)
+    assert state == context.model_copy(update={"run_id": "2" * 32}).state_of(train)
+    assert (
+        len({state, forced.state_of(train), forced.model_copy(update={"run_id": "2" * 32}).state_of(train)})
+        == 3
+    )
+    (tmp_path / "mine.py").write_text("loss = lambda outputs, target: (outputs - target).pow(2).mean()")
+    assert context.state_of(train) != state

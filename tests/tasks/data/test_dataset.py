@@ -65,6 +65,26 @@ def test_the_same_rows_are_stored_once(tmp_path: Path) -> None:
     assert prepare("digits", Data(test=0.3), tmp_path).folder != first.folder
 
 
+def test_arrays_that_other_code_made_are_made_again_and_known_by_what_they_hold(tmp_path: Path) -> None:
+    """A defect that is mended in how arrays are made must not live on in those that are stored."""
+    first = prepare("digits", Data(), tmp_path, code="one")
+    array = first.folder / "train" / "image.npy"
+    whole = array.read_bytes()
+
+    def damage() -> None:
+        array.write_bytes(whole[:-1] + b"x")
+
+    damage()
+    for same in (prepare("digits", Data(), tmp_path, code="one"), prepare("digits", Data(), tmp_path)):
+        assert same == first and array.read_bytes() != whole
+    for how in ({"code": "two"}, {"code": "two", "fresh": True}):
+        again = prepare("digits", Data(), tmp_path, code=str(how["code"]), fresh=bool(how.get("fresh")))
+        assert again == first and array.read_bytes() == whole
+        damage()
+    other = prepare("digits", Data(test=0.3), tmp_path)
+    assert other.fingerprint == first.fingerprint and other.arrays_sha256 != first.arrays_sha256
+
+
 def test_nothing_half_written_stays_behind_when_inputs_fail(tmp_path: Path) -> None:
     source = tmp_path / "broken.py"
     source.write_text(

@@ -94,11 +94,11 @@ def test_training_outlives_mlflow_and_every_metric_arrives_once(
     try:
         training = home / "work" / "held-digits" / "training"
         said = lambda: (tmp_path / "log").read_text()[-2000:]  # noqa: E731
-        until(lambda: run.poll() is not None or any(training.glob("*/last-*.pt")), said)
+        until(lambda: run.poll() is not None or any(training.rglob("last-*.pt")), said)
         tracking.kill()
         away = time.monotonic()
         hold.unlink()
-        until(lambda: run.poll() is not None or any(training.glob("*/checkpoint.json")), said)
+        until(lambda: run.poll() is not None or any(training.rglob("checkpoint.json")), said)
         until(lambda: time.monotonic() - away >= _OUTAGE_SECONDS, said)
         assert run.poll() is None, said()
         promote = [*command[:3], "promote", "held-digits", "1", "--reason", "now"]

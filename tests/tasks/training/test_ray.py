@@ -189,7 +189,7 @@ def test_a_training_shared_by_two_nodes_goes_on_to_the_bit_when_one_is_lost(
     cluster.lose(where["0"])
     assert disturbed.outcome()["decision"] == "promoted"
 
-    [log] = disturbed.home.glob("work/ray-digits/training/*/metrics.jsonl")
+    [log] = disturbed.home.glob("work/ray-digits/training/**/metrics.jsonl")
     steps = {metric.step for metric in read_metrics(log)}
     taken = {process.node: process.steps for process in cluster.trained() if process.rank == "0"}
     assert set(taken) == set(where.values())
@@ -206,5 +206,5 @@ def test_a_training_shared_by_two_nodes_goes_on_to_the_bit_when_one_is_lost(
 
 def weights(run: Run) -> bytes:
     """The best weights' digest."""
-    [path] = run.home.glob("work/ray-digits/training/*/best.pt.sha256")
+    [path] = run.home.glob("work/ray-digits/training/**/best.pt.sha256")
     return path.read_bytes()
