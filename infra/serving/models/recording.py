@@ -64,13 +64,13 @@ class Recorder:
         if not isinstance(done.outputs, Outputs):
             return
         start, now = 0, time.perf_counter()
-        for job in done.requests:
+        for request in done.requests:
             if random.random() < self.share:
                 try:
-                    self.queue.put_nowait((done, job, start, now - job.taken))
+                    self.queue.put_nowait((done, request, start, now - request.taken))
                 except Full:
                     self.dropped += 1
-            start += job.rows.length
+            start += request.rows.length
 
     def _work(self) -> None:
         ended = False
@@ -105,11 +105,11 @@ class Recorder:
         self.lines, self.size, self.since = {}, 0, time.monotonic()
 
 
-def _line(done: Done, job: Request, start: int, latency: float) -> bytes:
+def _line(done: Done, request: Request, start: int, latency: float) -> bytes:
     """One request: at most MAX_ROWS of its rows."""
     assert isinstance(done.outputs, Outputs)
-    rows, release = min(job.rows.length, MAX_ROWS), done.loaded.release
-    inputs = assemble(done.loaded.spec, [job.rows])
+    rows, release = min(request.rows.length, MAX_ROWS), done.loaded.release
+    inputs = assemble(done.loaded.spec, [request.rows])
     outputs = zip(done.outputs.spec.outputs, done.outputs.arrays, strict=True)
     record = {
         "time": time.time(),
