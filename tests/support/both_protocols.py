@@ -74,7 +74,7 @@ class BothProtocols:
         self.service = Service((Target.parse(f"digits={folder}"),), options, loop)
         digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
         release = Release(
-            model="digits", source="", version="7", digest=digest, folder=folder, evidence="local"
+            model="digits", version="7", digest=digest, folder=folder, evidence="local"
         )
         self.service.slots["digits"].swap(load_version(release, 1, 64, 1000))
         board = Board()
