@@ -73,9 +73,7 @@ class BothProtocols:
         options = ServeOptions(home=tmp, keys_file=tmp / "keys", max_body=200_000)
         self.service = Service((Target.parse(f"digits={folder}"),), options, loop)
         digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
-        release = Release(
-            model="digits", version="7", digest=digest, folder=folder, evidence="local"
-        )
+        release = Release(model="digits", version="7", digest=digest, folder=folder, evidence="local")
         self.service.slots["digits"].swap(load_version(release, 1, 64, 1000))
         board = Board()
         routes = Routes(self.service, board, Metrics(self.service.slots, board, tmp, 0), lambda: None)
