@@ -1,4 +1,4 @@
-# The model server alone: no torch, no Prefect, no training code. Its packages take 246 MB installed. Build from the project's root:  docker build -f infra/docker/serving.Dockerfile -t slipway-serving .
+# The model server alone: no torch, no Prefect, no training code. Its packages take 209 MB installed. Build from the project's root:  docker build -f infra/docker/serving.Dockerfile -t slipway-serving .
 # Run:  docker run -p 8080:8080 -v slipway:/state -e MLFLOW_TRACKING_URI=http://mlflow:5000 slipway-serving digits@champion
 FROM python:3.11-slim AS build
 WORKDIR /build
