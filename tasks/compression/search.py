@@ -3,14 +3,16 @@
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from tasks.config import Gates, Search
 from tasks.recipes import Recipe
 from tasks.records import Report, latency
-
-if TYPE_CHECKING:
-    import optuna
 
 _CLEARLY = 3.0
 """A lighter recipe that lost this many times the allowed score makes a heavier one not worth its training."""
@@ -25,10 +27,6 @@ class Study:
     """
 
     def __init__(self, config: Search, gates: Gates, path: Path) -> None:
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._config = config
@@ -46,8 +44,6 @@ class Study:
 
     def learn(self, recipe: Recipe, report: Report, fp32: Report) -> None:
         """Begin with what is known of a given recipe; one outside the space that is searched teaches nothing."""
-        import optuna
-
         params = params_of(recipe)
         if params is None or params in [_exact(trial.params) for trial in self._study.trials]:
             return
@@ -61,8 +57,6 @@ class Study:
 
     def recipes(self) -> Iterator[Recipe]:
         """Proposals, until the trials or the time are used up; say how each went with `tell` before the next."""
-        import optuna
-
         for _ in range(self._config.trials * 20):  # doubles and hopeless ones take a number too
             if self._finished() >= self._config.trials or self._out_of_time():
                 return
@@ -78,8 +72,6 @@ class Study:
 
     def tell(self, recipe: Recipe, report: Report | None, fp32: Report) -> None:
         """What came of a proposal; None: it could not be made, or its file could not be measured."""
-        import optuna
-
         trial = self._open.pop(recipe.name)
         if report is None or not report.speed:
             self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
@@ -88,8 +80,6 @@ class Study:
         self._study.tell(trial, _values(report, fp32))
 
     def _retry_interrupted(self) -> None:
-        import optuna
-
         for trial in self._study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
             self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             self._study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
@@ -118,7 +108,7 @@ class Study:
             )
         )
 
-    def _shows_too_much(self, trial: "optuna.trial.FrozenTrial", params: Mapping[str, Any]) -> bool:
+    def _shows_too_much(self, trial: optuna.trial.FrozenTrial, params: Mapping[str, Any]) -> bool:
         drop = trial.user_attrs.get("drop", 0.0)
         return bool(
             drop > _CLEARLY * max(self._gates.max_score_drop, 1e-3)
@@ -177,14 +167,12 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
 }
 
 
-def _space() -> "dict[str, optuna.distributions.BaseDistribution]":
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
-
+def _space() -> dict[str, optuna.distributions.BaseDistribution]:
     space: dict[str, Any] = {name: CategoricalDistribution(choices) for name, choices in _CHOICES.items()}
     return {**space, "ratio": FloatDistribution(_RATIOS[0], _RATIOS[-1], step=0.1)}
 
 
-def _suggest(trial: "optuna.Trial") -> dict[str, Any]:
+def _suggest(trial: optuna.Trial) -> dict[str, Any]:
     def choose(*names: str) -> dict[str, Any]:
         return {name: trial.suggest_categorical(name, _CHOICES[name]) for name in names}
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from tasks.config import Data
 from tasks.data.schema_errors import describe_failures
 from tasks.errors import UserError
@@ -10,11 +12,10 @@ from tasks.system.sentences import as_user_error, some
 from tasks.workloads.workload import Workload
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pandera.pandas as pa
 
 
-def load_valid(workload: Workload, config: Data) -> "pd.DataFrame":
+def load_valid(workload: Workload, config: Data) -> pd.DataFrame:
     """The workload's rows, up to `config.until`, checked against its schema; all failures in one message."""
     workload.check_data(config)
     frame = rows_before(_load(workload), workload.time, config)
@@ -27,7 +28,7 @@ def load_valid(workload: Workload, config: Data) -> "pd.DataFrame":
     return frame
 
 
-def rows_before(frame: "pd.DataFrame", time: str | None, config: Data) -> "pd.DataFrame":
+def rows_before(frame: pd.DataFrame, time: str | None, config: Data) -> pd.DataFrame:
     """The rows before `config.until`. Raises UserError for a time that is no date."""
     if config.until is None or time is None:
         return frame
@@ -40,9 +41,7 @@ def rows_before(frame: "pd.DataFrame", time: str | None, config: Data) -> "pd.Da
         ) from error
 
 
-def _load(workload: Workload) -> "pd.DataFrame":
-    import pandas as pd
-
+def _load(workload: Workload) -> pd.DataFrame:
     with as_user_error(f"Workload {workload.name}: load() failed"):
         try:
             frame = workload.load()
@@ -64,7 +63,7 @@ def _load(workload: Workload) -> "pd.DataFrame":
     return frame
 
 
-def _check_columns(workload: Workload, frame: "pd.DataFrame", who: str) -> None:
+def _check_columns(workload: Workload, frame: pd.DataFrame, who: str) -> None:
     wanted = [name for name in (workload.target, workload.time, *workload.slices) if name is not None]
     if missing := [name for name in wanted if name not in frame.columns]:
         raise UserError(
@@ -79,7 +78,7 @@ def _relative(name: object) -> str:
     return f" in {Path.cwd()}: Path(__file__).with_name({Path(name).name!r}) finds it beside the workload's file from anywhere"
 
 
-def validated(workload: Workload, frame: "pd.DataFrame") -> "pd.DataFrame":
+def validated(workload: Workload, frame: pd.DataFrame) -> pd.DataFrame:
     """The rows as the schema has them. Raises UserError for all that breaks it, and for a schema that is none."""
     import pandera.pandas as pa
 
@@ -108,7 +107,7 @@ def _schema(workload: Workload) -> "pa.DataFrameSchema":
     return schema
 
 
-def _check_target_and_time(workload: Workload, frame: "pd.DataFrame") -> None:
+def _check_target_and_time(workload: Workload, frame: pd.DataFrame) -> None:
     target = frame[workload.target]
     if missing := int(target.isna().sum()):
         raise UserError(
@@ -129,6 +128,4 @@ def _check_target_and_time(workload: Workload, frame: "pd.DataFrame") -> None:
 
 
 def _is_number(series: "pd.Series[Any]") -> bool:
-    import pandas as pd
-
     return pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series)

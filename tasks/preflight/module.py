@@ -1,17 +1,16 @@
 """The parts of a checkup that look at a workload's model: built, trained for a step, exported, and asked."""
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from tasks.data.dataset import read_split
 from tasks.errors import UserError
 from tasks.preflight.bench import Bench, Doubt
 from tasks.system.sentences import some
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
+Array = np.ndarray[Any, Any]
 
 _FEW = 7
 
@@ -54,15 +53,13 @@ def look_at_export(bench: Bench) -> str:
 
 def look_at_answer(bench: Bench) -> str:
     """The exported bytes, with the server's session, on the request that is shown; the server puts rows of many in a batch."""
-    import numpy as np
-
     from tasks.onnx.session import open_session
 
     session = open_session(bench.onnx_model.path)
     rows = read_split(bench.dataset, "validation").inputs
     names = [value.name for value in session.get_outputs()]
 
-    def ask(count: int) -> "dict[str, Array]":
+    def ask(count: int) -> dict[str, Array]:
         return dict(
             zip(names, session.run(None, {n: np.array(a[:count]) for n, a in rows.items()}), strict=True)
         )

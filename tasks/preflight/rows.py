@@ -1,7 +1,9 @@
 """The parts of a checkup that look at a workload's rows: its file, what it loads, its inputs and splits, its settings."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from tasks.compression.catalogue import check_run
 from tasks.data.arrays import spec_of, to_inputs
@@ -12,10 +14,7 @@ from tasks.errors import UserError
 from tasks.preflight.bench import Bench, Doubt
 from tasks.records import Dataset
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
+Array = np.ndarray[Any, Any]
 
 _FEW, _SOME = 7, 200
 
@@ -50,8 +49,6 @@ def look_at_splits(bench: Bench) -> str:
 
 
 def _lost_classes(dataset: Dataset) -> Iterator[str]:
-    import numpy as np
-
     assert dataset.classes is not None
     for split in SPLITS:
         there = set(np.unique(read_split(dataset, split).target).tolist())
@@ -61,8 +58,6 @@ def _lost_classes(dataset: Dataset) -> Iterator[str]:
 
 def look_at_inputs(bench: Bench) -> str:
     """A request comes alone and a training row among others: both have to become the same tensors."""
-    import numpy as np
-
     workload, frame = bench.workload, bench.frame
     among = to_inputs(workload, frame.head(_SOME))
     for size in (1, min(_FEW, len(frame))):
@@ -76,7 +71,7 @@ def look_at_inputs(bench: Bench) -> str:
     return ", ".join(str(spec_of(workload, name, array)) for name, array in among.items())
 
 
-def _common(alone: "Array", among: "Array") -> "tuple[Array, Array]":
+def _common(alone: Array, among: Array) -> tuple[Array, Array]:
     """The part that both have: padding differs with the longest row of a batch."""
     if alone.ndim != among.ndim:
         raise UserError(

@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
 from tasks.config import Gates, flatten
 from tasks.data.dataset import read_split
 from tasks.outcome import Selection
@@ -63,8 +67,6 @@ def _pictures(
     attributions: Attributions | None,
 ) -> dict[str, str]:
     """Every picture that there is something to show in, as safe markup by name."""
-    from markupsafe import Markup
-
     proof, report = evidence.proof, evidence.proof.report
     drawn = {
         "pareto": pareto.picture(selection.candidates, report.score_name)
@@ -92,8 +94,6 @@ def _scores(proof: Proof) -> list[tuple[str, float, Interval | None]]:
 
 def _errors(evidence: Evidence, dataset: Dataset) -> str:
     """The confusion matrix, or predicted against true; nothing when the outputs are not kept any more."""
-    import numpy as np
-
     report = evidence.proof.report
     if report.outputs is None or not report.outputs.exists():
         return ""
@@ -106,8 +106,6 @@ def _errors(evidence: Evidence, dataset: Dataset) -> str:
 
 def _balance(dataset: Dataset) -> list[tuple[str, list[int]]]:
     """Rows of each class by split; for a regression, nothing."""
-    import numpy as np
-
     if dataset.classes is None:
         return []
     counts = [
@@ -124,8 +122,6 @@ def _settings(config: dict[str, Any]) -> dict[str, str]:
 
 
 def _environment() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
