@@ -94,12 +94,12 @@ def check_not_older(registry: Registry, model: str, dataset: Dataset) -> None:
         )
 
 
-def _earlier(one: str, other: str) -> bool:
+def _earlier(left: str, right: str) -> bool:
     """Of two moments as text; where time is a number (a year, seconds), 9 comes before 10."""
     try:
-        return float(one) < float(other)
+        return float(left) < float(right)
     except ValueError:
-        return one < other
+        return left < right
 
 
 def unchanged_outcome(registry: Registry, reference: str, version: Version) -> Outcome:
