@@ -7,6 +7,7 @@ from flows.orchestration.artifacts import show_candidates
 from flows.pipeline.runner import StepRunner
 from tasks.config import RunConfig
 from tasks.outcome import Selection
+from tasks.promotion.permits import serving_version
 from tasks.proof.gate import with_cross_validation
 from tasks.proof.selection import select
 from tasks.records import Candidate, Checkpoint, Dataset, Proof, Report
@@ -42,7 +43,7 @@ def pick_and_prove(
         dataset=dataset,
         candidate=picked(candidates, selection),
         fp32=candidates[0],
-        champion=runner.context.registry.by_alias(runner.context.model, "champion"),
+        champion=serving_version(runner.context.registry, runner.context.model),
         gates=config.gates,
     )
     if not config.gates.folds:

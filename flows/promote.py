@@ -7,8 +7,9 @@ from flows.orchestration.artifacts import show_question
 from flows.orchestration.decision_lock import decision_lock
 from flows.pipeline.binding import worth_a_retry
 from tasks.errors import RefusedError
-from tasks.promotion.ledger import LedgerEntry
+from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.manual import decline_version, promote_version, roll_back_to, verdict_against_champion
+from tasks.promotion.permits import serving_version
 from tasks.records import Version
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
@@ -65,7 +66,7 @@ def judge(model: str, version: int, ask: bool | None) -> Question:
     registry = Registry(settings)
     challenger = find_version(registry, f"{model}/{version}")
     evidence, verdict = verdict_against_champion(settings, registry, challenger)
-    champion = registry.by_alias(model, "champion")
+    champion = serving_version(registry, model)
     number = champion.version if champion is not None else None
     text = brief(version, evidence, verdict, number, _addresses(registry, challenger))
     show_question(model, text)

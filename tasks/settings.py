@@ -32,9 +32,18 @@ class Policy(Frozen):
     """What one model needs to be promoted, and how it is watched."""
 
     approval: Literal["auto", "manual"] = Field("auto", description="Whether a pass promotes by itself.")
+    moves: Literal["permitted", "ledger"] = Field(
+        "permitted",
+        description="What servers take when the alias moves: any version with a permit, or only what the ledger promoted.",
+    )
     patience_days: float = Field(7, gt=0, description="How long a question waits; then it is a refusal.")
     monitor: Limits = Limits()
     gates: dict[str, Any] = Field({}, description="Gates of the workload that production overrides.")
+
+    @property
+    def permits_by_gate(self) -> bool:
+        """Whether a pass alone lets a version serve, whoever moves the alias to it."""
+        return self.approval == "auto" and self.moves == "permitted"
 
 
 class Settings(Frozen):

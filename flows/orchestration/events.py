@@ -8,7 +8,8 @@ from prefect.events import emit_event
 from prefect.settings import PREFECT_API_URL
 
 from tasks.errors import RefusedError
-from tasks.promotion.ledger import LedgerEntry, read_ledger
+from tasks.promotion.entries import LedgerEntry
+from tasks.promotion.ledger import read_ledger
 from tasks.registry.registry import Registry
 from tasks.system.frozen import Frozen
 

@@ -9,6 +9,7 @@ from flows.pipeline.keys import Key
 from tasks.config import RunConfig
 from tasks.errors import UserError
 from tasks.outcome import Outcome
+from tasks.promotion.permits import serving_version
 from tasks.records import Dataset, Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import DECISION_TAG, KEY_TAG, NEWEST_TAG
@@ -80,7 +81,7 @@ def find_unchanged(
 
 def check_not_older(registry: Registry, model: str, dataset: Dataset) -> None:
     """Raise UserError when the champion has learned from later rows: a source that went back is a fault, not news."""
-    champion = registry.by_alias(model, "champion")
+    champion = serving_version(registry, model)
     theirs = registry.tags(champion).get(NEWEST_TAG) if champion is not None else None
     if (
         champion is not None
@@ -106,7 +107,7 @@ def unchanged_outcome(registry: Registry, reference: str, version: Version) -> O
     """The outcome of a run that found its version already made."""
     tags = registry.tags(version)
     decision = tags[DECISION_TAG]
-    champion = registry.by_alias(version.model, "champion")
+    champion = serving_version(registry, version.model)
     serving = champion is not None and champion.version == version.version
     standing = "is the champion" if serving else f"was {decision}"
     reasons = [f"code, data, settings and libraries are those of version {version.version}, which {standing}"]

@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from tasks.promotion.champion import StaleError, model_lock, promote, refuse, repair
-from tasks.promotion.ledger import in_short
+from tasks.promotion.champion import model_lock, promote, refuse, repair
+from tasks.promotion.ledger import StaleError, in_short
+from tasks.promotion.permits import grant
 from tasks.records import Proof, Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import DECISION_TAG
@@ -27,6 +28,8 @@ def apply_verdict(registry: Registry, version: Version, proof: Proof, *, may_pro
             decision = Decision(decision="refused", reasons=verdict.reasons)
         else:
             registry.set_alias(version.model, "challenger", version.version)
+            if verdict.decision == "pass" and registry.settings.policy(version.model).permits_by_gate:
+                grant(registry, version, basis="gate", why=in_short(verdict.reasons), by="the gate")
             cause = _why_not(registry, version, proof, may_promote)
             decision = _promote(registry, version, proof) if cause is None else _held(proof, cause)
     registry.tag_version(version, {DECISION_TAG: decision.decision})

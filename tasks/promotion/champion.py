@@ -1,35 +1,28 @@
-"""Moving the champion: one at a time, checked again at the last moment, and written so that a crash leaves a champion."""
+"""Moving the champion: one decision at a time, claimed in the ledger first, and then carried out by whoever comes next.
+
+The ledger is the decision and the aliases follow from it, so that a process killed at any moment leaves either nothing or a decision
+that the next one carries out. Two that decide at once want the same place in the ledger: one has it, the other is told.
+"""
 
 import contextlib
 import logging
-import secrets
 from collections.abc import Iterator
 
 from filelock import FileLock, Timeout
 
 from tasks.errors import RefusedError
-from tasks.promotion.ledger import Ledger, LedgerEntry, append, compose, read_ledger
+from tasks.promotion.entries import Action, Ledger, LedgerEntry, name_of
+from tasks.promotion.ledger import StaleError, claim, close, compose, read_ledger, sound_ledger
+from tasks.promotion.permits import grant, may_serve, withdraw
+from tasks.proof.permit import Basis
 from tasks.records import Version
 from tasks.registry.registry import Registry
+from tasks.registry.tags import MOVE_TAG
 from tasks.settings import Settings
-from tasks.system.frozen import Frozen
-
-_PENDING = "slipway.pending"
 
 _LOCK_SECONDS = 60.0
 
 log = logging.getLogger("slipway")
-
-
-class StaleError(RefusedError):
-    """The champion is not the one that the verdict was passed against: gate again, or give up."""
-
-
-class _Pending(Frozen):
-    """What is being done, kept with the model while it is: whoever finds it ends it."""
-
-    token: str
-    entry: LedgerEntry
 
 
 @contextlib.contextmanager
@@ -64,141 +57,112 @@ def promote(
     The caller holds the model's lock. Raises StaleError when another promotion came first; nothing is moved then.
     """
     ledger = repair(registry, version.model)
-    serving = registry.number(version.model, "champion")
-    if serving != against:
+    if ledger.serving != against:
         raise StaleError(
             f"{version.model} version {version.version} was judged against {_name(against)}, "
-            f"but {_name(serving)} serves now: it has to pass the gate against that one; nothing was moved."
+            f"but {_name(ledger.serving)} serves now: it has to pass the gate against that one; nothing was moved."
         )
-    entry = compose(registry, ledger, "promote", version, why=why, who=who, verdict=verdict)
-    return _move(registry, ledger, entry, against)
+    if version.version == against:
+        raise RefusedError(
+            f"{version.model} version {version.version} already is the champion; nothing was moved."
+        )
+    return _decide(registry, ledger, "promote", version, why=why, who=who, verdict=verdict)
 
 
 def roll_back(registry: Registry, version: Version, *, why: str, who: str | None = None) -> LedgerEntry:
     """Make an older `version`, which the caller has seen verify and answer, the champion again; the ledger's entry."""
-    ledger = repair(registry, version.model)
-    entry = compose(registry, ledger, "rollback", version, why=why, who=who)
-    return _move(registry, ledger, entry, ledger.serving)
+    return _decide(registry, repair(registry, version.model), "rollback", version, why=why, who=who)
 
 
 def refuse(
     registry: Registry, version: Version, *, why: str, verdict: str, who: str | None = None
 ) -> LedgerEntry:
     """Keep in the ledger that `version` was not let through, and why. The caller holds the model's lock."""
-    ledger = repair(registry, version.model)
-    entry = compose(registry, ledger, "refuse", version, why=why, who=who, verdict=verdict)
-    append(registry, entry)
-    return entry
-
-
-def repair(registry: Registry, model: str) -> Ledger:
-    """End what a crash interrupted, and write down what was moved outside of Slipway; the ledger, true again.
-
-    Every decision begins with this. The caller holds the model's lock.
-    """
-    ledger = read_ledger(registry, model)
-    pending = pending_entry(registry, model)
-    if pending is not None:
-        ledger = _finish(registry, ledger, pending)
-    champion = registry.by_alias(model, "champion")
-    number = champion.version if champion is not None else None
-    if number == ledger.serving:
-        return ledger
-    why = "the alias champion was moved in MLflow, outside of Slipway"
-    append(registry, compose(registry, ledger, "repair", champion, why=why, who="unknown"))
-    log.warning("%s: the champion was moved outside of Slipway to %s; the ledger now says so", model, number)
-    return read_ledger(registry, model)
-
-
-def pending_entry(registry: Registry, model: str) -> LedgerEntry | None:
-    """The decision that is under way, or that a crash left so."""
-    text = (registry.model_tags(model) or {}).get(_PENDING)
-    return _Pending.model_validate_json(text).entry if text else None
-
-
-def _finish(registry: Registry, ledger: Ledger, entry: LedgerEntry) -> Ledger:
-    """The alias says how far it came: moved, so the entry is owed; or not, so it never happened."""
-    serving = registry.number(entry.model, "champion")
-    moved = serving == entry.to_version and ledger.serving == entry.from_version
-    if moved and entry.previous == ledger.head:
-        append(registry, entry)
-        log.warning(
-            "%s: finished an interrupted %s to version %s", entry.model, entry.action, entry.to_version
-        )
-        ledger = read_ledger(registry, entry.model)
-    _set_previous(registry, entry.model, ledger.before)
-    registry.tag_model(entry.model, _PENDING, None)
-    return ledger
-
-
-def _move(registry: Registry, ledger: Ledger, entry: LedgerEntry, against: int | None) -> LedgerEntry:
-    """Announce, move, write down. The move of `champion` is one transaction: before it the old one serves, after it the new."""
-    model, version = entry.model, entry.to_version
-    assert version is not None
-    if version == against:
-        raise RefusedError(f"{model} version {version} already is the champion; nothing was moved.")
-    pending = _Pending(token=secrets.token_hex(8), entry=entry)
-    registry.tag_model(model, _PENDING, pending.model_dump_json())
-    _check_unchanged(registry, pending, ledger, against)
-    registry.set_alias(model, "champion", version)
-    _take_back_if_overtaken(registry, pending)
-    append(registry, entry)
-    _move_again_if_taken_back(registry, pending)
-    _set_previous(registry, model, ledger.model_copy(update={"entries": (*ledger.entries, entry)}).before)
-    registry.tag_model(model, _PENDING, None)
-    return entry
-
-
-def _check_unchanged(registry: Registry, pending: _Pending, ledger: Ledger, against: int | None) -> None:
-    """The last look before the move: an owner that was stopped, lost its lock and woke up must not go on."""
-    entry = pending.entry
-    if _was_overtaken(registry, pending):
-        raise StaleError(
-            f"Another promotion of {entry.model} took over while this one stood still; nothing was moved."
-        )
-    serving = registry.number(entry.model, "champion")
-    if serving != against or read_ledger(registry, entry.model).head != ledger.head:
-        if not _was_overtaken(registry, pending):  # else it announces whoever changed the champion
-            registry.tag_model(entry.model, _PENDING, None)
-        raise StaleError(f"The champion of {entry.model} was changed meanwhile; nothing was moved.")
-
-
-def _take_back_if_overtaken(registry: Registry, pending: _Pending) -> None:
-    """MLflow moves an alias without asking what it was, so an owner may also have been stopped between look and move."""
-    if not _was_overtaken(registry, pending):
-        return
-    model = pending.entry.model
-    serving, written = None, read_ledger(registry, model).serving
-    while written is not None and written != serving:  # who took over may write down its move meanwhile
-        registry.set_alias(model, "champion", written)
-        serving, written = written, read_ledger(registry, model).serving
-    raise StaleError(
-        f"Another promotion of {model} took over while this one stood still; the champion is {_name(serving)} again."
+    return _decide(
+        registry, repair(registry, version.model), "refuse", version, why=why, who=who, verdict=verdict
     )
 
 
-def _move_again_if_taken_back(registry: Registry, pending: _Pending) -> None:
-    """Whoever was overtaken and took its own move back, before this one was written down, took this one back with it."""
-    entry = pending.entry
-    serving = registry.number(entry.model, "champion")
-    if serving != entry.to_version and not _was_overtaken(registry, pending):
-        assert entry.to_version is not None
-        registry.set_alias(entry.model, "champion", entry.to_version)
+def repair(registry: Registry, model: str) -> Ledger:
+    """Carry out what a crash interrupted, and write down what was moved outside of Slipway; the ledger, true again.
+
+    A move by hand to a version that has a permit is a promotion like any other. One to a version that has none is refused: the alias
+    goes back to what served. Every decision begins with this. The caller holds the model's lock.
+    """
+    ledger = sound_ledger(registry, model)
+    if ledger.unfinished is not None:
+        log.warning("%s: what was interrupted is carried out: %s", model, ledger.unfinished)
+        ledger = _carry_out(registry, model)
+    champion = registry.by_alias(model, "champion")
+    if (champion.version if champion is not None else None) == ledger.serving:
+        return ledger
+    moved = "the alias champion was moved in MLflow, outside of Slipway"
+    try:
+        why_not = None if champion is None else may_serve(registry, ledger, champion)
+        if why_not is None:
+            _decide(registry, ledger, "repair", champion, why=moved, who="unknown")
+            log.warning("%s: the champion was moved outside of Slipway; the ledger now says so", model)
+        elif champion is not None:
+            why = f"{moved}, to a version that may not serve: {why_not}"
+            _decide(registry, ledger, "refuse", champion, why=why, who="unknown")
+            registry.tag_version(champion, {MOVE_TAG: why})
+            log.warning("%s: %s; the alias is %s again", model, why, name_of(ledger.serving))
+    except StaleError:  # another repaired it at the same moment
+        pass
+    return sound_ledger(registry, model)
 
 
-def _was_overtaken(registry: Registry, pending: _Pending) -> bool:
-    now = (registry.model_tags(pending.entry.model) or {}).get(_PENDING)
-    return now is None or _Pending.model_validate_json(now).token != pending.token
+def _decide(
+    registry: Registry,
+    ledger: Ledger,
+    action: Action,
+    version: Version | None,
+    *,
+    why: str,
+    who: str | None,
+    verdict: str | None = None,
+) -> LedgerEntry:
+    entry = compose(registry, ledger, action, version, why=why, who=who, verdict=verdict)
+    claim(registry, ledger, entry)
+    _carry_out(registry, ledger.model)
+    return entry
 
 
-def _set_previous(registry: Registry, model: str, version: int | None) -> None:
-    current = registry.number(model, "previous")
-    if version is not None and registry.version(model, version) is None:
-        version = None  # someone deleted it
-    if version is None and current is not None:
-        registry.delete_alias(model, "previous")
-    elif version is not None and version != current:
-        registry.set_alias(model, "previous", version)
+def _carry_out(registry: Registry, model: str) -> Ledger:
+    """Make permit and aliases what the ledger's last entry says; again when another decided meanwhile, whose move this one undid."""
+    head = None
+    while (ledger := read_ledger(registry, model)).head != head:
+        head = ledger.head
+        if ledger.unfinished is not None:
+            _tell_servers(registry, ledger.unfinished)
+        _align(registry, ledger)
+        if ledger.unfinished is not None:
+            close(registry, ledger)
+    return ledger
+
+
+def _tell_servers(registry: Registry, entry: LedgerEntry) -> None:
+    """The permit comes before the alias: servers follow that, and load nothing without it."""
+    version = None if entry.to_version is None else registry.version(entry.model, entry.to_version)
+    if version is None:
+        return
+    if entry.action == "refuse":
+        withdraw(registry, version, why=entry.why, by=entry.who)
+    else:
+        basis: Basis = "gate" if entry.verdict == "pass" and entry.action == "promote" else "approval"
+        grant(registry, version, basis=basis, why=entry.why, by=entry.who)
+
+
+def _align(registry: Registry, ledger: Ledger) -> None:
+    """The move of `champion` is one transaction: before it the old one serves, after it the new."""
+    for alias, version in (("champion", ledger.serving), ("previous", ledger.before)):
+        current = registry.number(ledger.model, alias)
+        if version is not None and registry.version(ledger.model, version) is None:
+            version = None  # someone deleted it
+        if version is None and current is not None:
+            registry.delete_alias(ledger.model, alias)
+        elif version is not None and version != current:
+            registry.set_alias(ledger.model, alias, version)
 
 
 def _name(version: int | None) -> str:

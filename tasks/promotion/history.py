@@ -3,8 +3,8 @@
 import datetime
 
 from tasks.errors import StepError, UserError
-from tasks.promotion.champion import pending_entry
-from tasks.promotion.ledger import LedgerEntry, read_ledger
+from tasks.promotion.entries import LedgerEntry
+from tasks.promotion.ledger import read_ledger
 from tasks.promotion.verification import check_version, downloaded
 from tasks.records import Version
 from tasks.registry.lookup import check_model
@@ -23,6 +23,7 @@ class History(Frozen):
     proved: bool | None
     entries: tuple[LedgerEntry, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     at: str | None = None
 
 
@@ -34,16 +35,15 @@ def history(settings: Settings, model: str, at: str | None = None) -> History:
     """
     registry = Registry(settings)
     check_model(registry, model)
-    ledger = read_ledger(registry, model)
+    ledger = read_ledger(registry, model, whole=True)
     champion = registry.by_alias(model, "champion")
     number = champion.version if champion is not None else None
-    pending = pending_entry(registry, model)
-    problems = list(ledger.problems)
-    if pending is not None and pending not in ledger.entries:
+    problems, pending = list(ledger.problems), ledger.unfinished
+    if pending is not None:
         problems.append(
             f"a {pending.action} to v{pending.to_version} by {pending.who} is under way, or was interrupted: the next decision ends it"
         )
-    moved = number != ledger.serving and (pending is None or pending.to_version != number)
+    moved = number != ledger.serving and pending is None
     proved = _is_proved(registry, champion) if moved else champion is not None or None
     if moved:
         what = "removed" if number is None else f"moved to v{number}, {'proved' if proved else 'UNPROVED'},"
@@ -56,6 +56,7 @@ def history(settings: Settings, model: str, at: str | None = None) -> History:
         proved=proved,
         entries=ledger.served(*_span(at)) if at else ledger.entries,
         problems=tuple(problems),
+        notes=ledger.notes,
         at=at,
     )
 

@@ -1,16 +1,21 @@
-"""Who promoted what, when and why: signed entries that each name the digest of the one before, so that no past can be rewritten unseen."""
+"""Who promoted what, when and why: signed entries, each claimed once, so that no past can be rewritten and no decision made twice.
+
+The truth is one MLflow run a model, whose parameters are written once and never again: `entry-7` is the seventh decision, and of two
+that want to be it, one is (`claim`). A run an entry shows the same in MLflow's table. How far it had come is remembered outside of
+MLflow (`head`), so that a ledger that was cut short, lost or restored from yesterday is noticed.
+"""
 
 import datetime
 import getpass
-import hashlib
-import json
 import os
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from tasks.errors import UserError
+from tasks.errors import RefusedError, StepError, UserError
+from tasks.promotion.entries import Action, Ledger, LedgerEntry, check_chain, clock_notes, name_of
+from tasks.promotion.head import Head, read_head, write_head
 from tasks.proof.signing import public_key, sign_text, signing_key, text_checker
 from tasks.records import Version
 from tasks.registry.registry import Registry
@@ -18,143 +23,108 @@ from tasks.registry.tags import EVIDENCE_TAG, VERDICT_TAG
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import shortened
 
-Action = Literal["promote", "refuse", "rollback", "repair"]
-
-FIRST = "0" * 64
-
 _ENTRY, _DIGEST, _SIGNATURE = "slipway.entry", "slipway.digest", "slipway.signature"
 
-_HEAD = "slipway.ledger"
+_CLAIM, _DONE = "entry-", "done-"
 
 _LONGEST_REASON = 2000
 
+_LONGEST_CLAIM = 6000
+"""MLflow cuts a longer parameter without a word."""
 
-class LedgerEntry(Frozen):
-    """One decision about a model. A refusal names in `to_version` what was refused; nothing moved."""
 
-    sequence: int = Field(ge=1)
-    at: datetime.datetime
-    model: str
-    action: Action
-    from_version: int | None
-    to_version: int | None
-    who: str
-    why: str
-    verdict: str = Field(description="pass, inconclusive, fail, or unproved.")
-    evidence: str | None = Field(description="SHA-256 of the version's evidence.json.")
-    previous: str = Field(description="Digest of the entry before.")
+class LedgerError(StepError):
+    """A ledger that is not what it was: no decision is made on it; what serves goes on serving."""
 
-    @property
-    def canonical(self) -> str:
-        """The one JSON text that the digest is taken of."""
-        return json.dumps(
-            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=True
+
+class StaleError(RefusedError):
+    """Another decision came first: judge again against what it left, or give up."""
+
+
+class _Signed(Frozen):
+    """An entry as it is claimed."""
+
+    entry: LedgerEntry
+    signature: str | None
+
+
+def read_ledger(registry: Registry, model: str, *, whole: bool = False) -> Ledger:
+    """The model's ledger, checked from where this home has seen it hold; `whole`: from the start, and against MLflow's table."""
+    claims, head = registry.claims(model), read_head(registry.settings, model)
+    table = _Table(registry, model) if whole or not claims else None
+    signed = (
+        sorted(_read_claims(claims), key=lambda each: each.entry.sequence)
+        if claims
+        else table.signed
+        if table
+        else []
+    )
+    entries = [each.entry for each in signed]
+    holding = _from_acceptance(signed)
+    problems = [*check_chain([each.entry for each in holding]), *_missing(entries, head)]
+    if table:
+        problems += table.problems
+    if claims is not None and not claims:
+        problems.append(f"the run that holds its ledger was deleted from slipway-ledger/{model}/claims")
+    seen = head.sequence if head is not None and not whole and not problems else 0
+    problems += _unsigned(model, [each for each in holding if each.entry.sequence > seen])
+    unfinished = None
+    if claims:
+        closed = {entry.sequence for entry in entries if f"{_DONE}{entry.sequence}" in claims}
+        unfinished = entries[-1] if entries and entries[-1].sequence not in closed else None
+        problems += table.differences(entries, closed) if table else ()
+    return Ledger(
+        model=model,
+        entries=tuple(entries),
+        problems=tuple(problems),
+        notes=tuple(clock_notes(entries)),
+        unfinished=unfinished,
+    )
+
+
+def sound_ledger(registry: Registry, model: str) -> Ledger:
+    """The ledger to decide on. Raises LedgerError when it is not whole, signed, and what this home has seen continued.
+
+    Raises UserError first where decisions cannot be signed.
+    """
+    sign_text("", _key(model))
+    ledger = read_ledger(registry, model)
+    if ledger.problems:
+        raise LedgerError(
+            f"Nothing is decided about {model}, and what serves goes on: {ledger.problems[0]}. Restore MLflow's database, "
+            f"or sign the ledger as it stands: `slipway ledger accept {model} --reason TEXT`."
         )
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(self.canonical.encode()).hexdigest()
-
-    @property
-    def moved(self) -> bool:
-        """Whether `to_version` served from then on."""
-        return self.action != "refuse"
+    return ledger
 
 
-class Ledger(Frozen):
-    """A model's entries in order, and where the chain breaks, in words."""
+def claim(registry: Registry, ledger: Ledger, entry: LedgerEntry) -> Ledger:
+    """Make `entry` the next of the ledger; the ledger with it. Raises StaleError when another decision is, then nothing is written.
 
-    model: str
-    entries: tuple[LedgerEntry, ...] = ()
-    problems: tuple[str, ...] = ()
-
-    @property
-    def head(self) -> str:
-        return self.entries[-1].digest if self.entries else FIRST
-
-    @property
-    def serving(self) -> int | None:
-        """The version that serves by what is written here."""
-        return next((entry.to_version for entry in reversed(self.entries) if entry.moved), None)
-
-    @property
-    def before(self) -> int | None:
-        """What `previous` should name: a rollback undoes promotions, so that going back twice goes back two."""
-        stack: list[int] = []
-        for entry in self.entries:
-            if entry.moved and entry.to_version is not None:
-                if entry.action == "rollback" and entry.to_version in stack:
-                    del stack[stack.index(entry.to_version) :]
-                if stack[-1:] != [entry.to_version]:  # again after the alias was taken away is not twice
-                    stack.append(entry.to_version)
-        return next((version for version in reversed(stack) if version != self.serving), None)
-
-    def promoted(self, version: int) -> bool:
-        """Whether someone, or a gate, once let this version serve."""
-        return any(
-            entry.action in ("promote", "rollback") and entry.to_version == version for entry in self.entries
+    What is claimed is decided: whoever comes next carries it out, if whoever claimed it does not (see `champion`).
+    """
+    if not registry.claims(ledger.model):
+        _carry_over(registry, ledger)
+    text = _Signed(entry=entry, signature=sign_text(entry.canonical, _key(entry.model))).model_dump_json()
+    if len(text) > _LONGEST_CLAIM:
+        raise UserError(
+            f"The decision takes {len(text):,} characters and {_LONGEST_CLAIM:,} are kept: shorten --reason."
         )
-
-    def refused(self, version: int) -> bool:
-        return any(entry.action == "refuse" and entry.to_version == version for entry in self.entries)
-
-    def served(self, start: datetime.datetime, end: datetime.datetime) -> tuple[LedgerEntry, ...]:
-        """The entry in force at `start`, and those that moved the champion from then until `end`."""
-        moves = [entry for entry in self.entries if entry.moved]
-        before = [entry for entry in moves if entry.at < start]
-        return (*before[-1:], *(entry for entry in moves if start <= entry.at < end))
+    if registry.claim(ledger.model, f"{_CLAIM}{entry.sequence}", text) != text:
+        raise StaleError(f"Another decision about {ledger.model} came first; nothing was moved.")
+    return ledger.model_copy(update={"entries": (*ledger.entries, entry), "unfinished": entry})
 
 
-def read_ledger(registry: Registry, model: str) -> Ledger:
-    """The model's whole ledger, checked."""
-    entries: list[LedgerEntry] = []
-    problems: list[str] = []
-    signatures: dict[str, str] = {}
-    for run_id, tags in registry.ledger_entries(model):
-        try:
-            entry = LedgerEntry.model_validate_json(tags.get(_ENTRY, ""))
-        except ValidationError:
-            problems.append(f"run {run_id} in slipway-ledger/{model} is no entry that can be read")
-            continue
-        entries.append(entry)
-        signatures[entry.digest] = tags.get(_SIGNATURE, "")
-        problems += _altered(entry, tags)
-    entries.sort(key=lambda entry: (entry.sequence, entry.at))
-    problems += check_chain(entries)
-    problems += _cut_short(entries, (registry.model_tags(model) or {}).get(_HEAD))
-    problems += _unsigned(model, entries, signatures)
-    return Ledger(model=model, entries=tuple(entries), problems=tuple(problems))
-
-
-def append(registry: Registry, entry: LedgerEntry) -> None:
-    """Write one entry, signed where the key is: a run whose tags come into being together, so that a crash leaves it whole or not there."""
-    tags = {**_shown(entry), _ENTRY: entry.model_dump_json(), _DIGEST: entry.digest}
-    if key := signing_key():
-        tags[_SIGNATURE] = sign_text(entry.canonical, key)
-    registry.add_ledger_entry(entry.model, _title(entry), tags)
-    registry.tag_model(entry.model, _HEAD, f"{entry.sequence} {entry.digest}")
-
-
-def check_chain(entries: Sequence[LedgerEntry]) -> list[str]:
-    """Where entries, in order, do not follow from each other."""
-    problems = []
-    digest, sequence, serving = FIRST, 0, None
-    for entry in entries:
-        where = f"entry {entry.sequence} ({entry.at:%Y-%m-%d %H:%M}, {_title(entry)})"
-        if entry.sequence != sequence + 1:
-            what = (
-                "is there twice"
-                if entry.sequence == sequence
-                else f"follows entry {sequence}: what was between is gone"
-            )
-            problems.append(f"{where} {what}")
-        elif entry.previous != digest:
-            problems.append(f"{where} does not follow from the entry before it: one of the two was rewritten")
-        elif entry.from_version != serving:
-            problems.append(f"{where} starts from {_v(entry.from_version)} where {_v(serving)} served")
-        digest, sequence = entry.digest, entry.sequence
-        serving = entry.to_version if entry.moved else serving
-    return problems
+def close(registry: Registry, ledger: Ledger) -> None:
+    """Show the last entry in MLflow's table, and remember that it was carried out; again changes nothing."""
+    entry = ledger.entries[-1]
+    tags = {
+        _ENTRY: entry.model_dump_json(),
+        _DIGEST: entry.digest,
+        _SIGNATURE: sign_text(entry.canonical, _key(entry.model)),
+    }
+    registry.add_ledger_entry(entry.model, entry.title, _shown(entry) | tags)
+    registry.claim(entry.model, f"{_DONE}{entry.sequence}", entry.digest)
+    write_head(registry.settings, entry.model, Head(sequence=entry.sequence, digest=entry.digest))
 
 
 def compose(
@@ -174,11 +144,9 @@ def compose(
         raise UserError(
             f"The reason has {len(why):,} characters; {_LONGEST_REASON:,} are kept. Link to the rest."
         )
-    if key := signing_key():
-        sign_text("", key)  # what cannot be signed is said before anything is moved
     tags = registry.tags(version) if version is not None else {}
     return LedgerEntry(
-        sequence=(ledger.entries[-1].sequence if ledger.entries else 0) + 1,
+        sequence=ledger.sequence + 1,
         at=datetime.datetime.now(datetime.UTC),
         model=ledger.model,
         action=action,
@@ -190,6 +158,21 @@ def compose(
         evidence=tags.get(EVIDENCE_TAG),
         previous=ledger.head,
     )
+
+
+def accept(registry: Registry, model: str, *, why: str, who: str | None = None) -> LedgerEntry:
+    """Sign the ledger as it stands as a new start, after entries were lost, altered or never signed. The caller holds the model's lock."""
+    ledger, head = read_ledger(registry, model), read_head(registry.settings, model)
+    if not ledger.problems:
+        raise UserError(f"The ledger of {model} is whole: there is nothing to accept.")
+    champion = registry.by_alias(model, "champion")
+    entry = compose(registry, ledger, "accept", champion, why=why, who=who)
+    if (
+        head is not None and head.sequence >= entry.sequence
+    ):  # those between are lost, and their numbers not used again
+        entry = entry.model_copy(update={"sequence": head.sequence + 1, "previous": head.digest})
+    close(registry, claim(registry, ledger, entry))
+    return entry
 
 
 def in_short(reasons: Sequence[str]) -> str:
@@ -207,7 +190,74 @@ def decided_by(given: str | None = None) -> str:
         return f"uid {os.getuid()}"
 
 
-def _altered(entry: LedgerEntry, tags: dict[str, str]) -> Iterator[str]:
+class _Table:
+    """The ledger as MLflow's table of runs shows it: all there is of decisions made before they were claimed."""
+
+    def __init__(self, registry: Registry, model: str) -> None:
+        self.problems: list[str] = []
+        signed: dict[str, _Signed] = {}
+        for run_id, tags in registry.ledger_entries(model):
+            try:
+                entry = LedgerEntry.model_validate_json(tags.get(_ENTRY, ""))
+            except ValidationError:
+                self.problems.append(f"run {run_id} in slipway-ledger/{model} is no entry that can be read")
+                continue
+            signed[entry.digest] = _Signed(entry=entry, signature=tags.get(_SIGNATURE))
+            self.problems += _altered(entry, tags)
+        self.signed = sorted(signed.values(), key=lambda each: (each.entry.sequence, each.entry.at))
+
+    def differences(self, entries: Sequence[LedgerEntry], closed: set[int]) -> Iterator[str]:
+        shown = {each.entry.digest for each in self.signed}
+        yield from (
+            f"{entry} was deleted from MLflow's table; the ledger has it"
+            for entry in entries
+            if entry.sequence in closed and entry.digest not in shown
+        )
+        claimed = {entry.digest for entry in entries}
+        yield from (
+            f"MLflow's table shows {each.entry}, which was never decided"
+            for each in self.signed
+            if each.entry.digest not in claimed
+        )
+
+
+def _read_claims(claims: Mapping[str, str]) -> Iterator[_Signed]:
+    """Raises LedgerError for one that cannot be read: parameters are written once, and by nobody else."""
+    for name, text in claims.items():
+        if name.startswith(_CLAIM):
+            try:
+                yield _Signed.model_validate_json(text)
+            except ValidationError as error:
+                raise LedgerError(f"The ledger's parameter {name} is no entry that can be read.") from error
+
+
+def _carry_over(registry: Registry, ledger: Ledger) -> None:
+    """Claim what was decided before there were claims."""
+    signed = _Table(registry, ledger.model).signed
+    values = {f"{_CLAIM}{each.entry.sequence}": each.model_dump_json() for each in signed}
+    values |= {f"{_DONE}{each.entry.sequence}": each.entry.digest for each in signed}
+    registry.begin_claims(ledger.model, values)
+
+
+def _from_acceptance(signed: Sequence[_Signed]) -> Sequence[_Signed]:
+    """What has to hold: all of it, or what came since somebody accepted what was there."""
+    accepted = [index for index, each in enumerate(signed) if each.entry.action == "accept"]
+    return signed[accepted[-1] :] if accepted else signed
+
+
+def _missing(entries: Sequence[LedgerEntry], head: Head | None) -> Iterator[str]:
+    """The last entry that was seen from here has to be there still, unless somebody has accepted its loss since."""
+    if head is None or any(entry.action == "accept" and entry.sequence > head.sequence for entry in entries):
+        return
+    digests = {entry.sequence: entry.digest for entry in entries}
+    if head.sequence not in digests:
+        last = max(digests, default=0)
+        yield f"its ledger ends with entry {last}, and entry {head.sequence} was made: it was cut short, or an older database put back"
+    elif digests[head.sequence] != head.digest:
+        yield f"entry {head.sequence} of its ledger is not the one that was made: the ledger was replaced"
+
+
+def _altered(entry: LedgerEntry, tags: Mapping[str, str]) -> Iterator[str]:
     if tags.get(_DIGEST) != entry.digest:
         yield f"entry {entry.sequence} was altered after it was written: its digest does not fit"
     for name, value in _shown(entry).items():
@@ -215,21 +265,9 @@ def _altered(entry: LedgerEntry, tags: dict[str, str]) -> Iterator[str]:
             yield f"entry {entry.sequence}: its tag {name!r} was changed from {value!r} to {tags.get(name)!r}"
 
 
-def _cut_short(entries: Sequence[LedgerEntry], head: str | None) -> Iterator[str]:
-    """The registered model remembers the last entry: entries that were deleted from the end are missed."""
-    if head is None:
-        return
-    sequence, _, digest = head.partition(" ")
-    digests = [entry.digest for entry in entries if str(entry.sequence) == sequence]
-    if not digests:
-        yield f"the ledger ends before entry {sequence}, which was written: entries are missing at its end"
-    elif digest not in digests:
-        yield f"entry {sequence} is not the one that was written: the end of the ledger was replaced"
-
-
-def _unsigned(model: str, entries: Sequence[LedgerEntry], signatures: dict[str, str]) -> Iterator[str]:
+def _unsigned(model: str, signed: Sequence[_Signed]) -> Iterator[str]:
     """Digests can be made anew by whoever can write to MLflow, and signatures only by whoever has the key."""
-    if not entries:
+    if not signed:
         return
     try:
         key = public_key()
@@ -237,31 +275,31 @@ def _unsigned(model: str, entries: Sequence[LedgerEntry], signatures: dict[str, 
     except UserError as error:
         yield f"who signed the ledger is not checked: {error}"
         return
-    for entry in entries:
-        where = f"entry {entry.sequence} ({_title(entry)})"
+    for each in signed:
+        entry = each.entry
         if entry.model != model:
-            yield f"{where} is about {entry.model}, not {model}"
-        if not (signature := signatures[entry.digest]):
-            yield f"{where} is not signed"
-        elif not fits(entry.canonical, signature):
-            yield f"{where} is not signed by the owner of {key}"
+            yield f"{entry} is about {entry.model}, not {model}"
+        if not each.signature:
+            yield f"{entry} is not signed"
+        elif not fits(entry.canonical, each.signature):
+            yield f"{entry} is not signed by the owner of {key}"
+
+
+def _key(model: str) -> Path:
+    if (key := signing_key()) is None:
+        raise UserError(
+            f"A decision about {model} is signed, and this machine has the public key alone: decide where the private one is, or set SLIPWAY_PRIVATE_KEY."
+        )
+    return key
 
 
 def _shown(entry: LedgerEntry) -> dict[str, str]:
     """What MLflow's table of runs shows of an entry."""
     return {
         "action": entry.action,
-        "from": _v(entry.from_version),
-        "to": _v(entry.to_version),
+        "from": name_of(entry.from_version),
+        "to": name_of(entry.to_version),
         "who": entry.who,
         "why": entry.why,
         "verdict": entry.verdict,
     }
-
-
-def _title(entry: LedgerEntry) -> str:
-    return f"{entry.action} {_v(entry.from_version)} → {_v(entry.to_version)}"
-
-
-def _v(version: int | None) -> str:
-    return "none" if version is None else f"v{version}"

@@ -2,7 +2,9 @@
 
 from tasks.errors import RefusedError, UserError
 from tasks.promotion.champion import model_lock, promote, refuse, repair, roll_back
-from tasks.promotion.ledger import LedgerEntry, in_short
+from tasks.promotion.entries import LedgerEntry
+from tasks.promotion.ledger import in_short
+from tasks.promotion.permits import serving_version
 from tasks.promotion.verification import answer, check_version, downloaded
 from tasks.proof.evidence import MODEL, Evidence
 from tasks.records import Champion, Verdict, Version
@@ -63,7 +65,7 @@ def verdict_against_champion(
     settings: Settings, registry: Registry, version: Version
 ) -> tuple[Evidence, Verdict]:
     """The version's evidence, and its verdict against the champion of now: judged again when it was against another."""
-    champion = registry.by_alias(version.model, "champion")
+    champion = serving_version(registry, version.model)
     with downloaded(registry, version) as folder:
         evidence = check_version(folder, version)
         if champion is None or champion.version == evidence.champion or champion.version == version.version:

@@ -6,9 +6,10 @@ from pathlib import Path
 from tasks.onnx.package import build_folder
 from tasks.outcome import CandidateResult, Selection
 from tasks.proof.evidence import Evidence, seal
+from tasks.proof.permit import policy_digest
 from tasks.records import Candidate, Checkpoint, Dataset, Version
 from tasks.registry.registry import Registry
-from tasks.registry.tags import DATA_TAG, EVIDENCE_TAG, KEY_TAG, NEWEST_TAG, VERDICT_TAG
+from tasks.registry.tags import DATA_TAG, EVIDENCE_TAG, KEY_TAG, NEWEST_TAG, POLICY_TAG, VERDICT_TAG
 from tasks.reporting.explained_rows import attributions
 from tasks.reporting.model_card import model_card
 from tasks.reporting.report import write_report
@@ -83,6 +84,7 @@ def _tags(evidence: Evidence, dataset: Dataset, key: str, digest: str) -> dict[s
         "slipway.score_name": report.score_name,
         VERDICT_TAG: verdict.decision,
         EVIDENCE_TAG: digest,
+        POLICY_TAG: policy_digest(evidence.config.get("gates", {})),
         DATA_TAG: evidence.fingerprint,
         "slipway.code": evidence.code.revision or "unknown",
     }

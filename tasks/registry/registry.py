@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_CLAIMS = "slipway.claims"
+"""Of a run that holds claims: its model; of the experiment that names the one that counts: its id."""
+
 _LONGEST = 5000  # of a version's description in MLflow's databases; SQLite alone would take more
 
 
@@ -92,6 +95,52 @@ class Registry(Runs):
         self.decisions.set_terminated(run.info.run_id)
         return str(run.info.run_id)
 
+    def claims(self, model: str) -> dict[str, str] | None:
+        """What was claimed about a model, by name; None before the first claim, empty when the run that held it was deleted."""
+        run_id = self._claims_run(model)
+        if run_id is None:
+            return None
+        run = _find(lambda: self.decisions.get_run(run_id))
+        return dict(run.data.params) if run is not None and run.info.lifecycle_stage == "active" else {}
+
+    def claim(self, model: str, name: str, value: str) -> str:
+        """Write `value` under a name, if nothing was written under it; what stands there, which is another's when that came first.
+
+        MLflow writes a parameter once: run and name are its primary key. Values over 6,000 characters are cut without a word.
+        """
+        run_id = self._claims_run(model)
+        assert run_id is not None, "begin_claims comes first"
+        try:
+            self.decisions.log_param(run_id, name, value)
+        except Exception:
+            standing = (self.claims(model) or {}).get(name)
+            if standing is None:
+                raise
+            return standing
+        return value
+
+    def begin_claims(self, model: str, values: Mapping[str, str]) -> None:
+        """Have a run to claim in, that holds `values`. Of two that begin at once, one wins: an experiment's name is unique."""
+        run = self.decisions.create_run(
+            self.experiment(f"slipway-ledger/{model}"), run_name="claims", tags={_CLAIMS: model}
+        )
+        run_id, name = str(run.info.run_id), _claims_of(model)
+        for key, value in values.items():
+            self.decisions.log_param(run_id, key, value)
+        self.decisions.set_terminated(run_id)
+        try:
+            self.decisions.create_experiment(name, tags={_CLAIMS: run_id})
+        except Exception:
+            if self.claims(model) is None:
+                raise
+            experiment = self.decisions.get_experiment_by_name(name)
+            if experiment is not None and not self.claims(model):  # its run was deleted
+                self.decisions.set_experiment_tag(experiment.experiment_id, _CLAIMS, run_id)
+
+    def _claims_run(self, model: str) -> str | None:
+        experiment = self.decisions.get_experiment_by_name(_claims_of(model))
+        return experiment.tags[_CLAIMS] if experiment is not None else None
+
     def ledger_entries(self, model: str) -> list[tuple[str, dict[str, str]]]:
         """(run id, tags) of every run of the model's ledger that is not deleted, in no order to rely on."""
         ledger = self.decisions.get_experiment_by_name(f"slipway-ledger/{model}")
@@ -99,7 +148,8 @@ class Registry(Runs):
         token = None
         while ledger is not None:
             page = self.decisions.search_runs([ledger.experiment_id], max_results=1000, page_token=token)
-            entries += [(str(run.info.run_id), dict(run.data.tags)) for run in page]
+            runs = [(str(run.info.run_id), dict(run.data.tags)) for run in page]
+            entries += [(run_id, tags) for run_id, tags in runs if _CLAIMS not in tags]
             if not (token := page.token):
                 break
         return entries
@@ -124,6 +174,10 @@ class Registry(Runs):
         if self.settings.embedded:
             return None
         return f"{self.pages}/models/{version.model}/versions/{version.version}"
+
+
+def _claims_of(model: str) -> str:
+    return f"slipway-ledger/{model}/claims"
 
 
 def _find(get: Callable[[], T]) -> T | None:

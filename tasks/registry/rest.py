@@ -22,8 +22,8 @@ class Entity:
         self._fields = fields
 
     def __getattr__(self, name: str) -> Any:
-        if name == "tags":
-            return {tag["key"]: tag.get("value", "") for tag in self._fields.get("tags", ())}
+        if name in ("tags", "params"):
+            return {pair["key"]: pair.get("value", "") for pair in self._fields.get(name, ())}
         value = self._fields.get(name)
         return Entity(value) if isinstance(value, dict) else value
 
@@ -90,9 +90,15 @@ class RestClient:
                 return None
             raise
 
-    def create_experiment(self, name: str, artifact_location: str | None = None) -> str:
-        answer = self._post("experiments/create", name=name, artifact_location=artifact_location)
+    def create_experiment(
+        self, name: str, artifact_location: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> str:
+        pairs = _pairs(tags or {})
+        answer = self._post("experiments/create", name=name, artifact_location=artifact_location, tags=pairs)
         return str(answer.experiment_id)
+
+    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
+        self._post("experiments/set-experiment-tag", experiment_id=experiment_id, key=key, value=value)
 
     def create_run(self, experiment_id: str, *, run_name: str, tags: Mapping[str, str]) -> Any:
         return self._post(
@@ -100,8 +106,14 @@ class RestClient:
             experiment_id=experiment_id,
             run_name=run_name,
             start_time=now_ms(),
-            tags=[{"key": key, "value": value} for key, value in tags.items()],
+            tags=_pairs(tags),
         ).run
+
+    def get_run(self, run_id: str) -> Any:
+        return self._get("runs/get", run_id=run_id).run
+
+    def log_param(self, run_id: str, key: str, value: str) -> None:
+        self._post("runs/log-parameter", run_id=run_id, key=key, value=value)
 
     def set_terminated(self, run_id: str, status: str = "FINISHED") -> None:
         self._post("runs/update", run_id=run_id, status=status, end_time=now_ms())
@@ -120,6 +132,10 @@ class RestClient:
 
     def _ask(self, method: str, path: str, **how: Any) -> Any:
         return Entity(self.server.ask(method, f"{_API}/{path}", **how))
+
+
+def _pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in values.items()]
 
 
 def _page(answer: Entity, what: str) -> Page:

@@ -11,3 +11,12 @@ DATA_TAG = "slipway.data"
 NEWEST_TAG = "slipway.newest"
 
 DECISION_TAG = "slipway.decision"
+
+POLICY_TAG = "slipway.gates"
+"""SHA-256 of the gates that a version was judged by; one registered before there were permits has none."""
+
+MOVE_TAG = "slipway.move"
+"""Why a move of the alias by hand to this version was refused."""
+
+REVERTED_TAG = "slipway.reverted"
+"""What a server found wanting in it, when it went back to the version before."""

@@ -63,7 +63,7 @@ class ObjectStorage:
                     if digest not in kept.values():
                         self._files.put_file(str(paths[name]), self._object(folder, digest))
                 if digests != kept:
-                    self._write_manifest(folder, digests)
+                    self._write(self._object(folder, _MANIFEST), json.dumps(digests).encode())
                 for digest in set(kept.values()) - set(digests.values()):
                     self._files.rm_file(self._object(folder, digest))
 
@@ -82,6 +82,19 @@ class ObjectStorage:
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
         return True
+
+    def read(self, path: Path) -> bytes | None:
+        """A single small file kept under the name of `path` below home, or None. Raises StepError when the storage fails."""
+        with self._explained():
+            try:
+                return bytes(self._files.cat_file(self._object(path.parent, path.name)))
+            except FileNotFoundError:
+                return None
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Keep a single small file, whole or not at all. Raises StepError when the storage fails."""
+        with self._explained():
+            self._write(self._object(path.parent, path.name), content)
 
     @contextmanager
     def mirroring(self, folder: Path, names: Callable[[], list[str]]) -> Iterator[None]:
@@ -144,9 +157,8 @@ class ObjectStorage:
                 )
         return content
 
-    def _write_manifest(self, folder: Path, digests: dict[str, str]) -> None:
+    def _write(self, path: str, content: bytes) -> None:
         """In one go: object storage shows an object when it is whole, a file system takes a rename for that."""
-        path, content = self._object(folder, _MANIFEST), json.dumps(digests).encode()
         if "file" in self._files.protocol:
             write_atomically(Path(path), content)
         else:

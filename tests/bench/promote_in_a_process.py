@@ -33,17 +33,17 @@ class Stopping(Registry):
 
 
 class StoppingEarlier(Registry):
-    """Stops once it has said what it is about to do."""
+    """Stops between its last look and its decision."""
 
-    def tag_model(self, model: str, key: str, value: str | None) -> None:
-        super().tag_model(model, key, value)
-        if key == "slipway.pending" and value is not None:
+    def claim(self, model: str, name: str, value: str) -> str:
+        if name.startswith("entry-") and not _stopped:
             stop()
+        return super().claim(model, name, value)
 
 
 def main(model: str, version: str, against: str, where: str = "") -> None:
     settings = load_settings()
-    kind = {"": Registry, "set_alias": Stopping, "tag_model": StoppingEarlier}[where]
+    kind = {"": Registry, "set_alias": Stopping, "claim": StoppingEarlier}[where]
     registry = kind(settings)
     found = registry.version(model, int(version))
     assert found is not None

@@ -17,7 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tasks.errors import RefusedError
 from tasks.promotion.champion import model_lock, promote, repair
-from tasks.promotion.ledger import Ledger, read_ledger
+from tasks.promotion.entries import Ledger
+from tasks.promotion.ledger import read_ledger
 from tasks.proof import evidence
 from tasks.proof.evidence import Evidence
 from tasks.proof.provenance import Code
@@ -115,7 +116,7 @@ def register_bare(registry: Registry, model: str, count: int) -> list[Version]:
     run = registry.client.create_run(registry.experiment(model))
     source, run_id = f"{run.info.artifact_uri}/model", run.info.run_id
     made = [registry.client.create_model_version(model, source, run_id, tags) for _ in range(count)]
-    return [Version(model=model, version=int(one.version), sha256="", run_id="") for one in made]
+    return [Version(model=model, version=int(one.version), sha256="", run_id=run_id) for one in made]
 
 
 def race(settings: Settings, versions: list[Version], against: int | None) -> list[str]:
@@ -191,7 +192,8 @@ def kill_drill(
         with model_lock(settings, model):
             ledger = repair(registry, model)
         check(registry, ledger)
-        yield ("killed" if killed else "ended") + (", moved" if found == version.version else ", not moved")
+        decided = ledger.serving == version.version
+        yield ("killed" if killed else "ended") + (", moved" if decided else ", not moved")
 
 
 def check(registry: Registry, ledger: Ledger) -> None:

@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from tasks.monitoring.monitor import Watched
+from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.history import History
-from tasks.promotion.ledger import LedgerEntry
 from tasks.promotion.verification import Verification
 from tasks.reporting.candidates import number
 

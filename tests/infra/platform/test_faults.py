@@ -127,7 +127,7 @@ def test_machines_that_stood_still_past_their_lease_do_not_promote_when_they_wak
     """One is stopped before its last look at what serves, the other between that look and the move."""
     from flows.orchestration.decision_lock import one_at_a_time
 
-    points = {"tag_model": "nothing was moved", "set_alias": "the champion is champion v3 again"}
+    points = {"claim": "nothing was moved", "set_alias": "promoted"}
     sleepers = {}
     for point in points:
         model = f"stopped-{point.replace('_', '-')}"

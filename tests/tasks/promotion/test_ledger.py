@@ -8,15 +8,17 @@ from pathlib import Path
 
 import promotions
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.errors import UserError
-from tasks.promotion.champion import promote, refuse
+from tasks.promotion.champion import promote, refuse, roll_back
+from tasks.promotion.entries import FIRST, Ledger, LedgerEntry, check_chain, times
 from tasks.promotion.history import history
-from tasks.promotion.ledger import FIRST, LedgerEntry, append, check_chain, decided_by, in_short, read_ledger
-from tasks.promotion.manual import roll_back_to
+from tasks.promotion.ledger import LedgerError, accept, decided_by, in_short, read_ledger
 from tasks.promotion.verification import verify
 from tasks.proof.evidence import EvidenceError
-from tasks.proof.signing import public_key
+from tasks.proof.signing import private_key, public_key, sign_text
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.settings import Settings, load_settings
@@ -74,24 +76,18 @@ def test_entries_taken_out_or_doubled_show() -> None:
 
 
 def test_the_ledger_knows_what_serves_and_what_served_before() -> None:
-    from tasks.promotion.ledger import Ledger
-
     assert (Ledger(model="m", entries=CHAIN).serving, Ledger(model="m", entries=CHAIN).before) == (1, None)
     three = entries(("promote", None, 1), ("promote", 1, 2), ("promote", 2, 3), ("rollback", 3, 2))
     assert (Ledger(model="m", entries=three).serving, Ledger(model="m", entries=three).before) == (2, 1)
 
 
 def test_an_alias_that_was_taken_away_does_not_hide_what_served_before_it() -> None:
-    from tasks.promotion.ledger import Ledger
-
     taken = entries(("promote", None, 1), ("promote", 1, 2), ("repair", 2, None), ("promote", None, 2))
     assert Ledger(model="m", entries=taken[:3]).before == 2
     assert Ledger(model="m", entries=taken).before == 1
 
 
 def test_what_served_on_a_day_is_what_was_in_force_and_what_came_that_day() -> None:
-    from tasks.promotion.ledger import Ledger
-
     ledger, day = Ledger(model="m", entries=CHAIN), datetime.timedelta(days=1)
     morning = DAY.replace(hour=0)
     assert [e.to_version for e in ledger.served(morning - day, morning)] == []
@@ -110,22 +106,6 @@ def test_who_decides_is_given_or_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_long_reasons_are_cut_to_what_an_entry_holds() -> None:
     assert in_short(["a", "b"]) == "a; b"
     assert len(in_short(["x" * 3000])) == 2000
-
-
-def test_the_longest_entry_fits_into_a_database_in_any_script(home: Path) -> None:
-    from mlflow.store.tracking.dbmodels.models import SqlTag
-
-    class Keeping:
-        def add_ledger_entry(self, model: str, name: str, tags: dict[str, str]) -> None:
-            self.tags = tags
-
-        def tag_model(self, *_: str) -> None: ...
-
-    [entry] = entries(("promote", None, 1))
-    entry = entry.model_copy(update={"why": "ю" * 2000, "who": "ю" * 200})
-    append(kept := Keeping(), entry)  # type: ignore[arg-type]
-    assert max(map(len, kept.tags.values())) <= SqlTag.value.type.length
-    assert LedgerEntry.model_validate_json(kept.tags["slipway.entry"]).digest == entry.digest
 
 
 @pytest.fixture(params=["sqlite", "http"])
@@ -184,36 +164,44 @@ def test_an_entry_altered_in_mlflow_shows(
     registry.client.set_tag(run_id, "slipway.entry", text)
     problems = history(settings, model).problems
     assert any("entry 2 was altered after it was written" in problem for problem in problems)
-    assert any("entry 3" in problem and "rewritten" in problem for problem in problems)
+    assert any("shows entry 2" in problem and "which was never decided" in problem for problem in problems)
 
 
-def test_a_whole_ledger_made_anew_shows_for_it_cannot_be_signed(
-    settings: Settings,
-    registry: Registry,
-    model: str,
-    decided: list[Version],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+def forge(registry: Registry, model: str, sequence: int, **changes: object) -> None:
+    """Claim an entry as somebody would who can write to MLflow and lacks the key; its signature is another entry's."""
+    claims = registry.claims(model) or {}
+    claimed = json.loads(claims[f"entry-{sequence - 1}"])
+    ledger = read_ledger(registry, model)
+    claimed["entry"] |= {
+        "sequence": sequence,
+        "previous": ledger.head,
+        "from_version": ledger.serving,
+    } | changes
+    registry.claim(model, f"entry-{sequence}", json.dumps(claimed))
+    registry.claim(model, f"done-{sequence}", "")
+
+
+def test_an_entry_that_lacks_the_key_stops_decisions(
+    settings: Settings, registry: Registry, model: str, decided: list[Version]
 ) -> None:
-    """Whoever can write to MLflow can make entries, digests and the head that fit each other, and lacks the key."""
-    forged = read_ledger(registry, model).entries
-    for run_id in runs(registry, model).values():
-        registry.client.delete_run(run_id)
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setenv("SLIPWAY_HOME", str(tmp_path / "elsewhere"))
-        previous = FIRST
-        for entry in forged:
-            entry = entry.model_copy(update={"who": "eve", "previous": previous})
-            append(registry, entry)
-            previous = entry.digest
-        assert read_ledger(registry, model).problems == (), "it fits, to the one who made it"
-    problems = history(settings, model).problems
-    assert len(problems) == 3 and all("is not signed by the owner of" in problem for problem in problems)
-    registry.client.delete_tag(runs(registry, model)[3], "slipway.signature")
-    assert history(settings, model).problems[-1] == "entry 3 (refuse v2 → v3) is not signed"
+    forge(registry, model, 4, who="eve", to_version=1, action="rollback")
+    assert any("is not signed by the owner of" in problem for problem in history(settings, model).problems)
+    with pytest.raises(
+        LedgerError, match="Nothing is decided about .* is not signed by the owner"
+    ) as stopped:
+        promote(registry, decided[2], against=2, why="better still")
+    assert stopped.value.exit_code == 1 and champion(registry, model) == 2
 
 
-def test_a_machine_with_the_public_key_alone_checks_and_does_not_sign(
+def test_what_was_claimed_is_never_written_again(
+    registry: Registry, model: str, decided: list[Version]
+) -> None:
+    claims = registry.claims(model) or {}
+    assert registry.claim(model, "entry-2", "something else") == claims["entry-2"]
+    assert registry.claims(model) == claims
+
+
+def test_a_machine_with_the_public_key_alone_checks_and_does_not_decide(
     settings: Settings,
     registry: Registry,
     model: str,
@@ -225,8 +213,11 @@ def test_a_machine_with_the_public_key_alone_checks_and_does_not_sign(
     monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("SLIPWAY_PUBLIC_KEY", str(public))
     assert history(settings, model).problems == ()
-    refuse(registry, decided[2], why="once more", verdict="fail", who="carl")
-    assert history(settings, model).problems == ("entry 4 (refuse v2 → v3) is not signed",)
+    with pytest.raises(
+        UserError, match="this machine has the public key alone: decide where the private one is"
+    ):
+        refuse(registry, decided[2], why="once more", verdict="fail", who="carl")
+    assert history(settings, model).problems == ()
     assert not (tmp_path / "elsewhere" / "keys" / "private.pem").exists()
 
 
@@ -259,19 +250,157 @@ def test_an_entry_of_another_model_shows(
     other = f"{model[:40]}-2"
     copied = {name: value for name, value in first.items() if not name.startswith("mlflow.")}
     registry.add_ledger_entry(other, "copied", copied)
-    assert read_ledger(registry, other).problems == (
-        f"entry 1 (promote none → v1) is about {model}, not {other}",
+    assert any(
+        f"is about {model}, not {other}" in problem for problem in read_ledger(registry, other).problems
     )
 
 
-@pytest.mark.parametrize(
-    ("gone", "words"), [(2, "what was between is gone"), (3, "entries are missing at its end")]
-)
-def test_a_deleted_entry_shows(
-    settings: Settings, registry: Registry, model: str, decided: list[Version], gone: int, words: str
+def test_a_run_deleted_from_the_table_shows_and_is_lost_to_nobody(
+    settings: Settings, registry: Registry, model: str, decided: list[Version]
 ) -> None:
-    registry.client.delete_run(runs(registry, model)[gone])
-    assert any(words in problem for problem in history(settings, model).problems)
+    registry.client.delete_run(runs(registry, model)[2])
+    found = history(settings, model)
+    assert (
+        len(found.entries) == 3 and "was deleted from MLflow's table; the ledger has it" in found.problems[0]
+    )
+    promote(registry, decided[2], against=2, why="the ledger itself is whole")
+
+
+def claims_run(registry: Registry, model: str) -> str:
+    experiment = registry.client.get_experiment_by_name(f"slipway-ledger/{model}/claims")
+    return str(experiment.tags["slipway.claims"])
+
+
+def test_a_ledger_that_was_deleted_stops_decisions_until_it_is_accepted(
+    settings: Settings, registry: Registry, model: str, decided: list[Version]
+) -> None:
+    registry.client.delete_run(claims_run(registry, model))
+    with pytest.raises(
+        LedgerError, match="the run that holds its ledger was deleted .*slipway ledger accept"
+    ):
+        promote(registry, decided[2], against=2, why="better still")
+    entry = accept(registry, model, why="deleted by hand, all entries are in the table", who="ada")
+    assert (entry.action, entry.sequence, entry.to_version) == ("accept", 4, 2)
+    promote(registry, decided[2], against=2, why="better still")
+    found = history(settings, model)
+    assert found.problems == () and [e.sequence for e in found.entries] == [1, 2, 3, 4, 5]
+
+
+def test_a_tail_that_was_cut_off_is_missed_by_who_saw_it_and_by_the_store(
+    home: Path, empty_mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Yesterday's database is put back; the home remembers more, and so does the store for a machine that knows nothing."""
+    home.mkdir(mode=0o700)
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    monkeypatch.setenv("SLIPWAY_STORE", (tmp_path / "store").as_uri())
+    registry = Registry(load_settings())
+    first, second, third = promotions.register_bare(registry, "digits", 3)
+    promote(registry, first, against=None, why="the first")
+    backup = tmp_path / "yesterday.db"
+    shutil.copyfile(home / "mlflow.db", backup)
+    promote(registry, second, against=1, why="better")
+    shutil.copyfile(backup, home / "mlflow.db")
+    for forgetful in (False, True):
+        if forgetful:
+            shutil.rmtree(home / "ledgers")
+        with pytest.raises(LedgerError, match="ends with entry 1, and entry 2 was made: .* older database"):
+            promote(Registry(load_settings()), third, against=1, why="better")
+    registry = Registry(load_settings())
+    accepted = accept(registry, "digits", why="restored from the backup of yesterday", who="ada")
+    assert (accepted.sequence, accepted.to_version) == (3, 1)
+    assert promote(registry, third, against=1, why="better").sequence == 4
+    assert read_ledger(registry, "digits", whole=True).problems == ()
+
+
+def test_a_registry_that_was_lost_is_noticed_at_its_first_decision(
+    home: Path, empty_mlflow_database: Path
+) -> None:
+    home.mkdir(mode=0o700)
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    registry = Registry(load_settings())
+    promote(registry, promotions.register_bare(registry, "digits", 1)[0], against=None, why="the first")
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    registry = Registry(load_settings())
+    (again,) = promotions.register_bare(registry, "digits", 1)
+    with pytest.raises(LedgerError, match="ends with entry 0, and entry 1 was made"):
+        promote(registry, again, against=None, why="version 1, once more")
+
+
+def test_there_is_nothing_to_accept_where_nothing_is_wrong(
+    registry: Registry, model: str, decided: list[Version]
+) -> None:
+    with pytest.raises(UserError, match="is whole: there is nothing to accept"):
+        accept(registry, model, why="just so")
+
+
+def test_a_ledger_of_the_last_release_is_carried_over_by_the_next_decision(
+    settings: Settings, registry: Registry, model: str, decided: list[Version]
+) -> None:
+    """It had a run an entry, and neither claims nor heads."""
+    kept = registry.ledger_entries(model)
+    other = f"{model[:40]}-old"
+    for version in promotions.register_bare(registry, other, 2):
+        assert version.version
+    key = private_key()
+    previous = FIRST
+    for sequence, (before, after) in enumerate([(None, 1), (1, 2)], 1):
+        entry = LedgerEntry.model_validate(
+            dict(
+                sequence=sequence,
+                at=DAY,
+                model=other,
+                action="promote",
+                from_version=before,
+                to_version=after,
+            )
+            | dict(who="ada", why="because", verdict="pass", evidence=None, previous=previous)
+        )
+        tags = {"slipway.entry": entry.model_dump_json(), "slipway.digest": entry.digest}
+        tags["slipway.signature"] = sign_text(entry.canonical, key)
+        shown = {"action": "promote", "from": "none" if before is None else "v1", "to": f"v{after}"}
+        registry.add_ledger_entry(
+            other, "x", tags | shown | {"who": "ada", "why": "because", "verdict": "pass"}
+        )
+        previous = entry.digest
+    registry.set_alias(other, "champion", 2)
+    assert history(settings, other).problems == () and kept
+    entry = roll_back(registry, Version(model=other, version=1, sha256="", run_id=""), why="slow")
+    assert (entry.sequence, champion(registry, other)) == (3, 1)
+    assert set(registry.claims(other) or {}) == {
+        f"{what}-{n}" for what in ("entry", "done") for n in (1, 2, 3)
+    }
+    assert history(settings, other).problems == ()
+
+
+def champion(registry: Registry, model: str) -> int | None:
+    return registry.number(model, "champion")
+
+
+@pytest.mark.parametrize(
+    ("days", "counted"),
+    [
+        ((0, 1, 2, 3), (0, 1, 2, 3)),
+        ((0, -9000, 2, 3), (0, 0, 2, 3)),
+        ((0, 9000, 2, 3), (0, 0, 2, 3)),
+        ((9000, 1, 2, 3), (1, 1, 2, 3)),
+        ((0, -9000), (0, 0)),
+    ],
+)
+def test_time_is_in_the_order_of_the_chain_whatever_one_clock_says(
+    days: tuple[int, ...], counted: tuple[int, ...]
+) -> None:
+    moments = [DAY + datetime.timedelta(days=day) for day in days]
+    chain = [CHAIN[0].model_copy(update={"at": at}) for at in moments]
+    assert times(chain) == [DAY + datetime.timedelta(days=day) for day in counted]
+
+
+@given(st.lists(st.integers(0, 100), min_size=1, max_size=30))
+def test_times_never_run_backwards_and_right_ones_are_kept(days: list[int]) -> None:
+    chain = [CHAIN[0].model_copy(update={"at": DAY + datetime.timedelta(days=day)}) for day in days]
+    counted = times(chain)
+    assert counted == sorted(counted)
+    if days == sorted(days):
+        assert counted == [entry.at for entry in chain]
 
 
 def test_an_alias_moved_by_hand_shows_as_unproved(
@@ -333,14 +462,16 @@ def test_a_version_that_carries_another_ones_files_is_refused(
         verify(settings, f"{model}/3")
 
 
-def test_a_hand_moved_unproved_champion_can_be_rolled_back_from(
+def test_a_move_by_hand_to_an_unproved_version_is_refused_by_the_next_decision_and_put_back(
     settings: Settings, registry: Registry, model: str, tmp_path: Path
 ) -> None:
     first = promotions.register(registry, model, tmp_path, 1.0)
     promote(registry, first, against=None, why="the first")
     (stray,) = promotions.register_bare(registry, model, 1)
     registry.set_alias(model, "champion", stray.version)
-    entry = roll_back_to(settings, model, 1, why="who put that there?", who="ada")
-    assert (entry.from_version, entry.to_version) == (stray.version, 1)
+    second = promotions.register(registry, model, tmp_path, 2.0, champion=1)
+    promote(registry, second, against=1, why="better", who="ada")
     found = history(settings, model)
-    assert found.problems == () and [e.action for e in found.entries] == ["promote", "repair", "rollback"]
+    assert found.problems == () and [e.action for e in found.entries] == ["promote", "refuse", "promote"]
+    assert "may not serve" in found.entries[1].why and champion(registry, model) == second.version
+    assert "may not serve" in registry.tags(stray)["slipway.move"]

@@ -1,0 +1,113 @@
+"""Which versions may serve: a permit each, written when the gate passes or a person lets one through, and withdrawn with a refusal.
+
+Servers load nothing without one (see `tasks.proof.permit`), whoever moved the alias.
+"""
+
+import datetime
+
+from tasks.errors import StepError, UserError
+from tasks.promotion.entries import Ledger
+from tasks.promotion.ledger import read_ledger
+from tasks.promotion.verification import check_version, downloaded
+from tasks.proof.permit import PERMIT_TAG, Basis, Permit, PermitError, issue, read_permit
+from tasks.proof.signing import public_key, signing_key, text_checker
+from tasks.records import Version
+from tasks.registry.registry import Registry
+from tasks.registry.tags import EVIDENCE_TAG, POLICY_TAG
+
+
+def grant(registry: Registry, version: Version, *, basis: Basis, why: str, by: str) -> None:
+    """Let a version serve; one that may already keeps the permit that it has."""
+    standing = _standing(registry, version)
+    if standing is None or not standing.granted:
+        _write(registry, version, standing, granted=True, basis=basis, why=why, by=by)
+
+
+def withdraw(registry: Registry, version: Version, *, why: str, by: str) -> None:
+    """Let a version serve no longer, or never: servers that have seen this do not take an older permit again."""
+    standing = _standing(registry, version)
+    if standing is None or standing.granted:
+        _write(registry, version, standing, granted=False, basis="ledger", why=why, by=by)
+
+
+def may_serve(registry: Registry, ledger: Ledger, version: Version) -> str | None:
+    """Why a version may not serve; None when it may. One from before there were permits gets the one that it would have had."""
+    try:
+        standing = _standing(registry, version)
+        if standing is not None:
+            standing.check(version.model, version.version, version.run_id, version.sha256)
+            return None
+    except PermitError as error:
+        return str(error).rstrip(".")
+    why_not = _why_never_permitted(registry, ledger, version)
+    if why_not is None:
+        why = "it was let through before there were permits"
+        grant(registry, version, basis="ledger", why=why, by="the ledger")
+    return why_not
+
+
+def serving_version(registry: Registry, model: str) -> Version | None:
+    """What serves: the version that the alias names, if it may, else the last one that the ledger let through."""
+    champion, ledger = registry.by_alias(model, "champion"), read_ledger(registry, model)
+    if (
+        champion is None
+        or champion.version == ledger.serving
+        or may_serve(registry, ledger, champion) is None
+    ):
+        return champion
+    return None if ledger.serving is None else registry.version(model, ledger.serving)
+
+
+def _why_never_permitted(registry: Registry, ledger: Ledger, version: Version) -> str | None:
+    if ledger.promoted(version.version):
+        return None
+    if ledger.refused(version.version):
+        return "it was refused"
+    if POLICY_TAG in registry.tags(version):
+        return "it has no permit: its gate did not pass, or nobody has approved it"
+    try:
+        with downloaded(registry, version) as folder:
+            decision = check_version(folder, version).decision
+    except (StepError, UserError) as error:
+        return str(error).rstrip(".")
+    return None if decision == "pass" else f"its gate said {decision}"
+
+
+def _standing(registry: Registry, version: Version) -> Permit | None:
+    """The newest statement about a version. Raises PermitError for one that is not signed by our key."""
+    text = registry.tags(version).get(PERMIT_TAG)
+    return read_permit(text, text_checker(public_key())) if text else None
+
+
+def _write(
+    registry: Registry,
+    version: Version,
+    before: Permit | None,
+    *,
+    granted: bool,
+    basis: Basis,
+    why: str,
+    by: str,
+) -> None:
+    key = signing_key()
+    if key is None:
+        raise UserError(
+            f"A permit for {version.model} version {version.version} is signed, and this machine has the public key alone: "
+            "decide where the private one is, or set SLIPWAY_PRIVATE_KEY."
+        )
+    tags = registry.tags(version)
+    permit = Permit(
+        model=version.model,
+        version=version.version,
+        run_id=version.run_id,
+        model_sha256=version.sha256,
+        evidence_sha256=tags.get(EVIDENCE_TAG, ""),
+        policy_sha256=tags.get(POLICY_TAG, ""),
+        granted=granted,
+        basis=basis,
+        serial=(before.serial if before is not None else 0) + 1,
+        at=datetime.datetime.now(datetime.UTC),
+        by=by,
+        why=why,
+    )
+    registry.tag_version(version, {PERMIT_TAG: issue(permit, key)})
