@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
+ledger = typer.Typer(no_args_is_help=True)
+
+commands.add_typer(ledger, name="ledger", help="What was decided about a model, as a record.")
+
 
 @commands.command(epilog=examples('slipway promote digits 3 --reason "checked by hand on the new scanner"'))
 def promote(
@@ -75,9 +79,24 @@ def history(
     from tasks.promotion.history import history as read_history
     from tasks.settings import load_settings
 
-    ledger = read_history(load_settings(), model, at)
-    show_history(ledger, as_json=json)
-    raise typer.Exit(1 if ledger.problems else 0)
+    decided = read_history(load_settings(), model, at)
+    show_history(decided, as_json=json)
+    raise typer.Exit(1 if decided.problems else 0)
+
+
+@ledger.command(
+    epilog=examples('slipway ledger accept digits --reason "restored from the backup of Tuesday"')
+)
+def accept(model: Model, reason: Reason, who: Who = None, json: Json = False) -> None:
+    """Sign a ledger that lost or never had what it should have, as it stands: decisions go on from there."""
+    from flows.cli.views.versions import show_entry
+    from tasks.promotion.manual import accept_ledger
+    from tasks.settings import load_settings
+
+    settings = load_settings()
+    with _decision(settings, model):
+        entry = accept_ledger(settings, model, why=reason, who=who)
+    show_entry(entry, as_json=json)
 
 
 @commands.command(epilog=examples("slipway verify digits@champion", "slipway verify digits/3 --replay"))

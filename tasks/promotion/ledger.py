@@ -52,33 +52,23 @@ def read_ledger(registry: Registry, model: str, *, whole: bool = False) -> Ledge
     """The model's ledger, checked from where this home has seen it hold; `whole`: from the start, and against MLflow's table."""
     claims, head = registry.claims(model), read_head(registry.settings, model)
     table = _Table(registry, model) if whole or not claims else None
-    signed = (
-        sorted(_read_claims(claims), key=lambda each: each.entry.sequence)
-        if claims
-        else table.signed
-        if table
-        else []
-    )
-    entries = [each.entry for each in signed]
-    holding = _from_acceptance(signed)
-    problems = [*check_chain([each.entry for each in holding]), *_missing(entries, head)]
+    signed = _read_claims(claims) if claims else table.signed if table else []
+    entries = tuple(each.entry for each in signed)
+    problems = [
+        *_lost(model, claims),
+        *_missing(entries, head),
+        *_broken(model, signed, None if whole else head),
+    ]
     if table:
-        problems += table.problems
-    if claims is not None and not claims:
-        problems.append(f"the run that holds its ledger was deleted from slipway-ledger/{model}/claims")
-    seen = head.sequence if head is not None and not whole and not problems else 0
-    problems += _unsigned(model, [each for each in holding if each.entry.sequence > seen])
-    unfinished = None
-    if claims:
-        closed = {entry.sequence for entry in entries if f"{_DONE}{entry.sequence}" in claims}
-        unfinished = entries[-1] if entries and entries[-1].sequence not in closed else None
-        problems += table.differences(entries, closed) if table else ()
+        problems += (*table.problems, *table.differences(entries, claims or {}))
+    last = entries[-1] if entries else None
+    owed = claims and last and f"{_DONE}{last.sequence}" not in claims
     return Ledger(
         model=model,
-        entries=tuple(entries),
+        entries=entries,
         problems=tuple(problems),
         notes=tuple(clock_notes(entries)),
-        unfinished=unfinished,
+        unfinished=last if owed else None,
     )
 
 
@@ -161,7 +151,7 @@ def compose(
 
 
 def accept(registry: Registry, model: str, *, why: str, who: str | None = None) -> LedgerEntry:
-    """Sign the ledger as it stands as a new start, after entries were lost, altered or never signed. The caller holds the model's lock."""
+    """Claim the ledger as it stands as a new start, after entries were lost, altered or never signed; `repair` carries it out."""
     ledger, head = read_ledger(registry, model), read_head(registry.settings, model)
     if not ledger.problems:
         raise UserError(f"The ledger of {model} is whole: there is nothing to accept.")
@@ -171,7 +161,7 @@ def accept(registry: Registry, model: str, *, why: str, who: str | None = None) 
         head is not None and head.sequence >= entry.sequence
     ):  # those between are lost, and their numbers not used again
         entry = entry.model_copy(update={"sequence": head.sequence + 1, "previous": head.digest})
-    close(registry, claim(registry, ledger, entry))
+    claim(registry, ledger, entry)
     return entry
 
 
@@ -206,12 +196,12 @@ class _Table:
             self.problems += _altered(entry, tags)
         self.signed = sorted(signed.values(), key=lambda each: (each.entry.sequence, each.entry.at))
 
-    def differences(self, entries: Sequence[LedgerEntry], closed: set[int]) -> Iterator[str]:
+    def differences(self, entries: Sequence[LedgerEntry], claims: Mapping[str, str]) -> Iterator[str]:
         shown = {each.entry.digest for each in self.signed}
         yield from (
             f"{entry} was deleted from MLflow's table; the ledger has it"
             for entry in entries
-            if entry.sequence in closed and entry.digest not in shown
+            if f"{_DONE}{entry.sequence}" in claims and entry.digest not in shown
         )
         claimed = {entry.digest for entry in entries}
         yield from (
@@ -221,14 +211,21 @@ class _Table:
         )
 
 
-def _read_claims(claims: Mapping[str, str]) -> Iterator[_Signed]:
+def _read_claims(claims: Mapping[str, str]) -> list[_Signed]:
     """Raises LedgerError for one that cannot be read: parameters are written once, and by nobody else."""
+    signed = []
     for name, text in claims.items():
         if name.startswith(_CLAIM):
             try:
-                yield _Signed.model_validate_json(text)
+                signed.append(_Signed.model_validate_json(text))
             except ValidationError as error:
                 raise LedgerError(f"The ledger's parameter {name} is no entry that can be read.") from error
+    return sorted(signed, key=lambda each: each.entry.sequence)
+
+
+def _lost(model: str, claims: Mapping[str, str] | None) -> Iterator[str]:
+    if claims is not None and not claims:
+        yield f"the run that holds its ledger was deleted from slipway-ledger/{model}"
 
 
 def _carry_over(registry: Registry, ledger: Ledger) -> None:
@@ -243,6 +240,14 @@ def _from_acceptance(signed: Sequence[_Signed]) -> Sequence[_Signed]:
     """What has to hold: all of it, or what came since somebody accepted what was there."""
     accepted = [index for index, each in enumerate(signed) if each.entry.action == "accept"]
     return signed[accepted[-1] :] if accepted else signed
+
+
+def _broken(model: str, signed: Sequence[_Signed], head: Head | None) -> Iterator[str]:
+    """Entries up to `head` were checked before: the digests that lead there vouch for them."""
+    holding = _from_acceptance(signed)
+    yield from (breaks := check_chain([each.entry for each in holding]))
+    seen = head.sequence if head is not None and not breaks else 0
+    yield from _unsigned(model, [each for each in holding if each.entry.sequence > seen])
 
 
 def _missing(entries: Sequence[LedgerEntry], head: Head | None) -> Iterator[str]:

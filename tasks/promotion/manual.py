@@ -3,7 +3,7 @@
 from tasks.errors import RefusedError, UserError
 from tasks.promotion.champion import model_lock, promote, refuse, repair, roll_back
 from tasks.promotion.entries import LedgerEntry
-from tasks.promotion.ledger import in_short
+from tasks.promotion.ledger import accept, in_short
 from tasks.promotion.permits import serving_version
 from tasks.promotion.verification import answer, check_version, downloaded
 from tasks.proof.evidence import MODEL, Evidence
@@ -54,6 +54,16 @@ def decline_version(
             )
         verdict = registry.tags(version).get(VERDICT_TAG, "unproved")
         return refuse(registry, version, why=why, verdict=verdict, who=who)
+
+
+def accept_ledger(settings: Settings, model: str, *, why: str, who: str | None = None) -> LedgerEntry:
+    """Sign a ledger as it stands, and what serves with it: after entries were lost, altered or never signed."""
+    registry = Registry(settings)
+    check_model(registry, model)
+    with model_lock(settings, model):
+        entry = accept(registry, model, why=why, who=who)
+        repair(registry, model)
+        return entry
 
 
 def current_verdict(settings: Settings, registry: Registry, version: Version) -> Verdict:

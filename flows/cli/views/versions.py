@@ -50,6 +50,8 @@ def show_history(history: History, *, as_json: bool) -> None:
         console.print(f"[bold]{history.model}[/bold]: {standing or 'no version serves'}")
     for line in ledger_lines(history.entries, console.width if console.is_terminal else None):
         console.print(line, soft_wrap=True)
+    for note in history.notes:
+        console.print(f"[yellow]· {escape(note)}[/yellow]")
     for problem in history.problems:
         console.print(f"[red]! {escape(problem)}[/red]")
 

@@ -15,7 +15,8 @@ from tasks.errors import UserError
 from tasks.promotion.champion import promote, refuse, roll_back
 from tasks.promotion.entries import FIRST, Ledger, LedgerEntry, check_chain, times
 from tasks.promotion.history import history
-from tasks.promotion.ledger import LedgerError, accept, decided_by, in_short, read_ledger
+from tasks.promotion.ledger import LedgerError, decided_by, in_short, read_ledger
+from tasks.promotion.manual import accept_ledger
 from tasks.promotion.verification import verify
 from tasks.proof.evidence import EvidenceError
 from tasks.proof.signing import private_key, public_key, sign_text
@@ -279,7 +280,9 @@ def test_a_ledger_that_was_deleted_stops_decisions_until_it_is_accepted(
         LedgerError, match="the run that holds its ledger was deleted .*slipway ledger accept"
     ):
         promote(registry, decided[2], against=2, why="better still")
-    entry = accept(registry, model, why="deleted by hand, all entries are in the table", who="ada")
+    entry = accept_ledger(
+        registry.settings, model, why="deleted by hand, all entries are in the table", who="ada"
+    )
     assert (entry.action, entry.sequence, entry.to_version) == ("accept", 4, 2)
     promote(registry, decided[2], against=2, why="better still")
     found = history(settings, model)
@@ -306,7 +309,9 @@ def test_a_tail_that_was_cut_off_is_missed_by_who_saw_it_and_by_the_store(
         with pytest.raises(LedgerError, match="ends with entry 1, and entry 2 was made: .* older database"):
             promote(Registry(load_settings()), third, against=1, why="better")
     registry = Registry(load_settings())
-    accepted = accept(registry, "digits", why="restored from the backup of yesterday", who="ada")
+    accepted = accept_ledger(
+        registry.settings, "digits", why="restored from the backup of yesterday", who="ada"
+    )
     assert (accepted.sequence, accepted.to_version) == (3, 1)
     assert promote(registry, third, against=1, why="better").sequence == 4
     assert read_ledger(registry, "digits", whole=True).problems == ()
@@ -330,7 +335,7 @@ def test_there_is_nothing_to_accept_where_nothing_is_wrong(
     registry: Registry, model: str, decided: list[Version]
 ) -> None:
     with pytest.raises(UserError, match="is whole: there is nothing to accept"):
-        accept(registry, model, why="just so")
+        accept_ledger(registry.settings, model, why="just so")
 
 
 def test_a_ledger_of_the_last_release_is_carried_over_by_the_next_decision(
