@@ -1,0 +1,138 @@
+"""Which versions may serve: by the gate, by a person, never after a refusal; and what a move of the alias by hand comes to."""
+
+import shutil
+from pathlib import Path
+
+import promotions
+import pytest
+
+from tasks.promotion.automatic import apply_verdict
+from tasks.promotion.champion import promote, repair
+from tasks.promotion.ledger import read_ledger
+from tasks.promotion.manual import decline_version, promote_version
+from tasks.promotion.permits import may_serve, serving_version
+from tasks.proof.permit import PERMIT_TAG, Permit, read_permit
+from tasks.proof.signing import public_key, text_checker
+from tasks.records import Version
+from tasks.registry.registry import Registry
+from tasks.registry.tags import POLICY_TAG
+from tasks.settings import Policy, load_settings
+
+
+@pytest.fixture
+def registry(home: Path, empty_mlflow_database: Path) -> Registry:
+    home.mkdir(mode=0o700)
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    return Registry(load_settings())
+
+
+def with_policy(registry: Registry, **policy: object) -> Registry:
+    models = {"default": Policy.model_validate(policy)}
+    return Registry(registry.settings.model_copy(update={"models": models}))
+
+
+def register(
+    registry: Registry, scratch: Path, weight: float, decision: str = "pass", champion: int | None = None
+) -> Version:
+    """A version as this release registers it: the tag of its gates tells it from older ones."""
+    version = promotions.register(registry, "toy", scratch, weight, decision, champion)
+    registry.tag_version(version, {POLICY_TAG: "a" * 64})
+    return version
+
+
+def permit(registry: Registry, version: Version) -> Permit | None:
+    text = registry.tags(version).get(PERMIT_TAG)
+    return read_permit(text, text_checker(public_key())) if text else None
+
+
+def judged(registry: Registry, version: Version, decision: str, *, may_promote: bool = True) -> str:
+    proof = promotions.make_evidence(version.sha256, "toy", decision).proof
+    return apply_verdict(registry, version, proof, may_promote=may_promote).decision
+
+
+def reason(registry: Registry, version: Version) -> str | None:
+    return may_serve(registry, read_ledger(registry, "toy"), version)
+
+
+def test_a_pass_lets_a_version_serve_also_when_it_is_not_promoted(registry: Registry, tmp_path: Path) -> None:
+    version = register(registry, tmp_path, 1.0)
+    assert reason(registry, version) == "it has no permit: its gate did not pass, or nobody has approved it"
+    assert judged(registry, version, "pass", may_promote=False) == "registered"
+    held = permit(registry, version)
+    assert held and (held.granted, held.basis, held.serial, held.model_sha256) == (
+        True,
+        "gate",
+        1,
+        version.sha256,
+    )
+    assert reason(registry, version) is None
+
+
+@pytest.mark.parametrize("policy", [{"approval": "manual"}, {"moves": "ledger"}])
+def test_where_a_person_or_the_ledger_decides_a_pass_alone_is_no_permit(
+    registry: Registry, tmp_path: Path, policy: dict[str, str]
+) -> None:
+    registry = with_policy(registry, **policy)
+    version = register(registry, tmp_path, 1.0)
+    judged(registry, version, "pass", may_promote=False)
+    assert permit(registry, version) is None
+    promote(registry, version, against=None, why="looked at", who="ada", verdict="inconclusive")
+    held = permit(registry, version)
+    assert held and (held.granted, held.basis, held.by, held.why) == (True, "approval", "ada", "looked at")
+
+
+@pytest.mark.parametrize("decision", ["fail", "inconclusive"])
+def test_no_pass_no_permit(registry: Registry, tmp_path: Path, decision: str) -> None:
+    version = register(registry, tmp_path, 1.0, decision)
+    judged(registry, version, decision)
+    held = permit(registry, version)
+    assert held is None or not held.granted
+    assert reason(registry, version) is not None
+
+
+def test_a_refusal_withdraws_the_permit_and_a_persons_promotion_gives_it_again(
+    registry: Registry, tmp_path: Path
+) -> None:
+    first, second = register(registry, tmp_path, 1.0), register(registry, tmp_path, 2.0, champion=1)
+    assert judged(registry, first, "pass") == "promoted"
+    judged(registry, second, "pass", may_promote=False)
+    decline_version(registry.settings, "toy", 2, why="wrong sevens", who="ada")
+    held = permit(registry, second)
+    assert held and (held.granted, held.serial) == (False, 2)
+    assert "may not serve: wrong sevens (ada" in (reason(registry, second) or "")
+    promote_version(registry.settings, "toy", 2, why="they were right after all", who="bob")
+    held = permit(registry, second)
+    assert held and (held.granted, held.serial, held.by) == (True, 3, "bob")
+
+
+def test_deleting_a_refusal_does_not_bring_service_back(registry: Registry, tmp_path: Path) -> None:
+    first = register(registry, tmp_path, 1.0)
+    judged(registry, first, "pass", may_promote=False)
+    decline_version(registry.settings, "toy", 1, why="wrong sevens", who="ada")
+    registry.client.delete_model_version_tag("toy", "1", PERMIT_TAG)
+    assert reason(registry, first) == "it was refused"
+    registry.client.delete_model_version_tag("toy", "1", POLICY_TAG)
+    assert reason(registry, first) == "it was refused"
+
+
+def test_a_move_by_hand_to_a_refused_version_changes_nothing_for_gate_and_monitor(
+    registry: Registry, tmp_path: Path
+) -> None:
+    first, second = register(registry, tmp_path, 1.0), register(registry, tmp_path, 2.0, "fail", champion=1)
+    judged(registry, first, "pass")
+    judged(registry, second, "fail")
+    registry.set_alias("toy", "champion", 2)
+    assert serving_version(registry, "toy") == first
+    ledger = repair(registry, "toy")
+    assert registry.number("toy", "champion") == 1
+    assert [entry.action for entry in ledger.entries] == ["promote", "refuse", "refuse"]
+
+
+def test_a_version_of_the_last_release_gets_the_permit_that_it_would_have_had(
+    registry: Registry, tmp_path: Path
+) -> None:
+    passed = promotions.register(registry, "toy", tmp_path, 1.0)
+    failed = promotions.register(registry, "toy", tmp_path, 2.0, "fail")
+    assert reason(registry, passed) is None and reason(registry, failed) == "its gate said fail"
+    held = permit(registry, passed)
+    assert held and held.basis == "ledger"
