@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from tasks.errors import RefusedError
 from tasks.promotion.entries import Action, Ledger, LedgerEntry, name_of
 from tasks.promotion.ledger import StaleError, claim, close, compose, read_ledger, sound_ledger
-from tasks.promotion.permits import grant, may_serve, withdraw
+from tasks.promotion.permits import grant, may_serve, reverted, withdraw
 from tasks.proof.permit import Basis
 from tasks.records import Version
 from tasks.registry.registry import Registry
@@ -94,10 +94,10 @@ def repair(registry: Registry, model: str) -> Ledger:
         log.warning("%s: what was interrupted is carried out: %s", model, ledger.unfinished)
         ledger = _carry_out(registry, model)
     champion = registry.by_alias(model, "champion")
-    if (champion.version if champion is not None else None) == ledger.serving:
-        return ledger
     moved = "the alias champion was moved in MLflow, outside of Slipway"
     try:
+        if (champion.version if champion is not None else None) == ledger.serving:
+            return ledger if champion is None else _sign_revert(registry, ledger, champion)
         why_not = None if champion is None else may_serve(registry, ledger, champion)
         if why_not is None:
             _decide(registry, ledger, "repair", champion, why=moved, who="unknown")
@@ -110,6 +110,21 @@ def repair(registry: Registry, model: str) -> Ledger:
     except StaleError:  # another repaired it at the same moment
         pass
     return sound_ledger(registry, model)
+
+
+def _sign_revert(registry: Registry, ledger: Ledger, champion: Version) -> Ledger:
+    """Servers that went back from the champion could only say so: the refusal, and the way back, are signed here."""
+    may_serve(registry, ledger, champion)  # one from before there were permits gets its own
+    found = reverted(registry, champion)
+    if found is None:
+        return ledger
+    why, who = f"servers went back from it: {found.reason}", found.by
+    _decide(registry, ledger, "refuse", champion, why=why, who=who)
+    ledger = read_ledger(registry, ledger.model)
+    before = None if ledger.before is None else registry.version(ledger.model, ledger.before)
+    if before is not None and may_serve(registry, ledger, before) is None:
+        _decide(registry, ledger, "rollback", before, why=why, who=who)
+    return read_ledger(registry, ledger.model)
 
 
 def _decide(

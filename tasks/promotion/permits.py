@@ -5,6 +5,8 @@ Servers load nothing without one (see `tasks.proof.permit`), whoever moved the a
 
 import datetime
 
+from pydantic import ValidationError
+
 from tasks.errors import StepError, UserError
 from tasks.promotion.entries import Ledger
 from tasks.promotion.ledger import read_ledger
@@ -13,7 +15,17 @@ from tasks.proof.permit import PERMIT_TAG, Basis, Permit, PermitError, issue, re
 from tasks.proof.signing import public_key, signing_key, text_checker
 from tasks.records import Version
 from tasks.registry.registry import Registry
-from tasks.registry.tags import EVIDENCE_TAG, POLICY_TAG
+from tasks.registry.tags import EVIDENCE_TAG, POLICY_TAG, REVERTED_TAG
+from tasks.system.frozen import Frozen
+
+
+class Reverted(Frozen):
+    """What a server wrote when it went back from a version."""
+
+    at: datetime.datetime
+    by: str
+    reason: str
+    back_to: str = ""
 
 
 def grant(registry: Registry, version: Version, *, basis: Basis, why: str, by: str) -> None:
@@ -44,6 +56,17 @@ def may_serve(registry: Registry, ledger: Ledger, version: Version) -> str | Non
         why = "it was let through before there were permits"
         grant(registry, version, basis="ledger", why=why, by="the ledger")
     return why_not
+
+
+def reverted(registry: Registry, version: Version) -> Reverted | None:
+    """What servers found wanting in a version, unless it was let through again since, or that is signed already."""
+    text, standing = registry.tags(version).get(REVERTED_TAG), _standing(registry, version)
+    try:
+        found = Reverted.model_validate_json(text) if text else None
+    except ValidationError:
+        return None
+    answered = standing is None or not standing.granted or (found is not None and standing.at >= found.at)
+    return None if answered else found
 
 
 def serving_version(registry: Registry, model: str) -> Version | None:

@@ -1,5 +1,7 @@
 """Which versions may serve: by the gate, by a person, never after a refusal; and what a move of the alias by hand comes to."""
 
+import datetime
+import json
 import shutil
 from pathlib import Path
 
@@ -136,3 +138,25 @@ def test_a_version_of_the_last_release_gets_the_permit_that_it_would_have_had(
     assert reason(registry, passed) is None and reason(registry, failed) == "its gate said fail"
     held = permit(registry, passed)
     assert held and held.basis == "ledger"
+
+
+def test_what_servers_went_back_from_is_refused_and_rolled_back_by_the_next_decision(
+    registry: Registry, tmp_path: Path
+) -> None:
+    first, second = register(registry, tmp_path, 1.0), register(registry, tmp_path, 2.0, champion=1)
+    judged(registry, first, "pass")
+    promote(registry, second, against=1, why="better")
+    at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    note = {"at": at, "by": "pod-7", "back_to": "1", "reason": "5% of its answers failed"}
+    registry.tag_version(second, {"slipway.reverted": json.dumps(note)})
+    third = register(registry, tmp_path, 3.0, champion=1)
+    promote(registry, third, against=1, why="better still", who="ada")
+    entries = read_ledger(registry, "toy").entries
+    assert [(e.action, e.to_version, e.who) for e in entries[2:]] == [
+        ("refuse", 2, "pod-7"),
+        ("rollback", 1, "pod-7"),
+        ("promote", 3, "ada"),
+    ]
+    assert "servers went back from it: 5% of its answers failed" in (reason(registry, second) or "")
+    promote(registry, second, against=3, why="the brake was wrong", who="bob")
+    assert repair(registry, "toy").serving == 2
