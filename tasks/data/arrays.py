@@ -14,6 +14,8 @@ from tasks.workloads.workload import Workload
 
 Array = np.ndarray[Any, Any]
 
+Arrays = dict[str, Array]
+
 
 @dataclass(frozen=True)
 class Samples:

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.errors import StepError
-from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, EvidenceError
+from tasks.proof.evidence import EVIDENCE, MODEL, Evidence
 from tasks.proof.evidence import verify as verify_folder
+from tasks.proof.signing import EvidenceError
 from tasks.records import Version
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from math import isfinite, log
+from operator import ge
 
 from tasks.config import Gates
 from tasks.outcome import CandidateResult, Selection
@@ -24,7 +25,11 @@ def select(reports: Sequence[Report], candidates: Iterable[Candidate], gates: Ga
     front = [report for report in sound if _beaten_by(report, sound) is None]
     picked = _fastest(front)
     results = [_result(report, fp32, reasons[report.name], sound, picked) for report in reports]
-    not_made = [_not_made(candidate) for candidate in candidates if candidate.refused is not None]
+    not_made = [
+        CandidateResult(name=candidate.name, status="refused", reasons=(candidate.refused or "was not made",))
+        for candidate in candidates
+        if candidate.refused is not None
+    ]
     return Selection(
         picked=picked.name,
         reason=_why(picked, fp32, sound, len(results) + len(not_made)),
@@ -62,15 +67,10 @@ def _slower(speed: Speed, gates: Gates) -> str:
 def _beaten_by(report: Report, others: Sequence[Report]) -> Report | None:
     """Another that is nowhere worse and somewhere better."""
     mine = _merits(report)
-    rivals = ((other, _merits(other)) for other in others)
-    return next(
-        (
-            o
-            for o, theirs in rivals
-            if theirs != mine and all(t >= m for t, m in zip(theirs, mine, strict=True))
-        ),
-        None,
-    )
+    for other in others:
+        if (theirs := _merits(other)) != mine and all(map(ge, theirs, mine)):
+            return other
+    return None
 
 
 def _merits(report: Report) -> tuple[float, int, int]:
@@ -109,19 +109,6 @@ def _result(
         latency_ratio=latency(report),
         throughput_ratio=1 / latency(report),
         reasons=reasons,
-    )
-
-
-def _not_made(candidate: Candidate) -> CandidateResult:
-    return CandidateResult(
-        name=candidate.name,
-        status="refused",
-        score=None,
-        score_drop=None,
-        size_bytes=None,
-        latency_ratio=None,
-        throughput_ratio=None,
-        reasons=(candidate.refused or "was not made",),
     )
 
 

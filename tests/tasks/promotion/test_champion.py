@@ -13,7 +13,7 @@ from tasks.promotion.automatic import apply_verdict
 from tasks.promotion.champion import StaleError, model_lock, pending_entry, promote, refuse, repair
 from tasks.promotion.ledger import LedgerEntry, read_ledger
 from tasks.promotion.manual import promote_version, roll_back_to
-from tasks.proof.evidence import EvidenceError
+from tasks.proof.signing import EvidenceError
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.settings import Settings, load_settings

@@ -15,8 +15,7 @@ from tasks.promotion.history import history
 from tasks.promotion.ledger import FIRST, LedgerEntry, append, check_chain, decided_by, in_short, read_ledger
 from tasks.promotion.manual import roll_back_to
 from tasks.promotion.verification import verify
-from tasks.proof.evidence import EvidenceError
-from tasks.proof.signing import public_key
+from tasks.proof.signing import EvidenceError, public_key
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.settings import Settings, load_settings
