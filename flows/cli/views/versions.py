@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tasks.monitoring.monitor import Watched
+from tasks.monitoring.watched import Watched
 from tasks.promotion.history import History
 from tasks.promotion.ledger import LedgerEntry
 from tasks.promotion.verification import Verification
