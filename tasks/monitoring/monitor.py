@@ -51,7 +51,9 @@ def monitor(settings: Settings, model: str) -> Watched:
         if table is None or len(table) < limits.min_rows:
             return watched
         dataset = training_rows(settings, evidence)
-        inputs = _inputs(table, dataset, limits)
+        trained = columns(read_split(dataset, "train").inputs, dataset.inputs)
+        served = served_columns(table, dataset.inputs)
+        inputs = drift(trained, served, psi=limits.psi, p_value=limits.p_value)
         answers = _answers(table, evidence, dataset, (folder / MODEL).read_bytes(), limits)
     reasons = tuple(_reasons(inputs, answers, limits))
     return watched.model_copy(
@@ -87,12 +89,6 @@ def new_rows(registry: Registry, evidence: Evidence) -> str | None:
     if fingerprint == evidence.fingerprint or registry.by_tag(evidence.model, DATA_TAG, fingerprint):
         return None
     return fingerprint
-
-
-def _inputs(table: pa.Table, dataset: Dataset, limits: Limits) -> Drift:
-    reference = columns(read_split(dataset, "train").inputs, dataset.inputs)
-    served = served_columns(table, dataset.inputs)
-    return drift(reference, served, psi=limits.psi, p_value=limits.p_value)
 
 
 def _answers(

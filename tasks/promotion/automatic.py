@@ -46,14 +46,13 @@ def _why_not(registry: Registry, version: Version, proof: Proof, may_promote: bo
 def _promote(registry: Registry, version: Version, proof: Proof) -> Decision:
     against = proof.comparison.champion if proof.comparison else None
     verdict = proof.verdict
-    if repair(registry, version.model).serving == version.version:
-        return Decision(
-            decision="promoted", reasons=verdict.reasons
-        )  # by a try of this step that was cut off
-    try:
-        promote(registry, version, against=against, why=in_short(verdict.reasons), verdict=verdict.decision)
-    except StaleError as error:
-        return _held(proof, str(error))
+    if repair(registry, version.model).serving != version.version:  # by a try of this step that was cut off
+        try:
+            promote(
+                registry, version, against=against, why=in_short(verdict.reasons), verdict=verdict.decision
+            )
+        except StaleError as error:
+            return _held(proof, str(error))
     return Decision(decision="promoted", reasons=verdict.reasons)
 
 

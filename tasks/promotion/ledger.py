@@ -135,26 +135,21 @@ def append(registry: Registry, entry: LedgerEntry) -> None:
     registry.tag_model(entry.model, _HEAD, f"{entry.sequence} {entry.digest}")
 
 
-def check_chain(entries: Sequence[LedgerEntry]) -> list[str]:
+def check_chain(entries: Sequence[LedgerEntry]) -> Iterator[str]:
     """Where entries, in order, do not follow from each other."""
-    problems = []
     digest, sequence, serving = FIRST, 0, None
     for entry in entries:
         where = f"entry {entry.sequence} ({entry.at:%Y-%m-%d %H:%M}, {_title(entry)})"
-        if entry.sequence != sequence + 1:
-            what = (
-                "is there twice"
-                if entry.sequence == sequence
-                else f"follows entry {sequence}: what was between is gone"
-            )
-            problems.append(f"{where} {what}")
+        if entry.sequence == sequence:
+            yield f"{where} is there twice"
+        elif entry.sequence != sequence + 1:
+            yield f"{where} follows entry {sequence}: what was between is gone"
         elif entry.previous != digest:
-            problems.append(f"{where} does not follow from the entry before it: one of the two was rewritten")
+            yield f"{where} does not follow from the entry before it: one of the two was rewritten"
         elif entry.from_version != serving:
-            problems.append(f"{where} starts from {_v(entry.from_version)} where {_v(serving)} served")
+            yield f"{where} starts from {_v(entry.from_version)} where {_v(serving)} served"
         digest, sequence = entry.digest, entry.sequence
         serving = entry.to_version if entry.moved else serving
-    return problems
 
 
 def compose(

@@ -107,8 +107,7 @@ def read(folder: Path) -> Evidence:
 
 def _check_binding(folder: Path, evidence: Evidence) -> None:
     digest = sha256_of(folder / MODEL)
-    proved = {"model_sha256": evidence.model_sha256, "the proof": evidence.proof.report.sha256}
-    if digest not in proved.values() or len(set(proved.values())) > 1:
+    if {evidence.model_sha256, evidence.proof.report.sha256} != {digest}:
         raise EvidenceError(
             f"{folder.name}: its evidence is of another file: {MODEL} has SHA-256 {digest[:16]}…, "
             f"the evidence says {evidence.model_sha256[:16]}… and proves {evidence.proof.report.sha256[:16]}….",

@@ -114,10 +114,8 @@ def _beside_champion(comparison: Comparison | None, gates: Gates) -> Iterator[tu
         yield "pass", "there is no champion to compare with"
         return
     if comparison.problem is not None:
-        yield (
-            "inconclusive",
-            f"champion v{comparison.champion} could not be compared: {comparison.problem}",
-        )
+        reason = f"champion v{comparison.champion} could not be compared: {comparison.problem}"
+        yield "inconclusive", reason
         return
     yield _on_all_rows(comparison, gates)
     for group in comparison.slices:
@@ -129,34 +127,23 @@ def _beside_champion(comparison: Comparison | None, gates: Gates) -> Iterator[tu
 
 def _on_all_rows(comparison: Comparison, gates: Gates) -> tuple[Decision, str]:
     """How much better or worse, how sure, and what follows."""
-    champion, difference, interval = (
-        f"champion v{comparison.champion}",
-        comparison.difference,
-        comparison.interval,
-    )
+    champion, rows = f"champion v{comparison.champion}", comparison.rows
+    difference, interval = comparison.difference, comparison.interval
     if difference is None or interval is None:
-        return (
-            "inconclusive",
-            f"the score's interval against {champion} is not defined on {comparison.rows} rows",
-        )
+        return "inconclusive", f"the score's interval against {champion} is not defined on {rows} rows"
     size = (
         f"{abs(difference):.4f} {'worse' if difference < 0 else 'better'} than {champion} "
-        f"on the same {comparison.rows} rows ({interval.describe('+.4f')})"
+        f"on the same {rows} rows ({interval.describe('+.4f')})"
     )
     if interval.low >= -gates.margin:
         return "pass", f"{size}: not worse by more than the margin of {gates.margin:g}"
     if _is_worse(difference, interval, gates.margin):
         return "fail", f"{size}: worse by more than the margin of {gates.margin:g}"
-    rows = more_rows(comparison, gates)
-    hint = (
-        f"about {rows} more test rows would decide"
-        if rows
-        else "it lies so near the margin that more rows will not decide"
-    )
-    return (
-        "inconclusive",
-        f"{size}: these rows cannot tell whether it is worse by more than {gates.margin:g}; {hint}",
-    )
+    hint = "it lies so near the margin that more rows will not decide"
+    if more := more_rows(comparison, gates):
+        hint = f"about {more} more test rows would decide"
+    doubt = f"these rows cannot tell whether it is worse by more than {gates.margin:g}"
+    return "inconclusive", f"{size}: {doubt}; {hint}"
 
 
 def _is_worse(difference: float, interval: Interval, margin: float) -> bool:
