@@ -123,12 +123,11 @@ def _champion_outputs(champion: Champion, dataset: Dataset, samples: Samples) ->
     """Raises UserError, saying why, when the champion cannot be asked these rows or its answers mean something else."""
     if champion.sha256 and sha256_of(champion.folder / MODEL) != champion.sha256:
         raise UserError(f"its {MODEL} is not the file that was registered, {champion.sha256[:16]}…")
-    if (champion.folder / EVIDENCE).exists() and (
-        classes := read(champion.folder).classes
-    ) != dataset.classes:
-        raise UserError(
-            f"it knows other classes ({some(classes or ('none',), 5)}) than the data has now ({some(dataset.classes or ('none',), 5)})"
-        )
+    proved = (champion.folder / EVIDENCE).exists()
+    classes = read(champion.folder).classes if proved else dataset.classes
+    if classes != dataset.classes:
+        known, given = (some(names or ("none",), 5) for names in (classes, dataset.classes))
+        raise UserError(f"it knows other classes ({known}) than the data has now ({given})")
     session = open_session(champion.folder / MODEL)
     wanted = {spec.name: spec.dtype for spec in dataset.inputs}
     takes = {value.name: value.type for value in session.get_inputs()}

@@ -1,6 +1,5 @@
 """Moving the champion: at the last moment, one at a time, killed at any instant; on SQLite and over HTTP."""
 
-import shutil
 import threading
 from collections import Counter
 from pathlib import Path
@@ -16,28 +15,7 @@ from tasks.promotion.manual import promote_version, roll_back_to
 from tasks.proof.signing import EvidenceError
 from tasks.records import Version
 from tasks.registry.registry import Registry
-from tasks.settings import Settings, load_settings
-
-
-@pytest.fixture(params=["sqlite", "http"])
-def settings(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    if request.param == "http":
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", request.getfixturevalue("mlflow_server"))
-    else:
-        home.mkdir(mode=0o700)
-        shutil.copyfile(request.getfixturevalue("empty_mlflow_database"), home / "mlflow.db")
-    return load_settings()
-
-
-@pytest.fixture
-def registry(settings: Settings) -> Registry:
-    return Registry(settings)
-
-
-@pytest.fixture
-def model(request: pytest.FixtureRequest) -> str:
-    """A name of the test's own: the HTTP server is shared."""
-    return "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[-60:].strip("-")
+from tasks.settings import Settings
 
 
 def champion(registry: Registry, model: str) -> int | None:

@@ -3,7 +3,6 @@
 import datetime
 import json
 import re
-import shutil
 from pathlib import Path
 
 import promotions
@@ -18,7 +17,7 @@ from tasks.promotion.verification import verify
 from tasks.proof.signing import EvidenceError, public_key
 from tasks.records import Version
 from tasks.registry.registry import Registry
-from tasks.settings import Settings, load_settings
+from tasks.settings import Settings
 
 DAY = datetime.datetime(2026, 5, 3, 12, 0, tzinfo=datetime.UTC)
 
@@ -125,26 +124,6 @@ def test_the_longest_entry_fits_into_a_database_in_any_script(home: Path) -> Non
     append(kept := Keeping(), entry)  # type: ignore[arg-type]
     assert max(map(len, kept.tags.values())) <= SqlTag.value.type.length
     assert LedgerEntry.model_validate_json(kept.tags["slipway.entry"]).digest == entry.digest
-
-
-@pytest.fixture(params=["sqlite", "http"])
-def settings(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    if request.param == "http":
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", request.getfixturevalue("mlflow_server"))
-    else:
-        home.mkdir(mode=0o700)
-        shutil.copyfile(request.getfixturevalue("empty_mlflow_database"), home / "mlflow.db")
-    return load_settings()
-
-
-@pytest.fixture
-def registry(settings: Settings) -> Registry:
-    return Registry(settings)
-
-
-@pytest.fixture
-def model(request: pytest.FixtureRequest) -> str:
-    return "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[-60:].strip("-")
 
 
 @pytest.fixture
