@@ -58,9 +58,8 @@ def _check_array(workload: Workload, name: str, array: Any, rows: int) -> None:
         )
     who = f"Workload {workload.name}: inputs()[{name!r}]"
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise UserError(
-            f"{who} is {getattr(array, 'dtype', type(array).__name__)}; give a numeric numpy array."
-        )
+        what = getattr(array, "dtype", type(array).__name__)
+        raise UserError(f"{who} is {what}; give a numeric numpy array.")
     count = len(array) if array.ndim else "no"
     if count != rows:
         raise UserError(f"{who} has {count} rows where the frame has {rows}.")

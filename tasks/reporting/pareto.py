@@ -14,14 +14,16 @@ def picture(candidates: Sequence[CandidateResult], score_name: str = "score") ->
     """An inline SVG of the candidates that were measured; the same numbers give the same bytes."""
     from matplotlib.ticker import NullFormatter
 
-    measured = [c for c in candidates if c.score is not None and c.latency_ratio and c.size_bytes]
-    largest = max((c.size_bytes or 0 for c in measured), default=1)
-    front = sorted((c.latency_ratio, c.score) for c in measured if c.status in ("picked", "front"))
+    measured = [
+        (c, c.size_bytes) for c in candidates if c.score is not None and c.latency_ratio and c.size_bytes
+    ]
+    largest = max((size for _, size in measured), default=1)
+    front = sorted((c.latency_ratio, c.score) for c, _ in measured if c.status in ("picked", "front"))
     with canvas(7, 4) as drawing:
         axes = drawing.axes
         axes.set_xscale("log")
-        for c in measured:
-            area = _LARGEST_AREA * (c.size_bytes or 0) / largest
+        for c, size in measured:
+            area = _LARGEST_AREA * size / largest
             colour = _COLOURS[c.status]
             face = colour if c.status == "picked" else "none"
             marker = "X" if c.status == "refused" else "o"

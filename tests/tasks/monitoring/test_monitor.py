@@ -20,9 +20,8 @@ from checkout import ROOT
 
 from tasks.data.dataset import read_split
 from tasks.errors import UserError
-from tasks.monitoring.monitor import monitor, new_rows, training_rows
+from tasks.monitoring.monitor import Watched, monitor, new_rows, training_rows
 from tasks.monitoring.traffic import read_traffic
-from tasks.monitoring.watched import Watched
 from tasks.promotion.champion import promote
 from tasks.promotion.verification import check_version, downloaded
 from tasks.records import Candidate, Dataset
