@@ -42,7 +42,7 @@ def asked(version: LoadedVersion, rows: int, length: int = 3) -> Done:
     """A batch of one request, answered."""
     random = np.random.default_rng(rows)
     features = random.normal(size=(rows, 4)).astype("float32")
-    request_rows = rows_of(version.spec, [random.integers(1, 50, (rows, length)), features])
+    request_rows = rows_of(version.spec, [random.integers(1, 50, (rows, length)), features], rows)
     nobody: Any = None
     request = Request(request_rows, nobody, nobody, time.perf_counter())
     return Done([request], version, version.run([request_rows]), 0.001)
