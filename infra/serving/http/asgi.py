@@ -74,11 +74,10 @@ class App:
             if method != allowed and (method, allowed) != ("HEAD", "GET"):
                 raise Problem(405, "wrong_method", f"this path takes {allowed}", allow=allowed)
             body = await self._body(headers, receive) if allowed == "POST" else b""
-            waiting.answer(*await self.routes.answer(path, headers, body))
+            waiting.answer(*self.routes.answer(path, headers, body))
 
     def _check_type(self, route: Route, headers: Headers) -> None:
-        kind = headers.get(b"content-type", b"").lower()
-        if kind not in route.types and kind.replace(b" ", b"").replace(b'"', b"") not in route.types:
+        if headers.get(b"content-type", b"").lower().translate(None, b' "') not in route.types:
             names = ", ".join(
                 sorted(kind.decode() for kind in route.types if kind and b"charset" not in kind)
             )

@@ -79,7 +79,7 @@ class Routes:
             return Problem(404, "which_model", f"several models are served here: use one of {names}")
         return Problem(404, "no_such_path", f"nothing is here; predictions are at {names}")
 
-    async def answer(self, path: str, headers: Headers, body: bytes) -> Answer:
+    def answer(self, path: str, headers: Headers, body: bytes) -> Answer:
         if path == WEBHOOK:
             check(self.service.options.webhook_secret or "", headers, body)
             self.nudge()
