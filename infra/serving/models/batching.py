@@ -137,7 +137,7 @@ class Batcher:
                 heading, body = request.render(headings, outputs, start, stop)
                 request.reply.answer(200, heading, body)
                 start = stop
-            numbers.answers["200"] += len(requests)
+            numbers.answers["200"] = numbers.answers.get("200", 0) + len(requests)
             numbers.rows += start
             numbers.batches.add(start)
         numbers.run_seconds += done.seconds

@@ -1,7 +1,6 @@
 """Counts of one version, kept as plain integers: a batch costs a handful of additions, a scrape does the rest."""
 
 from bisect import bisect_left
-from collections import Counter
 from dataclasses import dataclass, field
 
 LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -45,7 +44,7 @@ class Numbers:
 
     model: str
     version: str
-    answers: Counter[str] = field(default_factory=Counter)
+    answers: dict[str, int] = field(default_factory=dict)
     rows: int = 0
     not_finite: int = 0
     rescued: int = 0
@@ -54,7 +53,7 @@ class Numbers:
     batches: Histogram = field(default_factory=lambda: Histogram(ROWS))
 
     def answered(self, status: int) -> None:
-        self.answers[str(status)] += 1
+        self.answers[str(status)] = self.answers.get(str(status), 0) + 1
 
 
 @dataclass(slots=True)
