@@ -113,6 +113,7 @@ METHODS = ("handle_exit(self, sig, frame)", "shutdown(self, sockets)")
 ATTRIBUTES: Attributes = {
     ("Server", "__init__"): ("config", "server_state", "should_exit"),
     ("Server", "startup"): ("lifespan", "servers"),
+    ("ServerState", "__init__"): ("connections",),
     ("Config", "load"): ("http_protocol_class",),
 }
 """Attributes that it reads or sets, by the class and the method that make or use them."""

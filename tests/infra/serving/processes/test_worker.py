@@ -45,7 +45,10 @@ def test_the_list_holds_all_that_the_server_reads_of_uvicorn_and_no_more() -> No
     tree = ast.parse(inspect.getsource(Server))
     dotted = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
     read = {text.split(".")[1] for text in dotted if text.startswith("self.")}
-    read |= set(re.findall(r"setattr\(self, '(\w+)'", ast.unparse(tree))) | {"http_protocol_class"}
+    read |= set(re.findall(r"setattr\(self, '(\w+)'", ast.unparse(tree))) | {
+        "connections",
+        "http_protocol_class",
+    }
     assert read - {"worker", "_protocol"} == READ
     functions = {name for name, value in vars(Server).items() if inspect.isfunction(value)} - {"__init__"}
     assert {name for name in functions if hasattr(server.Server, name)} == OVERRIDDEN
