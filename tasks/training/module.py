@@ -1,9 +1,9 @@
 """The module of a workload: built from a seed, loaded from a checkpoint, and asked for its outputs."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +17,6 @@ from tasks.system.sentences import as_user_error
 from tasks.training.checkpoint import load_weights
 from tasks.training.randomness import random_numbers_lock, seed_everything
 from tasks.workloads.workload import Workload
-
-if TYPE_CHECKING:
-    from tasks.workloads.workload import Build
 
 
 def build_module(workload: Workload, dataset: Dataset, model: str | None = None, seed: int = 0) -> nn.Module:
@@ -95,7 +92,7 @@ def predict(module: nn.Module, inputs: dict[str, Array], batch_size: int = 256) 
     return np.concatenate(parts)
 
 
-def _asks_for_inputs(build: "Build") -> bool:
+def _asks_for_inputs(build: Callable[..., nn.Module]) -> bool:
     """Whether it has a parameter that must be given."""
     named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return any(p.kind in named and p.default is p.empty for p in inspect.signature(build).parameters.values())
