@@ -19,6 +19,7 @@ from tasks.data.dataset import prepare
 from tasks.errors import StepError, UserError
 from tasks.records import Checkpoint, Dataset, Metric
 from tasks.training.checkpoint import load, load_weights
+from tasks.training.loss import DistillationLoss
 from tasks.training.metrics import read_metrics
 from tasks.training.module import load_module, predict
 from tasks.training.progress import Progress
@@ -272,7 +273,8 @@ def test_a_student_learns_from_its_teacher(tmp_path: Path) -> None:
     teacher.load_state_dict(load_weights(good))
     wrong = Samples(rows.inputs, (rows.target + 1) % 3)
     config = FAST.model_copy(update={"epochs": 8, "lr": 0.05})
-    student = train_toy(tmp_path / "student", config, rows=wrong, teacher=teacher, teacher_weight=0.9)
+    taught = DistillationLoss(workload(), teacher, temperature=4.0, weight=0.9)
+    student = train_toy(tmp_path / "student", config, rows=wrong, distillation=taught)
     assert student.score > 0.8
     assert train_toy(tmp_path / "alone", config, rows=wrong).score < 0.4
 
