@@ -65,6 +65,7 @@ def test_the_same_rows_are_stored_once(tmp_path: Path) -> None:
     assert prepare("digits", Data(test=0.3), tmp_path).folder != first.folder
 
 
+@pytest.mark.slow
 def test_arrays_that_other_code_made_are_made_again_and_known_by_what_they_hold(tmp_path: Path) -> None:
     """A defect that is mended in how arrays are made must not live on in those that are stored."""
     first = prepare("digits", Data(), tmp_path, code="one")

@@ -75,6 +75,7 @@ def train_toy(
     return fit(module, rows or clouds(200), clouds(100, 1), config, folder, workload=toy, **options)
 
 
+@pytest.mark.slow
 def test_digits_are_learned_and_come_back_from_the_checkpoint(dataset: Dataset, tmp_path: Path) -> None:
     checkpoint = train(TINY, dataset, Train(epochs=6, lr=0.01, threads=1), tmp_path)
     tiny_digits = load_workload(TINY)
@@ -414,6 +415,7 @@ def test_two_trainings_at_once_do_not_disturb_each_others_random_numbers(
     assert digests == {"first": alone.sha256, "second": alone.sha256}
 
 
+@pytest.mark.slow
 def test_importing_the_training_loads_neither_prefect_nor_mlflow() -> None:
     code = "import sys, tasks.training.trainer; print([name for name in ('prefect', 'mlflow') if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -123,6 +123,7 @@ def test_a_full_disk_costs_what_is_written_then_and_nothing_that_was_there(
     assert {path.suffix for path in (tmp_path / "traffic").rglob("*") if path.is_file()} == {".gz"}
 
 
+@pytest.mark.slow
 def test_a_kill_while_it_writes_leaves_whole_files_only(tmp_path: Path) -> None:
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
