@@ -125,7 +125,7 @@ def _store(workload: Workload, digest: str, folder: Path, write: Write, code: st
 
 def _write_frame(workload: Workload, frame: pd.DataFrame, config: Data, folder: Path) -> Written:
     """Every split's arrays and Parquet, from rows in memory."""
-    classes = classes_of(frame[workload.target].unique()) if workload.kind == "classification" else None
+    classes = classes_of(workload, frame[workload.target].unique())
     parts = {name: rows for name, rows in split(frame, config, workload.time).items() if len(rows)}
     for name, rows in parts.items():
         (folder / name).mkdir()
