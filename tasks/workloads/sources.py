@@ -135,8 +135,6 @@ def _explained(name: str) -> Iterator[None]:
     """What a source commonly lacks, said in a sentence."""
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
         raise UserError(_sentence(name, error)) from error
 
