@@ -228,7 +228,7 @@ def test_rows_that_cannot_be_stored_or_learned_are_refused_and_leave_nothing(
     )
     with pytest.raises(UserError, match=message):
         prepare(str(tmp_path / "mine.py"), Data(), tmp_path / "data")
-    assert not any((tmp_path / "data" / "mine").iterdir())
+    assert not any((tmp_path / "data").glob("mine/*"))
 
 
 def test_a_failing_source_is_the_users_error() -> None:
