@@ -87,9 +87,18 @@ def _check_dynamic(workload: Workload, arrays: dict[str, Array]) -> None:
             )
 
 
-def classes_of(values: Iterable[Any]) -> tuple[str, ...]:
-    """The classes' names in the order of their codes. Raises UserError for values that have no order."""
+def classes_of(workload: Workload, values: Iterable[Any]) -> tuple[str, ...] | None:
+    """The classes' names in the order of their codes; None for a regression.
+
+    Raises UserError when there is only one, and for values that have no order.
+    """
+    if workload.kind != "classification":
+        return None
     values = [*values]
+    if len(values) < 2:
+        raise UserError(
+            f"Workload {workload.name}: target {workload.target!r} is always {pd.Series(values).tolist()[0]!r}; a classifier needs two classes."
+        )
     try:
         return tuple(str(value) for value in sorted(values))
     except TypeError as error:

@@ -99,6 +99,7 @@ def look() -> Watched:
     return monitor(load_settings(), "digits")
 
 
+@pytest.mark.slow
 def test_no_traffic_is_said_and_is_no_alarm(watched: Path) -> None:
     outcome = look()
     assert (
@@ -108,6 +109,7 @@ def test_no_traffic_is_said_and_is_no_alarm(watched: Path) -> None:
     assert "--record" in outcome.reasons[0] and outcome.volume.rows == 0
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_exist_is_a_sentence(watched: Path) -> None:
     with pytest.raises(UserError, match="There is no model 'fish'"):
         monitor(load_settings(), "fish")
@@ -129,6 +131,7 @@ def test_the_champion_is_held_against_its_own_arrays_and_not_those_of_newer_code
     assert training_rows(load_settings(), older).fingerprint == dataset.fingerprint
 
 
+@pytest.mark.slow
 @pytest.mark.platform
 def test_recorded_rows_like_the_training_rows_are_steady_and_others_are_an_alarm(
     watched: Path, send: Callable[[Images], None], images: Images
@@ -158,6 +161,7 @@ def test_recorded_rows_like_the_training_rows_are_steady_and_others_are_an_alarm
     assert done.returncode == 3 and "drifted" in done.stdout and "image[" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.platform
 def test_an_alarm_starts_retrain_and_reaches_the_webhook(
     watched: Path, send: Callable[[Images], None], images: Images, prefect_server: str
@@ -178,6 +182,7 @@ def test_an_alarm_starts_retrain_and_reaches_the_webhook(
     assert run.parameters["workload"] == "digits" and run.state is not None and run.state.is_scheduled()
 
 
+@pytest.mark.slow
 def test_rows_that_no_version_was_made_of_are_new(watched: Path, linear_digits: Digits) -> None:
     registry = Registry(load_settings())
     champion = find_version(registry, "digits@champion")

@@ -23,6 +23,7 @@ def champion(registry: Registry, model: str) -> int | None:
     return found.version if found else None
 
 
+@pytest.mark.slow
 def test_the_first_version_is_promoted_like_any_other(registry: Registry, model: str) -> None:
     first, second = promotions.register_bare(registry, model, 2)
     promote(registry, first, against=None, why="the first", who="ada")
@@ -38,6 +39,7 @@ def test_the_first_version_is_promoted_like_any_other(registry: Registry, model:
     assert champion(registry, model) == 2
 
 
+@pytest.mark.slow
 def test_a_verdict_against_another_champion_promotes_nothing(registry: Registry, model: str) -> None:
     first, second, third = promotions.register_bare(registry, model, 3)
     promote(registry, first, against=None, why="the first")
@@ -54,6 +56,7 @@ def test_promoting_the_champion_again_is_refused(registry: Registry, model: str)
         promote(registry, first, against=1, why="again")
 
 
+@pytest.mark.slow
 def test_an_owner_that_stood_still_finds_another_in_its_place(
     registry: Registry, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +77,7 @@ def test_an_owner_that_stood_still_finds_another_in_its_place(
     promotions.check(registry, read_ledger(registry, model))
 
 
+@pytest.mark.slow
 def test_of_two_owners_without_a_common_lock_the_first_to_move_stays(
     registry: Registry, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +124,7 @@ def test_a_second_promotion_waits_and_then_is_told(settings: Settings) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_of_many_that_race_one_wins_and_the_others_are_told(
     settings: Settings, registry: Registry, model: str
 ) -> None:
@@ -133,6 +138,7 @@ def test_of_many_that_race_one_wins_and_the_others_are_told(
     promotions.check(registry, ledger)
 
 
+@pytest.mark.slow
 def test_a_kill_at_a_random_moment_leaves_a_champion_and_a_true_ledger(
     settings: Settings, registry: Registry, model: str
 ) -> None:
@@ -143,6 +149,7 @@ def test_a_kill_at_a_random_moment_leaves_a_champion_and_a_true_ledger(
     promotions.check(registry, read_ledger(registry, model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "step", ["set_alias", "add_ledger_entry", "tag_model head", "delete or set previous", "tag_model clear"]
 )
@@ -194,6 +201,7 @@ def crash_at(step: str, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert which in ("", "head", "clear", "or set previous")
 
 
+@pytest.mark.slow
 def test_an_alias_moved_by_hand_is_written_down_by_the_next_decision(registry: Registry, model: str) -> None:
     first, second, third = promotions.register_bare(registry, model, 3)
     promote(registry, first, against=None, why="the first")
@@ -233,6 +241,7 @@ def versions(registry: Registry, model: str, tmp_path: Path) -> list[Version]:
     return [first, second, promotions.register(registry, model, tmp_path, 3.0, decision="fail", champion=2)]
 
 
+@pytest.mark.slow
 def test_rollback_goes_to_the_version_before(
     settings: Settings, registry: Registry, model: str, versions: list[Version]
 ) -> None:
@@ -244,6 +253,7 @@ def test_rollback_goes_to_the_version_before(
         roll_back_to(settings, model, why="further")
 
 
+@pytest.mark.slow
 def test_rollback_to_what_is_not_there_or_never_passed_moves_nothing(
     settings: Settings, registry: Registry, model: str, versions: list[Version]
 ) -> None:
@@ -259,6 +269,7 @@ def test_rollback_to_what_is_not_there_or_never_passed_moves_nothing(
     assert champion(registry, model) == 2 and len(read_ledger(registry, model).entries) == 2
 
 
+@pytest.mark.slow
 def test_rollback_proves_first_that_the_old_version_still_holds(
     settings: Settings, registry: Registry, model: str, versions: list[Version], tmp_path: Path
 ) -> None:
@@ -282,6 +293,7 @@ def stored_folder(registry: Registry, version: Version, scratch: Path) -> Path:
     return Path(location.removeprefix("file://"))
 
 
+@pytest.mark.slow
 def test_promote_by_hand_lets_doubt_pass_but_not_failure(
     settings: Settings, registry: Registry, model: str, versions: list[Version], tmp_path: Path
 ) -> None:
@@ -317,6 +329,7 @@ def test_a_model_that_is_not_there_is_said_and_leaves_no_lock(settings: Settings
     assert not list(settings.home.parent.rglob("nobody.lock"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["add_ledger_entry", "set_alias"])
 def test_a_machine_that_wakes_while_another_promotes_takes_nothing_from_it(
     registry: Registry, model: str, monkeypatch: pytest.MonkeyPatch, moment: str

@@ -141,6 +141,7 @@ def runs(registry: Registry, model: str) -> dict[int, str]:
     return {json.loads(tags["slipway.entry"])["sequence"]: run_id for run_id, tags in found}
 
 
+@pytest.mark.slow
 def test_history_says_who_what_when_and_why(settings: Settings, model: str, decided: list[Version]) -> None:
     found = history(settings, model)
     assert found.problems == () and (found.champion, found.previous, found.proved) == (2, 1, True)
@@ -152,6 +153,7 @@ def test_history_says_who_what_when_and_why(settings: Settings, model: str, deci
     assert all(e.evidence == "e" * 64 for e in found.entries)
 
 
+@pytest.mark.slow
 def test_an_entry_altered_in_mlflow_shows(
     settings: Settings, registry: Registry, model: str, decided: list[Version]
 ) -> None:
@@ -165,6 +167,7 @@ def test_an_entry_altered_in_mlflow_shows(
     assert any("entry 3" in problem and "rewritten" in problem for problem in problems)
 
 
+@pytest.mark.slow
 def test_a_whole_ledger_made_anew_shows_for_it_cannot_be_signed(
     settings: Settings,
     registry: Registry,
@@ -191,6 +194,7 @@ def test_a_whole_ledger_made_anew_shows_for_it_cannot_be_signed(
     assert history(settings, model).problems[-1] == "entry 3 (refuse v2 → v3) is not signed"
 
 
+@pytest.mark.slow
 def test_a_machine_with_the_public_key_alone_checks_and_does_not_sign(
     settings: Settings,
     registry: Registry,
@@ -230,6 +234,7 @@ def test_a_key_that_cannot_sign_is_said_before_anything_moves(
     assert champion is not None and champion.version == 2
 
 
+@pytest.mark.slow
 def test_an_entry_of_another_model_shows(
     settings: Settings, registry: Registry, model: str, decided: list[Version]
 ) -> None:
@@ -252,6 +257,7 @@ def test_a_deleted_entry_shows(
     assert any(words in problem for problem in history(settings, model).problems)
 
 
+@pytest.mark.slow
 def test_an_alias_moved_by_hand_shows_as_unproved(
     settings: Settings, registry: Registry, model: str, decided: list[Version]
 ) -> None:
@@ -260,6 +266,7 @@ def test_an_alias_moved_by_hand_shows_as_unproved(
     assert found.proved is False and "moved to v3, UNPROVED, outside of Slipway" in found.problems[0]
 
 
+@pytest.mark.slow
 def test_history_at_a_moment_and_at_no_date(settings: Settings, model: str, decided: list[Version]) -> None:
     now = datetime.datetime.now(datetime.UTC)
     assert [e.to_version for e in history(settings, model, now.isoformat()).entries] == [2]
@@ -311,6 +318,7 @@ def test_a_version_that_carries_another_ones_files_is_refused(
         verify(settings, f"{model}/3")
 
 
+@pytest.mark.slow
 def test_a_hand_moved_unproved_champion_can_be_rolled_back_from(
     settings: Settings, registry: Registry, model: str, tmp_path: Path
 ) -> None:

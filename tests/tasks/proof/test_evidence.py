@@ -284,6 +284,7 @@ def test_the_code_revision_says_whether_files_differ(tmp_path: Path, monkeypatch
     assert provenance.code_state() == Code(revision="v1.2", dirty=False)
 
 
+@pytest.mark.slow
 def test_verifying_imports_nothing_heavy(sealed: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tasks.proof import evidence; evidence.verify(Path(sys.argv[1]));"
