@@ -89,12 +89,8 @@ class Module:
     def _does_more_than_bind(self, statement: ast.stmt) -> bool:
         if not isinstance(statement, _Function | ast.ClassDef | ast.Assign | ast.AnnAssign):
             return True
-        targets = getattr(statement, "targets", None) or filter(None, [getattr(statement, "target", None)])
-        if any(
-            isinstance(node, ast.Attribute | ast.Subscript) for target in targets for node in ast.walk(target)
-        ):
-            return True
-        return any(self._may_change_more(callee) for callee in _called(statement))
+        nodes = (node for part in _run(statement) for node in ast.walk(part))
+        return any(map(_writes, nodes)) or any(map(self._may_change_more, _called(statement)))
 
     def _may_change_more(self, callee: ast.expr) -> bool:
         """Whether calling this may do more than return a value: all but the few that are known not to."""
@@ -124,6 +120,13 @@ def _run(statement: ast.stmt) -> Iterator[ast.AST]:
             yield from _run(inner)
     else:
         yield from (*statement.args.defaults, *filter(None, statement.args.kw_defaults))
+
+
+def _writes(node: ast.AST) -> bool:
+    """Whether it may change what another name holds."""
+    if isinstance(node, ast.Attribute | ast.Subscript):
+        return not isinstance(node.ctx, ast.Load)
+    return isinstance(node, ast.AugAssign)
 
 
 def _called(statement: ast.stmt) -> Iterator[ast.expr]:

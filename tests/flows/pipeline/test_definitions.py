@@ -41,6 +41,16 @@ REACHED = {
         "table": "T = []\ndef put(f): T.append(f)",
         "others": "from tasks.table import put\n_done = put(lambda: «1|2»)",
     },
+    "what a class's body writes elsewhere": {
+        "run": "from tasks.table import T\nimport tasks.others\ndef run(): return T",
+        "table": "T = {}",
+        "others": "from tasks.table import T\nclass A:\n  T['a'] = «1|2»",
+    },
+    "what a class's body adds elsewhere": {
+        "run": "from tasks.table import T\nimport tasks.others\ndef run(): return T",
+        "table": "T = []",
+        "others": "from tasks.table import T\nclass A:\n  T += [«1|2»]",
+    },
     "an overload": {
         "run": "from functools import singledispatch\n@singledispatch\ndef run(x): pass\n"
         "@run.register\ndef _(x: int): return «1|2»"
