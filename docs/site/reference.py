@@ -15,7 +15,7 @@ from flows.orchestration.form import bounds_of
 from infra.secrets.inject import SECRETS
 from infra.serving.options import ServeOptions
 from tasks.config import RunConfig
-from tasks.environment import VARIABLES
+from tasks.environment import environment_variables
 from tasks.recipes import KINDS
 from tasks.settings import Limits, Policy
 
@@ -179,7 +179,7 @@ def said(value: Any) -> str:
 
 
 def variables() -> Iterator[tuple[str, str, str]]:
-    for variable in VARIABLES:
+    for variable in environment_variables():
         yield f"`{variable.name}`", said(variable.default), variable.meaning
 
 

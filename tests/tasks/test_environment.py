@@ -4,7 +4,7 @@ import re
 
 from checkout import ROOT
 
-from tasks.environment import VARIABLES
+from tasks.environment import environment_variables
 
 OURS = re.compile(r"\bSLIPWAY_[A-Z_]+\b")
 """In tests, SLIPWAY_TEST_… is between a test and its workload."""
@@ -14,9 +14,11 @@ def test_each_variable_that_is_named_anywhere_is_declared_and_the_other_way_roun
     named: set[str] = set()
     for top in ("flows", "tasks", "infra"):
         for path in (ROOT / top).rglob("*"):
-            if path.suffix in (".py", ".yaml", ".env", ".Dockerfile") and path.name != "environment.py":
+            if path.suffix in (".py", ".yaml", ".env", ".Dockerfile") and path.stem != "environment":
                 named |= set(OURS.findall(path.read_text()))
-    assert named == {variable.name for variable in VARIABLES if variable.name.startswith("SLIPWAY_")}
+    assert named == {
+        variable.name for variable in environment_variables() if variable.name.startswith("SLIPWAY_")
+    }
 
 
 def test_each_is_named_where_it_is_read_and_once_in_the_list() -> None:
@@ -24,6 +26,6 @@ def test_each_is_named_where_it_is_read_and_once_in_the_list() -> None:
         path.read_text() for top in ("flows", "tasks", "infra") for path in (ROOT / top).rglob("*.py")
     )
     own = (ROOT / "tasks" / "environment.py").read_text()
-    for variable in VARIABLES:
+    for variable in environment_variables():
         assert source.count(variable.name) > own.count(variable.name), variable.name
-    assert len({variable.name for variable in VARIABLES}) == len(VARIABLES)
+    assert len({variable.name for variable in environment_variables()}) == len(environment_variables())
