@@ -5,7 +5,7 @@ not settle (a star import, `globals()`, a module that is handed on as a value) c
 """
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -44,9 +44,13 @@ class Code(Names):
     def definition(self, node: Node) -> Definition:
         if node not in self._definitions:
             module = self.module(node.module)
-            special = {WHOLE: module.body, ON_IMPORT: module.on_import, ON_RUN: module.main}
-            statements = special[node.name] if node.name in special else module.bindings[node.name]
-            self._definitions[node] = _Reader(self, module, statements).definition(node)
+            statements: Mapping[str, Sequence[ast.AST]] = {
+                **module.bindings,
+                WHOLE: module.body,
+                ON_IMPORT: module.on_import,
+                ON_RUN: module.main,
+            }
+            self._definitions[node] = _Reader(self, module, statements[node.name]).definition(node)
         return self._definitions[node]
 
 

@@ -118,13 +118,14 @@ class Reading(ast.NodeVisitor):
             attributes.insert(0, inner.attr)
             inner = inner.value
         self.attributes.update(attributes)
-        if not isinstance(inner, ast.Name):
+        if isinstance(inner, ast.Name):
+            self._scope.loaded.add(inner.id)
+            written = not isinstance(node.ctx, ast.Load)
+            self.chains.append(Chain(len(self.words), inner.id, tuple(attributes), written))
+            self.words.append(".".join([f"'{inner.id}", *attributes]))
+        else:
             self.words.append("." + ".".join(attributes))
-            return self.visit(inner)
-        self._scope.loaded.add(inner.id)
-        written = not isinstance(node.ctx, ast.Load)
-        self.chains.append(Chain(len(self.words), inner.id, tuple(attributes), written))
-        self.words.append(".".join([f"'{inner.id}", *attributes]))
+            self.visit(inner)
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str) and _DOTTED.fullmatch(node.value):
@@ -178,7 +179,7 @@ class Reading(ast.NodeVisitor):
 
     def visit_MatchAs(self, node: Any) -> None:
         """`except … as name`, and the patterns of `match`: names that stand as text."""
-        self._scope.stored |= {getattr(node, field, None) for field in ("name", "rest")} - {None}
+        self._scope.stored.update(filter(None, (getattr(node, "name", None), getattr(node, "rest", None))))
         self.generic_visit(node)
 
     visit_ImportFrom = visit_Import
