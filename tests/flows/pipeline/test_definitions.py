@@ -51,6 +51,11 @@ REACHED = {
         "table": "T = []",
         "others": "from tasks.table import T\nclass A:\n  T += [«1|2»]",
     },
+    "what an import in a class's body does": {
+        "run": "import tasks.others\ndef run(): pass",
+        "others": "class A:\n  import tasks.table",
+        "table": "import torch\ntorch.set_num_threads(«1|2»)",
+    },
     "an overload": {
         "run": "from functools import singledispatch\n@singledispatch\ndef run(x): pass\n"
         "@run.register\ndef _(x: int): return «1|2»"
