@@ -30,7 +30,7 @@ def promote(
     settings = load_settings()
     with _decision(settings, model):
         entry = promote_version(settings, model, version, why=reason, who=who)
-    show_entry(entry, as_json=json)
+    show_entry(entry, json)
 
 
 @commands.command(
@@ -55,7 +55,7 @@ def rollback(
     settings = load_settings()
     with _decision(settings, model):
         entry = roll_back_to(settings, model, to, why=reason, who=who)
-    show_entry(entry, as_json=json)
+    show_entry(entry, json)
 
 
 @commands.command(
@@ -76,7 +76,7 @@ def history(
     from tasks.settings import load_settings
 
     ledger = read_history(load_settings(), model, at)
-    show_history(ledger, as_json=json)
+    show_history(ledger, json)
     raise typer.Exit(1 if ledger.problems else 0)
 
 
@@ -91,7 +91,7 @@ def verify(
     from tasks.promotion.verification import verify as check
     from tasks.settings import load_settings
 
-    show_verification(check(load_settings(), target, replay=replay), as_json=json)
+    show_verification(check(load_settings(), target, replay=replay), json)
 
 
 @commands.command(epilog=examples("slipway monitor digits", "slipway monitor digits --json"))
@@ -102,7 +102,7 @@ def monitor(model: Model, json: Json = False) -> None:
     from tasks.settings import load_settings
 
     watched = watch(load_settings(), model)
-    show_watched(watched, as_json=json)
+    show_watched(watched, json)
     raise typer.Exit(3 if watched.status == "drifted" else 0)
 
 
