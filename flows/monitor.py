@@ -7,7 +7,7 @@ from flows.orchestration.artifacts import show_watched
 from flows.orchestration.events import DATA_CHANGED, DRIFT_ALARM, emit
 from flows.pipeline.binding import worth_a_retry
 from tasks.monitoring import monitor as watching
-from tasks.monitoring.monitor import Watched
+from tasks.monitoring.watched import Watched
 from tasks.promotion.verification import check_version, downloaded
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry

@@ -23,7 +23,7 @@ from tasks.config import RunConfig
 from tasks.outcome import Outcome, Selection
 from tasks.promotion.automatic import Decision
 from tasks.proof.evidence import Evidence, make_evidence
-from tasks.records import Candidate, Checkpoint, Dataset, Proof, Report, Version
+from tasks.records import Checkpoint, Dataset, Proof, Report, Version
 from tasks.settings import load_settings
 from tasks.workloads.catalogue import load_workload
 
@@ -83,7 +83,14 @@ def retrain(
         candidates, reports = make_and_measure(runner, dataset, config, checkpoint)
         selection, proof = pick_and_prove(runner, dataset, config, candidates, reports)
         evidence = _evidence(runner, dataset, config, checkpoint, reports, selection, proof)
-        version = _register(runner, evidence, dataset, checkpoint, candidates, selection)
+        version = runner.call(
+            steps.register,
+            evidence=evidence,
+            dataset=dataset,
+            checkpoint=checkpoint,
+            picked=picked(candidates, selection),
+            selection=selection,
+        )
         decision = runner.call(steps.promote, version=version, proof=proof, may_promote=promote)
         runner.log_costs()
     if promote and decision.decision == "registered":
@@ -117,24 +124,6 @@ def _evidence(
         selection=selection,
         proof=proof,
         times=tuple(runner.times),
-    )
-
-
-def _register(
-    runner: StepRunner,
-    evidence: Evidence,
-    dataset: Dataset,
-    checkpoint: Checkpoint,
-    candidates: list[Candidate],
-    selection: Selection,
-) -> Version:
-    return runner.call(
-        steps.register,
-        evidence=evidence,
-        dataset=dataset,
-        checkpoint=checkpoint,
-        picked=picked(candidates, selection),
-        selection=selection,
     )
 
 

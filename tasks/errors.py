@@ -1,5 +1,9 @@
 """Errors that a user can cause: one sentence naming the thing, the value and the fix; never shown with a traceback."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UserError(Exception):
     """Bad usage or bad input (exit code 2)."""
@@ -17,3 +21,13 @@ class RefusedError(UserError):
     """A gate said no; nothing was moved (exit code 3)."""
 
     exit_code = 3
+
+
+@contextmanager
+def exiting_in_a_sentence() -> Iterator[None]:
+    """For a command: a user's error is one sentence on stderr and its exit code, a bug keeps its traceback."""
+    try:
+        yield
+    except UserError as error:
+        print(f"slipway: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

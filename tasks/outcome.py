@@ -12,11 +12,11 @@ class CandidateResult(Frozen):
 
     name: str
     status: Literal["picked", "front", "dominated", "refused"]
-    score: float | None
-    score_drop: float | None
-    size_bytes: int | None
-    latency_ratio: float | None
-    throughput_ratio: float | None
+    score: float | None = None
+    score_drop: float | None = None
+    size_bytes: int | None = None
+    latency_ratio: float | None = None
+    throughput_ratio: float | None = None
     reasons: tuple[str, ...] = ()
 
 

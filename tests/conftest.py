@@ -32,6 +32,13 @@ for name in (
     os.environ.pop(name, None)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A server of the session takes seconds to start, whichever test asks first."""
+    for item in items:
+        if isinstance(item, pytest.Function) and {"mlflow_server", "prefect_server"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _mlflow_address() -> Iterator[None]:
     """What mlflow.set_tracking_uri leaves in the environment ends with the test."""

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from flows.cli import pipeline, platform, versions
-from tasks.errors import UserError
+from tasks.errors import exiting_in_a_sentence
 
 app = typer.Typer(
     name="slipway",
@@ -31,10 +31,8 @@ def main() -> None:
     _quiet()
     _print_anywhere()
     try:
-        app(standalone_mode=True)
-    except UserError as error:
-        print(f"slipway: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        with exiting_in_a_sentence():
+            app(standalone_mode=True)
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # what typer makes of Ctrl-C, without a word
             print(f"slipway: {_stopped(sys.argv[1:])}", file=sys.stderr)

@@ -4,15 +4,12 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flows.cli.arguments import Json, Reference, Set, examples
 from tasks.errors import UserError
-
-if TYPE_CHECKING:
-    from tasks.outcome import Outcome
 
 commands = typer.Typer()
 
@@ -36,15 +33,20 @@ def run(
     """Run the whole pipeline in this process, from data to a champion."""
     from flows.cli.run import run_here
     from flows.cli.views.outcome import show_outcome
+    from tasks.outcome import Outcome
 
     try:
         with redirect_stdout(sys.stderr):  # a workload may print, and Ray does: stdout is for the outcome
             outcome = run_here(reference, tuple(set_ or ()), force=force, promote=not no_promote, quiet=json)
     except UserError as error:
         if json:
-            show_outcome(_failed_outcome(reference, error), as_json=True)
+            said = (str(error),)
+            failed = Outcome(
+                workload=reference, model="", run_id=None, version=None, decision="failed", reasons=said
+            )
+            show_outcome(failed, True)
         raise
-    show_outcome(outcome, as_json=json)
+    show_outcome(outcome, json)
     raise typer.Exit(3 if outcome.decision == "refused" else 0)
 
 
@@ -108,12 +110,3 @@ def settings(
 
     run = RunConfig() if reference is None else configure(load_workload(reference), load_settings(), ())
     show_settings(reference, run, as_json=json)
-
-
-def _failed_outcome(reference: str, error: UserError) -> "Outcome":
-    """What `run --json` prints when there is nothing better to print."""
-    from tasks.outcome import Outcome
-
-    return Outcome(
-        workload=reference, model="", run_id=None, version=None, decision="failed", reasons=(str(error),)
-    )

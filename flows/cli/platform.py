@@ -43,5 +43,5 @@ def status(json: Json = False) -> None:
     from tasks.settings import load_settings
 
     platform = platform_status(load_settings().home)
-    show_status(platform, as_json=json)
+    show_status(platform, json)
     raise typer.Exit(0 if platform.up else 1)

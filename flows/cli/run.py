@@ -17,6 +17,9 @@ from tasks.workloads.catalogue import load_workload
 if TYPE_CHECKING:
     from flows.orchestration.embedded import EmbeddedServer
 
+_QUIETLY = {"PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
+"""Prefect's own lines stay off the screen: ours say the same in fewer."""
+
 
 def run_here(
     reference: str, settings_: tuple[str, ...], *, force: bool, promote: bool, quiet: bool
@@ -47,7 +50,7 @@ def _run_flow(
     from flows.orchestration.embedded import EmbeddedServer
     from infra.platform.prefect import client_environment
 
-    for name, value in {**client_environment(settings.home), **_on_a_terminal()}.items():
+    for name, value in (client_environment(settings.home) | _QUIETLY).items():
         os.environ.setdefault(name, value)
     server = None
     if not os.environ.get("PREFECT_API_URL"):
@@ -69,13 +72,10 @@ def _run_flow(
             return retrain(reference, **filled_in(config), force=force, promote=promote)
     finally:
         if server is not None:
-            _drain_logs()
+            from prefect.logging.handlers import APILogHandler
+
+            APILogHandler().flush()  # what Prefect still has to say, before its server goes
             server.stop()
-
-
-def _on_a_terminal() -> dict[str, str]:
-    """Prefect's own lines stay off the screen: ours say the same in fewer."""
-    return {"PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 
 
 def _import_until_up(server: "EmbeddedServer") -> None:
@@ -83,10 +83,3 @@ def _import_until_up(server: "EmbeddedServer") -> None:
     for name in ("mlflow", "torch"):
         if not server.is_up():
             import_module(name)
-
-
-def _drain_logs() -> None:
-    """Hand over what Prefect still has to say before its server goes."""
-    from prefect.logging.handlers import APILogHandler
-
-    APILogHandler().flush()

@@ -34,7 +34,7 @@ def promote(
     settings = load_settings()
     with _decision(settings, model):
         entry = promote_version(settings, model, version, why=reason, who=who)
-    show_entry(entry, as_json=json)
+    show_entry(entry, json)
 
 
 @commands.command(
@@ -59,7 +59,7 @@ def rollback(
     settings = load_settings()
     with _decision(settings, model):
         entry = roll_back_to(settings, model, to, why=reason, who=who)
-    show_entry(entry, as_json=json)
+    show_entry(entry, json)
 
 
 @commands.command(
@@ -80,7 +80,7 @@ def history(
     from tasks.settings import load_settings
 
     decided = read_history(load_settings(), model, at)
-    show_history(decided, as_json=json)
+    show_history(decided, json)
     raise typer.Exit(1 if decided.problems else 0)
 
 
@@ -96,7 +96,7 @@ def accept(model: Model, reason: Reason, who: Who = None, json: Json = False) ->
     settings = load_settings()
     with _decision(settings, model):
         entry = accept_ledger(settings, model, why=reason, who=who)
-    show_entry(entry, as_json=json)
+    show_entry(entry, json)
 
 
 @commands.command(epilog=examples("slipway verify digits@champion", "slipway verify digits/3 --replay"))
@@ -110,7 +110,7 @@ def verify(
     from tasks.promotion.verification import verify as check
     from tasks.settings import load_settings
 
-    show_verification(check(load_settings(), target, replay=replay), as_json=json)
+    show_verification(check(load_settings(), target, replay=replay), json)
 
 
 @commands.command(epilog=examples("slipway monitor digits", "slipway monitor digits --json"))
@@ -121,7 +121,7 @@ def monitor(model: Model, json: Json = False) -> None:
     from tasks.settings import load_settings
 
     watched = watch(load_settings(), model)
-    show_watched(watched, as_json=json)
+    show_watched(watched, json)
     raise typer.Exit(3 if watched.status == "drifted" else 0)
 
 
@@ -156,7 +156,7 @@ def explain(
     with downloaded(registry, version) as folder:
         evidence = check_version(folder, version)
         explanation = explain_version(evidence, version.version, folder, rows, registry.settings.home)
-    show_explanation(explanation, as_json=json)
+    show_explanation(explanation, json)
 
 
 def _decision(settings: "Settings", model: str) -> AbstractContextManager[None]:

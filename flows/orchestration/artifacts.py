@@ -5,7 +5,7 @@ import base64
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.monitoring.chart import drifts
-from tasks.monitoring.monitor import Watched
+from tasks.monitoring.watched import Watched
 from tasks.outcome import Outcome, Selection
 from tasks.reporting.candidates import cells
 from tasks.reporting.pareto import picture

@@ -14,7 +14,8 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr
 
-from tasks.errors import StepError
+from flows.orchestration.reachability import in_a_sentence
+from tasks.errors import StepError, exiting_in_a_sentence
 
 FOLDER = Path(__file__).parent.parent.parent / "infra" / "automations"
 
@@ -81,6 +82,12 @@ def _save(client: SyncPrefectClient, wanted: AutomationCore) -> None:
         client.update_automation(there[0].id, wanted.model_copy(update={"enabled": there[0].enabled}))
 
 
+@exiting_in_a_sentence()
+@in_a_sentence()
+def main() -> None:
+    """Apply them, and say which."""
+    print(*apply(), sep="\n")
+
+
 if __name__ == "__main__":
-    for name in apply():
-        print(name)
+    main()

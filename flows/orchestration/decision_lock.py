@@ -32,7 +32,9 @@ def one_at_a_time(model: str) -> Iterator[None]:
     The lease of a process that stands still runs out; that it then decides nothing is seen to in tasks/promotion/champion.py.
     """
     name = f"slipway-promote-{model}"
-    _make_limit(name)
+    with in_a_sentence(), get_client(sync_client=True) as client:
+        with suppress(ObjectAlreadyExists):  # another made it just now
+            client.upsert_global_concurrency_limit_by_name(name, 1)
     with ExitStack() as slots:
         try:
             slots.enter_context(
@@ -43,9 +45,3 @@ def one_at_a_time(model: str) -> Iterator[None]:
                 f"Another decision about {model} has held the limit {name} for {_WAIT_SECONDS} s: see it in the Prefect UI."
             ) from error
         yield
-
-
-def _make_limit(name: str) -> None:
-    with in_a_sentence(), get_client(sync_client=True) as client:
-        with suppress(ObjectAlreadyExists):  # another made it just now
-            client.upsert_global_concurrency_limit_by_name(name, 1)

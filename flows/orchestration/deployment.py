@@ -21,6 +21,8 @@ from prefect.variables import Variable
 from prefect.workers.process import ProcessWorker
 
 from flows.orchestration import automations
+from flows.orchestration.reachability import in_a_sentence
+from tasks.errors import exiting_in_a_sentence
 
 POOL = "slipway"
 
@@ -29,6 +31,8 @@ FILE = Path(__file__).parent.parent.parent / "infra" / "prefect.yaml"
 _MARK = "slipway_deployed"
 
 
+@exiting_in_a_sentence()
+@in_a_sentence()
 def main() -> None:
     """Register what has changed, then work until ended."""
     make_pool(Path.cwd())

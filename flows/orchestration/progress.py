@@ -47,14 +47,12 @@ def _update_artifact(model: str, latest: list[Progress], done: threading.Event) 
     while not done.wait(_EVERY_SECONDS):
         if not latest:
             continue
-        percent = 100 * latest[0].step / latest[0].steps
+        percent, said = 100 * latest[0].step / latest[0].steps, _describe(model, latest[0])
         with suppress(HTTPError):  # the server is restarted, and training goes on
             if artifact is None:
-                artifact = cast(
-                    UUID, create_progress_artifact(percent, description=_describe(model, latest[0]))
-                )
+                artifact = cast(UUID, create_progress_artifact(percent, description=said))
             else:
-                update_progress_artifact(artifact, percent, description=_describe(model, latest[0]))
+                update_progress_artifact(artifact, percent, description=said)
     if artifact is not None:
         with suppress(HTTPError):
             update_progress_artifact(artifact, 100.0, description=_describe(model, latest[0]))

@@ -27,12 +27,8 @@ def in_a_sentence() -> Iterator[None]:
             f"Prefect does not answer at {where} ({error or type(error).__name__}): start it there, or unset PREFECT_API_URL."
         ) from error
     except HTTPStatusError as error:
-        if error.response.status_code == 404:
-            raise StepError(
-                f"{where} is not the API of a Prefect server: PREFECT_API_URL is like http://host:4200/api."
-            ) from error
-        if error.response.status_code not in (401, 403):
-            raise
-        raise StepError(
-            f"Prefect at {where} does not accept who asks: set PREFECT_API_AUTH_STRING to user:password, or PREFECT_API_KEY."
-        ) from error
+        denied = f"Prefect at {where} does not accept who asks: set PREFECT_API_AUTH_STRING to user:password, or PREFECT_API_KEY."
+        absent = f"{where} is not the API of a Prefect server: PREFECT_API_URL is like http://host:4200/api."
+        if sentence := {401: denied, 403: denied, 404: absent}.get(error.response.status_code):
+            raise StepError(sentence) from error
+        raise

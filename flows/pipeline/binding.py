@@ -85,8 +85,6 @@ def worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
         state.result()
     except MlflowError as error:
         return error.may_pass
-    except UserError:
-        return False
-    except Exception:
-        return True
+    except Exception as error:
+        return not isinstance(error, UserError)
     return True

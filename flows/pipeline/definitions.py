@@ -5,7 +5,8 @@ not settle (a star import, `globals()`, a module that is handed on as a value) c
 """
 
 import ast
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,17 +44,14 @@ class Code(Names):
     def definition(self, node: Node) -> Definition:
         if node not in self._definitions:
             module = self.module(node.module)
-            reader = _Reader(self, module, self._statements(module, node.name))
-            self._definitions[node] = reader.definition(node)
+            statements: Mapping[str, Sequence[ast.AST]] = {
+                **module.bindings,
+                WHOLE: module.body,
+                ON_IMPORT: module.on_import,
+                ON_RUN: module.main,
+            }
+            self._definitions[node] = _Reader(self, module, statements[node.name]).definition(node)
         return self._definitions[node]
-
-    def _statements(self, module: Module, name: str) -> Sequence[ast.AST]:
-        special: dict[str, Sequence[ast.AST]] = {
-            WHOLE: module.body,
-            ON_IMPORT: module.on_import,
-            ON_RUN: module.main,
-        }
-        return special[name] if name in special else module.bindings[name]
 
 
 class _Reader:
@@ -86,14 +84,12 @@ class _Reader:
             self._follow_string(place, text, "importlib.import_module" in dynamic)
         for reason in dynamic:
             self._doubt(Node(self._module.name, WHOLE), reason)
-        modules = tuple(self._code.loaded(self._module, reading.imports))
-        opens = bool({"__init_subclass__", "metaclass"} & reading.attributes)
         return Definition(
-            reading.digest,
-            tuple(sorted(self._names, key=lambda n: n[0])),
-            modules,
-            tuple(self._doubts),
-            opens,
+            digest=reading.digest,
+            names=tuple(sorted(self._names, key=itemgetter(0))),
+            modules=tuple(self._code.loaded(self._module, reading.imports)),
+            doubts=tuple(self._doubts),
+            opens_classes=not reading.attributes.isdisjoint({"__init_subclass__", "metaclass"}),
         )
 
     def _dynamic(self) -> Iterator[str]:
@@ -112,35 +108,40 @@ class _Reader:
 
     def _add(self, label: str, nodes: Iterable[Node], as_value: bool = True) -> None:
         for node in nodes:
-            if node.name != MODULE:
+            if node.name == WHOLE:
+                self._doubt(node, "star import or __getattr__", label)
+            elif node.name != MODULE:
                 self._names.append((label, node))
-                if node.name == WHOLE:
-                    self._doubts.append((node, "star import or __getattr__"))
             elif as_value:
-                self._names.append((label, whole := Node(node.module, WHOLE)))
-                self._doubts.append((whole, "handed on as a value"))
+                self._doubt(Node(node.module, WHOLE), "handed on as a value", label)
 
     def _doubt(self, node: Node, reason: str, label: str = "doubt") -> None:
         self._names.append((label, node))
         self._doubts.append((node, reason))
 
     def _follow_chain(self, chain: Chain) -> None:
-        """`loop.Loop`, where `loop` is a module: the word becomes a number, so that the module may be called otherwise."""
-        modules = [node for node in self._first(chain.first) if node.name == MODULE]
-        for start in modules:
-            node, rest = start, list(chain.attributes)
+        """`loop.Loop`, where `loop` is a module: the word becomes a number."""
+        for node in self._first(chain.first):
+            if node.name != MODULE:
+                continue
+            rest = list(chain.attributes)
             while node.name == MODULE and rest:
                 nodes = self._code.resolve(node.module, attribute := rest.pop(0))
                 for other in nodes[1:]:
                     self._add(f"{attribute} too", [other])
                 node = nodes[0] if nodes else Node(node.module, WHOLE)
-            whole = node.name in (MODULE, WHOLE) or chain.written
-            number = self._ordinals.setdefault((chain.first, *chain.attributes), len(self._ordinals))
-            self._reading.words[chain.place] = ".".join([f"@{number}", *chain.attributes[-1 - len(rest) :]])
-            self._names.append((f"@{number}", Node(node.module, WHOLE) if whole else node))
-            if whole:
-                reason = "assigned from elsewhere" if chain.written else "handed on as a value"
-                self._doubts.append((Node(node.module, WHOLE), reason))
+            label = self._numbered(chain.first, *chain.attributes)
+            self._reading.words[chain.place] = ".".join([label, *chain.attributes[-1 - len(rest) :]])
+            if chain.written:
+                self._doubt(Node(node.module, WHOLE), "assigned from elsewhere", label)
+            elif node.name in (MODULE, WHOLE):
+                self._doubt(Node(node.module, WHOLE), "handed on as a value", label)
+            else:
+                self._names.append((label, node))
+
+    def _numbered(self, *name: str) -> str:
+        """The word that stands for a name with a module's in it, so that the module may be called otherwise."""
+        return f"@{self._ordinals.setdefault(name, len(self._ordinals))}"
 
     def _first(self, name: str) -> list[Node]:
         nodes = [n for item in self._local.get(name, ()) for n in self._code.imported(self._module, item)]
@@ -157,11 +158,10 @@ class _Reader:
         main = f"{module}.__main__"
         name = main if self._code.file(main) and not imported else module
         if "." in module and self._code.file(name):
-            number = self._ordinals.setdefault((text,), len(self._ordinals))
-            self._reading.words[place] = f"@{number}"
+            self._reading.words[place] = label = self._numbered(text)
             if self._code.module(name).main and text == module and not imported:
-                self._names.append((f"@{number}", Node(name, ON_RUN)))
+                self._names.append((label, Node(name, ON_RUN)))
             else:
-                self._doubt(Node(name, WHOLE), "imported by its name", f"@{number}")
+                self._doubt(Node(name, WHOLE), "imported by its name", label)
         elif text.startswith(("tasks.", "infra.")):
             self._doubt(Node(self._module.name, WHOLE), "a module's name in pieces")

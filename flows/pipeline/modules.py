@@ -47,7 +47,9 @@ class Module:
 
     def _take(self, statement: ast.stmt, runs: bool = True) -> None:
         if isinstance(statement, ast.Import | ast.ImportFrom):
-            self._take_imports(statement, runs)
+            self._bind(statement)
+            if runs:
+                self._load(statement)
         elif isinstance(statement, ast.If) and _is_type_checking(statement.test):
             for inner in statement.body:
                 self._take(inner, runs=False)
@@ -59,15 +61,22 @@ class Module:
             for name in self._bound(statement):
                 self.bindings.setdefault(name, []).append(statement)
             if runs:
-                more = self._does_more_than_bind(statement)
-                self.on_import += [statement] if more else _run(statement)
-                self._does_more |= more
+                self._load(statement)
+                self._note_effects(statement)
 
-    def _take_imports(self, statement: ast.Import | ast.ImportFrom, runs: bool) -> None:
+    def _note_effects(self, statement: ast.stmt) -> None:
+        more = self._does_more_than_bind(statement)
+        self.on_import += [statement] if more else _run(statement)
+        self._does_more |= more
+
+    def _bind(self, statement: ast.Import | ast.ImportFrom) -> None:
         for item in imports_of(statement):
             self.imports.setdefault(item.alias, []).append(item)
-            if runs:
-                self.loaded.append(item)
+
+    def _load(self, statement: ast.stmt) -> None:
+        for node in _running(statement):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                self.loaded += imports_of(node)
 
     def _bound(self, statement: ast.stmt) -> Iterator[str]:
         """The module's names that a statement binds, wherever in it."""
@@ -84,17 +93,12 @@ class Module:
             elif isinstance(node, _Function | ast.ClassDef):
                 yield node.name
             elif isinstance(node, ast.Import | ast.ImportFrom):
-                self._take_imports(node, runs=True)
+                self._bind(node)
 
     def _does_more_than_bind(self, statement: ast.stmt) -> bool:
         if not isinstance(statement, _Function | ast.ClassDef | ast.Assign | ast.AnnAssign):
             return True
-        targets = getattr(statement, "targets", None) or filter(None, [getattr(statement, "target", None)])
-        if any(
-            isinstance(node, ast.Attribute | ast.Subscript) for target in targets for node in ast.walk(target)
-        ):
-            return True
-        return any(self._may_change_more(callee) for callee in _called(statement))
+        return any(map(_writes, _running(statement))) or any(map(self._may_change_more, _called(statement)))
 
     def _may_change_more(self, callee: ast.expr) -> bool:
         """Whether calling this may do more than return a value: all but the few that are known not to."""
@@ -126,10 +130,22 @@ def _run(statement: ast.stmt) -> Iterator[ast.AST]:
         yield from (*statement.args.defaults, *filter(None, statement.args.kw_defaults))
 
 
+def _running(statement: ast.stmt) -> Iterator[ast.AST]:
+    """All nodes of these parts."""
+    for part in _run(statement):
+        yield from ast.walk(part)
+
+
+def _writes(node: ast.AST) -> bool:
+    """Whether it may change what another name holds."""
+    if isinstance(node, ast.Attribute | ast.Subscript):
+        return not isinstance(node.ctx, ast.Load)
+    return isinstance(node, ast.AugAssign)
+
+
 def _called(statement: ast.stmt) -> Iterator[ast.expr]:
     """What is called when a module-level statement runs."""
-    for part in _run(statement):
-        yield from (node.func for node in ast.walk(part) if isinstance(node, ast.Call))
+    yield from (node.func for node in _running(statement) if isinstance(node, ast.Call))
     for node in ast.walk(statement) if isinstance(statement, ast.ClassDef) else [statement]:
         yield from (d for d in getattr(node, "decorator_list", ()) if not isinstance(d, ast.Call))
 

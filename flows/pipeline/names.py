@@ -1,6 +1,7 @@
 """Where a name leads: through imports, from one source file to the next, to what binds it."""
 
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,12 +92,8 @@ class Names:
     def loaded(self, module: Module, items: Iterable[Import]) -> Iterator[str]:
         """The modules that imports run: those they name, and the packages above."""
         for item in items:
-            source = absolute(module, item)
-            for name in (source, f"{source}.{item.name}"):
-                parts = name.split(".")
-                yield from (
-                    above for n in range(1, len(parts) + 1) if self.file(above := ".".join(parts[:n]))
-                )
+            parts = f"{absolute(module, item)}.{item.name}".split(".")
+            yield from filter(self.file, accumulate(parts, "{}.{}".format))
 
 
 def absolute(module: Module, item: Import) -> str:

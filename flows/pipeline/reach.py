@@ -2,17 +2,17 @@
 
 import hashlib
 import json
-import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.pipeline.definitions import Code
 from flows.pipeline.names import ON_IMPORT, ROOMS, ROOT, WHOLE, Node
-from tasks.system.files import sha256_of
+from tasks.system.files import sha256_of, write_atomically
 
 _KEPT = Path(__file__).parent / "__pycache__" / f"reach-{sys.implementation.cache_tag}.json"
 """Beside Python's own compiled code, and like it made anew when a file of it changes."""
@@ -97,13 +97,8 @@ class _Search:
             if (node := queue.popleft()) not in numbers:
                 numbers[node] = len(numbers)
                 queue += [target for _, target in self._code.definition(node).names]
-        wired = [
-            (
-                self._code.definition(n).digest,
-                [(label, numbers[t]) for label, t in self._code.definition(n).names],
-            )
-            for n in numbers
-        ]
+        definitions = map(self._code.definition, numbers)
+        wired = [(made.digest, [(label, numbers[t]) for label, t in made.names]) for made in definitions]
         return hashlib.sha256(json.dumps(wired).encode()).hexdigest()
 
     def _shown(self) -> str:
@@ -132,13 +127,8 @@ def _kept() -> dict[str, Any]:
 
 def _keep(kept: Mapping[str, Any]) -> None:
     """For the next process; where nothing can be written, it looks for itself."""
-    temporary = _KEPT.with_suffix(f".{os.getpid()}")
-    try:
-        _KEPT.parent.mkdir(exist_ok=True)
-        temporary.write_text(json.dumps({"tree": _tree(), "reached": kept}))
-        temporary.replace(_KEPT)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+    with suppress(OSError):
+        write_atomically(_KEPT, json.dumps({"tree": _tree(), "reached": kept}).encode())
 
 
 @cache

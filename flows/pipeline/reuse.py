@@ -82,13 +82,10 @@ def find_unchanged(
 def check_not_older(registry: Registry, model: str, dataset: Dataset) -> None:
     """Raise UserError when the champion has learned from later rows: a source that went back is a fault, not news."""
     champion = serving_version(registry, model)
-    theirs = registry.tags(champion).get(NEWEST_TAG) if champion is not None else None
-    if (
-        champion is not None
-        and theirs is not None
-        and dataset.newest is not None
-        and _earlier(dataset.newest, theirs)
-    ):
+    if champion is None or dataset.newest is None:
+        return
+    theirs = registry.tags(champion).get(NEWEST_TAG)
+    if theirs is not None and _earlier(dataset.newest, theirs):
         raise UserError(
             f"The rows of {model} end at {dataset.newest}, before those of champion v{champion.version} ({theirs}): "
             "give newer rows, or --force to train on these."

@@ -29,8 +29,6 @@ def choose_ports(home: Path) -> dict[str, int]:
 
 def _free(last: int, usual: int) -> int:
     for port in chain((last,), range(usual, usual + _STEP * _TRIES, _STEP)):
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
     raise StepError(f"Port {usual} on 127.0.0.1 is taken, and so are {_TRIES} others after it.")

@@ -10,14 +10,19 @@ from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
 
 
-class Running(Frozen):
-    """A process that is kept running."""
+class Process(Frozen):
+    """A part of the platform."""
 
     name: str
     pid: int
     since: datetime
     restarts: int
     url: str
+
+
+class Running(Process):
+    """A process that is kept running."""
+
     health: str
 
 

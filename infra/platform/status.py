@@ -1,28 +1,21 @@
 """What is up on this machine, and what it serves: `slipway status` asks every part."""
 
 import json
-import urllib.error
 import urllib.request
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from infra.platform.state import read_state
+from infra.platform.state import Process, read_state
 from tasks.system.frozen import Frozen
 from tasks.system.urls import answers
 
 
-class Part(Frozen):
+class Part(Process):
     """One process of the platform, as it is now."""
 
-    name: str
     state: Literal["up", "not answering"]
-    pid: int
-    since: datetime
-    restarts: int
-    url: str
 
 
 class Status(Frozen):
@@ -63,5 +56,5 @@ def _served(url: str) -> dict[str, dict[str, Any]]:
         with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
             models: dict[str, dict[str, Any]] = json.load(answer)["models"]
             return models
-    except (urllib.error.URLError, OSError):
+    except OSError:
         return {}

@@ -5,7 +5,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from tasks.errors import UserError
+from tasks.errors import UserError, exiting_in_a_sentence
 from tasks.proof import signing
 
 FOLDER = Path(__file__).parent.parent / ".secrets"
@@ -45,14 +45,13 @@ def _write_new(path: Path, value: str) -> None:
         return
 
 
+@exiting_in_a_sentence()
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     try:
         make_secrets(folder)
     except OSError as error:
-        sys.exit(f"slipway: {folder} cannot be written ({error.strerror}): choose another folder.")
-    except UserError as error:
-        sys.exit(f"slipway: {error}")
+        raise UserError(f"{folder} cannot be written ({error.strerror}): choose another folder.") from error
     print(f"Secrets are in {folder}; back them up, and keep them out of version control.")
 
 

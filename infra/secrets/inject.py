@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tasks.errors import UserError
+from tasks.errors import UserError, exiting_in_a_sentence
 
 SECRETS = (
     "AWS_ACCESS_KEY_ID",
@@ -41,13 +41,11 @@ def _read(variable: str, path: Path) -> str:
     return content
 
 
+@exiting_in_a_sentence()
 def main(command: list[str]) -> None:
     """Become the command: no process stays between it and the signals of whoever stops it."""
-    try:
-        os.environ.update(read_secrets(os.environ))
-        os.execvp(command[0], command)
-    except UserError as error:
-        sys.exit(f"slipway: {error}")
+    os.environ.update(read_secrets(os.environ))
+    os.execvp(command[0], command)
 
 
 if __name__ == "__main__":

@@ -53,18 +53,6 @@ class Target(Frozen):
         return f"{self.name}/{self.version}" if self.version else f"{self.name}@{self.alias}"
 
 
-def default_home() -> Path:
-    return Path(os.environ.get("SLIPWAY_HOME", ".slipway")).resolve()
-
-
-def default_tracking_uri() -> str | None:
-    return os.environ.get("MLFLOW_TRACKING_URI")
-
-
-def default_public_key() -> Path | None:
-    return Path(os.environ["SLIPWAY_PUBLIC_KEY"]) if "SLIPWAY_PUBLIC_KEY" in os.environ else None
-
-
 Positive = Annotated[int, Field(gt=0)]
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -82,14 +70,15 @@ class ServeOptions(Frozen):
     workers: Positive = Field(1, le=64, description="Processes that answer; they share the port.")
     threads: Positive = Field(1, description="ONNX Runtime threads in each worker.")
     home: Path = Field(
-        default_factory=default_home, description="Where the cache and the traffic record live."
+        default_factory=lambda: Path(os.environ.get("SLIPWAY_HOME") or ".slipway").resolve(),
+        description="Where the cache and the traffic record live.",
     )
     tracking_uri: str | None = Field(
-        default_factory=default_tracking_uri,
+        default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI"),
         description="The MLflow registry; default: MLFLOW_TRACKING_URI, or the one in home.",
     )
     public_key: Path | None = Field(
-        default_factory=default_public_key,
+        default_factory=lambda: Path(key) if (key := os.environ.get("SLIPWAY_PUBLIC_KEY")) else None,
         description="Key that evidence must be signed with; default: home/keys/public.pem.",
     )
     allow_unsigned: bool = Field(

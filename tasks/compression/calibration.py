@@ -1,8 +1,8 @@
 """Static quantisation that calibrates once, so that other choices of nodes cost little."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -10,6 +10,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 
 from tasks.compression.graph import has_attention
 from tasks.compression.quantiser_output import without_quantiser_output
+from tasks.data.arrays import Array
 from tasks.data.dataset import read_split
 from tasks.recipes import Quantize
 from tasks.records import Dataset
@@ -19,66 +20,52 @@ _ROWS = 512
 _BATCH = 32
 
 
+@dataclass
 class StaticQuantiser:
     """One prepared graph with the ranges of its tensors, seen on training rows; writes it with any nodes in float."""
 
-    def __init__(
-        self,
-        knobs: Quantize,
-        seven_bits: bool,
-        prepared: Path,
-        op_types: tuple[str, ...],
-        dataset: Dataset,
-        scratch: Path,
-    ) -> None:
-        graph = onnx.load(prepared)
-        self._knobs = knobs
-        self._seven_bits = seven_bits
-        self._prepared = prepared
-        self._op_types = op_types
-        self._dataset = dataset
-        self._ranges = scratch / "ranges.json"
-        self._const_only = has_attention(graph) and knobs.op_types is None
-        types = {node.op_type for node in graph.graph.node}
-        self._dense = not has_attention(graph) and types.isdisjoint({"Conv", "ConvTranspose"})
-        self.nodes = {node.name: node.op_type for node in graph.graph.node if node.op_type in op_types}
+    knobs: Quantize
+    seven_bits: bool
+    prepared: Path
+    op_types: tuple[str, ...]
+    dataset: Dataset
+    ranges: Path
+
+    def __post_init__(self) -> None:
+        graph = onnx.load(self.prepared)
+        attention = has_attention(graph)
+        types = {node.name: node.op_type for node in graph.graph.node}
+        self._const_only = attention and self.knobs.op_types is None
+        self._dense = not attention and {"Conv", "ConvTranspose"}.isdisjoint(types.values())
+        self.nodes = {name: op_type for name, op_type in types.items() if op_type in self.op_types}
         """Names and types of the nodes that may be quantised."""
 
     def write(self, target: Path, keep_float: Collection[str] = (), only: str | None = None) -> None:
-        """Quantise all nodes but `keep_float`, or one alone, into `target`."""
-        methods = {
-            "minmax": CalibrationMethod.MinMax,
-            "entropy": CalibrationMethod.Entropy,
-            "percentile": CalibrationMethod.Percentile,
-        }
+        """Quantise all nodes but those that are to stay in float and `keep_float`, or one alone, into `target`."""
+        knobs = self.knobs
         with without_quantiser_output():
             quantize_static(
-                self._prepared,
+                self.prepared,
                 target,
-                _Reader(self._dataset, self._knobs.rows),
+                _Reader(self.dataset, knobs.rows),
                 quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=list(self._op_types),
-                per_channel=not self._dense if self._knobs.per_channel is None else self._knobs.per_channel,
-                reduce_range=self._seven_bits,
+                op_types_to_quantize=list(self.op_types),
+                per_channel=not self._dense if knobs.per_channel is None else knobs.per_channel,
+                reduce_range=self.seven_bits,
                 # Linear layers alone ran 9 % faster with signed inputs and one scale a tensor; convolutions slower.
                 activation_type=QuantType.QInt8 if self._dense else QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                calibrate_method=methods[self._knobs.calibration],
+                calibrate_method=next(m for m in CalibrationMethod if m.name.lower() == knobs.calibration),
                 nodes_to_quantize=[only] if only else None,
-                nodes_to_exclude=list(keep_float),
-                extra_options=self._options(),
-                calibration_cache_path=self._ranges,
+                nodes_to_exclude=[*knobs.keep_float, *keep_float],
+                extra_options={
+                    "CalibStridedMinMax": 1,
+                    "CalibTensorRangeSymmetric": False,
+                    "CalibPercentile": knobs.percentile,
+                    "MatMulConstBOnly": self._const_only,
+                },
+                calibration_cache_path=self.ranges,
             )
-
-    def _options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {
-            "CalibStridedMinMax": 1,
-            "CalibTensorRangeSymmetric": False,
-            "MatMulConstBOnly": self._const_only,
-        }
-        if self._knobs.calibration == "percentile":
-            options["CalibPercentile"] = self._knobs.percentile
-        return options
 
 
 class _Reader:
@@ -97,6 +84,6 @@ class _Reader:
     def set_range(self, start_index: int, end_index: int) -> None:
         self._queue = iter(self._batches[start_index:end_index])
 
-    def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
+    def get_next(self) -> dict[str, Array] | None:
         rows = next(self._queue, None)
         return None if rows is None else {name: array[rows] for name, array in self._inputs.items()}

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tasks.compression.catalogue import method_of
 from tasks.compression.graph import metadata_of, write_with_metadata
@@ -20,9 +20,6 @@ from tasks.records import Candidate, Checkpoint, Dataset, OnnxModel
 from tasks.system.files import is_the_machines
 from tasks.system.sentences import typed_line
 from tasks.workloads.catalogue import load_workload
-
-if TYPE_CHECKING:
-    from torch import nn
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +70,7 @@ def _make(recipe: Recipe, context: Context) -> tuple[OnnxModel, tuple[str, ...]]
             notes = (*notes, *step.apply(current, target, context))
             current = target
         write_with_metadata(current, path, metadata)
-        reference = _keep_reference(start, path)
+        reference = start.reference and shutil.copyfile(start.reference, path.with_suffix(".reference.npy"))
     _check(path, context)
     return describe(path, start.exporter, context.dataset.inputs, reference), notes
 
@@ -85,37 +82,22 @@ def _torch_side(
     steps = [method for method in map(method_of, recipe.steps) if isinstance(method, TorchMethod)]
     if not steps:
         return context.baseline, ()
-    from tasks.training.module import load_module
-
-    module: nn.Module = load_module(
-        context.workload, context.dataset, context.checkpoint, model=context.model
-    )
+    module = context.load_module()
     notes: tuple[str, ...] = ()
     for step in steps:
-        module, more = step.apply(module, context, context.folder / "training")
+        module, more = step.apply(module, context)
         notes = (*notes, *more)
     return export_module(module, context.workload, context.dataset, scratch / "torch.onnx", metadata), notes
-
-
-def _keep_reference(start: OnnxModel, path: Path) -> Path | None:
-    """The outputs of the torch model that this file came from, beside the file."""
-    if start.reference is None:
-        return None
-    kept = path.with_suffix(".reference.npy")
-    shutil.copyfile(start.reference, kept)
-    return kept
 
 
 def _check(path: Path, context: Context) -> None:
     """Raise NotApplicable when a tool lost a name or a dynamic axis, or the file fails at sizes nobody traced."""
     session = open_session(path)
     baseline = open_session(context.baseline.path)
-    for kind, ours, theirs in (
-        ("input", session.get_inputs(), baseline.get_inputs()),
-        ("output", session.get_outputs(), baseline.get_outputs()),
-    ):
-        if _signature(ours) != _signature(theirs):
-            raise NotApplicable(f"its {kind}s became {_signature(ours)} where fp32 has {_signature(theirs)}")
+    ours, theirs = _signature(session), _signature(baseline)
+    for kind in ours:
+        if ours[kind] != theirs[kind]:
+            raise NotApplicable(f"its {kind} became {ours[kind]} where fp32 has {theirs[kind]}")
     for arrays in odd_sizes(read_split(context.dataset, "validation"), context.workload):
         for answer, fp32 in zip(session.run(None, arrays), baseline.run(None, arrays), strict=True):
             if answer.shape != fp32.shape:
@@ -124,6 +106,9 @@ def _check(path: Path, context: Context) -> None:
                 )
 
 
-def _signature(values: Any) -> list[tuple[str, str, tuple[int | None, ...]]]:
+def _signature(session: Any) -> dict[str, list[tuple[str, str, tuple[int | None, ...]]]]:
     """Names, types and fixed sizes; a dynamic axis is None whatever it is called."""
-    return [(v.name, v.type, tuple(d if isinstance(d, int) else None for d in v.shape)) for v in values]
+    return {
+        kind: [(v.name, v.type, tuple(d if isinstance(d, int) else None for d in v.shape)) for v in values]
+        for kind, values in (("inputs", session.get_inputs()), ("outputs", session.get_outputs()))
+    }

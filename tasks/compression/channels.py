@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from tasks.system.sentences import typed_line
 from tasks.training.module import main_output
 
 Example = dict[str, torch.Tensor]
+
+_NOT_FOLLOWED = "structured pruning cannot follow this module"
 
 
 def remove_channels(
@@ -27,7 +30,8 @@ def remove_channels(
     expected = module.eval()(**example).shape
     pruner = _pruner(module, example, ratio, rounds, multiple_of)
     for _ in range(rounds):
-        _step(pruner)
+        with _refused(_NOT_FOLLOWED):
+            pruner.step()
         if _shapes(module) == before:
             raise NotApplicable("nothing to prune: no layer has channels that could go")
         _check_forward(module, example, expected)
@@ -36,11 +40,9 @@ def remove_channels(
 
 def _pruner(module: nn.Module, example: Example, ratio: float, rounds: int, multiple_of: int) -> Any:
     heads = {layer: layer.num_heads for layer in module.modules() if isinstance(layer, nn.MultiheadAttention)}
-    try:
+    with _refused(_NOT_FOLLOWED):
         with torch.enable_grad(), warnings.catch_warnings():  # it follows gradients from the outputs back
-            warnings.simplefilter(
-                "ignore"
-            )  # its advice on parameters outside layers, which it then leaves alone
+            warnings.simplefilter("ignore")  # its advice on parameters outside layers: it leaves them alone
             pruner = torch_pruning.pruner.BasePruner(
                 module.requires_grad_(True),
                 example,
@@ -55,41 +57,30 @@ def _pruner(module: nn.Module, example: Example, ratio: float, rounds: int, mult
         pruner.ignored_layers += _giving_outputs(pruner.DG)
         # torch-pruning 1.6 takes the channels of one gate for those of all four, and knows no second layer
         pruner.ignored_layers += [layer for layer in module.modules() if isinstance(layer, nn.RNNBase)]
-    except Exception as error:
-        raise _cannot_follow(error) from error
     return pruner
 
 
-def _step(pruner: Any) -> None:
+@contextmanager
+def _refused(why: str) -> Iterator[None]:
+    """Whatever is raised is a reason not to prune."""
     try:
-        pruner.step()
+        yield
     except Exception as error:
-        raise _cannot_follow(error) from error
-
-
-def _cannot_follow(error: Exception) -> NotApplicable:
-    return NotApplicable(f"structured pruning cannot follow this module: {typed_line(error)}")
+        raise NotApplicable(f"{why}: {typed_line(error)}") from error
 
 
 def _giving_outputs(graph: Any) -> list[nn.Module]:
     """The layers whose channels reach the model's outputs: those must keep their shape."""
-    layers = []
-    for group in graph.get_all_groups():
-        if any(
-            not dep.target.outputs and not graph.is_in_channel_pruning_fn(dep.handler) for dep, _ in group
-        ):
-            layers.append(group[0].dep.target.module)
-    return layers
+    return [
+        group[0].dep.target.module
+        for group in graph.get_all_groups()
+        if any(not d.target.outputs and not graph.is_in_channel_pruning_fn(d.handler) for d, _ in group)
+    ]
 
 
 def _check_forward(module: nn.Module, example: Example, expected: torch.Size) -> None:
-    try:
-        with torch.inference_mode():
-            shape = main_output(module(**example)).shape
-    except Exception as error:
-        raise NotApplicable(
-            f"the module's forward does not take pruned shapes: {typed_line(error)}"
-        ) from error
+    with _refused("the module's forward does not take pruned shapes"), torch.inference_mode():
+        shape = main_output(module(**example)).shape
     if shape != expected:
         raise NotApplicable(
             f"pruned, the module gives outputs of shape {list(shape)} instead of {list(expected)}"

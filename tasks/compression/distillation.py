@@ -1,11 +1,9 @@
 """A smaller module of the workload's own, trained on the fp32 model's answers."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.compression.fine_tuning import FineTuning
-from tasks.compression.method import Context
+from tasks.compression.method import Context, TorchMethod
 from tasks.compression.pruning import count
 from tasks.recipes import Distill
 
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
     from tasks.workloads.workload import Workload
 
 
-class Distillation(Distill, FineTuning):
+class Distillation(Distill, TorchMethod):
     """Trains one of the workload's `students` from its first weights, with the fp32 model as teacher."""
 
     def problem(self, workload: "Workload", rows: int | None) -> str | None:
@@ -28,15 +26,11 @@ class Distillation(Distill, FineTuning):
     def passes(self, context: Context) -> int:
         return self.epochs or context.train.epochs
 
-    def apply(
-        self, module: "nn.Module", context: Context, folder: Path
-    ) -> "tuple[nn.Module, tuple[str, ...]]":
+    def apply(self, module: "nn.Module", context: Context) -> "tuple[nn.Module, tuple[str, ...]]":
         from tasks.training.module import build_module
 
         students = replace(context.workload, model=context.workload.students)
-        student = self.train(
-            build_module(students, context.dataset, self.student, context.train.seed), context, folder
-        )
-        return student, (
-            f"student {self.student}: {count(student):,} parameters, the teacher has {count(module):,}",
-        )
+        first = build_module(students, context.dataset, self.student, context.train.seed)
+        student = self.train(first, context)
+        sizes = f"{count(student):,} parameters, the teacher has {count(module):,}"
+        return student, (f"student {self.student}: {sizes}",)

@@ -15,10 +15,4 @@ def multiplies_int8_exactly(cpuinfo: Path = _CPUINFO) -> bool:
     """
     if not cpuinfo.exists():
         return platform.machine().lower() in ("arm64", "aarch64")
-    flags = {
-        flag
-        for line in cpuinfo.read_text().splitlines()
-        if ":" in line
-        for flag in line.split(":")[1].split()
-    }
-    return not flags.isdisjoint(_DOT_PRODUCTS)
+    return not set(cpuinfo.read_text().split()).isdisjoint(_DOT_PRODUCTS)

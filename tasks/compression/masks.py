@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+Weighted = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+
 
 def mask_smallest(module: nn.Module, ratio: float) -> bool:
     """Hold the share `ratio` of all weights, those of least magnitude, at zero; False when there is nothing to mask."""
@@ -14,7 +16,7 @@ def mask_smallest(module: nn.Module, ratio: float) -> bool:
     sizes = torch.cat([layer.weight.detach().abs().flatten() for layer in layers])
     threshold = sizes.kthvalue(max(1, int(ratio * len(sizes)))).values
     for layer in layers:
-        parametrize.register_parametrization(layer, "weight", _mask(layer.weight.detach().abs() > threshold))
+        parametrize.register_parametrization(layer, "weight", _Mask(layer.weight.detach().abs() > threshold))
     return True
 
 
@@ -26,23 +28,16 @@ def bake_masks(module: nn.Module) -> int:
     return sum(int((layer.weight == 0).sum()) for layer in _layers(module))
 
 
-def _layers(module: nn.Module) -> list[nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear]:
-    return [
-        layer
-        for layer in module.modules()
-        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
-    ]
+def _layers(module: nn.Module) -> list[Weighted]:
+    return [layer for layer in module.modules() if isinstance(layer, Weighted)]
 
 
-def _mask(kept: torch.Tensor) -> nn.Module:
-    class Mask(nn.Module):
-        kept: torch.Tensor
+class _Mask(nn.Module):
+    kept: torch.Tensor
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.register_buffer("kept", kept)
+    def __init__(self, kept: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("kept", kept)
 
-        def forward(self, weight: torch.Tensor) -> torch.Tensor:
-            return weight * self.kept
-
-    return Mask()
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight * self.kept

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.config import Gates, Train
-from tasks.recipes import Step
+from tasks.recipes import Step, TorchStep
 from tasks.records import Checkpoint, Dataset, OnnxModel
 
 if TYPE_CHECKING:
@@ -34,6 +34,12 @@ class Context:
     model: str | None
     folder: Path
 
+    def load_module(self) -> nn.Module:
+        """The trained module."""
+        from tasks.training.module import load_module
+
+        return load_module(self.workload, self.dataset, self.checkpoint, model=self.model)
+
 
 class Method(Step, ABC):
     """A subclass is also the step whose knobs it has (tasks/recipes.py); heavy imports stay inside `apply`."""
@@ -43,15 +49,42 @@ class Method(Step, ABC):
         return None
 
 
-class TorchMethod(Method):
-    """Acts on the trained module."""
+class TorchMethod(TorchStep, Method):
+    """Acts on the trained module, or makes another, and trains it again: the same loop, with the fp32 model as teacher if asked for."""
 
     @abstractmethod
-    def apply(self, module: nn.Module, context: Context, folder: Path) -> tuple[nn.Module, tuple[str, ...]]:
-        """The smaller module, trained, and notes in words; training state goes under `folder`, so a retry resumes.
+    def apply(self, module: nn.Module, context: Context) -> tuple[nn.Module, tuple[str, ...]]:
+        """The smaller module, trained, and notes in words.
 
         The same module, context and knobs give the same result. Raises NotApplicable.
         """
+
+    def passes(self, context: Context) -> int:
+        return self.epochs or -(-context.train.epochs // 2)
+
+    def train(self, module: nn.Module, context: Context) -> nn.Module:
+        """The module with the best weights that these knobs find; resumes, or returns at once when it was done."""
+        from tasks.data.dataset import read_split
+        from tasks.training.checkpoint import load_weights
+        from tasks.training.loss import DistillationLoss
+        from tasks.training.trainer import fit
+
+        distillation = None
+        if self.teacher:
+            fp32 = context.load_module()
+            distillation = DistillationLoss(context.workload, fp32, self.temperature, self.teacher_weight)
+        knobs = {"epochs": self.passes(context), "lr": self.lr or context.train.lr}
+        checkpoint = fit(
+            module.train(),
+            read_split(context.dataset, "train"),
+            read_split(context.dataset, "validation"),
+            context.train.model_copy(update=knobs),
+            context.folder / "training",
+            workload=context.workload,
+            distillation=distillation,
+        )
+        module.load_state_dict(load_weights(checkpoint))
+        return module.cpu().eval()
 
 
 class OnnxMethod(Method):

@@ -1,24 +1,20 @@
 """Fewer weights: whole channels (smaller and faster everywhere), or single weights (smaller only when compressed)."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.compression.fine_tuning import FineTuning
-from tasks.compression.method import Context, NotApplicable
+from tasks.compression.method import Context, NotApplicable, TorchMethod
 from tasks.recipes import Prune
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class Pruning(Prune, FineTuning):
+class Pruning(Prune, TorchMethod):
     """Removes what weighs least, at once or in rounds, and trains what is left."""
 
-    def apply(
-        self, module: "nn.Module", context: Context, folder: Path
-    ) -> "tuple[nn.Module, tuple[str, ...]]":
+    def apply(self, module: "nn.Module", context: Context) -> "tuple[nn.Module, tuple[str, ...]]":
         if self.method == "unstructured":
-            return self._unstructured(module, context, folder)
+            return self._unstructured(module, context)
         import numpy as np
         import torch
 
@@ -29,22 +25,18 @@ class Pruning(Prune, FineTuning):
         example = {name: torch.from_numpy(np.array(array)) for name, array in few.items()}
         before = count(module)
         for _ in remove_channels(module, example, self.ratio, self.rounds, self.multiple_of):
-            module = self.train(module, context, folder)
+            module = self.train(module, context)
         return module, (f"{count(module):,} of {before:,} parameters left",)
 
-    def _unstructured(
-        self, module: "nn.Module", context: Context, folder: Path
-    ) -> "tuple[nn.Module, tuple[str, ...]]":
+    def _unstructured(self, module: "nn.Module", context: Context) -> "tuple[nn.Module, tuple[str, ...]]":
         from tasks.compression.masks import bake_masks, mask_smallest
 
         for number in range(1, self.rounds + 1):
             if not mask_smallest(module, self.ratio * number / self.rounds):
                 raise NotApplicable("nothing to prune: no convolution and no linear layer")
-            module = self.train(module, context, folder)
-        zeros = bake_masks(module)
-        return module, (
-            f"{zeros:,} of {count(module):,} weights are zero: only a compressed transfer is smaller",
-        )
+            module = self.train(module, context)
+        zeros = f"{bake_masks(module):,} of {count(module):,} weights are zero"
+        return module, (f"{zeros}: only a compressed transfer is smaller",)
 
 
 def count(module: "nn.Module") -> int:

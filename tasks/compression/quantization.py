@@ -20,20 +20,9 @@ DYNAMIC = ("MatMul", "Gemm", "LSTM", "Gather", "Attention")
 """Op types that gain by dynamic quantisation. Conv can be named, but its 8-bit kernel without scales is slow."""
 
 CARRIERS = (
-    *(
-        "Relu",
-        "Clip",
-        "LeakyRelu",
-        "MaxPool",
-        "AveragePool",
-        "GlobalAveragePool",
-        "Add",
-        "Concat",
-        "Pad",
-        "Resize",
-    ),
-    *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split"),
-)
+    "Relu Clip LeakyRelu MaxPool AveragePool GlobalAveragePool Add Concat Pad Resize "
+    "Reshape Flatten Squeeze Unsqueeze Transpose Slice Split"
+).split()
 """Op types that pass 8-bit numbers on, so that nothing goes back to float between two layers."""
 
 
@@ -57,9 +46,9 @@ class Quantization(Quantize, OnnxMethod):
                 f"nothing to quantise: no {', '.join(op_types[:5])} with constant weights in the graph"
             )
         self._check_kept(graph)
+        notes: tuple[str, ...] = ()
         if self.mode == "dynamic":
             self._dynamic(prepared, target, op_types)
-            notes: tuple[str, ...] = ()
         else:
             notes = self._static(prepared, target, op_types, context)
         if not quantized_nodes(onnx.load(target)):
@@ -73,7 +62,9 @@ class Quantization(Quantize, OnnxMethod):
         if self.mode == "dynamic":
             return (*DYNAMIC, "Conv") if self.op_types == "all" else DYNAMIC
         if self.op_types == "all":
-            return all_static()
+            from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+            return tuple(sorted({*QDQRegistry, *QLinearOpsRegistry}))
         return WEIGHTED if has_attention(graph) else (*WEIGHTED, *CARRIERS)
 
     @property
@@ -101,13 +92,10 @@ class Quantization(Quantize, OnnxMethod):
         from tasks.compression.sensitivity import keep_sensitive_in_float
 
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            quantiser = StaticQuantiser(
-                self, self.seven_bits, prepared, op_types, context.dataset, Path(scratch)
-            )
-            quantiser.write(target, self.keep_float)
-            return keep_sensitive_in_float(
-                quantiser, prepared, target, context, self.keep_float, self.repair_seconds
-            )
+            ranges = Path(scratch) / "ranges.json"
+            quantiser = StaticQuantiser(self, self.seven_bits, prepared, op_types, context.dataset, ranges)
+            quantiser.write(target)
+            return keep_sensitive_in_float(quantiser, target, context)
 
     def _check_kept(self, graph: "onnx.ModelProto") -> None:
         names = {node.name for node in graph.graph.node}
@@ -117,16 +105,7 @@ class Quantization(Quantize, OnnxMethod):
     def _float_types(self, graph: "onnx.ModelProto", nodes: "list[onnx.NodeProto]") -> tuple[str, ...]:
         """What has weights and stays in float because of its type."""
         left = [node for node in weighted(graph, (*WEIGHTED, "LSTM", "GRU", "RNN")) if node not in nodes]
-        names = [f"{node.name} ({node.op_type})" for node in left]
-        return (
-            (f"in float, as {self.mode} quantisation is not for their type: {some(names, 6)}",)
-            if names
-            else ()
-        )
-
-
-def all_static() -> tuple[str, ...]:
-    """Every op type that ONNX Runtime can quantise statically."""
-    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
-
-    return tuple(sorted({*QDQRegistry, *QLinearOpsRegistry}))
+        if not left:
+            return ()
+        names = some([f"{node.name} ({node.op_type})" for node in left], 6)
+        return (f"in float, as {self.mode} quantisation is not for their type: {names}",)

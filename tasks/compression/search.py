@@ -1,7 +1,9 @@
 """Looks for better recipes: Optuna proposes, each proposal is a candidate like any other, and what is known stays on disk."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from tasks.config import Gates, Search
-from tasks.recipes import Recipe
+from tasks.recipes import Recipe, Step
 from tasks.records import Report, latency
 
 _CLEARLY = 3.0
@@ -101,11 +103,8 @@ class Study:
     def _is_worth_a_trial(self, params: Mapping[str, Any]) -> bool:
         """Not fp32 itself, not what was measured before, and no more pruned than what lost far too much already."""
         measured = [trial for trial in self._study.trials if trial.values is not None]
-        return not (
-            params["module"] == params["file"] == "none"
-            or any(
-                _exact(trial.params) == params or self._shows_too_much(trial, params) for trial in measured
-            )
+        return params != _FP32 and not any(
+            _exact(trial.params) == params or self._shows_too_much(trial, params) for trial in measured
         )
 
     def _shows_too_much(self, trial: optuna.trial.FrozenTrial, params: Mapping[str, Any]) -> bool:
@@ -135,22 +134,10 @@ def recipe_of(name: str, params: Mapping[str, Any]) -> Recipe:
 
 def params_of(recipe: Recipe) -> dict[str, Any] | None:
     """The point of the space that is this recipe, or None when the recipe is not in the space."""
-    params: dict[str, Any] = {"module": "none", "file": "none"}
-    for step in recipe.steps:
-        knobs = step.model_dump()
-        if step.kind == "prune":
-            params |= {"module": "prune", "ratio": knobs["ratio"], "rounds": knobs["rounds"]}
-        elif step.kind == "quantize":
-            static = knobs["mode"] == "static"
-            fine = static if knobs["per_channel"] is None else knobs["per_channel"]
-            params |= {"file": knobs["mode"], "per_channel": fine}
-            if static:
-                types = "weights" if knobs["op_types"] else "fitting"
-                params |= {"calibration": knobs["calibration"], "op_types": types}
-    in_range = params.get("ratio", _RATIOS[0]) in _RATIOS and params.get("rounds", 1) in _CHOICES["rounds"]
-    in_space = in_range and any(name != "none" for name in (params["module"], params["file"]))
-    return params if in_space and recipe_of(recipe.name, params).steps == recipe.steps else None
+    return _points().get(recipe.steps)
 
+
+_FP32 = {"module": "none", "file": "none"}
 
 _WEIGHTS = ("Conv", "Gemm", "MatMul")
 
@@ -167,26 +154,37 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
 }
 
 
+@cache
+def _points() -> dict[tuple[Step, ...], dict[str, Any]]:
+    """Every point of the space but fp32's, by the steps that it stands for."""
+    choices = [dict(zip(_CHOICES, values, strict=True)) for values in product(*_CHOICES.values())]
+    points = [_point(choice.__getitem__) for choice in choices]
+    return {recipe_of("point", point).steps: point for point in points if point != _FP32}
+
+
+def _point(choose: Callable[[str], Any]) -> dict[str, Any]:
+    """A point by what is chosen for each name that matters in it."""
+    params = {name: choose(name) for name in ("module", "file")}
+    names = ["ratio", "rounds"] if params["module"] == "prune" else []
+    if params["file"] != "none":
+        names.append("per_channel")
+    if params["file"] == "static":
+        names += ["calibration", "op_types"]
+    return params | {name: choose(name) for name in names}
+
+
 def _space() -> dict[str, optuna.distributions.BaseDistribution]:
     space: dict[str, Any] = {name: CategoricalDistribution(choices) for name, choices in _CHOICES.items()}
     return {**space, "ratio": FloatDistribution(_RATIOS[0], _RATIOS[-1], step=0.1)}
 
 
 def _suggest(trial: optuna.Trial) -> dict[str, Any]:
-    def choose(*names: str) -> dict[str, Any]:
-        return {name: trial.suggest_categorical(name, _CHOICES[name]) for name in names}
+    def choose(name: str) -> Any:
+        if name == "ratio":
+            return trial.suggest_float(name, _RATIOS[0], _RATIOS[-1], step=0.1)
+        return trial.suggest_categorical(name, _CHOICES[name])
 
-    params = choose("module", "file")
-    if params["module"] == "prune":
-        params |= {
-            "ratio": trial.suggest_float("ratio", _RATIOS[0], _RATIOS[-1], step=0.1),
-            **choose("rounds"),
-        }
-    if params["file"] != "none":
-        params |= choose("per_channel")
-    if params["file"] == "static":
-        params |= choose("calibration", "op_types")
-    return _exact(params)
+    return _exact(_point(choose))
 
 
 def _exact(params: Mapping[str, Any]) -> dict[str, Any]:

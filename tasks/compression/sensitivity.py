@@ -1,7 +1,6 @@
 """Accuracy control: when 8 bits cost too much score, find the nodes that cost most and keep those in float."""
 
 import time
-from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -20,34 +19,25 @@ _SCORED_ROWS = 2048
 _SENSITIVITY_ROWS = 256
 
 
-def keep_sensitive_in_float(
-    quantiser: StaticQuantiser,
-    source: Path,
-    target: Path,
-    context: Context,
-    kept: Collection[str],
-    seconds: float,
-) -> tuple[str, ...]:
+def keep_sensitive_in_float(quantiser: StaticQuantiser, target: Path, context: Context) -> tuple[str, ...]:
     """Rewrite `target` with as few further nodes in float as bring its score back within the gate; notes say which.
 
-    Scores are on validation rows, against fp32's. When nothing within `seconds` does, `target` stays as it was.
+    Scores are on validation rows, against fp32's. When nothing within the knob's `repair_seconds` does, `target` stays as it was.
     """
-    if seconds == 0:
+    if quantiser.knobs.repair_seconds == 0:
         return ()
     allowed = context.gates.max_score_drop
     samples = read_split(context.dataset, "validation")[:_SCORED_ROWS]
     fp32 = _score(context, context.baseline.path, samples)
     drop = fp32 - _score(context, target, samples)
-    if drop <= allowed or fp32 - _score(context, source, samples) > allowed:
+    if drop <= allowed or fp32 - _score(context, quantiser.prepared, samples) > allowed:
         return ()
-    ends = time.monotonic() + seconds
-    costs = sensitivity(
-        quantiser, source, samples, target.parent, [n for n in quantiser.nodes if n not in kept], ends
-    )
+    ends = time.monotonic() + quantiser.knobs.repair_seconds
+    costs = sensitivity(quantiser, samples, target.parent, ends)
     ranked = sorted(costs, key=lambda name: costs[name], reverse=True)
     attempt, count = target.parent / "attempt.onnx", 1
     while count < len(ranked) and time.monotonic() < ends:
-        quantiser.write(attempt, [*kept, *ranked[:count]])
+        quantiser.write(attempt, ranked[:count])
         repaired = fp32 - _score(context, attempt, samples)
         if repaired <= allowed:
             attempt.replace(target)
@@ -58,17 +48,16 @@ def keep_sensitive_in_float(
     )
 
 
-def sensitivity(
-    quantiser: StaticQuantiser, source: Path, samples: Samples, folder: Path, nodes: list[str], ends: float
-) -> dict[str, float]:
+def sensitivity(quantiser: StaticQuantiser, samples: Samples, folder: Path, ends: float) -> dict[str, float]:
     """How far the outputs move, relative to their size, when each node alone works in 8 bits.
 
     Nodes without weights first: to keep them in float costs no size. Stops at `ends` (monotonic clock).
     """
     few = samples[:_SENSITIVITY_ROWS].inputs
-    expected = run_rows(open_session(source), few)
+    expected = run_rows(open_session(quantiser.prepared), few)
     scale = float(np.abs(expected).mean()) or 1.0
     attempt, costs = folder / "alone.onnx", {}
+    nodes = [name for name in quantiser.nodes if name not in quantiser.knobs.keep_float]
     for name in sorted(nodes, key=lambda node: quantiser.nodes[node] in WEIGHTED):
         if time.monotonic() > ends:
             break

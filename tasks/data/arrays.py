@@ -14,6 +14,8 @@ from tasks.workloads.workload import Workload
 
 Array = np.ndarray[Any, Any]
 
+Arrays = dict[str, Array]
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -56,9 +58,8 @@ def _check_array(workload: Workload, name: str, array: Any, rows: int) -> None:
         )
     who = f"Workload {workload.name}: inputs()[{name!r}]"
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise UserError(
-            f"{who} is {getattr(array, 'dtype', type(array).__name__)}; give a numeric numpy array."
-        )
+        what = getattr(array, "dtype", type(array).__name__)
+        raise UserError(f"{who} is {what}; give a numeric numpy array.")
     count = len(array) if array.ndim else "no"
     if count != rows:
         raise UserError(f"{who} has {count} rows where the frame has {rows}.")
@@ -86,9 +87,18 @@ def _check_dynamic(workload: Workload, arrays: dict[str, Array]) -> None:
             )
 
 
-def classes_of(values: Iterable[Any]) -> tuple[str, ...]:
-    """The classes' names in the order of their codes. Raises UserError for values that have no order."""
+def classes_of(workload: Workload, values: Iterable[Any]) -> tuple[str, ...] | None:
+    """The classes' names in the order of their codes; None for a regression.
+
+    Raises UserError when there is only one, and for values that have no order.
+    """
+    if workload.kind != "classification":
+        return None
     values = [*values]
+    if len(values) < 2:
+        raise UserError(
+            f"Workload {workload.name}: target {workload.target!r} is always {pd.Series(values).tolist()[0]!r}; a classifier needs two classes."
+        )
     try:
         return tuple(str(value) for value in sorted(values))
     except TypeError as error:

@@ -49,15 +49,7 @@ def prepare(
     that do not fit.
     """
     workload = load_workload(reference)
-    write: Write
-    if isinstance(workload.load, Stream):
-        workload.check_data(config)
-        digest = stream_fingerprint(workload.load, root)
-        write = partial(write_stream, workload, workload.load, config)
-    else:
-        frame = load_valid(workload, config)
-        digest = fingerprint(frame)
-        write = partial(_write_frame, workload, frame, config)
+    digest, write = _source(workload, config, root)
     folder = root / workload.name / f"{digest[:16]}-{_split_key(reference, workload, config)}"
     made = _made_by(folder) or (_made_by(folder) if fetch is not None and fetch(folder) else "")
     if fresh or not made or (code and made != code):
@@ -68,9 +60,7 @@ def prepare(
 
 def data_fingerprint(workload: Workload, config: Data, root: Path) -> str:
     """The fingerprint that `prepare` would find, without storing any rows."""
-    if isinstance(workload.load, Stream):
-        return stream_fingerprint(workload.load, root)
-    return fingerprint(load_valid(workload, config))
+    return _source(workload, config, root)[0]
 
 
 def read_split(dataset: Dataset, split: str) -> Samples:
@@ -83,6 +73,15 @@ def read_split(dataset: Dataset, split: str) -> Samples:
 def read_frame(dataset: Dataset, split: str) -> pd.DataFrame:
     """One split's rows as people know them."""
     return pd.read_parquet(dataset.folder / split / "frame.parquet")
+
+
+def _source(workload: Workload, config: Data, root: Path) -> tuple[str, Write]:
+    """The fingerprint of the workload's rows, and what stores them."""
+    if isinstance(workload.load, Stream):
+        workload.check_data(config)
+        return stream_fingerprint(workload.load, root), partial(write_stream, workload, workload.load, config)
+    frame = load_valid(workload, config)
+    return fingerprint(frame), partial(_write_frame, workload, frame, config)
 
 
 def _made_by(folder: Path) -> str:
@@ -125,7 +124,7 @@ def _store(workload: Workload, digest: str, folder: Path, write: Write, code: st
 
 def _write_frame(workload: Workload, frame: pd.DataFrame, config: Data, folder: Path) -> Written:
     """Every split's arrays and Parquet, from rows in memory."""
-    classes = classes_of(frame[workload.target].unique()) if workload.kind == "classification" else None
+    classes = classes_of(workload, frame[workload.target].unique())
     parts = {name: rows for name, rows in split(frame, config, workload.time).items() if len(rows)}
     for name, rows in parts.items():
         (folder / name).mkdir()

@@ -20,13 +20,12 @@ def fingerprint(frame: pd.DataFrame) -> str:
 
 def row_hashes(frame: pd.DataFrame, salt: str = "") -> np.ndarray[Any, np.dtype[np.uint64]]:
     """A uint64 for each row, [n], from its content alone: not from its place, its index or the order of columns."""
-    key = hashlib.sha256(salt.encode()).hexdigest()[:16]
-    hashes = np.zeros(len(frame), np.uint64)
+    digest = hashlib.sha256(salt.encode()).hexdigest()
+    # pandas has its key in the hashes of text alone, so a salt is in what every row begins with, too.
+    hashes = np.full(len(frame), int(digest[16:32], 16) if salt else 0, np.uint64)
     for name in sorted(frame.columns, key=str):
         values, missing = _plain(frame[name])
-        cells = pd.util.hash_pandas_object(values, index=False, hash_key=key, categorize=True).to_numpy(
-            "uint64"
-        )
+        cells = pd.util.hash_pandas_object(values, index=False, hash_key=digest[:16], categorize=True)
         hashes = _mix(np.bitwise_xor(hashes, np.where(missing, np.uint64(0), cells)))
     return hashes
 
@@ -69,9 +68,7 @@ def _plain(column: "pd.Series[Any]") -> "tuple[pd.Series[Any], np.ndarray[Any, n
 
 def _nanoseconds(moments: "pd.Series[Any]") -> "pd.Series[Any]":
     """Since 1970, as int64; a moment beyond the 292 years that it holds wraps around, and stays one of its own."""
-    unit = str(moments.dtype).removeprefix("datetime64[").removesuffix("]")
-    factor = {"s": 10**9, "ms": 10**6, "us": 10**3}.get(unit)
-    return moments.astype("int64") * factor if factor else moments.astype("datetime64[ns]").astype("int64")
+    return moments.astype("int64") * {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[moments.dt.unit]
 
 
 def _text(value: Any) -> str:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tasks.config import Data
+from tasks.data.arrays import classes_of
 from tasks.data.schema_errors import describe_failures
 from tasks.errors import UserError
 from tasks.system.sentences import as_user_error, some
+from tasks.workloads.sources import Stream
 from tasks.workloads.workload import Workload
 
 if TYPE_CHECKING:
@@ -24,8 +26,20 @@ def load_valid(workload: Workload, config: Data) -> pd.DataFrame:
             f"Workload {workload.name}: load() gave no rows{f' before {config.until}' if config.until else ''}; check its source."
         )
     frame = validated(workload, frame)
-    _check_target_and_time(workload, frame)
+    check_filled(workload, frame)
+    classes_of(workload, frame[workload.target].unique())
     return frame
+
+
+def check_filled(workload: Workload, frame: pd.DataFrame) -> None:
+    """Raise UserError for rows whose target or time is empty."""
+    source = "the source" if isinstance(workload.load, Stream) else "load()"
+    checked = {"target": (workload.target, ""), "the time": (workload.time, ", which belong to no split")}
+    for what, (column, why) in checked.items():
+        if column is not None and (missing := int(frame[column].isna().sum())):
+            raise UserError(
+                f"Workload {workload.name}: {what} {column!r} is empty in {missing} of {len(frame)} rows{why}: drop or fill them in {source}."
+            )
 
 
 def rows_before(frame: pd.DataFrame, time: str | None, config: Data) -> pd.DataFrame:
@@ -79,7 +93,10 @@ def _relative(name: object) -> str:
 
 
 def validated(workload: Workload, frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows as the schema has them. Raises UserError for all that breaks it, and for a schema that is none."""
+    """The rows as the schema has them.
+
+    Raises UserError for all that breaks it, for a schema that is none, and for a regression's target that is no number.
+    """
     import pandera.pandas as pa
 
     schema = _schema(workload)
@@ -90,6 +107,11 @@ def validated(workload: Workload, frame: pd.DataFrame) -> pd.DataFrame:
             f"Workload {workload.name}: its rows break its schema: {describe_failures(error.failure_cases, frame, schema.columns)}."
         ) from error
     _check_columns(workload, valid, "its schema leaves")
+    target = valid[workload.target]
+    if workload.kind == "regression" and not _is_number(target):
+        raise UserError(
+            f"Workload {workload.name}: target {workload.target!r} is {target.dtype}; a regression needs numbers."
+        )
     return valid
 
 
@@ -105,26 +127,6 @@ def _schema(workload: Workload) -> "pa.DataFrameSchema":
             "or a function that returns one."
         )
     return schema
-
-
-def _check_target_and_time(workload: Workload, frame: pd.DataFrame) -> None:
-    target = frame[workload.target]
-    if missing := int(target.isna().sum()):
-        raise UserError(
-            f"Workload {workload.name}: target {workload.target!r} is empty in {missing} of {len(frame)} rows: drop or fill them in load()."
-        )
-    if workload.time is not None and (missing := int(frame[workload.time].isna().sum())):
-        raise UserError(
-            f"Workload {workload.name}: the time {workload.time!r} is empty in {missing} of {len(frame)} rows, which belong to no split: drop or fill them in load()."
-        )
-    if workload.kind == "classification" and target.nunique() < 2:
-        raise UserError(
-            f"Workload {workload.name}: target {workload.target!r} is always {target.iloc[:1].tolist()[0]!r}; a classifier needs two classes."
-        )
-    if workload.kind == "regression" and not _is_number(target):
-        raise UserError(
-            f"Workload {workload.name}: target {workload.target!r} is {target.dtype}; a regression needs numbers."
-        )
 
 
 def _is_number(series: "pd.Series[Any]") -> bool:

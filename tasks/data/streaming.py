@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +16,7 @@ from numpy.lib import format
 
 from tasks.config import Data
 from tasks.data.arrays import arrays_of, classes_of
-from tasks.data.schema import rows_before, validated
+from tasks.data.schema import check_filled, rows_before, validated
 from tasks.data.splits import SPLITS, bounds, split_by_hash
 from tasks.errors import UserError
 from tasks.system.files import write_atomically
@@ -26,8 +26,6 @@ from tasks.workloads.workload import Workload
 Array = np.ndarray[Any, Any]
 
 _DIGESTS = "row-groups.json"
-
-_CHUNK = 4_000_000
 
 
 def stream_fingerprint(stream: Stream, root: Path) -> str:
@@ -55,10 +53,7 @@ def _digests(file: pq.ParquetFile, content: IO[bytes]) -> Iterator[str]:
         for place in range(group.num_columns):
             column = group.column(place)
             content.seek(column.dictionary_page_offset or column.data_page_offset)
-            left = column.total_compressed_size
-            while left > 0 and (chunk := content.read(min(left, _CHUNK))):
-                digest.update(chunk)
-                left -= len(chunk)
+            digest.update(content.read(column.total_compressed_size))
         yield digest.hexdigest()
 
 
@@ -90,10 +85,10 @@ def write_stream(workload: Workload, stream: Stream, config: Data, folder: Path)
     if not summary.rows:
         until = f" before {config.until}" if config.until else ""
         raise UserError(f"Workload {workload.name}: {stream.url} has no rows{until}; check its source.")
-    classes = _classes(workload, summary)
-    writers = {name: _SplitWriter(folder / name) for name in SPLITS}
+    classes = classes_of(workload, summary.values)
     arrays: dict[str, Array] = {}
-    try:
+    with ExitStack() as stack:
+        writers = {name: stack.enter_context(closing(_SplitWriter(folder / name))) for name in SPLITS}
         for frame in stream.frames():
             frame = rows_before(frame, workload.time, config)
             if not frame.empty:
@@ -103,9 +98,6 @@ def write_stream(workload: Workload, stream: Stream, config: Data, folder: Path)
                     rows = frame[numbers == number].reset_index(drop=True)
                     arrays = arrays_of(workload, rows, classes)
                     writers[SPLITS[number]].append(arrays, rows)
-    finally:
-        for writer in writers.values():
-            writer.close()
     written = {name: writer.rows for name, writer in writers.items() if writer.rows}
     return Written(written, arrays, classes, summary.newest)
 
@@ -126,47 +118,19 @@ def _summarise(stream: Stream, workload: Workload, config: Data) -> _Summary:
     rows, values, moments = 0, set(), []
     for frame in stream.frames([name for name in (target, time) if name is not None]):
         frame = rows_before(frame, time, config)
-        _check_empty(frame, "Target", target)
+        check_filled(workload, frame)
         rows += len(frame)
         if workload.kind == "classification":
-            values |= set(frame[target].unique())
+            values.update(frame[target].unique())
         if time is not None:
-            _check_empty(frame, "The time", time)
             moments.append(frame[time].to_numpy("datetime64[ns]"))
     if time is None or rows == 0:
-        return _Summary(rows, tuple(sorted(values)))
-    ordered = np.sort(np.concatenate(moments))
-    return _Summary(rows, tuple(sorted(values)), _cuts(ordered, config), str(pd.Timestamp(ordered[-1])))
-
-
-def _check_empty(frame: pd.DataFrame, what: str, column: str) -> None:
-    if missing := int(frame[column].isna().sum()):
-        raise UserError(f"{what} {column!r} is empty in {missing} rows: drop or fill them in the source.")
-
-
-def _cuts(ordered: Array, config: Data) -> tuple[Any, ...]:
-    """The moments at which validation and test begin. A moment's rows stay together: they go where the first of them would."""
-    cuts = []
-    for bound in bounds(config):
-        cut = len(ordered) * bound
-        moment = ordered[min(len(ordered) - 1, int(np.ceil(cut)))]
-        cuts.append(moment if np.searchsorted(ordered, moment) >= cut else _next(ordered, moment))
-    return tuple(cuts)
-
-
-def _next(ordered: Array, moment: Any) -> Any:
-    place = int(np.searchsorted(ordered, moment, "right"))
-    return ordered[place] if place < len(ordered) else ordered[-1] + np.timedelta64(1, "ns")
-
-
-def _classes(workload: Workload, summary: _Summary) -> tuple[str, ...] | None:
-    if workload.kind != "classification":
-        return None
-    if len(summary.values) < 2:
-        raise UserError(
-            f"Workload {workload.name}: target {workload.target!r} is always {summary.values[0]!s}; a classifier needs two classes."
-        )
-    return classes_of(summary.values)
+        return _Summary(rows, tuple(values))
+    # A moment's rows stay together: they go where the first of them would.
+    instants, counts = np.unique(np.concatenate(moments), return_counts=True)
+    starts = np.searchsorted((counts.cumsum() - counts) / rows, bounds(config))
+    cuts = np.append(instants, instants[-1] + np.timedelta64(1, "ns"))[starts]
+    return _Summary(rows, tuple(values), tuple(cuts), str(pd.Timestamp(instants[-1])))
 
 
 def _split_numbers(frame: pd.DataFrame, config: Data, time: str | None, summary: _Summary) -> Array:

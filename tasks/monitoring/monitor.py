@@ -1,12 +1,18 @@
 """What is asked in production against what the champion was trained on: is it still the same world?"""
 
 import datetime
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.config import Data
+from tasks.data.dataset import data_fingerprint, prepare, read_split
 from tasks.errors import StepError
-from tasks.monitoring.drift import Drift, drift
-from tasks.monitoring.traffic import Volume, columns, outputs, read_traffic, served_columns, volume
+from tasks.monitoring.drift import drift
+from tasks.monitoring.traffic import columns, outputs, read_traffic, served_columns, volume
+from tasks.monitoring.watched import Drift, Watched
+from tasks.onnx.session import open_session, run_rows
 from tasks.promotion.verification import check_version, downloaded
 from tasks.proof.evidence import MODEL, Evidence
 from tasks.records import Dataset
@@ -14,28 +20,12 @@ from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import DATA_TAG
 from tasks.settings import Limits, Settings
-from tasks.system.frozen import Frozen
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from tasks.workloads.catalogue import load_workload
+from tasks.workloads.scoring import predictions
 
 _REFERENCE_ROWS = 2_000
 
 _SHOWN = 3
-
-
-class Watched(Frozen):
-    """What `slipway monitor` found. `quiet`: too little was recorded to say anything."""
-
-    model: str
-    workload: str
-    version: int
-    status: Literal["quiet", "steady", "drifted"]
-    reasons: tuple[str, ...]
-    hours: float
-    volume: Volume
-    inputs: Drift | None = None
-    predictions: Drift | None = None
 
 
 def monitor(settings: Settings, model: str) -> Watched:
@@ -61,7 +51,9 @@ def monitor(settings: Settings, model: str) -> Watched:
         if table is None or len(table) < limits.min_rows:
             return watched
         dataset = training_rows(settings, evidence)
-        inputs = _inputs(table, dataset, limits)
+        trained = columns(read_split(dataset, "train").inputs, dataset.inputs)
+        served = served_columns(table, dataset.inputs)
+        inputs = drift(trained, served, psi=limits.psi, p_value=limits.p_value)
         answers = _answers(table, evidence, dataset, (folder / MODEL).read_bytes(), limits)
     reasons = tuple(_reasons(inputs, answers, limits))
     return watched.model_copy(
@@ -76,12 +68,9 @@ def monitor(settings: Settings, model: str) -> Watched:
 
 def training_rows(settings: Settings, evidence: Evidence) -> Dataset:
     """The dataset that the evidence names, as it is stored here, or made again if the workload still loads those rows."""
-    from tasks.data.dataset import prepare
-
     root = settings.home / "datasets"
-    name = (
-        evidence.dataset or f"{evidence.fingerprint[:16]}-*"
-    )  # code that changed since makes other inputs of the same rows
+    # without a name: code that changed since makes other inputs of the same rows
+    name = evidence.dataset or f"{evidence.fingerprint[:16]}-*"
     for path in (root / evidence.model).glob(f"{name}/dataset.json"):
         return Dataset.model_validate_json(path.read_text()).model_copy(update={"folder": path.parent})
     dataset = prepare(evidence.workload, Data.model_validate(evidence.config["data"]), root)
@@ -95,9 +84,6 @@ def training_rows(settings: Settings, evidence: Evidence) -> Dataset:
 
 def new_rows(registry: Registry, evidence: Evidence) -> str | None:
     """The fingerprint of what the workload loads now, if no version has been made of it; else None."""
-    from tasks.data.dataset import data_fingerprint
-    from tasks.workloads.catalogue import load_workload
-
     workload, config = load_workload(evidence.workload), Data.model_validate(evidence.config["data"])
     fingerprint = data_fingerprint(workload, config, registry.settings.home / "datasets")
     if fingerprint == evidence.fingerprint or registry.by_tag(evidence.model, DATA_TAG, fingerprint):
@@ -105,25 +91,10 @@ def new_rows(registry: Registry, evidence: Evidence) -> str | None:
     return fingerprint
 
 
-def _inputs(table: "pa.Table", dataset: Dataset, limits: Limits) -> Drift:
-    from tasks.data.dataset import read_split
-
-    reference = columns(read_split(dataset, "train").inputs, dataset.inputs)
-    served = served_columns(table, dataset.inputs)
-    return drift(reference, served, psi=limits.psi, p_value=limits.p_value)
-
-
 def _answers(
-    table: "pa.Table", evidence: Evidence, dataset: Dataset, model: bytes, limits: Limits
+    table: pa.Table, evidence: Evidence, dataset: Dataset, model: bytes, limits: Limits
 ) -> Drift | None:
     """The champion's own answers against what its bytes say of test rows; None when it has answered too few."""
-    import pyarrow.compute as pc
-
-    from tasks.data.dataset import read_split
-    from tasks.onnx.session import open_session, run_rows
-    from tasks.workloads.catalogue import load_workload
-    from tasks.workloads.scoring import predictions
-
     own = table.filter(pc.equal(table["digest"], evidence.model_sha256))
     if len(own) < limits.min_rows:
         return None
@@ -138,30 +109,26 @@ def _answers(
     )
 
 
-def _reasons(inputs: Drift, answers: Drift | None, limits: Limits) -> "list[str]":
+def _reasons(inputs: Drift, answers: Drift | None, limits: Limits) -> Iterator[str]:
     """Why to worry, or nothing."""
-    reasons = []
     if inputs.share > limits.share:
         worst = ", ".join(f"{column.name} (PSI {column.psi:.2f})" for column in inputs.drifted[:_SHOWN])
-        reasons.append(
+        yield (
             f"{len(inputs.drifted)} of {len(inputs.columns)} inputs drifted from the training rows, "
             f"over the {limits.share:.0%} allowed; most of all {worst}"
         )
     if answers is not None and answers.drifted:
-        reasons.append(f"the answers drifted from those on the test rows (PSI {answers.drifted[0].psi:.2f})")
-    return reasons
+        yield f"the answers drifted from those on the test rows (PSI {answers.drifted[0].psi:.2f})"
 
 
 def _all_well(inputs: Drift, answers: Drift | None, rows: int) -> str:
-    said = (
-        "the answers are as on the test rows"
-        if answers is not None
-        else "too few answers are the champion's own to compare"
-    )
+    said = "the answers are as on the test rows"
+    if answers is None:
+        said = "too few answers are the champion's own to compare"
     return f"{rows} rows: {len(inputs.drifted)} of {len(inputs.columns)} inputs drifted, {said}"
 
 
-def _silence(model: str, limits: Limits, table: "pa.Table | None") -> str:
+def _silence(model: str, limits: Limits, table: pa.Table | None) -> str:
     if table is None:
         return (
             f"no traffic of {model} was recorded in the last {limits.hours:g} h: "

@@ -12,16 +12,17 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
+import pyarrow.parquet
+
+from tasks.data.arrays import Array, Arrays
+from tasks.monitoring.watched import Volume
 from tasks.records import TensorSpec
-from tasks.system.frozen import Frozen
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-
-    Array = np.ndarray[Any, Any]
 
 log = logging.getLogger("slipway")
 
@@ -30,23 +31,8 @@ MOST_ROWS = 20_000
 _MOST_VALUES = 200_000
 
 
-class Volume(Frozen):
-    """How much was recorded, and how fast it was answered."""
-
-    rows: int
-    by_hour: dict[str, int] = {}
-    by_version: dict[str, int] = {}
-    first: datetime.datetime | None = None
-    last: datetime.datetime | None = None
-    p50_ms: float | None = None
-    p95_ms: float | None = None
-
-
-def read_traffic(folder: Path, since: datetime.datetime) -> "pa.Table | None":
+def read_traffic(folder: Path, since: datetime.datetime) -> pa.Table | None:
     """The rows that were answered after `since`, of every version; None when there are none."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     tables = [table for path in _files(folder, since) if (table := _read(path)) is not None]
     if not tables:
         return None
@@ -55,30 +41,23 @@ def read_traffic(folder: Path, since: datetime.datetime) -> "pa.Table | None":
     return table if len(table) else None
 
 
-def _read(path: Path) -> "pa.Table | None":
+def _read(path: Path) -> pa.Table | None:
     """One file, a row a served row; None, said in the log, for one that cannot be read: the others still can."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         if path.suffix == ".parquet":
-            return pq.read_table(path, partitioning=None)
+            return pyarrow.parquet.read_table(path, partitioning=None)
         return _by_row(gzip.decompress(path.read_bytes()))
     except (pa.ArrowException, OSError, EOFError, ValueError, zlib.error) as error:
         log.warning("%s is left out, it cannot be read: %s", path, error)
         return None
 
 
-def _by_row(lines: bytes) -> "pa.Table":
+def _by_row(lines: bytes) -> pa.Table:
     """Lines of requests as the rows that they asked for, each with what is said of its request."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from pyarrow import json as arrow_json
-
     schema = _schema_of(json.loads(lines[: lines.index(b"\n")]))
-    parse = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
-    whole = arrow_json.ReadOptions(block_size=len(lines) + 1)  # a line over two blocks is an error
-    table = arrow_json.read_json(pa.BufferReader(lines), whole, parse).combine_chunks()
+    parse = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
+    whole = pyarrow.json.ReadOptions(block_size=len(lines) + 1)  # a line over two blocks is an error
+    table = pyarrow.json.read_json(pa.BufferReader(lines), whole, parse).combine_chunks()
     microseconds = pc.cast(pc.multiply(table["time"], 1e6), pa.int64(), safe=False)
     table = table.set_column(0, "time", pc.cast(microseconds, pa.timestamp("us", "UTC")))
     request = pc.list_parent_indices(table[-1])
@@ -90,9 +69,8 @@ def _by_row(lines: bytes) -> "pa.Table":
     )
 
 
-def _schema_of(line: dict[str, Any]) -> "pa.Schema":
+def _schema_of(line: dict[str, Any]) -> pa.Schema:
     """The types of a file's columns, from its first line: the server writes a float with a point, or as null."""
-    import pyarrow as pa
 
     def type_of(value: Any) -> pa.DataType:
         if isinstance(value, list):
@@ -104,10 +82,8 @@ def _schema_of(line: dict[str, Any]) -> "pa.Schema":
     return pa.schema({name: type_of(value) for name, value in line.items()})
 
 
-def volume(table: "pa.Table | None") -> Volume:
+def volume(table: pa.Table | None) -> Volume:
     """Rows by hour and by version, and the latency that the server saw."""
-    import numpy as np
-
     if table is None:
         return Volume(rows=0)
     times, latency = table["time"].to_pylist(), table["latency_ms"].to_numpy()
@@ -122,21 +98,19 @@ def volume(table: "pa.Table | None") -> Volume:
     )
 
 
-def served_columns(table: "pa.Table", inputs: tuple[TensorSpec, ...]) -> "dict[str, Array]":
+def served_columns(table: pa.Table, inputs: tuple[TensorSpec, ...]) -> Arrays:
     """The requests' columns, named and shaped as `columns` names and shapes the training rows'."""
     table = table.slice(max(0, len(table) - MOST_ROWS))
-    named: dict[str, Array] = {}
+    named: Arrays = {}
     for spec in inputs:
         if f"inputs.{spec.name}" in table.column_names:
             named |= _columns(spec, _flat(table, f"inputs.{spec.name}", spec.dtype))
     return named
 
 
-def columns(inputs: "dict[str, Array]", specs: tuple[TensorSpec, ...]) -> "dict[str, Array]":
+def columns(inputs: Arrays, specs: tuple[TensorSpec, ...]) -> Arrays:
     """Every element of a row as a column: image[12]; or, where an axis is dynamic, all values that are no padding (0)."""
-    import numpy as np
-
-    named: dict[str, Array] = {}
+    named: Arrays = {}
     for spec in specs:
         rows = len(inputs[spec.name])
         pick = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_ROWS])
@@ -144,14 +118,14 @@ def columns(inputs: "dict[str, Array]", specs: tuple[TensorSpec, ...]) -> "dict[
     return named
 
 
-def outputs(table: "pa.Table") -> "Array":
+def outputs(table: pa.Table) -> Array:
     """The first output of every row, [n, ...], as it was answered."""
     name = next(name for name in table.column_names if name.startswith("outputs."))
     table = table.slice(max(0, len(table) - MOST_ROWS))
     return _flat(table, name, "float32").reshape(len(table), -1)
 
 
-def _columns(spec: TensorSpec, flat: "Array") -> "dict[str, Array]":
+def _columns(spec: TensorSpec, flat: Array) -> Arrays:
     if any(isinstance(size, str) for size in spec.shape[1:]):
         return {spec.name: flat[flat != 0][:_MOST_VALUES]}
     size = math.prod(int(size) for size in spec.shape[1:])
@@ -160,10 +134,8 @@ def _columns(spec: TensorSpec, flat: "Array") -> "dict[str, Array]":
     return {name: table[:, place] for place, name in enumerate(names)}
 
 
-def _flat(table: "pa.Table", name: str, dtype: str) -> "Array":
+def _flat(table: pa.Table, name: str, dtype: str) -> Array:
     """All values of a column of lists; what was null in JSON (NaN, infinity) is NaN."""
-    import pyarrow.compute as pc
-
     values = pc.list_flatten(table[name]).to_numpy()
     flat: Array = values.astype("float64" if dtype.startswith("float") else dtype)
     return flat

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from onnx.helper import tensor_dtype_to_np_dtype
 from torch import nn
 
-from tasks.data.arrays import Samples
+from tasks.data.arrays import Array, Samples
 from tasks.data.dataset import read_split
 from tasks.errors import StepError
 from tasks.onnx.exporters import EXPORTERS, without_warnings
@@ -19,11 +17,9 @@ from tasks.onnx.sizes import batch_of, odd_sizes
 from tasks.records import Candidate, Checkpoint, Dataset, OnnxModel, TensorSpec
 from tasks.system.files import sha256_of, write_atomically
 from tasks.system.sentences import typed_line
-from tasks.training.module import all_outputs, load_module
+from tasks.training.module import answers, load_module, main_output
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
-
-Arrays = dict[str, np.ndarray[Any, Any]]
 
 TOLERANCE = 1e-3
 """Largest difference from torch, absolute and relative, at which an exporter counts as right for a model."""
@@ -97,23 +93,16 @@ def _answer_problem(
 ) -> str | None:
     session = open_session(proto.SerializeToString())
     for arrays in odd_sizes(samples, workload):
-        answers = zip(run_module(module, arrays), session.run(None, arrays), strict=True)
-        if not all(_agree(expected, answer) for expected, answer in answers):
+        pairs = zip(answers(module, arrays).values(), session.run(None, arrays), strict=True)
+        if not all(_agree(expected.numpy(), answer) for expected, answer in pairs):
             sizes = {name: array.shape for name, array in arrays.items()}
             return f"its answers for inputs of {sizes} differ from torch's"
     return None
 
 
-def _agree(expected: np.ndarray[Any, Any], answer: np.ndarray[Any, Any]) -> bool:
+def _agree(expected: Array, answer: Array) -> bool:
     same_shape = expected.shape == answer.shape
     return same_shape and np.allclose(expected, answer, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
-
-
-def run_module(module: nn.Module, arrays: Arrays) -> list[np.ndarray[Any, Any]]:
-    """The module's outputs for named arrays, as a list of arrays whether it returns a tensor, a tuple or a dict."""
-    with torch.inference_mode():
-        outputs = module(**{name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
-    return [tensor.numpy() for tensor in all_outputs(outputs).values()]
 
 
 def _dims(value: onnx.ValueInfoProto) -> list[int | str]:
@@ -133,9 +122,9 @@ def write_export(
     onnx.helper.set_model_props(proto, dict(sorted(metadata.items())))
     onnx.checker.check_model(proto, full_check=True)
     write_atomically(path, proto.SerializeToString(deterministic=True))
-    outputs = run_module(module, samples[:_REFERENCE_ROWS].inputs)
+    outputs = main_output(answers(module, samples[:_REFERENCE_ROWS].inputs)).numpy()
     reference = path.with_suffix(".reference.npy")
-    write_atomically(reference, lambda file: np.save(file, outputs[0], allow_pickle=False))
+    write_atomically(reference, lambda file: np.save(file, outputs, allow_pickle=False))
     return describe(path, exporter, dataset.inputs, reference)
 
 

@@ -7,36 +7,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 from torch import nn
 
+from tasks.onnx.sizes import Arrays
 from tasks.records import Dataset
-from tasks.training.module import all_outputs
+from tasks.training.module import answers
 from tasks.workloads.workload import Workload
-
-Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def with_dynamo(module: nn.Module, workload: Workload, dataset: Dataset, arrays: Arrays) -> onnx.ModelProto:
     dims: dict[str, Any] = {}
     shapes = {
-        spec.name: {
-            a: dims.setdefault(s, torch.export.Dim(s)) for a, s in enumerate(spec.shape) if isinstance(s, str)
-        }
-        for spec in dataset.inputs
+        name: {axis: dims.setdefault(size, torch.export.Dim(size)) for axis, size in axes.items()}
+        for name, axes in _dynamic_axes(dataset).items()
     }
-    program = torch.onnx.export(
-        module,
-        (),
-        kwargs={name: torch.from_numpy(array) for name, array in arrays.items()},
-        input_names=list(arrays),
-        output_names=output_names(module, workload, arrays),
-        dynamic_shapes=shapes,
-        dynamo=True,
-        verbose=False,
-    )
+    names = output_names(module, workload, arrays)
+    program = _export(module, arrays, names, dynamic_shapes=shapes, dynamo=True, verbose=False)
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
     return proto
@@ -46,21 +34,22 @@ def with_torchscript(
     module: nn.Module, workload: Workload, dataset: Dataset, arrays: Arrays
 ) -> onnx.ModelProto:
     names = output_names(module, workload, arrays)
-    axes = {
-        spec.name: {a: s for a, s in enumerate(spec.shape) if isinstance(s, str)} for spec in dataset.inputs
-    }
+    axes = _dynamic_axes(dataset) | {name: {0: "batch"} for name in names}
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-        torch.onnx.export(
-            module,
-            (),
-            file.name,
-            kwargs={name: torch.from_numpy(array) for name, array in arrays.items()},
-            input_names=list(arrays),
-            output_names=names,
-            dynamic_axes={**axes, **{name: {0: "batch"} for name in names}},
-            dynamo=False,
-        )
+        _export(module, arrays, names, f=file.name, dynamic_axes=axes, dynamo=False)
         return onnx.load(file.name)
+
+
+def _export(module: nn.Module, arrays: Arrays, names: list[str], **how: Any) -> torch.onnx.ONNXProgram | None:
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return torch.onnx.export(module, (), kwargs=tensors, input_names=list(arrays), output_names=names, **how)
+
+
+def _dynamic_axes(dataset: Dataset) -> dict[str, dict[int, str]]:
+    return {
+        spec.name: {axis: size for axis, size in enumerate(spec.shape) if isinstance(size, str)}
+        for spec in dataset.inputs
+    }
 
 
 EXPORTERS: dict[str, Callable[[nn.Module, Workload, Dataset, Arrays], onnx.ModelProto]] = {
@@ -85,8 +74,4 @@ def without_warnings() -> Iterator[None]:
 
 def output_names(module: nn.Module, workload: Workload, arrays: Arrays) -> list[str]:
     """The first output has the workload's name; a dict's others keep their keys, a tuple's are numbered."""
-    with torch.inference_mode():
-        outputs = all_outputs(
-            module(**{name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
-        )
-    return [workload.output_name, *list(outputs)[1:]]
+    return [workload.output_name, *list(answers(module, arrays))[1:]]

@@ -1,8 +1,11 @@
 """OnnxModel → the MLflow model folder that is registered, signed and served; its model.onnx is ours byte for byte."""
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tasks.data.dataset import read_split
 from tasks.records import Dataset, OnnxModel, TensorSpec
@@ -30,7 +33,7 @@ def build_folder(
         mlflow_model=mlflow_model,
         signature=signature(onnx_model),
         input_example=input_example(dataset),
-        pip_requirements=_requirements(),
+        pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "onnx", "onnxruntime", "numpy")],
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
     )
@@ -45,7 +48,6 @@ def signature(onnx_model: OnnxModel) -> "ModelSignature":
 
 
 def _schema(specs: tuple[TensorSpec, ...]) -> "Schema":
-    import numpy as np
     from mlflow.types import Schema
     from mlflow.types import TensorSpec as Column
 
@@ -57,15 +59,5 @@ def _schema(specs: tuple[TensorSpec, ...]) -> "Schema":
 
 def input_example(dataset: Dataset) -> dict[str, Any]:
     """A few rows of the validation split, by input name."""
-    import numpy as np
-
-    return {
-        name: np.array(array[:_EXAMPLE_ROWS])
-        for name, array in read_split(dataset, "validation").inputs.items()
-    }
-
-
-def _requirements() -> list[str]:
-    from importlib.metadata import version
-
-    return [f"{name}=={version(name)}" for name in ("mlflow", "onnx", "onnxruntime", "numpy")]
+    few = read_split(dataset, "validation")[:_EXAMPLE_ROWS].inputs
+    return {name: np.array(array) for name, array in few.items()}

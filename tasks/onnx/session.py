@@ -26,17 +26,13 @@ def run_rows(
     """The first output for all rows (or the first `rows`), [n, ...], computed `batch` rows at a time."""
     import numpy as np
 
-    total = len(next(iter(inputs.values()))) if rows is None else rows
-    name = session.get_outputs()[0].name
-    return np.concatenate(
-        [
-            session.run(
-                [name],
-                {k: np.ascontiguousarray(a[start : min(start + batch, total)]) for k, a in inputs.items()},
-            )[0]
-            for start in range(0, total, batch)
-        ]
-    )
+    first = {name: array[:rows] for name, array in inputs.items()}
+    output = session.get_outputs()[0].name
+    outputs = []
+    for start in range(0, len(next(iter(first.values()))), batch):
+        few = {name: np.ascontiguousarray(array[start : start + batch]) for name, array in first.items()}
+        outputs += session.run([output], few)
+    return np.concatenate(outputs)
 
 
 def open_session(model: Path | bytes, threads: int = 1) -> "onnxruntime.InferenceSession":

@@ -1,14 +1,13 @@
 """Real rows in sizes that no exporter has traced: odd batches, and every further dynamic axis cut short."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from tasks.data.arrays import Samples
+from tasks.data.arrays import Array, Samples
 from tasks.workloads.workload import Workload
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, Array]
 
 _BATCHES = (1, 2, 7)
 

@@ -53,13 +53,9 @@ def check(
     findings: list[PartResult] = []
     with tempfile.TemporaryDirectory(prefix="slipway-check-") as scratch:
         bench = Bench(reference, configure, home, Path(scratch), code)
-        for name, (needs, look) in PARTS.items():
-            missing = [need for need in needs if need not in _usable(findings)]
-            findings.append(
-                PartResult(name=name, status="skipped", said=f"needs {missing[0]}")
-                if missing
-                else _look(name, look, bench)
-            )
+        for name, (need, look) in PARTS.items():
+            skipped = PartResult(name=name, status="skipped", said=f"needs {need}")
+            findings.append(_look(name, look, bench) if need in ("", *_usable(findings)) else skipped)
         usable = _usable(findings)
         served = bench.onnx_model if "export" in usable else None
         return Checkup(
@@ -95,14 +91,15 @@ def _look(name: str, look: Callable[[Bench], str], bench: Bench) -> PartResult:
     return PartResult(name=name, status=status, said=said, seconds=round(time.monotonic() - started, 3))
 
 
-PARTS: dict[str, tuple[tuple[str, ...], Callable[[Bench], str]]] = {
-    "file": ((), rows.look_at_file),
-    "rows": (("file",), rows.look_at_rows),
-    "inputs": (("rows",), rows.look_at_inputs),
-    "splits": (("inputs",), rows.look_at_splits),
-    "model": (("splits",), module.look_at_model),
-    "step": (("model",), module.look_at_step),
-    "export": (("model",), module.look_at_export),
-    "recipes": (("splits",), rows.look_at_recipes),
-    "answer": (("export",), module.look_at_answer),
+PARTS: dict[str, tuple[str, Callable[[Bench], str]]] = {
+    "file": ("", rows.look_at_file),
+    "rows": ("file", rows.look_at_rows),
+    "inputs": ("rows", rows.look_at_inputs),
+    "splits": ("inputs", rows.look_at_splits),
+    "model": ("splits", module.look_at_model),
+    "step": ("model", module.look_at_step),
+    "export": ("model", module.look_at_export),
+    "recipes": ("splits", rows.look_at_recipes),
+    "answer": ("export", module.look_at_answer),
 }
+"""Each part's name, the part that it needs, and what looks at it."""

@@ -47,17 +47,14 @@ def _why_not(registry: Registry, version: Version, proof: Proof, may_promote: bo
 
 
 def _promote(registry: Registry, version: Version, proof: Proof) -> Decision:
-    against = proof.comparison.champion if proof.comparison else None
-    verdict = proof.verdict
-    if repair(registry, version.model).serving == version.version:
-        return Decision(
-            decision="promoted", reasons=verdict.reasons
-        )  # by a try of this step that was cut off
-    try:
-        promote(registry, version, against=against, why=in_short(verdict.reasons), verdict=verdict.decision)
-    except StaleError as error:
-        return _held(proof, str(error))
-    return Decision(decision="promoted", reasons=verdict.reasons)
+    if repair(registry, version.model).serving != version.version:  # else moved by a try that was cut off
+        against = proof.comparison.champion if proof.comparison else None
+        why, verdict = in_short(proof.verdict.reasons), proof.verdict.decision
+        try:
+            promote(registry, version, against=against, why=why, verdict=verdict)
+        except StaleError as error:
+            return _held(proof, str(error))
+    return Decision(decision="promoted", reasons=proof.verdict.reasons)
 
 
 def _held(proof: Proof, cause: str) -> Decision:

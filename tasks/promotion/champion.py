@@ -30,17 +30,14 @@ def model_lock(settings: Settings, model: str, seconds: float = _LOCK_SECONDS) -
     """One decision about a model at a time on this machine; a process that dies lets go. Raises RefusedError after `seconds`."""
     folder = settings.home / "locks"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{model}.lock", timeout=seconds)
     try:
-        lock.acquire()
+        held = FileLock(folder / f"{model}.lock").acquire(timeout=seconds)
     except Timeout as error:
         raise RefusedError(
             f"Another promotion of {model} has been under way for {seconds:.0f} s: see `slipway history {model}`, and try again."
         ) from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def promote(

@@ -29,7 +29,7 @@ def promote_version(
         ledger = repair(registry, model)
         if ledger.serving == number:
             raise RefusedError(f"{model} version {number} already is the champion; nothing was moved.")
-        verdict = current_verdict(settings, registry, version)
+        _, verdict = verdict_against_champion(settings, registry, version)
         if verdict.decision == "fail" or (verdict.decision == "inconclusive" and not approved):
             asked = in_short((*verdict.reasons, f"asked for with: {why}"))
             refuse(registry, version, why=asked, verdict=verdict.decision, who=who)
@@ -66,11 +66,6 @@ def accept_ledger(settings: Settings, model: str, *, why: str, who: str | None =
         return entry
 
 
-def current_verdict(settings: Settings, registry: Registry, version: Version) -> Verdict:
-    """The version's verdict against the champion of now."""
-    return verdict_against_champion(settings, registry, version)[1]
-
-
 def verdict_against_champion(
     settings: Settings, registry: Registry, version: Version
 ) -> tuple[Evidence, Verdict]:
@@ -84,9 +79,8 @@ def verdict_against_champion(
 
         with downloaded(registry, champion) as theirs:
             other = Champion(version=champion.version, sha256=champion.sha256, folder=theirs)
-            return evidence, judge(
-                evidence, other, answer_again(evidence, folder / MODEL, settings.home / "datasets")
-            )
+            answered = answer_again(evidence, folder / MODEL, settings.home / "datasets")
+            return evidence, judge(evidence, other, answered)
 
 
 def roll_back_to(

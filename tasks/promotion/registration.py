@@ -42,16 +42,13 @@ def register(
         write_report(evidence, dataset, selection, metrics, page, links, hangs_on)
         for path in (page, checkpoint.path, checkpoint.metrics):
             registry.log_file(evidence.run_id, path)
-        model_ids = {
-            result.name: registry.log_candidate(
-                evidence.run_id, dataset, result.name, _metrics(result), {"slipway.status": result.status}
-            )
-            for result in selection.candidates
-        }
         for result in selection.candidates:
-            if result.status != "picked":
-                registry.finish_candidate(model_ids[result.name], refused=result.status == "refused")
-        model_id = model_ids[selection.picked]
+            tags = {"slipway.status": result.status}
+            logged = registry.log_candidate(evidence.run_id, dataset, result.name, _metrics(result), tags)
+            if result.status == "picked":
+                model_id = logged
+            else:
+                registry.finish_candidate(logged, refused=result.status == "refused")
         shutil.rmtree(folder, ignore_errors=True)
         build_folder(picked.onnx, dataset, folder, registry.model_card(model_id, evidence.run_id))
         digest = seal(folder, evidence)

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.errors import StepError
-from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, EvidenceError
+from tasks.proof.evidence import EVIDENCE, MODEL, Evidence
 from tasks.proof.evidence import verify as verify_folder
+from tasks.proof.signing import EvidenceError
 from tasks.records import Version
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
@@ -18,9 +19,6 @@ from tasks.system.frozen import Frozen
 from tasks.system.sentences import first_line
 
 _SAME_SCORE = 1e-6
-
-_KINDS = {"float": "float32", "double": "float64"}
-"""ONNX's name of a type → numpy's, where they differ."""
 
 
 class Verification(Frozen):
@@ -100,7 +98,8 @@ def answer(folder: Path) -> None:
     feed = {}
     for value in session.get_inputs():
         kind = value.type.removeprefix("tensor(").removesuffix(")")
-        feed[value.name] = np.asarray(example[value.name], _KINDS.get(kind, kind))
+        # numpy calls all of ONNX's types by the same names, and its float is another one
+        feed[value.name] = np.asarray(example[value.name], "float32" if kind == "float" else kind)
     try:
         outputs = session.run(None, feed)
     except Exception as error:

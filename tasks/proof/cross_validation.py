@@ -31,7 +31,7 @@ def cross_validate(
     workload = load_workload(reference)
     samples = _joined([read_split(dataset, name) for name in SPLITS])
     order = np.random.default_rng(config.seed).permutation(len(samples))
-    outputs = []
+    outputs, scores = [], []
     for fold in (folds := np.array_split(order, gates.folds)):
         others = np.setdiff1d(order, fold, assume_unique=True)
         choosing = round(len(others) * _CHOOSING_SHARE)
@@ -42,19 +42,15 @@ def cross_validate(
             checkpoint = fit(module, learn, choose, config, folder, workload=workload)
         module.load_state_dict(load_weights(checkpoint))
         outputs.append(predict(module.cpu(), samples[fold].inputs))
+        scores.append(score_if_defined(workload, samples.target[fold], outputs[-1]))
     target, answers = samples.target[np.concatenate(folds)], np.concatenate(outputs)
-    bounds = np.cumsum([0, *map(len, folds)])
     return CrossValidation(
         folds=gates.folds,
         rows=len(samples),
         score=score(workload, target, answers),
         score_name=score_name(workload),
         interval=score_interval(workload, target, answers, gates.confidence),
-        scores=tuple(
-            value
-            for a, b in zip(bounds, bounds[1:], strict=False)
-            if (value := score_if_defined(workload, target[a:b], answers[a:b])) is not None
-        ),
+        scores=tuple(value for value in scores if value is not None),
     )
 
 

@@ -7,11 +7,10 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from tasks.config import RunConfig
-from tasks.errors import StepError
 from tasks.outcome import Selection, StepTime
 from tasks.proof import signing
 from tasks.proof.provenance import Code, code_state, library_versions, machine
-from tasks.proof.signing import SIGNATURE, SignatureError, check_folder, sign_folder
+from tasks.proof.signing import SIGNATURE, EvidenceError, check_folder, sign_folder
 from tasks.records import Checkpoint, Dataset, Proof, Report
 from tasks.system.files import sha256_of, write_atomically
 from tasks.system.frozen import Frozen
@@ -19,14 +18,6 @@ from tasks.system.frozen import Frozen
 EVIDENCE = "evidence.json"
 
 MODEL = "model.onnx"
-
-
-class EvidenceError(StepError):
-    """A folder whose proof does not hold. `part`: missing, evidence, model, signature, key, other, or a file's name."""
-
-    def __init__(self, message: str, part: str) -> None:
-        super().__init__(message)
-        self.part = part
 
 
 class Evidence(Frozen):
@@ -88,11 +79,7 @@ def verify(folder: Path, public_key: Path | None = None, model: str | None = Non
             raise EvidenceError(
                 f"{folder.name}: {name} is missing: this version was never proved.", "missing"
             )
-    try:
-        check_folder(folder, public_key or signing.public_key())
-    except SignatureError as error:
-        part = {EVIDENCE: "evidence", MODEL: "model"}.get(error.part, error.part)
-        raise EvidenceError(f"{folder.name}: {error}.", part) from error
+    check_folder(folder, public_key or signing.public_key())
     evidence = read(folder)
     _check_binding(folder, evidence)
     if model is not None and evidence.model != model:
@@ -114,14 +101,13 @@ def read(folder: Path) -> Evidence:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "the file"
         raise EvidenceError(
-            f"{folder.name}: {EVIDENCE} is incomplete: {where}: {problem['msg']}.", "evidence"
+            f"{folder.name}: {EVIDENCE} is incomplete: {where}: {problem['msg']}.", EVIDENCE
         ) from error
 
 
 def _check_binding(folder: Path, evidence: Evidence) -> None:
     digest = sha256_of(folder / MODEL)
-    proved = {"model_sha256": evidence.model_sha256, "the proof": evidence.proof.report.sha256}
-    if digest not in proved.values() or len(set(proved.values())) > 1:
+    if {evidence.model_sha256, evidence.proof.report.sha256} != {digest}:
         raise EvidenceError(
             f"{folder.name}: its evidence is of another file: {MODEL} has SHA-256 {digest[:16]}…, "
             f"the evidence says {evidence.model_sha256[:16]}… and proves {evidence.proof.report.sha256[:16]}….",

@@ -31,9 +31,9 @@ def gate(
     Against the champion: pass when the whole interval of the difference lies above −margin, fail when it lies below
     zero with its middle beyond the margin, and inconclusive between. No champion: the absolute gates alone.
     """
-    reasons: dict[Decision, list[str]] = {"fail": [], "inconclusive": [], "pass": []}
+    problems = [*report.problems, *_below_minimum(report, gates), *(trial.problems if trial else ())]
+    reasons: dict[Decision, list[str]] = {"fail": problems, "inconclusive": [], "pass": []}
     for decision, reason in (
-        *_absolute(report, trial, gates),
         *_beside_fp32(report, baseline, against_fp32, gates),
         *_beside_champion(comparison, gates),
     ):
@@ -70,29 +70,6 @@ def with_cross_validation(proof: Proof, cross: CrossValidation, gates: Gates) ->
     return proof.model_copy(update={"verdict": verdict, "cross_validation": cross})
 
 
-def describe(comparison: Comparison, gates: Gates) -> str:
-    """The comparison in one phrase: how much better or worse, how sure, and what follows."""
-    champion = f"champion v{comparison.champion}"
-    if comparison.difference is None or comparison.interval is None:
-        return f"the score's interval against {champion} is not defined on {comparison.rows} rows"
-    size = (
-        f"{abs(comparison.difference):.4f} {'worse' if comparison.difference < 0 else 'better'} than {champion} "
-        f"on the same {comparison.rows} rows ({comparison.interval.describe('+.4f')})"
-    )
-    decision = _decision(comparison, gates)
-    if decision == "pass":
-        return f"{size}: not worse by more than the margin of {gates.margin:g}"
-    if decision == "fail":
-        return f"{size}: worse by more than the margin of {gates.margin:g}"
-    rows = more_rows(comparison, gates)
-    hint = (
-        f"about {rows} more test rows would decide"
-        if rows
-        else "it lies so near the margin that more rows will not decide"
-    )
-    return f"{size}: these rows cannot tell whether it is worse by more than {gates.margin:g}; {hint}"
-
-
 def more_rows(comparison: Comparison, gates: Gates) -> int | None:
     """About how many further rows would make the interval narrow enough to decide; None when hardly any number would.
 
@@ -111,11 +88,6 @@ def more_rows(comparison: Comparison, gates: Gates) -> int | None:
     return max(1, round(wanted - comparison.rows)) if wanted > comparison.rows else None
 
 
-def _absolute(report: Report, trial: ServingCheck | None, gates: Gates) -> Iterator[tuple[Decision, str]]:
-    for problem in (*report.problems, *_below_minimum(report, gates), *(trial.problems if trial else ())):
-        yield "fail", problem
-
-
 def _below_minimum(report: Report, gates: Gates) -> Iterator[str]:
     if gates.min_score is not None and report.score < gates.min_score:
         yield f"{report.score_name} {report.score:.4f} is below the minimum of {gates.min_score:g}"
@@ -126,9 +98,15 @@ def _below_minimum(report: Report, gates: Gates) -> Iterator[str]:
 def _beside_fp32(
     report: Report, baseline: Report, interval: Interval | None, gates: Gates
 ) -> Iterator[tuple[Decision, str]]:
-    if (drop := baseline.score - report.score) > gates.max_score_drop:
-        surely = interval is None or interval.high < 0
-        yield "fail" if surely else "pass", _drop_reason(report, drop, interval, gates)
+    """Selection held the pick to this on validation rows; fewer test rows may show a larger drop by chance."""
+    if (drop := baseline.score - report.score) <= gates.max_score_drop:
+        return
+    reason = f"{report.score_name} is {drop:.4f} below fp32's, more than the {gates.max_score_drop:g} allowed"
+    if interval is None or interval.high < 0:
+        yield "fail", reason
+    else:
+        chance = f"which these {report.rows} rows cannot tell from chance ({interval.describe('+.4f')})"
+        yield "pass", f"{reason}, {chance}"
 
 
 def _beside_champion(comparison: Comparison | None, gates: Gates) -> Iterator[tuple[Decision, str]]:
@@ -136,12 +114,10 @@ def _beside_champion(comparison: Comparison | None, gates: Gates) -> Iterator[tu
         yield "pass", "there is no champion to compare with"
         return
     if comparison.problem is not None:
-        yield (
-            "inconclusive",
-            f"champion v{comparison.champion} could not be compared: {comparison.problem}",
-        )
+        reason = f"champion v{comparison.champion} could not be compared: {comparison.problem}"
+        yield "inconclusive", reason
         return
-    yield _decision(comparison, gates), describe(comparison, gates)
+    yield _on_all_rows(comparison, gates)
     for group in comparison.slices:
         if _is_worse(group.difference, group.interval, gates.slice_margin):
             yield "fail", _slice_reason(group)
@@ -149,20 +125,25 @@ def _beside_champion(comparison: Comparison | None, gates: Gates) -> Iterator[tu
             yield "inconclusive", f"{_slice_reason(group)}, though not for certain"
 
 
-def _drop_reason(report: Report, drop: float, interval: Interval | None, gates: Gates) -> str:
-    """Selection held the pick to this on validation rows; fewer test rows may show a larger drop by chance."""
-    reason = f"{report.score_name} is {drop:.4f} below fp32's, more than the {gates.max_score_drop:g} allowed"
-    if interval is None or interval.high < 0:
-        return reason
-    return f"{reason}, which these {report.rows} rows cannot tell from chance ({interval.describe('+.4f')})"
-
-
-def _decision(comparison: Comparison, gates: Gates) -> Decision:
-    if comparison.difference is None or comparison.interval is None:
-        return "inconclusive"
-    if comparison.interval.low >= -gates.margin:
-        return "pass"
-    return "fail" if _is_worse(comparison.difference, comparison.interval, gates.margin) else "inconclusive"
+def _on_all_rows(comparison: Comparison, gates: Gates) -> tuple[Decision, str]:
+    """How much better or worse, how sure, and what follows."""
+    champion, rows = f"champion v{comparison.champion}", comparison.rows
+    difference, interval = comparison.difference, comparison.interval
+    if difference is None or interval is None:
+        return "inconclusive", f"the score's interval against {champion} is not defined on {rows} rows"
+    size = (
+        f"{abs(difference):.4f} {'worse' if difference < 0 else 'better'} than {champion} "
+        f"on the same {rows} rows ({interval.describe('+.4f')})"
+    )
+    if interval.low >= -gates.margin:
+        return "pass", f"{size}: not worse by more than the margin of {gates.margin:g}"
+    if _is_worse(difference, interval, gates.margin):
+        return "fail", f"{size}: worse by more than the margin of {gates.margin:g}"
+    hint = "it lies so near the margin that more rows will not decide"
+    if more := more_rows(comparison, gates):
+        hint = f"about {more} more test rows would decide"
+    doubt = f"these rows cannot tell whether it is worse by more than {gates.margin:g}"
+    return "inconclusive", f"{size}: {doubt}; {hint}"
 
 
 def _is_worse(difference: float, interval: Interval, margin: float) -> bool:

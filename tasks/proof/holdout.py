@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tasks.config import Data, Gates
-from tasks.data.arrays import Samples
+from tasks.data.arrays import Array, Samples
 from tasks.data.dataset import prepare, read_frame, read_split
 from tasks.errors import StepError, UserError
 from tasks.onnx.session import open_session, run_rows
@@ -18,11 +17,9 @@ from tasks.proof.serving import try_on_server
 from tasks.proof.validation import validate
 from tasks.records import Candidate, Champion, Comparison, Dataset, Interval, Proof, Report, Verdict
 from tasks.system.files import sha256_of
-from tasks.system.sentences import first_line
+from tasks.system.sentences import first_line, some
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
-
-Array = np.ndarray[Any, Any]
 
 
 def prove(
@@ -39,8 +36,6 @@ def prove(
 
     `package` is the MLflow folder with the candidate's bytes; raw outputs are kept in `folder`.
     """
-    import numpy as np
-
     workload = load_workload(reference)
     report = validate(reference, dataset, candidate, fp32, folder, "test", gates.confidence)
     baseline = report
@@ -128,12 +123,11 @@ def _champion_outputs(champion: Champion, dataset: Dataset, samples: Samples) ->
     """Raises UserError, saying why, when the champion cannot be asked these rows or its answers mean something else."""
     if champion.sha256 and sha256_of(champion.folder / MODEL) != champion.sha256:
         raise UserError(f"its {MODEL} is not the file that was registered, {champion.sha256[:16]}…")
-    if (champion.folder / EVIDENCE).exists() and (
-        classes := read(champion.folder).classes
-    ) != dataset.classes:
-        raise UserError(
-            f"it knows other classes ({_names(classes)}) than the data has now ({_names(dataset.classes)})"
-        )
+    proved = (champion.folder / EVIDENCE).exists()
+    classes = read(champion.folder).classes if proved else dataset.classes
+    if classes != dataset.classes:
+        known, given = (some(names or ("none",), 5) for names in (classes, dataset.classes))
+        raise UserError(f"it knows other classes ({known}) than the data has now ({given})")
     session = open_session(champion.folder / MODEL)
     wanted = {spec.name: spec.dtype for spec in dataset.inputs}
     takes = {value.name: value.type for value in session.get_inputs()}
@@ -143,9 +137,3 @@ def _champion_outputs(champion: Champion, dataset: Dataset, samples: Samples) ->
         return run_rows(session, samples.inputs)
     except Exception as error:  # the runtime's own errors have no common base
         raise UserError(f"it does not run on these rows: {first_line(error)}") from error
-
-
-def _names(classes: tuple[str, ...] | None) -> str:
-    if classes is None:
-        return "none"
-    return ", ".join(classes[:5]) + ("…" if len(classes) > 5 else "")

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 
 from tasks.config import Gates
+from tasks.data.arrays import Array
 from tasks.errors import UserError
 from tasks.records import Champion, Comparison, Interval, Slice, SliceDifference
 from tasks.workloads.scoring import predictions, row_scores, score
 from tasks.workloads.workload import Workload
-
-Array = np.ndarray[Any, Any]
 
 _RESAMPLES = 2000
 
@@ -119,31 +118,20 @@ def _slice(
 
 
 def _of_mean(rows: Array, level: float, bounds: tuple[float, float]) -> Interval | None:
-    """Bootstrap of a mean, with one row at each bound added.
+    """Of a mean, with one row at each bound added.
 
     Without them, rows that all agree would give an interval of no width however few they are (Agresti & Min 2005,
     "Simple improved confidence intervals for comparing matched proportions").
     """
-    from scipy.stats import bootstrap
-
     if len(rows) == 0:
         return None
     padded = np.append(rows, bounds)
-    count = max(_FEWEST, min(_RESAMPLES, _CELLS // len(padded)))
-    resampled = bootstrap(
-        (padded,),
-        np.mean,
-        n_resamples=count,
-        batch=max(1, min(count, 4_000_000 // len(padded))),
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    return _interval(resampled.bootstrap_distribution, level)
+    batch = max(1, min(_RESAMPLES, 4_000_000 // len(padded)))
+    return _bootstrap(padded, np.mean, _CELLS // len(padded), level, batch=batch)
 
 
 def _of_statistic(statistic: Callable[[Array], float], rows: int, level: float) -> Interval | None:
-    """Bootstrap of any function of row numbers, with as many resamples as its own speed allows."""
-    from scipy.stats import bootstrap
+    """Of any function of row numbers, with as many resamples as its own speed allows."""
 
     def at(index: Array) -> float:
         try:
@@ -156,20 +144,19 @@ def _of_statistic(statistic: Callable[[Array], float], rows: int, level: float) 
     started = time.perf_counter()
     at(np.arange(rows))
     count = int(_SECONDS / max(time.perf_counter() - started, 1e-6))
-    resampled = bootstrap(
-        (np.arange(rows),),
-        at,
-        n_resamples=max(_FEWEST, min(_RESAMPLES, count)),
-        vectorized=False,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    return _interval(resampled.bootstrap_distribution, level)
+    return _bootstrap(np.arange(rows), at, count, level, vectorized=False)
 
 
-def _interval(distribution: Array, level: float) -> Interval | None:
-    """Percentiles; the normal interval where too few resamples lie beyond them."""
-    values = distribution[np.isfinite(distribution)]
+def _bootstrap(
+    sample: Array, statistic: Callable[[Array], Any], count: int, level: float, **how: Any
+) -> Interval | None:
+    """Percentiles of about `count` resamples; the normal interval where too few lie beyond them."""
+    from scipy.stats import bootstrap
+
+    count = max(_FEWEST, min(_RESAMPLES, count))
+    rng = np.random.default_rng(0)
+    resampled = bootstrap((sample,), statistic, n_resamples=count, method="percentile", rng=rng, **how)
+    values = resampled.bootstrap_distribution[np.isfinite(resampled.bootstrap_distribution)]
     if len(values) < _FEWEST // 2:
         return None
     tail = (1 - level) / 2

@@ -1,20 +1,18 @@
 """How far an ONNX file is from the torch model it came from, on real rows, at sizes that were never traced."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx
 import onnxruntime
 
+from tasks.data.arrays import Array, Arrays
 from tasks.onnx.session import run_rows
 from tasks.onnx.sizes import at_lengths
 from tasks.records import OnnxModel, Parity
 from tasks.workloads.scoring import predictions
 from tasks.workloads.workload import Workload
-
-Array = np.ndarray[Any, Any]
-Inputs = dict[str, Array]
 
 FLOAT_TOLERANCE = 1e-3
 """Largest difference of a float32 file's outputs, absolute or relative: rounding stays below, a wrong graph does not."""
@@ -42,7 +40,7 @@ def numbers_in(onnx_model: OnnxModel) -> Numbers:
 
 
 def measure_parity(
-    session: onnxruntime.InferenceSession, inputs: Inputs, reference: Array, workload: Workload
+    session: onnxruntime.InferenceSession, inputs: Arrays, reference: Array, workload: Workload
 ) -> tuple[Parity, ...]:
     """Against torch's outputs `reference` on the first rows: row by row, by sevens, and all at once."""
     largest = len(reference)
@@ -56,7 +54,7 @@ def measure_parity(
 def measure_lengths(
     session: onnxruntime.InferenceSession,
     fp32: onnxruntime.InferenceSession,
-    inputs: Inputs,
+    inputs: Arrays,
     workload: Workload,
 ) -> tuple[Parity, ...]:
     """Against the fp32 file (which export held to torch) with every further dynamic axis cut to other lengths."""

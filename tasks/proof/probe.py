@@ -9,18 +9,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import onnxruntime
+
+from tasks.onnx.session import open_session
 from tasks.records import Behaviour, Dataset
 from tasks.system.frozen import Frozen
 from tasks.system.memory import peak_bytes
 from tasks.system.sentences import first_line
 
-if TYPE_CHECKING:
-    import numpy as np
-    import onnxruntime
-
-    Feed = dict[str, np.ndarray[Any, Any]]
+Feed = dict[str, np.ndarray[Any, Any]]
 
 _SECONDS = 120
 
@@ -34,6 +34,9 @@ class Probe(Frozen):
     peak_bytes: int | None = None
     behaviour: tuple[Behaviour, ...] = ()
     problem: str | None = None
+
+    def also(self, behaviour: Behaviour) -> "Probe":
+        return self.model_copy(update={"behaviour": (*self.behaviour, behaviour)})
 
 
 def probe(path: Path, dataset: Dataset, split: str, rows: int) -> Probe:
@@ -63,16 +66,11 @@ def probe(path: Path, dataset: Dataset, split: str, rows: int) -> Probe:
     if not answers:
         return Probe(problem=f"a fresh process that loads and runs it {ended}")
     answer = Probe.model_validate_json(answers[-1])
-    empty = Behaviour(given=_NO_ROWS, outcome=f"the process {ended}")
-    return answer.model_copy(update={"behaviour": (*answer.behaviour, empty)})
+    return answer.also(Behaviour(given=_NO_ROWS, outcome=f"the process {ended}"))
 
 
 def main() -> None:
     """Read the question from standard input, print the answer on standard output; again when no rows were survived."""
-    import numpy as np
-
-    from tasks.onnx.session import open_session
-
     question = json.load(sys.stdin)
     started = time.perf_counter()
     session = open_session(Path(question["path"]))
@@ -83,15 +81,14 @@ def main() -> None:
     session.run(None, {name: np.ascontiguousarray(array) for name, array in feed.items()})
     peak = peak_bytes()
     odd = tuple(_behaviour(session, given, inputs) for given, inputs in _odd_inputs(feed))
-    print(Probe(load_seconds=seconds, peak_bytes=peak, behaviour=odd).model_dump_json(), flush=True)
+    answer = Probe(load_seconds=seconds, peak_bytes=peak, behaviour=odd)
+    print(answer.model_dump_json(), flush=True)
     empty = _behaviour(session, _NO_ROWS, {name: np.array(array[:0]) for name, array in feed.items()})
-    print(Probe(load_seconds=seconds, peak_bytes=peak, behaviour=(*odd, empty)).model_dump_json())
+    print(answer.also(empty).model_dump_json())
 
 
-def _odd_inputs(feed: "Feed") -> "Iterator[tuple[str, Feed]]":
+def _odd_inputs(feed: Feed) -> Iterator[tuple[str, Feed]]:
     """Two rows with an odd value in every number of a kind, for each kind that the inputs have."""
-    import numpy as np
-
     few = {name: np.array(array[:2]) for name, array in feed.items()}
     for given, kinds, value in (
         ("NaN in every number", "f", lambda dtype: np.nan),
@@ -105,9 +102,7 @@ def _odd_inputs(feed: "Feed") -> "Iterator[tuple[str, Feed]]":
             yield given, {**few, **odd}
 
 
-def _behaviour(session: "onnxruntime.InferenceSession", given: str, feed: "Feed") -> Behaviour:
-    import numpy as np
-
+def _behaviour(session: onnxruntime.InferenceSession, given: str, feed: Feed) -> Behaviour:
     try:
         output = session.run(None, feed)[0]
     except Exception as error:

@@ -24,20 +24,18 @@ def code_state(root: Path | None = None) -> Code:
     if root is None and (given := os.environ.get("SLIPWAY_REVISION")):
         return Code(revision=given, dirty=False)
     own = Path(__file__)
-    git = ["git", "-C", str(root or own.parent.parent.parent)]
+    checkout = root or own.parent.parent.parent
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(checkout), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
     try:
         if root is None:  # installed inside another project's folder, that one's revision is not ours
-            tracked = [*git, "ls-files", "--error-unmatch", str(own)]
-            subprocess.run(tracked, capture_output=True, check=True, timeout=10)
-        revision = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
-        )
-        status = subprocess.run(
-            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=30
-        )
+            git("ls-files", "--error-unmatch", str(own))
+        return Code(revision=git("rev-parse", "HEAD"), dirty=bool(git("status", "--porcelain")))
     except (OSError, subprocess.SubprocessError):
         return Code(revision=None, dirty=True)
-    return Code(revision=revision.stdout.strip(), dirty=bool(status.stdout.strip()))
 
 
 def library_versions() -> dict[str, str]:

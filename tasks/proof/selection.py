@@ -1,11 +1,12 @@
 """Reports → the Pareto front and the pick, with each loser's reason in words. Pure: numbers in, numbers out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite, log
+from operator import ge
 
 from tasks.config import Gates
 from tasks.outcome import CandidateResult, Selection
-from tasks.records import Candidate, Report, Speed, latency
+from tasks.records import Candidate, Report, latency
 
 _NOISE = 0.03
 """Latency ratios and sizes closer than this count as equal: a rerun would swap them."""
@@ -19,12 +20,16 @@ def select(reports: Sequence[Report], candidates: Iterable[Candidate], gates: Ga
     latency and size are the front, and the fastest of it is picked; of equals the smaller, then the better one.
     """
     fp32 = next(report for report in reports if report.name == "fp32")
-    reasons = {report.name: refusals(report, fp32, gates) for report in reports}
+    reasons = {report.name: tuple(_refusals(report, fp32, gates)) for report in reports}
     sound = [report for report in reports if not reasons[report.name]] or [fp32]
     front = [report for report in sound if _beaten_by(report, sound) is None]
     picked = _fastest(front)
     results = [_result(report, fp32, reasons[report.name], sound, picked) for report in reports]
-    not_made = [_not_made(candidate) for candidate in candidates if candidate.refused is not None]
+    not_made = [
+        CandidateResult(name=candidate.name, status="refused", reasons=(candidate.refused or "was not made",))
+        for candidate in candidates
+        if candidate.refused is not None
+    ]
     return Selection(
         picked=picked.name,
         reason=_why(picked, fp32, sound, len(results) + len(not_made)),
@@ -32,45 +37,35 @@ def select(reports: Sequence[Report], candidates: Iterable[Candidate], gates: Ga
     )
 
 
-def refusals(report: Report, fp32: Report, gates: Gates) -> tuple[str, ...]:
+def _refusals(report: Report, fp32: Report, gates: Gates) -> Iterator[str]:
     """What keeps a candidate out, in words with numbers; fp32 itself is only held to what its report names."""
-    reasons = list(report.problems)
+    yield from report.problems
     if gates.max_size_mb is not None and report.size_bytes > gates.max_size_mb * 1e6:
-        reasons.append(f"is {report.size_bytes / 1e6:.2f} MB, over the {gates.max_size_mb:g} MB allowed")
+        yield f"is {report.size_bytes / 1e6:.2f} MB, over the {gates.max_size_mb:g} MB allowed"
     if report.name == fp32.name:
-        return tuple(reasons)
+        return
     drop = fp32.score - report.score
     if not isfinite(report.score) or drop > gates.max_score_drop + 1e-12:
-        reasons.append(
+        yield (
             f"{report.score_name} {report.score:.4f} is {_points(drop)} below fp32's {fp32.score:.4f}, "
             f"over the {_points(gates.max_score_drop)} allowed"
         )
-    reasons += [
-        _slower(speed, gates) for speed in report.speed if 1 / speed.interval.high > gates.max_latency_ratio
-    ]
-    return tuple(reasons)
-
-
-def _slower(speed: Speed, gates: Gates) -> str:
     allowed = "" if gates.max_latency_ratio == 1 else f", over the {gates.max_latency_ratio:g}× allowed"
-    return (
-        f"takes {speed.latency_ratio:.2f}× fp32's time at batch {speed.batch} "
-        f"({1 / speed.interval.high:.2f}–{1 / speed.interval.low:.2f}){allowed}"
-    )
+    for speed in report.speed:
+        if 1 / speed.interval.high > gates.max_latency_ratio:
+            yield (
+                f"takes {speed.latency_ratio:.2f}× fp32's time at batch {speed.batch} "
+                f"({1 / speed.interval.high:.2f}–{1 / speed.interval.low:.2f}){allowed}"
+            )
 
 
 def _beaten_by(report: Report, others: Sequence[Report]) -> Report | None:
     """Another that is nowhere worse and somewhere better."""
     mine = _merits(report)
-    rivals = ((other, _merits(other)) for other in others)
-    return next(
-        (
-            o
-            for o, theirs in rivals
-            if theirs != mine and all(t >= m for t, m in zip(theirs, mine, strict=True))
-        ),
-        None,
-    )
+    for other in others:
+        if (theirs := _merits(other)) != mine and all(map(ge, theirs, mine)):
+            return other
+    return None
 
 
 def _merits(report: Report) -> tuple[float, int, int]:
@@ -109,19 +104,6 @@ def _result(
         latency_ratio=latency(report),
         throughput_ratio=1 / latency(report),
         reasons=reasons,
-    )
-
-
-def _not_made(candidate: Candidate) -> CandidateResult:
-    return CandidateResult(
-        name=candidate.name,
-        status="refused",
-        score=None,
-        score_drop=None,
-        size_bytes=None,
-        latency_ratio=None,
-        throughput_ratio=None,
-        reasons=(candidate.refused or "was not made",),
     )
 
 

@@ -9,17 +9,16 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Timer
-from typing import IO, TYPE_CHECKING, Any
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import numpy as np
+import onnxruntime
+
+from tasks.data.arrays import Array, Arrays
 from tasks.onnx.session import open_session
 from tasks.records import OnnxModel, ServingCheck
 from tasks.system.processes import end_all, family, start_tied
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Inputs = dict[str, np.ndarray[Any, Any]]
 
 TOLERANCE = 1e-4
 """Largest difference from ONNX Runtime in process, as a share of the largest output: JSON keeps float32 exactly."""
@@ -35,27 +34,51 @@ class ServingError(Exception):
     """The server did not start, or did not answer: said in the trial's problems, not raised to users."""
 
 
-def try_on_server(package: Path, name: str, onnx_model: OnnxModel, inputs: "Inputs") -> ServingCheck:
+class _Exchange(NamedTuple):
+    """One request: how long it took, and how far its answer lies from ONNX Runtime's on the same rows."""
+
+    milliseconds: float
+    max_abs: float
+    problems: list[str]
+
+
+def try_on_server(package: Path, name: str, onnx_model: OnnxModel, inputs: Arrays) -> ServingCheck:
     """Serve the MLflow folder `package` as `name`, send it recorded rows singly and in batches, compare every answer.
 
     Anything that goes wrong is a problem of the trial; the server is gone when this returns or raises.
     """
     started = time.perf_counter()
     rows = len(next(iter(inputs.values())))
-    singles = [(start, start + 1) for start in range(min(_SINGLES, rows))]
-    batches = [(start, min(start + _BATCH, rows)) for start in range(0, min(_BATCHES * _BATCH, rows), _BATCH)]
+    singles = [slice(start, start + 1) for start in range(min(_SINGLES, rows))]
+    together = min(_BATCHES * _BATCH, rows)
+    batches = [slice(start, min(start + _BATCH, rows)) for start in range(0, together, _BATCH)]
     try:
         with serve(package, name) as (url, pid):
             ready = time.perf_counter() - started
-            exchange = _Exchange(url, onnx_model, inputs)
-            with closing(exchange):
-                for start, end in (*singles, *batches):
-                    exchange.compare(start, end)
-            memory = _resident_bytes(pid)
+            session = open_session(onnx_model.path)
+            with closing(HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
+                exchanges = [
+                    _exchange(connection, session, onnx_model.sha256, inputs, part)
+                    for part in (*singles, *batches)
+                ]
+            memory = sum(process.memory_info().rss for process in family(pid))
     except (ServingError, OSError, HTTPException, ValueError) as error:
         return ServingCheck(requests=0, rows=0, max_abs=0, single_p50_ms=0, single_p95_ms=0, batch=_BATCH, batch_p50_ms=0,
                      peak_bytes=0, start_seconds=0, problems=(f"sea trial: {error}",))  # fmt: skip
-    return exchange.result(len(singles), memory, ready)
+    milliseconds = [exchange.milliseconds for exchange in exchanges]
+    single_p50, single_p95 = np.percentile(milliseconds[: len(singles)], [50, 95])
+    return ServingCheck(
+        requests=len(exchanges),
+        rows=len(singles) + together,
+        max_abs=max(exchange.max_abs for exchange in exchanges),
+        single_p50_ms=float(single_p50),
+        single_p95_ms=float(single_p95),
+        batch=_BATCH,
+        batch_p50_ms=float(np.median(milliseconds[len(singles) :])),
+        peak_bytes=memory,
+        start_seconds=ready,
+        problems=tuple(problem for exchange in exchanges for problem in exchange.problems)[:5],
+    )
 
 
 @contextmanager
@@ -72,8 +95,11 @@ def serve(package: Path, name: str) -> Iterator[tuple[str, int]]:
             )
         try:
             yield _address(process, log), process.pid
-        finally:
-            _stop(process)
+        finally:  # it ends its own processes in order; whatever is left of them goes too
+            descendants = family(process.pid)[1:]
+            with process:
+                end_all([process], _STOP_SECONDS)
+            end_all(descendants, 0)
 
 
 def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
@@ -92,94 +118,40 @@ def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
     return url
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """The server ends its own processes in order; whatever is left of them goes too."""
-    descendants = family(process.pid)[1:]
-    end_all([process], _STOP_SECONDS)
-    end_all(descendants, 0)
-    pipes: tuple[IO[bytes] | None, ...] = (process.stdin, process.stdout)
-    for pipe in pipes:
-        if pipe is not None:
-            pipe.close()
-
-
-class _Exchange:
-    """Requests over one connection, each answer held against ONNX Runtime on the same rows."""
-
-    def __init__(self, url: str, onnx_model: OnnxModel, inputs: "Inputs") -> None:
-        parts = urlsplit(url)
-        self._connection = HTTPConnection(parts.hostname or "", parts.port, timeout=60)
-        self._session = open_session(onnx_model.path)
-        self._names = [output.name for output in self._session.get_outputs()]
-        self._sha256 = onnx_model.sha256
-        self._inputs = inputs
-        self._milliseconds: list[float] = []
-        self._rows = 0
-        self._max_abs = 0.0
-        self._problems: list[str] = []
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def compare(self, start: int, end: int) -> None:
-        import numpy as np
-
-        feed = {name: np.ascontiguousarray(array[start:end]) for name, array in self._inputs.items()}
-        answer = self._ask({"inputs": {name: array.tolist() for name, array in feed.items()}})
-        for name, expected in zip(self._names, self._session.run(None, feed), strict=True):
-            got = np.asarray(answer[name] if isinstance(answer, dict) else answer, expected.dtype)
-            if got.shape != expected.shape:
-                raise ServingError(
-                    f"output {name} came as {list(got.shape)} and not as {list(expected.shape)}"
-                )
-            far = float(
-                np.abs(np.nan_to_num(got.astype("float64")) - np.nan_to_num(expected.astype("float64"))).max(
-                    initial=0
-                )
-            )
-            self._max_abs = max(self._max_abs, far)
-            if far > TOLERANCE * max(1.0, float(np.abs(np.nan_to_num(expected)).max(initial=0))):
-                self._problems.append(
-                    f"sea trial: rows {start}–{end - 1} differ from ONNX Runtime by {far:.2g} in {name}"
-                )
-        self._rows += end - start
-
-    def _ask(self, body: dict[str, Any]) -> Any:
-        content = json.dumps(body).encode()
-        started = time.perf_counter()
-        self._connection.request("POST", "/invocations", content, {"Content-Type": "application/json"})
-        response = self._connection.getresponse()
-        answer = response.read()
-        self._milliseconds.append((time.perf_counter() - started) * 1e3)
-        if response.status != 200:
+def _exchange(
+    connection: HTTPConnection,
+    session: onnxruntime.InferenceSession,
+    sha256: str,
+    inputs: Arrays,
+    rows: slice,
+) -> _Exchange:
+    feed = {name: np.ascontiguousarray(array[rows]) for name, array in inputs.items()}
+    content = json.dumps({"inputs": {name: array.tolist() for name, array in feed.items()}}).encode()
+    started = time.perf_counter()
+    connection.request("POST", "/invocations", content, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    answer = response.read()
+    milliseconds = (time.perf_counter() - started) * 1e3
+    if response.status != 200:
+        raise ServingError(f"the server answered {response.status}: {answer[:200].decode(errors='replace')}")
+    if (digest := response.headers.get("X-Model-Digest")) != sha256:
+        raise ServingError(f"the server says it serves {digest} and not {sha256}")
+    predictions = json.loads(answer)["predictions"]
+    distances, problems = [0.0], []
+    for output, expected in zip(session.get_outputs(), session.run(None, feed), strict=True):
+        named = predictions[output.name] if isinstance(predictions, dict) else predictions
+        got = np.asarray(named, expected.dtype)
+        if got.shape != expected.shape:
             raise ServingError(
-                f"the server answered {response.status}: {answer[:200].decode(errors='replace')}"
+                f"output {output.name} came as {list(got.shape)} and not as {list(expected.shape)}"
             )
-        if (digest := response.headers.get("X-Model-Digest")) != self._sha256:
-            raise ServingError(f"the server says it serves {digest} and not {self._sha256}")
-        return json.loads(answer)["predictions"]
-
-    def result(self, singles: int, memory: int, ready: float) -> ServingCheck:
-        import numpy as np
-
-        alone, together = self._milliseconds[:singles], self._milliseconds[singles:]
-        return ServingCheck(
-            requests=len(self._milliseconds),
-            rows=self._rows,
-            max_abs=self._max_abs,
-            single_p50_ms=float(np.percentile(alone, 50)),
-            single_p95_ms=float(np.percentile(alone, 95)),
-            batch=_BATCH,
-            batch_p50_ms=float(np.percentile(together, 50)),
-            peak_bytes=memory,
-            start_seconds=ready,
-            problems=tuple(self._problems[:5]),
-        )
+        far = _largest(np.nan_to_num(got.astype("float64")) - np.nan_to_num(expected.astype("float64")))
+        if far > TOLERANCE * max(1.0, _largest(np.nan_to_num(expected))):
+            span = f"rows {rows.start}–{rows.stop - 1}"
+            problems.append(f"sea trial: {span} differ from ONNX Runtime by {far:.2g} in {output.name}")
+        distances.append(far)
+    return _Exchange(milliseconds, max(distances), problems)
 
 
-def _resident_bytes(pid: int) -> int:
-    """Of the server and its workers, now."""
-    import psutil
-
-    server = psutil.Process(pid)
-    return sum(process.memory_info().rss for process in (server, *server.children(recursive=True)))
+def _largest(array: Array) -> float:
+    return float(np.abs(array).max(initial=0))

@@ -3,14 +3,17 @@
 import base64
 import os
 import re
+import secrets
 import stat
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.errors import StepError, UserError
 from tasks.system.files import sync_folder, write_atomically
+from tasks.system.sentences import as_user_error, first_line, some
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -21,8 +24,8 @@ SIGNATURE = "evidence.sig"
 _IGNORED = (SIGNATURE, "registered_model_meta")  # MLflow adds the second to what it downloads
 
 
-class SignatureError(StepError):
-    """A signature that does not hold; `part` is what fails: signature, key, or the name of a file."""
+class EvidenceError(StepError):
+    """A folder whose proof does not hold. `part` is what fails: missing, signature, key, other, replay, or a file's name."""
 
     def __init__(self, message: str, part: str) -> None:
         super().__init__(message)
@@ -73,7 +76,7 @@ def sign_text(text: str, key: Path) -> str:
 
     private = _load_private(key)
     if not isinstance(private, ec.EllipticCurvePrivateKey):
-        raise UserError(f"{key} is not a key of an elliptic curve, which signatures here are made with.")
+        raise _not_elliptic(key)
     return base64.b64encode(private.sign(text.encode(), ec.ECDSA(hashes.SHA256()))).decode()
 
 
@@ -83,12 +86,10 @@ def text_checker(key: Path) -> Callable[[str, str], bool]:
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    try:
+    with as_user_error(f"{key} is not a PEM public key"):
         public = serialization.load_pem_public_key(key.read_bytes())
-    except ValueError as error:
-        raise UserError(f"{key} is not a PEM public key: {error}.") from error
     if not isinstance(public, ec.EllipticCurvePublicKey):
-        raise UserError(f"{key} is not a key of an elliptic curve, which signatures here are made with.")
+        raise _not_elliptic(key)
 
     def fits(text: str, signature: str) -> bool:
         try:
@@ -106,10 +107,8 @@ def sign_folder(folder: Path, key: Path) -> None:
     """Sign every file below `folder` but the signature itself, into `folder`/evidence.sig. Links are refused."""
     from model_signing import signing
 
-    try:
+    with as_user_error(f"{key} is not an unencrypted PEM private key"):
         config = signing.Config().use_elliptic_key_signer(private_key=key)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{key} is not an unencrypted PEM private key: {error}.") from error
     config.set_hashing_config(_every_file())
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         config.sign(folder, Path(temporary) / SIGNATURE)
@@ -117,25 +116,27 @@ def sign_folder(folder: Path, key: Path) -> None:
 
 
 def check_folder(folder: Path, key: Path) -> None:
-    """Return if `folder` holds exactly the files that the owner of `key` signed. Raises SignatureError naming what fails."""
+    """Return if `folder` holds exactly the files that the owner of `key` signed. Raises EvidenceError naming what fails."""
     from cryptography.exceptions import InvalidSignature
     from model_signing import verifying
 
-    try:
+    with as_user_error(f"{key} is not a PEM public key"):
         config = verifying.Config().use_elliptic_key_verifier(public_key=key)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{key} is not a PEM public key: {error}.") from error
     config.set_hashing_config(_every_file())  # left to guess, it overlooks an added .gitignore
     try:
         config.verify(folder, folder / SIGNATURE)
     except FileNotFoundError as error:
-        raise SignatureError(f"it has no {SIGNATURE}: it was never signed", "signature") from error
+        raise EvidenceError(
+            f"{folder.name}: it has no {SIGNATURE}: it was never signed.", "signature"
+        ) from error
     except (InvalidSignature, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise SignatureError(
-            f"its {SIGNATURE} is damaged: the signature does not fit what it signs", "signature"
+        raise EvidenceError(
+            f"{folder.name}: its {SIGNATURE} is damaged: the signature does not fit what it signs.",
+            "signature",
         ) from error
     except ValueError as error:
-        raise _explain(error, key) from error
+        reason, part = _explain(error, key)
+        raise EvidenceError(f"{folder.name}: {reason}.", part) from error
 
 
 def _every_file() -> "hashing.Config":
@@ -144,25 +145,21 @@ def _every_file() -> "hashing.Config":
     return hashing.Config().set_ignored_paths(paths=_IGNORED, ignore_git_paths=False)
 
 
-def _explain(error: ValueError, key: Path) -> SignatureError:
-    """model-signing's message as a part and a reason."""
+def _explain(error: ValueError, key: Path) -> tuple[str, str]:
+    """model-signing's message as a reason, and the part that fails."""
     text = str(error)
     if "Key mismatch" in text:
-        return SignatureError(f"it is signed by another key than {key}", "key")
+        return f"it is signed by another key than {key}", "key"
     if "Signature mismatch" not in text:
-        return SignatureError(f"its {SIGNATURE} cannot be read: {text.splitlines()[0][:120]}", "signature")
+        return f"its {SIGNATURE} cannot be read: {first_line(error, 120)}", "signature"
     text = text.replace("\\'", "'")
     if changed := re.findall(r"Hash mismatch for '([^']+)'", text):
-        return SignatureError(f"{_first(changed)} was altered after it was signed", changed[0])
+        return f"{some(changed, 1)} was altered after it was signed", changed[0]
     for kind, what in (("Extra", "was added after it was signed"), ("Missing", "is missing")):
         if listed := re.search(rf"{kind} files (?:found )?in model '[^']*': ([^'\"\]]+)", text):
             names = listed[1].split(", ")
-            return SignatureError(f"{_first(names)} {what}", names[0])
-    return SignatureError("its files are not those that were signed", "signature")
-
-
-def _first(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more)"
+            return f"{some(names, 1)} {what}", names[0]
+    return "its files are not those that were signed", "signature"
 
 
 def _keys_folder() -> Path:
@@ -186,18 +183,13 @@ def _create_private_key(path: Path) -> None:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     path.parent.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent)  # made 0600
-    temporary = Path(name)
+    own = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    write_atomically(own, pem)  # made 0600
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        pass
+        with suppress(FileExistsError):
+            path.hardlink_to(own)
     finally:
-        temporary.unlink()
+        own.unlink()
     sync_folder(path.parent)
 
 
@@ -215,17 +207,17 @@ def _load_private(path: Path) -> "PrivateKeyTypes":
     """Raises UserError for what is no key."""
     from cryptography.hazmat.primitives import serialization
 
-    try:
-        return serialization.load_pem_private_key(path.read_bytes(), None)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is not an unencrypted PEM private key: {error}.") from error
+    content = path.read_bytes()
+    with as_user_error(f"{path} is not an unencrypted PEM private key"):
+        return serialization.load_pem_private_key(content, None)
+
+
+def _not_elliptic(key: Path) -> UserError:
+    return UserError(f"{key} is not a key of an elliptic curve, which signatures here are made with.")
 
 
 def _public_pem(private: Path) -> bytes:
     from cryptography.hazmat.primitives import serialization
 
-    return (
-        _load_private(private)
-        .public_key()
-        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+    public = _load_private(private).public_key()
+    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -1,20 +1,16 @@
 """How fast a file is against fp32: both in one process, taking turns, with the server's session options."""
 
 import gzip
-import io
 import time
-from collections.abc import Mapping
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
 
+from tasks.data.arrays import Arrays
 from tasks.onnx.session import open_session
 from tasks.records import Interval, Speed
-
-Feed = dict[str, np.ndarray[Any, Any]]
 
 _FEEDS = 16
 
@@ -28,7 +24,7 @@ _LEVEL = 0.95
 def measure(
     candidate: Path,
     baseline: Path,
-    inputs: Mapping[str, np.ndarray[Any, Any]],
+    inputs: Arrays,
     *,
     batches: tuple[int, ...] = (1, 64),
     seconds: float = 1.5,
@@ -48,13 +44,10 @@ def measure(
 
 def gzipped_size(path: Path) -> int:
     """Bytes of the file as a transfer would compress it: where unstructured pruning shows, and only there."""
-    buffer = io.BytesIO()
-    with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as file:
-        file.write(path.read_bytes())
-    return buffer.tell()
+    return len(gzip.compress(path.read_bytes(), compresslevel=6, mtime=0))
 
 
-def _feeds(inputs: Mapping[str, np.ndarray[Any, Any]], batch: int) -> list[Feed]:
+def _feeds(inputs: Arrays, batch: int) -> list[Arrays]:
     """Different rows for each call: a model whose time depends on its input is not judged by one row."""
     rows = len(next(iter(inputs.values())))
     starts = np.linspace(0, rows - batch, num=min(_FEEDS, rows - batch + 1)).astype(int)
@@ -66,11 +59,12 @@ def _feeds(inputs: Mapping[str, np.ndarray[Any, Any]], batch: int) -> list[Feed]
 def _measure(
     ours: onnxruntime.InferenceSession,
     theirs: onnxruntime.InferenceSession,
-    feeds: list[Feed],
+    feeds: list[Arrays],
     batch: int,
     seconds: float,
 ) -> Speed:
-    calls = _calls_a_turn(ours, theirs, feeds)
+    slowest = max(_warm(ours, feeds), _warm(theirs, feeds))
+    calls = max(1, min(200, round(_TURN_SECONDS / slowest)))  # long for the clock, short for the machine
     mine: list[float] = []
     ratios: list[float] = []
     supply = cycle(feeds)
@@ -97,15 +91,7 @@ def _measure(
     )
 
 
-def _calls_a_turn(
-    ours: onnxruntime.InferenceSession, theirs: onnxruntime.InferenceSession, feeds: list[Feed]
-) -> int:
-    """Warm both up, and see how many calls make a turn that is long for the clock and short for the machine."""
-    slowest = max(_warm(ours, feeds), _warm(theirs, feeds))
-    return max(1, min(200, round(_TURN_SECONDS / slowest)))
-
-
-def _warm(session: onnxruntime.InferenceSession, feeds: list[Feed]) -> float:
+def _warm(session: onnxruntime.InferenceSession, feeds: list[Arrays]) -> float:
     end = time.perf_counter() + _WARM_SECONDS
     times = _time(session, feeds[:2])
     while time.perf_counter() < end:
@@ -113,7 +99,7 @@ def _warm(session: onnxruntime.InferenceSession, feeds: list[Feed]) -> float:
     return min(times)
 
 
-def _time(session: onnxruntime.InferenceSession, feeds: list[Feed]) -> list[float]:
+def _time(session: onnxruntime.InferenceSession, feeds: list[Arrays]) -> list[float]:
     times = []
     for feed in feeds:
         start = time.perf_counter()

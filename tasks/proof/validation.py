@@ -61,20 +61,22 @@ def validate(
     fresh = probe(onnx_model.path, dataset, split, _LARGEST_BATCH)
     if fresh.problem is not None:
         return report.model_copy(update={"problems": (fresh.problem,)})
-    costs = {
-        "load_seconds": fresh.load_seconds,
-        "peak_bytes": fresh.peak_bytes,
-        "behaviour": fresh.behaviour,
-        "speed": measure(
-            onnx_model.path, baseline.path, read_split(dataset, split).inputs, seconds=MEASURE_SECONDS
-        ),
-    }
+    inputs = read_split(dataset, split).inputs
+    speed = measure(onnx_model.path, baseline.path, inputs, seconds=MEASURE_SECONDS)
     parity, problems = _parity(workload, dataset, onnx_model, baseline)
     scored = _score(
         workload, dataset, onnx_model, split, confidence, folder / f"{candidate.name}.{split}.npy"
     )
     return report.model_copy(
-        update={**costs, **scored, "parity": parity, "problems": (*problems, *_not_finite(scored["outputs"]))}
+        update={
+            "load_seconds": fresh.load_seconds,
+            "peak_bytes": fresh.peak_bytes,
+            "behaviour": fresh.behaviour,
+            "speed": speed,
+            "parity": parity,
+            "problems": (*problems, *_not_finite(scored["outputs"])),
+            **scored,
+        }
     )
 
 
@@ -123,12 +125,11 @@ def _score(
     outputs = run_rows(open_session(onnx_model.path), samples.inputs)
     write_atomically(path, lambda file: np.save(file, outputs, allow_pickle=False))
     if np.isfinite(outputs).all():
-        total = score(workload, samples.target, outputs)
+        total: float | None = score(workload, samples.target, outputs)
     else:  # which is the file's problem: it must not end the run of all the others
-        answered = score_if_defined(workload, samples.target, outputs)
-        if answered is None or not np.isfinite(answered):
+        total = score_if_defined(workload, samples.target, outputs)
+        if total is None or not np.isfinite(total):
             return {"outputs": path}
-        total = answered
     if total != total:
         raise UserError(
             f"Workload {workload.name}: the score is not defined on the {len(samples)} {split} rows; use more rows."

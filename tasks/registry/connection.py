@@ -77,14 +77,11 @@ class Connection:
 
     def experiment(self, name: str) -> str:
         """The experiment's id; made when it is not there, embedded with its artifacts under SLIPWAY_HOME."""
-        experiment = self.decisions.get_experiment_by_name(name)
-        if experiment is not None:
-            return str(experiment.experiment_id)
-        root = (self.settings.home / "mlartifacts" / name).as_uri() if self.settings.embedded else None
-        try:
-            return str(self.decisions.create_experiment(name, artifact_location=root))
-        except Exception:
-            experiment = self.decisions.get_experiment_by_name(name)
-            if experiment is None:
-                raise
-            return str(experiment.experiment_id)  # another process made it first
+        if (experiment := self.decisions.get_experiment_by_name(name)) is None:
+            root = (self.settings.home / "mlartifacts" / name).as_uri() if self.settings.embedded else None
+            try:
+                return str(self.decisions.create_experiment(name, artifact_location=root))
+            except Exception:
+                if (experiment := self.decisions.get_experiment_by_name(name)) is None:
+                    raise  # else another process made it first
+        return str(experiment.experiment_id)

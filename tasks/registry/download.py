@@ -1,7 +1,6 @@
 """The files of a registered version, from whoever keeps them: the server, this machine, or a storage that MLflow reads."""
 
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -14,7 +13,6 @@ from tasks.system.sentences import first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from requests import Response
 
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
@@ -57,17 +55,12 @@ def _list(server: MlflowServer, root: PurePosixPath, below: PurePosixPath) -> li
 
 
 def _fetch(server: MlflowServer, remote: PurePosixPath, local: Path) -> None:
-    local.parent.mkdir(parents=True, exist_ok=True)
-    with server.request("GET", f"{_ARTIFACTS}/{quote(str(remote))}", stream=True) as response:
-        with open(local, "wb") as file:
-            for block in _blocks(server, response):
-                file.write(block)
-
-
-def _blocks(server: MlflowServer, response: "Response") -> Iterator[bytes]:
     from requests import RequestException
 
+    local.parent.mkdir(parents=True, exist_ok=True)
+    address = f"{_ARTIFACTS}/{quote(str(remote))}"
     try:
-        yield from response.iter_content(1 << 20)
+        with server.request("GET", address, stream=True) as response, local.open("wb") as file:
+            file.writelines(response.iter_content(1 << 20))
     except RequestException as error:
         raise MlflowError(f"MLflow at {server.where} broke off in the middle of a file") from error

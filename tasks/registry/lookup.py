@@ -21,11 +21,8 @@ def find_version(registry: Registry, reference: str) -> Version:
     if version is not None:
         return version
     check_model(registry, model)
-    raise UserError(
-        f"{model} has no version {number}: see `slipway history {model}`."
-        if number
-        else f"{model} has no version with the alias {alias!r}: see `slipway history {model}`."
-    )
+    which = number or f"with the alias {alias!r}"
+    raise UserError(f"{model} has no version {which}: see `slipway history {model}`.")
 
 
 def check_model(registry: Registry, model: str) -> None:

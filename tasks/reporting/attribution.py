@@ -5,23 +5,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
 import pandas as pd
 import torch
 
-from tasks.data.arrays import to_inputs
+from tasks.data.arrays import Array, Arrays, to_inputs
 from tasks.data.dataset import read_frame, read_split
 from tasks.onnx.session import open_session
 from tasks.records import Dataset
 from tasks.reporting.features import Parts, columns_behind, cut
 from tasks.workloads.scoring import predictions
 from tasks.workloads.workload import Workload
-
-Array = np.ndarray[Any, Any]
-Arrays = dict[str, Array]
 
 DRAWS = 32
 """Training rows whose values stand in a part's place, by seed."""
@@ -156,16 +152,12 @@ def _forward(
         feed = {n: t.numpy().astype(a.dtype) for (n, a), t in zip(row.items(), tensors, strict=True)}
         outputs = session.run(None, feed)[0]
         columns = torch.from_numpy(outputs.reshape(len(outputs), -1)).double()
-        return columns[:, code or 0] if code is None else columns[:, code] - _rest(columns, code)
+        if code is None:
+            return columns[:, 0]
+        others = columns.index_fill(1, torch.tensor(code), -torch.inf)
+        return columns[:, code] - others.amax(dim=1)  # a class wins by its distance from the best other
 
     return forward
-
-
-def _rest(columns: torch.Tensor, code: int) -> torch.Tensor:
-    """The best of the other classes: a class wins by its distance from it."""
-    others = columns.clone()
-    others[:, code] = -float("inf")
-    return others.max(dim=1).values
 
 
 def _number(array: Array) -> Array:
@@ -176,8 +168,7 @@ def _number(array: Array) -> Array:
 def _fitted(others: Array, like: Array) -> Array:
     """Training rows cut or repeated to a row's lengths."""
     for axis, size in enumerate(like.shape[1:], 1):
-        if others.shape[axis] != size:
-            others = np.take(others, np.arange(size) % others.shape[axis], axis=axis)
+        others = others.take(range(size), axis, mode="wrap")
     return others
 
 

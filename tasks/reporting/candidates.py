@@ -16,6 +16,6 @@ def cells(candidate: CandidateResult) -> dict[str, str]:
     }
 
 
-def number(value: float | None, form: str) -> str:
+def number(value: object, form: str) -> str:
     """The value as `form` writes it; a dash for one that there is not."""
     return "–" if value is None else form.format(value)

@@ -3,14 +3,13 @@
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks.records import Interval, Metric, Slice, SliceDifference
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
+    from tasks.data.arrays import Array
 
 BLUE, GREEN, RED, GREY = "#2463b0", "#0b7a3e", "#b3261e", "#8a8f98"
 
@@ -31,12 +30,12 @@ MOST_SLICES = 30
 WIDTH = 5.1  # inches: half a page at 1280 px, so that text keeps its size
 
 
+@dataclass
 class Canvas:
     """What a drawing function gets, and what becomes of it."""
 
-    def __init__(self, axes: Any) -> None:
-        self.axes = axes
-        self.svg = ""
+    axes: Any
+    svg: str = ""
 
 
 @contextmanager
@@ -58,19 +57,24 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> Iter
     drawing.svg = text[text.index("<svg") :]
 
 
+@contextmanager
+def lines(names: Sequence[str], label: str, height: float = 0.24) -> Iterator[Canvas]:
+    """Axes with a line of `height` inches at 0, 1, … for each name, the first on top, and `label` below."""
+    with canvas(WIDTH, 0.8 + height * len(names)) as drawing:
+        yield drawing
+        drawing.axes.set_yticks(range(len(names)), names)
+        drawing.axes.set_ylim(len(names) - 0.4, -0.6)
+        drawing.axes.set_xlabel(label)
+
+
 def scores(rows: Sequence[tuple[str, float, Interval | None]], score_name: str) -> str:
     """Scores with their intervals, one line each, the first on top."""
-    with canvas(WIDTH, 0.7 + 0.32 * len(rows)) as drawing:
+    with lines([name for name, _, _ in rows], f"{score_name} on the test rows", 0.32) as drawing:
         for place, (_, value, interval) in enumerate(rows):
             colour = GREEN if place == 0 else GREY
             if interval is not None:
-                drawing.axes.plot(
-                    [interval.low, interval.high], [-place, -place], color=colour, lw=2.5, alpha=0.45
-                )
-            drawing.axes.plot(value, -place, "o", color=colour, ms=6)
-        drawing.axes.set_yticks([-place for place in range(len(rows))], [name for name, _, _ in rows])
-        drawing.axes.set_ylim(-len(rows) + 0.4, 0.6)
-        drawing.axes.set_xlabel(f"{score_name} on the test rows")
+                drawing.axes.hlines(place, interval.low, interval.high, color=colour, lw=2.5, alpha=0.45)
+            drawing.axes.plot(value, place, "o", color=colour, ms=6)
         drawing.axes.locator_params(axis="x", nbins=5)  # scores have four decimals, which need room
         drawing.axes.grid(axis="x", alpha=0.25)
     return drawing.svg
@@ -79,17 +83,14 @@ def scores(rows: Sequence[tuple[str, float, Interval | None]], score_name: str) 
 def slices(groups: Sequence[Slice], overall: float, score_name: str) -> str:
     """Each slice's score as a bar against the overall one, the largest slices when there are many."""
     shown = [group for group in groups if group.score is not None][:MOST_SLICES]
-    shown.sort(key=lambda group: (group.column, group.score or 0.0))
-    with canvas(WIDTH, 0.8 + 0.24 * len(shown)) as drawing:
+    shown.sort(key=lambda group: (group.column, group.score or 0.0), reverse=True)
+    with lines(_names(shown), f"{score_name} (dashed: overall)") as drawing:
         values = [group.score or 0.0 for group in shown]
         low = min([*values, overall])
         start = 0.0 if low < 0.5 else max(0.0, low - 0.08)
-        drawing.axes.barh(
-            range(len(shown)), [v - start for v in values], left=start, color=BLUE, alpha=0.75, height=0.7
-        )
+        widths = [value - start for value in values]
+        drawing.axes.barh(range(len(shown)), widths, left=start, color=BLUE, alpha=0.75, height=0.7)
         drawing.axes.axvline(overall, color=GREY, lw=1, ls="--")
-        drawing.axes.set_yticks(range(len(shown)), [f"{s.column}={s.value} ({s.rows})" for s in shown])
-        drawing.axes.set_xlabel(f"{score_name} (dashed: overall)")
         drawing.axes.set_xlim(left=min(start, 1.08 * low))
     return drawing.svg
 
@@ -97,19 +98,20 @@ def slices(groups: Sequence[Slice], overall: float, score_name: str) -> str:
 def differences(groups: Sequence[SliceDifference], margin: float) -> str:
     """Challenger less champion by slice, with intervals, and the margin that a gate allows."""
     shown = groups[:MOST_SLICES]
-    with canvas(WIDTH, 0.8 + 0.26 * len(shown)) as drawing:
+    label = "challenger less champion on the same rows (dotted: the margin)"
+    with lines(_names(shown), label, 0.26) as drawing:
         for place, group in enumerate(shown):
             low, high = group.interval.low, group.interval.high
             colour = RED if high < 0 else GREEN if low >= -margin else GREY
-            drawing.axes.plot([low, high], [-place, -place], color=colour, lw=2)
-            drawing.axes.plot(group.difference, -place, "o", color=colour, ms=4)
+            drawing.axes.hlines(place, low, high, color=colour, lw=2)
+            drawing.axes.plot(group.difference, place, "o", color=colour, ms=4)
         drawing.axes.axvline(0, color="#30343a", lw=0.8)
         drawing.axes.axvline(-margin, color=RED, lw=0.8, ls=":")
-        drawing.axes.set_yticks(
-            [-p for p in range(len(shown))], [f"{s.column}={s.value} ({s.rows})" for s in shown]
-        )
-        drawing.axes.set_xlabel("challenger less champion on the same rows (dotted: the margin)")
     return drawing.svg
+
+
+def _names(groups: Sequence[Slice | SliceDifference]) -> list[str]:
+    return [f"{group.column}={group.value} ({group.rows})" for group in groups]
 
 
 def confusion(target: "Array", predicted: "Array", classes: Sequence[str]) -> str:
@@ -155,8 +157,8 @@ def curves(metrics: Sequence[Metric], score_name: str) -> str:
     from matplotlib.ticker import LogFormatter
 
     with canvas(WIDTH, 3.2) as drawing:
-        drawn = [_curve(drawing.axes, metrics, "train/loss", "training loss", GREY, 0.8)]
-        drawn.append(_curve(drawing.axes, metrics, "validation/loss", "validation loss", BLUE, 1.8))
+        _curve(drawing.axes, metrics, "train/loss", "training loss", GREY, 0.8)
+        _curve(drawing.axes, metrics, "validation/loss", "validation loss", BLUE, 1.8)
         drawing.axes.set_xlabel("step")
         drawing.axes.set_ylabel("loss")
         if all(metric.value > 0 for metric in metrics if metric.key.endswith("/loss")):
@@ -165,23 +167,18 @@ def curves(metrics: Sequence[Metric], score_name: str) -> str:
         drawing.axes.yaxis.set_major_formatter("{x:g}")
         other = drawing.axes.twinx()
         other.spines["top"].set_visible(False)
-        drawn.append(_curve(other, metrics, "validation/score", f"validation {score_name}", GREEN, 1.8))
+        _curve(other, metrics, "validation/score", f"validation {score_name}", GREEN, 1.8)
         other.set_ylabel(score_name)
-        lines = [line for line in drawn if line is not None]
-        names = [line.get_label() for line in lines]
-        place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(lines)}
-        other.legend(lines, names, frameon=False, fontsize=8, **place)
+        other.figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return drawing.svg
 
 
 def weights(parts: Sequence[tuple[str, float]], rows: int) -> str:
     """What the answers hang on most, over all rows that were looked at."""
-    with canvas(WIDTH, 0.8 + 0.24 * len(parts)) as drawing:
-        places = [-place for place in range(len(parts))]
-        drawing.axes.barh(places, [weight for _, weight in parts], color=BLUE, alpha=0.75, height=0.7)
-        drawing.axes.set_yticks(places, [name for name, _ in parts])
-        drawing.axes.set_ylim(-len(parts) + 0.4, 0.6)
-        drawing.axes.set_xlabel(f"mean absolute weight over {rows} test rows")
+    label = f"mean absolute weight over {rows} test rows"
+    with lines([name for name, _ in parts], label) as drawing:
+        values = [weight for _, weight in parts]
+        drawing.axes.barh(range(len(parts)), values, color=BLUE, alpha=0.75, height=0.7)
     return drawing.svg
 
 
@@ -200,10 +197,7 @@ def heat_maps(maps: "Sequence[tuple[Array, Array]]", titles: Sequence[str]) -> s
     return drawing.svg
 
 
-def _curve(axes: Any, metrics: Sequence[Metric], key: str, label: str, colour: str, width: float) -> Any:
-    points = [(metric.step, metric.value) for metric in metrics if metric.key == key]
-    if not points:
-        return None
-    dots = {"marker": "o", "markersize": 4} if len(points) < _FEW_POINTS else {}
-    (line,) = axes.plot(*zip(*points, strict=True), color=colour, lw=width, label=label, **dots)
-    return line
+def _curve(axes: Any, metrics: Sequence[Metric], key: str, label: str, colour: str, width: float) -> None:
+    if points := [(metric.step, metric.value) for metric in metrics if metric.key == key]:
+        dots = {"marker": "o", "markersize": 4} if len(points) < _FEW_POINTS else {}
+        axes.plot(*zip(*points, strict=True), color=colour, lw=width, label=label, **dots)

@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from tasks.data.arrays import Array
 from tasks.data.dataset import read_split
 from tasks.records import Dataset
 from tasks.reporting import charts
 from tasks.reporting.attribution import AttributedRow, attribute_test_rows, captum_installed
-from tasks.reporting.explanation import STABLE, Explanation, summarise
+from tasks.reporting.explanation import Explanation, summarise
 from tasks.system.sentences import first_line
 from tasks.workloads.catalogue import load_workload
-
-Array = np.ndarray[Any, Any]
 
 _MOST_ROWS, _SECONDS = 30, 2.0
 
@@ -61,10 +58,6 @@ class Attributions:
     picture: str = ""
     rows: tuple[Row, ...] = ()
 
-    @property
-    def asked(self) -> float:
-        return STABLE
-
 
 def attributions(reference: str, dataset: Dataset, file: Path) -> Attributions:
     """What the file's answers on some test rows hang on; never a reason for a run to fail."""
@@ -83,8 +76,7 @@ def _attributions(reference: str, dataset: Dataset, file: Path) -> Attributions:
     explanation = summarise(workload, rows)
     target = read_split(dataset, "test").target
     shown = [_row(row, target[row.number], dataset.classes) for row in rows[:_SHOWN_ROWS]]
-    if (heats := [_heat(row) for row in rows])[0] is not None:
-        maps = [heat for heat in heats if heat is not None][:_SHOWN_ROWS]
+    if maps := [heat for row in rows[:_SHOWN_ROWS] if (heat := _heat(row)) is not None]:
         titles = [f"{row.answer} (is {row.truth})" for row in shown]
         return Attributions(explanation=explanation, picture=charts.heat_maps(maps, titles))
     if shown[0].words:

@@ -7,11 +7,8 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from tasks.data.arrays import to_inputs
+from tasks.data.arrays import Array, Arrays, to_inputs
 from tasks.workloads.workload import Workload
-
-Array = np.ndarray[Any, Any]
-Arrays = dict[str, Array]
 
 _MOST_LETTERS = 16
 """A column behind so many elements (a code's letters, an angle's sine and cosine) is one part; behind more it is a picture."""

@@ -24,14 +24,12 @@ def model_card(evidence: Evidence, dataset: Dataset, onnx_model: OnnxModel) -> s
 
 def _what(evidence: Evidence, onnx_model: OnnxModel) -> Iterator[str]:
     report = evidence.proof.report
-    yield f"# {evidence.model}: {evidence.proof.verdict.decision}"
-    yield ""
+    yield f"# {evidence.model}: {evidence.proof.verdict.decision}\n"
     yield (
         f"`{evidence.picked}`, ONNX opset {onnx_model.opset}, {report.size_bytes / 1e3:,.0f} kB, made by `slipway run {evidence.workload}` "
         f"on {evidence.created:%d %B %Y} from code `{(evidence.code.revision or 'unknown')[:12]}`"
-        f"{' with uncommitted changes' if evidence.code.dirty else ''}. SHA-256 `{evidence.model_sha256}`."
+        f"{' with uncommitted changes' if evidence.code.dirty else ''}. SHA-256 `{evidence.model_sha256}`.\n"
     )
-    yield ""
     yield from (f"- {reason}" for reason in evidence.proof.verdict.reasons)
 
 

@@ -14,12 +14,12 @@ from tasks.outcome import Selection
 from tasks.proof.evidence import Evidence
 from tasks.records import Comparison, Dataset, Interval, Metric, Proof
 from tasks.reporting import charts, cost, pareto
+from tasks.reporting.candidates import number
 from tasks.reporting.explained_rows import Attributions
+from tasks.reporting.explanation import STABLE
 from tasks.system.files import write_atomically
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scoring import predictions
-
-_TEMPLATE = "report.html.j2"
 
 
 def write_report(
@@ -34,25 +34,23 @@ def write_report(
     """Write the page to `path`: one file that needs no other. `links` are further addresses by name (run, flow)."""
     gates = Gates.model_validate(evidence.config["gates"])
     proof = evidence.proof
-    page = (
-        _environment()
-        .get_template(_TEMPLATE)
-        .render(
-            evidence=evidence,
-            proof=proof,
-            gates=gates,
-            selection=selection,
-            dataset=dataset,
-            balance=_balance(dataset),
-            links=links or {},
-            settings=_settings(evidence.config),
-            cost=cost.total(evidence.times),
-            energy=cost.watts_a_cpu(),
-            thousand=cost.a_thousand_predictions(proof),
-            watt_hours=cost.watt_hours,
-            attributions=attributions,
-            pictures=_pictures(evidence, dataset, selection, metrics, gates, attributions),
-        )
+    template = _environment().get_template("report.html.j2")
+    page = template.render(
+        evidence=evidence,
+        proof=proof,
+        gates=gates,
+        selection=selection,
+        dataset=dataset,
+        balance=_balance(dataset),
+        links=links or {},
+        settings=_settings(evidence.config),
+        cost=cost.total(evidence.times),
+        energy=cost.watts_a_cpu(),
+        thousand=cost.a_thousand_predictions(proof),
+        watt_hours=cost.watt_hours,
+        attributions=attributions,
+        asked=STABLE,
+        pictures=_pictures(evidence, dataset, selection, metrics, gates, attributions),
     )
     write_atomically(path, page.encode())
     return path
@@ -108,11 +106,9 @@ def _balance(dataset: Dataset) -> list[tuple[str, list[int]]]:
     """Rows of each class by split; for a regression, nothing."""
     if dataset.classes is None:
         return []
-    counts = [
-        np.bincount(read_split(dataset, split).target, minlength=len(dataset.classes))
-        for split in dataset.rows
-    ]
-    return [(name, [int(count[code]) for count in counts]) for code, name in enumerate(dataset.classes)]
+    targets = [read_split(dataset, split).target for split in dataset.rows]
+    counts = [np.bincount(target, minlength=len(dataset.classes)) for target in targets]
+    return list(zip(dataset.classes, np.transpose(counts).tolist(), strict=True))
 
 
 def _settings(config: dict[str, Any]) -> dict[str, str]:
@@ -125,26 +121,12 @@ def _environment() -> Any:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    environment.filters |= {
-        "interval": _interval,
-        "number": _number,
-        "points": _points,
-        "megabytes": _megabytes,
-        "beside": _beside,
-    }
+    environment.filters |= {"number": _number, "megabytes": _megabytes, "beside": _beside}
     return environment
 
 
-def _interval(interval: Interval | None, digits: int = 4) -> str:
-    return "–" if interval is None else f"{interval:.{digits}f}"
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _points(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.4f}"
+def _number(value: float | Interval | None, digits: int = 4, sign: str = "") -> str:
+    return number(value, f"{{:{sign}.{digits}f}}")
 
 
 def _megabytes(size: int | None) -> str:
@@ -155,4 +137,4 @@ def _beside(comparison: Comparison) -> str:
     """The comparison's standing in one line."""
     if comparison.problem is not None:
         return comparison.problem
-    return f"{_points(comparison.difference)} ({_interval(comparison.interval)}) on the same {comparison.rows} rows"
+    return f"{_number(comparison.difference, sign='+')} ({_number(comparison.interval)}) on the same {comparison.rows} rows"

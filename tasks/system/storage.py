@@ -177,8 +177,6 @@ class ObjectStorage:
         """What the storage's library raises, as a sentence of ours."""
         try:
             yield
-        except UserError:
-            raise
         except Exception as error:
             if not isinstance(error, OSError) and not type(error).__module__.startswith("botocore"):
                 raise

@@ -1,13 +1,12 @@
 """Which rows make up each step, and those rows as tensors."""
 
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 import torch
 
-from tasks.data.arrays import Samples
+from tasks.data.arrays import Array, Samples
 
-Array = np.ndarray[Any, Any]
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 
 
@@ -21,22 +20,15 @@ class Order:
     def __init__(self, rows: int, batch_size: int, seed: int) -> None:
         whole, rest = divmod(rows, batch_size)
         self.steps_an_epoch = whole + (rest > 1 or whole == 0)
-        self._rows, self._batch_size, self._seed = rows, batch_size, seed
-        self._epoch = -1
-        self._shuffled: Any = None
+        self._batch_size = batch_size
+        self._shuffled = lru_cache(1)(lambda epoch: np.random.default_rng((seed, epoch)).permutation(rows))
 
     def rows(self, step: int) -> Array:
         """The row numbers of a step (from 0, counted over all epochs), int64[batch]."""
         epoch, position = divmod(step, self.steps_an_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._shuffled = (
-                epoch,
-                np.random.default_rng((self._seed, epoch)).permutation(self._rows),
-            )
         start = position * self._batch_size
         last = position == self.steps_an_epoch - 1
-        rows: Array = self._shuffled[start : None if last else start + self._batch_size]
-        return rows
+        return self._shuffled(epoch)[start : None if last else start + self._batch_size]
 
 
 def take(samples: Samples, index: Array, device: torch.device) -> Batch:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from tasks.errors import StepError
 from tasks.records import Checkpoint
@@ -30,13 +31,13 @@ class CheckpointStore:
         self._fingerprint = fingerprint
         self._good: list[Path] = []
 
-    def save(self, state: State) -> Path:
+    def save(self, state: State) -> None:
         """Write the next generation; when this returns it is durable. Raises StepError, older ones intact, if it cannot."""
-        path = self.folder / f"last-{self._newest_number() + 1:06d}.pt"
+        numbers = [int(path.stem.removeprefix("last-")) for path in self.folder.glob("last-*.pt")]
+        path = self.folder / f"last-{max(numbers, default=0) + 1:06d}.pt"
         save(path, {**state, "fingerprint": self._fingerprint})
         self._good = [*self._good, path][-KEPT:]
         self._tidy()
-        return path
 
     def load(self) -> State | None:
         """The newest state that is whole and belongs to this training, or None; others are named in a warning."""
@@ -53,16 +54,10 @@ class CheckpointStore:
             return state
         return None
 
-    def _newest_number(self) -> int:
-        return max(
-            (int(path.stem.removeprefix("last-")) for path in self.folder.glob("last-*.pt")), default=0
-        )
-
     def _tidy(self) -> None:
-        kept = {name for path in self._good for name in (path.name, digest_path(path).name)}
-        leftovers = [*self.folder.glob("last-*"), *self.folder.glob(".*.tmp")]
-        for path in leftovers:
-            if path.name not in kept:
+        kept = [*self._good, *map(digest_path, self._good)]
+        for path in [*self.folder.glob("last-*"), *self.folder.glob(".*.tmp")]:
+            if path not in kept:
                 try:
                     path.unlink(missing_ok=True)
                 except OSError as error:
@@ -76,19 +71,19 @@ def save(path: Path, state: State) -> str:
     """
 
     def write(file: BinaryIO) -> None:
-        writer = _Digesting(file)
+        writer = _Digesting(file, digest)
         torch.save(state, writer)  # type: ignore[arg-type]
         if writer.failure is not None:
             raise writer.failure
-        digests.append(writer.digest.hexdigest())
 
-    digests: list[str] = []
+    digest = hashlib.sha256()
     try:
         write_atomically(path, write)
-        write_atomically(digest_path(path), f"{digests[0]}  {path.name}\n".encode())
+        write_atomically(digest_path(path), f"{digest.hexdigest()}  {path.name}\n".encode())
     except OSError as error:
-        raise StepError(why_not_written("a checkpoint", path.parent, _size(state), error)) from error
-    return digests[0]
+        size = sum(getattr(leaf, "nbytes", 8) for leaf in tree_leaves(state))
+        raise StepError(why_not_written("a checkpoint", path.parent, size, error)) from error
+    return digest.hexdigest()
 
 
 def load(path: Path) -> State:
@@ -140,27 +135,18 @@ def digest_is_right(path: Path) -> bool:
 class _Digesting:
     """Hashes what passes, and keeps a failed write's error: out of torch's writer it would come as a RuntimeError."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.digest = hashlib.sha256()
+    def __init__(self, file: BinaryIO, digest: "hashlib._Hash") -> None:
+        self._file, self._digest = file, digest
         self.failure: OSError | None = None
 
     def write(self, data: bytes) -> int:
         if self.failure is None:
             try:
                 self._file.write(data)
-                self.digest.update(data)
+                self._digest.update(data)
             except OSError as error:
                 self.failure = error
         return len(data)
 
     def flush(self) -> None:
         """Left to the owner of the file, who flushes before it syncs."""
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, dict):
-        return sum(map(_size, value.values()))
-    if isinstance(value, list | tuple):
-        return sum(map(_size, value))
-    return int(value.nbytes) if hasattr(value, "nbytes") else 8

@@ -2,7 +2,7 @@
 
 import atexit
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
@@ -51,12 +51,12 @@ class Compute:
             return module
         return DistributedDataParallel(module, [self.device.index] if self.device.type == "cuda" else None)
 
-    def from_first(self, value: T) -> T:
-        """What the first process has."""
-        values = [value]
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What the first process makes, which alone makes it; the others wait for it."""
+        values: list[Any] = [make() if self.rank == 0 else None]
         if self.count > 1:
             distributed.broadcast_object_list(values)
-        return values[0]
+        return values[0]  # type: ignore[no-any-return]
 
     def from_all(self, value: T) -> list[T]:
         """What each process has."""
@@ -95,8 +95,7 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype | None:
     """The dtype to autocast to, or None for plain float32."""
     if name == "auto":
         name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    dtypes: dict[str, Any] = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    return dtypes.get(name)
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(name)
 
 
 @contextmanager

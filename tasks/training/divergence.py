@@ -1,14 +1,11 @@
 """Why a loss is not a number: looked up in the rows, the losses before and the weights, before anything is said."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from torch import nn
 
-from tasks.data.arrays import Samples
-
-Array = np.ndarray[Any, Any]
+from tasks.data.arrays import Array, Samples
 
 _LARGE = 1e4
 

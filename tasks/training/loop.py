@@ -19,7 +19,7 @@ from tasks.training.divergence import why_not_finite
 from tasks.training.loss import DistillationLoss, loss_of
 from tasks.training.metrics import MetricsLog
 from tasks.training.module import main_output, predict
-from tasks.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from tasks.training.optimizer import learning_rate, make_optimizer
 from tasks.training.progress import Reporter, ShowProgress
 from tasks.training.randomness import random_state, seed_everything, set_random_state
 from tasks.workloads.scoring import score
@@ -110,7 +110,8 @@ class Loop:
         end = first - first % self.order.steps_an_epoch + self.order.steps_an_epoch
         for step in range(first, end):
             inputs, target, share = self._batch(step)
-            set_learning_rate(self.optimizer, learning_rate(self.config, step, self.steps))
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.config, step, self.steps)
             with self.compute.autocast():
                 outputs = main_output(self.forward(**inputs))
                 loss = self.loss(outputs.float(), target)
@@ -158,9 +159,7 @@ class Loop:
     def _validate(self) -> None:
         """The end of an epoch: score the validation rows, keep the best weights, decide whether to go on, save."""
         self._look()
-        loss, self.score = self.compute.from_first(
-            self._loss_and_score() if self.compute.rank == 0 else (0.0, 0.0)
-        )
+        loss, self.score = self.compute.from_first(self._loss_and_score)
         state, step = self.state, self.state.step
         epoch = step // self.order.steps_an_epoch
         if state.best is None or self.score > state.best.score or math.isnan(state.best.score):
@@ -180,10 +179,8 @@ class Loop:
 
     def _loss_and_score(self) -> tuple[float, float]:
         outputs = predict(self.module, self.validation.inputs, self.config.batch_size)
-        device = self.compute.device
-        loss = self.loss(
-            torch.from_numpy(outputs).to(device), torch.tensor(self.validation.target, device=device)
-        )
+        target = torch.tensor(self.validation.target, device=self.compute.device)
+        loss = self.loss(torch.from_numpy(outputs).to(target.device), target)
         return float(loss), score(self.workload, self.validation.target, outputs)
 
     def _due(self, seconds: float = math.inf) -> bool:
@@ -194,7 +191,7 @@ class Loop:
         at_the_end = self.state.step % self.order.steps_an_epoch == 0
         if not at_the_end and self.state.step % _LOOK_EVERY:
             return False
-        return self.compute.from_first(time.monotonic() - self._saved >= seconds)
+        return self.compute.from_first(lambda: time.monotonic() - self._saved >= seconds)
 
     def _save(self) -> None:
         """Metrics first: a checkpoint that is on the disk speaks only of metrics that are there too."""
@@ -217,7 +214,7 @@ class Loop:
 
     def _resume(self) -> None:
         saved = self.store.load()
-        self.compute.from_first(None)
+        self.compute.from_first(lambda: None)
         if saved is None:
             return
         best = saved["standing"]["best"]
@@ -234,14 +231,11 @@ class Loop:
             self.metrics.add(values, step)
 
     def _system(self) -> dict[str, float]:
-        used = self.process.memory_info().rss / 1e6
         return {
             "system/process_cpu_percentage": self.process.cpu_percent(),
-            "system/process_memory_megabytes": used,
+            "system/process_memory_megabytes": self.process.memory_info().rss / 1e6,
         }
 
     def _report(self, always: bool = False) -> None:
         if self._losses:
-            self._reporter.report(
-                self.state.step, self._losses[-1], self.score, bool(self.state.stopped), always
-            )
+            self._reporter.report(self.state.step, self._losses[-1], self.score, always)

@@ -5,8 +5,8 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -32,14 +32,13 @@ class MetricsLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab", buffering=0)
         sync_folder(path.parent)
         self._durable = read_metrics(path)
         self._size = sum(len(_line(metric)) for metric in self._durable)
         self._file.truncate(self._size)
         self._reached = {metric.key: metric.step for metric in self._durable}
-        self._fresh: deque[Metric] = deque()
+        self._fresh: list[Metric] = []
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -57,14 +56,14 @@ class MetricsLog:
     def sync(self) -> int:
         """Put what was noted on the disk; returns how many metrics are there now. Raises StepError when the disk fails."""
         with self._lock:
-            fresh = [self._fresh.popleft() for _ in range(len(self._fresh))]
-            if fresh:
+            fresh = self._fresh[:]  # another thread adds to it meanwhile
+            if lines := b"".join(map(_line, fresh)):
                 try:
-                    self._append(b"".join(map(_line, fresh)))
+                    self._append(lines)
                 except OSError as error:
-                    self._fresh.extendleft(reversed(fresh))
-                    needed = sum(len(_line(metric)) for metric in fresh)
-                    raise StepError(why_not_written("metrics", self.path.parent, needed, error)) from error
+                    why = why_not_written("metrics", self.path.parent, len(lines), error)
+                    raise StepError(why) from error
+                del self._fresh[: len(fresh)]
                 self._durable += fresh
             return len(self._durable)
 
@@ -150,11 +149,11 @@ class Publisher:
 
 def read_metrics(path: Path) -> list[Metric]:
     """The metrics of a log, up to the first line that a crash left unfinished."""
-    metrics = []
-    with path.open("rb") as file:
+    metrics: list[Metric] = []
+    with path.open("rb") as file, suppress(ValueError, TypeError):
         for line in file:
-            metric = _parse(line)
-            if metric is None:
+            metric = Metric(*json.loads(line))
+            if line != _line(metric):
                 break
             metrics.append(metric)
     return metrics
@@ -162,12 +161,3 @@ def read_metrics(path: Path) -> list[Metric]:
 
 def _line(metric: Metric) -> bytes:
     return json.dumps(metric).encode() + b"\n"
-
-
-def _parse(line: bytes) -> Metric | None:
-    try:
-        key, value, step, timestamp = json.loads(line)
-        whole = line == _line(metric := Metric(key, value, step, timestamp))
-    except (ValueError, TypeError):
-        return None
-    return metric if whole else None

@@ -1,14 +1,15 @@
 """The module of a workload: built from a seed, loaded from a checkpoint, and asked for its outputs."""
 
 import inspect
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasks.data.arrays import Samples
+from tasks.data.arrays import Array, Samples
 from tasks.data.dataset import read_split
 from tasks.errors import UserError
 from tasks.records import Checkpoint, Dataset
@@ -16,11 +17,6 @@ from tasks.system.sentences import as_user_error
 from tasks.training.checkpoint import load_weights
 from tasks.training.randomness import random_numbers_lock, seed_everything
 from tasks.workloads.workload import Workload
-
-if TYPE_CHECKING:
-    from tasks.workloads.workload import Build
-
-Array = np.ndarray[Any, Any]
 
 
 def build_module(workload: Workload, dataset: Dataset, model: str | None = None, seed: int = 0) -> nn.Module:
@@ -74,24 +70,29 @@ def main_output(outputs: Any) -> Tensor:
     return first
 
 
-def predict(module: nn.Module, inputs: dict[str, Array], batch_size: int = 256) -> Array:
-    """The module's raw (first) output for all rows, float32[n, ...], computed in evaluation mode where its weights are."""
-    device = next((tensor.device for tensor in module.state_dict().values()), torch.device("cpu"))
+def answers(module: nn.Module, inputs: dict[str, Array]) -> dict[str, Tensor]:
+    """All outputs for these rows, by name, computed in evaluation mode where the module's weights are."""
+    weights = chain(module.parameters(), module.buffers())
+    device = next((tensor.device for tensor in weights), torch.device("cpu"))
     training = module.training
     module.eval()
-    parts = []
     with torch.inference_mode():
-        for start in range(0, len(next(iter(inputs.values()))), batch_size):
-            batch = {name: np.array(array[start : start + batch_size]) for name, array in inputs.items()}
-            outputs = main_output(
-                module(**{k: torch.from_numpy(array).to(device) for k, array in batch.items()})
-            )
-            parts.append(outputs.float().cpu().numpy())
+        tensors = {name: torch.from_numpy(np.array(array)).to(device) for name, array in inputs.items()}
+        outputs = all_outputs(module(**tensors))
     module.train(training)
+    return outputs
+
+
+def predict(module: nn.Module, inputs: dict[str, Array], batch_size: int = 256) -> Array:
+    """The module's raw (first) output for all rows, float32[n, ...]."""
+    parts = []
+    for start in range(0, len(next(iter(inputs.values()))), batch_size):
+        batch = {name: array[start : start + batch_size] for name, array in inputs.items()}
+        parts.append(main_output(answers(module, batch)).float().cpu().numpy())
     return np.concatenate(parts)
 
 
-def _asks_for_inputs(build: "Build") -> bool:
+def _asks_for_inputs(build: Callable[..., nn.Module]) -> bool:
     """Whether it has a parameter that must be given."""
     named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return any(p.kind in named and p.default is p.empty for p in inspect.signature(build).parameters.values())
@@ -115,25 +116,24 @@ def _check_outputs(
     who = f"Workload {workload.name}: its model"
     shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in few.inputs.items())
     with as_user_error(f"{who} fails on its own inputs ({shapes})", _hint(few.inputs)):
-        outputs = predict(module, few.inputs)
-        others = _without_rows(module, few.inputs)
-    if others:
+        outputs = answers(module, few.inputs)
+        main = main_output(outputs)
+        others = [name for name, value in outputs.items() if not value.ndim or len(value) != len(few)]
+    if others:  # a server that answers many requests at once could not tell them apart
         raise UserError(
             f"{who}'s output {others[0]} has no row for each row of a request: return tensors of shape [rows, …], or leave it out."
         )
-    if not _fits(outputs, len(few), classes, own_loss=workload.loss is not None):
+    if not _fits(main, classes, own_loss=workload.loss is not None):
         count = len(few)
         expected = f"[{count}] or [{count}, 1]" if classes is None else f"[{count}, {len(classes)}]"
         raise UserError(
-            f"{who} gives outputs of shape {list(outputs.shape)} for {count} rows; {expected} is needed for {workload.kind}."
+            f"{who} gives outputs of shape {list(main.shape)} for {count} rows; {expected} is needed for {workload.kind}."
         )
 
 
-def _fits(outputs: Array, rows: int, classes: tuple[str, ...] | None, own_loss: bool) -> bool:
+def _fits(outputs: Tensor, classes: tuple[str, ...] | None, own_loss: bool) -> bool:
     """One number a row for a regression; a logit for each class, or one for two; more axes only to a loss of one's own."""
     width = outputs.shape[1] if outputs.ndim == 2 else 1
-    if len(outputs) != rows:
-        return False
     if classes is None:
         return width == 1
     return (outputs.ndim <= 2 or own_loss) and (width >= len(classes) or (len(classes) == 2 and width == 1))
@@ -143,13 +143,3 @@ def _hint(inputs: dict[str, Array]) -> str:
     """numpy's floats are of another kind than torch's weights: what goes wrong first in most first workloads."""
     other = [name for name, array in inputs.items() if array.dtype.kind == "f" and array.dtype != "float32"]
     return f"; weights are float32, so give {other[0]}.astype('float32') in inputs()" if other else ""
-
-
-def _without_rows(module: nn.Module, inputs: dict[str, Array]) -> list[str]:
-    """Which outputs are not one row a row: a server that answers many requests at once could not tell them apart."""
-    count, training = len(next(iter(inputs.values()))), module.training
-    module.eval()
-    with torch.inference_mode():
-        outputs = module(**{name: torch.from_numpy(np.array(array)) for name, array in inputs.items()})
-    module.train(training)
-    return [name for name, value in all_outputs(outputs).items() if not value.ndim or len(value) != count]

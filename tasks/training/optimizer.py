@@ -44,8 +44,3 @@ def learning_rate(config: Train, step: int, steps: int) -> float:
             return config.lr * (1 - done)
         case "cosine":
             return config.lr * (1 + math.cos(math.pi * done)) / 2
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate

@@ -39,7 +39,7 @@ class Reporter:
         """Since this process began or went on."""
         return (step - self._first) * self._rows_a_step / max(1e-9, time.monotonic() - self._began)
 
-    def report(self, step: int, loss: float, score: float | None, ended: bool, always: bool) -> None:
+    def report(self, step: int, loss: float, score: float | None, always: bool) -> None:
         """Show the training at `step`, unless that was done a moment ago."""
         now = time.monotonic()
         if self._show is None or (not always and now - self._shown < SHOW_SECONDS):

@@ -22,16 +22,10 @@ def seed_everything(seed: int) -> None:
 
 def random_state() -> State:
     """Where the generators are, as tensors and numbers."""
-    version, words, gauss = random.getstate()
-    _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    kind, keys, *rest = np.random.get_state(legacy=True)
     return {
-        "python": (version, torch.tensor(words, dtype=torch.int64), gauss),
-        "numpy": (
-            torch.from_numpy(np.array(keys, dtype="int64")),
-            int(position),
-            int(has_gauss),
-            float(cached),
-        ),
+        "python": random.getstate(),
+        "numpy": (kind, np.array(keys).tolist(), *rest),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
@@ -39,10 +33,8 @@ def random_state() -> State:
 
 def set_random_state(state: State) -> None:
     """Put the generators where `random_state` saw them."""
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words.tolist()), gauss))
-    keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state(("MT19937", keys.numpy().astype("uint32"), position, has_gauss, cached))
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+import ray
+from ray.train import RunConfig, ScalingConfig, WorkerGroupError
+from ray.train.torch import TorchTrainer
 
 from tasks.config import Train
 from tasks.errors import UserError
 from tasks.records import Checkpoint
 from tasks.training.progress import Progress, ShowProgress
-
-if TYPE_CHECKING:
-    from ray.train import ScalingConfig
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +33,6 @@ def train_on_cluster(
     as the step's retry does, the processes go on from the last checkpoint, wherever there is room for them.
     Raises UserError when this process is connected to no cluster, and what `train` raises for a user.
     """
-    try:
-        import ray
-        from ray.train import RunConfig, WorkerGroupError
-        from ray.train.torch import TorchTrainer
-    except ImportError as error:
-        raise UserError(f"train.workers={config.workers} needs Ray: pip install 'slipway[ray]'.") from error
     if not ray.is_initialized():
         raise UserError(
             f"train.workers={config.workers} needs a Ray cluster: set SLIPWAY_TASK_RUNNER=ray, or train.workers=1."
@@ -60,11 +55,8 @@ def train_on_cluster(
             raise
 
 
-def _scaling(config: Train) -> "ScalingConfig":
+def _scaling(config: Train) -> ScalingConfig:
     """A GPU each where that is asked for or there are enough, else so many CPUs as torch may use, on as many nodes as there are."""
-    import ray
-    from ray.train import ScalingConfig
-
     there = ray.cluster_resources()
     gpu = config.device == "cuda" or (config.device == "auto" and there.get("GPU", 0) >= config.workers)
     each = {"CPU": config.threads or 1, **({"GPU": 1} if gpu else {})}

@@ -16,7 +16,7 @@ from torch import nn
 from tasks.config import Train
 from tasks.data.arrays import Samples
 from tasks.data.dataset import read_split
-from tasks.errors import StepError
+from tasks.errors import StepError, UserError
 from tasks.records import Checkpoint, Dataset
 from tasks.system.files import sha256_of, why_not_written, write_atomically
 from tasks.system.storage import ObjectStorage, mirrored
@@ -52,8 +52,12 @@ def train(
     With `config.workers` above 1 this is done by so many processes of the Ray cluster that this one is connected to.
     """
     if config.workers > 1 and not launched():
-        from tasks.training.ray import train_on_cluster
-
+        try:
+            from tasks.training.ray import train_on_cluster
+        except ImportError as error:
+            raise UserError(
+                f"train.workers={config.workers} needs Ray: pip install 'slipway[ray]'."
+            ) from error
         same = partial(train, reference, dataset, config, folder, model=model, publish=publish, store=store)
         return train_on_cluster(same, config, folder, progress)
     workload = load_workload(reference)
@@ -82,9 +86,7 @@ def fit(
     folder: Path,
     *,
     workload: Workload,
-    teacher: nn.Module | None = None,
-    temperature: float = 4.0,
-    teacher_weight: float = 0.7,
+    distillation: DistillationLoss | None = None,
     publish: Publish | None = None,
     progress: ShowProgress | None = None,
     store: ObjectStorage | None = None,
@@ -93,14 +95,11 @@ def fit(
 
     State is kept in a folder of its own under `folder`, named by everything that decides the outcome: the same call
     again resumes, or returns at once when it was finished; other rows, knobs or initial weights start anew. Metrics go
-    to a log there and from it to `publish`, in batches, from another thread; when that fails, training goes on. With a
-    `teacher`, a share `teacher_weight` of the loss is the distance from its answers, softened by `temperature`. What is in
-    `store` and not here is fetched first, and checkpoints are mirrored there.
+    to a log there and from it to `publish`, in batches, from another thread; when that fails, training goes on. With
+    `distillation`, a teacher has its share in the loss. What is in `store` and not here is fetched first, and checkpoints
+    are mirrored there.
     Raises StepError for a loss that is not finite, a full disk, and a folder that another process is training in.
     """
-    distillation = (
-        None if teacher is None else DistillationLoss(workload, teacher, temperature, teacher_weight)
-    )
     with random_numbers_lock, threads(config.threads):
         compute = Compute(config)
         key = _key(module, train_rows, validation_rows, config, workload, distillation, compute.count)
@@ -110,10 +109,9 @@ def fit(
             mirrored(store if first else None, folder, files_to_mirror),
             _logging(folder, publish, compute.count) if first else nullcontext() as metrics,
         ):
-            done = compute.from_first(_finished(folder) if compute.rank == 0 else None)
+            done = compute.from_first(lambda: _finished(folder))
             if done is not None:
                 return done
-            checkpoints = CheckpointStore(folder, key)
             loop = Loop(
                 module,
                 train_rows,
@@ -121,13 +119,13 @@ def fit(
                 config,
                 workload,
                 compute,
-                checkpoints,
+                CheckpointStore(folder, key),
                 metrics,
                 distillation,
-                progress if compute.rank == 0 else None,
+                progress if first else None,
             )
             state = loop.run()
-            return compute.from_first(_finish(folder, key, state) if compute.rank == 0 else None)  # type: ignore[return-value]
+            return compute.from_first(lambda: _finish(folder, key, state))
 
 
 @contextmanager
@@ -182,13 +180,7 @@ def _finish(folder: Path, key: str, state: TrainingState) -> Checkpoint:
     assert best is not None
     # Interned, so that pickle's references between equal strings, and with them the bytes, do not depend on a resume.
     weights = {sys.intern(name): value for name, value in best.weights.items()}
-    content = {
-        "fingerprint": key,
-        "epoch": best.epoch,
-        "step": best.step,
-        "score": best.score,
-        "weights": weights,
-    }
+    content = {**vars(best), "fingerprint": key, "weights": weights}
     record = Checkpoint(
         path=folder / "best.pt",
         sha256=save(folder / "best.pt", content),

@@ -65,14 +65,8 @@ def load_workload(reference: str) -> Workload:
     except SyntaxError as error:
         raise UserError(f"Workload file {error.filename}, line {error.lineno}: {error.msg}.") from error
     except (Exception, SystemExit) as error:
-        line = next(
-            (
-                f.lineno
-                for f in reversed(traceback.extract_tb(error.__traceback__))
-                if f.filename == str(path)
-            ),
-            "?",
-        )
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((frame.lineno for frame in reversed(frames) if frame.filename == str(path)), "?")
         raise UserError(f"Workload file {path}, line {line}: {_said(error)}.") from error
     workload = getattr(module, attribute or "workload", None)
     if not isinstance(workload, Workload):

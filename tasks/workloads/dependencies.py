@@ -8,6 +8,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from tasks.system.files import sha256_of
 from tasks.system.syntax import syntax_of
 from tasks.workloads.catalogue import module_name, source_file
 
@@ -16,6 +17,9 @@ ROOT = Path(__file__).parent.parent.parent
 _ROOMS = ("tasks", "infra")
 
 _EXAMPLES = ROOT / "tasks" / "workloads" / "examples"
+
+_LISTS = (".txt", ".json", ".yaml", ".yml", ".toml")
+"""What files of words and numbers end in. Tables hold rows, which have a fingerprint of their own."""
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
@@ -29,9 +33,19 @@ _DYNAMIC = frozenset(
 def workload_sources(reference: str) -> dict[str, str]:
     """The digest of what each file of a workload's code says, by its path below the folder they are in; its own first.
 
-    Comments, docstrings and formatting are in no digest. A file whose code does not parse counts as its bytes.
+    Comments, docstrings and formatting are in no digest. A file whose code does not parse counts as its bytes, and so does
+    a list, such as a vocabulary, that lies beside any of the code and is named in it.
     """
-    return {name: syntax_of(path).digest for name, path in workload_files(reference).items()}
+    files = workload_files(reference)
+    words = sorted({text for path in files.values() for text in syntax_of(path).strings})
+    folders = {Path(name).parent: path.parent for name, path in files.items()}
+    lists = {
+        str(place / text): sha256_of(folder / text)
+        for place, folder in folders.items()
+        for text in words
+        if text.endswith(_LISTS) and (folder / text).is_file()
+    }
+    return {name: syntax_of(path).digest for name, path in files.items()} | lists
 
 
 def slipway_names(reference: str) -> list[str]:

@@ -125,12 +125,7 @@ def sql(query: str, url: str = "", variable: str = "SLIPWAY_SQL_URL") -> "Load":
                 f"No database to ask: set {variable} to its address, such as postgresql://host/name."
             )
         with _explained("the database"):
-            engine = sqlalchemy.create_engine(address)
-            try:
-                with engine.connect() as connection:
-                    return pd.read_sql_query(sqlalchemy.text(query), connection)
-            finally:
-                engine.dispose()
+            return pd.read_sql_query(sqlalchemy.text(query), address)
 
     return load
 
@@ -140,8 +135,6 @@ def _explained(name: str) -> Iterator[None]:
     """What a source commonly lacks, said in a sentence."""
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
         raise UserError(_sentence(name, error)) from error
 

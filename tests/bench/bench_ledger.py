@@ -63,7 +63,9 @@ def main() -> None:
         os.environ["SLIPWAY_HOME"] = scratch
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         registry = Registry(load_settings())
-        print(f"{'entries':>8}  {'seen before: CPU s':>18}  {'wall s':>7}  {'never seen: CPU s':>17}  {'wall s':>7}")
+        print(
+            f"{'entries':>8}  {'seen before: CPU s':>18}  {'wall s':>7}  {'never seen: CPU s':>17}  {'wall s':>7}"
+        )
         for count in ENTRIES:
             model = f"m{count}"
             write_ledger(registry, model, count)
@@ -73,7 +75,9 @@ def main() -> None:
             unseen = measure(registry, model)
             print(f"{count:8}  {seen[0]:18.3f}  {seen[1]:7.3f}  {unseen[0]:17.3f}  {unseen[1]:7.3f}")
         reached = "ok" if seen[1] <= MOST_SECONDS else "MISSED"
-        print(f"  {count} entries, seen before, wall: {seen[1]:.3f} s, wanted at most {MOST_SECONDS}: {reached}")
+        print(
+            f"  {count} entries, seen before, wall: {seen[1]:.3f} s, wanted at most {MOST_SECONDS}: {reached}"
+        )
 
 
 if __name__ == "__main__":

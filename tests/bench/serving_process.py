@@ -174,16 +174,14 @@ def publish(uri: str, name: str, folder: Path, aliases: Sequence[str] = ()) -> s
     from mlflow.exceptions import MlflowException
 
     client = mlflow.MlflowClient(uri, uri)
-    experiment = client.get_experiment_by_name("serving") or client.get_experiment(
-        client.create_experiment("serving")
-    )
-    run = client.create_run(experiment.experiment_id)
+    for create, wanted in ((client.create_experiment, "serving"), (client.create_registered_model, name)):
+        try:
+            create(wanted)
+        except MlflowException as error:  # tests beside this one share the registry
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+    run = client.create_run(client.get_experiment_by_name("serving").experiment_id)
     client.log_artifacts(run.info.run_id, str(folder), "model")
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
     version = client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id)
     for alias in aliases:
         client.set_registered_model_alias(name, alias, version.version)

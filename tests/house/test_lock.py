@@ -34,6 +34,7 @@ def test_what_an_extra_asks_for_is_pinned_as_it_asks(extra: str) -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_what_the_pinned_packages_need_is_pinned_too() -> None:
     missing = {
         f"{package} needs {requirement}"

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import yaml
 from checkout import ROOT
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from infra.secrets.generate import make_secrets
 from infra.secrets.inject import SECRETS, read_secrets
 from infra.serving.__main__ import parser
 from infra.serving.http.service import allowed_hosts, host_name
 from infra.serving.options import ServeOptions
-from infra.serving.telemetry.exposition import EVENTS
+from infra.serving.telemetry.exposition import EVENTS, FAMILIES, PREFIX
 from tasks.errors import UserError
 
 INFRA = ROOT / "infra"
@@ -255,12 +256,9 @@ def of_kind(kind: str) -> list[dict[str, Any]]:
 
 def exported() -> set[str]:
     """The series that the model server's metrics become, by the Prometheus client's own rules."""
-    source = "".join(path.read_text() for path in sorted((INFRA / "serving").rglob("*.py")))
     endings = {
-        "Counter": ("_total",),
-        "Gauge": ("",),
-        "Histogram": ("_bucket", "_sum", "_count"),
+        CounterMetricFamily: ("_total",),
+        GaugeMetricFamily: ("",),
+        HistogramMetricFamily: ("_bucket", "_sum", "_count"),
     }
-    families = re.findall(r'(Counter|Gauge|Histogram)MetricFamily\(\s*"(slipway_serving_\w+)"', source)
-    assert families
-    return {f"{name}{ending}" for kind, name in families for ending in endings[kind]}
+    return {f"{PREFIX}{name}{ending}" for name, (kind, *_) in FAMILIES.items() for ending in endings[kind]}

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.cli.views import or_json
 from tasks.outcome import CandidateResult, Outcome
 from tasks.reporting.candidates import cells
 from tasks.reporting.cost import describe, total
@@ -19,12 +20,9 @@ _COLOURS = {
 }
 
 
-def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
+@or_json
+def show_outcome(outcome: Outcome, console: Console) -> None:
     """Print the outcome on stdout: one JSON object, or a summary for people."""
-    if as_json:
-        print(outcome.model_dump_json())
-        return
-    console = Console(highlight=False, soft_wrap=True)
     colour = _COLOURS[outcome.decision]
     version = f" version {outcome.version}" if outcome.version is not None else ""
     console.print(

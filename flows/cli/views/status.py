@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 from rich.table import Table
 
+from flows.cli.views import or_json
 from infra.platform.status import Status
 
 _PURPOSE = {
@@ -14,12 +15,9 @@ _PURPOSE = {
 }
 
 
-def show_status(status: Status, *, as_json: bool) -> None:
+@or_json
+def show_status(status: Status, console: Console) -> None:
     """Print it on stdout: one JSON object, or a table for people."""
-    if as_json:
-        print(status.model_dump_json())
-        return
-    console = Console(highlight=False, soft_wrap=True)
     if status.pid is None:
         console.print("Nothing is up. Start it with: slipway up")
         return

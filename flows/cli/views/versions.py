@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tasks.monitoring.monitor import Watched
+from flows.cli.views import or_json
+from tasks.monitoring.watched import Watched
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.history import History
 from tasks.promotion.verification import Verification
@@ -19,24 +20,18 @@ _ROOM = 60
 """Fewer columns than these make a reason a tower of words: it goes on lines of its own."""
 
 
-def show_entry(entry: LedgerEntry, *, as_json: bool) -> None:
+@or_json
+def show_entry(entry: LedgerEntry, console: Console) -> None:
     """Say what was decided, and how to look at it."""
-    if as_json:
-        print(entry.model_dump_json())
-        return
-    console = Console(highlight=False, soft_wrap=True)
     before = f"version {entry.from_version}" if entry.from_version is not None else "nothing"
     console.print(f"[bold]{entry.model}[/bold]: version {entry.to_version} is the champion, after {before}")
     console.print(f"  {entry.action} by {escape(entry.who)}: {escape(entry.why)}")
     console.print(f"\nTry next:\n  slipway history {entry.model}")
 
 
-def show_history(history: History, *, as_json: bool) -> None:
+@or_json
+def show_history(history: History, console: Console) -> None:
     """The ledger as a table, newest last, and what is wrong with it."""
-    if as_json:
-        print(history.model_dump_json())
-        return
-    console = Console(highlight=False)
     if history.at:
         served = ", ".join(f"version {e.to_version}" for e in history.entries) or "nothing"
         console.print(f"[bold]{history.model}[/bold] on {history.at}: {served} served")
@@ -49,7 +44,7 @@ def show_history(history: History, *, as_json: bool) -> None:
         standing = ", ".join(f"{name} is version {v}" for name, v in aliases.items() if v is not None)
         console.print(f"[bold]{history.model}[/bold]: {standing or 'no version serves'}")
     for line in ledger_lines(history.entries, console.width if console.is_terminal else None):
-        console.print(line, soft_wrap=True)
+        console.print(line)
     for note in history.notes:
         console.print(f"[yellow]· {escape(note)}[/yellow]")
     for problem in history.problems:
@@ -74,12 +69,9 @@ def ledger_lines(entries: tuple[LedgerEntry, ...], width: int | None) -> Iterato
         yield from map(escape, [head, *lines] if below else lines or [head])
 
 
-def show_watched(watched: Watched, *, as_json: bool) -> None:
+@or_json
+def show_watched(watched: Watched, console: Console) -> None:
     """What was served and whether it drifted, the worst columns first."""
-    if as_json:
-        print(watched.model_dump_json())
-        return
-    console = Console(highlight=False, soft_wrap=True)
     colour = {"quiet": "yellow", "steady": "green", "drifted": "red"}[watched.status]
     console.print(
         f"[bold]{watched.model}[/bold] version {watched.version}: [bold {colour}]{watched.status}[/]"
@@ -106,12 +98,9 @@ def show_watched(watched: Watched, *, as_json: bool) -> None:
         console.print(table)
 
 
-def show_verification(verification: Verification, *, as_json: bool) -> None:
+@or_json
+def show_verification(verification: Verification, console: Console) -> None:
     """What was checked, one line each."""
-    if as_json:
-        print(verification.model_dump_json())
-        return
-    console = Console(highlight=False, soft_wrap=True)
     console.print(
         f"[bold]{verification.model}[/bold] version {verification.version}: [bold green]verified[/]"
     )

@@ -33,13 +33,9 @@ def exact(tensor: Tensor, value: Any, flat: bool = False) -> Array:
 
 
 def _has_booleans(value: Any) -> bool:
-    if isinstance(value, list):
-        return (
-            any(map(_has_booleans, value))
-            if isinstance(value[0], list)
-            else any(item is True or item is False for item in value)
-        )
-    return False
+    if isinstance(value[0], list):
+        return any(map(_has_booleans, value))
+    return any(item is True or item is False for item in value)
 
 
 def narrowed(tensor: Tensor, array: Array) -> Array:

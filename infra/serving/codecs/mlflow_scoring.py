@@ -80,16 +80,11 @@ class Invocations:
             )
         field, value = next(iter(document.items()))
         columns = self._columns(field, value)
-        self._check_names(columns)
-        arrays = [
-            exact(tensor, columns[tensor.name], flat=field.startswith("dataframe"))
-            for tensor in self.spec.inputs
-        ]
-        if arrays[0].shape[0] > self.max_rows:
-            raise unacceptable(
-                f"{arrays[0].shape[0]} rows are more than the {self.max_rows} this server takes at once"
-            )
-        rows = rows_of(self.spec, arrays)
+        for name in columns:
+            self.spec.input(name)
+        flat = field.startswith("dataframe")
+        pairs = zip(self.spec.inputs, self.spec.in_order(columns), strict=True)
+        rows = rows_of(self.spec, [exact(tensor, data, flat) for tensor, data in pairs], self.max_rows)
         if self.quick and field in ("inputs", "instances"):
             self._remember(body, field, value, rows)
         return rows
@@ -115,16 +110,6 @@ class Invocations:
             if isinstance(value, list) and len(self.names) == 1:
                 return {self.names[0]: value}
         raise unacceptable(f"{field!r} must carry the inputs {', '.join(map(repr, self.names))} by name")
-
-    def _check_names(self, columns: dict[str, Any]) -> None:
-        for name in columns:
-            if name not in self.spec.by_name:
-                raise unacceptable(
-                    f"the model has no input {shown(name)}; it takes {', '.join(map(repr, self.names))}"
-                )
-        for name in self.names:
-            if name not in columns:
-                raise unacceptable(f"input {name!r} is missing")
 
 
 def _quick(tensor: Tensor) -> bool:

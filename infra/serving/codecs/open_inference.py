@@ -13,8 +13,6 @@ from infra.serving.wire.headings import Heading, Headings
 from infra.serving.wire.problems import malformed, shown, unacceptable
 from infra.serving.wire.tensors import Array, Outputs, RequestRows, Spec, Tensor, rows_of
 
-LENGTH = b"inference-header-content-length"
-
 MAX_PLANS = 256
 
 MAX_TEXT = 4096
@@ -99,11 +97,7 @@ class Inference:
         if not isinstance(document, dict):
             raise unacceptable("the body must be an object with 'inputs'")
         _only(document, {"id", "parameters", "inputs", "outputs"}, "the request")
-        rows = rows_of(self.spec, self._inputs(document.get("inputs"), raw))
-        if rows.length > self.max_rows:
-            raise unacceptable(
-                f"{rows.length} rows are more than the {self.max_rows} this server takes at once"
-            )
+        rows = rows_of(self.spec, self._inputs(document.get("inputs"), raw), self.max_rows)
         wanted = self._wanted(document)
         self._remember(text, document["inputs"], rows, wanted)
         return rows, wanted
@@ -124,20 +118,13 @@ class Inference:
         arrays: dict[str, Array] = {}
         for item in inputs:
             _only(item, {"name", "shape", "datatype", "parameters", "data"}, "an input")
-            tensor = self.spec.by_name.get(item.get("name")) if isinstance(item.get("name"), str) else None
-            if tensor is None:
-                raise unacceptable(
-                    f"the model has no input {shown(item.get('name'))}; it takes {', '.join(self.spec.by_name)}"
-                )
+            tensor = self.spec.input(item.get("name"))
             if tensor.name in arrays:
                 raise unacceptable(f"input {tensor.name!r} appears twice")
             arrays[tensor.name], raw = _tensor(tensor, item, raw)
         if len(raw):
             raise malformed(f"{len(raw)} bytes follow the last binary tensor")
-        for tensor in self.spec.inputs:
-            if tensor.name not in arrays:
-                raise unacceptable(f"input {tensor.name!r} is missing")
-        return [arrays[tensor.name] for tensor in self.spec.inputs]
+        return self.spec.in_order(arrays)
 
     def _wanted(self, document: dict[str, Any]) -> Wanted:
         identifier = document.get("id")

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from infra.serving.options import KEYS_VARIABLE
@@ -17,10 +18,11 @@ class Keys:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self.fixed = [key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip()]
+        texts = map(str.strip, os.environ.get(KEYS_VARIABLE, "").split(","))
+        self.fixed = [text.encode() for text in texts if text]
         self.stamp: tuple[int, int] | None = None
         self.fault: int | None = None  # why the file could not be read the last time
-        self.digests: tuple[bytes, ...] = tuple(map(_digest, map(str.encode, self.fixed)))
+        self.digests: tuple[bytes, ...] = tuple(map(_digest, self.fixed))
         if path is not None and not path.is_file():
             raise UserError(f"keys file {path} does not exist")
         self.refresh()
@@ -36,25 +38,23 @@ class Keys:
         try:
             status = self.path.stat()
             stamp = (status.st_mtime_ns, status.st_size)
-            if stamp == self.stamp:
-                self.fault = None
-                return
-            lines = [line.strip() for line in self.path.read_bytes().splitlines()]
+            if stamp != self.stamp:
+                lines = [line.strip() for line in self.path.read_bytes().splitlines()]
+                keys = [line for line in lines if line and not line.startswith(b"#")]
+                self.digests = tuple(map(_digest, [*self.fixed, *keys]))
+                self.stamp = stamp
+            self.fault = None
         except OSError as error:
             if self.fault != error.errno:
                 self.fault = error.errno
                 logger.warning("keys file %s cannot be read, the keys stay: %s", self.path, error.strerror)
-            return
-        self.fault = None
-        keys = [line for line in lines if line and not line.startswith(b"#")]
-        self.digests = tuple(map(_digest, [*map(str.encode, self.fixed), *keys]))
-        self.stamp = stamp
 
-    def allow(self, authorization: bytes | None, api_key: bytes | None) -> bool:
+    def allow(self, headers: Mapping[bytes, bytes]) -> bool:
         """Whether `Authorization: Bearer KEY` or `X-API-Key: KEY` is one of the keys; every key is looked at, whichever matches."""
         if not self.required:
             return True
-        if api_key is None and authorization is not None and authorization[:7].lower() == b"bearer ":
+        api_key, authorization = headers.get(b"x-api-key"), headers.get(b"authorization", b"")
+        if api_key is None and authorization[:7].lower() == b"bearer ":
             api_key = authorization[7:].strip()
         presented = _digest(api_key or b"")
         allowed = False

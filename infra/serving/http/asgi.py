@@ -1,17 +1,14 @@
 """The same server as an ASGI application: every route, under any server; predict routes end in the same `submit`."""
 
 import asyncio
-import logging
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from infra.serving.http.routes import Routes
-from infra.serving.http.service import Headers, Route, Service, host_name
-from infra.serving.wire.headings import Heading, Pairs, refuse
+from infra.serving.http.service import Headers, Route, Service, problem_of
+from infra.serving.wire.headings import CLOSE, Heading, Pairs, refuse
 from infra.serving.wire.problems import Problem, malformed
-
-logger = logging.getLogger("slipway.serving")
 
 Scope = MutableMapping[str, Any]
 
@@ -47,28 +44,21 @@ class App:
         waiting = Waiting()
         try:
             await self._handle(scope, receive, waiting)
-        except Problem as problem:
-            refuse(waiting, problem)
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            logger.exception("%s %s failed", scope["method"], scope["path"])
-            refuse(waiting, Problem(500, "internal", "the server failed on this request"))
+        except Exception as error:
+            refuse(waiting, problem_of(error, f"{scope['method']} {scope['path']}"))
         status, heading, body = await waiting.done
         pairs: Pairs = [*heading.pairs, (b"content-length", str(len(body)).encode())]
-        if self.service.draining and (b"connection", b"close") not in pairs:
-            pairs.append((b"connection", b"close"))
+        if self.service.draining and not heading.closes:
+            pairs.append(CLOSE)
         await send({"type": "http.response.start", "status": status, "headers": pairs})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     async def _handle(self, scope: Scope, receive: Receive, waiting: Waiting) -> None:
         service, path, method = self.service, scope["path"], scope["method"]
         headers: Headers = dict(scope["headers"])
-        if service.hosts is not None and host_name(headers.get(b"host")) not in service.hosts:
+        if not service.answers_as(headers.get(b"host")):
             raise Problem(421, "wrong_host", "this server does not answer under that host name")
-        if not self.routes.open(path) and not service.keys.allow(
-            headers.get(b"authorization"), headers.get(b"x-api-key")
-        ):
+        if not self.routes.open(path) and not service.keys.allow(headers):
             raise Problem(
                 401, "no_key", "send a valid key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
             )
@@ -84,11 +74,10 @@ class App:
             if method != allowed and (method, allowed) != ("HEAD", "GET"):
                 raise Problem(405, "wrong_method", f"this path takes {allowed}", allow=allowed)
             body = await self._body(headers, receive) if allowed == "POST" else b""
-            waiting.answer(*await self.routes.answer(path, headers, body))
+            waiting.answer(*self.routes.answer(path, headers, body))
 
     def _check_type(self, route: Route, headers: Headers) -> None:
-        kind = headers.get(b"content-type", b"").lower()
-        if kind not in route.types and kind.replace(b" ", b"").replace(b'"', b"") not in route.types:
+        if headers.get(b"content-type", b"").lower().translate(None, b' "') not in route.types:
             names = ", ".join(
                 sorted(kind.decode() for kind in route.types if kind and b"charset" not in kind)
             )

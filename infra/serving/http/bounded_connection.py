@@ -6,19 +6,17 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from infra.serving.http.service import Route, Service
-from infra.serving.wire.headings import JSON, Heading
+from infra.serving.wire.headings import Heading, heading_of
 from infra.serving.wire.problems import Problem
 
 MAX_HEAD = 64 * 1024
 
 GRACE = 0.5
 
-LAST = [(b"content-type", JSON), (b"connection", b"close")]
-
 ENDS = {
     408: Problem(408, "too_slow", "the request took too long to arrive"),
     431: Problem(431, "too_large", f"the request's head is longer than {MAX_HEAD} bytes"),
-    503: Problem(503, "too_many_connections", "as many connections are open as this server takes"),
+    503: Problem(503, "too_many_connections", "as many connections are open as this server takes", 1),
 }
 
 
@@ -53,10 +51,10 @@ class BoundedConnection(HttpToolsProtocol):
         """End a connection whose request is too long or too slow to arrive."""
         if not self.transport.is_closing():
             if self.route is not None or not self.owes():
-                body = ENDS[status].body
-                heading = Heading([*LAST, (b"retry-after", b"1")] if status == 503 else LAST)
-                head = self.front(status, heading) + b"content-length: %d\r\n\r\n" % len(body)
-                self.transport.write(head + body)
+                problem = ENDS[status]
+                front = self.front(status, heading_of(problem, closes=True))
+                body = problem.body
+                self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (front, len(body), body))
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:

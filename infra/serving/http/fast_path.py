@@ -10,7 +10,7 @@ from typing import Any
 from infra.serving.http.bounded_connection import BoundedConnection
 from infra.serving.http.fast_reply import FastReply
 from infra.serving.http.head_template import READ, HeadTemplate
-from infra.serving.http.service import Headers, Route, host_name
+from infra.serving.http.service import Headers, Route
 from infra.serving.wire.headings import Pairs
 
 DECLINED = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"})
@@ -117,8 +117,8 @@ class FastPathProtocol(BoundedConnection):
             or not DECLINED.isdisjoint(fields)
             or not self._is_short(fields.get(b"content-length", b""))
             or fields.get(b"content-type", b"") not in route.types
-            or (service.hosts is not None and host_name(fields.get(b"host")) not in service.hosts)
-            or not service.keys.allow(fields.get(b"authorization"), fields.get(b"x-api-key"))
+            or not service.answers_as(fields.get(b"host"))
+            or not service.keys.allow(fields)
         ):
             return False
         self.fields = fields

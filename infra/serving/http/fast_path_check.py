@@ -2,7 +2,7 @@
 
 import logging
 from asyncio import Protocol
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 
 from infra.serving.http.service import Service
@@ -10,6 +10,8 @@ from infra.serving.http.service import Service
 logger = logging.getLogger("slipway.serving")
 
 BY_ASGI = "httptools"
+
+Attributes = dict[tuple[str, str], tuple[str, ...]]
 
 METHODS = (
     *("connection_made(self, transport)", "data_received(self, data)", "eof_received(self)"),
@@ -19,7 +21,7 @@ METHODS = (
 )
 """Methods of uvicorn's protocol that the fast path overrides or counts on."""
 
-ATTRIBUTES = {
+ATTRIBUTES: Attributes = {
     ("HttpToolsProtocol", "__init__"): (
         *("connections", "cycle", "flow", "headers", "loop", "parser", "pipeline", "server_state"),
         *("timeout_keep_alive_task", "transport"),
@@ -46,22 +48,32 @@ def implementation() -> ModuleType:
 
 def misfit(uvicorn: ModuleType) -> str | None:
     """Why the fast path cannot stand on this implementation, or None."""
+    return first(differences(uvicorn))
+
+
+def first(differences: Iterator[str]) -> str | None:
+    """What is first found to differ, or None."""
     try:
-        return next(differences(uvicorn), None)
+        return next(differences, None)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         return f"it has another shape: {error}"
 
 
+def lacks(module: ModuleType, kind: str, methods: Iterable[str], attributes: Attributes) -> Iterator[str]:
+    """Which of these methods a class of uvicorn's has not, and which attributes it and others in its module."""
+    for signature in methods:
+        name = signature.partition("(")[0]
+        code = vars(getattr(module, kind))[name].__code__
+        if f"{name}({', '.join(code.co_varnames[: code.co_argcount])})" != signature:
+            yield f"its {kind} has no {signature}"
+    for (owner, method), names in attributes.items():
+        named = getattr(getattr(module, owner), method).__code__.co_names
+        yield from (f"its {owner} has no attribute {name}" for name in names if name not in named)
+
+
 def differences(uvicorn: ModuleType) -> Iterator[str]:
     """What the fast path leans on and this implementation has not, or has otherwise."""
-    for signature in METHODS:
-        name = signature.partition("(")[0]
-        code = vars(uvicorn.HttpToolsProtocol)[name].__code__
-        if f"{name}({', '.join(code.co_varnames[: code.co_argcount])})" != signature:
-            yield f"its protocol has no {signature}"
-    for (owner, method), names in ATTRIBUTES.items():
-        named = getattr(getattr(uvicorn, owner), method).__code__.co_names
-        yield from (f"its {owner} has no attribute {name}" for name in names if name not in named)
+    yield from lacks(uvicorn, "HttpToolsProtocol", METHODS, ATTRIBUTES)
     for name in PARSER:
         if not hasattr(uvicorn.httptools.HttpRequestParser, name):
             yield f"its parser has no {name}"

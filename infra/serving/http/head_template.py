@@ -7,13 +7,13 @@ gaps end at the first carriage return and hold printable characters, or digits. 
 from collections.abc import Set
 
 from infra.serving.http.service import Headers, Route
-from infra.serving.wire.headings import Pairs
+from infra.serving.wire.headings import JSON_LENGTH, Pairs
 
 LENGTH = b"content-length"
 
 READ = frozenset(
     {
-        *(b"host", b"content-type", b"authorization", b"x-api-key", b"inference-header-content-length"),
+        *(b"host", b"content-type", b"authorization", b"x-api-key", JSON_LENGTH),
         *(b"connection", b"proxy-connection"),
     }
 )

@@ -1,66 +1,48 @@
 """Our own OpenAPI document, made from the models that are served: what a client, or a fuzzer, may send."""
 
+from pathlib import Path
 from typing import Any
+
+import orjson
 
 from infra.serving.models.version import LoadedVersion
 from infra.serving.wire.tensors import Tensor
 
-ERROR = {
-    "type": "object",
-    "required": ["error", "code"],
-    "properties": {"error": {"type": "string"}, "code": {"type": "string"}},
-}
+BASE = Path(__file__).with_name("openapi.json")
+"""What does not depend on the models."""
 
 
 def document(served: dict[str, LoadedVersion | None]) -> dict[str, Any]:
     """OpenAPI 3.1 for every route."""
-    paths: dict[str, Any] = {
-        path: {"get": {"operationId": path.strip("/").replace("/", "_"), "responses": answers(schema, error)}}
-        for path, schema, error in (
-            ("/health", {"type": "object"}, ()),
-            ("/ready", {"type": "object"}, (503,)),
-            ("/status", {"type": "object"}, (401,)),
-            ("/v2", {"type": "object"}, (401,)),
-        )
-    }
+    made: dict[str, Any] = orjson.loads(BASE.read_bytes())
     for name, loaded in served.items():
         if loaded is None:
             continue
-        paths[f"/models/{name}/invocations"] = {
-            "post": operation(f"{name}_invocations", invocations(loaded), predicted(loaded))
+        made["paths"] |= {
+            f"/models/{name}/invocations": {
+                "post": operation(f"{name}_invocations", invocations(loaded), predicted(loaded))
+            },
+            f"/v2/models/{name}/infer": {
+                "post": operation(f"{name}_infer", inference(loaded), {"type": "object"})
+            },
+            f"/v2/models/{name}": {
+                "get": {"operationId": f"{name}_metadata", "responses": answers({"type": "object"}, 401, 503)}
+            },
         }
-        paths[f"/v2/models/{name}/infer"] = {
-            "post": operation(f"{name}_infer", inference(loaded), {"type": "object"})
-        }
-        paths[f"/v2/models/{name}"] = {
-            "get": {"operationId": f"{name}_metadata", "responses": answers({"type": "object"}, (401, 503))}
-        }
-    keys = {
-        "bearer": {"type": "http", "scheme": "bearer"},
-        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-    }
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "Slipway model server", "version": "1"},
-        "paths": paths,
-        "components": {"securitySchemes": keys},
-    }
+    return made
 
 
 def operation(name: str, body: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
     return {
         "operationId": name,
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        "responses": answers(answer, (400, 401, 413, 415, 422, 429, 503)),
+        "responses": answers(answer, 400, 401, 413, 415, 422, 429, 503),
     }
 
 
-def answers(schema: dict[str, Any], errors: tuple[int, ...]) -> dict[str, Any]:
+def answers(schema: dict[str, Any], *errors: int) -> dict[str, Any]:
     content = {"application/json": {"schema": schema}}
-    wrong = {
-        str(status): {"description": "a reason", "content": {"application/json": {"schema": ERROR}}}
-        for status in errors
-    }
+    wrong = {str(status): {"$ref": "#/components/responses/Error"} for status in errors}
     return {"200": {"description": "the answer", "content": content}, **wrong}
 
 
@@ -100,20 +82,14 @@ def predicted(loaded: LoadedVersion) -> dict[str, Any]:
 
 
 def inference(loaded: LoadedVersion) -> dict[str, Any]:
-    tensor = {
-        "type": "object",
-        "required": ["name", "shape", "datatype", "data"],
-        "properties": {
+    tensor = named(
+        {
             "name": {"enum": [each.name for each in loaded.spec.inputs]},
             "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
             "datatype": {"enum": [each.datatype for each in loaded.spec.inputs]},
             "data": {"type": "array"},
-        },
-        "additionalProperties": False,
-    }
+        }
+    )
     count = len(loaded.spec.inputs)
-    fields = {
-        "id": {"type": "string"},
-        "inputs": {"type": "array", "items": tensor, "minItems": count, "maxItems": count},
-    }
-    return {"type": "object", "required": ["inputs"], "properties": fields, "additionalProperties": False}
+    inputs = {"type": "array", "items": tensor, "minItems": count, "maxItems": count}
+    return named({"id": {"type": "string"}, "inputs": inputs}) | {"required": ["inputs"]}

@@ -2,18 +2,20 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from infra.serving.http.openapi import document
-from infra.serving.http.service import Headers, Route, Service, absent
+from infra.serving.http.service import Headers, Service, absent
 from infra.serving.http.webhook import check
 from infra.serving.models.counters import LATENCY
 from infra.serving.models.version import LoadedVersion
 from infra.serving.telemetry.board import Board
-from infra.serving.telemetry.metrics import Metrics
+from infra.serving.telemetry.metrics import Entry, Metrics
 from infra.serving.wire.headings import JSON, Heading
 from infra.serving.wire.problems import Problem
 from infra.serving.wire.tensors import Tensor
@@ -69,7 +71,7 @@ class Routes:
         """The method a path takes, or None when there is nothing at it."""
         if path == WEBHOOK and self.service.options.webhook_secret is not None:
             return "POST"
-        return "GET" if path in self.gets or self._model_path(path) is not None else None
+        return "GET" if self._get(path) is not None else None
 
     def missing(self, path: str) -> Problem:
         names = ", ".join(f"/models/{name}/invocations" for name in self.service.slots)
@@ -77,27 +79,24 @@ class Routes:
             return Problem(404, "which_model", f"several models are served here: use one of {names}")
         return Problem(404, "no_such_path", f"nothing is here; predictions are at {names}")
 
-    async def answer(self, path: str, headers: Headers, body: bytes) -> Answer:
+    def answer(self, path: str, headers: Headers, body: bytes) -> Answer:
         if path == WEBHOOK:
             check(self.service.options.webhook_secret or "", headers, body)
             self.nudge()
             return as_json(200, {"looking": True})
-        get = self.gets.get(path)
-        if get is not None:
-            return get()
-        place = self._model_path(path)
-        assert place is not None
-        return self._model(*place, path)
+        get = self._get(path)
+        assert get is not None
+        return get()
 
-    def _model_path(self, path: str) -> tuple[str, str | None] | None:
-        """The model, and the version if there is one, of /v2/models/NAME[/versions/V][/ready]."""
+    def _get(self, path: str) -> Callable[[], Answer] | None:
+        """What answers a GET: one of `gets`, or of /v2/models/NAME[/versions/V][/ready]."""
         parts = path.split("/")
         if parts[:3] != ["", "v2", "models"] or len(parts) < 4 or parts[3] not in self.service.slots:
-            return None
+            return self.gets.get(path)
         rest, version = parts[4:], None
         if rest[:1] == ["versions"] and len(rest) >= 2:
             rest, version = rest[2:], rest[1]
-        return (parts[3], version) if rest in ([], ["ready"]) else None
+        return partial(self._model, parts[3], version, path) if rest in ([], ["ready"]) else None
 
     def _health(self) -> Answer:
         models = {name: self._summary(name) for name in self.service.slots}
@@ -114,15 +113,9 @@ class Routes:
     def _metrics(self) -> Answer:
         from infra.serving.telemetry.exposition import CONTENT_TYPE, exposition
 
-        return (
-            200,
-            Heading([(b"content-type", CONTENT_TYPE.encode())]),
-            exposition(
-                self.metrics,
-                self.service.ready,
-                {name for name, target in self.service.targets.items() if target.path is None},
-            ),
-        )
+        followed = {name for name, target in self.service.targets.items() if target.path is None}
+        text = exposition(self.metrics, self.service.ready, followed)
+        return 200, Heading([(b"content-type", CONTENT_TYPE.encode())]), text
 
     def _server(self) -> Answer:
         return as_json(200, {"name": "slipway", "version": "2", "extensions": ["binary_tensor_data"]})
@@ -135,9 +128,9 @@ class Routes:
 
     def _status(self) -> Answer:
         """What the page shows; the numbers are those of all workers."""
-        totals = {name: totalled(self.metrics.of_model(name)) for name in self.service.slots}
+        versions = self.metrics.versions()
         models = {
-            name: {**self._summary(name), **self._details(name), **totals[name]}
+            name: {**self._summary(name), **self._details(name), **totalled(name, versions)}
             for name in self.service.slots
         }
         events = [event.model_dump(mode="json") for event in self.board.events]
@@ -149,13 +142,7 @@ class Routes:
         loaded, target = self.service.slots[name].current, self.service.targets[name]
         served: dict[str, Any] = {"version": None}
         if loaded is not None:
-            release = loaded.release
-            served = {
-                "version": release.version,
-                "digest": release.digest,
-                "evidence": release.evidence,
-                "decided": release.decided,
-            }
+            served = loaded.release.model_dump(include={"version", "digest", "evidence", "decided"})
         shown = str(target) if target.path is None else f"{name} (a folder)"
         return {"target": shown, **served, **self.board.about(name)}
 
@@ -173,16 +160,17 @@ class Routes:
         slot = self.service.slots[name]
         loaded = slot.current
         if loaded is not None and version not in (None, loaded.release.version):
-            raise absent(Route(slot, True, version), loaded)
+            raise absent(name, loaded)
         if path.endswith("/ready"):
             return as_json(200 if loaded is not None else 503, {"name": name, "ready": loaded is not None})
         if loaded is None:
-            raise absent(Route(slot, True), None)
+            raise absent(name, None)
         return 200, Heading([(b"content-type", JSON), *loaded.headings.about]), orjson.dumps(metadata(loaded))
 
 
-def totalled(entries: list[dict[str, Any]]) -> dict[str, Any]:
+def totalled(name: str, versions: list[Entry]) -> dict[str, Any]:
     """A model's versions added up: requests, errors, and the bucket its median and p99 latency lie in."""
+    entries = [entry for entry in versions if entry["model"] == name]
     answers = [(int(status), count) for entry in entries for status, count in entry["answers"].items()]
     counts = [sum(column) for column in zip(*(entry["latency"]["counts"] for entry in entries), strict=True)]
     return {
@@ -195,9 +183,8 @@ def totalled(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 def bound_of(counts: list[int], share: float) -> float | None:
     """The upper bound in milliseconds of the bucket where `share` of the values is reached."""
-    reached, wanted = 0, share * sum(counts)
-    for bound, count in zip((*LATENCY, 100.0), counts, strict=False):
-        reached += count
+    wanted = share * sum(counts)
+    for bound, reached in zip((*LATENCY, 100.0), accumulate(counts), strict=False):
         if reached and reached >= wanted:
             return bound * 1e3
     return None

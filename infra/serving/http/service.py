@@ -6,13 +6,12 @@ import time
 from typing import NamedTuple
 
 from infra.serving.codecs.mlflow_scoring import predictions
-from infra.serving.codecs.open_inference import LENGTH
 from infra.serving.http.api_keys import Keys
 from infra.serving.models.execution import Request
 from infra.serving.models.slot import Slot
 from infra.serving.models.version import LoadedVersion
 from infra.serving.options import LOOPBACK, ServeOptions, Target
-from infra.serving.wire.headings import Reply, refuse
+from infra.serving.wire.headings import JSON_LENGTH, Reply, refuse
 from infra.serving.wire.problems import Problem
 
 logger = logging.getLogger("slipway.serving")
@@ -65,17 +64,14 @@ class Service:
 
     def route(self, path: str) -> Route | None:
         """The predict route at a decoded path; Problem 404 when the version it pins is not the one that serves."""
-        route = self.predict_routes.get(path.encode())
-        parts = path.split("/")
-        if (
-            route is None
-            and len(parts) == 7
-            and parts[1:3] == ["v2", "models"]
-            and (parts[4], parts[6]) == ("versions", "infer")
-        ):
-            slot = self.slots.get(parts[3])
-            return Route(slot, True, parts[5]) if slot else None
-        return route
+        match path.split("/"):
+            case ["", "v2", "models", name, "versions", version, "infer"] if name in self.slots:
+                return Route(self.slots[name], True, version)
+        return self.predict_routes.get(path.encode())
+
+    def answers_as(self, host: bytes | None) -> bool:
+        """Whether a request with this Host header is for this server."""
+        return self.hosts is None or host_name(host) in self.hosts
 
     @property
     def ready(self) -> bool:
@@ -88,31 +84,32 @@ class Service:
         loaded = slot.current
         try:
             if loaded is None or (route.version is not None and route.version != loaded.release.version):
-                raise absent(route, loaded)
+                raise absent(slot.name, loaded)
             batcher = slot.batcher
             wait = batcher.rows * loaded.pace.row
             if wait > batcher.max_wait:
                 raise batcher.overloaded(wait)
             if route.v2:
-                rows, wanted = loaded.inference.read(body, headers.get(LENGTH))
+                rows, wanted = loaded.inference.read(body, headers.get(JSON_LENGTH))
                 batcher.put(Request(rows, wanted.render, reply, taken))
             else:
                 batcher.put(Request(loaded.invocations.read(body), predictions, reply, taken))
-        except Problem as problem:
+        except Exception as error:
+            problem = problem_of(error, f"a request for {slot.name}")
             if loaded is not None:
                 loaded.numbers.answered(problem.status)
             refuse(reply, problem, loaded.headings if loaded else None)
-        except Exception:
-            logger.exception("a request for %s failed", slot.name)
-            refuse(
-                reply,
-                Problem(500, "internal", "the server failed on this request"),
-                loaded.headings if loaded else None,
-            )
 
 
-def absent(route: Route, loaded: LoadedVersion | None) -> Problem:
-    name = route.slot.name
+def problem_of(error: Exception, what: str) -> Problem:
+    """What a client is told: a Problem as it is; anything else is ours, and for the log alone."""
+    if isinstance(error, Problem):
+        return error
+    logger.error("%s failed", what, exc_info=error)
+    return Problem(500, "internal", "the server failed on this request")
+
+
+def absent(name: str, loaded: LoadedVersion | None) -> Problem:
     if loaded is None:
         return Problem(503, "not_ready", f"no version of {name!r} is loaded yet", retry_after=1)
     return Problem(

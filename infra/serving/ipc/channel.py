@@ -5,7 +5,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 
-from infra.serving.ipc.messages import Message, decode, encode
+from infra.serving.ipc.messages import ANY, Message
 
 LIMIT = 1024 * 1024
 
@@ -25,13 +25,13 @@ class Channel:
     def send(self, message: Message) -> None:
         """Never waits; a line that is gone is no error here: whoever reads from it finds out."""
         with contextlib.suppress(ConnectionError, RuntimeError):
-            self.writer.write(encode(message))
+            self.writer.write(message.model_dump_json().encode() + b"\n")
 
     async def messages(self) -> AsyncIterator[Message]:
         """Until the other side is gone."""
         with contextlib.suppress(ConnectionError):
             while line := await self.reader.readline():
-                yield decode(line)
+                yield ANY.validate_json(line)
 
     def close(self) -> None:
         self.writer.close()

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from infra.serving.ipc import launch
 from infra.serving.ipc.channel import Channel
@@ -16,20 +17,18 @@ from tasks.system.processes import end_all
 PAUSE = 0.01
 
 
+@dataclass(eq=False)
 class Child:
     """A process with a line to it; it gets its job on standard input and the listening socket over the line."""
 
-    def __init__(
-        self, name: str, module: str, job: ProcessJob, listener: socket.socket | None, ahead: Started | None
-    ) -> None:
-        self.name = name
-        self.module = module
-        self.job = job
-        self.listener = listener
-        self.ahead = ahead
-        self.channel: Channel | None = None
-        self.process: subprocess.Popen[bytes] | None = None
-        self.started = 0.0
+    name: str
+    module: str
+    job: ProcessJob
+    listener: socket.socket | None
+    ahead: Started | None
+    channel: Channel | None = None
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
 
     async def start(self, load_first: bool) -> Channel:
         """`load_first`: it takes no request before it holds the models that its siblings or predecessor served."""

@@ -1,7 +1,8 @@
 """What the server's processes tell each other, one JSON line a message."""
 
+import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter
 
@@ -12,64 +13,77 @@ Reason = Annotated[str, AfterValidator(shortened)]
 """Why something happened: it may quote a model's own words, and a message has to fit the line."""
 
 
-class Release(Frozen):
-    """One version of a model, verified and in the cache; `digest` is the SHA-256 of model.onnx, `decided` the gate's word."""
+class AboutModel(Frozen):
+    """What concerns a model, or its shadow."""
 
-    kind: Literal["release"] = "release"
     model: str
     shadow: bool = False
+
+    @property
+    def about(self) -> tuple[str, bool]:
+        return self.model, self.shadow
+
+
+class AboutVersion(AboutModel):
+    """What concerns one version; `digest` is the SHA-256 of its model.onnx."""
+
     version: str
+    digest: str | None = None
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The version, as whatever else is said of it names it."""
+        return self.model_dump(include=set(AboutVersion.model_fields))
+
+
+class Event(AboutVersion):
+    """Something that happened to a version."""
+
+    kind: str
+    at: float = Field(default_factory=time.time)
+
+
+class Release(AboutVersion):
+    """One version of a model, verified and in the cache; `decided` is the gate's word."""
+
+    kind: Literal["release"] = "release"
     digest: str
     folder: Path
     evidence: Literal["verified", "unsigned", "local"]
     decided: str | None = None
 
 
-class Refusal(Frozen):
+class Refusal(Event):
     """A version that will not be served, and why."""
 
     kind: Literal["refusal"] = "refusal"
-    model: str
-    shadow: bool = False
-    version: str
-    digest: str | None = None
     reason: Reason
-    at: float
 
 
-class RegistryCheck(Frozen):
+class RegistryCheck(AboutModel):
     """The follower has asked the registry: how fresh what is served is, or why there was no answer."""
 
     kind: Literal["registry_check"] = "registry_check"
-    model: str
-    shadow: bool = False
-    at: float
+    at: float = Field(default_factory=time.time)
     error: str | None = None
 
 
-class Swap(Frozen):
+class Swap(Event):
     """A worker has put a version in place (first load, swap, or going back)."""
 
     kind: Literal["swap"] = "swap"
-    model: str
-    shadow: bool = False
-    version: str
     digest: str
     replaced: str | None = None
     seconds: float
-    at: float
 
 
-class Revert(Frozen):
+class Revert(Event):
     """A worker went back to the version before, because the new one did worse."""
 
     kind: Literal["revert"] = "revert"
-    model: str
-    version: str
     digest: str
     back_to: str
     reason: Reason
-    at: float
 
 
 class Nudge(Frozen):
@@ -88,12 +102,4 @@ Message = Annotated[
     Release | Refusal | RegistryCheck | Swap | Revert | Nudge | Up, Field(discriminator="kind")
 ]
 
-_message: TypeAdapter[Message] = TypeAdapter(Message)
-
-
-def decode(line: bytes) -> Message:
-    return _message.validate_json(line)
-
-
-def encode(message: Message) -> bytes:
-    return message.model_dump_json().encode() + b"\n"
+ANY: TypeAdapter[Message] = TypeAdapter(Message)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from infra.serving.ipc.messages import Refusal, Release, Revert, Swap
+from infra.serving.ipc.messages import Event, Refusal, Release, Revert
 
 DEATHS = 2
 
@@ -28,7 +28,7 @@ class AliasState:
         if self.offered is not None and self.offered != self.serving:
             yield self.offered
 
-    def receive(self, message: Swap | Refusal | Revert) -> None:
+    def receive(self, message: Event) -> None:
         """A worker has taken, refused or reverted a version."""
         if isinstance(message, Revert):
             self._go_back(message.back_to)
@@ -49,27 +49,14 @@ class AliasState:
         offered, serving = self.offered, self.serving
         if offered is not None and serving is not None and offered != serving:
             self.offered = serving
-            return Refusal(
-                model=offered.model,
-                shadow=offered.shadow,
-                version=offered.version,
-                digest=offered.digest,
-                reason="a worker died while loading it",
-                at=time.time(),
-            )
+            return Refusal(**offered.named, reason="a worker died while loading it")
         self.deaths += 1
         if serving is None or self.before is None or not self._dies_of_it(watch):
             return None
-        before = self.before
-        self._go_back(before.version)
-        return Revert(
-            model=serving.model,
-            version=serving.version,
-            digest=serving.digest,
-            back_to=before.version,
-            reason=f"workers died {self.deaths} times while serving it",
-            at=time.time(),
-        )
+        before = self.before.version
+        self._go_back(before)
+        reason = f"workers died {self.deaths} times while serving it"
+        return Revert(**serving.named, back_to=before, reason=reason)
 
     def _dies_of_it(self, watch: float) -> bool:
         return self.deaths >= DEATHS and time.monotonic() - self.since <= watch

@@ -58,9 +58,7 @@ class FollowedTarget:
         return release
 
     def refuse(self, version: str, reason: str) -> Refusal:
-        return Refusal(
-            model=self.target.name, shadow=self.shadow, version=version, reason=reason, at=time.time()
-        )
+        return Refusal(model=self.target.name, shadow=self.shadow, version=version, reason=reason)
 
     def reverted(self, version: str, reason: str) -> None:
         """A version did worse than the one before: it is not taken again after a restart."""
@@ -68,7 +66,7 @@ class FollowedTarget:
             self.refused = (self.offered[version][0], reason)
 
     def checked(self, error: str | None) -> RegistryCheck:
-        return RegistryCheck(model=self.target.name, shadow=self.shadow, at=time.time(), error=error)
+        return RegistryCheck(model=self.target.name, shadow=self.shadow, error=error)
 
     def resume(self, note: Note) -> None:
         """Take up what was remembered of the last run."""

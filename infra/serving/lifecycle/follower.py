@@ -13,10 +13,10 @@ import time
 from infra.serving.errors import Unservable
 from infra.serving.ipc.channel import Channel
 from infra.serving.ipc.launch import Started
-from infra.serving.ipc.messages import Message, Nudge, Release, Revert, Swap
+from infra.serving.ipc.messages import Event, Message, Nudge, Revert, Swap
 from infra.serving.lifecycle.followed import FollowedTarget
 from infra.serving.lifecycle.preparation import Preparer
-from infra.serving.lifecycle.registry import Absent, AliasSource, Pointer, Unfetched
+from infra.serving.lifecycle.registry import Absent, AliasSource, Unfetched
 from infra.serving.options import ProcessJob, Target
 from tasks.registry.rest import speaks_rest
 
@@ -38,10 +38,8 @@ class Follower:
         self.options = job.options
         self.channel = channel
         self.preparer = Preparer(job.options, inspector)
-        shadows = [Target.parse(text) for text in job.options.shadow]
-        self.followed = [FollowedTarget(target, False) for target in job.targets] + [
-            FollowedTarget(target, True) for target in shadows
-        ]
+        self.followed = [FollowedTarget(target, False) for target in job.targets]
+        self.followed += [FollowedTarget(Target.parse(text), True) for text in job.options.shadow]
         self.registry: AliasSource | None = None
         self.served = asyncio.Event()
         self.unrecorded: list[Revert] = []
@@ -72,7 +70,7 @@ class Follower:
             if note is not None:
                 release = await preparer.from_cache(target, note.pointer, note.release.folder)
                 followed.resume(note)
-                self._offer(followed, note.pointer, release)
+                self.channel.send(followed.offer(note.pointer, release))
                 if followed.refused is not None:
                     self._refuse(followed, followed.refused[0].version, followed.refused[1])
         except Unservable as error:
@@ -126,7 +124,7 @@ class Follower:
             self._refuse(followed, pointer.version, str(error))
         else:
             followed.seen = pointer
-            self._offer(followed, pointer, release)
+            self.channel.send(followed.offer(pointer, release))
 
     async def _keep_ahead(self, registry: AliasSource, followed: FollowedTarget) -> None:
         """Have the versions that the alias may move to next in the cache before it does."""
@@ -138,9 +136,6 @@ class Follower:
                     if pointer != followed.seen:
                         await self.preparer.from_registry(registry, target, pointer)
             await asyncio.sleep(self.options.poll * AHEAD_POLLS)
-
-    def _offer(self, followed: FollowedTarget, pointer: Pointer, release: Release) -> None:
-        self.channel.send(followed.offer(pointer, release))
 
     def _refuse(self, followed: FollowedTarget, version: str, reason: str) -> None:
         logger.error("%s: version %s is refused: %s", followed.target, version, reason)
@@ -157,20 +152,16 @@ class Follower:
                 followed.wake.set()
         elif isinstance(message, Swap):
             self.served.set()
-            for followed in self._about(message.model, message.shadow):
+            for followed in self._about(message):
                 self._remember(followed, message.version)
         elif isinstance(message, Revert):
             self.unrecorded.append(message)
-            for followed in self._about(message.model, False):
+            for followed in self._about(message):
                 followed.reverted(message.version, message.reason)
                 self._remember(followed, message.back_to)
 
-    def _about(self, model: str, shadow: bool) -> list[FollowedTarget]:
-        return [
-            followed
-            for followed in self.followed
-            if (followed.target.name, followed.shadow) == (model, shadow)
-        ]
+    def _about(self, event: Event) -> list[FollowedTarget]:
+        return [each for each in self.followed if (each.target.name, each.shadow) == event.about]
 
     def _remember(self, followed: FollowedTarget, version: str) -> None:
         note = followed.note(version)

@@ -33,25 +33,17 @@ class Loader:
         async with self.lock:
             slot, start = self.slots[release.model], time.perf_counter()
             holder = slot.shadow.loaded if release.shadow and slot.shadow else slot.current
-            if holder is not None and is_of(holder, release):
+            if holder is not None and holder.is_of(release):
                 return
             try:
-                version = slot.kept(release.version, release.digest) or await self._build(release, slot)
+                version = slot.kept(release) or await self._build(release, slot)
             except Exception as error:
                 self._refuse(release, error)
                 return
             replaced = self._put_in_place(slot, version, release.shadow)
-            self.tell(
-                Swap(
-                    model=release.model,
-                    shadow=release.shadow,
-                    version=release.version,
-                    digest=release.digest,
-                    replaced=None if replaced is None else replaced.release.version,
-                    seconds=round(time.perf_counter() - start, 4),
-                    at=time.time(),
-                )
-            )
+            seconds = round(time.perf_counter() - start, 4)
+            before = None if replaced is None else replaced.release.version
+            self.tell(Swap(**release.named, replaced=before, seconds=seconds))
             doing = "is shadowing" if release.shadow else "serves"
             logger.info("%s version %s %s", release.model, release.version, doing)
 
@@ -60,16 +52,7 @@ class Loader:
             logger.error("%s version %s cannot be loaded", release.model, release.version, exc_info=error)
             error = Unservable("it cannot be loaded")
         logger.error("%s version %s is refused: %s", release.model, release.version, error)
-        self.tell(
-            Refusal(
-                model=release.model,
-                shadow=release.shadow,
-                version=release.version,
-                digest=release.digest,
-                reason=str(error),
-                at=time.time(),
-            )
-        )
+        self.tell(Refusal(**release.named, reason=str(error)))
 
     async def _build(self, release: Release, slot: Slot) -> LoadedVersion:
         options = self.options
@@ -84,16 +67,19 @@ class Loader:
     def _put_in_place(self, slot: Slot, version: LoadedVersion, shadow: bool) -> LoadedVersion | None:
         """The version that it replaces."""
         if shadow:
-            slot.shadow = slot.shadow or Shadow(self.options.share)
-            replaced = slot.shadow.loaded
-            slot.shadow.swap(version)
+            replaced = slot.shadow.loaded if slot.shadow else None
+            if slot.shadow is None:
+                slot.shadow = Shadow(version, self.options.share)
+            else:
+                slot.shadow.swap(version)
             return replaced
         replaced = slot.swap(version)
         slot.watch = None
         if replaced is not None and self.options.watch:
             options = self.options
-            bounds = Bounds(options.watch_errors, options.watch_slower, options.watch)
-            slot.watch = Watch(version, replaced, bounds, slot.batcher.aside, self._revert_soon)
+            until = time.monotonic() + options.watch
+            bounds = Bounds(options.watch_errors, options.watch_slower)
+            slot.watch = Watch(version, replaced, until, bounds, slot.batcher.aside, self._revert_soon)
         return replaced
 
     def _revert_soon(self, new: LoadedVersion, old: LoadedVersion, reason: str) -> None:
@@ -108,16 +94,8 @@ class Loader:
         slot.swap(old)
         numbers = new.release.version, old.release.version
         logger.error("%s goes back from version %s to %s: %s", slot.name, *numbers, reason)
-        self.tell(
-            Revert(
-                model=slot.name,
-                version=new.release.version,
-                digest=new.release.digest,
-                back_to=old.release.version,
-                reason=reason,
-                at=time.time(),
-            )
-        )
+        named = new.release.named | {"shadow": False}  # it may have been the challenger before
+        self.tell(Revert(**named, back_to=old.release.version, reason=reason))
 
     def follow(self, revert: Revert) -> None:
         """Another worker went back: so does this one."""
@@ -126,7 +104,3 @@ class Loader:
         if slot.current is not None and previous is not None and slot.current.release.digest == revert.digest:
             slot.watch = None
             slot.swap(previous)
-
-
-def is_of(version: LoadedVersion, release: Release) -> bool:
-    return (version.release.version, version.release.digest) == (release.version, release.digest)

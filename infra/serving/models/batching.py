@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Protocol
 
@@ -32,20 +33,18 @@ class Source(Protocol):
     def ran(self, done: Done) -> None: ...
 
 
+@dataclass(eq=False)
 class Batcher:
     """The queue of one model."""
 
-    def __init__(
-        self, source: Source, loop: asyncio.AbstractEventLoop, max_wait: float, timeout: float
-    ) -> None:
-        self.source = source
-        self.loop = loop
-        self.max_wait = max_wait
-        self.timeout = timeout
-        self.requests: deque[Request] = deque()
-        self.rows = 0
-        self.busy = False
-        self.pool = ThreadPoolExecutor(1, "run")
+    source: Source
+    loop: asyncio.AbstractEventLoop
+    max_wait: float
+    timeout: float
+    requests: deque[Request] = field(default_factory=deque)
+    rows: int = 0
+    busy: bool = False
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "run"))
 
     def overloaded(self, wait: float) -> Problem:
         """Why a request is turned away while the work before it would take longer than it may wait."""
@@ -138,7 +137,7 @@ class Batcher:
                 heading, body = request.render(headings, outputs, start, stop)
                 request.reply.answer(200, heading, body)
                 start = stop
-            numbers.answers[200] = numbers.answers.get(200, 0) + len(requests)
+            numbers.answers["200"] = numbers.answers.get("200", 0) + len(requests)
             numbers.rows += start
             numbers.batches.add(start)
         numbers.run_seconds += done.seconds

@@ -77,18 +77,18 @@ def run(loaded: LoadedVersion, group: Sequence[RequestRows], most: int) -> Outpu
 
 def _alone(loaded: LoadedVersion, previous: LoadedVersion | None, request: Request, most: int) -> Done:
     start = time.perf_counter()
-    fault: Problem
+    outputs: Outputs | Problem
     try:
-        return Done([request], loaded, run(loaded, [request.rows], most), time.perf_counter() - start)
+        outputs = run(loaded, [request.rows], most)
     except Problem as problem:
-        fault = problem
+        outputs = problem
     except Exception as error:
-        fault = _blame(error)
+        outputs = _blame(error)
         with suppress(Exception):
             if previous is not None:
-                outputs = run(previous, [request.rows], most)
-                return Done([request], previous, outputs, time.perf_counter() - start, rescued_from=loaded)
-    return Done([request], loaded, fault, time.perf_counter() - start)
+                rescue = run(previous, [request.rows], most)
+                return Done([request], previous, rescue, time.perf_counter() - start, rescued_from=loaded)
+    return Done([request], loaded, outputs, time.perf_counter() - start)
 
 
 _UNFIT = Problem(422, "unfit_input", "the model cannot run on these values")

@@ -10,6 +10,7 @@ import os
 import random
 import threading
 import time
+from itertools import accumulate
 from pathlib import Path
 from queue import Empty, Full, Queue
 
@@ -127,11 +128,7 @@ def _line(done: Done, request: Request, start: int, latency: float) -> bytes:
 
 def evict(folder: Path, most: int) -> None:
     """Delete a model's oldest files until the rest takes no more than `most` bytes; Parquet of former releases stays."""
-    files = [path for path in sorted(folder.glob("*/*/*")) if path.suffix != ".parquet"]
-    sizes = [path.stat().st_size for path in files]
-    left = sum(sizes)
-    for path, size in zip(files, sizes, strict=True):
-        if left <= most:
-            return
-        path.unlink(missing_ok=True)
-        left -= size
+    newest = sorted((path for path in folder.glob("*/*/*") if path.suffix != ".parquet"), reverse=True)
+    for path, size in zip(newest, accumulate([path.stat().st_size for path in newest]), strict=True):
+        if size > most:
+            path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from infra.serving.ipc.messages import Release
 from infra.serving.models.batching import Batcher
 from infra.serving.models.counters import Numbers
 from infra.serving.models.execution import Done
@@ -37,13 +38,10 @@ class Slot:
             self.previous = replaced
         return replaced
 
-    def kept(self, version: str, digest: str) -> LoadedVersion | None:
+    def kept(self, release: Release) -> LoadedVersion | None:
         """A version still in memory."""
-        challenger = self.shadow.loaded if self.shadow else None
-        for loaded in (self.current, self.previous, challenger):
-            if loaded is not None and (loaded.release.version, loaded.release.digest) == (version, digest):
-                return loaded
-        return None
+        versions = (self.current, self.previous, self.shadow.loaded if self.shadow else None)
+        return next((loaded for loaded in versions if loaded is not None and loaded.is_of(release)), None)
 
     def ran(self, done: Done) -> None:
         """A batch has been answered."""

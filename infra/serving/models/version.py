@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,10 @@ class LoadedVersion:
     inference: Inference
     headings: Headings
     example: bytes | None
-    numbers: Numbers = field(default_factory=Numbers)
+    numbers: Numbers
+
+    def is_of(self, release: Release) -> bool:
+        return (self.release.version, self.release.digest) == (release.version, release.digest)
 
     def run(self, group: Sequence[RequestRows]) -> Outputs:
         """The outputs of rows of one key. Raises what ONNX Runtime raises, and Problem for numbers that are not finite."""
@@ -96,6 +99,7 @@ def load_version(release: Release, threads: int, batch: int | None, max_rows: in
         Inference(spec, max_rows),
         Headings(release.model, release.version, release.digest),
         example_of(release.folder),
+        Numbers(release.model, release.version),
     )
     rows = example_rows(loaded)
     check_probe(loaded, rows)
@@ -122,13 +126,9 @@ def example_rows(loaded: LoadedVersion) -> RequestRows:
 
 
 def zeros(spec: Spec) -> RequestRows:
-    return rows_of(
-        spec,
-        [
-            np.zeros([1 if size == -1 else size for size in tensor.shape], tensor.dtype)
-            for tensor in spec.inputs
-        ],
-    )
+    shapes = [[1 if size == -1 else size for size in tensor.shape] for tensor in spec.inputs]
+    arrays = [np.zeros(shape, tensor.dtype) for shape, tensor in zip(shapes, spec.inputs, strict=True)]
+    return rows_of(spec, arrays, most=1)
 
 
 def check_probe(loaded: LoadedVersion, rows: RequestRows) -> None:

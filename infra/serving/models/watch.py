@@ -8,7 +8,10 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import numpy as np
 
 from infra.serving.models.execution import Done, run
 from infra.serving.models.version import LoadedVersion
@@ -30,31 +33,28 @@ Revert = Callable[[LoadedVersion, LoadedVersion, str], None]
 
 
 class Bounds(NamedTuple):
-    """How much worse a new version may be: share of failing requests, times the p99, and for how long it is watched."""
+    """How much worse a new version may be: share of failing requests, times the p99."""
 
     errors: float
     slower: float
-    seconds: float
 
 
+@dataclass(eq=False)
 class Watch:
-    """The comparison of one new version with the one before it."""
+    """The comparison of one new version with the one before it, up to a moment of the monotonic clock."""
 
-    def __init__(
-        self, new: LoadedVersion, old: LoadedVersion, bounds: Bounds, aside: Aside, revert: Revert
-    ) -> None:
-        self.new = new
-        self.old = old
-        self.bounds = bounds
-        self.aside = aside
-        self.revert = revert
-        self.until = time.monotonic() + bounds.seconds
-        self.requests = 0
-        self.failures = 0
-        self.pairs: list[tuple[float, float]] = []
-        self.strikes = 0
-        self.judged = 0
-        self.over = False
+    new: LoadedVersion
+    old: LoadedVersion
+    until: float
+    bounds: Bounds
+    aside: Aside
+    revert: Revert
+    requests: int = 0
+    failures: int = 0
+    pairs: list[tuple[float, float]] = field(default_factory=list)
+    strikes: int = 0
+    judged: int = 0
+    over: bool = False
 
     def saw(self, done: Done) -> None:
         """Judge one batch; may call `revert`, once."""
@@ -97,7 +97,7 @@ class Watch:
         ours, theirs = zip(*self.pairs, strict=True)
         self.pairs = []
         self.judged += 1
-        now, then = percentile(ours, 0.99), percentile(theirs, 0.99)
+        now, then = (float(np.percentile(times, 99, method="higher")) for times in (ours, theirs))
         limit = self.bounds.slower * then + SLACK
         late = sum(seconds > limit for seconds in ours)  # one alone may be a hiccup of the machine
         self.strikes = self.strikes + 1 if late > 1 else 0
@@ -120,8 +120,3 @@ def cpu_of(loaded: LoadedVersion, group: Sequence[RequestRows]) -> float:
     start = time.thread_time()
     run(loaded, group, loaded.pace.batch)
     return time.thread_time() - start
-
-
-def percentile(values: tuple[float, ...], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -14,7 +14,7 @@ import orjson
 from infra.serving.ipc.channel import Channel
 from infra.serving.ipc.child import Child, stop
 from infra.serving.ipc.launch import FOLLOWER, WORKER, Started
-from infra.serving.ipc.messages import Message, Nudge, Refusal, RegistryCheck, Release, Revert, Swap, Up
+from infra.serving.ipc.messages import Event, Message, Nudge, Refusal, RegistryCheck, Release, Up
 from infra.serving.lifecycle.alias_state import AliasState
 from infra.serving.options import ProcessJob, ServeOptions, Target
 from infra.serving.telemetry.board import Board
@@ -125,9 +125,9 @@ class Supervisor:
         """Pass a message on to whom it concerns."""
         if child is self.follower:
             if isinstance(message, Release):
-                self.states.setdefault((message.model, message.shadow), AliasState()).offer(message)
+                self.states.setdefault(message.about, AliasState()).offer(message)
             elif isinstance(message, RegistryCheck):
-                self.checks[message.model, message.shadow] = message
+                self.checks[message.about] = message
             self.board.note(message)
             self._fail_early(message)
             self._tell(self.workers, message)
@@ -139,8 +139,8 @@ class Supervisor:
 
     def _pass_on(self, child: Child, message: Message) -> None:
         """What one worker did, the others and the follower hear once, however many of them do the same."""
-        if isinstance(message, Swap | Refusal | Revert):
-            state = self.states.get((message.model, not isinstance(message, Revert) and message.shadow))
+        if isinstance(message, Event):
+            state = self.states.get(message.about)
             if state is not None:
                 state.receive(message)
             if self.board.note(message):

@@ -10,14 +10,14 @@ import socket
 import sys
 import time
 from collections.abc import Collection
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
-import uvicorn
+import uvicorn.server
 import uvloop
 
 from infra.serving.http.asgi import App
-from infra.serving.http.fast_path_check import protocol_for
+from infra.serving.http.fast_path_check import Attributes, first, lacks, protocol_for
 from infra.serving.http.routes import Routes
 from infra.serving.http.service import Service
 from infra.serving.ipc.channel import Channel
@@ -107,10 +107,24 @@ def import_exposition() -> None:
     import infra.serving.telemetry.exposition  # noqa: F401
 
 
+METHODS = ("handle_exit(self, sig, frame)", "shutdown(self, sockets)")
+"""Methods of uvicorn's server that ours overrides."""
+
+ATTRIBUTES: Attributes = {
+    ("Server", "__init__"): ("config", "server_state", "should_exit"),
+    ("Server", "startup"): ("lifespan", "servers"),
+    ("ServerState", "__init__"): ("connections",),
+    ("Config", "load"): ("http_protocol_class",),
+}
+"""Attributes that it reads or sets, by the class and the method that make or use them."""
+
+
 class Server(uvicorn.Server):
     """uvicorn's server, which first says that it is no longer ready and only then stops."""
 
-    worker: Worker
+    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
+        super().__init__(config)
+        self.worker = worker
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.worker.service.draining:
@@ -143,6 +157,17 @@ class Server(uvicorn.Server):
         return made
 
 
+def server_for(worker: Worker, config: uvicorn.Config, module: ModuleType = uvicorn.server) -> uvicorn.Server:
+    """Ours; on a uvicorn that has something of it otherwise, its own."""
+    reason = first(lacks(module, "Server", METHODS, ATTRIBUTES))
+    if reason is None:
+        return Server(config, worker)
+    logger.warning(
+        "this uvicorn stops at once, without a drain delay, and may lose requests then: %s", reason
+    )
+    return uvicorn.Server(config)
+
+
 def accept_all(listener: socket.socket) -> list[socket.socket]:
     """Every connection that waits on a listener, which is closed with the last."""
     listener.setblocking(False)
@@ -168,8 +193,7 @@ async def run(job: ProcessJob, line: socket.socket, listener: socket.socket) -> 
         timeout_graceful_shutdown=max(1, int(options.drain)),
         backlog=4096,
     )
-    server = Server(config)
-    server.worker = worker
+    server = server_for(worker, config)
     worker.connections = server.server_state.connections
     tasks = [asyncio.create_task(work) for work in (worker.listen(), worker.tick(), worker.warm_up())]
     try:

@@ -1,10 +1,10 @@
 """What has happened: swaps, refusals, reverts, and when the registry was last seen. The page and /health read it."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
-from infra.serving.ipc.messages import Message, Refusal, RegistryCheck, Release, Revert, Swap
+from infra.serving.ipc.messages import Event, Message, Refusal, RegistryCheck, Release, Revert, Swap
 
 KEPT = 20
 
@@ -17,7 +17,7 @@ class Board:
         self.registry_seen: dict[str, float] = {}
         self.unreachable: dict[str, str] = {}
         self.refused: dict[str, Refusal | Revert] = {}
-        self.counts: dict[tuple[str, str], int] = {}
+        self.counts: Counter[tuple[str, str]] = Counter()
         self.last: dict[tuple[str, bool], tuple[str, str, str | None]] = {}
 
     def note(self, message: Message) -> bool:
@@ -31,7 +31,7 @@ class Board:
                 self.unreachable.pop(message.model, None)
             else:
                 self.unreachable[message.model] = message.error
-        elif isinstance(message, Swap | Refusal | Revert):
+        elif isinstance(message, Event):
             return self._happened(message)
         elif isinstance(message, Release):
             self._offered(message)
@@ -39,34 +39,29 @@ class Board:
 
     def _offered(self, release: Release) -> None:
         """The alias names another version: what was refused no longer stands, and may be refused once more."""
-        about = (release.model, release.shadow)
-        if self.last.get(about, ("",))[1:] != (release.version, release.digest):
-            self.last.pop(about, None)
+        if self.last.get(release.about, ("",))[1:] != (release.version, release.digest):
+            self.last.pop(release.about, None)
         if not release.shadow:
             self.refused.pop(release.model, None)
 
     def _happened(self, message: Swap | Refusal | Revert) -> bool:
-        shadow = not isinstance(message, Revert) and message.shadow
-        about, what = (message.model, shadow), (message.kind, message.version, message.digest)
-        if self.last.get(about) == what or self._again(message):
+        what = (message.kind, message.version, message.digest)
+        if self.last.get(message.about) == what or self._again(message):
             return False
-        self.last[about] = what
+        self.last[message.about] = what
         self.events.appendleft(message)
-        key = (message.model, message.kind)
-        self.counts[key] = self.counts.get(key, 0) + 1
-        if isinstance(message, Swap) and not shadow:
-            self.refused.pop(message.model, None)
-        elif not isinstance(message, Swap) and not shadow:
+        self.counts[message.model, message.kind] += 1
+        if isinstance(message, Refusal | Revert) and not message.shadow:
             self.refused[message.model] = message
+        elif not message.shadow:
+            self.refused.pop(message.model, None)
         return True
 
     def _again(self, message: Swap | Refusal | Revert) -> bool:
         """Whether a worker that was started again takes up what served before."""
         if not isinstance(message, Swap) or message.replaced is not None:
             return False
-        same = {"model", "shadow", "version", "digest"}
-        swaps = [event for event in self.events if isinstance(event, Swap)]
-        return any(message.model_dump(include=same) == event.model_dump(include=same) for event in swaps)
+        return any(isinstance(event, Swap) and event.named == message.named for event in self.events)
 
     def about(self, model: str) -> dict[str, Any]:
         """What /health says of a model besides its version."""

@@ -1,7 +1,7 @@
 """What all workers have counted: each writes its numbers to a file, whichever is asked adds them up."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,83 +25,58 @@ class Metrics:
     def save(self) -> None:
         """Write this worker's numbers for its siblings to read."""
         temporary = self.file.with_suffix(".tmp")
-        temporary.write_bytes(orjson.dumps(self._own()))
+        temporary.write_bytes(self._own())
         temporary.rename(self.file)
 
-    def _own(self) -> dict[str, list[Entry]]:
-        slots = self.slots
-        return {
-            "versions": [
-                {"model": name, "version": version, **numbers.dump()}
-                for name, slot in slots.items()
-                for version, numbers in slot.numbers.items()
-            ],
-            "shadows": [
-                {"model": name, **slot.shadow.dump()}
-                for name, slot in slots.items()
-                if slot.shadow is not None and slot.shadow.loaded is not None
-            ],
-            "recorders": [
-                {
-                    "model": "",
-                    "version": "",
-                    "written": slot.recorder.written,
-                    "dropped": slot.recorder.dropped,
-                }
-                for slot in list(slots.values())[:1]
-                if slot.recorder is not None
-            ],
-        }
+    def _own(self) -> bytes:
+        slots = self.slots.values()
+        recorders = {slot.recorder for slot in slots if slot.recorder is not None}  # it is the same for all
+        return orjson.dumps(
+            {
+                "versions": [numbers for slot in slots for numbers in slot.numbers.values()],
+                "shadows": [slot.shadow.numbers for slot in slots if slot.shadow is not None],
+                "recorders": [{"written": each.written, "dropped": each.dropped} for each in recorders],
+            }
+        )
 
     def _all(self, kind: str) -> list[Entry]:
-        everything = self._own()[kind]
-        for path in self.folder.glob("numbers-*.json"):
-            if path != self.file:
-                everything += orjson.loads(path.read_bytes())[kind]
-        return merged(everything)
+        siblings = (path.read_bytes() for path in self.folder.glob("numbers-*.json") if path != self.file)
+        return merged([entry for text in (self._own(), *siblings) for entry in orjson.loads(text)[kind]])
 
     def versions(self) -> list[Entry]:
         """The numbers of each version of each model, over all workers."""
         return self._all("versions")
 
-    def of_model(self, name: str) -> list[Entry]:
-        return [entry for entry in self.versions() if entry["model"] == name]
-
     def shadow(self, name: str) -> Entry | None:
         """What the challenger that shadows a model here has done, in all workers."""
         shadow = self.slots[name].shadow
-        if shadow is None or shadow.loaded is None:
+        if shadow is None:
             return None
-        key = (name, shadow.loaded.release.version)
+        key = (name, shadow.numbers.version)
         return next(entry for entry in self._all("shadows") if (entry["model"], entry["version"]) == key)
 
-    def recorded(self) -> Entry | None:
-        """How many requests the traffic record took and dropped; None when there is no record."""
-        return next(iter(self._all("recorders")), None)
+    def recorded(self) -> Entry:
+        """How many requests the traffic record took and dropped; empty when there is no record."""
+        return next(iter(self._all("recorders")), {})
 
 
 def merged(entries: list[Entry]) -> list[Entry]:
     """Entries of one model and version added up, over workers and over loads of the same version."""
-    total: dict[tuple[str, str], Entry] = {}
+    total: dict[tuple[str | None, str | None], Entry] = {}
     for entry in entries:
-        key = (entry["model"], entry["version"])
+        key = (entry.get("model"), entry.get("version"))
         total[key] = added(total[key], entry) if key in total else entry
     return list(total.values())
 
 
 def added(left: Any, right: Any) -> Any:
+    """What two workers counted as one: the sum, but for the largest of something."""
     if isinstance(left, dict):
-        return {
-            key: together(key)(left[key], right[key])
-            if key in left and key in right
-            else left.get(key, right.get(key))
-            for key in left | right
+        both = {
+            key: max(left[key], right[key]) if key.startswith("largest") else added(left[key], right[key])
+            for key in left.keys() & right.keys()
         }
+        return left | right | both
     if isinstance(left, list):
         return [a + b for a, b in zip(left, right, strict=True)]
     return left if isinstance(left, str) else left + right
-
-
-def together(name: str) -> Callable[[Any, Any], Any]:
-    """How one number of two workers becomes one: the sum, but for the largest of something."""
-    return max if name.startswith("largest") else added

@@ -1,6 +1,7 @@
 """An answer's headers, prepared once a version so that an answer costs one join."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Protocol
 
 from infra.serving.wire.problems import Problem
@@ -8,6 +9,10 @@ from infra.serving.wire.problems import Problem
 JSON = b"application/json"
 
 BINARY = b"application/octet-stream"
+
+CLOSE = (b"connection", b"close")
+
+JSON_LENGTH = b"inference-header-content-length"
 
 MAX_LENGTHS = 1024
 
@@ -22,7 +27,7 @@ class Heading:
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         self.pairs: Pairs = list(pairs)
         self.wire = b"".join(b"%b: %b\r\n" % pair for pair in self.pairs)
-        self.closes = (b"connection", b"close") in self.pairs
+        self.closes = CLOSE in self.pairs
         self.made_for: object = None
         self.front = b""
 
@@ -36,7 +41,7 @@ class Reply(Protocol):
 class Headings:
     """The headings of one version: every answer names the model, its version and its digest."""
 
-    __slots__ = ("_by_length", "about", "binary", "json", "model", "version")
+    __slots__ = ("about", "binary", "json", "model", "version", "with_length")
 
     def __init__(self, model: str, version: str, digest: str) -> None:
         self.model = model
@@ -48,21 +53,20 @@ class Headings:
         ]
         self.json = Heading([(b"content-type", JSON), *self.about])
         self.binary = Heading([(b"content-type", BINARY), *self.about])
-        self._by_length: dict[int, Heading] = {}
+        self.with_length = lru_cache(MAX_LENGTHS)(self._with_length)
 
-    def with_length(self, length: int) -> Heading:
+    def _with_length(self, length: int) -> Heading:
         """For an answer whose JSON part has `length` bytes; made once, for there are few lengths."""
-        heading = self._by_length.get(length)
-        if heading is None:
-            extra = (b"inference-header-content-length", str(length).encode())
-            heading = Heading([*self.binary.pairs, extra])
-            if len(self._by_length) < MAX_LENGTHS:
-                self._by_length[length] = heading
-        return heading
+        return Heading([*self.binary.pairs, (JSON_LENGTH, str(length).encode())])
 
 
 def refuse(reply: Reply, problem: Problem, headings: Headings | None = None) -> None:
     """Answer with a problem."""
+    reply.answer(problem.status, heading_of(problem, headings), problem.body)
+
+
+def heading_of(problem: Problem, headings: Headings | None = None, closes: bool = False) -> Heading:
+    """The headers that go with a problem; `closes`: nothing more is taken on its connection."""
     pairs = [(b"content-type", JSON), *(headings.about if headings else ())]
     if problem.retry_after is not None:
         pairs.append((b"retry-after", str(problem.retry_after).encode()))
@@ -70,6 +74,6 @@ def refuse(reply: Reply, problem: Problem, headings: Headings | None = None) -> 
         pairs.append((b"www-authenticate", b"Bearer"))
     if problem.allow is not None:
         pairs.append((b"allow", problem.allow.encode()))
-    if problem.status == 413:
-        pairs.append((b"connection", b"close"))
-    reply.answer(problem.status, Heading(pairs), problem.body)
+    if closes or problem.status == 413:
+        pairs.append(CLOSE)
+    return Heading(pairs)

@@ -10,24 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from infra.serving.wire.problems import unacceptable
+from infra.serving.wire.problems import shown, unacceptable
 
 Array = npt.NDArray[Any]
-
-ONNX_TYPES = {
-    "tensor(float)": "float32",
-    "tensor(double)": "float64",
-    "tensor(float16)": "float16",
-    "tensor(int8)": "int8",
-    "tensor(int16)": "int16",
-    "tensor(int32)": "int32",
-    "tensor(int64)": "int64",
-    "tensor(uint8)": "uint8",
-    "tensor(uint16)": "uint16",
-    "tensor(uint32)": "uint32",
-    "tensor(uint64)": "uint64",
-    "tensor(bool)": "bool",
-}
 
 V2_TYPES = {
     "float16": "FP16",
@@ -35,6 +20,10 @@ V2_TYPES = {
     "float64": "FP64",
     "bool": "BOOL",
     **{f"{sign.lower()}int{bits}": f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
+}
+
+ONNX_TYPES = {"tensor(float)": "float32", "tensor(double)": "float64"} | {
+    f"tensor({name})": name for name in V2_TYPES
 }
 
 
@@ -80,6 +69,20 @@ class Spec:
     @cached_property
     def by_name(self) -> dict[str, Tensor]:
         return {tensor.name: tensor for tensor in self.inputs}
+
+    def input(self, name: Any) -> Tensor:
+        """The input that a client names; Problem when there is none."""
+        if not isinstance(name, str) or name not in self.by_name:
+            names = ", ".join(map(repr, self.by_name))
+            raise unacceptable(f"the model has no input {shown(name)}; it takes {names}")
+        return self.by_name[name]
+
+    def in_order(self, given: dict[str, Any]) -> list[Any]:
+        """What a client gave for each input; Problem when one is missing."""
+        for name in self.by_name:
+            if name not in given:
+                raise unacceptable(f"input {name!r} is missing")
+        return [given[name] for name in self.by_name]
 
     @cached_property
     def openings(self) -> tuple[bytes, ...]:
@@ -133,9 +136,11 @@ class Outputs(NamedTuple):
     arrays: Sequence[Array]
 
 
-def rows_of(spec: Spec, arrays: Sequence[Array]) -> RequestRows:
-    """Checked arrays, one an input, as rows."""
+def rows_of(spec: Spec, arrays: Sequence[Array], most: int) -> RequestRows:
+    """Checked arrays, one an input, as rows; Problem when they are not as many each, or more than `most`."""
     count = int(arrays[0].shape[0])
+    if count > most:
+        raise unacceptable(f"{count} rows are more than the {most} this server takes at once")
     for tensor, array in zip(spec.inputs, arrays, strict=True):
         if array.shape[0] != count:
             raise unacceptable(

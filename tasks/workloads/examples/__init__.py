@@ -1,1 +1,1 @@
-"""The workloads that come with Slipway; what one has beside it begins with an underscore."""
+"""The workloads that come with Slipway; a module that is none begins with an underscore."""

@@ -1,10 +1,9 @@
 """Handwritten digits: 1,797 images of 8 by 8 pixels that ship inside scikit-learn, and a small CNN."""
 
-import importlib.util
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.config import Gates, Train
+from tasks.workloads.sources import packaged_file
 from tasks.workloads.workload import Workload
 
 if TYPE_CHECKING:
@@ -20,9 +19,7 @@ def load_frame() -> "pd.DataFrame":
     """One row an image: 64 pixels from 0 to 16, and the digit. Read by path: importing scikit-learn takes seconds."""
     import pandas as pd
 
-    spec = importlib.util.find_spec("sklearn")
-    assert spec is not None and spec.origin is not None
-    path = Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    path = packaged_file("sklearn", "datasets/data/digits.csv.gz", "pipeline")
     return pd.read_csv(path, header=None, names=[*PIXELS, "label"], dtype="float32").astype(
         {"label": "int64"}
     )

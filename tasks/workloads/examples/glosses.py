@@ -80,15 +80,13 @@ def hash_words(text: "Tensor", multipliers: "Tensor") -> "tuple[Tensor, Tensor]"
     import torch
     from torch.nn.functional import pad
 
-    codes = text.to(torch.int64)
+    codes = text.long()
     codes = codes + 32 * ((codes >= 65) & (codes <= 90))
     of_word = ((codes >= 97) & (codes <= 122)) | ((codes >= 48) & (codes <= 57)) | (codes >= 128)
-    letter = of_word.to(torch.int64)
+    letter = of_word.long()
     begins = letter * (1 - pad(letter, (1, 0))[:, :-1])
     number = begins.cumsum(1) * letter
-    mine = (number.unsqueeze(1) == torch.arange(1, WORDS + 1, device=text.device).unsqueeze(1)).to(
-        torch.int64
-    )
+    mine = (number.unsqueeze(1) == torch.arange(1, WORDS + 1, device=text.device).unsqueeze(1)).long()
     position = torch.arange(text.shape[1], device=text.device)
     first = (mine * (begins * position).unsqueeze(1)).sum(2, keepdim=True)
     size = mine.sum(2, keepdim=True)
@@ -99,8 +97,8 @@ def hash_words(text: "Tensor", multipliers: "Tensor") -> "tuple[Tensor, Tensor]"
     backward = codes * multipliers[from_end.clamp(0, last)]
     chosen = [
         forward * letter,
-        forward * (from_start < 4).to(torch.int64),
-        backward * (from_end <= 3).to(torch.int64),
+        forward * (from_start < 4).long(),
+        backward * (from_end <= 3).long(),
     ]
     hashes = [(mine * values.unsqueeze(1)).sum(2) % PRIME for values in chosen]
     return torch.stack(hashes, 1), size.squeeze(2) > 0

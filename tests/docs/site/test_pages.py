@@ -30,6 +30,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_page_is_there_with_its_pictures_and_a_search(site: Path) -> None:
     pages = {path.stem for path in (ROOT / "docs").glob("*.md")} | {
         "index",
@@ -45,6 +46,7 @@ def test_every_page_is_there_with_its_pictures_and_a_search(site: Path) -> None:
     assert not (site / "site").exists()
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
     for path in site.glob("*.html"):
         fetched = re.findall(

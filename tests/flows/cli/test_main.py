@@ -138,6 +138,7 @@ def test_every_example_of_the_help_is_a_command_that_can_be_given() -> None:
         commands[name].make_context(name, arguments)
 
 
+@pytest.mark.slow
 def test_a_locale_without_our_characters_gets_question_marks(tmp_path: Path) -> None:
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     environment |= {"PYTHONPATH": str(Path(cli.__file__).parent.parent), "SLIPWAY_HOME": str(tmp_path)}
@@ -177,6 +178,7 @@ def test_every_command_explains_itself(slipway: Slipway, command: str) -> None:
     assert code == 0 and len(out) > 200 and ("slipway" in out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "absent"),
     [

@@ -41,6 +41,21 @@ REACHED = {
         "table": "T = []\ndef put(f): T.append(f)",
         "others": "from tasks.table import put\n_done = put(lambda: «1|2»)",
     },
+    "what a class's body writes elsewhere": {
+        "run": "from tasks.table import T\nimport tasks.others\ndef run(): return T",
+        "table": "T = {}",
+        "others": "from tasks.table import T\nclass A:\n  T['a'] = «1|2»",
+    },
+    "what a class's body adds elsewhere": {
+        "run": "from tasks.table import T\nimport tasks.others\ndef run(): return T",
+        "table": "T = []",
+        "others": "from tasks.table import T\nclass A:\n  T += [«1|2»]",
+    },
+    "what an import in a class's body does": {
+        "run": "import tasks.others\ndef run(): pass",
+        "others": "class A:\n  import tasks.table",
+        "table": "import torch\ntorch.set_num_threads(«1|2»)",
+    },
     "an overload": {
         "run": "from functools import singledispatch\n@singledispatch\ndef run(x): pass\n"
         "@run.register\ndef _(x: int): return «1|2»"

@@ -174,6 +174,7 @@ def test_nested_values_become_dotted_names() -> None:
     }
 
 
+@pytest.mark.slow
 def test_keys_are_the_same_in_each_process_whatever_the_order_of_its_sets() -> None:
     code = f"from flows.pipeline.definitions import Code; from flows.pipeline.reach import reach; print(reach(Code(), {STEPS!r}).digest)"
     printed = {
@@ -188,6 +189,7 @@ def test_keys_are_the_same_in_each_process_whatever_the_order_of_its_sets() -> N
     assert len(printed) == 1
 
 
+@pytest.mark.slow
 def test_how_many_definitions_keys_are_of_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
     main()
     printed = capsys.readouterr().out

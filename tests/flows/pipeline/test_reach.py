@@ -50,6 +50,7 @@ def write(path: Path, tree: ast.Module) -> None:
     path.write_text(ast.unparse(ast.fix_missing_locations(tree)))
 
 
+@pytest.mark.slow
 def test_a_whole_runs_key_covers_all_that_a_step_uses(reached: dict[str, Reach]) -> None:
     for step in STEPS:
         assert len(reached[step].nodes) > 50
@@ -78,6 +79,7 @@ def test_the_proofs_key_has_the_server_and_the_process_that_probes_in_it(reached
     assert not any(node.module.startswith("infra.") for node in reached["flows.steps.train"].nodes)
 
 
+@pytest.mark.slow
 def test_formatting_comments_and_docstrings_are_in_no_key(copy: Path, code: Code) -> None:
     for path in copy.rglob("*.py"):
         tree = ast.parse(path.read_text())
@@ -92,6 +94,7 @@ def test_formatting_comments_and_docstrings_are_in_no_key(copy: Path, code: Code
     assert digests(Code(copy)) == digests(code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -119,6 +122,7 @@ def test_a_module_or_a_room_may_be_called_otherwise(copy: Path, code: Code, old:
     assert digests(Code(copy)) == digests(code)
 
 
+@pytest.mark.slow
 def test_an_edit_of_all_that_a_step_does_not_reach_leaves_its_key(
     copy: Path, code: Code, reached: dict[str, Reach]
 ) -> None:
@@ -136,6 +140,7 @@ def test_an_edit_of_all_that_a_step_does_not_reach_leaves_its_key(
     assert edited > 300 and digests(Code(copy)) == digests(code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_an_edit_anywhere_in_a_definition_that_is_reached_makes_another_digest(
     copy: Path, code: Code, reached: dict[str, Reach], seed: int
@@ -153,6 +158,7 @@ def test_an_edit_anywhere_in_a_definition_that_is_reached_makes_another_digest(
     assert not {node for node in edited if after.definition(node).digest == code.definition(node).digest}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_one_edit_is_in_the_key_of_each_step_that_reaches_it_and_in_no_other(
     copy: Path, code: Code, reached: dict[str, Reach], seed: int
@@ -259,6 +265,7 @@ def edited(spot: ast.AST) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_what_one_process_has_read_spares_the_next_the_reading_until_a_file_changes(copy: Path) -> None:
     def digest() -> str:
         words = [

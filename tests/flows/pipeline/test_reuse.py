@@ -34,6 +34,7 @@ def rows_until(newest: str | None) -> Dataset:
     )
 
 
+@pytest.mark.slow
 def test_rows_that_end_before_the_champions_are_refused_in_a_sentence(registry: Registry) -> None:
     check_not_older(registry, "flights", rows_until("2013-01-31 23:59:00"))
     champion = register_bare(registry, "flights", 1)[0]
@@ -48,6 +49,7 @@ def test_rows_that_end_before_the_champions_are_refused_in_a_sentence(registry: 
     check_not_older(registry, "flights", rows_until(None))
 
 
+@pytest.mark.slow
 def test_rows_whose_time_is_a_number_are_older_by_its_value(registry: Registry) -> None:
     champion = register_bare(registry, "flights", 1)[0]
     registry.tag_version(champion, {NEWEST_TAG: "9"})
@@ -57,12 +59,14 @@ def test_rows_whose_time_is_a_number_are_older_by_its_value(registry: Registry) 
         check_not_older(registry, "flights", rows_until("8"))
 
 
+@pytest.mark.slow
 def test_a_champion_without_rows_in_time_is_older_than_nothing(registry: Registry) -> None:
     champion = register_bare(registry, "flights", 1)[0]
     registry.set_alias("flights", "champion", champion.version)
     check_not_older(registry, "flights", rows_until("2013-01-31 23:59:00"))
 
 
+@pytest.mark.slow
 def test_a_report_of_another_run_is_not_shown_as_that_of_this_version(registry: Registry) -> None:
     version = register_bare(registry, "flights", 1)[0]
     registry.tag_version(version, {DECISION_TAG: "refused"})

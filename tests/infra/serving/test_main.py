@@ -8,6 +8,7 @@ import pytest
 from serving_process import PATIENCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -154,6 +154,7 @@ def test_recipes_that_do_not_fit_the_workload_or_its_rows_are_named_before_train
     check_recipes(DEFAULT_RECIPES, digits, rows=3)
 
 
+@pytest.mark.slow
 def test_static_quantisation_of_the_cnn_is_small_right_and_still_says_where_it_came_from(
     cnn: Trained,
 ) -> None:
@@ -168,11 +169,13 @@ def test_static_quantisation_of_the_cnn_is_small_right_and_still_says_where_it_c
     assert "QuantizeLinear" in ops and "Cast" not in ops
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_bytes(cnn: Trained) -> None:
     first, second = cnn.compress(STATIC), cnn.compress(STATIC)
     assert first == second and first.onnx is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calibration", ["entropy", "percentile"])
 def test_other_calibrations_work_and_keep_off_the_screen(
     cnn: Trained, calibration: str, capfd: pytest.CaptureFixture[str]
@@ -182,6 +185,7 @@ def test_other_calibrations_work_and_keep_off_the_screen(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_calibration_sees_training_rows_only(cnn: Trained, tmp_path: Path) -> None:
     import shutil
 
@@ -214,6 +218,7 @@ def test_dynamic_int8_of_a_cnn_is_refused_for_its_latency(cnn: Trained) -> None:
     assert any("fp32's time at batch" in reason for reason in result.reasons)
 
 
+@pytest.mark.slow
 def test_dynamic_int8_leaves_convolutions_in_float_and_says_so(cnn: Trained) -> None:
     made = cnn.compress(DYNAMIC)
     assert made.onnx is not None
@@ -255,6 +260,7 @@ def test_the_op_types_chosen_for_a_transformer_need_no_repair_and_lengths_stay_d
             assert answer.shape == (rows, 4)
 
 
+@pytest.mark.slow
 def test_nodes_can_be_kept_in_float_by_name(cnn: Trained) -> None:
     assert cnn.fp32.onnx is not None
     name = next(n.name for n in onnx.load(cnn.fp32.onnx.path).graph.node if n.op_type == "Conv")
@@ -267,6 +273,7 @@ def test_nodes_can_be_kept_in_float_by_name(cnn: Trained) -> None:
     )
 
 
+@pytest.mark.slow
 def test_float16_halves_the_file_and_keeps_the_inputs(cnn: Trained) -> None:
     made = cnn.compress({"kind": "float16"})
     assert made.onnx is not None and cnn.fp32.onnx is not None, made.refused
@@ -312,6 +319,7 @@ def test_a_student_learns_from_the_teacher(transformer: Trained) -> None:
     assert made.notes[0].startswith("student small: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "said"),
     [
@@ -334,6 +342,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return trained(BARE, tmp_path_factory.mktemp("bare"), epochs=1)
 
 
+@pytest.mark.slow
 def test_a_recipe_that_breaks_is_refused_with_the_first_line_and_never_raises(cnn: Trained) -> None:
     torn = cnn.checkpoint.model_copy(update={"sha256": "0" * 64})
     broken = Trained(cnn.reference, cnn.workload, cnn.dataset, torn, cnn.fp32, cnn.train, cnn.folder)
@@ -342,6 +351,7 @@ def test_a_recipe_that_breaks_is_refused_with_the_first_line_and_never_raises(cn
     assert made.refused.startswith("StepError: Checkpoint") and "\n" not in made.refused
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_no_refusal_that_is_kept_and_found_again_when_there_is_room(
     cnn: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,6 +366,7 @@ def test_a_full_disk_is_no_refusal_that_is_kept_and_found_again_when_there_is_ro
         cnn.compress(STATIC)
 
 
+@pytest.mark.slow
 def test_nothing_but_the_candidates_files_and_training_is_left_behind(cnn: Trained, tmp_path: Path) -> None:
     here = Trained(cnn.reference, cnn.workload, cnn.dataset, cnn.checkpoint, cnn.fp32, cnn.train, tmp_path)
     here.compress(STATIC, name="a")

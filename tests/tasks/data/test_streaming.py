@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,3 +133,29 @@ def test_check_looks_at_a_stream_by_its_first_row_group(folder: Path, tmp_path: 
     )
     assert look_at_rows(bench).startswith("the first 120 rows of 4 columns hold the schema")
     assert re.fullmatch(r"\d+ train, \d+ validation, \d+ test", look_at_splits(bench))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        (lambda f: f.assign(label="cat"), "classification", "always 'cat'; a classifier needs two classes"),
+        (lambda f: f.assign(label=f["label"].where(f.index > 4)), "classification", "target 'label' is empty in 5 of .*in the source"),
+        (lambda f: f.assign(when=f["when"].where(f.index > 4)), "classification", "the time 'when' is empty in 5 of .*in the source"),
+        (lambda f: f, "regression", "target 'label' is str; a regression needs numbers"),
+    ],
+)  # fmt: skip
+def test_a_streamed_target_that_cannot_be_learned_is_a_sentence(
+    tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], kind: str, message: str
+) -> None:
+    change(rows_of(100)).to_parquet(tmp_path / "rows.parquet", index=False)
+    source = Path(reference(tmp_path, tmp_path / "rows.parquet", True, "when"))
+    source.write_text(source.read_text().replace('"classification"', repr(kind)))
+    with pytest.raises(UserError, match=message):
+        prepare(str(source), Data(), tmp_path / "data")
+
+
+def test_classes_without_an_order_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    for number, label in enumerate((0, "dog")):
+        rows_of(40).assign(label=label).to_parquet(tmp_path / f"{number}.parquet", index=False)
+    with pytest.raises(UserError, match="of the types .*, which have no common order"):
+        prepare(reference(tmp_path, tmp_path, True, None), Data(), tmp_path / "data")

@@ -27,6 +27,7 @@ def resampled(columns: Columns, rows: int, seed: int) -> Columns:
     return {name: rng.choice(column, rows) for name, column in columns.items()}
 
 
+@pytest.mark.slow
 def test_rows_of_the_same_world_do_not_drift(reference: Columns) -> None:
     alarms = [
         column.name

@@ -82,6 +82,7 @@ def exported(module: nn.Module, texts: tuple[Workload, Dataset], folder: Path) -
     return module, export_module(module, *texts, folder / "model.onnx", {"slipway.data": "fp"})
 
 
+@pytest.mark.slow
 def test_lengths_and_batches_that_were_never_traced_agree_with_torch(attentive: Exported) -> None:
     agrees_at_other_sizes(*attentive)
 
@@ -101,6 +102,7 @@ def agrees_at_other_sizes(module: nn.Module, exported: OnnxModel) -> None:
     assert exported.inputs[0].shape == ("batch", "length") and exported.outputs[0].name == "logits"
 
 
+@pytest.mark.slow
 def test_it_is_one_file_with_its_origin_inside_and_a_reference_beside(attentive: Exported) -> None:
     _, exported = attentive
     assert {p.name for p in exported.path.parent.iterdir()} == {"model.onnx", "model.reference.npy"}
@@ -133,6 +135,7 @@ def test_a_model_that_neither_exporter_gets_right_is_refused_with_what_both_said
     assert "\n" not in str(caught.value) and not (tmp_path / "model.onnx").exists()
 
 
+@pytest.mark.slow
 def test_a_fixed_axis_and_a_foreign_name_are_seen(
     attentive: Exported, texts: tuple[Workload, Dataset]
 ) -> None:

@@ -43,6 +43,7 @@ def broken(path: Path, *changes: tuple[str, str]) -> dict[str, PartResult]:
     return {part.name: part for part in look(path).findings}
 
 
+@pytest.mark.slow
 def test_a_new_file_holds_in_every_part_and_its_request_fits_its_signature(churn: Path) -> None:
     checkup = look(churn)
     assert checkup.ok and {part.status for part in checkup.findings} == {"held"} and checkup.model == "churn"

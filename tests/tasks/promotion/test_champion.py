@@ -1,6 +1,5 @@
 """Moving the champion: at the last moment, one at a time, killed at any instant; on SQLite and over HTTP."""
 
-import shutil
 import threading
 from collections import Counter
 from pathlib import Path
@@ -14,31 +13,10 @@ from tasks.promotion.champion import model_lock, promote, refuse, repair
 from tasks.promotion.ledger import StaleError, read_ledger
 from tasks.promotion.manual import promote_version, roll_back_to
 from tasks.promotion.permits import grant
-from tasks.proof.evidence import EvidenceError
+from tasks.proof.signing import EvidenceError
 from tasks.records import Version
 from tasks.registry.registry import Registry
-from tasks.settings import Settings, load_settings
-
-
-@pytest.fixture(params=["sqlite", "http"])
-def settings(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    if request.param == "http":
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", request.getfixturevalue("mlflow_server"))
-    else:
-        home.mkdir(mode=0o700)
-        shutil.copyfile(request.getfixturevalue("empty_mlflow_database"), home / "mlflow.db")
-    return load_settings()
-
-
-@pytest.fixture
-def registry(settings: Settings) -> Registry:
-    return Registry(settings)
-
-
-@pytest.fixture
-def model(request: pytest.FixtureRequest) -> str:
-    """A name of the test's own: the HTTP server is shared."""
-    return "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[-60:].strip("-")
+from tasks.settings import Settings
 
 
 def champion(registry: Registry, model: str) -> int | None:
@@ -46,6 +24,7 @@ def champion(registry: Registry, model: str) -> int | None:
     return found.version if found else None
 
 
+@pytest.mark.slow
 def test_the_first_version_is_promoted_like_any_other(registry: Registry, model: str) -> None:
     first, second = promotions.register_bare(registry, model, 2)
     promote(registry, first, against=None, why="the first", who="ada")
@@ -61,6 +40,7 @@ def test_the_first_version_is_promoted_like_any_other(registry: Registry, model:
     assert champion(registry, model) == 2
 
 
+@pytest.mark.slow
 def test_a_verdict_against_another_champion_promotes_nothing(registry: Registry, model: str) -> None:
     first, second, third = promotions.register_bare(registry, model, 3)
     promote(registry, first, against=None, why="the first")
@@ -77,6 +57,7 @@ def test_promoting_the_champion_again_is_refused(registry: Registry, model: str)
         promote(registry, first, against=1, why="again")
 
 
+@pytest.mark.slow
 def test_an_owner_that_stood_still_finds_another_in_its_place(
     registry: Registry, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +87,7 @@ def test_a_second_promotion_waits_and_then_is_told(settings: Settings) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_of_many_that_race_one_wins_and_the_others_are_told(
     settings: Settings, registry: Registry, model: str
 ) -> None:
@@ -119,6 +101,7 @@ def test_of_many_that_race_one_wins_and_the_others_are_told(
     promotions.check(registry, ledger)
 
 
+@pytest.mark.slow
 def test_a_kill_at_a_random_moment_leaves_a_champion_and_a_true_ledger(
     settings: Settings, registry: Registry, model: str
 ) -> None:
@@ -129,6 +112,7 @@ def test_a_kill_at_a_random_moment_leaves_a_champion_and_a_true_ledger(
     promotions.check(registry, read_ledger(registry, model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "step",
     ["claim entry-", "tag_version", "set_alias", "set_alias previous", "add_ledger_entry", "claim done-"],
@@ -175,6 +159,7 @@ def crash_at(step: str, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Registry, name, crashing)
 
 
+@pytest.mark.slow
 def test_an_alias_moved_by_hand_is_written_down_by_the_next_decision(registry: Registry, model: str) -> None:
     first, second, third = promotions.register_bare(registry, model, 3)
     promote(registry, first, against=None, why="the first")
@@ -215,6 +200,7 @@ def versions(registry: Registry, model: str, tmp_path: Path) -> list[Version]:
     return [first, second, promotions.register(registry, model, tmp_path, 3.0, decision="fail", champion=2)]
 
 
+@pytest.mark.slow
 def test_rollback_goes_to_the_version_before(
     settings: Settings, registry: Registry, model: str, versions: list[Version]
 ) -> None:
@@ -226,6 +212,7 @@ def test_rollback_goes_to_the_version_before(
         roll_back_to(settings, model, why="further")
 
 
+@pytest.mark.slow
 def test_rollback_to_what_is_not_there_or_never_passed_moves_nothing(
     settings: Settings, registry: Registry, model: str, versions: list[Version]
 ) -> None:
@@ -241,6 +228,7 @@ def test_rollback_to_what_is_not_there_or_never_passed_moves_nothing(
     assert champion(registry, model) == 2 and len(read_ledger(registry, model).entries) == 2
 
 
+@pytest.mark.slow
 def test_rollback_proves_first_that_the_old_version_still_holds(
     settings: Settings, registry: Registry, model: str, versions: list[Version], tmp_path: Path
 ) -> None:
@@ -264,6 +252,7 @@ def stored_folder(registry: Registry, version: Version, scratch: Path) -> Path:
     return Path(location.removeprefix("file://"))
 
 
+@pytest.mark.slow
 def test_promote_by_hand_lets_doubt_pass_but_not_failure(
     settings: Settings, registry: Registry, model: str, versions: list[Version], tmp_path: Path
 ) -> None:
@@ -299,6 +288,7 @@ def test_a_model_that_is_not_there_is_said_and_leaves_no_lock(settings: Settings
     assert not list(settings.home.parent.rglob("nobody.lock"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["add_ledger_entry", "set_alias"])
 def test_a_machine_that_wakes_while_another_promotes_takes_nothing_from_it(
     registry: Registry, model: str, monkeypatch: pytest.MonkeyPatch, moment: str

@@ -54,6 +54,7 @@ def file_of(candidate: Candidate) -> OnnxModel:
     return candidate.onnx
 
 
+@pytest.mark.slow
 def test_a_sound_file_is_measured_in_full(linear_digits: Digits, tmp_path: Path) -> None:
     dataset, fp32 = linear_digits
     report = validate("digits", dataset, fp32, fp32, tmp_path, "test")
@@ -82,6 +83,7 @@ def test_a_float_file_that_computes_something_else_is_a_problem(
     assert any("its outputs differ from the model's by" in problem for problem in report.problems)
 
 
+@pytest.mark.slow
 def test_a_quantised_file_is_held_to_its_predictions(linear_digits: Digits, tmp_path: Path) -> None:
     from onnxruntime.quantization import quantize_dynamic
 
@@ -133,6 +135,7 @@ def test_a_score_that_takes_no_nan_ends_no_run(linear_digits: Digits, tmp_path: 
     assert gate(sound, sound, None, comparison, None, Gates()).decision == "inconclusive"
 
 
+@pytest.mark.slow
 def test_answers_that_are_not_finite_are_a_problem(linear_digits: Digits, tmp_path: Path) -> None:
     dataset, fp32 = linear_digits
     report = validate(

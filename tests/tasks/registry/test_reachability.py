@@ -112,7 +112,7 @@ def test_training_outlives_mlflow_and_every_metric_arrives_once(
     assert run.returncode == 0 and outcome["decision"] == "promoted", (outcome, said())
     assert "metrics were not delivered" in (tmp_path / "log").read_text()
     noted = Counter(
-        (m.key, m.step, m.value) for path in training.glob("*/metrics.jsonl") for m in read_metrics(path)
+        (m.key, m.step, m.value) for path in training.rglob("metrics.jsonl") for m in read_metrics(path)
     )
     assert noted and set(noted.values()) == {1}
     assert delivered(tracking.url, outcome["run_id"], {key for key, _, _ in noted}) == noted

@@ -39,7 +39,7 @@ def exported(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Onnx
     return export_module(Linear(), load_workload("digits"), dataset, path, {"slipway.workload": "digits"})
 
 
-@pytest.fixture(params=["sqlite", "http"])
+@pytest.fixture(params=["sqlite", pytest.param("http", marks=pytest.mark.slow)])
 def registry(
     request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Registry]:
@@ -65,6 +65,7 @@ def registered(
     return registry.register(run_id, model, model_id, folder, exported, {KEY_TAG: key}).version
 
 
+@pytest.mark.slow
 def test_what_is_registered_is_the_exported_file_and_predicts_the_same(
     registry: Registry, exported: OnnxModel, dataset: Dataset, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -103,6 +104,7 @@ def test_aliases_move_and_missing_ones_are_none(
     assert registry.version(model, 99) is None
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_delivered_twice_is_stored_once(registry: Registry) -> None:
     run_id = registry.start_run("twice", "a run", {})
     metrics = [Metric("loss", 1.0 / (step + 1), step, 1_700_000_000_000 + step) for step in range(2500)]

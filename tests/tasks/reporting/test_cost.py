@@ -28,6 +28,7 @@ def burn(seconds: float) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_threads_and_children_that_ended_are_in_it() -> None:
     import subprocess
 

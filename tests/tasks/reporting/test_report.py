@@ -88,6 +88,7 @@ def page(
     return write_report(evidence, dataset, selection, curve, path, links, attributed)
 
 
+@pytest.mark.slow
 def test_the_verdict_and_its_reasons_come_first(
     page: Path, proved_digits: tuple[Evidence, Selection]
 ) -> None:
@@ -101,12 +102,14 @@ def test_the_verdict_and_its_reasons_come_first(
         assert f'id="{name}"' in text
 
 
+@pytest.mark.slow
 def test_the_page_needs_no_other_file_and_runs_no_script(page: Path) -> None:
     text = page.read_text()
     assert "<script" not in text and "<link" not in text and "src=" not in text and "@import" not in text
     assert text.count("<svg") >= 5
 
 
+@pytest.mark.slow
 def test_what_others_wrote_is_shown_and_not_run(page: Path) -> None:
     assert "&lt;b&gt;nothing&lt;/b&gt; to quantise" in page.read_text()
 
@@ -115,6 +118,7 @@ def section(text: str, name: str) -> str:
     return text.split(f'<section id="{name}">')[1].split("</section>")[0]
 
 
+@pytest.mark.slow
 def test_digits_are_shown_above_what_their_pixels_weigh(page: Path) -> None:
     pytest.importorskip("captum")
     shown = section(page.read_text(), "attributions")
@@ -129,6 +133,7 @@ def rendered(
     return section(path.read_text(), "attributions")
 
 
+@pytest.mark.slow
 def test_a_text_is_shown_with_its_words_marked_and_escaped(
     linear_digits: Digits, proved_digits: tuple[Evidence, Selection], tmp_path: Path
 ) -> None:
@@ -142,6 +147,7 @@ def test_a_text_is_shown_with_its_words_marked_and_escaped(
     )
 
 
+@pytest.mark.slow
 def test_without_captum_the_page_says_how_to_get_it(
     linear_digits: Digits,
     proved_digits: tuple[Evidence, Selection],
@@ -184,6 +190,7 @@ def test_the_page_opens_in_a_browser(page: Path, tmp_path: Path, name: str, widt
     assert content <= window
 
 
+@pytest.mark.slow
 def test_the_model_card_says_what_how_good_where_weak_and_how_to_call(
     linear_digits: Digits, proved_digits: tuple[Evidence, Selection]
 ) -> None:

@@ -151,6 +151,7 @@ def two_saved(folder: Path) -> CheckpointStore:
     return checkpoints
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
 def test_any_operation_of_a_save_may_fail(tmp_path: Path, code: int) -> None:
     for at in operations_of_the_third_save():

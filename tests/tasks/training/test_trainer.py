@@ -19,6 +19,7 @@ from tasks.data.dataset import prepare
 from tasks.errors import StepError, UserError
 from tasks.records import Checkpoint, Dataset, Metric
 from tasks.training.checkpoint import load, load_weights
+from tasks.training.loss import DistillationLoss
 from tasks.training.metrics import read_metrics
 from tasks.training.module import load_module, predict
 from tasks.training.progress import Progress
@@ -74,6 +75,7 @@ def train_toy(
     return fit(module, rows or clouds(200), clouds(100, 1), config, folder, workload=toy, **options)
 
 
+@pytest.mark.slow
 def test_digits_are_learned_and_come_back_from_the_checkpoint(dataset: Dataset, tmp_path: Path) -> None:
     checkpoint = train(TINY, dataset, Train(epochs=6, lr=0.01, threads=1), tmp_path)
     tiny_digits = load_workload(TINY)
@@ -272,7 +274,8 @@ def test_a_student_learns_from_its_teacher(tmp_path: Path) -> None:
     teacher.load_state_dict(load_weights(good))
     wrong = Samples(rows.inputs, (rows.target + 1) % 3)
     config = FAST.model_copy(update={"epochs": 8, "lr": 0.05})
-    student = train_toy(tmp_path / "student", config, rows=wrong, teacher=teacher, teacher_weight=0.9)
+    taught = DistillationLoss(workload(), teacher, temperature=4.0, weight=0.9)
+    student = train_toy(tmp_path / "student", config, rows=wrong, distillation=taught)
     assert student.score > 0.8
     assert train_toy(tmp_path / "alone", config, rows=wrong).score < 0.4
 
@@ -412,6 +415,7 @@ def test_two_trainings_at_once_do_not_disturb_each_others_random_numbers(
     assert digests == {"first": alone.sha256, "second": alone.sha256}
 
 
+@pytest.mark.slow
 def test_importing_the_training_loads_neither_prefect_nor_mlflow() -> None:
     code = "import sys, tasks.training.trainer; print([name for name in ('prefect', 'mlflow') if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

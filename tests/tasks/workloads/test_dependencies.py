@@ -109,8 +109,28 @@ def test_what_comes_with_slipway_has_a_key_of_its_own_and_its_workloads_are_work
         "tasks/workloads/examples/digits.py",
     }
     assert {"tasks.config.Train", "tasks.recipes"} <= set(slipway_names(reference))
-    for named in ("cells", str(workload_files("cells")["tasks/workloads/examples/cells.py"])):
-        assert "tasks/workloads/examples/_genes.py" in workload_files(named)
+    cells = workload_files("cells")["tasks/workloads/examples/cells.py"]
+    copied = write(tmp_path, {"my_cells.py": cells.read_text()})
+    for named in ("cells", str(cells), copied):
+        assert "tasks/workloads/examples/genes.txt" in workload_sources(named)
+
+
+def test_a_list_that_is_named_counts_as_its_bytes_and_rows_do_not(tmp_path: Path) -> None:
+    reference = write(
+        tmp_path,
+        {
+            "mine.py": "from net.words import W\nrows = 'rows.csv'",
+            "net/words.py": "from pathlib import Path\nW = Path(__file__).with_name('words.txt').read_text()",
+            "net/words.txt": "a = 1  # no comment",
+            "rows.csv": "1",
+            "other.txt": "",
+        },
+    )
+    before = workload_sources(reference)
+    assert set(before) == {"mine.py", "net/words.py", "net/words.txt"}
+    (tmp_path / "net/words.txt").write_text("a = 1  # no comments")
+    after = workload_sources(reference)
+    assert [name for name in before if before[name] != after[name]] == ["net/words.txt"]
 
 
 VISITS = """

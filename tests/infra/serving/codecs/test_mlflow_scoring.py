@@ -67,6 +67,7 @@ def came_to(reader: Invocations, body: bytes) -> Any:
     return rows.length, [(name, array.dtype, array.shape, array.tobytes()) for name, array in feeds.items()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())

@@ -63,6 +63,7 @@ def flattened(batch: Any) -> dict[str, Any]:
     return {"columns": ["x"], "data": [[row.tolist()] for row in batch]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [
@@ -323,6 +324,7 @@ def test_v2_checks_the_length_of_its_parts_and_the_version_in_the_path(server: S
         assert server.get(f"/v2/models/digits/versions/9{path}").json["code"] == "no_such_version"
 
 
+@pytest.mark.slow
 def test_health_says_alive_and_ready_and_metrics_count(single: ServerProcess) -> None:
     assert single.get("/ping").status == 200
     assert single.get("/health").json["status"] == "alive"

@@ -23,6 +23,7 @@ def limited(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield server
 
 
+@pytest.mark.slow
 def test_a_request_that_trickles_is_ended_and_the_rest_are_not_held_up(limited: ServerProcess) -> None:
     starts = [
         b"POST /invoc",
@@ -43,6 +44,7 @@ def test_a_request_that_trickles_is_ended_and_the_rest_are_not_held_up(limited: 
             assert trickle.recv(1000) == b""
 
 
+@pytest.mark.slow
 def test_idle_connections_are_closed_and_endless_headers_refused(limited: ServerProcess) -> None:
     with socket.create_connection(limited.address, timeout=PATIENCE) as idle:
         assert idle.recv(100) == b""
@@ -126,6 +128,7 @@ def test_who_reads_nothing_of_an_answer_is_cut_off_and_who_reads_slowly_is_not(
     assert uvloop.run(run()) == [True, True, False]
 
 
+@pytest.mark.slow
 def test_a_body_that_stops_is_ended_whoever_read_its_head(folder: Path, tmp_path: Path) -> None:
     async def run() -> bytes:
         protocols, loop = BothProtocols(folder, tmp_path), asyncio.get_running_loop()

@@ -186,6 +186,7 @@ def answered(process: ServerProcess) -> bytes:
     return re.sub(rb"date: [^\r]+", b"date: now", answer)
 
 
+@pytest.mark.slow
 def test_a_server_on_another_uvicorn_answers_the_same_and_says_that_it_costs_more(
     folder: Path, tmp_path: Path
 ) -> None:

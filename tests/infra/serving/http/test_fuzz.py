@@ -27,6 +27,7 @@ def memory(server: ServerProcess) -> int:
     return int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
 
 
+@pytest.mark.slow
 def test_mutated_bodies_never_cost_more_than_a_4xx(server: ServerProcess) -> None:
     @settings(
         max_examples=EXAMPLES,
@@ -53,6 +54,7 @@ def test_mutated_bodies_never_cost_more_than_a_4xx(server: ServerProcess) -> Non
         assert server.post(path, body).status == 200
 
 
+@pytest.mark.slow
 def test_the_openapi_document_describes_what_is_served(server: ServerProcess) -> None:
     document = server.get("/openapi.json").json
     assert document["openapi"].startswith("3.1")

@@ -82,6 +82,7 @@ LIKE = {
 }
 
 
+@pytest.mark.slow
 def test_requests_like_the_last_are_answered_as_any_other(folder: Path, tmp_path: Path) -> None:
     """Behind two that make the template: the same twice, of other lengths, with ids, the head first and then the body."""
     starts = {

@@ -48,6 +48,7 @@ def test_bodies_and_rows_are_bounded(limited: ServerProcess) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 def test_keys_are_asked_for_and_rotate_without_a_restart(folder: Path, home: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("# two at once\nold-key\nnew-key\n")
@@ -75,6 +76,7 @@ def test_on_loopback_a_foreign_host_name_gets_nothing(limited: ServerProcess) ->
         assert limited.get("/status", Host=host).status == 200
 
 
+@pytest.mark.slow
 def test_errors_show_nothing_of_the_inside(limited: ServerProcess) -> None:
     for method, path in (
         ("GET", "/nope"),

@@ -123,6 +123,7 @@ def test_a_hostile_folder_is_refused(inspector: Inspector, folder: Path, harm: s
     assert not Path("/tmp/slipway-was-here").exists()
 
 
+@pytest.mark.slow
 def test_a_sound_folder_is_not_and_a_hostile_one_is_by_the_inspecting_process_too(folder: Path) -> None:
     result = asyncio.run(inspection.inspect(request(folder)))
     assert result == InspectionResult(digest=sha256_of(folder / "model.onnx"))
@@ -163,6 +164,7 @@ def test_evidence_that_does_not_hold_is_refused_before_parsing(
     assert result.refused is not None and result.refused.startswith("evidence: ") and says in result.refused
 
 
+@pytest.mark.slow
 def test_the_cache_names_folders_by_content_and_never_follows_a_link(folder: Path, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     before = digest_of(folder)

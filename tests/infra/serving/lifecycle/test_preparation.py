@@ -173,6 +173,7 @@ def cached(preparer: Preparer) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_process_that_was_started_early_checks_the_signature_and_the_next_is_one_of_its_own(
     preparer: Preparer,
 ) -> None:
@@ -186,6 +187,7 @@ def test_the_process_that_was_started_early_checks_the_signature_and_the_next_is
         asyncio.run(preparer.from_cache(DIGITS, POINTER, folder))
 
 
+@pytest.mark.slow
 def test_a_model_is_tried_the_first_time_and_its_signature_is_checked_every_time(
     folder: Path, home: Path
 ) -> None:

@@ -19,7 +19,7 @@ from infra.serving.options import Target
 from tasks.errors import StepError
 
 
-@pytest.fixture(params=["sqlite", "http"])
+@pytest.fixture(params=["sqlite", pytest.param("http", marks=pytest.mark.slow)])
 def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "http":
         return str(request.getfixturevalue("mlflow_server"))

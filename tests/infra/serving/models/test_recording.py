@@ -42,7 +42,7 @@ def asked(version: LoadedVersion, rows: int, length: int = 3) -> Done:
     """A batch of one request, answered."""
     random = np.random.default_rng(rows)
     features = random.normal(size=(rows, 4)).astype("float32")
-    request_rows = rows_of(version.spec, [random.integers(1, 50, (rows, length)), features])
+    request_rows = rows_of(version.spec, [random.integers(1, 50, (rows, length)), features], rows)
     nobody: Any = None
     request = Request(request_rows, nobody, nobody, time.perf_counter())
     return Done([request], version, version.run([request_rows]), 0.001)
@@ -123,6 +123,7 @@ def test_a_full_disk_costs_what_is_written_then_and_nothing_that_was_there(
     assert {path.suffix for path in (tmp_path / "traffic").rglob("*") if path.is_file()} == {".gz"}
 
 
+@pytest.mark.slow
 def test_a_kill_while_it_writes_leaves_whole_files_only(tmp_path: Path) -> None:
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})

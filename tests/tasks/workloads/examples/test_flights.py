@@ -111,6 +111,7 @@ def test_scales_and_vocabularies_are_of_the_training_rows_and_in_the_module(wint
     assert len(state["dest.vocabulary"]) == read_frame(winter, "train")["dest"].nunique()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_its_auc_is_that_of_scikit_learn(seed: int) -> None:
     from sklearn.metrics import roc_auc_score

@@ -89,6 +89,7 @@ def test_text_without_a_word_gets_finite_answers(small: Dataset) -> None:
         assert built(torch.zeros(2, 5, dtype=torch.uint8)).isfinite().all()
 
 
+@pytest.mark.slow
 def test_it_learns(small: Dataset) -> None:
     """A few steps on sixty rows; that it beats a linear model on all of them is bench_workloads.py's to show."""
     torch.manual_seed(0)
@@ -104,6 +105,7 @@ def test_it_learns(small: Dataset) -> None:
         assert (built.eval()(text).argmax(1) == target).float().mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path(os.environ.get("WORDNET_HOME", "/usr/share/wordnet"), "data.noun").exists(),
     reason="wordnet-base is not installed",

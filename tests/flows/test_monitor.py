@@ -1,0 +1,36 @@
+"""What follows from an alarm: a retraining, and a word to whoever asked to be told."""
+
+from pathlib import Path
+
+import deployed
+import numpy as np
+import pytest
+from watched_digits import recording_server, validation_images, watched_home
+
+from flows.monitor import monitor
+from flows.promote import refuse
+from flows.retrain import retrain
+from tasks.records import Candidate, Dataset
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
+"""Prefect leaves a connection of a run done in this process to the collector."""
+
+
+@pytest.mark.platform
+def test_an_alarm_starts_retrain_and_reaches_the_webhook(
+    linear_digits: tuple[Dataset, Candidate],
+    empty_mlflow_database: Path,
+    tmp_path: Path,
+    prefect_server: str,
+) -> None:
+    with watched_home(tmp_path, empty_mlflow_database, *linear_digits), recording_server(tmp_path) as send:
+        send(np.roll(validation_images(linear_digits[0]), 3, axis=3))
+        with deployed.talking_to(prefect_server, tmp_path):
+            deployed.deploy(refuse, "refuse")
+            maker = deployed.deploy(retrain, "digits", parameters={"workload": "digits"})
+            with deployed.automated() as receiver:
+                assert monitor("digits").status == "drifted"
+                told = receiver.wait_for("slipway.drift.alarm", "inputs drifted")
+                [run] = deployed.wait_until(lambda: deployed.runs_of(maker), "nothing retrains")
+    assert "digits: " in told["text"] and "inputs drifted from the training rows" in told["text"]
+    assert run.parameters["workload"] == "digits" and run.state is not None and run.state.is_scheduled()
