@@ -156,7 +156,7 @@ def explain(
     with downloaded(registry, version) as folder:
         evidence = check_version(folder, version)
         explanation = explain_version(evidence, version.version, folder, rows, registry.settings.home)
-    show_explanation(explanation, json)
+    show_explanation(explanation, as_json=json)
 
 
 def _decision(settings: "Settings", model: str) -> AbstractContextManager[None]:

@@ -107,16 +107,14 @@ class Ledger(Frozen):
         return (*before[-1:], *(entry for at, entry in moves if start <= at < end))
 
 
-def check_chain(entries: Sequence[LedgerEntry]) -> list[str]:
+def check_chain(entries: Sequence[LedgerEntry]) -> Iterator[str]:
     """Where entries, in order, do not follow from each other; an `accept` begins anew."""
-    problems: list[str] = []
     digest, sequence, serving = FIRST, 0, None
     for entry in entries:
         if entry.action != "accept":
-            problems += _breaks(entry, digest, sequence, serving)
+            yield from _breaks(entry, digest, sequence, serving)
         digest, sequence = entry.digest, entry.sequence
         serving = entry.to_version if entry.moved else serving
-    return problems
 
 
 def _breaks(entry: LedgerEntry, digest: str, sequence: int, serving: int | None) -> Iterator[str]:

@@ -245,7 +245,7 @@ def _from_acceptance(signed: Sequence[_Signed]) -> Sequence[_Signed]:
 def _broken(model: str, signed: Sequence[_Signed], head: Head | None) -> Iterator[str]:
     """Entries up to `head` were checked before: the digests that lead there vouch for them."""
     holding = _from_acceptance(signed)
-    yield from (breaks := check_chain([each.entry for each in holding]))
+    yield from (breaks := list(check_chain([each.entry for each in holding])))
     seen = head.sequence if head is not None and not breaks else 0
     yield from _unsigned(model, [each for each in holding if each.entry.sequence > seen])
 
