@@ -6,8 +6,9 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -126,16 +127,25 @@ def test_ctrl_c_is_a_sentence_and_exit_code_130(
 
 
 def test_every_example_of_the_help_is_a_command_that_can_be_given() -> None:
-    commands = get_command(cli.app).commands
-    examples = [
-        shlex.split(line)[1:]
-        for name, command in commands.items()
-        if name != "serve"
-        for line in command.epilog.split("\n\n")[1:]
-    ]
-    assert {words[0] for words in examples} == {*commands} - {"serve"}
-    for name, *arguments in examples:
-        commands[name].make_context(name, arguments)
+    commands = dict(leaves(get_command(cli.app)))
+    del commands["serve"]
+    for name, command in commands.items():
+        examples = [shlex.split(line)[1:] for line in command.epilog.split("\n\n")[1:]]
+        assert examples, name
+        for words in examples:
+            depth = len(name.split())
+            assert " ".join(words[:depth]) == name
+            command.make_context(name, words[depth:])
+
+
+def leaves(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command by the words that name it; `ledger accept` is one in a group."""
+    for word, command in group.commands.items():
+        name = f"{above}{word}"
+        if hasattr(command, "commands"):
+            yield from leaves(command, f"{name} ")
+        else:
+            yield name, command
 
 
 @pytest.mark.slow
