@@ -1,0 +1,166 @@
+"""A page that somebody else wrote, open in a browser on this machine, starts no run: by its Origin, and by its Host when its name points here."""
+
+import asyncio
+import http.server
+import json
+import shutil
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from flows.orchestration.embedded import EmbeddedServer
+from infra.platform.own_machine import NAMES, OwnMachineOnly, origins
+
+PORT = 4200
+
+CHROMIUM = shutil.which("chromium")
+
+
+class Reached(Exception):
+    """The app behind was asked."""
+
+
+async def behind(*_: object) -> None:
+    raise Reached
+
+
+def ask(*headers: tuple[bytes, bytes], kind: str = "http") -> list[dict[str, object]]:
+    """What is sent to a client that asks with these headers. Raises Reached when it is let through."""
+    sent: list[dict[str, object]] = []
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    asyncio.run(OwnMachineOnly(behind, PORT)({"type": kind, "headers": list(headers)}, None, send))  # type: ignore[arg-type]
+    return sent
+
+
+OWN = [(b"host", f"{name}:{PORT}".encode()) for name in NAMES]
+
+
+@pytest.mark.parametrize("host", OWN)
+@pytest.mark.parametrize("origin", [None, *origins(PORT)])
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_this_machine_and_its_own_pages_are_let_through(
+    host: tuple[bytes, bytes], origin: str | None, kind: str
+) -> None:
+    headers = [host] if origin is None else [host, (b"origin", origin.encode())]
+    with pytest.raises(Reached):
+        ask(*headers, kind=kind)
+
+
+STRANGE = [
+    [],
+    [(b"host", b"evil.test:4200")],
+    [(b"host", b"127.0.0.1")],
+    [(b"host", b"127.0.0.1:8080")],
+    [(b"host", b"127.0.0.1.evil.test:4200")],
+    [OWN[0], OWN[0]],
+    [OWN[0], (b"origin", b"http://evil.test")],
+    [OWN[0], (b"origin", b"null")],
+    [OWN[0], (b"origin", b"http://localhost:8888")],
+    [OWN[0], (b"origin", b"https://127.0.0.1:4200")],
+    [OWN[0], (b"origin", b"http://127.0.0.1:4200"), (b"origin", b"http://evil.test")],
+]
+
+
+@pytest.mark.parametrize("headers", STRANGE)
+def test_others_are_told_no(headers: list[tuple[bytes, bytes]]) -> None:
+    sent = ask(*headers)
+    assert sent[0]["status"] == 403 and b"server" in sent[1]["body"]  # type: ignore[operator]
+    (closed,) = ask(*headers, kind="websocket")
+    assert (closed["type"], closed["code"]) == ("websocket.close", 1008)
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Prefect server, as `slipway up` and single runs have it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_API_URL", "")  # put back afterwards: the server's start sets it
+        server = EmbeddedServer(tmp_path_factory.mktemp("closed"))
+        server.start()
+        try:
+            server.wait()
+            yield server.api_url
+        finally:
+            server.stop()
+
+
+def post(url: str, body: object, **headers: str) -> int:
+    """The status of a POST."""
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.mark.slow
+def test_prefect_makes_nothing_for_a_foreign_page_or_name(prefect: str) -> None:
+    assert post(f"{prefect}/flows/", {"name": "mine"}) == 201
+    assert post(f"{prefect}/flows/", {"name": "evil"}, Origin="http://evil.test") == 403
+    assert post(f"{prefect}/flows/", {"name": "evil"}, Host="evil.test:4200") == 403
+    assert post(f"{prefect}/flows/count", {}) == 200
+    assert counted(prefect) == 1
+
+
+def counted(prefect: str) -> int:
+    request = urllib.request.Request(f"{prefect}/flows/count", b"{}", {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return int(answer.read())
+
+
+PAGE = """<script>
+const results = []
+const ask = (how) => fetch(API + "/flows/", {method: "POST", body: JSON.stringify({name: "evil" + results.length}), ...how})
+  .then(r => r.status + " " + r.type, e => "failed")
+Promise.all([ask({mode: "no-cors"}), ask({headers: {"Content-Type": "application/json"}}), ask({mode: "no-cors", headers: {"Content-Type": "text/plain"}})])
+  .then(all => { document.title = "done: " + all.join(", ") })
+</script>"""
+
+
+@pytest.mark.platform
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (apt-get install chromium)")
+@pytest.mark.parametrize("rebinding", [False, True])
+def test_a_foreign_page_in_a_real_browser_makes_nothing(prefect: str, rebinding: bool) -> None:
+    """`rebinding`: the page's own name has come to point at this machine, so that its requests are of its own origin."""
+    sync = pytest.importorskip("playwright.sync_api")
+
+    before, port = counted(prefect), int(prefect.rpartition(":")[2].partition("/")[0])
+    api = f"http://evil.test:{port}/api" if rebinding else prefect
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(PAGE.replace("API", json.dumps(api)).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    evil = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=evil.serve_forever, daemon=True).start()
+    try:
+        with sync.sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=CHROMIUM,
+                args=["--no-sandbox", "--host-resolver-rules=MAP evil.test 127.0.0.1"],
+            )
+            page = browser.new_page()
+            if rebinding:
+                answer = page.goto(f"http://evil.test:{port}/api/health")
+                assert answer is not None and answer.status == 403
+            else:
+                page.goto(f"http://evil.test:{evil.server_port}/")
+                page.wait_for_function("document.title.startsWith('done')")
+            browser.close()
+    finally:
+        evil.shutdown()
+        evil.server_close()
+    assert counted(prefect) == before
