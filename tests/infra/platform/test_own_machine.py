@@ -5,14 +5,19 @@ import http.server
 import json
 import shutil
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from free_ports import free_port
 
 from flows.orchestration.embedded import EmbeddedServer
 from infra.platform.own_machine import NAMES, OwnMachineOnly, origins
+from infra.platform.services import RunningService, Service
 
 PORT = 4200
 
@@ -77,16 +82,43 @@ def test_others_are_told_no(headers: list[tuple[bytes, bytes]]) -> None:
 
 @pytest.fixture(scope="module")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Prefect server, as `slipway up` and single runs have it."""
+    """What a real Prefect server is asked to make a flow at, as `slipway up` and single runs have it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_API_URL", "")  # put back afterwards: the server's start sets it
         server = EmbeddedServer(tmp_path_factory.mktemp("closed"))
         server.start()
         try:
             server.wait()
-            yield server.api_url
+            yield f"{server.api_url}/flows/"
         finally:
             server.stop()
+
+
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """What a real MLflow server is asked to make an experiment at, as `slipway up` has it."""
+    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
+    command = (
+        "infra.platform.mlflow_server",
+        str(port),
+        f"sqlite:///{folder / 'mlflow.db'}",
+        folder.as_uri(),
+    )
+    url = f"http://127.0.0.1:{port}"
+    service = RunningService(Service("mlflow", command, health=f"{url}/health"), folder / "log")
+    service.start({"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+    try:
+        while not service.ready:
+            service.check()
+            time.sleep(0.1)
+        yield f"{url}/api/2.0/mlflow/experiments/create"
+    finally:
+        service.stop(5)
+
+
+@pytest.fixture(params=["prefect", "mlflow"])
+def made_at(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param))
 
 
 def post(url: str, body: object, **headers: str) -> int:
@@ -101,24 +133,32 @@ def post(url: str, body: object, **headers: str) -> int:
         return error.code
 
 
-@pytest.mark.slow
-def test_prefect_makes_nothing_for_a_foreign_page_or_name(prefect: str) -> None:
-    assert post(f"{prefect}/flows/", {"name": "mine"}) == 201
-    assert post(f"{prefect}/flows/", {"name": "evil"}, Origin="http://evil.test") == 403
-    assert post(f"{prefect}/flows/", {"name": "evil"}, Host="evil.test:4200") == 403
-    assert post(f"{prefect}/flows/count", {}) == 200
-    assert counted(prefect) == 1
+def names(made_at: str) -> set[str]:
+    """What was made."""
+    if "flows" in made_at:
+        found = ask_json(made_at + "filter", {})
+    else:
+        found = ask_json(made_at.replace("create", "search"), {"max_results": 100})["experiments"]
+    return {each["name"] for each in found} - {"Default"}
 
 
-def counted(prefect: str) -> int:
-    request = urllib.request.Request(f"{prefect}/flows/count", b"{}", {"Content-Type": "application/json"})
+def ask_json(url: str, body: object) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
-        return int(answer.read())
+        return json.loads(answer.read())
+
+
+@pytest.mark.slow
+def test_nothing_is_made_for_a_foreign_page_or_name(made_at: str) -> None:
+    assert post(made_at, {"name": "mine"}) in (200, 201)
+    assert post(made_at, {"name": "evil"}, Origin="http://evil.test") == 403
+    assert post(made_at, {"name": "evil"}, Host="evil.test:4200") == 403
+    assert names(made_at) == {"mine"}
 
 
 PAGE = """<script>
 const results = []
-const ask = (how) => fetch(API + "/flows/", {method: "POST", body: JSON.stringify({name: "evil" + results.length}), ...how})
+const ask = (how) => fetch(API, {method: "POST", body: JSON.stringify({name: "evil" + results.length}), ...how})
   .then(r => r.status + " " + r.type, e => "failed")
 Promise.all([ask({mode: "no-cors"}), ask({headers: {"Content-Type": "application/json"}}), ask({mode: "no-cors", headers: {"Content-Type": "text/plain"}})])
   .then(all => { document.title = "done: " + all.join(", ") })
@@ -128,19 +168,18 @@ Promise.all([ask({mode: "no-cors"}), ask({headers: {"Content-Type": "application
 @pytest.mark.platform
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (apt-get install chromium)")
 @pytest.mark.parametrize("rebinding", [False, True])
-def test_a_foreign_page_in_a_real_browser_makes_nothing(prefect: str, rebinding: bool) -> None:
+def test_a_foreign_page_in_a_real_browser_makes_nothing(made_at: str, rebinding: bool) -> None:
     """`rebinding`: the page's own name has come to point at this machine, so that its requests are of its own origin."""
     sync = pytest.importorskip("playwright.sync_api")
 
-    before, port = counted(prefect), int(prefect.rpartition(":")[2].partition("/")[0])
-    api = f"http://evil.test:{port}/api" if rebinding else prefect
+    before, port = names(made_at), urlsplit(made_at).port
 
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()
-            self.wfile.write(PAGE.replace("API", json.dumps(api)).encode())
+            self.wfile.write(PAGE.replace("API", json.dumps(made_at)).encode())
 
         def log_message(self, *_: object) -> None: ...
 
@@ -154,7 +193,7 @@ def test_a_foreign_page_in_a_real_browser_makes_nothing(prefect: str, rebinding:
             )
             page = browser.new_page()
             if rebinding:
-                answer = page.goto(f"http://evil.test:{port}/api/health")
+                answer = page.goto(f"http://evil.test:{port}/")
                 assert answer is not None and answer.status == 403
             else:
                 page.goto(f"http://evil.test:{evil.server_port}/")
@@ -163,4 +202,4 @@ def test_a_foreign_page_in_a_real_browser_makes_nothing(prefect: str, rebinding:
     finally:
         evil.shutdown()
         evil.server_close()
-    assert counted(prefect) == before
+    assert names(made_at) == before
