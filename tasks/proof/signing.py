@@ -167,9 +167,10 @@ def _keys_folder() -> Path:
 
 
 def _for_its_owner(path: Path) -> Path:
-    """As ssh has it: a key that is this user's own may be read by nobody else; one that is mounted is whoever's mounted it."""
-    status = path.stat()
-    if status.st_uid == os.getuid() and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    """As ssh has it: a key of this user's own may be read by nobody else; one that is mounted is up to whoever mounts it."""
+    status, folder = path.stat(), path.parent.stat()
+    open_folder = folder.st_mode & (stat.S_IXGRP | stat.S_IXOTH)
+    if open_folder and status.st_uid == os.getuid() and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UserError(
             f"The private key {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o}), so that anybody here could sign: `chmod 600 {path}`."
         )

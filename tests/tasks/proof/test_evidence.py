@@ -225,6 +225,8 @@ def test_a_key_that_others_can_read_signs_nothing(
     if named:
         monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", str(key))
     key.chmod(mode)
+    assert signing.private_key() == key, "nobody comes through its folder"
+    key.parent.chmod(0o755)
     with pytest.raises(UserError, match=f"can be read by others .mode {mode:04o}.*: `chmod 600 "):
         signing.private_key()
     key.chmod(0o600)
