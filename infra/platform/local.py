@@ -33,7 +33,7 @@ def services(home: Path, ports: dict[str, int]) -> list[Service]:
     return [
         Service(
             "prefect",
-            ("prefect", "server", "start", *here, str(ports["prefect"])),
+            ("flows.orchestration.prefect_server", str(ports["prefect"])),
             health=f"{at['prefect']}/api/health",
             url=at["prefect"],
         ),

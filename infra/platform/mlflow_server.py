@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from infra.platform.accounts import MLFLOW
+from infra.platform.own_machine import OwnMachineOnly
 
 
 def main() -> None:
@@ -24,8 +25,14 @@ def main() -> None:
     )
     handlers.initialize_backend_stores(store, None, "mlflow-artifacts:/")
     os.environ["_MLFLOW_SGI_NAME"] = "uvicorn"  # as `mlflow server` says: the kind of app that is made
-    app = _with_accounts() if os.environ.get(MLFLOW) else "mlflow.server.fastapi_app:app"
-    uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning")
+    app = _with_accounts() if os.environ.get(MLFLOW) else _open()
+    uvicorn.run(OwnMachineOnly(app, int(port)), host="127.0.0.1", port=int(port), log_level="warning")
+
+
+def _open() -> Any:
+    from mlflow.server.fastapi_app import app
+
+    return app
 
 
 def _with_accounts() -> Any:
