@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 
+from tasks.data.copies import copies
 from tasks.data.dataset import read_frame, read_split
 from tasks.errors import UserError
 from tasks.onnx.session import open_session, run_rows
@@ -136,7 +137,7 @@ def _score(
         )
     return {
         "score": total,
-        "interval": score_interval(workload, samples.target, outputs, confidence),
+        "interval": score_interval(workload, samples.target, outputs, confidence, copies(samples)),
         "slices": score_slices(workload, samples.target, read_frame(dataset, split), outputs),
         "outputs": path,
     }

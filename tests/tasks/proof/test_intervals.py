@@ -80,3 +80,42 @@ def test_slices_are_scored_and_compared_where_rows_are_enough() -> None:
         ).slices
         == ()
     )
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_copies_of_rows_make_no_interval_narrower(kind: Any) -> None:
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 10, 200)
+    if kind == "classification":
+        workload, ours, theirs = (
+            DIGITS,
+            logits(target, rng.random(200) < 0.9),
+            logits(target, rng.random(200) < 0.8),
+        )
+    else:
+        workload = Workload(
+            name="toy", kind=kind, load=lambda: None, schema=lambda: None, target="y", inputs=lambda f: {}, model=lambda: None
+        )  # type: ignore[arg-type, return-value]  # fmt: skip
+        target = target.astype("float32")
+        ours, theirs = ((target + rng.normal(size=200) * far)[:, None] for far in (1, 2))
+    copied = rng.permutation(np.repeat(np.arange(200), 10))
+
+    def widths(groups: Array | None, rows: Array) -> list[float]:
+        both = (
+            score_interval(workload, target[rows], ours[rows], 0.95, groups),
+            difference_interval(workload, target[rows], ours[rows], theirs[rows], 0.95, groups),
+        )
+        return [interval.high - interval.low for interval in both if interval is not None]
+
+    plain, grouped, fooled = widths(None, np.arange(200)), widths(copied, copied), widths(None, copied)
+    assert len(plain) == len(grouped) == 2
+    for alone, together, narrow in zip(plain, grouped, fooled, strict=True):
+        assert together == pytest.approx(alone, rel=0.25) and narrow < 0.5 * together
+
+
+def test_groups_of_one_row_are_rows() -> None:
+    target = np.random.default_rng(0).integers(0, 10, 200)
+    answers = logits(target, np.random.default_rng(1).random(200) < 0.9)
+    rows, groups = (score_interval(DIGITS, target, answers, 0.95, given) for given in (None, np.arange(200)))
+    assert rows is not None and groups is not None
+    assert (groups.low, groups.high) == pytest.approx((rows.low, rows.high), abs=0.015)
