@@ -3,7 +3,7 @@
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -92,10 +92,14 @@ def _imported(path: Path, home: Path) -> Iterator[Path]:
     for text in syntax.strings:  # `python -m package.module`, for one
         yield from _anywhere(home, text)
     if not _DYNAMIC.isdisjoint(syntax.names):
-        yield from path.parent.glob("*.py")
-        named = {text.rpartition("/")[2] for text in syntax.strings}
-        deeper = (file for depth in ("*/*.py", "*/*/*.py") for file in path.parent.glob(depth))
-        yield from (file for file in deeper if file.name in named and is_a_users(file))
+        yield from _by_path(path.parent, {text.rpartition("/")[2] for text in syntax.strings})
+
+
+def _by_path(folder: Path, named: Collection[str]) -> Iterator[Path]:
+    """What may be imported by a path that is put together: all that lies beside, and what has such a name up to two folders below."""
+    yield from folder.glob("*.py")
+    for depth in ("*/*.py", "*/*/*.py"):
+        yield from (file for file in folder.glob(depth) if file.name in named and is_a_users(file))
 
 
 def _anywhere(home: Path, dotted: str) -> Iterator[Path]:
