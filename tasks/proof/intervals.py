@@ -99,7 +99,7 @@ def slices(workload: Workload, frame: pd.DataFrame) -> Iterator[tuple[str, str, 
     """(column, value, mask over the rows) of each group of the workload's slice columns, the largest first."""
     for column in workload.slices:
         for value in frame[column].value_counts().index[:_LARGEST_GROUPS]:
-            yield column, str(value), (frame[column] == value).to_numpy()
+            yield column, str(value), (frame[column] == value).to_numpy(bool, na_value=False)
 
 
 def score_slices(workload: Workload, target: Array, frame: pd.DataFrame, outputs: Array) -> tuple[Slice, ...]:

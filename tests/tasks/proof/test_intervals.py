@@ -3,10 +3,11 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tasks.config import Gates
-from tasks.proof.intervals import compare, difference_interval, score_interval, score_slices
+from tasks.proof.intervals import compare, difference_interval, score_interval, score_slices, slices
 from tasks.records import Champion
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
@@ -54,8 +55,6 @@ def test_a_regression_is_compared_by_r2_in_pairs() -> None:
 
 
 def test_slices_are_scored_and_compared_where_rows_are_enough() -> None:
-    import pandas as pd
-
     rng = np.random.default_rng(0)
     target = np.repeat(np.arange(10), 60)
     frame = pd.DataFrame({"label": target})
@@ -80,6 +79,16 @@ def test_slices_are_scored_and_compared_where_rows_are_enough() -> None:
         ).slices
         == ()
     )
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "int64[pyarrow]", "float64", "category"])
+def test_a_slice_has_the_rows_that_are_of_it_also_where_cells_are_empty(dtype: str) -> None:
+    frame = pd.DataFrame({"label": pd.Series([1, 2, None, 1], dtype="Int64").astype(dtype)})
+    masks = {value: mask.tolist() for _, value, mask in slices(DIGITS, frame)}
+    assert {value.removesuffix(".0"): mask for value, mask in masks.items()} == {
+        "1": [True, False, False, True],
+        "2": [False, True, False, False],
+    }
 
 
 @pytest.mark.parametrize("kind", ["classification", "regression"])

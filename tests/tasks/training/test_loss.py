@@ -16,7 +16,9 @@ from tasks.config import Data
 from tasks.data.arrays import Samples
 from tasks.data.dataset import prepare, read_split
 from tasks.errors import UserError
+from tasks.training.checkpoint import load_weights
 from tasks.training.loss import check_loss, loss_of
+from tasks.training.module import build_module, predict
 from tasks.training.trainer import train
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
@@ -177,6 +179,21 @@ def test_a_robust_loss_learns_what_the_default_does(tmp_path: Any, name: str) ->
     checkpoint = train(reference, dataset, workload.train, tmp_path / "training")
     assert checkpoint.score > 0.95
     assert len(read_split(dataset, "validation")) > 100
+
+
+@pytest.mark.slow
+def test_a_losss_weights_meet_the_classes_that_they_were_given_for(tmp_path: Any) -> None:
+    """mljar#245, automlbenchmark#212: an ordered category was sorted by its letters, and "high" was never recalled."""
+    reference = str(SUPPORT / "cases" / "triage.py")
+    workload = load_workload(reference)
+    dataset = prepare(reference, Data(), tmp_path / "datasets")
+    checkpoint = train(reference, dataset, workload.train, tmp_path / "training")
+    module = build_module(workload, dataset, None, 0)
+    module.load_state_dict(load_weights(checkpoint))
+    test = read_split(dataset, "test")
+    answers = predict(module, test.inputs).argmax(1)
+    assert dataset.classes is not None and dataset.classes.index("high") == 2
+    assert (answers[test.target == 2] == 2).mean() >= 0.9
 
 
 def test_a_broadcasting_loss_of_ones_own_is_refused_before_training(tmp_path: Any) -> None:
