@@ -136,15 +136,10 @@ def _summarise(stream: Stream, workload: Workload, config: Data) -> _Summary:
     # A moment's rows stay together: they go where the first of them would.
     times, counts = np.unique(np.concatenate(moments), return_counts=True)
     starts = np.searchsorted((counts.cumsum() - counts) / rows, bounds(config))
-    later = (
-        times[-1] + np.timedelta64(1, np.datetime_data(times.dtype)[0])
-        if times.dtype.kind == "M"
-        else times[-1] + 1
-    )
     return _Summary(
         rows,
         *classes,
-        np.append(times, later)[starts],
+        np.append(times, times[-1] + 1)[starts],
         max(newest)[1],
         shared_instant(np.concatenate(moments)),
     )

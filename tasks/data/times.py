@@ -47,10 +47,9 @@ def instants(column: "pd.Series[Any]") -> Array:
     if getattr(times.dtype, "tz", None) is not None:
         times = times.dt.tz_convert("UTC").dt.tz_localize(None)
     if pd.api.types.is_datetime64_dtype(times.dtype):
-        return times.to_numpy()
-    return times.to_numpy(
-        "int64" if times.dtype == "Int64" and not times.isna().any() else "float64", na_value=np.nan
-    )
+        return np.asarray(times)
+    whole = times.dtype == "Int64" and not times.isna().any()
+    return np.asarray(times.to_numpy("int64" if whole else "float64", na_value=np.nan))
 
 
 def newest_of(column: "pd.Series[Any]") -> str:

@@ -152,19 +152,20 @@ def _of_mean(rows: Array, level: float, bounds: tuple[float, float], groups: Arr
     if len(rows) == 0:
         return None
     if groups is None:
-        padded, mean = np.append(rows, bounds), np.mean
-    else:
-        places = np.unique(groups, return_inverse=True)[1]
-        sums, counts = (
-            np.append(np.bincount(places, part), end) for part, end in ((rows, bounds), (None, (1, 1)))
-        )
-        padded = np.arange(len(sums))
+        return _of_means(np.append(rows, bounds), np.mean, level)
+    places = np.unique(groups, return_inverse=True)[1]
+    sums = np.append(np.bincount(places, rows), bounds)
+    counts = np.append(np.bincount(places), (1, 1))
 
-        def mean(index: Array, axis: int) -> Any:
-            return sums[index].sum(axis) / counts[index].sum(axis)
+    def mean(units: Array, axis: int) -> Any:
+        return sums[units].sum(axis) / counts[units].sum(axis)
 
-    batch = max(1, min(_RESAMPLES, 4_000_000 // len(padded)))
-    return _bootstrap(padded, mean, _CELLS // len(padded), level, batch=batch)
+    return _of_means(np.arange(len(sums)), mean, level)
+
+
+def _of_means(units: Array, mean: Callable[..., Any], level: float) -> Interval | None:
+    batch = max(1, min(_RESAMPLES, 4_000_000 // len(units)))
+    return _bootstrap(units, mean, _CELLS // len(units), level, batch=batch)
 
 
 def _of_statistic(
