@@ -10,6 +10,7 @@ import typer
 
 from flows.cli.arguments import Json, Reference, Set, examples
 from tasks.errors import UserError
+from tasks.system.sentences import typed_line
 
 commands = typer.Typer()
 
@@ -36,13 +37,13 @@ def run(
     from tasks.outcome import Outcome
 
     try:
-        with redirect_stdout(sys.stderr):  # a workload may print, and Ray does: stdout is for the outcome
+        with redirect_stdout(sys.stderr):  # a workload may print, and Ray does
             outcome = run_here(reference, tuple(set_ or ()), force=force, promote=not no_promote, quiet=json)
-    except UserError as error:
+    except (Exception, KeyboardInterrupt) as error:
         if json:
-            said = (str(error),)
+            said = str(error) if isinstance(error, UserError) else typed_line(error)
             failed = Outcome(
-                workload=reference, model="", run_id=None, version=None, decision="failed", reasons=said
+                workload=reference, model="", run_id=None, version=None, decision="failed", reasons=(said,)
             )
             show_outcome(failed, True)
         raise

@@ -1,6 +1,8 @@
 """Whether a run has anything new to do: the registry knows what each version was made of."""
 
 import json
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from flows.pipeline import keys
@@ -93,11 +95,15 @@ def check_not_older(registry: Registry, model: str, dataset: Dataset) -> None:
 
 
 def _earlier(left: str, right: str) -> bool:
-    """Of two moments as text; where time is a number (a year, seconds), 9 comes before 10."""
-    try:
-        return float(left) < float(right)
-    except ValueError:
-        return left < right
+    """Of two moments as text, also in two zones; where time is a number (a year, seconds), 9 comes before 10."""
+    for read in (float, _moment):
+        with suppress(ValueError, TypeError):
+            return bool(read(left) < read(right))
+    return left < right
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def unchanged_outcome(registry: Registry, reference: str, version: Version) -> Outcome:

@@ -7,6 +7,7 @@ import numpy as np
 
 from tasks.config import Data, Gates
 from tasks.data.arrays import Array, Samples
+from tasks.data.copies import copies
 from tasks.data.dataset import prepare, read_frame, read_split
 from tasks.errors import StepError, UserError
 from tasks.onnx.session import open_session, run_rows
@@ -96,9 +97,8 @@ def compare_with(workload: Workload, answered: Answered, champion: Champion, gat
     samples = read_split(dataset, split)
     try:
         theirs = _champion_outputs(champion, dataset, samples)
-        return compare(
-            workload, samples.target, read_frame(dataset, split), answered.outputs, theirs, champion, gates
-        )
+        frame, copied = read_frame(dataset, split), copies(samples)
+        return compare(workload, samples.target, frame, answered.outputs, theirs, champion, gates, copied)
     except UserError as error:  # also of a score that does not take the champion's answers, NaN for one
         return Comparison(
             champion=champion.version,
@@ -114,9 +114,10 @@ def _against_fp32(
 ) -> Interval | None:
     if report.outputs is None or baseline.outputs is None or report.sha256 == baseline.sha256:
         return None
-    target = read_split(dataset, report.split).target
+    samples = read_split(dataset, report.split)
     ours, theirs = np.load(report.outputs), np.load(baseline.outputs)
-    return difference_interval(load_workload(reference), target, ours, theirs, gates.confidence)
+    workload, copied = load_workload(reference), copies(samples)
+    return difference_interval(workload, samples.target, ours, theirs, gates.confidence, copied)
 
 
 def _champion_outputs(champion: Champion, dataset: Dataset, samples: Samples) -> Array:

@@ -91,6 +91,7 @@ def _odd_inputs(feed: Feed) -> Iterator[tuple[str, Feed]]:
     """Two rows with an odd value in every number of a kind, for each kind that the inputs have."""
     few = {name: np.array(array[:2]) for name, array in feed.items()}
     for given, kinds, value in (
+        ("zeros in every number", "fiu", lambda dtype: 0),
         ("NaN in every number", "f", lambda dtype: np.nan),
         ("+inf in every number", "f", lambda dtype: np.inf),
         ("-inf in every number", "f", lambda dtype: -np.inf),

@@ -7,9 +7,11 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 
+from tasks.data.copies import copies
 from tasks.data.dataset import read_frame, read_split
 from tasks.errors import UserError
 from tasks.onnx.session import open_session, run_rows
+from tasks.proof.edges import problems_at_edges
 from tasks.proof.intervals import score_if_defined, score_interval, score_slices
 from tasks.proof.parity import measure_lengths, measure_parity, numbers_in, problems_of
 from tasks.proof.probe import probe
@@ -115,7 +117,8 @@ def _parity(
         and onnx_model.reference is None
     ):
         parity += measure_lengths(session, open_session(baseline.path), inputs, workload)
-    return parity, tuple(problems_of(parity, numbers_in(onnx_model), expected))
+    problems = (*problems_of(parity, numbers_in(onnx_model), expected), *problems_at_edges(session, dataset))
+    return parity, problems
 
 
 def _score(
@@ -136,7 +139,7 @@ def _score(
         )
     return {
         "score": total,
-        "interval": score_interval(workload, samples.target, outputs, confidence),
+        "interval": score_interval(workload, samples.target, outputs, confidence, copies(samples)),
         "slices": score_slices(workload, samples.target, read_frame(dataset, split), outputs),
         "outputs": path,
     }

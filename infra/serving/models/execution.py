@@ -10,7 +10,7 @@ import numpy as np
 from infra.serving.models.version import LoadedVersion
 from infra.serving.wire.headings import Heading, Headings, Reply
 from infra.serving.wire.problems import Problem
-from infra.serving.wire.tensors import Outputs, RequestRows, cut
+from infra.serving.wire.tensors import Array, Outputs, RequestRows, all_finite, cut
 
 Render = Callable[[Headings, Outputs, int, int], tuple[Heading, bytes]]
 
@@ -41,16 +41,37 @@ def execute(
     loaded: LoadedVersion, previous: LoadedVersion | None, requests: Sequence[Request], most: int
 ) -> list[Done]:
     """Every request run on `loaded`, those of one shape together; what fails there alone is tried on the version before."""
-    done = []
+    done: list[Done] = []
     for group in by_shape(requests):
         start = time.perf_counter()
         try:
             outputs = run(loaded, [request.rows for request in group], most)
         except Exception:
             done += [_alone(loaded, previous, request, most) for request in group]
-        else:
-            done.append(Done(group, loaded, outputs, time.perf_counter() - start))
+            continue
+        seconds = time.perf_counter() - start
+        if all_finite(outputs.arrays):
+            done.append(Done(group, loaded, outputs, seconds))
+            continue
+        finite, others = _parted(group, outputs)
+        if finite:
+            arrays = [np.concatenate(parts) for parts in zip(*finite.values(), strict=True)]
+            done.append(Done([*finite], loaded, Outputs(loaded.spec, arrays), seconds))
+        done += [_alone(loaded, previous, request, most) for request in others]
     return done
+
+
+def _parted(group: Sequence[Request], outputs: Outputs) -> tuple[dict[Request, list[Array]], list[Request]]:
+    """The requests whose every number is finite, with these; and the others, for an answer with NaN is a failed one."""
+    finite, others, at = {}, [], 0
+    for request in group:
+        arrays = [array[at : at + request.rows.length] for array in outputs.arrays]
+        at += request.rows.length
+        if all_finite(arrays):
+            finite[request] = arrays
+        else:
+            others.append(request)
+    return finite, others
 
 
 def by_shape(requests: Sequence[Request]) -> Collection[Sequence[Request]]:
@@ -79,23 +100,40 @@ def _alone(loaded: LoadedVersion, previous: LoadedVersion | None, request: Reque
     start = time.perf_counter()
     outputs: Outputs | Problem
     try:
-        outputs = run(loaded, [request.rows], most)
+        outputs = _finite(loaded, request, most)
     except Problem as problem:
         outputs = problem
     except Exception as error:
         outputs = _blame(error)
         with suppress(Exception):
             if previous is not None:
-                rescue = run(previous, [request.rows], most)
+                rescue = _finite(previous, request, most)
                 return Done([request], previous, rescue, time.perf_counter() - start, rescued_from=loaded)
     return Done([request], loaded, outputs, time.perf_counter() - start)
+
+
+def _finite(loaded: LoadedVersion, request: Request, most: int) -> Outputs:
+    """Raises _NotFinite, besides what `run` does, for an answer that is not all finite numbers."""
+    outputs = run(loaded, [request.rows], most)
+    if not all_finite(outputs.arrays):
+        loaded.numbers.not_finite += 1
+        raise _NotFinite
+    return outputs
+
+
+class _NotFinite(Exception):
+    """NaN or infinity where a client expects a number."""
 
 
 _UNFIT = Problem(422, "unfit_input", "the model cannot run on these values")
 
 _BROKEN = Problem(500, "model_failed", "the model failed on this request")
 
+_NO_NUMBER = Problem(500, "answer_not_finite", "the model's answer has NaN or infinity in it")
+
 
 def _blame(error: Exception) -> Problem:
     """ONNX Runtime says InvalidArgument when the values are at fault, such as an index that is not in a table."""
+    if isinstance(error, _NotFinite):
+        return _NO_NUMBER
     return _UNFIT if type(error).__name__ == "InvalidArgument" else _BROKEN

@@ -12,7 +12,6 @@ from infra.serving.models.shadow import Shadow
 from infra.serving.models.version import LoadedVersion
 from infra.serving.models.watch import Watch
 from infra.serving.options import ServeOptions
-from infra.serving.wire.tensors import Outputs, all_finite
 
 
 class Slot:
@@ -45,8 +44,6 @@ class Slot:
 
     def ran(self, done: Done) -> None:
         """A batch has been answered."""
-        if isinstance(done.outputs, Outputs) and not all_finite(done.outputs.arrays):
-            done.loaded.numbers.not_finite += 1
         if done.rescued_from is not None:
             done.rescued_from.numbers.rescued += 1
         for observer in (self.watch, self.shadow, self.recorder):

@@ -24,7 +24,7 @@ FAMILIES: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     "requests": (CounterMetricFamily, "Predict requests answered", (*VERSION, "status")),
     "rows": (CounterMetricFamily, "Rows predicted", VERSION),
     "run_seconds": (CounterMetricFamily, "Time inside the model", VERSION),
-    "not_finite_batches": (CounterMetricFamily, "Batches with an output that is not finite", VERSION),
+    "not_finite_batches": (CounterMetricFamily, "Requests whose answer is not finite", VERSION),
     "rescued_requests": (CounterMetricFamily, "Requests the version before answered", VERSION),
     "latency_seconds": (HistogramMetricFamily, "From the whole request to its answer", VERSION),
     "batch_rows": (HistogramMetricFamily, "Rows a run of the model", VERSION),

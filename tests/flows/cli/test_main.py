@@ -228,3 +228,71 @@ def test_what_libraries_say_is_shown_to_who_asks_for_it() -> None:
         environment = {**os.environ, "SLIPWAY_DEBUG": debug, "PYTHONWARNINGS": "default"}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
         assert done.stdout.splitlines()[1:] == [said], done.stderr
+
+
+JSON_COMMANDS = [
+    ["run", "nowhere"],
+    ["run", "digits", "--bogus"],
+    ["run"],
+    ["check", "nowhere"],
+    ["check", "digits", "--set", "train.epoch=1"],
+    ["settings", "nowhere"],
+    ["promote", "nothing", "1", "--reason", "x"],
+    ["rollback", "nothing", "--reason", "x"],
+    ["history", "nothing", "--at", "yesterday"],
+    ["verify", "nothing"],
+    ["monitor", "nothing"],
+    ["explain", "nothing"],
+    ["ledger", "accept", "nothing", "--reason", "x"],
+    ["status"],
+    ["no-such-command"],
+]
+
+
+@pytest.mark.parametrize("arguments", JSON_COMMANDS, ids=" ".join)
+def test_stdout_is_json_whenever_it_was_asked_for(slipway: Slipway, arguments: list[str]) -> None:
+    code, out, err = slipway(*arguments, "--json")
+    document = json.loads(out)
+    assert code != 0 and isinstance(document, dict)
+    if "error" in document:
+        assert err and document["error"] and "\n" not in document["error"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [(KeyError("label"), 1, "KeyError: 'label'"), (KeyboardInterrupt(), 130, "KeyboardInterrupt")],
+)
+def test_a_bug_and_an_interruption_are_json_too(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    raised: BaseException,
+    code: int,
+    said: str,
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        print("on my way")
+        raise raised
+
+    monkeypatch.setattr("flows.cli.run.run_here", failing)
+    monkeypatch.setattr(sys, "argv", ["slipway", "run", "digits", "--json"])
+    with pytest.raises((SystemExit, KeyError)) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert document["decision"] == "failed" and document["reasons"] == [said]
+    assert "on my way" in err and getattr(ended.value, "code", 1) == code
+
+
+@pytest.mark.slow
+def test_what_compiled_code_and_a_workload_print_stays_off_the_stdout_of_json(tmp_path: Path) -> None:
+    """pytorch#41774: an exporter that prints a graph."""
+    (tmp_path / "loud.py").write_text(
+        f"import os\nprint('from Python')\nos.write(1, b'from below')\nos.system('echo from a child')\n{WORKLOAD}\n"
+        "workload = replace(digits, name='loud', load=lambda: os.write(1, b'from load'))\n"
+    )
+    for command in ("run", "check", "settings"):
+        words = [sys.executable, "-m", "flows.cli", command, str(tmp_path / "loud.py"), "--json"]
+        environment = {**os.environ, "SLIPWAY_HOME": str(tmp_path / "home")}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True)
+        json.loads(done.stdout)
+        assert "from Python" in done.stderr and "from below" in done.stderr and "from a child" in done.stderr
