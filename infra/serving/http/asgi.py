@@ -19,6 +19,9 @@ ONCE = frozenset(
 )
 """Headers that are read; any other may come as often as it likes."""
 
+ENCODINGS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
+"""With how zlib calls them."""
+
 Scope = MutableMapping[str, Any]
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -113,9 +116,9 @@ class App:
         encoding = headers.get(b"content-encoding", b"identity").lower().strip()
         if encoding == b"identity":
             return bytes(body)
-        if encoding != b"gzip":
-            raise Problem(415, "wrong_encoding", "Content-Encoding may be gzip or identity")
-        return unzipped(bytes(body), limit)
+        if encoding not in ENCODINGS:
+            raise Problem(415, "wrong_encoding", "Content-Encoding may be gzip, deflate or identity")
+        return unzipped(bytes(body), limit, encoding)
 
 
 def headers_of(scope: Scope) -> Headers:
@@ -132,17 +135,18 @@ def headers_of(scope: Scope) -> Headers:
     return headers
 
 
-def unzipped(body: bytes, limit: int) -> bytes:
-    """A gzip body, never larger than the limit while it is unpacked."""
-    stream = zlib.decompressobj(wbits=31)
+def unzipped(body: bytes, limit: int, encoding: bytes = b"gzip") -> bytes:
+    """A packed body, never larger than the limit while it is unpacked."""
+    stream = zlib.decompressobj(wbits=ENCODINGS[encoding])
+    name = encoding.decode()
     try:
         data = stream.decompress(body, limit + 1)
     except zlib.error:
-        raise malformed("the body is not gzip") from None
+        raise malformed(f"the body is not {name}") from None
     if len(data) > limit:
         raise Problem(413, "too_large", f"the body is longer than {limit} bytes when unpacked")
     if not stream.eof or stream.unused_data:
-        raise malformed("the gzip body is cut short or has something after its end")
+        raise malformed(f"the {name} body is cut short or has something after its end")
     return data
 
 
