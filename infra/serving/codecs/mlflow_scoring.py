@@ -88,6 +88,8 @@ class Invocations:
     def carefully(self, body: bytes) -> RequestRows:
         """The rows of any body; from any thread."""
         document = load(body, self.limits)
+        if isinstance(document, dict):
+            _drop_params(document)
         if not isinstance(document, dict) or len(document) != 1 or next(iter(document)) not in FORMATS:
             got = sorted(document) if isinstance(document, dict) else type(document).__name__
             raise unacceptable(
@@ -127,6 +129,12 @@ class Invocations:
             if isinstance(value, list | NumberText) and len(self.names) == 1:
                 return {self.names[0]: value}
         raise unacceptable(f"{field!r} must carry the inputs {', '.join(map(repr, self.names))} by name")
+
+
+def _drop_params(document: dict[str, Any]) -> None:
+    """`params`, which MLflow's client may send: its own server, too, leaves out of account what a model does not declare."""
+    if not isinstance(document.pop("params", None), dict | None):
+        raise unacceptable("'params' must be an object")
 
 
 def _quick(tensor: Tensor) -> bool:

@@ -86,7 +86,8 @@ class Plan(NamedTuple):
 class Inference:
     """Reads v2 requests for one model; keeps what the JSON parts that it has seen come to."""
 
-    def __init__(self, spec: Spec, max_rows: int) -> None:
+    def __init__(self, spec: Spec, max_rows: int, model: str) -> None:
+        self.model = model
         self.spec = spec
         self.max_rows = max_rows
         self.limits = limits_of(spec, max_rows)
@@ -116,7 +117,11 @@ class Inference:
         document = load(text, self.limits)
         if not isinstance(document, dict):
             raise unacceptable("the body must be an object with 'inputs'")
-        _only(document, {"id", "parameters", "inputs", "outputs"}, "the request")
+        _only(document, {"id", "parameters", "inputs", "outputs", "model_name"}, "the request")
+        if document.get("model_name", self.model) != self.model:  # kserve's client says it here, too
+            raise unacceptable(
+                f"'model_name' is {shown(document['model_name'])}, the path is that of {self.model!r}"
+            )
         rows = rows_of(self.spec, self._inputs(document.get("inputs"), raw), self.max_rows)
         wanted = self._wanted(document)
         self._remember(text, document["inputs"], rows, wanted)

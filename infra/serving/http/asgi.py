@@ -6,9 +6,21 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from infra.serving.http.routes import Routes
-from infra.serving.http.service import Headers, Route, Service, problem_of
-from infra.serving.wire.headings import CLOSE, Heading, Pairs, refuse
+from infra.serving.http.service import Headers, Route, Service, host_name, problem_of
+from infra.serving.wire.headings import CLOSE, JSON_LENGTH, Heading, Pairs, refuse
 from infra.serving.wire.problems import Problem, malformed
+
+ONCE = frozenset(
+    {
+        *(b"host", b"authorization", b"x-api-key", JSON_LENGTH),
+        *(b"content-type", b"content-length", b"content-encoding", b"transfer-encoding"),
+        *(b"x-mlflow-delivery-id", b"x-mlflow-timestamp", b"x-mlflow-signature"),
+    }
+)
+"""Headers that are read; any other may come as often as it likes."""
+
+ENCODINGS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
+"""With how zlib calls them."""
 
 Scope = MutableMapping[str, Any]
 
@@ -55,8 +67,10 @@ class App:
 
     async def _handle(self, scope: Scope, receive: Receive, waiting: Waiting) -> None:
         service, path, method = self.service, scope["path"], scope["method"]
-        headers: Headers = dict(scope["headers"])
+        headers = headers_of(scope)
         if not service.answers_as(headers.get(b"host")):
+            if host_name(headers.get(b"host")) is None:
+                raise malformed("the Host header must be a host name, perhaps with a port")
             raise Problem(421, "wrong_host", "this server does not answer under that host name")
         if not self.routes.open(path) and not service.keys.allow(headers):
             raise Problem(
@@ -102,22 +116,37 @@ class App:
         encoding = headers.get(b"content-encoding", b"identity").lower().strip()
         if encoding == b"identity":
             return bytes(body)
-        if encoding != b"gzip":
-            raise Problem(415, "wrong_encoding", "Content-Encoding may be gzip or identity")
-        return unzipped(bytes(body), limit)
+        if encoding not in ENCODINGS:
+            raise Problem(415, "wrong_encoding", "Content-Encoding may be gzip, deflate or identity")
+        return unzipped(bytes(body), limit, encoding)
 
 
-def unzipped(body: bytes, limit: int) -> bytes:
-    """A gzip body, never larger than the limit while it is unpacked."""
-    stream = zlib.decompressobj(wbits=31)
+def headers_of(scope: Scope) -> Headers:
+    """A request's headers by name; Problem when the same is said twice, for whoever stands in front may have believed the other."""
+    pairs: Pairs = scope["headers"]
+    headers = dict(pairs)
+    if len(headers) < len(pairs):
+        names = [name for name, _ in pairs]
+        for name in sorted(ONCE):
+            if names.count(name) > 1:
+                raise malformed(f"the header {name.decode()!r} is given more than once")
+    if scope["http_version"] == "1.0":
+        headers.setdefault(b"host", b"")
+    return headers
+
+
+def unzipped(body: bytes, limit: int, encoding: bytes = b"gzip") -> bytes:
+    """A packed body, never larger than the limit while it is unpacked."""
+    stream = zlib.decompressobj(wbits=ENCODINGS[encoding])
+    name = encoding.decode()
     try:
         data = stream.decompress(body, limit + 1)
     except zlib.error:
-        raise malformed("the body is not gzip") from None
+        raise malformed(f"the body is not {name}") from None
     if len(data) > limit:
         raise Problem(413, "too_large", f"the body is longer than {limit} bytes when unpacked")
     if not stream.eof or stream.unused_data:
-        raise malformed("the gzip body is cut short or has something after its end")
+        raise malformed(f"the {name} body is cut short or has something after its end")
     return data
 
 

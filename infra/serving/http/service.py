@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import re
 import time
+from functools import lru_cache
 from typing import NamedTuple
 
 from infra.serving.codecs.mlflow_scoring import predictions
@@ -23,6 +25,10 @@ INVOCATION_TYPES = frozenset(
 )
 
 INFERENCE_TYPES = INVOCATION_TYPES | {b"application/octet-stream", b""}
+
+
+HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([\w.~!$&'()*+,;=%-]*))(?::[0-9]*)?", re.ASCII)
+"""host [":" port] of RFC 3986, in lower case."""
 
 
 class Route(NamedTuple):
@@ -71,7 +77,8 @@ class Service:
 
     def answers_as(self, host: bytes | None) -> bool:
         """Whether a request with this Host header is for this server."""
-        return self.hosts is None or host_name(host) in self.hosts
+        name = host_name(host)
+        return name is not None and (self.hosts is None or name in self.hosts)
 
     @property
     def ready(self) -> bool:
@@ -124,9 +131,8 @@ def allowed_hosts(options: ServeOptions) -> frozenset[str] | None:
     return frozenset(LOOPBACK) if options.host in LOOPBACK else None
 
 
-def host_name(header: bytes | None) -> str:
-    """The name in a Host header, without port and brackets."""
-    text = (header or b"").decode("latin-1").lower()
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.partition(":")[0]
+@lru_cache(64)
+def host_name(header: bytes | None) -> str | None:
+    """The name in a Host header, without port and brackets; None when there is no header, or it is not one."""
+    match = HOST.fullmatch((header if header is not None else b" ").decode("latin-1").lower())
+    return None if match is None else match[1] or match[2]

@@ -17,7 +17,7 @@ import uvicorn.server
 import uvloop
 
 from infra.serving.http.asgi import App
-from infra.serving.http.fast_path_check import Attributes, first, lacks, protocol_for
+from infra.serving.http.fast_path_check import BY_H11, MAX_HEAD, Attributes, first, lacks, protocol_for
 from infra.serving.http.routes import Routes
 from infra.serving.http.service import Service
 from infra.serving.ipc.channel import Channel
@@ -181,9 +181,12 @@ def accept_all(listener: socket.socket) -> list[socket.socket]:
 async def run(job: ProcessJob, line: socket.socket, listener: socket.socket) -> None:
     worker = Worker(job, await Channel.open(line))
     options = job.options
+    protocol = protocol_for(worker.service)
     config = uvicorn.Config(
         worker.app,
-        http=protocol_for(worker.service),
+        http=protocol,
+        limit_concurrency=options.max_connections if protocol == BY_H11 else None,  # ours count by themselves
+        h11_max_incomplete_event_size=MAX_HEAD,
         ws="none",
         lifespan="off",
         access_log=False,

@@ -86,7 +86,7 @@ def test_a_small_body_with_one_long_text_takes_no_room_for_each_of_its_cells(nam
 def test_deep_nesting_is_refused_wherever_it_stands(nested: bytes) -> None:
     places = (b"%b", b'{"inputs":%b}', b'{"inputs":[1,%b]}', b'{"id":%b,"inputs":[]}', b'{"inputs":[],"parameters":%b}')
     for place in places:
-        for read in (Invocations(DIGITS, 64).read, lambda body: Inference(DIGITS, 64).read(body, None)):
+        for read in (Invocations(DIGITS, 64).read, lambda body: Inference(DIGITS, 64, "m").read(body, None)):
             with pytest.raises(Problem) as refused:
                 read(place % nested)
             assert refused.value.status in (400, 422)
@@ -175,7 +175,7 @@ def test_a_large_body_is_read_whole_in_each_form(spec: Spec, row: bytes) -> None
     shape = json.dumps([3000, tensor.tail[0]]).encode()
     head = b'{"inputs":[{"name":"x","datatype":"%b","shape":%b,"data":' % (tensor.datatype.encode(), shape)
     for data in (b"[%b]" % rows, b"[%b]" % b",".join([row] * 3000)):
-        got, _ = Inference(spec, 4096).read(head + data + b"}]}", None)
+        got, _ = Inference(spec, 4096, "m").read(head + data + b"}]}", None)
         assert np.array_equal(assemble(spec, [got])["x"], feeds[0])
 
 
