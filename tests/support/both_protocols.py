@@ -128,7 +128,7 @@ class BothProtocols:
             try:
                 data = end.recv(1 << 20)
             except BlockingIOError:
-                busy = self.service.slots["digits"].batcher.busy
+                busy = self.service.slots["digits"].batcher.busy or self.service.budget.used
                 quiet = 0 if busy or unread(protocol.transport) else quiet + 1
             else:
                 if not data:

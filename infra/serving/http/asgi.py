@@ -7,6 +7,7 @@ from typing import Any
 
 from infra.serving.http.routes import Routes
 from infra.serving.http.service import Headers, Route, Service, host_name, problem_of
+from infra.serving.wire.budget import FULL, Hold
 from infra.serving.wire.headings import CLOSE, JSON_LENGTH, Heading, Pairs, refuse
 from infra.serving.wire.problems import Problem, malformed
 
@@ -21,6 +22,9 @@ ONCE = frozenset(
 
 ENCODINGS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 """With how zlib calls them."""
+
+MOST_PACKED = 1032
+"""Bytes that one of DEFLATE can stand for."""
 
 Scope = MutableMapping[str, Any]
 
@@ -53,11 +57,15 @@ class App:
             return
         if scope["type"] != "http":
             return
-        waiting = Waiting()
+        waiting, hold = Waiting(), Hold(self.service.budget)
         try:
-            await self._handle(scope, receive, waiting)
+            await self._handle(scope, receive, waiting, hold)
         except Exception as error:
-            refuse(waiting, problem_of(error, f"{scope['method']} {scope['path']}"))
+            problem = problem_of(error, f"{scope['method']} {scope['path']}")
+            self.service.count(problem.status)
+            refuse(waiting, problem)
+        finally:
+            hold.release()
         status, heading, body = await waiting.done
         pairs: Pairs = [*heading.pairs, (b"content-length", str(len(body)).encode())]
         if self.service.draining and not heading.closes:
@@ -65,7 +73,7 @@ class App:
         await send({"type": "http.response.start", "status": status, "headers": pairs})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    async def _handle(self, scope: Scope, receive: Receive, waiting: Waiting) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, waiting: Waiting, hold: Hold) -> None:
         service, path, method = self.service, scope["path"], scope["method"]
         headers = headers_of(scope)
         if not service.answers_as(headers.get(b"host")):
@@ -79,7 +87,7 @@ class App:
         route = service.route(path)
         if route is not None and method == "POST":
             self._check_type(route, headers)
-            body = await self._body(headers, receive)
+            body = await self._body(headers, receive, hold)
             service.submit(route, headers, body, waiting)
         else:
             allowed = "POST" if route is not None else self.routes.method(path)
@@ -87,8 +95,10 @@ class App:
                 raise self.routes.missing(path)
             if method != allowed and (method, allowed) != ("HEAD", "GET"):
                 raise Problem(405, "wrong_method", f"this path takes {allowed}", allow=allowed)
-            body = await self._body(headers, receive) if allowed == "POST" else b""
-            waiting.answer(*self.routes.answer(path, headers, body))
+            body = await self._body(headers, receive, hold) if allowed == "POST" else b""
+            answer = self.routes.answer(path, headers, body)
+            service.count(answer[0])
+            waiting.answer(*answer)
 
     def _check_type(self, route: Route, headers: Headers) -> None:
         if headers.get(b"content-type", b"").lower().translate(None, b' "') not in route.types:
@@ -97,7 +107,7 @@ class App:
             )
             raise Problem(415, "wrong_type", f"this path takes {names}")
 
-    async def _body(self, headers: Headers, receive: Receive) -> bytes:
+    async def _body(self, headers: Headers, receive: Receive, hold: Hold) -> bytes:
         limit = self.service.options.max_body
         too_long = Problem(413, "too_large", f"the body is longer than {limit} bytes")
         length = headers.get(b"content-length", b"0")
@@ -111,6 +121,8 @@ class App:
             body += message.get("body", b"")
             if len(body) > limit:
                 raise too_long
+            if not hold.grow(len(body) - hold.size):
+                raise FULL
             if not message.get("more_body"):
                 break
         encoding = headers.get(b"content-encoding", b"identity").lower().strip()
@@ -118,7 +130,15 @@ class App:
             return bytes(body)
         if encoding not in ENCODINGS:
             raise Problem(415, "wrong_encoding", "Content-Encoding may be gzip, deflate or identity")
-        return unzipped(bytes(body), limit, encoding)
+        async with self.service.unpacking:
+            if not hold.grow(min(limit, MOST_PACKED * len(body))):
+                raise FULL
+            unpacking = self.service.loop.run_in_executor(
+                self.service.reader, unzipped, bytes(body), limit, encoding
+            )
+            unpacked = await unpacking
+            hold.shrink(len(unpacked))
+        return unpacked
 
 
 def headers_of(scope: Scope) -> Headers:

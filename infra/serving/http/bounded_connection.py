@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from infra.serving.http.fast_path_check import MAX_HEAD
 from infra.serving.http.service import Route, Service
+from infra.serving.wire.budget import Hold
 from infra.serving.wire.headings import Heading, heading_of
 from infra.serving.wire.problems import Problem, malformed
 
@@ -49,6 +50,8 @@ class BoundedConnection(HttpToolsProtocol):
         self.piece = 0  # bytes of the last piece of a body in what is being read
         self.last: bytes | None = None  # said when all that was taken is answered, and then no more
         self.since = self.service.clock
+        self.arrived = Hold(self.service.budget)  # of a body that is still arriving
+        self.unsent = Hold(self.service.budget)  # of answers that the client is slow to take
         self.unread = 0  # bytes of answers that the client had not taken when it was last looked at
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -154,8 +157,24 @@ class BoundedConnection(HttpToolsProtocol):
             self.receiving = False
             super().on_message_complete()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.arrived.release()
+        self.unsent.release()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client takes its answer slowly: what waits for it is counted, and dropped where there is no room for it."""
+        super().pause_writing()
+        if not self.unsent.grow(self.transport.get_write_buffer_size()):
+            self.transport.abort()
+
+    def resume_writing(self) -> None:
+        self.unsent.release()
+        super().resume_writing()
+
     def give_up(self, problem: Problem) -> None:
         """End a connection whose request cannot be read, or is too long or too slow to arrive, and say so."""
+        self.service.count(problem.status)
         body = problem.body
         front = self.front(problem.status, heading_of(problem, closes=True))
         self.finish(b"%bcontent-length: %d\r\n\r\n%b" % (front, len(body), body))

@@ -12,6 +12,7 @@ from infra.serving.http.fast_path_check import MAX_HEAD
 from infra.serving.http.fast_reply import FastReply
 from infra.serving.http.head_template import LONGEST, READ, HeadTemplate
 from infra.serving.http.service import Headers, Route
+from infra.serving.wire.budget import FULL
 from infra.serving.wire.headings import Pairs
 
 DECLINED = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"})
@@ -61,6 +62,7 @@ class FastPathProtocol(BoundedConnection):
             self.route, self.fields = template.route, template.fields
             self.chunks, self.missing = [data[start:]], missing
             self.receiving, self.since = True, self.service.clock
+            self._hold(len(data) - start)
         else:
             self.service.submit(template.route, template.fields, data[start:], reply)
         return True
@@ -70,10 +72,17 @@ class FastPathProtocol(BoundedConnection):
         chunk, rest = data[: self.missing], data[self.missing :]
         self.chunks.append(chunk)
         self.missing -= len(chunk)
+        self._hold(len(chunk))
         if not self.missing:
             self.on_message_complete()
             if rest:
                 self.data_received(rest)
+
+    def _hold(self, size: int) -> None:
+        """More of a body is here: it is counted, and nothing more of it is taken where there is no room."""
+        if not self.arrived.grow(size):
+            self.chunks, self.missing = [], 0
+            self.give_up(FULL)
 
     def take(self) -> None:
         route = self.service.predict_routes.get(self.url)
@@ -138,6 +147,7 @@ class FastPathProtocol(BoundedConnection):
         else:
             self.piece = len(body)
             self.chunks.append(body)
+            self._hold(len(body))
 
     def on_message_complete(self) -> None:
         route = self.route
@@ -146,6 +156,9 @@ class FastPathProtocol(BoundedConnection):
             return
         self.route = None
         self.receiving = False
+        self.arrived.release()
+        if self.transport.is_closing():
+            return
         chunks = self.chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self.service.submit(route, self.fields, body, self.reply)

@@ -22,6 +22,7 @@ METHODS = (
     *("on_message_begin(self)", "on_url(self, url)", "on_header(self, name, value)"),
     *("on_headers_complete(self)", "on_body(self, body)", "on_message_complete(self)"),
     *("on_response_complete(self)", "shutdown(self)"),
+    *("connection_lost(self, exc)", "pause_writing(self)", "resume_writing(self)"),
 )
 """Methods of uvicorn's protocol that ours override or count on."""
 

@@ -109,7 +109,8 @@ class Routes:
     def _ready(self) -> Answer:
         waiting = [name for name, slot in self.service.slots.items() if slot.current is None]
         reasons = {name: self.board.about(name) for name in waiting}
-        return as_json(200 if self.service.ready else 503, {"ready": self.service.ready, "waiting": reasons})
+        answer = {"ready": self.service.ready, "waiting": reasons, "troubles": self.service.troubles()}
+        return as_json(200 if self.service.ready else 503, answer)
 
     def _ping(self) -> Answer:
         return 200, JSON_HEADING, b"\n"

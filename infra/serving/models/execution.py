@@ -1,5 +1,6 @@
 """Running a batch: by shape, in bounded pieces, and one by one when something in it fails."""
 
+import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -8,9 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from infra.serving.models.version import LoadedVersion
-from infra.serving.wire.headings import Heading, Headings, Reply
+from infra.serving.wire.headings import Heading, Headings, Reply, heading_of
 from infra.serving.wire.problems import Problem
 from infra.serving.wire.tensors import Outputs, RequestRows, cut
+
+logger = logging.getLogger("slipway.serving")
 
 Render = Callable[[Headings, Outputs, int, int], tuple[Heading, bytes]]
 
@@ -35,6 +38,42 @@ class Done(NamedTuple):
     outputs: Outputs | Problem
     seconds: float
     rescued_from: LoadedVersion | None = None
+
+
+Answer = tuple[int, Heading, bytes]
+
+
+def answered(
+    loaded: LoadedVersion, previous: LoadedVersion | None, requests: Sequence[Request], most: int
+) -> list[tuple[Done, list[Answer]]]:
+    """What came of the requests, and an answer to each of them; whatever happens, there is one."""
+    try:
+        runs = execute(loaded, previous, requests, most)
+    except Exception as error:
+        logger.error("a batch of %s failed", loaded.release.model, exc_info=error)
+        runs = [Done(requests, loaded, _BROKEN, 0.0)]
+    return [(done, rendered(done)) for done in runs]
+
+
+def rendered(done: Done) -> list[Answer]:
+    """An answer to each of the requests, in their order."""
+    outputs, headings = done.outputs, done.loaded.headings
+    if isinstance(outputs, Problem):
+        return [_refusal(outputs, headings)] * len(done.requests)
+    answers, start = [], 0
+    for request in done.requests:
+        stop = start + request.rows.length
+        try:
+            answers.append((200, *request.render(headings, outputs, start, stop)))
+        except Exception as error:
+            logger.error("an answer of %s cannot be written", headings.model, exc_info=error)
+            answers.append(_refusal(_BROKEN, headings))
+        start = stop
+    return answers
+
+
+def _refusal(problem: Problem, headings: Headings) -> Answer:
+    return problem.status, heading_of(problem, headings), problem.body
 
 
 def execute(

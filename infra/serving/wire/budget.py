@@ -16,15 +16,16 @@ FULL = Problem(503, "no_room", "as many bytes are being read and answered as thi
 class Budget:
     """One for a worker; `used` may be added to and taken from directly where a batch does it for many."""
 
-    __slots__ = ("limit", "used")
+    __slots__ = ("large", "limit", "used")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.large = limit - limit // SPARE
         self.used = 0
 
     def has_room(self, more: int, whole: int) -> bool:
         """Whether `more` bytes can be held of something that comes to `whole` so far."""
-        return self.used + more <= (self.limit if whole <= SMALL else self.limit - self.limit // SPARE)
+        return self.used + more <= (self.limit if whole <= SMALL else self.large)
 
 
 class Hold:
@@ -43,6 +44,11 @@ class Hold:
         self.size += more
         self.budget.used += more
         return True
+
+    def shrink(self, size: int) -> None:
+        """It is no more than `size` now."""
+        self.budget.used -= self.size - size
+        self.size = size
 
     def release(self) -> None:
         self.budget.used -= self.size
