@@ -128,7 +128,9 @@ class BothProtocols:
             try:
                 data = end.recv(1 << 20)
             except BlockingIOError:
-                busy = self.service.slots["digits"].batcher.busy or self.service.budget.used
+                busy = self.service.slots["digits"].batcher.busy
+                if quiet in (1, QUIET_TURNS - 1):  # what is read beside the loop has been read then
+                    await asyncio.get_running_loop().run_in_executor(self.service.reader, int)
                 quiet = 0 if busy or unread(protocol.transport) else quiet + 1
             else:
                 if not data:
