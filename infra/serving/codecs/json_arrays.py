@@ -18,6 +18,17 @@ def exact(tensor: Tensor, value: Any, flat: bool = False) -> Array:
     """Nested lists as an array of the tensor's shape; `flat` also takes each row flattened, as data frames do."""
     if isinstance(value, NumberText):
         return value.array(tensor)
+    array = _array(tensor, value)
+    if flat and -1 not in tensor.tail and array.size == len(array) * prod(tensor.tail):
+        array = array.reshape((len(array), *tensor.tail))
+    tensor.check(array.shape)
+    if tensor.wire == "i" and array.dtype != tensor.dtype:
+        return fitting(tensor, array)
+    return array.astype(SOURCE.get(tensor.wire, "?"), copy=False)
+
+
+def _array(tensor: Tensor, value: Any) -> Array:
+    """Lists that hold what the tensor takes, and nothing else, in whatever shape they have."""
     if not isinstance(value, list) or not value:
         raise _empty(tensor)
     _check_types(tensor, value, 2 * len(tensor.shape) + 2)
@@ -32,12 +43,7 @@ def exact(tensor: Tensor, value: Any, flat: bool = False) -> Array:
         raise _empty(tensor)
     if tensor.wire == "i" and array.dtype.kind == "f":
         raise outside(tensor)
-    if flat and -1 not in tensor.tail and array.size == len(array) * prod(tensor.tail):
-        array = array.reshape((len(array), *tensor.tail))
-    tensor.check(array.shape)
-    if tensor.wire == "i" and array.dtype != tensor.dtype:
-        return fitting(tensor, array)
-    return array.astype(SOURCE.get(tensor.wire, "?"), copy=False)
+    return array
 
 
 def _check_types(tensor: Tensor, value: list[Any], depth: int) -> None:

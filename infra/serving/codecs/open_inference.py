@@ -231,9 +231,7 @@ def _from_json(tensor: Tensor, shape: list[int], data: Any) -> Array:
     flat = Tensor(tensor.name, tensor.dtype, (-1,))
     count = data.shape(tensor.name)[0] if text else len(data)
     if count != prod(shape):
-        raise unacceptable(
-            f"input {tensor.name!r} has {count} values, its shape {shape} needs {prod(shape)}"
-        )
+        raise unacceptable(f"input {tensor.name!r} has {count} values, its shape {shape} needs {prod(shape)}")
     return exact(flat, data).reshape(shape)
 
 

@@ -61,9 +61,7 @@ class App:
         try:
             await self._handle(scope, receive, waiting, hold)
         except Exception as error:
-            problem = problem_of(error, f"{scope['method']} {scope['path']}")
-            self.service.count(problem.status)
-            refuse(waiting, problem)
+            self._refuse(waiting, problem_of(error, f"{scope['method']} {scope['path']}"))
         finally:
             hold.release()
         status, heading, body = await waiting.done
@@ -72,6 +70,11 @@ class App:
             pairs.append(CLOSE)
         await send({"type": "http.response.start", "status": status, "headers": pairs})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    def _refuse(self, waiting: Waiting, problem: Problem) -> None:
+        """By itself, so that nothing of the request is kept by the problem's traceback until garbage is collected."""
+        self.service.count(problem.status)
+        refuse(waiting, problem)
 
     async def _handle(self, scope: Scope, receive: Receive, waiting: Waiting, hold: Hold) -> None:
         service, path, method = self.service, scope["path"], scope["method"]
@@ -133,10 +136,9 @@ class App:
         async with self.service.unpacking:
             if not hold.grow(min(limit, MOST_PACKED * len(body))):
                 raise FULL
-            unpacking = self.service.loop.run_in_executor(
+            unpacked = await self.service.loop.run_in_executor(
                 self.service.reader, unzipped, bytes(body), limit, encoding
             )
-            unpacked = await unpacking
             hold.shrink(len(unpacked))
         return unpacked
 

@@ -159,6 +159,7 @@ class FastPathProtocol(BoundedConnection):
         self.arrived.release()
         if self.transport.is_closing():
             return
-        chunks = self.chunks
+        chunks, self.chunks = self.chunks, []
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        del chunks
         self.service.submit(route, self.fields, body, self.reply)

@@ -118,7 +118,7 @@ class Service:
             if loaded is None or (route.version is not None and route.version != loaded.release.version):
                 raise absent(slot.name, loaded)
             batcher = slot.batcher
-            wait = batcher.wait(loaded.pace)
+            wait = (batcher.rows + batcher.running) * loaded.pace.row
             if wait > batcher.max_wait:
                 raise batcher.overloaded(wait)
             if budget.used + len(body) > budget.large and not budget.has_room(len(body), len(body)):
@@ -142,7 +142,7 @@ class Service:
     def _read_aside(self, read: Read, size: int, slot: Slot, reply: Reply, taken: float) -> None:
         """Have a body that takes longer read beside the event loop, after those that came before."""
         self.budget.used += size
-        work = self.loop.run_in_executor(self.reader, read)
+        work = self.loop.run_in_executor(self.reader, _outcome, read, slot.name)
         work.add_done_callback(partial(self._was_read, size, slot, reply, taken))
 
     def _was_read(
@@ -151,13 +151,14 @@ class Service:
         slot: Slot,
         reply: Reply,
         taken: float,
-        work: "asyncio.Future[tuple[RequestRows, Render]]",
+        work: "asyncio.Future[tuple[RequestRows, Render] | Problem]",
     ) -> None:
         self.budget.used -= size
-        try:
-            slot.batcher.put(Request(*work.result(), reply, taken))
-        except Exception as error:
-            self._refuse(slot, reply, error)
+        outcome = work.result()
+        if isinstance(outcome, Problem):
+            self._refuse(slot, reply, outcome)
+        else:
+            slot.batcher.put(Request(*outcome, reply, taken))
 
     def _refuse(self, slot: Slot, reply: Reply, error: Exception) -> None:
         problem, loaded = problem_of(error, f"a request for {slot.name}"), slot.current
@@ -166,6 +167,16 @@ class Service:
         else:
             loaded.numbers.answered(problem.status)
         refuse(reply, problem, loaded.headings if loaded else None)
+
+
+def _outcome(read: Read, name: str) -> tuple[RequestRows, Render] | Problem:
+    """What was read, or why not: a problem without its traceback, which would keep the body until garbage is collected."""
+    try:
+        return read()
+    except Exception as error:
+        problem = problem_of(error, f"a request for {name}").with_traceback(None)
+        problem.__context__ = None
+        return problem
 
 
 def _invocations(loaded: LoadedVersion, body: bytes) -> tuple[RequestRows, Render]:

@@ -16,7 +16,7 @@ from functools import partial
 from math import ceil
 from typing import Protocol
 
-from infra.serving.models.execution import Answer, Done, Request, answered
+from infra.serving.models.execution import Answered, Done, Request, answered
 from infra.serving.models.pace import Pace
 from infra.serving.models.version import LoadedVersion
 from infra.serving.wire.budget import Budget
@@ -62,10 +62,6 @@ class Batcher:
     """When the batch in the thread ought to have ended long since, by the monotonic clock."""
     busy: bool = False
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "run"))
-
-    def wait(self, pace: Pace) -> float:
-        """Seconds until a request that comes now is run: all that waits, and all that is being run."""
-        return (self.rows + self.running) * pace.row
 
     def overloaded(self, wait: float) -> Problem:
         """Why a request is turned away while the work before it would take longer than it may wait."""
@@ -127,7 +123,7 @@ class Batcher:
                 self.source.current.numbers.answered(TOO_LATE.status)
             refuse(request.reply, TOO_LATE)
 
-    def _finished(self, size: int, work: "asyncio.Future[list[tuple[Done, list[Answer]]]]") -> None:
+    def _finished(self, size: int, work: "asyncio.Future[list[Answered]]") -> None:
         self.running, self.overdue = 0, None
         self._turn()
         self._answer(work.result(), size)
@@ -153,24 +149,23 @@ class Batcher:
         self.size -= size
         return batch, rows, size
 
-    def _answer(self, runs: list[tuple[Done, list[Answer]]], size: int) -> None:
+    def _answer(self, runs: list[Answered], size: int) -> None:
         self.budget.used -= size
-        for done, answers in runs:
-            numbers = done.loaded.numbers
+        for done, answers, failed in runs:
+            numbers, requests = done.loaded.numbers, done.requests
             now = time.perf_counter()
-            numbers.latency.add_all([now - request.taken for request in done.requests])
-            good = 0
-            for request, (status, heading, body) in zip(done.requests, answers, strict=True):
+            numbers.latency.add_all([now - request.taken for request in requests])
+            for request, (status, heading, body) in zip(requests, answers, strict=True):
                 request.reply.answer(status, heading, body)
-                if status == 200:
-                    good += 1
-                else:
-                    numbers.answered(status)
-            if good:
-                rows = sum([request.rows.length for request in done.requests])
-                numbers.answers["200"] = numbers.answers.get("200", 0) + good
+            if isinstance(done.outputs, Problem):
+                numbers.answered(done.outputs.status, len(requests))
+            else:
+                rows = len(done.outputs.arrays[0])
+                numbers.answered(200, len(requests) - failed)
                 numbers.rows += rows
                 numbers.batches.add(rows)
+                if failed:
+                    numbers.answered(500, failed)
             numbers.run_seconds += done.seconds
             try:
                 self.source.ran(done)

@@ -43,33 +43,44 @@ class Done(NamedTuple):
 Answer = tuple[int, Heading, bytes]
 
 
+class Answered(NamedTuple):
+    """What came of some requests, and an answer to each of them; `failed` could not be written and are refusals."""
+
+    done: Done
+    answers: list[Answer]
+    failed: int = 0
+
+
 def answered(
     loaded: LoadedVersion, previous: LoadedVersion | None, requests: Sequence[Request], most: int
-) -> list[tuple[Done, list[Answer]]]:
-    """What came of the requests, and an answer to each of them; whatever happens, there is one."""
+) -> list[Answered]:
+    """The requests run and answered; whatever happens, each has an answer."""
     try:
         runs = execute(loaded, previous, requests, most)
     except Exception as error:
         logger.error("a batch of %s failed", loaded.release.model, exc_info=error)
         runs = [Done(requests, loaded, _BROKEN, 0.0)]
-    return [(done, rendered(done)) for done in runs]
+    return [rendered(done) for done in runs]
 
 
-def rendered(done: Done) -> list[Answer]:
-    """An answer to each of the requests, in their order."""
+def rendered(done: Done) -> Answered:
     outputs, headings = done.outputs, done.loaded.headings
     if isinstance(outputs, Problem):
-        return [_refusal(outputs, headings)] * len(done.requests)
-    answers, start = [], 0
+        refusal = _refusal(outputs, headings)
+        return Answered(done, [refusal] * len(done.requests))
+    answers: list[Answer] = []
+    start = failed = 0
     for request in done.requests:
         stop = start + request.rows.length
         try:
-            answers.append((200, *request.render(headings, outputs, start, stop)))
+            heading, body = request.render(headings, outputs, start, stop)
+            answers.append((200, heading, body))
         except Exception as error:
             logger.error("an answer of %s cannot be written", headings.model, exc_info=error)
             answers.append(_refusal(_BROKEN, headings))
+            failed += 1
         start = stop
-    return answers
+    return Answered(done, answers, failed)
 
 
 def _refusal(problem: Problem, headings: Headings) -> Answer:

@@ -56,7 +56,9 @@ class Recorder:
         self.queue: Queue[tuple[Done, Request, int, float]] = Queue(QUEUE)
         self.lines: dict[str, list[bytes]] = {}
         self.size = self.files = self.written = self.dropped = 0
-        self.taken = self.done = 0  # bytes: the first is written by the event loop alone, the second by the thread
+        self.taken = self.done = (
+            0  # bytes: the first is written by the event loop alone, the second by the thread
+        )
         self.since = time.monotonic()
         self.ending = threading.Event()
         self.thread = threading.Thread(target=self._work, name="traffic", daemon=True)

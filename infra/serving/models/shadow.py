@@ -39,7 +39,9 @@ class Shadow:
     def __init__(self, loaded: LoadedVersion, share: float) -> None:
         self.share = share
         self.queue: Queue[Task] = Queue(QUEUE)
-        self.taken = self.done = 0  # bytes: the first is written by the event loop alone, the second by the thread
+        self.taken = self.done = (
+            0  # bytes: the first is written by the event loop alone, the second by the thread
+        )
         self.counted: dict[str, ShadowNumbers] = {}
         self.swap(loaded)
         self.thread = threading.Thread(target=self._work, name="shadow", daemon=True)

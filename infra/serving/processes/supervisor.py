@@ -124,7 +124,11 @@ class Supervisor:
                     continue
                 worker.silence += 1
                 if worker.silence == SILENT_LOOKS:
-                    logger.error("%s hangs: it has said nothing for %d s and is replaced", worker.name, SILENT_LOOKS * LOOK)
+                    logger.error(
+                        "%s hangs: it has said nothing for %d s and is replaced",
+                        worker.name,
+                        SILENT_LOOKS * LOOK,
+                    )
                     worker.terminate()
                 elif worker.silence > last:
                     worker.silence = None

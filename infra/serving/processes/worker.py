@@ -49,9 +49,7 @@ class Worker:
         self.channel = channel
         self.board = Board()
         self.service = Service(job.targets, job.options, asyncio.get_running_loop())
-        self.metrics = Metrics(
-            self.service.slots, self.board, job.run_folder, job.slot, self.service.others
-        )
+        self.metrics = Metrics(self.service.slots, self.board, job.run_folder, job.slot, self.service.others)
         self.routes = Routes(self.service, self.board, self.metrics, lambda: channel.send(Nudge()))
         self.app = App(self.service, self.routes)
         self.loader = Loader(self.service.slots, job.options, self._tell)
@@ -113,7 +111,9 @@ class Worker:
                 continue
             self.service.keys.refresh()
             self._sweep()
-            with contextlib.suppress(OSError):  # a full disk makes the siblings' and successors' view old, and no more
+            with contextlib.suppress(
+                OSError
+            ):  # a full disk makes the siblings' and successors' view old, and no more
                 self.metrics.save()
 
     def start(self) -> list[asyncio.Task[None]]:

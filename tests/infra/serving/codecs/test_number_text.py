@@ -84,7 +84,13 @@ def test_a_small_body_with_one_long_text_takes_no_room_for_each_of_its_cells(nam
 
 @pytest.mark.parametrize("nested", [b"[" * 1000 + b"]" * 1000, b'{"a":' * 900 + b"1" + b"}" * 900])
 def test_deep_nesting_is_refused_wherever_it_stands(nested: bytes) -> None:
-    places = (b"%b", b'{"inputs":%b}', b'{"inputs":[1,%b]}', b'{"id":%b,"inputs":[]}', b'{"inputs":[],"parameters":%b}')
+    places = (
+        b"%b",
+        b'{"inputs":%b}',
+        b'{"inputs":[1,%b]}',
+        b'{"id":%b,"inputs":[]}',
+        b'{"inputs":[],"parameters":%b}',
+    )
     for place in places:
         for read in (Invocations(DIGITS, 64).read, lambda body: Inference(DIGITS, 64, "m").read(body, None)):
             with pytest.raises(Problem) as refused:
@@ -104,7 +110,10 @@ def came_to(spec: Spec, body: bytes) -> Any:
 
 
 NUMBERS = st.one_of(
-    st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none()
+    st.integers(-(2**63), 2**64 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.none(),
 )
 SPECS = {
     "vector": Spec((Tensor("x", np.dtype("float32"), (-1, 3)),), ()),
@@ -135,7 +144,11 @@ def bodies(draw: st.DrawFn, spec: Spec) -> bytes:
     text = json.dumps({"inputs": values}, indent=draw(st.sampled_from([None, 1])))
     for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
         at = draw(st.integers(0, len(text) - 1))
-        text = text[:at] + draw(st.sampled_from(["[", "]", ",", " ", "1", "-", "e", '"', "[]", "],[", ""])) + text[at + 1 :]
+        text = (
+            text[:at]
+            + draw(st.sampled_from(["[", "]", ",", " ", "1", "-", "e", '"', "[]", "],[", ""]))
+            + text[at + 1 :]
+        )
     return text.encode()
 
 
@@ -157,7 +170,11 @@ def test_arrays_read_from_text_are_those_read_from_lists(
 
 @pytest.mark.parametrize(
     ("spec", "row"),
-    [(DIGITS, b"0.5," * 63 + b"-1e-3"), (FLAGS, b"true," * 7 + b"false"), (LARGE, b"1," * 7 + b"18446744073709551615")],
+    [
+        (DIGITS, b"0.5," * 63 + b"-1e-3"),
+        (FLAGS, b"true," * 7 + b"false"),
+        (LARGE, b"1," * 7 + b"18446744073709551615"),
+    ],
 )
 def test_a_large_body_is_read_whole_in_each_form(spec: Spec, row: bytes) -> None:
     rows = b",".join([b"[%b]" % row] * 3000)
