@@ -1,5 +1,6 @@
 """Running a batch: by shape, in bounded pieces, and one by one when something in it fails."""
 
+import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -8,9 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from infra.serving.models.version import LoadedVersion
-from infra.serving.wire.headings import Heading, Headings, Reply
+from infra.serving.wire.headings import Heading, Headings, Reply, heading_of
 from infra.serving.wire.problems import Problem
 from infra.serving.wire.tensors import Array, Outputs, RequestRows, all_finite, cut
+
+logger = logging.getLogger("slipway.serving")
 
 Render = Callable[[Headings, Outputs, int, int], tuple[Heading, bytes]]
 
@@ -35,6 +38,53 @@ class Done(NamedTuple):
     outputs: Outputs | Problem
     seconds: float
     rescued_from: LoadedVersion | None = None
+
+
+Answer = tuple[int, Heading, bytes]
+
+
+class Answered(NamedTuple):
+    """What came of some requests, and an answer to each of them; `failed` could not be written and are refusals."""
+
+    done: Done
+    answers: list[Answer]
+    failed: int = 0
+
+
+def answered(
+    loaded: LoadedVersion, previous: LoadedVersion | None, requests: Sequence[Request], most: int
+) -> list[Answered]:
+    """The requests run and answered; whatever happens, each has an answer."""
+    try:
+        runs = execute(loaded, previous, requests, most)
+    except Exception as error:
+        logger.error("a batch of %s failed", loaded.release.model, exc_info=error)
+        runs = [Done(requests, loaded, _BROKEN, 0.0)]
+    return [rendered(done) for done in runs]
+
+
+def rendered(done: Done) -> Answered:
+    outputs, headings = done.outputs, done.loaded.headings
+    if isinstance(outputs, Problem):
+        refusal = _refusal(outputs, headings)
+        return Answered(done, [refusal] * len(done.requests))
+    answers: list[Answer] = []
+    start = failed = 0
+    for request in done.requests:
+        stop = start + request.rows.length
+        try:
+            heading, body = request.render(headings, outputs, start, stop)
+            answers.append((200, heading, body))
+        except Exception as error:
+            logger.error("an answer of %s cannot be written", headings.model, exc_info=error)
+            answers.append(_refusal(_BROKEN, headings))
+            failed += 1
+        start = stop
+    return Answered(done, answers, failed)
+
+
+def _refusal(problem: Problem, headings: Headings) -> Answer:
+    return problem.status, heading_of(problem, headings), problem.body
 
 
 def execute(
