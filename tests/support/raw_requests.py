@@ -153,6 +153,8 @@ VERDICTS: dict[str, tuple[bytes, str]] = {
         post(BODY + b" " * 150_000, extra=KEY + b"X-A: " + b"a" * 60_000 + b"\r\n") + post(),
         "200 200",
     ),
+    "as many at once as may wait": (PING * 100, " ".join(["200"] * 100)),
+    "more at once than may wait": (PING * 5_000, " ".join(["200"] * 101 + ["429"])),
     "short chunks": (
         HEAD + CHUNKED + b"\r\n" + b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n" + post(),
         "200 200",

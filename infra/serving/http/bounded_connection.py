@@ -25,13 +25,24 @@ TOO_LONG = Problem(
     431, "too_large", f"the request's head, or its trailers, come to more than {MAX_HEAD} bytes"
 )
 
+MAX_WAITING = 100
+"""Requests that are taken of a connection while one of it is answered; each takes kilobytes, and came in a few bytes."""
+
+TOO_EAGER = Problem(
+    429, "too_eager", f"more than {MAX_WAITING} requests wait here: read some answers first", 1
+)
+
 TOO_MANY = Problem(503, "too_many_connections", "as many connections are open as this server takes", 1)
 
 UNREADABLE = malformed("this is not an HTTP/1.1 request that the server can read")
 
 
-class TooLong(Exception):
-    """Raised where the parser calls, to stop it."""
+class Stop(Exception):
+    """Raised where the parser calls, to end it there with this problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -68,7 +79,8 @@ class BoundedConnection(HttpToolsProtocol):
                 rest = self._parse(rest)
         except httptools.HttpParserError as error:
             self.logger.warning("Invalid HTTP request received.")
-            self.give_up(TOO_LONG if isinstance(error.__context__, TooLong) else UNREADABLE)
+            reason = error.__context__
+            self.give_up(reason.problem if isinstance(reason, Stop) else UNREADABLE)
             return
         if self.piece < len(data):
             self._measure_line(data)
@@ -108,13 +120,15 @@ class BoundedConnection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self.size += len(name) + len(value) + FIELD
         if self.size > MAX_HEAD:
-            raise TooLong
+            raise Stop(TOO_LONG)
         if self.heading:  # a trailer says nothing: the request was judged by its head
             self.headers.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         if self.size + len(self.url) > MAX_HEAD:
-            raise TooLong
+            raise Stop(TOO_LONG)
+        if len(self.pipeline) >= MAX_WAITING:
+            raise Stop(TOO_EAGER)
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             return  # no body is read behind such a head: it is taken again without the offer
         if not self.url.startswith(b"/"):
@@ -129,7 +143,7 @@ class BoundedConnection(HttpToolsProtocol):
         if target.schema is None:
             return
         if target.schema.lower() not in (b"http", b"https") or target.userinfo is not None:
-            raise ValueError(self.url)
+            raise Stop(UNREADABLE)
         host = b"[%b]" % target.host if b":" in target.host else target.host
         if target.port is not None:
             host += b":%d" % target.port
