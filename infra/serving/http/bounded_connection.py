@@ -179,9 +179,7 @@ class BoundedConnection(HttpToolsProtocol):
         if self.last is not None or self.transport.is_closing():
             return
         waits = self.owes()
-        if (
-            self.receiving and not self.heading
-        ):  # the last cycle is that of the request that is still arriving
+        if self.receiving and not self.heading:  # the last cycle's request is the one that is arriving
             waits = bool(self.pipeline) and self.pipeline[0][0] is self.cycle
             if waits:
                 self.pipeline.popleft()

@@ -14,7 +14,7 @@ from infra.serving.http.head_template import LONGEST, READ, HeadTemplate
 from infra.serving.http.service import Headers, Route
 from infra.serving.wire.headings import Pairs
 
-DECLINED = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"})
+DECLINED = frozenset({b"transfer-encoding", b"content-encoding", b"expect"})
 
 
 class FastPathProtocol(BoundedConnection):
