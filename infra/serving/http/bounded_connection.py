@@ -38,11 +38,7 @@ UNREADABLE = malformed("this is not an HTTP/1.1 request that the server can read
 
 
 class Stop(Exception):
-    """Raised where the parser calls, to end it there with this problem."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.message)
-        self.problem = problem
+    """Raised where the parser calls, to end it there with the Problem in it."""
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -80,7 +76,7 @@ class BoundedConnection(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self.logger.warning("Invalid HTTP request received.")
             reason = error.__context__
-            self.give_up(reason.problem if isinstance(reason, Stop) else UNREADABLE)
+            self.give_up(reason.args[0] if isinstance(reason, Stop) else UNREADABLE)
             return
         if self.piece < len(data):
             self._measure_line(data)
@@ -185,6 +181,8 @@ class BoundedConnection(HttpToolsProtocol):
                 self.pipeline.popleft()
             elif self.cycle.response_complete:
                 last = b""
+            else:
+                self.cycle.disconnected = True  # it has its answer now
         if waits:
             self.last = last
             self.flow.pause_reading()
