@@ -22,7 +22,7 @@ GRACE = 0.5
 TOO_SLOW = Problem(408, "too_slow", "the request took too long to arrive")
 
 TOO_LONG = Problem(
-    431, "too_large", f"the request's head, or its trailers, come to more than {MAX_HEAD} bytes"
+    431, "too_large", f"the request's head is longer than {MAX_HEAD} bytes, or its trailers are"
 )
 
 MAX_WAITING = 100
