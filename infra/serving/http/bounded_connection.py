@@ -9,8 +9,8 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from infra.serving.http.fast_path_check import MAX_HEAD
 from infra.serving.http.service import Route, Service
+from infra.serving.options import MAX_HEAD
 from infra.serving.wire.headings import Heading, heading_of
 from infra.serving.wire.problems import Problem, malformed
 
@@ -136,14 +136,14 @@ class BoundedConnection(HttpToolsProtocol):
     def _make_relative(self) -> None:
         """A target in absolute form says the host itself, and the Host header nothing (RFC 9112, 3.2.2)."""
         target = httptools.parse_url(self.url)
-        if target.schema is None:
+        if not target.schema:
             return
-        if target.schema.lower() not in (b"http", b"https") or target.userinfo is not None:
+        if target.schema.lower() not in (b"http", b"https") or target.userinfo:
             raise Stop(UNREADABLE)
         host = b"[%b]" % target.host if b":" in target.host else target.host
-        if target.port is not None:
+        if target.port:
             host += b":%d" % target.port
-        self.url = (target.path or b"/") + (b"" if target.query is None else b"?" + target.query)
+        self.url = (target.path or b"/") + (b"?" + target.query if target.query else b"")
         self.headers = [(name, host if name.lower() == b"host" else value) for name, value in self.headers]
 
     def take(self) -> None:

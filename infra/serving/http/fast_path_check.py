@@ -12,9 +12,6 @@ logger = logging.getLogger("slipway.serving")
 BY_H11 = "h11"
 """uvicorn's other protocol: slow, but with limits of its own, and no part of a request's head behind its body."""
 
-MAX_HEAD = 64 * 1024
-"""Bytes of a request that are not its body, whichever protocol reads it."""
-
 Attributes = dict[tuple[str, str], tuple[str, ...]]
 
 METHODS = (

@@ -20,7 +20,7 @@ from serving_process import PATIENCE, ServerProcess, wait_for
 from uvicorn.server import ServerState
 
 from infra.serving.http.bounded_connection import FIELD
-from infra.serving.http.fast_path_check import MAX_HEAD
+from infra.serving.options import MAX_HEAD
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["fast path", "no fast path"])
