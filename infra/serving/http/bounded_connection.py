@@ -17,19 +17,15 @@ from infra.serving.wire.problems import Problem, malformed
 FIELD = 32
 """What a header costs beside its bytes, as in HTTP/2 (RFC 9113, 6.5.2): very many short ones take memory, too."""
 
+SLICE = 4096
+"""How much is parsed before it is asked whether requests wait: each takes kilobytes, and may have come in thirty bytes."""
+
 GRACE = 0.5
 
 TOO_SLOW = Problem(408, "too_slow", "the request took too long to arrive")
 
 TOO_LONG = Problem(
     431, "too_large", f"the request's head is longer than {MAX_HEAD} bytes, or its trailers are"
-)
-
-MAX_WAITING = 100
-"""Requests that are taken of a connection while one of it is answered; each takes kilobytes, and came in a few bytes."""
-
-TOO_EAGER = Problem(
-    429, "too_eager", f"more than {MAX_WAITING} requests wait here: read some answers first", 1
 )
 
 TOO_MANY = Problem(503, "too_many_connections", "as many connections are open as this server takes", 1)
@@ -54,6 +50,7 @@ class BoundedConnection(HttpToolsProtocol):
         self.size = 0  # what the head, or the trailers, that are arriving come to so far
         self.line = 0  # bytes of a line of theirs that has not ended
         self.piece = 0  # bytes of the last piece of a body in what is being read
+        self.held = b""  # what was read behind requests that wait, and is not parsed yet
         self.last: bytes | None = None  # said when all that was taken is answered, and then no more
         self.since = self.service.clock
         self.unread = 0  # bytes of answers that the client had not taken when it was last looked at
@@ -64,9 +61,25 @@ class BoundedConnection(HttpToolsProtocol):
             self.give_up(TOO_MANY)
 
     def data_received(self, data: bytes) -> None:
-        if self.parser is None or self.last is not None or self.transport.is_closing():
-            return
         self._unset_keepalive_if_required()
+        for start in range(0, len(data), SLICE):
+            if self.parser is None or self.last is not None or self.transport.is_closing():
+                return
+            if (
+                self.pipeline or self.held
+            ):  # reading has paused; it goes on when nothing waits behind an answer
+                self.held += data[start:]
+                return
+            self._take_in(data[start : start + SLICE])
+
+    def _take_held(self) -> None:
+        data, self.held = self.held, b""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self.data_received(data)
+
+    def _take_in(self, data: bytes) -> None:
+        """Have it parsed, which takes the requests in it; end the connection where it is not what may come."""
         self.piece = 0
         try:
             rest = self._parse(data)
@@ -123,8 +136,6 @@ class BoundedConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self.size + len(self.url) > MAX_HEAD:
             raise Stop(TOO_LONG)
-        if len(self.pipeline) >= MAX_WAITING:
-            raise Stop(TOO_EAGER)
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             return  # no body is read behind such a head: it is taken again without the offer
         if not self.url.startswith(b"/"):
@@ -243,6 +254,10 @@ class BoundedConnection(HttpToolsProtocol):
         self.since = self.service.clock
         if self.last is None or self.pipeline:
             super().on_response_complete()
+            if self.held and not self.transport.is_closing():
+                self.flow.pause_reading()
+                if not self.pipeline:
+                    self.loop.call_soon(self._take_held)
             return
         self.server_state.total_requests += 1
         if not self.transport.is_closing():

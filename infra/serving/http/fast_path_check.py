@@ -34,6 +34,7 @@ ATTRIBUTES: Attributes = {
     ),
     ("FlowControl", "__init__"): ("read_paused", "write_paused"),
     ("FlowControl", "pause_reading"): ("pause_reading",),
+    ("FlowControl", "resume_reading"): ("resume_reading",),
     ("ServerState", "__init__"): ("default_headers", "total_requests"),
 }
 """Attributes that they read or set, by the class and the method that make or use them."""

@@ -93,6 +93,7 @@ def _closed(connection: socket.socket) -> bool:
     [
         (post() * 3, True, "200 200 200"),
         (post() + PING + post(), True, "200 200 200"),
+        (PING * 1_000, True, " ".join(["200"] * 1_000)),
         (post() * 3 + post()[:-9], True, "200 200 200"),
         (post() + PING + post()[:30], True, "200 200"),
         (post() * 3 + b"\x00 is no request\r\n\r\n" + post(), False, "200 200 200 400"),
@@ -103,6 +104,7 @@ def _closed(connection: socket.socket) -> bool:
     ids=[
         "half closed",
         "half closed, both ways",
+        "half closed behind a thousand",
         "half closed in a body",
         "half closed in a head",
         "garbage behind",
