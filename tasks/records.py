@@ -72,6 +72,10 @@ class OnnxModel(Frozen):
     reference: Path | None = Field(
         None, description="The torch model's outputs on the first validation rows (.npy)."
     )
+    lengths: Path | None = Field(
+        None, description="The same at other lengths of further dynamic axes, by length (.npz)."
+    )
+    findings: tuple[str, ...] = Field((), description="What tracing may have frozen, in words.")
 
 
 class Candidate(Frozen):

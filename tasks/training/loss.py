@@ -11,6 +11,7 @@ from torch.nn import Module, functional
 from tasks.data.arrays import Samples
 from tasks.errors import UserError
 from tasks.system.sentences import as_user_error
+from tasks.training.footprint import without_footprint
 from tasks.training.module import main_output, predict
 from tasks.workloads.workload import Workload
 
@@ -37,7 +38,8 @@ def loss_of(workload: Workload, device: torch.device) -> Loss:
 
 def check_loss(workload: Workload, module: nn.Module, samples: Samples) -> None:
     """Try the loss on two rows. Raises UserError when the workload's own one fails or gives no single number."""
-    outputs = torch.from_numpy(predict(module, {name: array[:2] for name, array in samples.inputs.items()}))
+    with without_footprint(module):
+        outputs = torch.from_numpy(predict(module, samples[:2].inputs))
     target = torch.from_numpy(np.array(samples.target[:2]))
     shapes = f"outputs {list(outputs.shape)} and a target {target.dtype} {list(target.shape)}"
     with as_user_error(f"Workload {workload.name}: its loss fails on {shapes}"):
