@@ -75,10 +75,16 @@ def problems_of(parity: tuple[Parity, ...], numbers: Numbers, reference: Array) 
             yield f"{where} its outputs differ from the model's by {measured.max_abs:.2g}, more than {tolerance:.2g}"
 
 
+def distances(expected: Array, got: Array) -> Array:
+    """Absolute differences, float64; 0 where both are no number, and the largest there is where only one is."""
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(got.astype("float64") - expected.astype("float64"))
+    same = (np.isnan(got) & np.isnan(expected)) | (got == expected)
+    return np.nan_to_num(np.where(same, 0.0, distance), nan=np.finfo("float64").max)
+
+
 def _parity(workload: Workload, batch: int, expected: Array, got: Array) -> Parity:
-    distance = np.abs(got.astype("float64") - expected.astype("float64"))
-    agree = np.isnan(got) & np.isnan(expected)
-    distance = np.nan_to_num(np.where(agree, 0.0, distance), nan=np.finfo("float64").max)
+    distance = distances(expected, got)
     same_class = predictions(workload, got) == predictions(workload, expected)
     return Parity(
         batch=batch,

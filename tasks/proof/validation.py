@@ -10,6 +10,7 @@ import onnx
 from tasks.data.dataset import read_frame, read_split
 from tasks.errors import UserError
 from tasks.onnx.session import open_session, run_rows
+from tasks.proof.company import measure_company
 from tasks.proof.intervals import score_if_defined, score_interval, score_slices
 from tasks.proof.parity import measure_lengths, measure_parity, numbers_in, problems_of
 from tasks.proof.probe import probe
@@ -55,6 +56,7 @@ def validate(
         sha256=onnx_model.sha256,
         size_bytes=onnx_model.size_bytes,
         gzipped_bytes=gzipped_size(onnx_model.path),
+        findings=onnx_model.findings,
     )
     if (problem := _check(onnx_model)) is not None:
         return report.model_copy(update={"problems": (problem,)})
@@ -74,6 +76,7 @@ def validate(
             "behaviour": fresh.behaviour,
             "speed": speed,
             "parity": parity,
+            "company": measure_company(open_session(onnx_model.path), inputs, workload),
             "problems": (*problems, *_not_finite(scored["outputs"])),
             **scored,
         }
