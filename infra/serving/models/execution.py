@@ -1,5 +1,6 @@
 """Running a batch: by shape, in bounded pieces, and one by one when something in it fails."""
 
+import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -91,11 +92,19 @@ def _alone(loaded: LoadedVersion, previous: LoadedVersion | None, request: Reque
     return Done([request], loaded, outputs, time.perf_counter() - start)
 
 
-_UNFIT = Problem(422, "unfit_input", "the model cannot run on these values")
+_UNFIT = Problem(
+    422,
+    "unfit_input",
+    "the model cannot run on these values: look for an index that its tables do not have, or sizes that do not fit together",
+)
 
 _BROKEN = Problem(500, "model_failed", "the model failed on this request")
 
 
+_OUT_OF_RANGE = re.compile(r"out of (data )?bounds|out of range", re.IGNORECASE)
+
+
 def _blame(error: Exception) -> Problem:
-    """ONNX Runtime says InvalidArgument when the values are at fault, such as an index that is not in a table."""
-    return _UNFIT if type(error).__name__ == "InvalidArgument" else _BROKEN
+    """ONNX Runtime says InvalidArgument when the values are at fault, and of an index outside of a table, by some operators, Fail."""
+    unfit = type(error).__name__ == "InvalidArgument" or _OUT_OF_RANGE.search(str(error)) is not None
+    return _UNFIT if unfit else _BROKEN
