@@ -202,7 +202,9 @@ def write_export(
     described = describe(path, exporter, dataset.inputs, reference)
     if shorter := {sizes: main_output(answers(module, arrays)).numpy() for sizes, arrays in lengths}:
         described = described.model_copy(update={"lengths": path.with_suffix(".lengths.npz")})
-        write_atomically(path.with_suffix(".lengths.npz"), lambda file: np.savez(file, **shorter))
+        write_atomically(
+            path.with_suffix(".lengths.npz"), lambda file: np.savez(file, allow_pickle=False, **shorter)
+        )
     return described.model_copy(update={"findings": findings})
 
 

@@ -28,8 +28,7 @@ def without_footprint(module: nn.Module) -> Iterator[None]:
 
 def is_lazy(module: nn.Module) -> bool:
     """Whether a layer of it still waits for its first inputs."""
-    tensors = chain(module.parameters(), module.buffers())
-    return any(isinstance(tensor, nn.parameter.UninitializedTensorMixin) for tensor in tensors)
+    return any(nn.parameter.is_lazy(tensor) for tensor in chain(module.parameters(), module.buffers()))
 
 
 def _remembered(part: nn.Module) -> Iterator[Callable[[], object]]:
