@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flows.pipeline.keys import Key, code_of
-from tasks.proof.provenance import code_state
 from tasks.records import Dataset, Metric
 from tasks.registry.registry import Registry
 from tasks.settings import Settings
@@ -58,11 +57,8 @@ class RunContext(Frozen):
         return self.registry.publisher(self.run_id) if self.run_id else None
 
     def metadata(self, dataset: Dataset) -> dict[str, str]:
-        """What is written inside an ONNX file, so that a stray one can be traced."""
-        return {
-            "slipway.workload": self.workload,
-            "slipway.model": self.model,
-            "slipway.run_id": self.run_id or "",
-            "slipway.data": dataset.fingerprint,
-            "slipway.code": code_state().revision or "unknown",
-        }
+        """What is written inside an ONNX file, so that a stray one can be traced.
+
+        Nothing of this run, checkout or machine: the same training gives the same bytes, and who made them is evidence.
+        """
+        return {"slipway.model": self.model, "slipway.data": dataset.fingerprint}

@@ -70,9 +70,15 @@ def _make(recipe: Recipe, context: Context) -> tuple[OnnxModel, tuple[str, ...]]
             notes = (*notes, *step.apply(current, target, context))
             current = target
         write_with_metadata(current, path, metadata)
-        reference = start.reference and shutil.copyfile(start.reference, path.with_suffix(".reference.npy"))
+        kept = {field: _beside(path, getattr(start, field)) for field in ("reference", "lengths")}
     _check(path, context)
-    return describe(path, start.exporter, context.dataset.inputs, reference), notes
+    described = describe(path, start.exporter, context.dataset.inputs, None)
+    return described.model_copy(update={**kept, "findings": start.findings}), notes
+
+
+def _beside(path: Path, kept: Path | None) -> Path | None:
+    """A copy of torch's outputs beside the file that is to be held to them."""
+    return kept and shutil.copyfile(kept, path.with_suffix("".join(kept.suffixes[-2:])))
 
 
 def _torch_side(

@@ -2,11 +2,11 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError
+from tasks.onnx.origin import messages
 from tasks.system.sentences import first_line
 
 if TYPE_CHECKING:
@@ -67,17 +67,8 @@ def refuse_external_data(content: bytes, name: str) -> None:
         proto = onnx.load_model_from_string(content)
     except Exception as error:
         raise UserError(f"{name} is not an ONNX file: {first_line(error)}.") from None
-    if any(_is_external(message) for message in _messages(proto)):
+    if any(_is_external(message) for message in messages(proto)):
         raise UserError(f"{name} keeps weights in another file: export it with external_data=False.")
-
-
-def _messages(message: Any) -> Iterator[Any]:
-    """A protobuf message and all that it holds, wherever: a tensor may hide in an attribute of a function's node."""
-    yield message
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for inner in value if hasattr(value, "__len__") else (value,):
-                yield from _messages(inner)
 
 
 def _is_external(message: Any) -> bool:

@@ -19,6 +19,7 @@ _FEW, _SOME = 7, 500
 
 
 def look_at_model(bench: Bench) -> str:
+    from tasks.training.footprint import without_footprint
     from tasks.training.module import predict
 
     module = bench.module
@@ -28,7 +29,8 @@ def look_at_model(bench: Bench) -> str:
     said = f"{type(module).__name__}({takes}) with {learned:,} parameters"
     said += f" and {frozen:,} frozen ones" if frozen else ""
     few = read_split(bench.dataset, "train")[:2]
-    classes, width = bench.dataset.classes, predict(module, few.inputs)[0].size
+    with without_footprint(module):
+        classes, width = bench.dataset.classes, predict(module, few.inputs)[0].size
     if classes is not None and width > len(classes):
         raise Doubt(
             f"{said}; it gives {width} outputs for {len(classes)} classes ({', '.join(classes[:5])}): what is beyond them is never learned."
@@ -94,7 +96,10 @@ def look_at_step(bench: Bench) -> str:
 
 def look_at_export(bench: Bench) -> str:
     model = bench.onnx_model
-    return f"{model.size_bytes / 1e3:,.0f} kB of ONNX by {model.exporter}, opset {model.opset}, agrees with torch at odd sizes"
+    said = f"{model.size_bytes / 1e3:,.0f} kB of ONNX by {model.exporter}, opset {model.opset}, agrees with torch at odd sizes"
+    if model.findings:
+        raise Doubt(f"{said}; {some(model.findings, 3)}")
+    return said
 
 
 def look_at_answer(bench: Bench) -> str:

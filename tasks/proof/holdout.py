@@ -5,15 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.config import Data, Gates
+from tasks.config import Gates
 from tasks.data.arrays import Array, Samples
 from tasks.data.copies import copies
-from tasks.data.dataset import prepare, read_frame, read_split
-from tasks.errors import StepError, UserError
+from tasks.data.dataset import read_frame, read_split
+from tasks.errors import UserError
 from tasks.onnx.session import open_session, run_rows
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, read
 from tasks.proof.gate import gate, with_folds
 from tasks.proof.intervals import compare, difference_interval
+from tasks.proof.rows import rows_of
 from tasks.proof.serving import try_on_server
 from tasks.proof.validation import validate
 from tasks.records import Candidate, Champion, Comparison, Dataset, Interval, Proof, Report, Verdict
@@ -69,16 +70,8 @@ class Answered:
 
 
 def answer_again(evidence: Evidence, model: Path, datasets: Path) -> Answered:
-    """The evidence's dataset, made again below `datasets`, and what `model` says of its test rows.
-
-    Raises StepError when the workload loads other rows by now.
-    """
-    dataset = prepare(evidence.workload, Data.model_validate(evidence.config["data"]), datasets)
-    if dataset.fingerprint != evidence.fingerprint:
-        raise StepError(
-            f"{evidence.model} was proved on other rows than {evidence.workload} loads now "
-            f"({evidence.fingerprint[:16]}… and {dataset.fingerprint[:16]}…): `slipway run {evidence.workload}` makes a version of these."
-        )
+    """The evidence's dataset below `datasets`, and what `model` says of its test rows. Raises StepError when it is gone."""
+    dataset = rows_of(evidence, datasets)
     split = evidence.proof.report.split
     return Answered(dataset, split, run_rows(open_session(model), read_split(dataset, split).inputs))
 

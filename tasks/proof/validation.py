@@ -11,6 +11,7 @@ from tasks.data.copies import copies
 from tasks.data.dataset import read_frame, read_split
 from tasks.errors import UserError
 from tasks.onnx.session import open_session, run_rows
+from tasks.proof.company import measure_company
 from tasks.proof.edges import problems_at_edges
 from tasks.proof.intervals import score_if_defined, score_interval, score_slices
 from tasks.proof.parity import measure_lengths, measure_parity, numbers_in, problems_of
@@ -57,6 +58,7 @@ def validate(
         sha256=onnx_model.sha256,
         size_bytes=onnx_model.size_bytes,
         gzipped_bytes=gzipped_size(onnx_model.path),
+        findings=onnx_model.findings,
     )
     if (problem := _check(onnx_model)) is not None:
         return report.model_copy(update={"problems": (problem,)})
@@ -76,6 +78,7 @@ def validate(
             "behaviour": fresh.behaviour,
             "speed": speed,
             "parity": parity,
+            "company": measure_company(open_session(onnx_model.path), inputs, workload),
             "problems": (*problems, *_not_finite(scored["outputs"])),
             **scored,
         }
@@ -111,14 +114,13 @@ def _parity(
     inputs = read_split(dataset, "validation").inputs
     session = open_session(onnx_model.path)
     parity = measure_parity(session, inputs, expected, workload)
-    if (
-        onnx_model.sha256 != baseline.sha256
-        and any(workload.dynamic.values())
-        and onnx_model.reference is None
-    ):
-        parity += measure_lengths(session, open_session(baseline.path), inputs, workload)
-    problems = (*problems_of(parity, numbers_in(onnx_model), expected), *problems_at_edges(session, dataset))
-    return parity, problems
+    edges = problems_at_edges(session, dataset)
+    if (lengths := onnx_model.lengths or baseline.lengths) is not None:
+        parity += measure_lengths(session, inputs, lengths, workload)
+    elif any(workload.dynamic.values()):
+        unkept = f"{onnx_model.path.name}: torch's outputs at other lengths were not kept, so its lengths cannot be tried"
+        return parity, (unkept, *edges)
+    return parity, (*problems_of(parity, numbers_in(onnx_model), expected), *edges)
 
 
 def _score(

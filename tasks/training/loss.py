@@ -13,6 +13,7 @@ from torch.nn import Module, functional
 from tasks.data.arrays import Samples
 from tasks.errors import UserError
 from tasks.system.sentences import as_user_error
+from tasks.training.footprint import without_footprint
 from tasks.training.module import main_output, predict
 from tasks.workloads.workload import Workload
 
@@ -59,7 +60,8 @@ def check_loss(workload: Workload, module: nn.Module, samples: Samples) -> None:
 
     Raises UserError when the workload's own one fails, gives no single number, or takes outputs for other rows' targets.
     """
-    outputs = torch.from_numpy(predict(module, samples[:3].inputs))
+    with without_footprint(module):
+        outputs = torch.from_numpy(predict(module, samples[:3].inputs))
     target = torch.from_numpy(np.array(samples.target[:3]))
     loss = loss_of(
         replace(workload, loss=deepcopy(workload.loss)), outputs.device

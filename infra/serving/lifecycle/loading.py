@@ -101,6 +101,10 @@ class Loader:
         """Another worker went back: so does this one."""
         slot = self.slots[revert.model]
         previous = slot.previous
-        if slot.current is not None and previous is not None and slot.current.release.digest == revert.digest:
+        current = None if slot.current is None else slot.current.release
+        if current is None or previous is None:
+            return
+        # by its number too: two versions of one training are the same bytes, and back from the older is forward
+        if (current.version, current.digest) == (revert.version, revert.digest):
             slot.watch = None
             slot.swap(previous)

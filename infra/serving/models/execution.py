@@ -1,6 +1,7 @@
 """Running a batch: by shape, in bounded pieces, and one by one when something in it fails."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -175,15 +176,23 @@ class _NotFinite(Exception):
     """NaN or infinity where a client expects a number."""
 
 
-_UNFIT = Problem(422, "unfit_input", "the model cannot run on these values")
+_UNFIT = Problem(
+    422,
+    "unfit_input",
+    "the model cannot run on these values: look for an index that its tables do not have, or sizes that do not fit together",
+)
 
 _BROKEN = Problem(500, "model_failed", "the model failed on this request")
 
 _NO_NUMBER = Problem(500, "answer_not_finite", "the model's answer has NaN or infinity in it")
 
 
+_OUT_OF_RANGE = re.compile(r"out of (data )?bounds|out of range", re.IGNORECASE)
+
+
 def _blame(error: Exception) -> Problem:
-    """ONNX Runtime says InvalidArgument when the values are at fault, such as an index that is not in a table."""
+    """ONNX Runtime says InvalidArgument when the values are at fault, and of an index outside of a table, by some operators, Fail."""
     if isinstance(error, _NotFinite):
         return _NO_NUMBER
-    return _UNFIT if type(error).__name__ == "InvalidArgument" else _BROKEN
+    unfit = type(error).__name__ == "InvalidArgument" or _OUT_OF_RANGE.search(str(error)) is not None
+    return _UNFIT if unfit else _BROKEN

@@ -326,3 +326,23 @@ def test_slipway_installed_inside_another_project_does_not_take_its_revision(
     monkeypatch.delenv("SLIPWAY_REVISION", raising=False)
     monkeypatch.setattr(provenance, "__file__", str(installed))
     assert provenance.code_state() == Code(revision=None, dirty=True)
+
+
+def test_a_file_from_before_that_has_its_run_and_its_source_inside_still_verifies_and_loads(
+    tmp_path: Path, keys: Path
+) -> None:
+    """Its digest is of those bytes as they are: nothing of an older version is written anew."""
+    from tasks.onnx.session import open_session
+
+    folder = tmp_path / "older"
+    write_model(folder / evidence.MODEL)
+    proto = onnx.load(folder / evidence.MODEL)
+    proto.ir_version = 10
+    helper.set_model_props(proto, {"slipway.run_id": "0" * 32, "slipway.code": "a" * 40})
+    note = proto.graph.node[0].metadata_props.add()
+    note.key, note.value = "pkg.torch.onnx.stack_trace", 'File "/home/somebody/mine.py", line 3, in forward'
+    (folder / evidence.MODEL).write_bytes(proto.SerializeToString())
+    evidence.seal(folder, make_evidence(sha256_of(folder / evidence.MODEL)))
+    assert evidence.verify(folder).run_id == "0" * 32
+    (answer,) = open_session(folder / evidence.MODEL).run(None, {"x": np.ones((2, 4), "float32")})
+    assert answer.shape == (2, 3)

@@ -1,11 +1,13 @@
-"""A batch as it is answered: a request that gets NaN is a failed one, and those beside it never notice."""
+"""A batch as it is answered: whose fault it is when it does not run, and that what gets NaN is failed and nothing beside it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import serving_models as models
+from onnx import TensorProto, helper, numpy_helper
 
 from infra.serving.ipc.messages import Release
 from infra.serving.models.execution import Request, execute
@@ -13,6 +15,7 @@ from infra.serving.models.version import LoadedVersion, load_version
 from infra.serving.models.watch import Bounds, Watch
 from infra.serving.wire.problems import Problem
 from infra.serving.wire.tensors import Outputs, rows_of
+from tasks.onnx.session import open_session
 from tasks.system.files import sha256_of
 
 Loaded = tuple[LoadedVersion, LoadedVersion]
@@ -84,3 +87,59 @@ def test_what_no_version_answers_with_numbers_reverts_nothing(versions: Loaded) 
         (done,) = execute(bad, bad, [asked(bad, 5.0)], 64)
         assert isinstance(done.outputs, Problem)
         watch.saw(done)
+
+
+TABLE = np.arange(20, dtype="float32").reshape(5, 4)
+Node = helper.make_node
+LOOK_UPS: dict[str, tuple[Any, ...]] = {
+    "Gather": (Node("Gather", ["table", "codes"], ["y"]),),
+    "GatherElements": (Node("GatherElements", ["table", "codes"], ["y"]),),
+    "GatherND": (
+        Node("Unsqueeze", ["codes", "last"], ["places"]),
+        Node("GatherND", ["table", "places"], ["y"]),
+    ),
+    "ScatterElements": (Node("ScatterElements", ["table", "codes", "update"], ["y"]),),
+}
+
+
+def looking_up(name: str) -> Any:
+    """A model of codes int64[batch, 4] that looks them up in a table of five rows, as a loaded version."""
+    tensors = {"table": TABLE, "last": np.array([-1]), "update": np.zeros((1, 4), "float32")}
+    graph = helper.make_graph(
+        list(LOOK_UPS[name]),
+        "codes",
+        [helper.make_tensor_value_info("codes", TensorProto.INT64, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, key) for key, array in tensors.items()],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    session = open_session(proto.SerializeToString())
+
+    def run(group: Any) -> Any:
+        return SimpleNamespace(arrays=session.run(None, {"codes": group[0].codes}), spec=None)
+
+    return SimpleNamespace(run=run)
+
+
+def request(*codes: int) -> Any:
+    rows = SimpleNamespace(key="codes", length=1, codes=np.array([codes]))
+    return SimpleNamespace(rows=rows)
+
+
+@pytest.mark.parametrize("name", LOOK_UPS)
+@pytest.mark.parametrize("code", [5, -6, 2**31, 2**63 - 1, -(2**63)])
+def test_a_code_that_a_table_does_not_have_is_the_requests_fault(name: str, code: int) -> None:
+    (done,) = execute(looking_up(name), None, [request(0, 1, code, 2)], 64)
+    assert isinstance(done.outputs, Problem) and done.outputs.status == 422
+    assert "an index that its tables do not have" in done.outputs.message
+    (done,) = execute(looking_up(name), None, [request(0, 1, 4, 2)], 64)
+    assert not isinstance(done.outputs, Problem)
+
+
+def test_what_else_fails_is_the_models() -> None:
+    def run(group: Any) -> Any:
+        raise RuntimeError("no kernel for this operator")
+
+    loaded: Any = SimpleNamespace(run=run)
+    (done,) = execute(loaded, None, [request(0, 0, 0, 0)], 64)
+    assert isinstance(done.outputs, Problem) and done.outputs.status == 500
