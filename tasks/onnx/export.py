@@ -60,6 +60,8 @@ def export_module(
                 proto = export(module, workload, dataset, batch_of(samples, 3))
             problem = check_export(proto, module, workload, dataset, samples)
         except Exception as error:  # exporters raise whatever they meet
+            if is_the_machines(error):
+                raise
             problem = typed_line(error)
         if problem is None:
             return write_export(proto, name, module, dataset, samples, path, metadata)

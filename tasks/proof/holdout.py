@@ -8,7 +8,7 @@ import numpy as np
 from tasks.config import Data, Gates
 from tasks.data.arrays import Array, Samples
 from tasks.data.dataset import prepare, read_frame, read_split
-from tasks.errors import StepError, UserError
+from tasks.errors import LostError, StepError, UserError
 from tasks.onnx.session import open_session, run_rows
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, read
 from tasks.proof.gate import gate, with_folds
@@ -16,7 +16,7 @@ from tasks.proof.intervals import compare, difference_interval
 from tasks.proof.serving import try_on_server
 from tasks.proof.validation import validate
 from tasks.records import Candidate, Champion, Comparison, Dataset, Interval, Proof, Report, Verdict
-from tasks.system.files import sha256_of
+from tasks.system.files import is_the_machines, sha256_of
 from tasks.system.sentences import first_line, some
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
@@ -99,6 +99,8 @@ def compare_with(workload: Workload, answered: Answered, champion: Champion, gat
         return compare(
             workload, samples.target, read_frame(dataset, split), answered.outputs, theirs, champion, gates
         )
+    except LostError:
+        raise
     except UserError as error:  # also of a score that does not take the champion's answers, NaN for one
         return Comparison(
             champion=champion.version,
@@ -136,4 +138,6 @@ def _champion_outputs(champion: Champion, dataset: Dataset, samples: Samples) ->
     try:
         return run_rows(session, samples.inputs)
     except Exception as error:  # the runtime's own errors have no common base
+        if is_the_machines(error):
+            raise LostError(f"There is no memory to ask champion v{champion.version} ({first_line(error)}): free some and run again.") from error
         raise UserError(f"it does not run on these rows: {first_line(error)}") from error

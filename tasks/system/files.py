@@ -9,7 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from tasks.errors import LostError
+
 _TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+_NO_MEMORY = ("bad_alloc", "bad allocation", "allocate memory", "unable to allocate", "out of memory", "memoryerror")
 
 
 def why_not_written(what: str, folder: Path, needed: int, error: OSError) -> str:
@@ -21,12 +25,24 @@ def why_not_written(what: str, folder: Path, needed: int, error: OSError) -> str
 
 
 def is_the_machines(error: BaseException | None) -> bool:
-    """Whether the same work may well succeed when the machine has room again, or another process is done with its lock."""
+    """Whether the same work may well succeed when the machine has room again, or another process is done with its lock.
+
+    Errors that were raised from others are what those are; libraries of C++ say in words that there is no memory.
+    """
     from filelock import Timeout
 
-    return isinstance(error, MemoryError | Timeout) or (
-        isinstance(error, OSError) and error.errno in _TROUBLE
-    )
+    while error is not None:
+        if isinstance(error, MemoryError | Timeout | LostError) or short_of_memory(str(error)):
+            return True
+        if isinstance(error, OSError) and error.errno in _TROUBLE:
+            return True
+        error = error.__cause__
+    return False
+
+
+def short_of_memory(text: str) -> bool:
+    """Whether a message of ONNX Runtime, torch, NumPy or Python is about memory that was not to be had."""
+    return any(words in text.lower() for words in _NO_MEMORY)
 
 
 def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
