@@ -1,14 +1,12 @@
 """A file in a fresh process: what the file does is found out, what happens to the process says nothing about the file."""
 
-import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
+from helper_processes import sent_to_helpers
 
 from flows.pipeline.binding import worth_a_retry
 from tasks.errors import LostError
@@ -18,6 +16,8 @@ from tasks.proof.validation import validate
 from tasks.records import Candidate, Dataset
 
 Digits = tuple[Dataset, Candidate]
+
+PROBE = "tasks.proof.probe"
 
 
 class _Failed:
@@ -30,53 +30,30 @@ class _Failed:
         raise self.error
 
 
-@contextmanager
-def sent_to_helpers(number: int, module: str = "tasks.proof.probe", times: int = 1) -> Iterator[list[int]]:
-    """The signal goes to the first `times` processes of ours that run `module`, as soon as each is there."""
-    hit: list[int] = []
-    over = threading.Event()
-
-    def hunt() -> None:
-        while not over.wait(0.01) and len(hit) < times:
-            for child in psutil.Process(os.getpid()).children(recursive=True):
-                try:
-                    fitting = module in child.cmdline() and child.pid not in hit
-                except psutil.Error:
-                    continue
-                if fitting and len(hit) < times:
-                    child.send_signal(number)
-                    hit.append(child.pid)
-
-    thread = threading.Thread(target=hunt)
-    thread.start()
-    try:
-        yield hit
-    finally:
-        over.set()
-        thread.join()
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_a_probe_that_was_killed_says_nothing_about_the_file_and_is_asked_again(
     linear_digits: Digits, number: signal.Signals
 ) -> None:
     dataset, fp32 = linear_digits
     assert fp32.onnx is not None
-    with sent_to_helpers(number) as hit, pytest.raises(LostError, match=f"was ended by {number.name}") as lost:
+    with (
+        sent_to_helpers(number, PROBE) as hit,
+        pytest.raises(LostError, match=f"was ended by {number.name}") as lost,
+    ):
         probe(fp32.onnx.path, dataset, "validation", 8)
     assert hit and worth_a_retry(None, None, _Failed(lost.value))
 
 
 def test_a_candidate_whose_probe_was_killed_gets_no_report(linear_digits: Digits, tmp_path: Path) -> None:
     dataset, fp32 = linear_digits
-    with sent_to_helpers(signal.SIGKILL), pytest.raises(LostError):
+    with sent_to_helpers(signal.SIGKILL, PROBE), pytest.raises(LostError):
         validate("digits", dataset, fp32, fp32, tmp_path)
 
 
 def test_a_crash_that_a_second_process_does_not_see_is_not_the_files(linear_digits: Digits) -> None:
     dataset, fp32 = linear_digits
     assert fp32.onnx is not None
-    with sent_to_helpers(signal.SIGSEGV) as hit:
+    with sent_to_helpers(signal.SIGSEGV, PROBE) as hit:
         answer = probe(fp32.onnx.path, dataset, "validation", 8)
     assert hit and answer.problem is None and answer.load_seconds is not None
 
@@ -84,7 +61,7 @@ def test_a_crash_that_a_second_process_does_not_see_is_not_the_files(linear_digi
 def test_a_crash_that_a_second_process_sees_too_is_the_files(linear_digits: Digits) -> None:
     dataset, fp32 = linear_digits
     assert fp32.onnx is not None
-    with sent_to_helpers(signal.SIGSEGV, times=2) as hit:
+    with sent_to_helpers(signal.SIGSEGV, PROBE, times=2) as hit:
         answer = probe(fp32.onnx.path, dataset, "validation", 8)
     assert len(hit) == 2 and answer.problem is not None and "SIGSEGV, twice" in answer.problem
 
@@ -103,7 +80,7 @@ def test_time_that_runs_out_is_the_files_only_if_the_process_was_at_work(
         answer = probe(fp32.onnx.path, dataset, "validation", 8)
         assert answer.problem is not None and "within 2 s" in answer.problem
     else:
-        with sent_to_helpers(signal.SIGSTOP), pytest.raises(LostError, match="stood still"):
+        with sent_to_helpers(signal.SIGSTOP, PROBE), pytest.raises(LostError, match="stood still"):
             probe(fp32.onnx.path, dataset, "validation", 8)
 
 
