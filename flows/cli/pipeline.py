@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.arguments import Json, Reference, Set, examples
+from flows.cli.failures import in_a_sentence
 from tasks.errors import UserError
 
 commands = typer.Typer()
@@ -36,7 +37,10 @@ def run(
     from tasks.outcome import Outcome
 
     try:
-        with redirect_stdout(sys.stderr):  # a workload may print, and Ray does: stdout is for the outcome
+        with (
+            redirect_stdout(sys.stderr),
+            in_a_sentence(),
+        ):  # a workload may print, and Ray does: stdout is for the outcome
             outcome = run_here(reference, tuple(set_ or ()), force=force, promote=not no_promote, quiet=json)
     except UserError as error:
         if json:

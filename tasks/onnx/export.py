@@ -15,7 +15,7 @@ from tasks.onnx.exporters import EXPORTERS, without_warnings
 from tasks.onnx.session import open_session
 from tasks.onnx.sizes import batch_of, odd_sizes
 from tasks.records import Candidate, Checkpoint, Dataset, OnnxModel, TensorSpec
-from tasks.system.files import sha256_of, write_atomically
+from tasks.system.files import is_the_machines, sha256_of, write_atomically
 from tasks.system.sentences import typed_line
 from tasks.training.module import answers, load_module, main_output
 from tasks.workloads.catalogue import load_workload

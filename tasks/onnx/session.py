@@ -57,7 +57,9 @@ def open_session(model: Path | bytes, threads: int = 1) -> "onnxruntime.Inferenc
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         if is_the_machines(error):
-            raise LostError(f"There is no memory to load {name} ({first_line(error)}): free some and run again.") from error
+            raise LostError(
+                f"There is no memory to load {name} ({first_line(error)}): free some and run again."
+            ) from error
         with contextlib.suppress(ImportError):  # a server has no onnx, and says what ONNX Runtime says
             refuse_external_data(content, name)
         raise UserError(f"{name} does not load in ONNX Runtime: {first_line(error)}") from error

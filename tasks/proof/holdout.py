@@ -139,5 +139,7 @@ def _champion_outputs(champion: Champion, dataset: Dataset, samples: Samples) ->
         return run_rows(session, samples.inputs)
     except Exception as error:  # the runtime's own errors have no common base
         if is_the_machines(error):
-            raise LostError(f"There is no memory to ask champion v{champion.version} ({first_line(error)}): free some and run again.") from error
+            raise LostError(
+                f"There is no memory to ask champion v{champion.version} ({first_line(error)}): free some and run again."
+            ) from error
         raise UserError(f"it does not run on these rows: {first_line(error)}") from error

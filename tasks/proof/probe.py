@@ -68,7 +68,9 @@ def probe(path: Path, dataset: Dataset, split: str, rows: int) -> Probe:
         first, run = run, _ask(question)
         if isinstance(run, Probe):
             return run
-        if (run.code, run.answer is None) == (first.code, first.answer is None) and not short_of_memory(run.words):
+        if (run.code, run.answer is None) == (first.code, first.answer is None) and not short_of_memory(
+            run.words
+        ):
             return _crash(run)
     if run.code != 0 or run.answer is None:
         raise LostError(
@@ -125,7 +127,11 @@ def main() -> None:
     except Exception as error:
         if is_the_machines(error):
             raise
-        print(Probe(problem=f"a fresh process does not load and run it: {first_line(error, 200)}").model_dump_json())
+        print(
+            Probe(
+                problem=f"a fresh process does not load and run it: {first_line(error, 200)}"
+            ).model_dump_json()
+        )
         return
     peak = peak_bytes()
     odd = tuple(_behaviour(session, given, inputs) for given, inputs in _odd_inputs(feed))

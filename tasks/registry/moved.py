@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from tasks.errors import StepError
+from tasks.registry.reachability import explain_database
 
 _ARTIFACTS = "mlartifacts"
 
@@ -23,7 +23,7 @@ _ADDRESSES = (
     ("model_versions", "storage_location"),
 )
 
-_BUSY_SECONDS = 60.0
+_BUSY_SECONDS = 20.0
 
 log = logging.getLogger("slipway")
 
@@ -44,9 +44,7 @@ def lead_home(uri: str) -> None:
     except sqlite3.DatabaseError as error:
         if str(error).startswith("no such"):
             return  # tables are made, or brought up to date, when MLflow opens it
-        raise StepError(
-            f"The addresses in {path} cannot be read or changed ({error}): end what holds it, or put a backup in its place."
-        ) from error
+        raise explain_database(uri, error) from error
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -22,7 +22,9 @@ MARK = "SLIPWAY_MARK"
 
 _PATIENCE_SECONDS = 5.0
 
-_CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)}
+_CRASHES = {
+    -number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+}
 
 
 def start_tied(command: tuple[str, ...], **settings: object) -> "subprocess.Popen[bytes]":

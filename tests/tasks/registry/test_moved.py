@@ -92,7 +92,7 @@ def test_a_database_whose_files_are_elsewhere_stays_as_it_is(original: Registry,
 
 def test_a_database_that_is_no_database_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"not a database, and long enough to be looked at: " * 10)
-    with pytest.raises(StepError, match=r"mlflow.db cannot be read or changed .*put a backup in its place"):
+    with pytest.raises(StepError, match=r"mlflow.db is damaged .*put a backup in its place"):
         lead_home(f"sqlite:///{tmp_path / 'mlflow.db'}")
 
 

@@ -6,7 +6,7 @@ import pytest
 from filelock import Timeout
 
 from tasks.errors import LostError, UserError
-from tasks.system.files import is_the_machines
+from tasks.system.files import is_the_machines, why_it_broke
 
 ONNX_RUNTIME = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Exception during initialization: std::bad_alloc"
 ARENA = "Non-zero status code while running MatMul: BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer"
@@ -44,3 +44,31 @@ def test_what_the_machine_lacks_is_its_own_doing_however_deep_it_lies(error: Exc
 )
 def test_what_the_work_lacks_is_not(error: Exception | None) -> None:
     assert not is_the_machines(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (MemoryError(), "There is not enough memory: end what else runs"),
+        (raised_from(RuntimeError(ONNX_RUNTIME)), "There is not enough memory ("),
+        (
+            ImportError("libtorch.so: failed to map segment from shared object"),
+            "There is not enough memory (",
+        ),
+        (RuntimeError("can't start new thread"), "There is not enough memory ("),
+        (
+            raised_from(OSError(errno.ENOSPC, "No space left on device", "/home/a")),
+            "No space is left on the disk (",
+        ),
+        (OSError(errno.EMFILE, "Too many open files", "/home/a"), "Too many files are open ("),
+        (OSError(errno.EIO, "Input/output error"), "The disk fails ("),
+        (Timeout("/home/a.lock"), "Another process holds what this one needs ("),
+    ],
+)
+def test_what_the_machine_lacks_is_one_sentence_with_the_fix(error: Exception, sentence: str) -> None:
+    said = str(why_it_broke(error))
+    assert said.startswith(sentence) and "\n" not in said and said.endswith(".")
+
+
+def test_a_bug_is_not_the_machines() -> None:
+    assert why_it_broke(KeyError("label")) is None
