@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from flows.cli import pipeline, platform, versions
-from flows.cli.failures import in_a_sentence
+from flows.cli.failures import check_limits, in_a_sentence
 from tasks.errors import exiting_in_a_sentence
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ def main() -> None:
     _print_anywhere()
     try:
         with exiting_in_a_sentence(), in_a_sentence():
+            check_limits()
             app(standalone_mode=True)
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # what typer makes of Ctrl-C, without a word

@@ -15,7 +15,12 @@ from tasks.errors import LostError, StepError
 
 _TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
-_NO_MEMORY = (
+NO_MEMORY = (
+    "There is not enough memory: end what else runs, lift the limit if there is one (ulimit -v), "
+    "or give fewer rows or a smaller batch_size."
+)
+
+_SHORT = (
     "bad_alloc",
     "bad allocation",
     "allocate memory",
@@ -24,6 +29,7 @@ _NO_MEMORY = (
     "memoryerror",
     "failed to map segment",
     "can't start new thread",
+    "error return without exception",  # what C extensions end in when there is none
 )
 
 
@@ -51,7 +57,7 @@ def is_the_machines(error: BaseException | None) -> bool:
 
 def short_of_memory(text: str) -> bool:
     """Whether a message of ONNX Runtime, torch, NumPy or Python is about memory that was not to be had."""
-    return any(words in text.lower() for words in _NO_MEMORY)
+    return any(words in text.lower() for words in _SHORT)
 
 
 def why_it_broke(error: BaseException) -> StepError | None:
@@ -71,10 +77,7 @@ def why_it_broke(error: BaseException) -> StepError | None:
         return StepError(f"The disk fails ({text}): see what the system's log says of it.")
     if isinstance(error, Timeout):
         return StepError(f"Another process holds what this one needs ({text}): wait for it, or end it.")
-    said = f" ({text})" if text else ""
-    return StepError(
-        f"There is not enough memory{said}: end what else runs, lift the limit if there is one (ulimit -v), or give fewer rows or a smaller batch_size."
-    )
+    return StepError(NO_MEMORY if not text else NO_MEMORY.replace(":", f" ({text}):", 1))
 
 
 def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:

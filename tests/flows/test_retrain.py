@@ -169,7 +169,7 @@ def test_a_killed_run_goes_on_in_the_same_mlflow_run(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_of_two_identical_runs_at_once_one_makes_the_version_and_the_other_takes_it(
     prefect_server: str, home: Path, empty_mlflow_database: Path
 ) -> None:

@@ -40,7 +40,7 @@ def deciding(home: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("point", ["claim", "set_alias"])
 def test_a_process_that_is_killed_while_it_decides_keeps_nobody_waiting(
     home: Path, mlflow_server: str, monkeypatch: pytest.MonkeyPatch, point: str

@@ -2,12 +2,14 @@
 
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import promotions
 import pytest
 
 from tasks.errors import StepError
+from tasks.registry import moved
 from tasks.registry.moved import lead_home
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
@@ -94,6 +96,17 @@ def test_a_database_that_is_no_database_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"not a database, and long enough to be looked at: " * 10)
     with pytest.raises(StepError, match=r"mlflow.db is damaged .*put a backup in its place"):
         lead_home(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+def test_a_database_that_another_process_holds_is_a_sentence(
+    original: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = original.settings.home / "mlflow.db"
+    monkeypatch.setattr(moved, "_BUSY_SECONDS", 0.1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StepError, match=r"mlflow.db is held by another process: wait for it"):
+            lead_home(f"sqlite:///{path}")
 
 
 def test_a_home_without_tables_is_left_to_mlflow(tmp_path: Path) -> None:
