@@ -119,7 +119,9 @@ def stay(home: Path, group: ServiceGroup) -> None:
 def _write_down(home: Path, group: ServiceGroup) -> None:
     """What is up, for `slipway status`."""
     services = tuple(kept.state() for kept in group.kept)
-    write_state(home, State(pid=os.getpid(), created=psutil.Process().create_time(), services=services))
+    write_state(
+        home, State(home=home, pid=os.getpid(), created=psutil.Process().create_time(), services=services)
+    )
 
 
 def end_on_signals() -> None:

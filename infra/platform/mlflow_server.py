@@ -6,6 +6,8 @@ from typing import Any
 
 from infra.platform.accounts import MLFLOW
 from infra.platform.own_machine import OwnMachineOnly
+from tasks.errors import exiting_in_a_sentence
+from tasks.registry.moved import lead_home
 
 
 def main() -> None:
@@ -13,6 +15,8 @@ def main() -> None:
     import uvicorn  # before mlflow.server: it looks for it to put its host checks on
 
     port, store, artifacts = sys.argv[1:]
+    with exiting_in_a_sentence():
+        lead_home(store)
     from mlflow.server import constants, handlers
 
     os.environ.update(

@@ -9,7 +9,7 @@ from tasks.config import Gates
 from tasks.data.arrays import Array, Samples
 from tasks.data.copies import copies
 from tasks.data.dataset import read_frame, read_split
-from tasks.errors import UserError
+from tasks.errors import LostError, UserError
 from tasks.onnx.session import open_session, run_rows
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, read
 from tasks.proof.gate import gate, with_folds
@@ -18,7 +18,7 @@ from tasks.proof.rows import rows_of
 from tasks.proof.serving import try_on_server
 from tasks.proof.validation import validate
 from tasks.records import Candidate, Champion, Comparison, Dataset, Interval, Proof, Report, Verdict
-from tasks.system.files import sha256_of
+from tasks.system.files import is_the_machines, sha256_of
 from tasks.system.sentences import first_line, some
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
@@ -92,6 +92,8 @@ def compare_with(workload: Workload, answered: Answered, champion: Champion, gat
         theirs = _champion_outputs(champion, dataset, samples)
         frame, copied = read_frame(dataset, split), copies(samples)
         return compare(workload, samples.target, frame, answered.outputs, theirs, champion, gates, copied)
+    except LostError:
+        raise
     except UserError as error:  # also of a score that does not take the champion's answers, NaN for one
         return Comparison(
             champion=champion.version,
@@ -130,4 +132,8 @@ def _champion_outputs(champion: Champion, dataset: Dataset, samples: Samples) ->
     try:
         return run_rows(session, samples.inputs)
     except Exception as error:  # the runtime's own errors have no common base
+        if is_the_machines(error):
+            raise LostError(
+                f"There is no memory to ask champion v{champion.version} ({first_line(error)}): free some and run again."
+            ) from error
         raise UserError(f"it does not run on these rows: {first_line(error)}") from error

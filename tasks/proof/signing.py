@@ -129,7 +129,7 @@ def check_folder(folder: Path, key: Path) -> None:
         raise EvidenceError(
             f"{folder.name}: it has no {SIGNATURE}: it was never signed.", "signature"
         ) from error
-    except (InvalidSignature, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (InvalidSignature, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise EvidenceError(
             f"{folder.name}: its {SIGNATURE} is damaged: the signature does not fit what it signs.",
             "signature",

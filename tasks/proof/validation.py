@@ -18,7 +18,7 @@ from tasks.proof.parity import measure_lengths, measure_parity, numbers_in, prob
 from tasks.proof.probe import probe
 from tasks.proof.speed import gzipped_size, measure
 from tasks.records import Candidate, Dataset, OnnxModel, Parity, Report
-from tasks.system.files import sha256_of, write_atomically
+from tasks.system.files import is_the_machines, sha256_of, write_atomically
 from tasks.system.sentences import first_line
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scoring import score, score_name
@@ -98,6 +98,8 @@ def _check(onnx_model: OnnxModel) -> str | None:
     try:
         onnx.checker.check_model(str(onnx_model.path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, OSError) as error:
+        if is_the_machines(error):
+            raise
         return f"the ONNX checker refuses it: {first_line(error)}"
     return None
 

@@ -80,7 +80,11 @@ class Cache:
             note = Note.model_validate_json(self._note(target).read_bytes(), extra="ignore")
         except (OSError, ValidationError):
             return None
-        return note if note.release.folder.is_dir() else None
+        folder = (
+            self.root / note.release.folder.name
+        )  # here, wherever it was when this was written: caches are copied and moved
+        release = note.release.model_copy(update={"folder": folder})
+        return note.model_copy(update={"release": release}) if folder.is_dir() else None
 
     def _note(self, target: Target) -> Path:
         name = f"{target.name}@{target.alias}" if target.alias else f"{target.name}_{target.version}"

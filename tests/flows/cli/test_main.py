@@ -1,9 +1,11 @@
 """The command line, in this process where nothing heavy is started, as a process where it is."""
 
+import errno
 import json
 import logging
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -109,6 +111,53 @@ def test_an_unreachable_registry_is_said_at_once(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     code, _, err = slipway(command, "digits")
     assert code == 1 and "MLflow does not answer at http://127.0.0.1:9" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"no database at all, " * 100, "is damaged ("),
+        (b"SQLite format 3\x00" + b"\xff" * 5000, "is damaged ("),
+    ],
+    ids=["text", "torn"],
+)
+def test_a_damaged_database_is_a_sentence(slipway: Slipway, home: Path, content: bytes, said: str) -> None:
+    home.mkdir()
+    (home / "mlflow.db").write_bytes(content)
+    code, _, err = slipway("history", "digits")
+    assert code == 1 and said in err and "put a backup in its place" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOSPC, "No space left on device")])
+def test_what_the_machine_lacks_is_a_sentence_and_with_json_an_object(
+    slipway: Slipway, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("flows.cli.run.run_here", fail)
+    code, out, err = slipway("run", "digits", "--json")
+    assert code == 1 and json.loads(out)["reasons"][0] in err and "Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="there is no prlimit here")
+@pytest.mark.parametrize(
+    ("megabytes", "says"),
+    [
+        (300, "The address space is limited to 300 MB"),
+        (600, "and a command takes 640 MB"),
+        (2000, "There is no model"),
+    ],
+)
+def test_a_limit_of_address_space_is_a_sentence(
+    home: Path, empty_mlflow_database: Path, megabytes: int, says: str
+) -> None:
+    home.mkdir()
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    command = ["prlimit", f"--as={megabytes << 20}", sys.executable, "-m", "flows.cli", "history", "digits"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stderr.startswith("slipway: ") and says in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,14 @@ def test_a_damaged_signature_is_found_wherever_it_is_damaged(sealed: Path) -> No
         assert failing_part(sealed)[0] == "signature"
 
 
+@pytest.mark.parametrize("name", ["evidence.sig", "evidence.json"])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_a_file_of_brackets_alone_is_a_sentence(sealed: Path, name: str, opening: str) -> None:
+    (sealed / name).write_text(opening * 100_000)
+    with pytest.raises(EvidenceError):
+        evidence.verify(sealed)
+
+
 def test_a_signature_by_another_key_is_found(
     sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
