@@ -105,7 +105,9 @@ class Routes:
     def _ready(self) -> Answer:
         waiting = [name for name, slot in self.service.slots.items() if slot.current is None]
         reasons = {name: self.board.about(name) for name in waiting}
-        return as_json(200 if self.service.ready else 503, {"ready": self.service.ready, "waiting": reasons})
+        behind = {name: said for name in self.service.slots if (said := self.board.about(name)["refused"])}
+        said = {"ready": self.service.ready, "waiting": reasons, "behind": behind}
+        return as_json(200 if self.service.ready else 503, said)
 
     def _ping(self) -> Answer:
         return 200, JSON_HEADING, b"\n"
