@@ -55,6 +55,7 @@ class ServerProcess:
         self.log = home / "serve.log"
         path = os.pathsep.join(map(str, [ahead, ROOT] if ahead else [ROOT]))
         environment = {**os.environ, "PYTHONPATH": path, "SLIPWAY_HOME": str(home)}
+        self.log_before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "infra.serving", *models, *flags],
@@ -84,8 +85,12 @@ class ServerProcess:
 
     def wait_listening(self) -> None:
         """Until its log says where it listens, which it does before it has a model."""
-        wait_for(lambda: self.process.poll() is not None or " listening on http" in self.log.read_text())
-        self.url = self.log.read_text().rpartition(" listening on ")[2].split()[0]
+
+        def said() -> str:
+            return self.log.read_bytes()[self.log_before :].decode()
+
+        wait_for(lambda: self.process.poll() is not None or " listening on http" in said())
+        self.url = said().rpartition(" listening on ")[2].split()[0]
 
     @property
     def address(self) -> tuple[str, int]:

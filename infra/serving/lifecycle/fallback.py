@@ -25,7 +25,7 @@ async def fallback(
     if target.alias is None:
         return None
     later: NotNow | None = None
-    others = [{"alias": "previous"}]
+    others: list[dict[str, str | None]] = [{"alias": "previous"}]
     if back_to.isdecimal():
         others.insert(0, {"alias": None, "version": back_to})
     for other in others:
