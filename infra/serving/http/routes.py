@@ -109,7 +109,15 @@ class Routes:
     def _ready(self) -> Answer:
         waiting = [name for name, slot in self.service.slots.items() if slot.current is None]
         reasons = {name: self.board.about(name) for name in waiting}
-        answer = {"ready": self.service.ready, "waiting": reasons, "troubles": self.service.troubles()}
+        behind = {
+            name: refused for name in self.service.slots if (refused := self.board.about(name)["refused"])
+        }
+        answer = {
+            "ready": self.service.ready,
+            "waiting": reasons,
+            "behind": behind,
+            "troubles": self.service.troubles(),
+        }
         return as_json(200 if self.service.ready else 503, answer)
 
     def _ping(self) -> Answer:

@@ -112,8 +112,8 @@ class Batcher:
             self.loop.run_in_executor(self.pool, work).add_done_callback(partial(self._finished, size))
 
     def _drop_late(self) -> None:
-        """Requests that waited longer than any client is still there for are not worth running."""
-        oldest = time.perf_counter() - self.timeout
+        """Requests that waited longer than any client is still there for are not worth running; with no version, none can be."""
+        oldest = time.perf_counter() - (self.timeout if self.source.current is not None else 0)
         while self.requests and self.requests[0].taken < oldest:
             request = self.requests.popleft()
             self.rows -= request.rows.length

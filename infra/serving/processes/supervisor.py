@@ -14,7 +14,7 @@ import orjson
 from infra.serving.ipc.channel import Channel
 from infra.serving.ipc.child import Child, stop
 from infra.serving.ipc.launch import FOLLOWER, WORKER, Started
-from infra.serving.ipc.messages import Beat, Event, Message, Nudge, Refusal, RegistryCheck, Release, Up
+from infra.serving.ipc.messages import Beat, Event, Message, Nudge, Refusal, RegistryCheck, Release, Swap, Up
 from infra.serving.lifecycle.alias_state import AliasState
 from infra.serving.options import ProcessJob, ServeOptions, Target
 from infra.serving.telemetry.board import Board
@@ -28,6 +28,8 @@ LOOK = 1.0
 SILENT_LOOKS = 60
 """Looks after which a worker that says nothing is replaced. They are counted, not timed: whoever is stopped and continued
 as a whole, as a laptop that sleeps is, finds nothing wrong. A large model that loads may silence it for some."""
+
+CONVERGE_SECONDS = 0.5
 
 
 class Supervisor:
@@ -56,6 +58,7 @@ class Supervisor:
         self.board = Board()
         self.checks: dict[tuple[str, bool], RegistryCheck] = {}
         self.up: set[str] = set()
+        self.replaced: set[str] = set()
         self.announced = False
         self.ending = asyncio.Event()
         self.failure: str | None = None
@@ -66,6 +69,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._end)
         keeping = [asyncio.create_task(self.keep(child)) for child in (*self.workers, self.follower)]
         keeping.append(asyncio.create_task(self.look()))
+        keeping.append(asyncio.create_task(self._converge()))
         logger.info("listening on %s", self.url)
         await self.ending.wait()
         loop.call_later(self.options.drain_delay, self.listener.close)
@@ -110,8 +114,10 @@ class Supervisor:
                 return
             pause = 0.1 if time.monotonic() - child.started > STABLE else min(5.0, pause * 2)
             logger.error("%s ended with %d; started again in %.1f s", child.name, code, pause)
-            if child is not self.follower:
+            self.up.discard(child.name)
+            if child is not self.follower and child.name not in self.replaced:
                 self._blame()
+            self.replaced.discard(child.name)
             await asyncio.sleep(pause)
 
     async def look(self) -> None:
@@ -134,11 +140,31 @@ class Supervisor:
                     worker.silence = None
                     worker.kill()
 
+    async def _converge(self) -> None:
+        """All workers serve the same, whatever a message, a full memory or a revert left one of them with."""
+        while len(self.workers) > 1:
+            await asyncio.sleep(CONVERGE_SECONDS)
+            for state in self.states.values():
+                for worker in self.workers:
+                    release = state.missing(worker.name)
+                    if release is None:
+                        continue
+                    if state.stubborn(worker.name) and not self.replaced and len(self.up) > 1:
+                        logger.error(
+                            "%s cannot load what its siblings serve; it is started anew", worker.name
+                        )
+                        self.replaced.add(worker.name)
+                        worker.terminate()
+                    else:
+                        self._tell([worker], release)
+
     async def _start(self, child: Child) -> Channel:
         """Start a child, and tell a worker where things stand."""
         releases = [release for state in self.states.values() for release in state.wanted()]
         channel = await child.start(load_first=any(state.serving for state in self.states.values()))
         if child is not self.follower:
+            for state in self.states.values():
+                state.started(child.name)
             for message in (*releases, *reversed(self.board.events), *self.checks.values()):
                 channel.send(message)
         return channel
@@ -159,7 +185,10 @@ class Supervisor:
             return
         if child is self.follower:
             if isinstance(message, Release):
-                self.states.setdefault(message.about, AliasState()).offer(message)
+                if self.states.setdefault(message.about, AliasState()).offer(message):
+                    self._tell([self.follower], Swap(**message.named, seconds=0))
+            elif isinstance(message, Refusal) and message.stops:
+                self.states.setdefault(message.about, AliasState()).stop()
             elif isinstance(message, RegistryCheck):
                 self.checks[message.about] = message
             self.board.note(message)
@@ -176,7 +205,7 @@ class Supervisor:
         if isinstance(message, Event):
             state = self.states.get(message.about)
             if state is not None:
-                state.receive(message)
+                state.receive(message, child.name, len(self.workers))
             if self.board.note(message):
                 self._tell([worker for worker in self.workers if worker is not child], message)
                 self._tell([self.follower], message)

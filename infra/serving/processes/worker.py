@@ -22,7 +22,7 @@ from infra.serving.http.routes import Routes
 from infra.serving.http.service import Service
 from infra.serving.ipc.channel import Channel
 from infra.serving.ipc.log import set_up
-from infra.serving.ipc.messages import Beat, Message, Nudge, Release, Revert, Up
+from infra.serving.ipc.messages import Beat, Message, Nudge, Refusal, Release, Revert, Up
 from infra.serving.lifecycle.loading import Loader
 from infra.serving.models.recording import Recorder
 from infra.serving.options import MAX_HEAD, ProcessJob
@@ -67,13 +67,18 @@ class Worker:
         pending: set[asyncio.Task[None]] = set()
         async for message in self.channel.messages():
             self.board.note(message)
+            if isinstance(message, Revert):
+                self.loader.follow(message)
+                continue
             if isinstance(message, Release):
                 task = asyncio.create_task(self.loader.load(message), name="load")
-                pending.add(task)
-                task.add_done_callback(pending.discard)
-                task.add_done_callback(self._ended)
-            elif isinstance(message, Revert):
-                self.loader.follow(message)
+            elif isinstance(message, Refusal) and message.stops:
+                task = asyncio.create_task(self.loader.stop(message), name="stop")
+            else:
+                continue
+            pending.add(task)
+            task.add_done_callback(pending.discard)
+            task.add_done_callback(self._ended)
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _tell(self, message: Message) -> None:

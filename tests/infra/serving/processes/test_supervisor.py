@@ -2,12 +2,17 @@
 
 import asyncio
 import errno
+import http.client
+import json
 import logging
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
+import serving_models as models
+from registered import BODY, Registered
+from serving_process import PATIENCE, wait_for
 
 from infra.serving.ipc import launch
 from infra.serving.ipc.launch import FOLLOWER, Started
@@ -118,3 +123,58 @@ def test_a_process_that_says_what_nobody_understands_is_replaced(
     asyncio.run(run())
     assert len(starts) == 2 and starts[0].done == ["kill", "kill"]
     assert "worker 0 said what cannot be taken in" in caplog.text
+
+
+LACKING = """
+import errno, os, pathlib, sys
+
+read = pathlib.Path.read_bytes
+
+
+def read_bytes(path):
+    if path.name == "model.onnx" and "infra.serving.processes.worker" in sys.orig_argv:
+        for trouble in sorted(pathlib.Path(os.environ["TROUBLES"]).glob("*")):
+            try:
+                trouble.unlink()
+            except FileNotFoundError:
+                continue  # the other worker had it
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+    return read(path)
+
+
+pathlib.Path.read_bytes = read_bytes
+"""
+"""The first that reads a model has no memory for it, as often as there are files in a folder."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("troubles", [1, 3])
+def test_workers_that_could_not_load_a_version_come_to_serve_what_their_siblings_do(
+    mlflow_server: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, troubles: int
+) -> None:
+    registered = Registered(mlflow_server, tmp_path / "models")
+    (tmp_path / "ahead").mkdir()
+    (tmp_path / "ahead" / "sitecustomize.py").write_text(LACKING)
+    (tmp_path / "troubles").mkdir()
+    monkeypatch.setenv("TROUBLES", str(tmp_path / "troubles"))
+    registered.add(models.mlp(seed=1), "champion")
+    second = registered.add(models.mlp(seed=2))
+    with registered.serve(home, workers=2, ahead=tmp_path / "ahead") as server:
+        for number in range(troubles):
+            (tmp_path / "troubles" / str(number)).touch()
+        registered.move(second)
+
+        def all_serve(version: str) -> bool:
+            """Connections go to either worker."""
+            answers = []
+            for _ in range(20):
+                connection = http.client.HTTPConnection(*server.address, timeout=PATIENCE)
+                connection.request(
+                    "POST", "/invocations", json.dumps(BODY), {"Content-Type": "application/json"}
+                )
+                answers.append(connection.getresponse().headers["X-Model-Version"])
+                connection.close()
+            return set(answers) == {version}
+
+        wait_for(lambda: all_serve(second))
+        assert not list((tmp_path / "troubles").iterdir())
