@@ -104,14 +104,11 @@ def check_not_older(registry: Registry, model: str, dataset: Dataset) -> None:
 
 def _earlier(left: str, right: str) -> bool:
     """Of two moments as text, also in two zones; where time is a number (a year, seconds), 9 comes before 10."""
-    for read in (float, _moment):
-        with suppress(ValueError, TypeError):
-            return bool(read(left) < read(right))
+    with suppress(ValueError):
+        return float(left) < float(right)
+    with suppress(ValueError, TypeError):
+        return datetime.fromisoformat(left) < datetime.fromisoformat(right)
     return left < right
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
 
 
 def unchanged_outcome(registry: Registry, reference: str, version: Version) -> Outcome:

@@ -136,7 +136,7 @@ def _on_path(top: str, _path: tuple[str, ...]) -> Path | None:
 def is_a_users(path: Path) -> bool:
     """Whether a file is neither installed, nor Python's, nor Slipway's own."""
     installed = not _INSTALLED.isdisjoint(path.parts) or path.is_relative_to(_STANDARD)
-    return not installed and not _is_slipways(path)
+    return not installed and not _is_slipways(path) and not path.is_relative_to(ROOT / "flows")
 
 
 def _is_slipways(path: Path) -> bool:

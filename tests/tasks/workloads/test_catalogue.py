@@ -1,3 +1,4 @@
+import importlib
 import sys
 from pathlib import Path
 
@@ -140,6 +141,15 @@ def test_a_module_that_somebody_else_imported_stays_theirs(tmp_path: Path) -> No
     )
     load_workload(str(tmp_path / "mine.py"))
     assert sys.modules["json"] is json
+
+
+@pytest.mark.parametrize("name", ["flows", "tasks", "infra"])
+def test_a_neighbour_of_the_name_of_ours_takes_nothing_away(tmp_path: Path, name: str) -> None:
+    ours = importlib.import_module(name)
+    (tmp_path / f"{name}.py").write_text("")
+    (tmp_path / "mine.py").write_text(f"import {name}\n" + FILE)
+    assert load_workload(str(tmp_path / "mine.py")).name == "mine"
+    assert sys.modules[name] is ours
 
 
 def test_a_relative_import_above_the_file_is_a_sentence_with_the_fix(file: Path) -> None:
