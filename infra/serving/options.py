@@ -14,6 +14,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(?:\.[A-Za-z0-9_-]+)*")
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
+MAX_HEAD = 64 * 1024
+"""Bytes of a request that are not its body, whichever protocol reads it."""
+
 KEYS_VARIABLE = "SLIPWAY_SERVE_KEYS"
 
 WEBHOOK_VARIABLE = "SLIPWAY_SERVE_WEBHOOK_SECRET"

@@ -9,21 +9,24 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from infra.serving.http.fast_path_check import MAX_HEAD
 from infra.serving.http.service import Route, Service
-from infra.serving.wire.budget import Hold
+from infra.serving.options import MAX_HEAD
+from infra.serving.wire.budget import FULL, Hold
 from infra.serving.wire.headings import Heading, heading_of
 from infra.serving.wire.problems import Problem, malformed
 
 FIELD = 32
 """What a header costs beside its bytes, as in HTTP/2 (RFC 9113, 6.5.2): very many short ones take memory, too."""
 
+SLICE = 4096
+"""How much is parsed before it is asked whether requests wait: each takes kilobytes, and may have come in thirty bytes."""
+
 GRACE = 0.5
 
 TOO_SLOW = Problem(408, "too_slow", "the request took too long to arrive")
 
 TOO_LONG = Problem(
-    431, "too_large", f"the request's head, or its trailers, come to more than {MAX_HEAD} bytes"
+    431, "too_large", f"the request's head is longer than {MAX_HEAD} bytes, or its trailers are"
 )
 
 TOO_MANY = Problem(503, "too_many_connections", "as many connections are open as this server takes", 1)
@@ -31,8 +34,8 @@ TOO_MANY = Problem(503, "too_many_connections", "as many connections are open as
 UNREADABLE = malformed("this is not an HTTP/1.1 request that the server can read")
 
 
-class TooLong(Exception):
-    """Raised where the parser calls, to stop it."""
+class Stop(Exception):
+    """Raised where the parser calls, to end it there with the Problem in it."""
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -48,9 +51,11 @@ class BoundedConnection(HttpToolsProtocol):
         self.size = 0  # what the head, or the trailers, that are arriving come to so far
         self.line = 0  # bytes of a line of theirs that has not ended
         self.piece = 0  # bytes of the last piece of a body in what is being read
+        self.held = b""  # what was read behind requests that wait, and is not parsed yet
         self.last: bytes | None = None  # said when all that was taken is answered, and then no more
         self.since = self.service.clock
         self.arrived = Hold(self.service.budget)  # of a body that is still arriving
+        self.behind = Hold(self.service.budget)  # of `held`
         self.unsent = Hold(self.service.budget)  # of answers that the client is slow to take
         self.unread = 0  # bytes of answers that the client had not taken when it was last looked at
 
@@ -60,9 +65,28 @@ class BoundedConnection(HttpToolsProtocol):
             self.give_up(TOO_MANY)
 
     def data_received(self, data: bytes) -> None:
-        if self.parser is None or self.last is not None or self.transport.is_closing():
-            return
         self._unset_keepalive_if_required()
+        for start in range(0, len(data), SLICE):
+            if self.parser is None or self.last is not None or self.transport.is_closing():
+                return
+            if (
+                self.pipeline or self.held
+            ):  # reading has paused; it goes on when nothing waits behind an answer
+                self.held += data[start:]
+                if not self.behind.grow(len(data) - start):
+                    self.give_up(FULL)
+                return
+            self._take_in(data[start : start + SLICE])
+
+    def _take_held(self) -> None:
+        data, self.held = self.held, b""
+        self.behind.release()
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self.data_received(data)
+
+    def _take_in(self, data: bytes) -> None:
+        """Have it parsed, which takes the requests in it; end the connection where it is not what may come."""
         self.piece = 0
         try:
             rest = self._parse(data)
@@ -71,7 +95,8 @@ class BoundedConnection(HttpToolsProtocol):
                 rest = self._parse(rest)
         except httptools.HttpParserError as error:
             self.logger.warning("Invalid HTTP request received.")
-            self.give_up(TOO_LONG if isinstance(error.__context__, TooLong) else UNREADABLE)
+            reason = error.__context__
+            self.give_up(reason.args[0] if isinstance(reason, Stop) else UNREADABLE)
             return
         if self.piece < len(data):
             self._measure_line(data)
@@ -111,13 +136,13 @@ class BoundedConnection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self.size += len(name) + len(value) + FIELD
         if self.size > MAX_HEAD:
-            raise TooLong
+            raise Stop(TOO_LONG)
         if self.heading:  # a trailer says nothing: the request was judged by its head
             self.headers.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         if self.size + len(self.url) > MAX_HEAD:
-            raise TooLong
+            raise Stop(TOO_LONG)
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             return  # no body is read behind such a head: it is taken again without the offer
         if not self.url.startswith(b"/"):
@@ -129,14 +154,14 @@ class BoundedConnection(HttpToolsProtocol):
     def _make_relative(self) -> None:
         """A target in absolute form says the host itself, and the Host header nothing (RFC 9112, 3.2.2)."""
         target = httptools.parse_url(self.url)
-        if target.schema is None:
+        if not target.schema:
             return
-        if target.schema.lower() not in (b"http", b"https") or target.userinfo is not None:
-            raise ValueError(self.url)
+        if target.schema.lower() not in (b"http", b"https") or target.userinfo:
+            raise Stop(UNREADABLE)
         host = b"[%b]" % target.host if b":" in target.host else target.host
-        if target.port is not None:
+        if target.port:
             host += b":%d" % target.port
-        self.url = (target.path or b"/") + (b"" if target.query is None else b"?" + target.query)
+        self.url = (target.path or b"/") + (b"?" + target.query if target.query else b"")
         self.headers = [(name, host if name.lower() == b"host" else value) for name, value in self.headers]
 
     def take(self) -> None:
@@ -158,8 +183,8 @@ class BoundedConnection(HttpToolsProtocol):
             super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.arrived.release()
-        self.unsent.release()
+        for hold in (self.arrived, self.behind, self.unsent):
+            hold.release()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -184,14 +209,14 @@ class BoundedConnection(HttpToolsProtocol):
         if self.last is not None or self.transport.is_closing():
             return
         waits = self.owes()
-        if (
-            self.receiving and not self.heading
-        ):  # the last cycle is that of the request that is still arriving
+        if self.receiving and not self.heading:  # the last cycle's request is the one that is arriving
             waits = bool(self.pipeline) and self.pipeline[0][0] is self.cycle
             if waits:
                 self.pipeline.popleft()
             elif self.cycle.response_complete:
                 last = b""
+            else:
+                self.cycle.disconnected = True  # it has its answer now
         if waits:
             self.last = last
             self.flow.pause_reading()
@@ -252,6 +277,10 @@ class BoundedConnection(HttpToolsProtocol):
         self.since = self.service.clock
         if self.last is None or self.pipeline:
             super().on_response_complete()
+            if self.held and not self.transport.is_closing():
+                self.flow.pause_reading()
+                if not self.pipeline:
+                    self.loop.call_soon(self._take_held)
             return
         self.server_state.total_requests += 1
         if not self.transport.is_closing():

@@ -8,14 +8,14 @@ current cycle, so that pipelining, shutdown and a lost connection are handled by
 from typing import Any
 
 from infra.serving.http.bounded_connection import BoundedConnection
-from infra.serving.http.fast_path_check import MAX_HEAD
 from infra.serving.http.fast_reply import FastReply
 from infra.serving.http.head_template import LONGEST, READ, HeadTemplate
 from infra.serving.http.service import Headers, Route
+from infra.serving.options import MAX_HEAD
 from infra.serving.wire.budget import FULL
 from infra.serving.wire.headings import Pairs
 
-DECLINED = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"})
+DECLINED = frozenset({b"transfer-encoding", b"content-encoding", b"expect"})
 
 
 class FastPathProtocol(BoundedConnection):

@@ -12,9 +12,6 @@ logger = logging.getLogger("slipway.serving")
 BY_H11 = "h11"
 """uvicorn's other protocol: slow, but with limits of its own, and no part of a request's head behind its body."""
 
-MAX_HEAD = 64 * 1024
-"""Bytes of a request that are not its body, whichever protocol reads it."""
-
 Attributes = dict[tuple[str, str], tuple[str, ...]]
 
 METHODS = (
@@ -38,6 +35,7 @@ ATTRIBUTES: Attributes = {
     ),
     ("FlowControl", "__init__"): ("read_paused", "write_paused"),
     ("FlowControl", "pause_reading"): ("pause_reading",),
+    ("FlowControl", "resume_reading"): ("resume_reading",),
     ("ServerState", "__init__"): ("default_headers", "total_requests"),
 }
 """Attributes that they read or set, by the class and the method that make or use them."""

@@ -214,5 +214,5 @@ def allowed_hosts(options: ServeOptions) -> frozenset[str] | None:
 @lru_cache(64)
 def host_name(header: bytes | None) -> str | None:
     """The name in a Host header, without port and brackets; None when there is no header, or it is not one."""
-    match = HOST.fullmatch((header if header is not None else b" ").decode("latin-1").lower())
+    match = None if header is None else HOST.fullmatch(header.decode("latin-1").lower())
     return None if match is None else match[1] or match[2]

@@ -17,7 +17,7 @@ import uvicorn.server
 import uvloop
 
 from infra.serving.http.asgi import App
-from infra.serving.http.fast_path_check import BY_H11, MAX_HEAD, Attributes, first, lacks, protocol_for
+from infra.serving.http.fast_path_check import BY_H11, Attributes, first, lacks, protocol_for
 from infra.serving.http.routes import Routes
 from infra.serving.http.service import Service
 from infra.serving.ipc.channel import Channel
@@ -25,7 +25,7 @@ from infra.serving.ipc.log import set_up
 from infra.serving.ipc.messages import Beat, Message, Nudge, Release, Revert, Up
 from infra.serving.lifecycle.loading import Loader
 from infra.serving.models.recording import Recorder
-from infra.serving.options import ProcessJob
+from infra.serving.options import MAX_HEAD, ProcessJob
 from infra.serving.telemetry.board import Board
 from infra.serving.telemetry.metrics import Metrics
 

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import random
 import re
 import socket
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,15 @@ from raw_requests import PING, REQUESTS, VERDICTS
 from serving_process import PATIENCE, ServerProcess, wait_for
 from uvicorn.server import ServerState
 
+from infra.serving.http.bounded_connection import FIELD
+from infra.serving.options import MAX_HEAD
 
-@pytest.fixture(scope="module")
-def limited(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    options = {"timeout": 5.0, "keep_alive": 5.0, "max_connections": 20}
+
+@pytest.fixture(scope="module", params=[True, False], ids=["fast path", "no fast path"])
+def limited(
+    request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    options = {"timeout": 5.0, "keep_alive": 5.0, "max_connections": 20, "fast_path": request.param}
     with ServerProcess(f"digits={folder}", home=tmp_path_factory.mktemp("home"), **options) as server:
         yield server
 
@@ -86,6 +93,7 @@ def _closed(connection: socket.socket) -> bool:
     [
         (post() * 3, True, "200 200 200"),
         (post() + PING + post(), True, "200 200 200"),
+        (PING * 1_000, True, " ".join(["200"] * 1_000)),
         (post() * 3 + post()[:-9], True, "200 200 200"),
         (post() + PING + post()[:30], True, "200 200"),
         (post() * 3 + b"\x00 is no request\r\n\r\n" + post(), False, "200 200 200 400"),
@@ -96,6 +104,7 @@ def _closed(connection: socket.socket) -> bool:
     ids=[
         "half closed",
         "half closed, both ways",
+        "half closed behind a thousand",
         "half closed in a body",
         "half closed in a head",
         "garbage behind",
@@ -164,6 +173,51 @@ def test_a_body_that_stops_is_ended_whoever_read_its_head(folder: Path, tmp_path
         return answer
 
     assert uvloop.run(run()).startswith(b"HTTP/1.1 408")
+
+
+def test_the_longest_head_is_the_same_however_it_is_split(folder: Path, tmp_path: Path) -> None:
+    """To the byte, in the target, in a header, in trailers, and in what a short head costs beside its bytes."""
+
+    dice = random.Random(20261126)
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+
+    async def run() -> None:
+        protocols = BothProtocols(folder, tmp_path)
+        for padded, over in product((in_target, in_header, in_many, in_trailers), (0, 1)):
+            whole = padded(over) + LAST
+            for _ in range(8):
+                cuts = sorted(dice.sample(range(1, len(whole)), dice.randrange(4)))
+                pieces = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+                answer = await protocols.talk(protocols.plain, pieces)
+                status = b"431" if over else b"200"
+                assert answer.startswith(b"HTTP/1.1 " + status), (padded.__name__, over, cuts, answer[:200])
+
+    uvloop.run(run())
+
+
+def cost(url: bytes, *fields: bytes) -> int:
+    return FIELD + len(url) + sum(len(name_and_value) + FIELD for name_and_value in fields)
+
+
+def in_target(over: int) -> bytes:
+    left = MAX_HEAD - cost(b"/ping?", b"Hostlocalhost") + over
+    return PING.replace(b"/ping", b"/ping?" + b"a" * left)
+
+
+def in_header(over: int) -> bytes:
+    left = MAX_HEAD - cost(b"/ping", b"Hostlocalhost", b"X") + over
+    return PING.replace(b"\r\n\r\n", b"\r\nX: " + b"a" * left + b"\r\n\r\n")
+
+
+def in_many(over: int) -> bytes:
+    count, left = divmod(MAX_HEAD - cost(b"/ping", b"Hostlocalhost"), FIELD + 1)
+    more = b"X:\r\n" * (count - 1) + b"X: " + b"a" * (left + over) + b"\r\n"
+    return PING.replace(b"\r\n\r\n", b"\r\n" + more + b"\r\n")
+
+
+def in_trailers(over: int) -> bytes:
+    trailer = b"X: " + b"a" * (MAX_HEAD - FIELD - 1 + over) + b"\r\n"
+    return HEAD + CHUNKED + b"\r\n" + CHUNKS[:-2] + trailer + b"\r\n"
 
 
 TRAILERS = b"X-A: " + b"a" * 4_000 + b"\r\n"

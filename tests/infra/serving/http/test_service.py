@@ -100,7 +100,10 @@ def test_every_status_that_is_sent_is_counted(limited: ServerProcess) -> None:
         found = [re.match(r'slipway_serving_answers_total\{status="(\d+)"\} (\S+)', line) for line in lines]
         return Counter({match[1]: int(float(match[2])) for match in found if match})
 
-    before, sent = counted(), Counter({"200": 1})  # the answer to /metrics itself, which comes after its numbers
+    before, sent = (
+        counted(),
+        Counter({"200": 1}),
+    )  # the answer to /metrics itself, which comes after its numbers
     gzipped = {"Content-Encoding": "gzip"}
     for method, path, body, headers in (
         ("GET", "/nope", None, {}),

@@ -86,7 +86,9 @@ class Line:
 
 
 def worker_of(tmp_path: Path) -> Worker:
-    job = ProcessJob(targets=(Target.parse("digits"),), options=ServeOptions(home=tmp_path), run_folder=tmp_path)
+    job = ProcessJob(
+        targets=(Target.parse("digits"),), options=ServeOptions(home=tmp_path), run_folder=tmp_path
+    )
     return Worker(job, Line())  # type: ignore[arg-type]
 
 

@@ -153,6 +153,12 @@ VERDICTS: dict[str, tuple[bytes, str]] = {
         post(BODY + b" " * 150_000, extra=KEY + b"X-A: " + b"a" * 60_000 + b"\r\n") + post(),
         "200 200",
     ),
+    "a thousand at once": (PING * 1_000, " ".join(["200"] * 1_000)),
+    "a thousand at once, and garbage": (PING * 1_000 + b"\0\r\n", " ".join(["200"] * 1_000 + ["400"])),
+    "hundreds at once of all kinds": (
+        (post() + PING + post(b"{")) * 200,
+        " ".join(["200", "200", "400"] * 200),
+    ),
     "short chunks": (
         HEAD + CHUNKED + b"\r\n" + b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n" + post(),
         "200 200",
