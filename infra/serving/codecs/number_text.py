@@ -100,7 +100,7 @@ class NumberText:
     def _numbers(self, reader: simdjson.Parser, text: bytes, tensor: Tensor) -> Array:
         for kind in TYPES[tensor.wire]:
             try:
-                numbers = np.frombuffer(reader.parse(text).as_buffer(of_type=kind), SOURCES[kind])
+                numbers = np.frombuffer(_buffer(reader, text, kind), SOURCES[kind])
             except (ValueError, TypeError, RuntimeError, OverflowError):
                 continue
             return fitting(tensor, numbers) if tensor.wire == "i" else numbers
@@ -122,6 +122,12 @@ class NumberText:
                 end = self.stop if end < 0 else end
             yield body[at:end]
             at = end + len(mark)
+
+
+def _buffer(reader: simdjson.Parser, text: bytes, kind: str) -> Any:
+    """The numbers of a flat list; the document ends here, for a reader has but one."""
+    document: Any = reader.parse(text)
+    return document.as_buffer(of_type=kind)
 
 
 def parsed(text: bytes) -> Any:
@@ -156,8 +162,8 @@ def counted(text: bytes, mark: bytes) -> int:
 
 def cut_out(body: bytes) -> tuple[bytes, dict[str, NumberText]]:
     """The body with a string in the place of each long array under a name, and the arrays by that string."""
-    secret, arrays = secrets.token_hex(8), {}
-    parts, done = [], 0
+    secret, arrays = secrets.token_hex(8), dict[str, NumberText]()
+    parts, done = list[bytes](), 0
     if counted(body, b'"') * LEAST > len(body):
         return body, {}  # its stretches are short
     for start, stop in _between_marks(body):

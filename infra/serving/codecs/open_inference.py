@@ -217,11 +217,10 @@ def _tensor(tensor: Tensor, item: dict[str, Any], raw: memoryview) -> tuple[Arra
 
 
 def _from_json(tensor: Tensor, shape: list[int], data: Any) -> Array:
-    if not isinstance(data, list | NumberText):
+    text = data if isinstance(data, NumberText) else None
+    if text is None and not isinstance(data, list):
         raise unacceptable(f"input {tensor.name!r} has no 'data'")
-    text = isinstance(data, NumberText)
-    nested = data.depth > 1 if text else bool(data) and isinstance(data[0], list)
-    if nested:
+    if text.depth > 1 if text else list in set(map(type, data[:1])):
         array = exact(tensor, data)
         if list(array.shape) != shape:
             raise unacceptable(
@@ -229,7 +228,7 @@ def _from_json(tensor: Tensor, shape: list[int], data: Any) -> Array:
             )
         return array
     flat = Tensor(tensor.name, tensor.dtype, (-1,))
-    count = data.shape(tensor.name)[0] if text else len(data)
+    count = text.shape(tensor.name)[0] if text else len(data)
     if count != prod(shape):
         raise unacceptable(f"input {tensor.name!r} has {count} values, its shape {shape} needs {prod(shape)}")
     return exact(flat, data).reshape(shape)

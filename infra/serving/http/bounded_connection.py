@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from infra.serving.http.service import Route, Service
 from infra.serving.options import MAX_HEAD
-from infra.serving.wire.budget import Hold
+from infra.serving.wire.budget import FULL, Hold
 from infra.serving.wire.headings import Heading, heading_of
 from infra.serving.wire.problems import Problem, malformed
 
@@ -55,6 +55,7 @@ class BoundedConnection(HttpToolsProtocol):
         self.last: bytes | None = None  # said when all that was taken is answered, and then no more
         self.since = self.service.clock
         self.arrived = Hold(self.service.budget)  # of a body that is still arriving
+        self.behind = Hold(self.service.budget)  # of `held`
         self.unsent = Hold(self.service.budget)  # of answers that the client is slow to take
         self.unread = 0  # bytes of answers that the client had not taken when it was last looked at
 
@@ -72,11 +73,14 @@ class BoundedConnection(HttpToolsProtocol):
                 self.pipeline or self.held
             ):  # reading has paused; it goes on when nothing waits behind an answer
                 self.held += data[start:]
+                if not self.behind.grow(len(data) - start):
+                    self.give_up(FULL)
                 return
             self._take_in(data[start : start + SLICE])
 
     def _take_held(self) -> None:
         data, self.held = self.held, b""
+        self.behind.release()
         if not self.transport.is_closing():
             self.flow.resume_reading()
             self.data_received(data)
@@ -179,8 +183,8 @@ class BoundedConnection(HttpToolsProtocol):
             super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.arrived.release()
-        self.unsent.release()
+        for hold in (self.arrived, self.behind, self.unsent):
+            hold.release()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
