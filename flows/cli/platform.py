@@ -15,20 +15,25 @@ commands = typer.Typer()
     help="Serve models over HTTP, following their aliases (slipway serve --help shows all options).",
 )
 def serve(context: typer.Context) -> None:
+    from flows.cli.old_champions import before_serving
     from infra.serving.__main__ import main as serve_main
 
+    before_serving(context.args)
     serve_main(context.args, prog="slipway serve")
 
 
 @commands.command(epilog=examples("slipway up"))
 def up() -> None:
     """Start the platform on this machine: Prefect and MLflow with their pages, a worker, the model server."""
+    from flows.cli.old_champions import permit
     from flows.cli.views.status import show_up
-    from infra.platform.local import end_on_signals, platform, stay
+    from infra.platform.local import end_on_signals, models, platform, stay
     from tasks.settings import load_settings
 
     settings = load_settings()
     end_on_signals()
+    own = f"sqlite:///{settings.home / 'mlflow.db'}"
+    permit(settings.model_copy(update={"tracking_uri": own}), models(settings.home))
     print(f"Starting, which takes half a minute; logs are in {settings.home / 'logs'}", file=sys.stderr)
     with platform(settings) as group:
         show_up({kept.service.name: kept.service.url for kept in group.kept if kept.service.url})

@@ -14,6 +14,10 @@ _PATIENCE_SECONDS = 300.0
 """A run that has trained for hours does not fail because MLflow is being restarted."""
 
 
+def work_folder(home: Path, model: str) -> Path:
+    return home / "work" / model
+
+
 class RunContext(Frozen):
     """Handed to each step; JSON, so that a step may run on another machine."""
 
@@ -32,7 +36,7 @@ class RunContext(Frozen):
     @property
     def folder(self) -> Path:
         """The model's working folder: checkpoints, ONNX files, reports, remembered keys."""
-        return self.home / "work" / self.model
+        return work_folder(self.home, self.model)
 
     def state_of(self, function: str) -> str:
         """Names what a function may go on from: what other code left is not taken, and nothing is when a run is forced."""

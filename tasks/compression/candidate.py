@@ -46,11 +46,11 @@ def compress(
         workload = load_workload(reference)
         context = Context(workload, dataset, checkpoint, baseline.onnx, train, gates, model, folder)
         onnx_model, notes = _make(recipe, context)
-    except NotApplicable as refusal:
-        return Candidate(name=recipe.name, recipe=recipe, refused=str(refusal))
     except Exception as error:
-        if is_the_machines(error) or is_the_machines(error.__cause__):
+        if is_the_machines(error):
             raise
+        if isinstance(error, NotApplicable):
+            return Candidate(name=recipe.name, recipe=recipe, refused=str(error))
         log.debug("recipe %s failed", recipe.name, exc_info=True)
         return Candidate(name=recipe.name, recipe=recipe, refused=typed_line(error))
     return Candidate(name=recipe.name, recipe=recipe, onnx=onnx_model, notes=notes)

@@ -18,7 +18,7 @@ from tasks.onnx.origin import remove_origin
 from tasks.onnx.session import open_session
 from tasks.onnx.sizes import Arrays, batch_of, edge_rows, odd_sizes, otherwise, reference_lengths
 from tasks.records import Candidate, Checkpoint, Dataset, OnnxModel, TensorSpec
-from tasks.system.files import sha256_of, write_atomically
+from tasks.system.files import is_the_machines, sha256_of, write_atomically
 from tasks.training.footprint import without_footprint
 from tasks.training.module import answers, load_module, main_output
 from tasks.workloads.catalogue import load_workload
@@ -75,6 +75,8 @@ def export_module(
         except StepError:
             raise
         except Exception as error:  # exporters raise whatever they meet
+            if is_the_machines(error):
+                raise
             failures[name] = error
     said = " | ".join(
         f"{name}: {why if isinstance(why, str) else reason(why)}" for name, why in failures.items()

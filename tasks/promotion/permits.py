@@ -5,7 +5,7 @@ Servers load nothing without one (see `tasks.proof.permit`), whoever moved the a
 
 import datetime
 
-from pydantic import ValidationError
+from pydantic import AwareDatetime, ValidationError
 
 from tasks.errors import StepError, UserError
 from tasks.promotion.entries import Ledger
@@ -22,7 +22,7 @@ from tasks.system.frozen import Frozen
 class Reverted(Frozen):
     """What a server wrote when it went back from a version."""
 
-    at: datetime.datetime
+    at: AwareDatetime
     by: str
     reason: str
     back_to: str = ""

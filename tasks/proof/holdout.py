@@ -7,8 +7,9 @@ import numpy as np
 
 from tasks.config import Gates
 from tasks.data.arrays import Array, Samples
+from tasks.data.copies import copies
 from tasks.data.dataset import read_frame, read_split
-from tasks.errors import UserError
+from tasks.errors import LostError, UserError
 from tasks.onnx.session import open_session, run_rows
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, read
 from tasks.proof.gate import gate, with_folds
@@ -17,7 +18,7 @@ from tasks.proof.rows import rows_of
 from tasks.proof.serving import try_on_server
 from tasks.proof.validation import validate
 from tasks.records import Candidate, Champion, Comparison, Dataset, Interval, Proof, Report, Verdict
-from tasks.system.files import sha256_of
+from tasks.system.files import is_the_machines, sha256_of
 from tasks.system.sentences import first_line, some
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
@@ -89,9 +90,10 @@ def compare_with(workload: Workload, answered: Answered, champion: Champion, gat
     samples = read_split(dataset, split)
     try:
         theirs = _champion_outputs(champion, dataset, samples)
-        return compare(
-            workload, samples.target, read_frame(dataset, split), answered.outputs, theirs, champion, gates
-        )
+        frame, copied = read_frame(dataset, split), copies(samples)
+        return compare(workload, samples.target, frame, answered.outputs, theirs, champion, gates, copied)
+    except LostError:
+        raise
     except UserError as error:  # also of a score that does not take the champion's answers, NaN for one
         return Comparison(
             champion=champion.version,
@@ -107,9 +109,10 @@ def _against_fp32(
 ) -> Interval | None:
     if report.outputs is None or baseline.outputs is None or report.sha256 == baseline.sha256:
         return None
-    target = read_split(dataset, report.split).target
+    samples = read_split(dataset, report.split)
     ours, theirs = np.load(report.outputs), np.load(baseline.outputs)
-    return difference_interval(load_workload(reference), target, ours, theirs, gates.confidence)
+    workload, copied = load_workload(reference), copies(samples)
+    return difference_interval(workload, samples.target, ours, theirs, gates.confidence, copied)
 
 
 def _champion_outputs(champion: Champion, dataset: Dataset, samples: Samples) -> Array:
@@ -129,4 +132,8 @@ def _champion_outputs(champion: Champion, dataset: Dataset, samples: Samples) ->
     try:
         return run_rows(session, samples.inputs)
     except Exception as error:  # the runtime's own errors have no common base
+        if is_the_machines(error):
+            raise LostError(
+                f"There is no memory to ask champion v{champion.version} ({first_line(error)}): free some and run again."
+            ) from error
         raise UserError(f"it does not run on these rows: {first_line(error)}") from error

@@ -1,5 +1,7 @@
 """A real model server in a process of its own, for the server's tests and benchmarks."""
 
+import datetime
+import hashlib
 import http.client
 import json
 import os
@@ -53,6 +55,7 @@ class ServerProcess:
         self.log = home / "serve.log"
         path = os.pathsep.join(map(str, [ahead, ROOT] if ahead else [ROOT]))
         environment = {**os.environ, "PYTHONPATH": path, "SLIPWAY_HOME": str(home)}
+        self.log_before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "infra.serving", *models, *flags],
@@ -82,8 +85,12 @@ class ServerProcess:
 
     def wait_listening(self) -> None:
         """Until its log says where it listens, which it does before it has a model."""
-        wait_for(lambda: self.process.poll() is not None or " listening on http" in self.log.read_text())
-        self.url = self.log.read_text().rpartition(" listening on ")[2].split()[0]
+
+        def said() -> str:
+            return self.log.read_bytes()[self.log_before :].decode()
+
+        wait_for(lambda: self.process.poll() is not None or " listening on http" in said())
+        self.url = said().rpartition(" listening on ")[2].split()[0]
 
     @property
     def address(self) -> tuple[str, int]:
@@ -168,8 +175,8 @@ def wait_for(condition: Any, patience: float = PATIENCE, pause: float = 0.02) ->
     raise AssertionError(f"not true within {patience} s")
 
 
-def publish(uri: str, name: str, folder: Path, aliases: Sequence[str] = ()) -> str:
-    """Put a model folder into a registry as a new version; its number."""
+def publish(uri: str, name: str, folder: Path, aliases: Sequence[str] = (), *, permitted: bool = True) -> str:
+    """Put a model folder into a registry as a new version, with a permit where it is sealed; its number."""
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -182,7 +189,11 @@ def publish(uri: str, name: str, folder: Path, aliases: Sequence[str] = ()) -> s
                 raise
     run = client.create_run(client.get_experiment_by_name("serving").experiment_id)
     client.log_artifacts(run.info.run_id, str(folder), "model")
-    version = client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id)
+    model = folder / "model.onnx"
+    tags = {"slipway.sha256": hashlib.sha256(model.read_bytes()).hexdigest()} if model.is_file() else {}
+    version = client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id, tags)
+    if permitted and (folder / "evidence.sig").is_file():
+        permit(uri, name, version.version)
     for alias in aliases:
         client.set_registered_model_alias(name, alias, version.version)
     return str(version.version)
@@ -193,3 +204,31 @@ def move(uri: str, name: str, alias: str, version: str) -> None:
     import mlflow
 
     mlflow.MlflowClient(uri, uri).set_registered_model_alias(name, alias, version)
+
+
+def permit(uri: str, name: str, version: str, **what: Any) -> str:
+    """Write the statement that a version may serve, signed with the key of SLIPWAY_HOME; `what` it says otherwise. Its text."""
+    import mlflow
+
+    from tasks.proof.permit import PERMIT_TAG, Permit, issue
+    from tasks.proof.signing import private_key
+
+    client = mlflow.MlflowClient(uri, uri)
+    registered = client.get_model_version(name, version)
+    usual = {
+        "model": name,
+        "version": int(version),
+        "run_id": registered.run_id,
+        "model_sha256": registered.tags["slipway.sha256"],
+        "evidence_sha256": "",
+        "policy_sha256": "",
+        "granted": True,
+        "basis": "gate",
+        "serial": 1,
+        "at": datetime.datetime.now(datetime.UTC),
+        "by": "ada",
+        "why": "it is good",
+    }
+    text = issue(Permit.model_validate(usual | what), private_key())
+    client.set_model_version_tag(name, version, PERMIT_TAG, text)
+    return text

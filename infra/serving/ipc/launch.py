@@ -3,6 +3,7 @@
 Nothing heavy here: this runs first.
 """
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -33,7 +34,8 @@ class Started(NamedTuple):
 def start(module: str, stderr: int | None = None) -> Started:
     """Run a module of the server; the number of its end of the line is its only argument."""
     ours, theirs = socket.socketpair()
-    with theirs:
+    with theirs, contextlib.ExitStack() as failed:
+        failed.callback(ours.close)
         process = subprocess.Popen(
             [sys.executable, "-m", module, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
@@ -42,6 +44,7 @@ def start(module: str, stderr: int | None = None) -> Started:
             env=environment(),
             start_new_session=True,
         )
+        failed.pop_all()
     return Started(process, ours)
 
 

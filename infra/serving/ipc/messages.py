@@ -44,20 +44,29 @@ class Event(AboutVersion):
 
 
 class Release(AboutVersion):
-    """One version of a model, verified and in the cache; `decided` is the gate's word."""
+    """One version of a model, verified and in the cache; `decided` is the gate's word.
+
+    `back_because`: it served before, and does so again because of what happened to the version after it.
+    """
 
     kind: Literal["release"] = "release"
     digest: str
     folder: Path
     evidence: Literal["verified", "unsigned", "local"]
     decided: str | None = None
+    back_because: Reason | None = None
 
 
 class Refusal(Event):
-    """A version that will not be served, and why."""
+    """A version that will not be served, and why.
+
+    `stops`: it serves no longer either, and nothing does in its place; `passing`: it may be had another time.
+    """
 
     kind: Literal["refusal"] = "refusal"
     reason: Reason
+    stops: bool = False
+    passing: bool = False
 
 
 class RegistryCheck(AboutModel):
@@ -98,8 +107,14 @@ class Up(Frozen):
     kind: Literal["up"] = "up"
 
 
+class Beat(Frozen):
+    """A worker's event loop turns, and what runs beside it gets done."""
+
+    kind: Literal["beat"] = "beat"
+
+
 Message = Annotated[
-    Release | Refusal | RegistryCheck | Swap | Revert | Nudge | Up, Field(discriminator="kind")
+    Release | Refusal | RegistryCheck | Swap | Revert | Nudge | Up | Beat, Field(discriminator="kind")
 ]
 
 ANY: TypeAdapter[Message] = TypeAdapter(Message)

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,18 +16,24 @@ from infra.serving.options import Target
 from tasks.system.files import sha256_of, write_atomically
 from tasks.system.frozen import Frozen
 
+FOLDER = re.compile("[0-9a-f]{64}")
+
 LEFT_OUT = frozenset({"registered_model_meta"})
 
 KEEP = 8
 
 
-class Note(Frozen):
-    """What is remembered of a target over a restart: what served, and which version must not be tried again."""
+class Offer(Frozen):
+    """A version as the registry had it, and the release that was made of it."""
 
     pointer: Pointer
     release: Release
-    refused: Pointer | None = None
-    reason: str | None = None
+
+
+class Note(Offer):
+    """What is remembered of a target over a restart: what served, and what served before it."""
+
+    before: Offer | None = None
 
 
 class Cache:
@@ -40,17 +47,25 @@ class Cache:
 
     def incoming(self) -> Path:
         """A private folder to download into."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)  # someone may have emptied the cache
         return Path(tempfile.mkdtemp(prefix=".incoming-", dir=self.root))
 
     def keep(self, folder: Path) -> Path:
         """Move a folder under its content's name; one that is there already stays, byte for byte the same."""
         final = self.root / digest_of(folder)
         if final.exists() and digest_of(final) != final.name:
-            shutil.rmtree(final)
+            self.discard(final)
         if not final.exists():
             folder.rename(final)
         os.utime(final)
         return final
+
+    def discard(self, folder: Path) -> None:
+        """Forget a folder; under another name at once, so that nobody takes it half deleted for whole."""
+        folder.with_name(f"{folder.name}.inspected").unlink(missing_ok=True)
+        leaving = self.incoming()
+        folder.rename(leaving / "damaged")
+        shutil.rmtree(leaving, ignore_errors=True)
 
     def inspected(self, folder: Path) -> bool:
         """Whether these bytes were parsed and tried before."""
@@ -60,42 +75,50 @@ class Cache:
         with contextlib.suppress(OSError):  # it is only looked at more closely the next time
             folder.with_name(f"{folder.name}.inspected").touch()
 
-    def index(self, target: Target, pointer: Pointer) -> Path:
-        return self.root / "versions" / f"{target.name}-{pointer.version}-{pointer.created}"
+    def index(self, name: str, pointer: Pointer) -> Path:
+        return self.root / "versions" / f"{name}-{pointer.version}-{pointer.created}"
 
-    def folder_of(self, target: Target, pointer: Pointer) -> Path | None:
+    def folder_of(self, name: str, pointer: Pointer) -> Path | None:
         """The folder of a version that was downloaded before."""
-        index = self.index(target, pointer)
-        folder = self.root / index.read_text() if index.is_file() else None
-        return folder if folder is not None and folder.is_dir() else None
+        return self._named_in(self.index(name, pointer))
 
-    def note_folder(self, target: Target, pointer: Pointer, folder: Path) -> None:
-        write_atomically(self.index(target, pointer), folder.name.encode())
+    def _named_in(self, index: Path) -> Path | None:
+        named = index.read_text(errors="replace") if index.is_file() else ""
+        folder = self.root / named
+        return folder if FOLDER.fullmatch(named) and folder.is_dir() else None
+
+    def note_folder(self, name: str, pointer: Pointer, folder: Path) -> None:
+        write_atomically(self.index(name, pointer), folder.name.encode())
 
     def remember(self, target: Target, note: Note) -> None:
-        write_atomically(self._note(target), note.model_dump_json().encode())
-
-    def recall(self, target: Target) -> Note | None:
-        try:
-            note = Note.model_validate_json(self._note(target).read_bytes(), extra="ignore")
-        except (OSError, ValidationError):
-            return None
-        return note if note.release.folder.is_dir() else None
-
-    def _note(self, target: Target) -> Path:
-        name = f"{target.name}@{target.alias}" if target.alias else f"{target.name}_{target.version}"
-        return self.root / "targets" / f"{name}.json"
+        write_atomically(_note_file(self.root, target), note.model_dump_json().encode())
 
     def evict(self, used: set[Path]) -> None:
-        """Delete the folders longest unused, but for those in use."""
+        """Delete the folders longest unused, but for those in use; and what named one that is gone."""
         folders = [
             path
             for path in self.root.iterdir()
-            if len(path.name) == 64 and path.is_dir() and path not in used
+            if FOLDER.fullmatch(path.name) and path.is_dir() and path not in used
         ]
-        for folder in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)[KEEP:]:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.with_name(f"{folder.name}.inspected").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another server of this home may do the same
+            for folder in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)[KEEP:]:
+                self.discard(folder)
+            for index in (self.root / "versions").iterdir():
+                if self._named_in(index) is None:
+                    index.unlink(missing_ok=True)
+
+
+def recall(root: Path, target: Target) -> Note | None:
+    """What the cache at `root` remembers of a target."""
+    try:
+        return Note.model_validate_json(_note_file(root, target).read_bytes(), extra="ignore")
+    except (OSError, ValidationError):
+        return None
+
+
+def _note_file(root: Path, target: Target) -> Path:
+    name = f"{target.name}@{target.alias}" if target.alias else f"{target.name}_{target.version}"
+    return root / "targets" / f"{name}.json"
 
 
 def digest_of(folder: Path) -> str:

@@ -5,24 +5,28 @@ What the cache holds from the last run is offered first, which needs no registry
 
 import asyncio
 import contextlib
+import datetime
 import logging
 import random
 import socket
 import time
+from collections.abc import Iterator
 
-from infra.serving.errors import Unservable
+from infra.serving.errors import NotNow, Unservable
 from infra.serving.ipc.channel import Channel
 from infra.serving.ipc.launch import Started
-from infra.serving.ipc.messages import Event, Message, Nudge, Revert, Swap
+from infra.serving.ipc.messages import Event, Message, Nudge, Refusal, Revert, Swap
+from infra.serving.lifecycle.ahead import keep_ahead
+from infra.serving.lifecycle.cache import Offer, recall
+from infra.serving.lifecycle.fallback import fallback
 from infra.serving.lifecycle.followed import FollowedTarget
 from infra.serving.lifecycle.preparation import Preparer
-from infra.serving.lifecycle.registry import Absent, AliasSource, Unfetched
+from infra.serving.lifecycle.registry import Absent, AliasSource, Pointer
+from infra.serving.lifecycle.standing import Barred, RevertNote
 from infra.serving.options import ProcessJob, Target
 from tasks.registry.rest import speaks_rest
 
 logger = logging.getLogger("slipway.serving")
-
-AHEAD = ("challenger", "previous")
 
 AHEAD_POLLS = 10
 
@@ -42,7 +46,6 @@ class Follower:
         self.followed += [FollowedTarget(Target.parse(text), True) for text in job.options.shadow]
         self.registry: AliasSource | None = None
         self.served = asyncio.Event()
-        self.unrecorded: list[Revert] = []
 
     async def run(self) -> None:
         listening = asyncio.create_task(self._listen())
@@ -61,20 +64,34 @@ class Follower:
 
     async def _start(self, followed: FollowedTarget) -> None:
         """What can be served without the registry."""
-        target, preparer = followed.target, self.preparer
+        target = followed.target
+        if target.path is None:
+            return await self._resume(followed)
         try:
-            if target.path is not None:
-                self.channel.send(await preparer.from_folder(target, target.path))
-                return
-            note = preparer.cache.recall(target)
-            if note is not None:
-                release = await preparer.from_cache(target, note.pointer, note.release.folder)
-                followed.resume(note)
-                self.channel.send(followed.offer(note.pointer, release))
-                if followed.refused is not None:
-                    self._refuse(followed, followed.refused[0].version, followed.refused[1])
+            self.channel.send(await self.preparer.from_folder(target, target.path))
         except Unservable as error:
-            self._refuse(followed, "local" if target.path else "in the cache", str(error))
+            self._refuse(followed, "local", str(error))
+
+    async def _resume(self, followed: FollowedTarget) -> None:
+        """What served in the last run; what served before that, where it may serve no longer."""
+        note, refused = recall(self.preparer.cache.root, followed.target), []
+        for offer in () if note is None else (note, *filter(None, [note.before])):
+            folder, permitted = self.preparer.cache.root / offer.release.folder.name, not followed.shadow
+            try:
+                release = await self.preparer.from_cache(followed.target, offer.pointer, folder, permitted)
+            except Unservable as error:
+                refused.append((offer.pointer.version, f"in the cache: {error}"))
+                if isinstance(error, NotNow):
+                    followed.retry.failed(offer.pointer, error.longest)
+                if not isinstance(error, Barred):
+                    break
+            else:
+                if offer is note:
+                    followed.before, followed.seen = note.before, offer.pointer
+                self.channel.send(followed.offer(offer.pointer, release))
+                break
+        for version, reason in refused:
+            self._refuse(followed, version, reason)
 
     async def _follow(self, followed: FollowedTarget) -> None:
         """Ask once a period, however long an answer takes; what may come next is fetched beside that."""
@@ -88,21 +105,37 @@ class Follower:
                 await self._check(self.registry, followed)
                 self._checked(followed, None)
                 await self._record_reverts(self.registry)
-                ahead = ahead or asyncio.create_task(self._keep_ahead(self.registry, followed))
+                if ahead is None:
+                    pause = self.options.poll * AHEAD_POLLS
+                    ahead = asyncio.create_task(keep_ahead(self.preparer, self.registry, followed, pause))
             except Absent as error:
                 self._checked(followed, str(error))
             except Exception as error:
                 logger.debug("%s: %r", followed.target, error)
                 self._checked(followed, f"the registry cannot be read ({type(error).__name__})")
+                await self._resume_later(followed)
+            self.preparer.standings.save()
             pause = self.options.poll * random.uniform(0.8, 1.0) - (time.monotonic() - started)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(followed.wake.wait(), max(pause, LEAST_PAUSE))
 
+    async def _resume_later(self, followed: FollowedTarget) -> None:
+        """Without the registry, what could not be looked at when this started is tried again."""
+        failed = followed.retry.pointer
+        if followed.current is None and failed is not None and followed.retry.due(failed):
+            await self._resume(followed)
+
     async def _record_reverts(self, registry: AliasSource) -> None:
         """Write to the registry which version was found wanting, and why; what cannot be written now is tried again."""
-        while self.unrecorded:
-            await asyncio.to_thread(registry.note_revert, self.unrecorded[0])
-            self.unrecorded.pop(0)
+        for name, version, created in self.preparer.standings.unrecorded():
+            pointer = Pointer(version=version, created=created)
+            note = self.preparer.standings.of(name, pointer).reverted
+            try:
+                await asyncio.to_thread(registry.note_revert, name, version, note)
+            except Exception as error:
+                logger.debug("%s version %s: its revert cannot be written: %r", name, version, error)
+                return
+            self.preparer.standings.recorded(name, pointer)
 
     def _checked(self, followed: FollowedTarget, error: str | None) -> None:
         if error != followed.error:
@@ -111,35 +144,86 @@ class Follower:
         self.channel.send(followed.checked(error))
 
     async def _check(self, registry: AliasSource, followed: FollowedTarget) -> None:
-        pointer = await asyncio.to_thread(registry.resolve, followed.target)
-        if not followed.due(pointer):
-            return
+        """Look at what the target names, and at what serves where that is something else."""
+        absent, pointer = None, None
         try:
-            release = await self.preparer.from_registry(registry, followed.target, pointer)
-        except Unfetched as error:
-            if followed.retry.failed(pointer):
-                self._refuse(followed, pointer.version, str(error))
-        except Unservable as error:
-            followed.seen = pointer
-            self._refuse(followed, pointer.version, str(error))
-        else:
+            pointer = await asyncio.to_thread(registry.resolve, followed.target)
+        except Absent as error:
+            absent = error
+        if pointer is not None and followed.due(pointer):
+            await self._take(registry, followed, pointer)
+        current = followed.current
+        if current is not None and (pointer is None or current.pointer.identity != pointer.identity):
+            with contextlib.suppress(Absent):
+                await self._look_at(registry, followed, current)
+        if absent is not None:
+            raise absent
+
+    async def _take(self, registry: AliasSource, followed: FollowedTarget, pointer: Pointer) -> None:
+        try:
+            release = await self.preparer.from_registry(
+                registry, followed.target, pointer, not followed.shadow
+            )
             followed.seen = pointer
             self.channel.send(followed.offer(pointer, release))
+        except Unservable as error:
+            await self._turn_down(registry, followed, pointer, error)
 
-    async def _keep_ahead(self, registry: AliasSource, followed: FollowedTarget) -> None:
-        """Have the versions that the alias may move to next in the cache before it does."""
-        while followed.target.alias is not None:
-            for alias in AHEAD:
-                target = followed.target.model_copy(update={"alias": alias})
-                with contextlib.suppress(Exception):  # what is wrong with it is said when it is to serve
-                    pointer = await asyncio.to_thread(registry.resolve, target)
-                    if pointer != followed.seen:
-                        await self.preparer.from_registry(registry, target, pointer)
-            await asyncio.sleep(self.options.poll * AHEAD_POLLS)
+    async def _look_at(self, registry: AliasSource, followed: FollowedTarget, current: Offer) -> None:
+        """Whether what serves beside the alias may go on doing so."""
+        named = followed.target.model_copy(update={"alias": None, "version": current.pointer.version})
+        pointer = await asyncio.to_thread(registry.resolve, named)
+        unchanged = pointer.identity != current.pointer.identity or pointer == current.pointer
+        if unchanged or not followed.retry.due(pointer):
+            return
+        try:
+            release = await self.preparer.from_registry(registry, named, pointer, not followed.shadow)
+            followed.offer(pointer, release, current.release.back_because)
+        except Unservable as error:
+            await self._turn_down(registry, followed, pointer, error)
 
-    def _refuse(self, followed: FollowedTarget, version: str, reason: str) -> None:
+    async def _turn_down(
+        self, registry: AliasSource, followed: FollowedTarget, pointer: Pointer, error: Unservable
+    ) -> None:
+        """What serves goes on doing so, unless that is what may not."""
+        current = followed.current
+        serves = current is not None and current.pointer.identity == pointer.identity
+        try:
+            if isinstance(error, NotNow):
+                raise error
+            if isinstance(error, Barred) and (serves or current is None) and not followed.shadow:
+                await self._go_back(registry, followed, pointer, error)
+            else:
+                self._refuse(followed, pointer.version, str(error))
+            followed.seen = pointer
+        except NotNow as later:
+            if followed.retry.failed(pointer, later.longest):
+                self._refuse(followed, pointer.version, str(later))
+
+    async def _go_back(
+        self, registry: AliasSource, followed: FollowedTarget, pointer: Pointer, error: Barred
+    ) -> None:
+        """Let the version before serve; with none, a version whose permit was withdrawn answers no longer all the same."""
+        before = followed.before
+        back = await fallback(self.preparer, registry, followed.target, pointer, error.back_to, before)
+        serves, reason = followed.current is not None, str(error)
+        if back is not None:
+            self.channel.send(followed.offer(back.pointer, back.release, reason if serves else None))
+            if not serves:
+                self._refuse(followed, pointer.version, reason)
+            return
+        reason += "; there is no version before it that may serve"
+        self._refuse(followed, pointer.version, reason, stops=serves and error.signed)
+        if error.signed:
+            followed.stopped()
+
+    def _refuse(self, followed: FollowedTarget, version: str, reason: str, *, stops: bool = False) -> None:
         logger.error("%s: version %s is refused: %s", followed.target, version, reason)
-        self.channel.send(followed.refuse(version, reason))
+        self._say(followed.refuse(version, reason, stops=stops))
+
+    def _say(self, refusal: Refusal | None) -> None:
+        if refusal is not None:
+            self.channel.send(refusal)
 
     async def _listen(self) -> None:
         async for message in self.channel.messages():
@@ -150,21 +234,43 @@ class Follower:
         if isinstance(message, Nudge):
             for followed in self.followed:
                 followed.wake.set()
-        elif isinstance(message, Swap):
+        elif isinstance(message, Event):
+            for followed in self._about(message):
+                self._happened(followed, message)
+                self._say(followed.spoken())
+
+    def _happened(self, followed: FollowedTarget, event: Event) -> None:
+        if isinstance(event, Swap):
             self.served.set()
-            for followed in self._about(message):
-                self._remember(followed, message.version)
-        elif isinstance(message, Revert):
-            self.unrecorded.append(message)
-            for followed in self._about(message):
-                followed.reverted(message.version, message.reason)
-                self._remember(followed, message.back_to)
+            followed.swapped(event.version)
+        elif isinstance(event, Revert):
+            self._found_wanting(followed, event)
+            followed.went_back(event)
+        elif isinstance(event, Refusal):
+            offer = followed.turned_down(event)
+            if offer is not None and event.passing:
+                followed.seen = None
+                followed.retry.failed(offer.pointer, NotNow("").longest)
+            return
+        self._remember(followed)
 
-    def _about(self, event: Event) -> list[FollowedTarget]:
-        return [each for each in self.followed if (each.target.name, each.shadow) == event.about]
+    def _found_wanting(self, followed: FollowedTarget, revert: Revert) -> None:
+        """Keep what our own workers found; what they went back from for another's reason is known already."""
+        name, offer = followed.target.name, followed.offered.get(revert.version)
+        standings = self.preparer.standings
+        if offer is None or standings.bars(name, offer.pointer, offer.release.digest):
+            return
+        at = datetime.datetime.fromtimestamp(revert.at, datetime.UTC)
+        note = RevertNote(at=at, by=socket.gethostname(), back_to=revert.back_to, reason=revert.reason)
+        standings.went_back(name, offer.pointer, offer.release.digest, note)
+        followed.wake.set()
 
-    def _remember(self, followed: FollowedTarget, version: str) -> None:
-        note = followed.note(version)
+    def _about(self, event: Event) -> Iterator[FollowedTarget]:
+        return (each for each in self.followed if (each.target.name, each.shadow) == event.about)
+
+    def _remember(self, followed: FollowedTarget) -> None:
+        followed.forget()
+        note = followed.note()
         if note is None:
             return
         try:
@@ -173,7 +279,7 @@ class Follower:
             logger.error("%s: what serves cannot be remembered for a restart: %s", followed.target, error)
             return
         self.preparer.cache.evict(
-            {release.folder for each in self.followed for _, release in each.offered.values()}
+            {offer.release.folder for each in self.followed for offer in each.offered.values()}
         )
 
 

@@ -1,4 +1,4 @@
-"""Having a model folder inspected, before anything else is done with it, by a short-lived process of its own."""
+"""Having a model folder and its permits inspected, before anything else is done with them, by a short-lived process of its own."""
 
 import asyncio
 import contextlib
@@ -7,31 +7,41 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from infra.serving.ipc.launch import Started, start_inspector
+from tasks.proof.permit import Permit
 from tasks.system.frozen import Frozen
 
 SECONDS = 120
 
 
 class InspectionRequest(Frozen):
-    """What to look at. `key` None: no evidence is asked for. `parse` False: the model was parsed before."""
+    """What to look at. `folder` None: the permits alone. `key` None: no evidence is asked for. `parse` False: the model was parsed before."""
 
-    folder: Path
+    folder: Path | None
     model: str
     key: Path | None = None
     parse: bool = True
+    permits: tuple[str, ...] = ()
 
 
 class InspectionResult(Frozen):
-    """The model's digest and the gate's decision; `refused` says why it is not to be served."""
+    """The model's digest and the gate's decision; `refused` says why it is not to be served.
+
+    `passing`: that lies with this machine and not with the model. `permits`: what each says, or why it says nothing.
+    """
 
     refused: str | None = None
+    passing: bool = False
     digest: str | None = None
     decided: str | None = None
+    permits: tuple[Permit | str, ...] = ()
 
 
 async def inspect(request: InspectionRequest, inspector: Started | None = None) -> InspectionResult:
     """Ask a process of its own, which may have been started before; whatever happens to it, there is an answer."""
-    inspector = inspector or start_inspector()
+    try:
+        inspector = inspector or start_inspector()
+    except OSError as error:
+        return _not_now(f"the process that inspects it cannot be started ({error.strerror})")
     reader, writer = await asyncio.open_connection(sock=inspector.line)
     try:
         with contextlib.suppress(OSError, RuntimeError):  # whoever reads the answer finds out that it is gone
@@ -40,10 +50,15 @@ async def inspect(request: InspectionRequest, inspector: Started | None = None) 
         answer = await asyncio.wait_for(reader.read(), SECONDS)
         return InspectionResult.model_validate_json(answer)
     except TimeoutError:
-        return InspectionResult(refused=f"inspection took longer than {SECONDS} s")
+        return _not_now(f"inspection took longer than {SECONDS} s")
     except (ConnectionError, ValidationError):
-        code = inspector.process.wait()
-        return InspectionResult(refused=f"the process that inspected it died ({code})")
+        code = await asyncio.to_thread(inspector.process.wait)
+        return _not_now(f"the process that inspected it died ({code})")
     finally:
         writer.close()
         inspector.discard()
+
+
+def _not_now(why: str) -> InspectionResult:
+    """The death of our own process says nothing of the model."""
+    return InspectionResult(refused=why, passing=True)

@@ -1,4 +1,4 @@
-"""The process that inspects one model folder: its files, its evidence, then the model itself.
+"""The process that inspects one model folder: its permits, its files, its evidence, then the model itself.
 
 Evidence is checked before a single byte of the model is parsed, and parsing happens here, so that a file made to
 break a parser breaks only this process, and what it takes to check a signature stays out of those that live long.
@@ -7,17 +7,19 @@ break a parser breaks only this process, and what it takes to check a signature 
 import hashlib
 import os
 import resource
+import select
 import socket
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-
-import model_signing.verifying  # noqa: F401  # takes half a second, and the request is on its way
 
 from infra.serving.errors import Unservable
 from infra.serving.lifecycle.inspection import SECONDS, InspectionRequest, InspectionResult
 from tasks.errors import UserError
 from tasks.proof.evidence import verify
+from tasks.proof.permit import Permit, PermitError, read_permit
+from tasks.proof.signing import text_checker
 
 MAX_FILES = 1000
 
@@ -28,19 +30,38 @@ MEMORY = 16 * 1024**3
 
 def inspect_version(request: InspectionRequest) -> InspectionResult:
     """All checks in order; the first that fails is the answer."""
+    permits: tuple[Permit | str, ...] = ()
     try:
+        permits = tuple(read_permits(request))
+        if request.folder is None:
+            return InspectionResult(permits=permits)
         check_files(request.folder)
-        decided = None
         digest = hashlib.sha256((request.folder / "model.onnx").read_bytes()).hexdigest()
-        if request.key is not None:
-            decided = check_evidence(request, digest)
+        decided = None if request.key is None else check_evidence(request.folder, request, digest)
         if request.parse:
             check_model(request.folder, digest)
     except Unservable as error:
-        return InspectionResult(refused=str(error))
+        return InspectionResult(refused=str(error), permits=permits)
     except Exception as error:
-        return InspectionResult(refused=f"inspection failed ({type(error).__name__})")
-    return InspectionResult(digest=digest, decided=decided)
+        passing = isinstance(error, OSError | MemoryError)
+        reason = f"inspection failed ({type(error).__name__})"
+        return InspectionResult(refused=reason, passing=passing, permits=permits)
+    return InspectionResult(digest=digest, decided=decided, permits=permits)
+
+
+def read_permits(request: InspectionRequest) -> Iterator[Permit | str]:
+    """What each permit says, if the owner of the key signed it; why not, otherwise."""
+    if not request.permits or request.key is None:
+        return
+    try:
+        fits = text_checker(request.key)
+    except UserError as error:
+        raise Unservable(f"permit: {error}") from None
+    for text in request.permits:
+        try:
+            yield read_permit(text, fits)
+        except PermitError as error:
+            yield str(error).rstrip(".")
 
 
 def check_files(folder: Path) -> None:
@@ -58,10 +79,10 @@ def check_files(folder: Path) -> None:
         raise Unservable("files: there is no model.onnx")
 
 
-def check_evidence(request: InspectionRequest, digest: str) -> str:
+def check_evidence(folder: Path, request: InspectionRequest, digest: str) -> str:
     """The gate's decision from evidence that is signed, and is about this model and these bytes."""
     try:
-        evidence = verify(request.folder, request.key, request.model)
+        evidence = verify(folder, request.key, request.model)
     except UserError as error:
         raise Unservable(f"evidence: {error}") from None
     if evidence.model_sha256 != digest:
@@ -82,6 +103,8 @@ def check_model(folder: Path, digest: str) -> None:
 def main() -> None:
     """One request from the line that the argument names; its answer goes back on it."""
     with socket.socket(fileno=int(sys.argv[1])) as line:
+        if not select.select([line], [], [], 0)[0]:  # started early: half a second that nobody waits for
+            import model_signing.verifying  # noqa: F401
         with line.makefile("rb") as asked:
             text = asked.read()
         if not text:  # started early, and not needed after all

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from infra.serving.errors import Unservable
+from infra.serving.errors import NotNow, Unservable
 from infra.serving.ipc.messages import Message, Refusal, Release, Revert, Swap
 from infra.serving.models.shadow import Shadow
 from infra.serving.models.slot import Slot
@@ -40,6 +40,9 @@ class Loader:
             except Exception as error:
                 self._refuse(release, error)
                 return
+            if release.back_because is not None and slot.current is not None:
+                self._go_back(slot, slot.current, version, release.back_because)
+                return
             replaced = self._put_in_place(slot, version, release.shadow)
             seconds = round(time.perf_counter() - start, 4)
             before = None if replaced is None else replaced.release.version
@@ -48,11 +51,12 @@ class Loader:
             logger.info("%s version %s %s", release.model, release.version, doing)
 
     def _refuse(self, release: Release, error: Exception) -> None:
+        passing = not isinstance(error, Unservable) or isinstance(error, NotNow)
         if not isinstance(error, Unservable):
             logger.error("%s version %s cannot be loaded", release.model, release.version, exc_info=error)
             error = Unservable("it cannot be loaded")
         logger.error("%s version %s is refused: %s", release.model, release.version, error)
-        self.tell(Refusal(**release.named, reason=str(error)))
+        self.tell(Refusal(**release.named, reason=str(error), passing=passing))
 
     async def _build(self, release: Release, slot: Slot) -> LoadedVersion:
         options = self.options
@@ -89,22 +93,32 @@ class Loader:
     def _revert(self, new: LoadedVersion, old: LoadedVersion, reason: str) -> None:
         """The new version did worse: the old one answers again, from the next batch on."""
         slot = self.slots[new.release.model]
-        if slot.current is not new:
-            return
+        if slot.current is new:
+            self._go_back(slot, new, old, reason)
+
+    def _go_back(self, slot: Slot, new: LoadedVersion, old: LoadedVersion, reason: str) -> None:
         slot.swap(old)
+        slot.watch = slot.previous = None  # nothing is to be answered by the one that it went back from
         numbers = new.release.version, old.release.version
         logger.error("%s goes back from version %s to %s: %s", slot.name, *numbers, reason)
         named = new.release.named | {"shadow": False}  # it may have been the challenger before
         self.tell(Revert(**named, back_to=old.release.version, reason=reason))
 
+    async def stop(self, refusal: Refusal) -> None:
+        """What serves may do so no longer, and there is nothing else."""
+        async with self.lock:
+            slot = self.slots[refusal.model]
+            if slot.current is not None and slot.current.release.version == refusal.version:
+                slot.current = slot.previous = slot.watch = None
+
     def follow(self, revert: Revert) -> None:
-        """Another worker went back: so does this one."""
+        """Another worker went back: so does this one, if it can at once; the supervisor sees to the rest."""
         slot = self.slots[revert.model]
-        previous = slot.previous
-        current = None if slot.current is None else slot.current.release
-        if current is None or previous is None:
+        new, old = slot.current, slot.previous
+        if new is None or old is None:
             return
         # by its number too: two versions of one training are the same bytes, and back from the older is forward
-        if (current.version, current.digest) == (revert.version, revert.digest):
-            slot.watch = None
-            slot.swap(previous)
+        if (new.release.version, new.release.digest) != (revert.version, revert.digest):
+            return
+        if old.release.version == revert.back_to:
+            self._go_back(slot, new, old, revert.reason)

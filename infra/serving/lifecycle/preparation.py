@@ -5,12 +5,13 @@ import logging
 import shutil
 from pathlib import Path
 
-from infra.serving.errors import Unservable
+from infra.serving.errors import NotNow, Unservable
 from infra.serving.ipc.launch import Started
 from infra.serving.ipc.messages import Release
 from infra.serving.lifecycle.cache import Cache, digest_of
 from infra.serving.lifecycle.inspection import InspectionRequest, InspectionResult, inspect
 from infra.serving.lifecycle.registry import AliasSource, Pointer, Unfetched
+from infra.serving.lifecycle.standing import Standings
 from infra.serving.options import ServeOptions, Target
 
 logger = logging.getLogger("slipway.serving")
@@ -23,8 +24,9 @@ class Preparer:
         self.options = options
         self.inspector = inspector
         self.cache = Cache(options.cache)
-        self.proved: dict[Path, InspectionResult] = {}
-        self.turns: dict[tuple[str, Pointer], asyncio.Lock] = {}
+        self.standings = Standings(options.cache / "standings", signed=not options.allow_unsigned)
+        self.proved: dict[tuple[str, Path], InspectionResult] = {}
+        self.turns: dict[tuple[str, str, int], asyncio.Lock] = {}
 
     async def from_folder(self, target: Target, folder: Path) -> Release:
         """A folder on this machine, taken at its word: nobody promoted it."""
@@ -33,25 +35,44 @@ class Preparer:
             model=target.name, version="local", digest=accepted(result), folder=folder, evidence="local"
         )
 
-    async def from_cache(self, target: Target, pointer: Pointer, folder: Path) -> Release:
-        """A folder of the cache. Unservable when its evidence does not hold or the model does not work."""
-        result = self.proved.get(folder)
-        if result is None or await asyncio.to_thread(digest_of, folder) != folder.name:
-            key = None if self.options.allow_unsigned else self.options.key
-            parse = not self.cache.inspected(folder)
+    async def from_cache(
+        self, target: Target, pointer: Pointer, folder: Path, permitted: bool = True
+    ) -> Release:
+        """A folder of the cache. Unservable when it may not serve, its evidence does not hold or the model does not work.
+
+        `permitted` False: it will answer nobody, and needs no permit.
+        """
+        name, standings = target.name, self.standings
+        proof = self.proved.get((name, folder))
+        if proof is not None and await asyncio.to_thread(digest_of, folder) != folder.name:
+            proof = None
+        unread = standings.unread(name, pointer)
+        if proof is None or unread:
             result = await self._inspect(
-                InspectionRequest(folder=folder, model=target.name, key=key, parse=parse)
+                InspectionRequest(
+                    folder=folder if proof is None else None,
+                    model=name,
+                    key=None if self.options.allow_unsigned else self.options.key,
+                    parse=not self.cache.inspected(folder),
+                    permits=unread,
+                )
             )
-        digest = accepted(result)
-        self.proved[folder] = result
+            if len(result.permits) == len(unread):
+                standings.learn(unread, result.permits)
+            else:
+                accepted(result)
+            proof = proof or result
+        digest = accepted(proof)
+        self.proved[name, folder] = proof
         self.cache.mark(folder)
+        standings.check(name, pointer, digest, permitted)
         return Release(
-            model=target.name,
+            model=name,
             version=pointer.version,
             digest=digest,
             folder=folder,
             evidence="unsigned" if self.options.allow_unsigned else "verified",
-            decided=result.decided,
+            decided=proof.decided,
         )
 
     async def _inspect(self, request: InspectionRequest) -> InspectionResult:
@@ -59,28 +80,43 @@ class Preparer:
         inspector, self.inspector = self.inspector, None
         return await inspect(request, inspector)
 
-    async def from_registry(self, registry: AliasSource, target: Target, pointer: Pointer) -> Release:
-        """A version by number: from the cache if it was fetched before, else downloaded."""
-        async with self.turns.setdefault((target.name, pointer), asyncio.Lock()):
-            folder = self.cache.folder_of(target, pointer) or await self._fetch(registry, target, pointer)
-            return await self.from_cache(target, pointer, folder)
+    async def from_registry(
+        self, registry: AliasSource, target: Target, pointer: Pointer, permitted: bool = True
+    ) -> Release:
+        """A version by number: from the cache if it was fetched before and is whole, else downloaded."""
+        if permitted:
+            self.standings.check_asked(target.name, pointer)
+        async with self.turns.setdefault((target.name, *pointer.identity), asyncio.Lock()):
+            try:
+                folder = await asyncio.to_thread(self._whole, target, pointer)
+                folder = folder or await self._fetch(registry, target, pointer)
+            except OSError as error:
+                raise Unfetched(f"the cache {self.cache.root} cannot be written: {error.strerror}") from None
+            return await self.from_cache(target, pointer, folder, permitted)
+
+    def _whole(self, target: Target, pointer: Pointer) -> Path | None:
+        folder = self.cache.folder_of(target.name, pointer)
+        if folder is None or digest_of(folder) == folder.name:
+            return folder
+        logger.error("%s version %s is damaged in the cache, and fetched again", target.name, pointer.version)
+        self.cache.discard(folder)
+        return None
 
     async def _fetch(self, registry: AliasSource, target: Target, pointer: Pointer) -> Path:
+        incoming = self.cache.incoming()
         try:
-            incoming = self.cache.incoming()
-            try:
-                downloaded = await asyncio.to_thread(registry.fetch, target.name, pointer.version, incoming)
-                folder = await asyncio.to_thread(self.cache.keep, downloaded)
-            finally:
-                shutil.rmtree(incoming, ignore_errors=True)
-            self.cache.note_folder(target, pointer, folder)
-        except OSError as error:
-            raise Unfetched(f"the cache {self.cache.root} cannot be written: {error.strerror}") from None
+            downloaded = await asyncio.to_thread(registry.fetch, target.name, pointer.version, incoming)
+            folder = await asyncio.to_thread(self.cache.keep, downloaded)
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
+        self.cache.note_folder(target.name, pointer, folder)
         return folder
 
 
 def accepted(result: InspectionResult) -> str:
-    """The digest of a model that passed; Unservable otherwise."""
+    """The digest of a model that passed; NotNow when that could not be told, Unservable otherwise."""
+    if result.passing:
+        raise NotNow(result.refused or "inspection did not end")
     if result.refused is not None or result.digest is None:
         raise Unservable(result.refused or "inspection found nothing")
     return result.digest

@@ -1,23 +1,22 @@
-"""The registry: which version an alias names, its files, and a tag for one that failed."""
+"""The registry: which version an alias names, what is written on it, its files, and a tag for one that failed."""
 
-import datetime
 import errno
-import json
 import logging
 import os
-import socket
 from pathlib import Path
 
-from infra.serving.ipc.messages import Revert
+from pydantic import Field
+
+from infra.serving.errors import NotNow
 from infra.serving.options import Target
+from tasks.proof.permit import PERMIT_TAG
 from tasks.registry.connection import connect
 from tasks.registry.download import download_version
 from tasks.registry.http import is_missing
+from tasks.registry.tags import REVERTED_TAG
 from tasks.system.frozen import Frozen
 
 logger = logging.getLogger("slipway.serving")
-
-REVERTED = "slipway.reverted"
 
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -25,20 +24,34 @@ SETTINGS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
+LONGEST_PAUSE = 30.0
+"""Between two tries to download: by then a registry that was away may be back."""
+
 
 class Pointer(Frozen):
-    """One version, told apart from another of the same number that was made after a deletion."""
+    """One version as the registry has it now: when its permit changes, or a server went back from it, the pointer differs."""
 
     version: str
     created: int
+    run_id: str = ""
+    permit: str = Field("", repr=False)
+    reverted: str = Field("", repr=False)
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        """Tells it from another version of the same number that was made after a deletion."""
+        return self.version, self.created
 
 
 class Absent(Exception):
     """The registry answers, and has no such model, version or alias."""
 
 
-class Unfetched(Exception):
+class Unfetched(NotNow):
     """The version is there and its files are not, or not now."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, LONGEST_PAUSE)
 
 
 class AliasSource:
@@ -61,17 +74,26 @@ class AliasSource:
             if is_missing(error):
                 raise Absent(f"the registry has no {target}; it is waited for") from None
             raise
-        return Pointer(version=str(version.version), created=int(version.creation_timestamp or 0))
+        tags = version.tags or {}
+        return Pointer(
+            version=str(version.version),
+            created=int(version.creation_timestamp or 0),
+            run_id=version.run_id or "",
+            permit=tags.get(PERMIT_TAG, ""),
+            reverted=tags.get(REVERTED_TAG, ""),
+        )
 
-    def note_revert(self, revert: Revert) -> None:
-        """Tag the version that a server went back from: the alias still names it, and people should know.
+    def note_revert(self, name: str, version: str, note: str) -> None:
+        """Tag the version that a server went back from, for people, for the next decision, and for the other servers.
 
         A tag and no ledger entry: nothing moved in the registry, and many servers may say the same at once, where
         the ledger's chain has room for one writer.
         """
-        at = datetime.datetime.fromtimestamp(revert.at, datetime.UTC).isoformat(timespec="seconds")
-        note = {"at": at, "by": socket.gethostname(), "back_to": revert.back_to, "reason": revert.reason}
-        self.client.set_model_version_tag(revert.model, revert.version, REVERTED, json.dumps(note))
+        try:
+            self.client.set_model_version_tag(name, version, REVERTED_TAG, note)
+        except Exception as error:
+            if not is_missing(error):  # deleted meanwhile: there is nothing to warn of
+                raise
 
     def fetch(self, name: str, version: str, into: Path) -> Path:
         """Download a version's folder into an empty folder; Unfetched when its files are not to be had now."""

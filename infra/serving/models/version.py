@@ -11,7 +11,7 @@ import onnxruntime  # not where it is first used: a worker imports while it wait
 
 from infra.serving.codecs.mlflow_scoring import Invocations
 from infra.serving.codecs.open_inference import Inference
-from infra.serving.errors import Unservable
+from infra.serving.errors import NotNow, Unservable
 from infra.serving.ipc.messages import Release
 from infra.serving.models.counters import Numbers
 from infra.serving.models.pace import BATCH, Pace, measure
@@ -84,7 +84,7 @@ def load_version(release: Release, threads: int, batch: int | None, max_rows: in
     """Read, check the digest, build, try the input example, warm and time; Unservable says which of these failed."""
     content = (release.folder / "model.onnx").read_bytes()
     if hashlib.sha256(content).hexdigest() != release.digest:
-        raise Unservable("digest: model.onnx in the cache is not the file that was verified")
+        raise NotNow("digest: model.onnx in the cache is not the file that was verified")
     try:
         session = open_session(content, threads)
     except UserError as error:
@@ -96,7 +96,7 @@ def load_version(release: Release, threads: int, batch: int | None, max_rows: in
         spec,
         Pace(0, 0, batch or BATCH),
         Invocations(spec, max_rows),
-        Inference(spec, max_rows),
+        Inference(spec, max_rows, release.model),
         Headings(release.model, release.version, release.digest),
         example_of(release.folder),
         Numbers(release.model, release.version),

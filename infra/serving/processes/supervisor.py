@@ -14,7 +14,7 @@ import orjson
 from infra.serving.ipc.channel import Channel
 from infra.serving.ipc.child import Child, stop
 from infra.serving.ipc.launch import FOLLOWER, WORKER, Started
-from infra.serving.ipc.messages import Event, Message, Nudge, Refusal, RegistryCheck, Release, Up
+from infra.serving.ipc.messages import Beat, Event, Message, Nudge, Refusal, RegistryCheck, Release, Swap, Up
 from infra.serving.lifecycle.alias_state import AliasState
 from infra.serving.options import ProcessJob, ServeOptions, Target
 from infra.serving.telemetry.board import Board
@@ -22,6 +22,14 @@ from infra.serving.telemetry.board import Board
 logger = logging.getLogger("slipway.serving")
 
 STABLE = 30.0
+
+LOOK = 1.0
+
+SILENT_LOOKS = 60
+"""Looks after which a worker that says nothing is replaced. They are counted, not timed: whoever is stopped and continued
+as a whole, as a laptop that sleeps is, finds nothing wrong. A large model that loads may silence it for some."""
+
+CONVERGE_SECONDS = 0.5
 
 
 class Supervisor:
@@ -50,6 +58,7 @@ class Supervisor:
         self.board = Board()
         self.checks: dict[tuple[str, bool], RegistryCheck] = {}
         self.up: set[str] = set()
+        self.replaced: set[str] = set()
         self.announced = False
         self.ending = asyncio.Event()
         self.failure: str | None = None
@@ -59,6 +68,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         keeping = [asyncio.create_task(self.keep(child)) for child in (*self.workers, self.follower)]
+        keeping.append(asyncio.create_task(self.look()))
+        keeping.append(asyncio.create_task(self._converge()))
         logger.info("listening on %s", self.url)
         await self.ending.wait()
         loop.call_later(self.options.drain_delay, self.listener.close)
@@ -91,23 +102,69 @@ class Supervisor:
                 logger.error("%s cannot be started (%s); tried again in %.1f s", child.name, error, pause)
                 await asyncio.sleep(pause)
                 continue
-            async for message in channel.messages():
-                self._receive(child, message)
+            try:
+                async for message in channel.messages():
+                    self._receive(child, message)
+            except Exception as error:  # or nobody would keep it from now on
+                logger.error("%s said what cannot be taken in; it is replaced", child.name, exc_info=error)
+                child.kill()
             code = await child.ended()
             channel.close()
             if self.ending.is_set():
                 return
             pause = 0.1 if time.monotonic() - child.started > STABLE else min(5.0, pause * 2)
             logger.error("%s ended with %d; started again in %.1f s", child.name, code, pause)
-            if child is not self.follower:
+            self.up.discard(child.name)
+            if child is not self.follower and child.name not in self.replaced:
                 self._blame()
+            self.replaced.discard(child.name)
             await asyncio.sleep(pause)
+
+    async def look(self) -> None:
+        """Replace a worker that hangs: it was alive and has said nothing for a long time. It may answer what it still can."""
+        last = SILENT_LOOKS + (self.options.drain_delay + self.options.drain + 3) / LOOK
+        while not self.ending.is_set():
+            await asyncio.sleep(LOOK)
+            for worker in self.workers:
+                if worker.silence is None:
+                    continue
+                worker.silence += 1
+                if worker.silence == SILENT_LOOKS:
+                    logger.error(
+                        "%s hangs: it has said nothing for %d s and is replaced",
+                        worker.name,
+                        SILENT_LOOKS * LOOK,
+                    )
+                    worker.terminate()
+                elif worker.silence > last:
+                    worker.silence = None
+                    worker.kill()
+
+    async def _converge(self) -> None:
+        """All workers serve the same, whatever a message, a full memory or a revert left one of them with."""
+        while len(self.workers) > 1:
+            await asyncio.sleep(CONVERGE_SECONDS)
+            for state in self.states.values():
+                for worker in self.workers:
+                    release = state.missing(worker.name)
+                    if release is None:
+                        continue
+                    if state.stubborn(worker.name) and not self.replaced and len(self.up) > 1:
+                        logger.error(
+                            "%s cannot load what its siblings serve; it is started anew", worker.name
+                        )
+                        self.replaced.add(worker.name)
+                        worker.terminate()
+                    else:
+                        self._tell([worker], release)
 
     async def _start(self, child: Child) -> Channel:
         """Start a child, and tell a worker where things stand."""
         releases = [release for state in self.states.values() for release in state.wanted()]
         channel = await child.start(load_first=any(state.serving for state in self.states.values()))
         if child is not self.follower:
+            for state in self.states.values():
+                state.started(child.name)
             for message in (*releases, *reversed(self.board.events), *self.checks.values()):
                 channel.send(message)
         return channel
@@ -123,9 +180,15 @@ class Supervisor:
 
     def _receive(self, child: Child, message: Message) -> None:
         """Pass a message on to whom it concerns."""
+        if isinstance(message, Beat):
+            child.silence = 0
+            return
         if child is self.follower:
             if isinstance(message, Release):
-                self.states.setdefault(message.about, AliasState()).offer(message)
+                if self.states.setdefault(message.about, AliasState()).offer(message):
+                    self._tell([self.follower], Swap(**message.named, seconds=0))
+            elif isinstance(message, Refusal) and message.stops:
+                self.states.setdefault(message.about, AliasState()).stop()
             elif isinstance(message, RegistryCheck):
                 self.checks[message.about] = message
             self.board.note(message)
@@ -142,7 +205,7 @@ class Supervisor:
         if isinstance(message, Event):
             state = self.states.get(message.about)
             if state is not None:
-                state.receive(message)
+                state.receive(message, child.name, len(self.workers))
             if self.board.note(message):
                 self._tell([worker for worker in self.workers if worker is not child], message)
                 self._tell([self.follower], message)

@@ -41,12 +41,14 @@ class Board:
         """The alias names another version: what was refused no longer stands, and may be refused once more."""
         if self.last.get(release.about, ("",))[1:] != (release.version, release.digest):
             self.last.pop(release.about, None)
-        if not release.shadow:
+        if not release.shadow and release.back_because is None:
             self.refused.pop(release.model, None)
 
     def _happened(self, message: Swap | Refusal | Revert) -> bool:
         what = (message.kind, message.version, message.digest)
         if self.last.get(message.about) == what or self._again(message):
+            if isinstance(message, Refusal) and not message.shadow:
+                self.refused[message.model] = message  # it may have another reason now
             return False
         self.last[message.about] = what
         self.events.appendleft(message)

@@ -160,3 +160,15 @@ def test_what_servers_went_back_from_is_refused_and_rolled_back_by_the_next_deci
     assert "servers went back from it: 5% of its answers failed" in (reason(registry, second) or "")
     promote(registry, second, against=3, why="the brake was wrong", who="bob")
     assert repair(registry, "toy").serving == 2
+
+
+def test_a_note_that_anybody_may_have_written_stops_no_decision(registry: Registry, tmp_path: Path) -> None:
+    first = register(registry, tmp_path, 1.0)
+    judged(registry, first, "pass")
+    for note in (
+        "no JSON",
+        "[]",
+        '{"at": "2026-11-26T12:09:00", "by": "a clock without a zone", "reason": "r"}',
+    ):
+        registry.tag_version(first, {"slipway.reverted": note})
+        assert repair(registry, "toy").serving == 1

@@ -160,6 +160,14 @@ def test_a_damaged_signature_is_found_wherever_it_is_damaged(sealed: Path) -> No
         assert failing_part(sealed)[0] == "signature"
 
 
+@pytest.mark.parametrize("name", ["evidence.sig", "evidence.json"])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_a_file_of_brackets_alone_is_a_sentence(sealed: Path, name: str, opening: str) -> None:
+    (sealed / name).write_text(opening * 100_000)
+    with pytest.raises(EvidenceError):
+        evidence.verify(sealed)
+
+
 def test_a_signature_by_another_key_is_found(
     sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +224,23 @@ def test_keys_are_for_their_owner_alone(keys: Path) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_key_that_others_can_read_signs_nothing(
+    keys: Path, monkeypatch: pytest.MonkeyPatch, mode: int, named: bool
+) -> None:
+    key = signing.private_key()
+    if named:
+        monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", str(key))
+    key.chmod(mode)
+    assert signing.private_key() == key, "nobody comes through its folder"
+    key.parent.chmod(0o755)
+    with pytest.raises(UserError, match=f"can be read by others .mode {mode:04o}.*: `chmod 600 "):
+        signing.private_key()
+    key.chmod(0o600)
+    assert signing.private_key() == key
+
+
 def test_many_that_make_the_key_at_once_share_one(keys: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         contents = set(pool.map(lambda _: signing.private_key().read_bytes(), range(16)))
@@ -249,6 +274,7 @@ def test_another_key_for_a_while_does_not_change_who_is_trusted_after(
 def test_a_file_that_is_no_key_is_one_sentence(
     sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "junk.pem").touch(0o600)
     (tmp_path / "junk.pem").write_text("no key")
     monkeypatch.setenv("SLIPWAY_PUBLIC_KEY", str(tmp_path / "junk.pem"))
     with pytest.raises(UserError, match="junk.pem is not a PEM public key"):

@@ -1,6 +1,7 @@
 """Model folders made to do harm: refused before they are parsed, or in the child process at the latest."""
 
 import asyncio
+import datetime
 import os
 import shutil
 import sys
@@ -19,6 +20,7 @@ from infra.serving.lifecycle import inspection
 from infra.serving.lifecycle.cache import Cache, digest_of
 from infra.serving.lifecycle.inspection import InspectionRequest, InspectionResult
 from tasks.proof import signing
+from tasks.proof.permit import Permit, issue
 from tasks.system.files import sha256_of
 
 ROW = np.linspace(-1, 1, 64).round(3).tolist()
@@ -132,10 +134,37 @@ def test_a_sound_folder_is_not_and_a_hostile_one_is_by_the_inspecting_process_to
     assert result.refused is not None and "signature" in result.refused
 
 
-def test_a_process_that_dies_inspecting_is_a_refusal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_dies_inspecting_says_nothing_of_the_model(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     result = asyncio.run(inspection.inspect(request(folder)))
-    assert result.refused is not None and "died" in result.refused
+    assert result.refused is not None and "died" in result.refused and result.passing
+    monkeypatch.setattr(sys, "executable", "/no/python")
+    result = asyncio.run(inspection.inspect(request(folder)))
+    assert result.refused is not None and "cannot be started" in result.refused and result.passing
+
+
+def test_permits_are_read_by_the_process_that_inspects_and_alone_where_the_folder_is_known(
+    inspector: Inspector, folder: Path, home: Path
+) -> None:
+    models.seal(folder)
+    signed = issue(permitted(), signing.private_key())
+    texts = (signed, "no envelope", signed.replace("sig", "gis"))
+    for asked in (folder, None):
+        result = inspector.ask(
+            InspectionRequest(folder=asked, model="digits", key=signing.public_key(), permits=texts)
+        )
+        assert result.refused is None and (result.digest is None) == (asked is None)
+        assert result.permits[0] == permitted()
+        assert [str(said)[:10] for said in result.permits[1:]] == ["the permit"] * 2
+
+
+def permitted() -> Permit:
+    return Permit(
+        model="digits", version=1, run_id="f" * 32, model_sha256="ab" * 32, evidence_sha256="", policy_sha256="",
+        granted=True, basis="gate", serial=1, at=datetime.datetime(2026, 11, 26, tzinfo=datetime.UTC), by="ada", why="",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

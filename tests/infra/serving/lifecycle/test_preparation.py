@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import datetime
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -19,9 +20,10 @@ from infra.serving.lifecycle.preparation import Preparer
 from infra.serving.lifecycle.registry import Pointer
 from infra.serving.options import ServeOptions, Target
 from tasks.proof import signing
+from tasks.proof.permit import Permit, issue
 from tasks.system.files import sha256_of
 
-DIGITS, POINTER = Target.parse("digits"), Pointer(version="1", created=1)
+DIGITS, NOON = Target.parse("digits"), datetime.datetime(2026, 11, 26, 12, tzinfo=datetime.UTC)
 
 
 @pytest.fixture
@@ -168,6 +170,16 @@ def preparer(folder: Path, home: Path) -> Preparer:
     return made
 
 
+def permitted(folder: Path, **what: object) -> Pointer:
+    """Version 1 with a permit for these bytes."""
+    usual = {
+        "model": "digits", "version": 1, "run_id": "", "model_sha256": sha256_of(folder / "model.onnx"), "evidence_sha256": "",
+        "policy_sha256": "", "granted": True, "basis": "gate", "serial": 1, "at": NOON, "by": "ada", "why": "wrong sevens",
+    }  # fmt: skip
+    text = issue(Permit.model_validate(usual | what), signing.private_key())
+    return Pointer(version="1", created=1, permit=text)
+
+
 def cached(preparer: Preparer) -> Path:
     (folder,) = (path for path in preparer.cache.root.iterdir() if path.is_dir())
     return folder
@@ -179,12 +191,12 @@ def test_the_process_that_was_started_early_checks_the_signature_and_the_next_is
 ) -> None:
     folder, early = cached(preparer), preparer.inspector
     preparer.cache.mark(folder)
-    release = asyncio.run(preparer.from_cache(DIGITS, POINTER, folder))
+    release = asyncio.run(preparer.from_cache(DIGITS, permitted(folder), folder))
     assert (release.evidence, release.decided) == ("verified", "pass")
     assert early is not None and early.process.returncode is not None and preparer.inspector is None
     (folder / "extra").write_text("x")
     with pytest.raises(Unservable, match="extra was added"):
-        asyncio.run(preparer.from_cache(DIGITS, POINTER, folder))
+        asyncio.run(preparer.from_cache(DIGITS, permitted(folder), folder))
 
 
 @pytest.mark.slow
@@ -196,6 +208,37 @@ def test_a_model_is_tried_the_first_time_and_its_signature_is_checked_every_time
     preparer = Preparer(ServeOptions(home=home))
     kept = preparer.cache.keep(folder)
     with pytest.raises(Unservable, match="example"):
-        asyncio.run(preparer.from_cache(DIGITS, POINTER, kept))
+        asyncio.run(preparer.from_cache(DIGITS, permitted(kept), kept))
     preparer.cache.mark(kept)
-    assert asyncio.run(preparer.from_cache(DIGITS, POINTER, kept)).decided == "pass"
+    assert asyncio.run(preparer.from_cache(DIGITS, permitted(kept), kept)).decided == "pass"
+
+
+@pytest.mark.slow
+def test_a_folder_that_was_proved_is_served_with_a_permit_that_holds_and_as_the_model_that_it_is_alone(
+    preparer: Preparer,
+) -> None:
+    folder = cached(preparer)
+    preparer.cache.mark(folder)
+
+    def refusal(target: Target, pointer: Pointer) -> str:
+        with pytest.raises(Unservable) as refused:
+            asyncio.run(preparer.from_cache(target, pointer, folder))
+        return str(refused.value)
+
+    assert "it has no permit" in refusal(DIGITS, Pointer(version="1", created=1))
+    assert "not signed by the owner" in refusal(
+        DIGITS, permitted(folder).model_copy(update={"permit": forged(permitted(folder).permit)})
+    )
+    assert asyncio.run(preparer.from_cache(DIGITS, permitted(folder), folder)).version == "1"
+    other = permitted(folder, model="other")
+    assert "'other'" in refusal(Target.parse("other"), other), "its evidence is of another model"
+    withdrawn = permitted(folder, granted=False, serial=2)
+    assert "may not serve: wrong sevens" in refusal(DIGITS, withdrawn)
+    assert "may not serve: wrong sevens" in refusal(DIGITS, permitted(folder))
+
+
+def forged(permit: str) -> str:
+    """Another one's signature."""
+    envelope = json.loads(permit)
+    envelope["signatures"][0]["sig"] = base64.b64encode(b"0" * 70).decode()
+    return json.dumps(envelope)

@@ -1,7 +1,6 @@
 """What the follower asks of the registry, on a real server and on a local store; over HTTP without MLflow's import."""
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -13,10 +12,10 @@ import pytest
 import serving_models as models
 from serving_process import publish
 
-from infra.serving.ipc.messages import Revert
-from infra.serving.lifecycle.registry import REVERTED, Absent, AliasSource, Unfetched
+from infra.serving.lifecycle.registry import Absent, AliasSource, Unfetched
 from infra.serving.options import Target
 from tasks.errors import StepError
+from tasks.proof.permit import PERMIT_TAG
 
 
 @pytest.fixture(params=["sqlite", pytest.param("http", marks=pytest.mark.slow)])
@@ -54,10 +53,20 @@ def test_what_an_alias_names_its_files_and_what_it_does_not_name(uri: str, name:
 
 
 def test_a_version_that_was_gone_back_from_is_tagged(uri: str, name: str) -> None:
-    registry = AliasSource(uri)
-    registry.note_revert(Revert(model=name, version="1", back_to="0", digest="d", reason="it failed", at=1.0))
-    tags = registry.client.get_model_version(name, "1").tags
-    assert json.loads(tags[REVERTED])["reason"] == "it failed"
+    registry, target = AliasSource(uri), Target.parse(f"{name}/1")
+    before = registry.resolve(target)
+    registry.note_revert(name, "1", "it failed")
+    assert registry.resolve(target) == before.model_copy(update={"reverted": "it failed"})
+    registry.note_revert(name, "99", "what was deleted meanwhile needs no tag")
+
+
+def test_a_permit_that_changes_makes_another_pointer_of_the_same_version(uri: str, name: str) -> None:
+    registry, target = AliasSource(uri), Target.parse(f"{name}/1")
+    before = registry.resolve(target)
+    registry.client.set_model_version_tag(name, "1", PERMIT_TAG, "signed")
+    now = registry.resolve(target)
+    assert now != before and now.identity == before.identity
+    assert (before.permit, now.permit) == ("", "signed") and len(now.run_id) == 32
 
 
 def test_a_full_disk_is_told_from_a_registry_that_is_down(
@@ -68,7 +77,7 @@ def test_a_full_disk_is_told_from_a_registry_that_is_down(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("shutil.copyfileobj" if uri.startswith("sqlite") else "builtins.open", full)
+    monkeypatch.setattr("shutil.copyfileobj" if uri.startswith("sqlite") else "pathlib.Path.open", full)
     monkeypatch.setattr("shutil.copyfile", full)
     with pytest.raises(Unfetched, match="the disk of the cache is full"):
         registry.fetch(name, "1", tmp_path / "into")

@@ -8,57 +8,16 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 import serving_models as models
 from onnx.onnx_ml_pb2 import ModelProto
-from serving_process import PATIENCE, ServerProcess, move, publish, wait_for
-
-ROW = np.linspace(-1, 1, 64, dtype=np.float32)[None]
-BODY = {"inputs": {"x": ROW.tolist()}}
+from registered import BODY, ROW, Registered, looked_again, serves
+from serving_process import PATIENCE, ServerProcess, wait_for
 
 pytestmark = pytest.mark.slow  # every test starts servers
-
-
-class Registered:
-    """A model in the registry, and the folders its versions came from."""
-
-    def __init__(self, uri: str, folder: Path) -> None:
-        self.uri = uri
-        self.folder = folder
-        self.name = (
-            f"model-{uuid4().hex[:8]}"  # the registry is every test's, and of every process that runs tests
-        )
-        self.folders: dict[str, Path] = {}
-
-    def add(
-        self, model: ModelProto, *aliases: str, change: Callable[[Path], object] = lambda folder: None
-    ) -> str:
-        folder = models.save(self.folder / f"{len(self.folders)}", model, {"x": ROW.tolist()})
-        change(folder)
-        version = publish(self.uri, self.name, folder, aliases)
-        self.folders[version] = folder
-        return version
-
-    def predict(self, version: str) -> Any:
-        path = str(self.folders[version] / "model.onnx")
-        return ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": ROW})[0]
-
-    def move(self, version: str, alias: str = "champion") -> None:
-        move(self.uri, self.name, alias, version)
-
-    def tags(self, version: str) -> dict[str, str]:
-        import mlflow
-
-        version_in_registry = mlflow.MlflowClient(self.uri, self.uri).get_model_version(self.name, version)
-        return dict(version_in_registry.tags)
-
-    def serve(self, home: Path, **options: Any) -> ServerProcess:
-        given = {"tracking_uri": self.uri, "allow_unsigned": True, "poll": 0.1, **options}
-        return ServerProcess(f"{self.name}@champion", home=home, **given)
 
 
 @pytest.fixture
@@ -66,19 +25,9 @@ def registered(mlflow_server: str, tmp_path: Path) -> Registered:
     return Registered(mlflow_server, tmp_path / "models")
 
 
-def looked_again(server: ServerProcess, name: str) -> None:
-    """Wait until the registry has been read anew, from beginning to end."""
-
-    def seen() -> float:
-        return server.metric(f'slipway_serving_registry_seen_timestamp_seconds{{model="{name}"')
-
-    for _ in range(2):
-        before = seen()
-        wait_for(lambda: seen() > before)  # noqa: B023
-
-
-def serves(server: ServerProcess, version: str) -> Callable[[], bool]:
-    return lambda: server.post("/invocations", BODY).version == version
+def predict(registered: Registered, version: str) -> Any:
+    path = str(registered.folders[version] / "model.onnx")
+    return ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": ROW})[0]
 
 
 class Traffic:
@@ -134,7 +83,7 @@ def test_an_alias_moved_under_load_loses_nothing_and_every_answer_is_of_the_vers
     assert traffic.failures == []
     seen = Counter(version for version, _ in traffic.answers)
     assert seen.keys() == {first, second}
-    wanted = {version: registered.predict(version) for version in seen}
+    wanted = {version: predict(registered, version) for version in seen}
     for version, logits in traffic.answers:
         np.testing.assert_allclose(np.float32(logits), wanted[version], rtol=1e-4, atol=1e-5)
 
@@ -238,7 +187,11 @@ def test_a_new_version_that_fails_is_reverted_and_stays_so_after_a_restart(
         wait_for(serves(server, bad))
 
         def gone_back() -> bool:
-            return server.post("/invocations", {"inputs": {"x": large.tolist()}}).version == good
+            answer = server.post("/invocations", {"inputs": {"x": large.tolist()}})
+            assert answer.version == good, (
+                "an answer with NaN is a failed one, and the version before is asked"
+            )
+            return server.get("/status").json["events"][0]["kind"] == "revert"
 
         wait_for(gone_back)
         events = server.get("/status").json["events"]

@@ -39,6 +39,17 @@ def test_a_refusal_is_over_when_the_alias_names_what_serves_and_counts_anew_the_
     assert board.counts["digits", "refusal"] == 2
 
 
+def test_what_is_refused_stands_while_the_version_before_serves_again_and_says_its_newest_reason() -> None:
+    board = Board()
+    board.note(revert("2", "1"))
+    board.note(release("1", back_because="bad"))
+    assert board.about("digits")["refused"] == {"version": "2", "reason": "bad"}
+    for reason in ("no files", "withdrawn"):
+        board.note(refusal("3").model_copy(update={"reason": reason}))
+    assert board.about("digits")["refused"] == {"version": "3", "reason": "withdrawn"}
+    assert board.counts["digits", "refusal"] == 1
+
+
 def test_a_version_made_again_under_its_number_is_news_and_a_worker_that_starts_again_is_not() -> None:
     board = Board()
     assert board.note(swap("1")) and board.note(swap("1").model_copy(update={"digest": "f" * 64}))
