@@ -8,9 +8,9 @@ Weighted = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 
 
 def mask_smallest(module: nn.Module, ratio: float) -> bool:
-    """Hold the share `ratio` of all weights, those of least magnitude, at zero; False when there is nothing to mask."""
+    """Hold the share `ratio` of all weights that are learned, those of least magnitude, at zero; False when there are none."""
     bake_masks(module)
-    layers = _layers(module)
+    layers = [layer for layer in _layers(module) if layer.weight.requires_grad]
     if not layers:
         return False
     sizes = torch.cat([layer.weight.detach().abs().flatten() for layer in layers])

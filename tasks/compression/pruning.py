@@ -33,7 +33,7 @@ class Pruning(Prune, TorchMethod):
 
         for number in range(1, self.rounds + 1):
             if not mask_smallest(module, self.ratio * number / self.rounds):
-                raise NotApplicable("nothing to prune: no convolution and no linear layer")
+                raise NotApplicable("nothing to prune: no convolution and no linear layer that is learned")
             module = self.train(module, context)
         zeros = f"{bake_masks(module):,} of {count(module):,} weights are zero"
         return module, (f"{zeros}: only a compressed transfer is smaller",)

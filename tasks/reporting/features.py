@@ -54,6 +54,10 @@ def columns_behind(workload: Workload, frame: pd.DataFrame, inputs: Arrays) -> d
 
 def _others(values: "pd.Series[Any]") -> Array:
     """Rows with another value than the first: two codes may share letters, so several of them; of numbers, one."""
+    if values.dtype == object:  # cells that are arrays, such as pictures, are compared as wholes
+        values = values.map(
+            lambda cell: np.asarray(cell).tobytes() if isinstance(cell, list | np.ndarray) else cell
+        )
     differ = (values.notna() & (values != values.iloc[0])).to_numpy(dtype=bool)
     if is_numeric_dtype(values):
         return np.flatnonzero(differ)[:1]

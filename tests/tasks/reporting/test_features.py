@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from checkout import SUPPORT
 
 from tasks.reporting.features import columns_behind, cut
 from tasks.workloads.catalogue import load_workload
@@ -52,3 +53,12 @@ def test_bytes_go_by_words_and_other_integers_by_place() -> None:
     assert parts.masks["text"][0].tolist() == [0] + [1] * 6 + [2] * 4 + [3] * 3
     codes: dict[str, np.ndarray[Any, Any]] = {"codes": np.array([[1, 2, 3]])}
     assert cut(codes, {"codes": None}).names == ["codes[0]", "codes[1]", "codes[2]"]
+
+
+def test_a_column_whose_cells_are_pictures_goes_by_its_places() -> None:
+    workload = load_workload(str(SUPPORT / "cases" / "shapes.py"))
+    frame = workload.load().head(30)  # type: ignore[union-attr]
+    inputs = workload.inputs(frame)
+    assert columns_behind(workload, frame, inputs) == {"image": None}
+    row = {name: array[:1] for name, array in inputs.items()}
+    assert len(cut(row, {"image": None}).names) == 144

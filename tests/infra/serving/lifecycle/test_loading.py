@@ -27,7 +27,8 @@ def version(number: str) -> Any:
 
 def told_of(slot: Slot) -> str:
     revert = Revert(model="digits", version="2", digest=SAME, back_to="1", reason="it failed")
-    Loader.follow(SimpleNamespace(slots={"digits": slot}), revert)  # type: ignore[arg-type]
+    worker: Any = SimpleNamespace(slots={"digits": slot}, _go_back=lambda slot, new, old, why: slot.swap(old))
+    Loader.follow(worker, revert)
     number: str = slot.current.release.version
     return number
 
