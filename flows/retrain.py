@@ -95,6 +95,8 @@ def _make(
         checkpoint = runner.run(steps.train, dataset=dataset, config=config.train, model=config.model)
         candidates, reports = make_and_measure(runner, dataset, config, checkpoint)
         selection, proof = pick_and_prove(runner, dataset, config, candidates, reports)
+        if not context.forced and (outcome := reuse.find(context, dataset)) is not None:
+            return outcome  # another machine made it meanwhile
         evidence = _evidence(runner, dataset, config, checkpoint, reports, selection, proof)
         version = runner.call(
             steps.register,

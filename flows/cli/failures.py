@@ -29,16 +29,12 @@ def in_a_sentence() -> Iterator[None]:
         raise
     except Exception as error:
         try:
-            said = why_it_broke(error) or _of_a_database(error)
+            from tasks.registry.reachability import explain
+            from tasks.settings import load_settings
+
+            said = why_it_broke(error) or explain(load_settings().tracking_uri, error)
         except MemoryError:  # not even for that
             said = StepError(NO_MEMORY)
         if said is None:
             raise
         raise said from error
-
-
-def _of_a_database(error: Exception) -> StepError | None:
-    from tasks.registry.reachability import explain_database, is_a_databases
-    from tasks.settings import load_settings
-
-    return explain_database(load_settings().tracking_uri, error) if is_a_databases(error) else None

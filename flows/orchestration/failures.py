@@ -9,6 +9,8 @@ from prefect.states import Cancelled, Failed
 
 from flows.orchestration.run_lock import BusyError
 from tasks.errors import UserError
+from tasks.registry.reachability import explain
+from tasks.settings import load_settings
 
 P = ParamSpec("P")
 
@@ -30,5 +32,10 @@ def failing_in_a_sentence(function: Callable[P, R]) -> Callable[P, R]:
                 raise
             ended = Cancelled if isinstance(error, BusyError) else Failed
             return cast(R, ended(message=str(error)))
+        except Exception as error:
+            said = explain(load_settings().tracking_uri, error)
+            if deployment.id is None or said is None:
+                raise
+            return cast(R, Failed(message=str(said)))
 
     return call

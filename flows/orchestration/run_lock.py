@@ -6,6 +6,7 @@ has one: of two that come at once at least the later sees the other, takes its w
 
 import random
 from time import sleep as pause
+from uuid import UUID
 
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
@@ -33,7 +34,7 @@ def wait_for_turn(model: str) -> None:
     if deployment.id is None:
         return
     with get_client(sync_client=True) as client:
-        turn = Turn(client, flow_run.id, model)
+        turn = Turn(client, UUID(flow_run.id), model)
         while (other := turn.take()) is not None:
             if turn.has(other) and not _may_wait(client):
                 raise BusyError(
@@ -45,7 +46,7 @@ def wait_for_turn(model: str) -> None:
 class Turn:
     """A run's turn to retrain a model."""
 
-    def __init__(self, client: SyncPrefectClient, run_id: str, model: str) -> None:
+    def __init__(self, client: SyncPrefectClient, run_id: UUID, model: str) -> None:
         self._client, self._run_id = client, run_id
         self._asks, self._has = f"asks-to-retrain-{model}", f"retrains-{model}"
 
@@ -65,7 +66,7 @@ class Turn:
             "state": {"type": {"any_": ["RUNNING", "CANCELLING"]}},
         }
         runs = self._client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(going_on))
-        return [run for run in runs if str(run.id) != self._run_id]
+        return [run for run in runs if run.id != self._run_id]
 
     def _mark(self, tag: str | None) -> None:
         tags = {*self._client.read_flow_run(self._run_id).tags} - {self._asks, self._has}

@@ -50,7 +50,7 @@ class Cleaning(Frozen):
     busy: tuple[str, ...] = ()
     dry_run: bool = False
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def size(self) -> int:
         return sum(removal.bytes for removal in self.removed)

@@ -60,7 +60,12 @@ def explain_database(uri: str, error: Exception) -> StepError:
     )
 
 
-def is_a_databases(error: BaseException) -> bool:
+def explain(uri: str, error: Exception) -> StepError | None:
+    """What failed in the middle of work, if it was the machine or the database; None for a bug."""
+    return why_it_broke(error) or (explain_database(uri, error) if _is_a_databases(error) else None)
+
+
+def _is_a_databases(error: BaseException) -> bool:
     """Whether MLflow, SQLAlchemy or SQLite says that a database cannot be used: locked, damaged, full, or without its tables."""
     kinds = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
     return (

@@ -194,6 +194,21 @@ def test_of_two_identical_runs_at_once_one_makes_the_version_and_the_other_takes
     assert registry.version("digits", 2) is None
 
 
+@pytest.mark.slow
+def test_a_version_that_another_machine_made_meanwhile_is_taken(
+    prefect_api: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has another home, and so none of this one's locks; what both know is the registry."""
+    said = ("code, data, settings and libraries are those of version 7",)
+    theirs = Outcome(
+        workload="digits", model="digits", run_id="theirs", version=7, decision="unchanged", reasons=said
+    )
+    looks = [None, theirs]
+    monkeypatch.setattr("flows.pipeline.reuse.find", lambda *_: looks.pop(0))
+    assert retrain("digits", *QUICK, "train.epochs=1") == theirs
+    assert Registry(load_settings()).version("digits", 1) is None and looks == []
+
+
 def wait_for_metrics(process: "subprocess.Popen[bytes]", registry: Registry, home: Path) -> str:
     """Until training has told MLflow something; the run's id."""
     deadline = time.monotonic() + 120

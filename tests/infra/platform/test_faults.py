@@ -123,8 +123,8 @@ def test_of_two_machines_that_promote_at_once_one_wins_and_the_other_is_told(
 def test_machines_that_stood_still_while_another_decided_do_not_promote_when_they_wake(
     registry: Registry, machine: Callable[..., Machine]
 ) -> None:
-    """One is stopped before its last look at what serves, the other between that look and the move."""
-    points = {"claim": "nothing was moved", "set_alias": "promoted"}
+    """One is stopped before its decision, the other between that and the move: what is decided then is carried out, by whoever comes next."""
+    points = {"claim": ("nothing was moved", 1), "set_alias": ("promoted", 2)}
     sleepers = {}
     for point in points:
         model = f"stopped-{point.replace('_', '-')}"
@@ -138,11 +138,11 @@ def test_machines_that_stood_still_while_another_decided_do_not_promote_when_the
             "it runs",
         )
 
-    for model, sentence in zip(sleepers, points.values(), strict=True):
+    for model, (sentence, serving) in zip(sleepers, points.values(), strict=True):
         third = registry.version(model, 3)
         assert third is not None
         with model_lock(registry.settings, model):
-            promote(registry, third, against=1, why="the sleeper had its chance")
+            promote(registry, third, against=serving, why="the sleeper had its chance")
         psutil.Process(sleepers[model].process.pid).send_signal(signal.SIGCONT)
         assert sentence in sleepers[model].said()
         ledger = read_ledger(registry, model)
