@@ -105,7 +105,7 @@ class Routes:
     def _ready(self) -> Answer:
         waiting = [name for name, slot in self.service.slots.items() if slot.current is None]
         reasons = {name: self.board.about(name) for name in waiting}
-        behind = {name: said for name in self.service.slots if (said := self.board.about(name)["refused"])}
+        behind = {name: why for name in self.service.slots if (why := self.board.behind(name))}
         said = {"ready": self.service.ready, "waiting": reasons, "behind": behind}
         return as_json(200 if self.service.ready else 503, said)
 

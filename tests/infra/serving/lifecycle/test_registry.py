@@ -77,7 +77,7 @@ def test_a_full_disk_is_told_from_a_registry_that_is_down(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("shutil.copyfileobj" if uri.startswith("sqlite") else "builtins.open", full)
+    monkeypatch.setattr("shutil.copyfileobj" if uri.startswith("sqlite") else "pathlib.Path.open", full)
     monkeypatch.setattr("shutil.copyfile", full)
     with pytest.raises(Unfetched, match="the disk of the cache is full"):
         registry.fetch(name, "1", tmp_path / "into")
