@@ -94,6 +94,8 @@ def test_a_withdrawn_version_gives_way_to_the_one_before_and_deleting_that_bring
         wait_for(serves(server, first))
         assert "may not serve: wrong sevens (ada" in said(server, registered.name, second)
         assert [event["kind"] for event in server.get("/status").json["events"]][0] == "revert"
+        (follower,) = server.children("infra.serving.processes.follower")
+        os.kill(follower, signal.SIGKILL)
         assert REVERTED_TAG not in registered.tags(second), "it is signed already"
         for tag in ({PERMIT_TAG: granted}, {}):  # an older one, and none at all
             registered.untag(second, PERMIT_TAG)
