@@ -4,7 +4,7 @@ from prefect import flow, task
 
 from flows.orchestration.approval import ask as ask_a_person
 from flows.orchestration.artifacts import show_question
-from flows.orchestration.decision_lock import decision_lock
+from flows.orchestration.events import announced
 from flows.pipeline.binding import worth_a_retry
 from tasks.errors import RefusedError
 from tasks.promotion.entries import LedgerEntry
@@ -48,7 +48,7 @@ def promote(
         if approval.decision == "refuse":
             refuse.fn(model, version, reason, who)
             raise RefusedError(f"{model} version {version} was refused by {who}: {reason}.")
-    with decision_lock(settings, model):
+    with announced(Registry(settings), model):
         return promote_version(settings, model, version, why=reason, who=who)
 
 
@@ -95,7 +95,7 @@ def rollback(model: str, reason: str, to: int | None = None, who: str | None = N
         who: Who decides; empty: the user that the worker runs as.
     """
     settings = load_settings()
-    with decision_lock(settings, model):
+    with announced(Registry(settings), model):
         return roll_back_to(settings, model, to, why=reason, who=who)
 
 
@@ -110,5 +110,5 @@ def refuse(model: str, version: int, reason: str, who: str | None = None) -> Led
         who: Who decides; empty: the user that the worker runs as.
     """
     settings = load_settings()
-    with decision_lock(settings, model):
+    with announced(Registry(settings), model):
         return decline_version(settings, model, version, why=reason, who=who)

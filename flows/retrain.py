@@ -16,6 +16,7 @@ from flows.orchestration.run_lock import wait_for_turn
 from flows.orchestration.task_runner import task_runner
 from flows.pipeline import reuse
 from flows.pipeline.context import RunContext
+from flows.pipeline.retention import tidy
 from flows.pipeline.runner import StepRunner
 from flows.pipeline.tracking import tracked
 from tasks.compression.catalogue import check_run
@@ -25,6 +26,7 @@ from tasks.promotion.automatic import Decision
 from tasks.proof.evidence import Evidence, make_evidence
 from tasks.records import Checkpoint, Dataset, Proof, Report, Version
 from tasks.settings import load_settings
+from tasks.system.locks import at_work
 from tasks.workloads.catalogue import load_workload
 
 
@@ -73,11 +75,22 @@ def retrain(
     context = RunContext(workload=reference, model=definition.name, settings=settings, forced=force)
     runner = StepRunner(context)
 
-    dataset = runner.call(steps.prepare, config=config.data)
-    check_run(definition, config, dataset.rows["train"])
-    context = reuse.with_key(context, dataset, config)
-    if not force and (outcome := reuse.find(context, dataset)) is not None:
-        return _show(context, outcome)
+    with at_work(settings.home, definition.name):
+        dataset = runner.call(steps.prepare, config=config.data)
+        check_run(definition, config, dataset.rows["train"])
+        runner.context = context = reuse.with_key(context, dataset, config)
+        with reuse.alone(context):
+            outcome = None if force else reuse.find(context, dataset)
+            outcome = outcome or _make(runner, dataset, config, started, may_promote=promote)
+    tidy(context)
+    return _show(context, outcome)
+
+
+def _make(
+    runner: StepRunner, dataset: Dataset, config: RunConfig, started: float, *, may_promote: bool
+) -> Outcome:
+    """From rows to a decision about a new version."""
+    context = runner.context
     with tracked(context, dataset, config) as runner.context:
         checkpoint = runner.run(steps.train, dataset=dataset, config=config.train, model=config.model)
         candidates, reports = make_and_measure(runner, dataset, config, checkpoint)
@@ -91,12 +104,12 @@ def retrain(
             picked=picked(candidates, selection),
             selection=selection,
         )
-        decision = runner.call(steps.promote, version=version, proof=proof, may_promote=promote)
+        decision = runner.call(steps.promote, version=version, proof=proof, may_promote=may_promote)
         runner.log_costs()
-    if promote and decision.decision == "registered":
+    if may_promote and decision.decision == "registered":
         decision = decision.model_copy(update={"reasons": (*decision.reasons, start_asking(version))})
     reuse.remember(context)
-    return _show(context, _outcome(runner, selection, proof, version, decision, time.monotonic() - started))
+    return _outcome(runner, selection, proof, version, decision, time.monotonic() - started)
 
 
 def _show(context: RunContext, outcome: Outcome) -> Outcome:

@@ -176,8 +176,8 @@ def register(
 @metered(cost_path)
 def promote(context: RunContext, version: Version, proof: Proof, may_promote: bool) -> Decision:
     """Promote, register or refuse, by the verdict and the model's policy; one ledger entry."""
-    from flows.orchestration.decision_lock import decision_lock
+    from flows.orchestration.events import announced
     from tasks.promotion.automatic import apply_verdict
 
-    with decision_lock(context.settings, context.model):
+    with announced(context.registry, context.model):
         return apply_verdict(context.registry, version, proof, may_promote=may_promote)

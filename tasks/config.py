@@ -86,6 +86,9 @@ class Gates(Frozen):
         1.0, gt=0, description="A compressed candidate's latency against fp32's."
     )
     max_size_mb: float | None = Field(None, gt=0, description="Largest model file, in 10^6 bytes.")
+    max_company_change: float = Field(
+        0.01, ge=0, le=1, description="Share of rows that may be answered otherwise beside other rows."
+    )
     folds: int = Field(
         0, ge=0, le=50, description="Also train anew on so many folds of all rows; 0: not. For few rows."
     )

@@ -17,6 +17,10 @@ class StepError(UserError):
     exit_code = 1
 
 
+class LostError(StepError):
+    """A process of ours ended, or found no memory, before its work was done: nothing is known of what it looked at; worth another try."""
+
+
 class RefusedError(UserError):
     """A gate said no; nothing was moved (exit code 3)."""
 

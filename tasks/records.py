@@ -72,6 +72,10 @@ class OnnxModel(Frozen):
     reference: Path | None = Field(
         None, description="The torch model's outputs on the first validation rows (.npy)."
     )
+    lengths: Path | None = Field(
+        None, description="The same at other lengths of further dynamic axes, by length (.npz)."
+    )
+    findings: tuple[str, ...] = Field((), description="What tracing may have frozen, in words.")
 
 
 class Candidate(Frozen):
@@ -120,6 +124,14 @@ class Parity(Frozen):
     )
 
 
+class Company(Frozen):
+    """How far answers hang on the rows beside them: the same rows alone, in other batches and in another order."""
+
+    rows: int
+    max_abs: float = Field(description="Largest difference from the same row's outputs alone.")
+    changed: float = Field(description="Share of rows that are answered otherwise in some company.")
+
+
 class Speed(Frozen):
     """How fast a file is at one batch size, by itself and against fp32 in the same process."""
 
@@ -158,6 +170,8 @@ class Report(Frozen):
     )
     speed: tuple[Speed, ...] = ()
     parity: tuple[Parity, ...] = ()
+    company: Company | None = None
+    findings: tuple[str, ...] = Field((), description="What tracing may have frozen: a person has to look.")
     slices: tuple[Slice, ...] = ()
     behaviour: tuple[Behaviour, ...] = ()
     outputs: Path | None = Field(None, description="The file's raw outputs on all rows of the split (.npy).")

@@ -39,15 +39,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-@pytest.fixture(autouse=True)
-def _mlflow_address() -> Iterator[None]:
-    """What mlflow.set_tracking_uri leaves in the environment ends with the test."""
+def _restore_mlflow_address() -> Iterator[None]:
     before = os.environ.get("MLFLOW_TRACKING_URI")
     yield
     if before is None:
         os.environ.pop("MLFLOW_TRACKING_URI", None)
     else:
         os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+@pytest.fixture(autouse=True)
+def _mlflow_address() -> Iterator[None]:
+    """What mlflow.set_tracking_uri leaves in the environment ends with the test."""
+    yield from _restore_mlflow_address()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _mlflow_address_of_a_module() -> Iterator[None]:
+    """What it leaves in a module's own fixtures ends with the module."""
+    yield from _restore_mlflow_address()
 
 
 @pytest.fixture

@@ -81,9 +81,13 @@ def reference() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def commands() -> Iterator[str]:
-    group = typer.main.get_command(app)
-    for name, command in group.commands.items():
+def commands(group: Any = None, above: str = "") -> Iterator[str]:
+    group = group or typer.main.get_command(app)
+    for word, command in group.commands.items():
+        name = f"{above}{word}"
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{name} ")
+            continue
         yield f"### slipway {name}"
         yield command.help or ""
         yield f"```text\n{usage(name, command)}\n```"

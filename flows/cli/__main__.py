@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from flows.cli import pipeline, platform, versions
+from flows.cli.failures import check_limits, in_a_sentence
+from flows.cli.views.document import json_alone
 from tasks.errors import exiting_in_a_sentence
 
 app = typer.Typer(
@@ -31,7 +33,8 @@ def main() -> None:
     _quiet()
     _print_anywhere()
     try:
-        with exiting_in_a_sentence():
+        with exiting_in_a_sentence(), json_alone(sys.argv[1:]), in_a_sentence():
+            check_limits()
             app(standalone_mode=True)
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # what typer makes of Ctrl-C, without a word

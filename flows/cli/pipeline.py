@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from flows.cli.arguments import Json, Reference, Set, examples
+from flows.cli.failures import in_a_sentence
 from tasks.errors import UserError
+from tasks.system.sentences import typed_line
 
 commands = typer.Typer()
 
@@ -36,13 +38,13 @@ def run(
     from tasks.outcome import Outcome
 
     try:
-        with redirect_stdout(sys.stderr):  # a workload may print, and Ray does: stdout is for the outcome
+        with redirect_stdout(sys.stderr), in_a_sentence():  # a workload may print, and Ray does
             outcome = run_here(reference, tuple(set_ or ()), force=force, promote=not no_promote, quiet=json)
-    except UserError as error:
+    except (Exception, KeyboardInterrupt) as error:
         if json:
-            said = (str(error),)
+            said = str(error) if isinstance(error, UserError) else typed_line(error)
             failed = Outcome(
-                workload=reference, model="", run_id=None, version=None, decision="failed", reasons=said
+                workload=reference, model="", run_id=None, version=None, decision="failed", reasons=(said,)
             )
             show_outcome(failed, True)
         raise
@@ -87,6 +89,33 @@ def check(
     )
     show_checkup(checkup, as_json=json)
     raise typer.Exit(0 if checkup.ok else 2)
+
+
+@commands.command(epilog=examples("slipway clean --dry-run", "slipway clean digits"))
+def clean(
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="Of which model; left out: of all that ran here.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Remove what runs left here and nothing needs any more: all but what serves, served before, may come next, and the newest."""
+    from flows.cli.views.cleaning import show_cleaning
+    from flows.pipeline.retention import clean as remove
+    from flows.pipeline.retention import models
+    from tasks.registry.registry import Registry
+    from tasks.settings import load_settings
+
+    settings = load_settings()
+    here = models(settings.home)
+    if model is not None and model not in here:
+        raise UserError(
+            f"No run of {model!r} has left anything in {settings.home}: there are {', '.join(here) or 'none'}."
+        )
+    cleaning = remove(Registry(settings), here if model is None else [model], dry_run=dry_run)
+    show_cleaning(cleaning, json)
 
 
 @commands.command(

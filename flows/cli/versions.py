@@ -160,9 +160,10 @@ def explain(
 
 
 def _decision(settings: "Settings", model: str) -> AbstractContextManager[None]:
-    """One at a time across machines, and announced, when there is a Prefect server to do so."""
+    """Announced, when there is a Prefect server to do so."""
     if not os.environ.get("PREFECT_API_URL"):
         return nullcontext()
-    from flows.orchestration.decision_lock import decision_lock
+    from flows.orchestration.events import announced
+    from tasks.registry.registry import Registry
 
-    return decision_lock(settings, model)
+    return announced(Registry(settings), model)

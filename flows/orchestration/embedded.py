@@ -3,7 +3,6 @@
 import os
 import shutil
 import socket
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -31,7 +30,7 @@ class EmbeddedServer:
         self._lock = FileLock(home / "logs" / "prefect-server.lock")
         port = _free_port()
         self.api_url = f"http://127.0.0.1:{port}/api"
-        command = ("flows.orchestration.embedded", str(port))
+        command = ("flows.orchestration.prefect_server", str(port), "--no-accounts")
         service = Service("prefect-server", command, health=f"{self.api_url}/health")
         self._server = RunningService(service, home / "logs" / "prefect-server.log")
 
@@ -93,17 +92,3 @@ def _server_environment(home: Path) -> dict[str, str]:
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
-
-
-def _serve(port: int) -> None:
-    """Run until terminated."""
-    import uvicorn
-
-    os.environ.pop("PREFECT_SERVER_API_AUTH_STRING", None)  # meant for `slipway up`: who would be told here?
-    uvicorn.run(
-        "prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=port, log_level="error"
-    )
-
-
-if __name__ == "__main__":
-    _serve(int(sys.argv[1]))

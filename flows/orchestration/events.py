@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 from prefect.events import emit_event
 from prefect.settings import PREFECT_API_URL
@@ -24,7 +25,11 @@ DATA_CHANGED = "slipway.data.changed"
 
 @contextmanager
 def announced(registry: Registry, model: str) -> Iterator[None]:
-    """Every entry that the model's ledger gets meanwhile becomes an event, also that of a decision that was refused."""
+    """Every entry that the model's ledger gets meanwhile becomes an event, also that of a decision that was refused.
+
+    Nothing is held for that: one at a time is for the model's lock on a machine, and for the claims in the ledger anywhere, and a
+    process that dies lets go of both.
+    """
     before = len(read_ledger(registry, model).entries)
     try:
         yield
@@ -35,19 +40,29 @@ def announced(registry: Registry, model: str) -> Iterator[None]:
 
 
 def emit(
-    event: str, model: str, message: str, about: Frozen, related: list[dict[str, str]] | None = None
+    event: str,
+    model: str,
+    message: str,
+    about: Frozen,
+    related: list[dict[str, str]] | None = None,
+    key: str | None = None,
 ) -> None:
-    """An event about a model: `message` is for people, `about` is the payload for programs."""
+    """An event about a model: `message` is for people, `about` is the payload for programs.
+
+    `key`: what makes it the same event, whoever says it; without, it is one more.
+    """
     if PREFECT_API_URL.value() is None:
         return  # Prefect would start a server of its own to have somewhere to send it to
     payload: dict[str, Any] = {"model": model, "message": message, **about.model_dump(mode="json")}
     resource = {"prefect.resource.id": f"slipway.model.{model}", "prefect.resource.name": model}
-    emit_event(event, resource, related=related or [], payload=payload)
+    id_ = None if key is None else uuid5(NAMESPACE_OID, key)
+    emit_event(event, resource, related=related or [], payload=payload, id=id_)
 
 
 def _announce_from(registry: Registry, model: str, before: int) -> None:
     for entry in read_ledger(registry, model).entries[before:]:
-        emit(CHAMPION_CHANGED if entry.moved else VERSION_REFUSED, model, _sentence(entry), entry)
+        event = CHAMPION_CHANGED if entry.moved else VERSION_REFUSED
+        emit(event, model, _sentence(entry), entry, key=entry.digest)  # two that decide at once both see it
 
 
 def _sentence(entry: LedgerEntry) -> str:

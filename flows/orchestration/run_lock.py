@@ -1,5 +1,10 @@
-"""One retraining of a model at a time, whichever deployment started it: what a second one does is its deployment's policy."""
+"""One retraining of a model at a time, whichever deployment started it: what a second one does is its deployment's policy.
 
+No lock is held that a dead process could keep. A run says with a tag that it asks for its turn, and takes it if no other asks or
+has one: of two that come at once at least the later sees the other, takes its word back and asks again after a while.
+"""
+
+import random
 from time import sleep as pause
 
 from prefect import get_client
@@ -8,10 +13,11 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, FlowRun
 from prefect.runtime import deployment, flow_run
 
-from flows.orchestration.decision_lock import one_at_a_time
 from tasks.errors import RefusedError
 
 _LOOK_SECONDS = 5.0
+
+_ASK_SECONDS = 1.0
 
 
 class BusyError(RefusedError):
@@ -26,31 +32,44 @@ def wait_for_turn(model: str) -> None:
     """
     if deployment.id is None:
         return
-    tag = f"retrains-{model}"
     with get_client(sync_client=True) as client:
-        while True:
-            with one_at_a_time(model):
-                other = _at_it(client, tag)
-                _mark(client, tag, marked=other is None)
-            if other is None:
-                return
-            if not _may_wait(client):
+        turn = Turn(client, flow_run.id, model)
+        while (other := turn.take()) is not None:
+            if turn.has(other) and not _may_wait(client):
                 raise BusyError(
                     f"{model} is being retrained by the run {other.name}: wait for it, or start retrain/any, which waits itself."
                 )
-            pause(_LOOK_SECONDS)
+            pause(_LOOK_SECONDS if turn.has(other) else random.uniform(0, _ASK_SECONDS))
 
 
-def _at_it(client: SyncPrefectClient, tag: str) -> FlowRun | None:
-    going_on = {"tags": {"all_": [tag]}, "state": {"type": {"any_": ["RUNNING", "CANCELLING"]}}}
-    runs = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(going_on))
-    return next((run for run in runs if str(run.id) != flow_run.id), None)
+class Turn:
+    """A run's turn to retrain a model."""
 
+    def __init__(self, client: SyncPrefectClient, run_id: str, model: str) -> None:
+        self._client, self._run_id = client, run_id
+        self._asks, self._has = f"asks-to-retrain-{model}", f"retrains-{model}"
 
-def _mark(client: SyncPrefectClient, tag: str, *, marked: bool) -> None:
-    """A run that was marked before, crashed and was started again waits like any other."""
-    tags = {*client.read_flow_run(flow_run.id).tags} - {tag}
-    client.update_flow_run(flow_run.id, tags=sorted({*tags, tag} if marked else tags))
+    def take(self) -> FlowRun | None:
+        """None when it has the turn; else a run that has it or asks for it, first one that has. One that crashed asks like any other."""
+        self._mark(self._asks)
+        others = self._others()
+        self._mark(None if others else self._has)
+        return max(others, key=self.has, default=None)
+
+    def has(self, run: FlowRun) -> bool:
+        return self._has in run.tags
+
+    def _others(self) -> list[FlowRun]:
+        going_on = {
+            "tags": {"any_": [self._asks, self._has]},
+            "state": {"type": {"any_": ["RUNNING", "CANCELLING"]}},
+        }
+        runs = self._client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(going_on))
+        return [run for run in runs if str(run.id) != self._run_id]
+
+    def _mark(self, tag: str | None) -> None:
+        tags = {*self._client.read_flow_run(self._run_id).tags} - {self._asks, self._has}
+        self._client.update_flow_run(self._run_id, tags=sorted({*tags, tag} if tag else tags))
 
 
 def _may_wait(client: SyncPrefectClient) -> bool:

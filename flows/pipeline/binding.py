@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from flows.pipeline import keys
 from flows.pipeline.context import RunContext
-from tasks.errors import UserError
+from tasks.errors import LostError, UserError
 from tasks.registry.http import MlflowError
 from tasks.reporting.cost import metered
 
@@ -80,11 +80,13 @@ def cost_path(*arguments: Any, **named: Any) -> Path:
 
 
 def worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
-    """Bad input stays bad; a lost connection may come back."""
+    """Bad input stays bad; a lost connection may come back, and a process that was ended may not be the next time."""
     try:
         state.result()
     except MlflowError as error:
         return error.may_pass
+    except LostError:
+        return True
     except Exception as error:
         return not isinstance(error, UserError)
     return True

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flows.pipeline.keys import Key, code_of
-from tasks.proof.provenance import code_state
 from tasks.records import Dataset, Metric
 from tasks.registry.registry import Registry
 from tasks.settings import Settings
@@ -13,6 +12,10 @@ from tasks.system.storage import ObjectStorage
 
 _PATIENCE_SECONDS = 300.0
 """A run that has trained for hours does not fail because MLflow is being restarted."""
+
+
+def work_folder(home: Path, model: str) -> Path:
+    return home / "work" / model
 
 
 class RunContext(Frozen):
@@ -33,7 +36,7 @@ class RunContext(Frozen):
     @property
     def folder(self) -> Path:
         """The model's working folder: checkpoints, ONNX files, reports, remembered keys."""
-        return self.home / "work" / self.model
+        return work_folder(self.home, self.model)
 
     def state_of(self, function: str) -> str:
         """Names what a function may go on from: what other code left is not taken, and nothing is when a run is forced."""
@@ -58,11 +61,8 @@ class RunContext(Frozen):
         return self.registry.publisher(self.run_id) if self.run_id else None
 
     def metadata(self, dataset: Dataset) -> dict[str, str]:
-        """What is written inside an ONNX file, so that a stray one can be traced."""
-        return {
-            "slipway.workload": self.workload,
-            "slipway.model": self.model,
-            "slipway.run_id": self.run_id or "",
-            "slipway.data": dataset.fingerprint,
-            "slipway.code": code_state().revision or "unknown",
-        }
+        """What is written inside an ONNX file, so that a stray one can be traced.
+
+        Nothing of this run, checkout or machine: the same training gives the same bytes, and who made them is evidence.
+        """
+        return {"slipway.model": self.model, "slipway.data": dataset.fingerprint}

@@ -1,6 +1,8 @@
 """Whether a run has anything new to do: the registry knows what each version was made of."""
 
 import json
+from contextlib import AbstractContextManager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from flows.pipeline import keys
@@ -14,6 +16,7 @@ from tasks.records import Dataset, Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import DECISION_TAG, KEY_TAG, NEWEST_TAG
 from tasks.settings import Settings
+from tasks.system import locks
 from tasks.workloads.workload import Workload
 
 _NAME = "pipeline"
@@ -28,6 +31,13 @@ def with_key(context: RunContext, dataset: Dataset, config: RunConfig) -> RunCon
     """`context` with the key of its whole run, now that its rows are known."""
     key = pipeline_key(context.workload, dataset.fingerprint, config)
     return context.model_copy(update={"key": key})
+
+
+def alone(context: RunContext) -> AbstractContextManager[None]:
+    """Of runs here that would make the same version, one makes it; the others wait, and find it made."""
+    assert context.key is not None
+    waits = "waits: another run is making the same version"
+    return locks.alone(context.home, f"run-{context.model}-{context.key.digest[:16]}", waits)
 
 
 def remember(context: RunContext) -> None:
@@ -93,11 +103,15 @@ def check_not_older(registry: Registry, model: str, dataset: Dataset) -> None:
 
 
 def _earlier(left: str, right: str) -> bool:
-    """Of two moments as text; where time is a number (a year, seconds), 9 comes before 10."""
-    try:
-        return float(left) < float(right)
-    except ValueError:
-        return left < right
+    """Of two moments as text, also in two zones; where time is a number (a year, seconds), 9 comes before 10."""
+    for read in (float, _moment):
+        with suppress(ValueError, TypeError):
+            return bool(read(left) < read(right))
+    return left < right
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def unchanged_outcome(registry: Registry, reference: str, version: Version) -> Outcome:

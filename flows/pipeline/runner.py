@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from prefect import Task
 from pydantic import BaseModel
@@ -77,9 +77,10 @@ class StepRunner:
         key = step.key(self.context, inputs)
         file = name.replace(" ", "-")
         reason = "forced" if self.context.forced else keys.difference(keys.recall(self._keys, file), key)
-        result: R = state.result()
+        home = self.context.home
+        result: R = brought_home(state.result(), home)
         cached = state.name == "Cached"
-        if cached and _files_are_gone(result):
+        if cached and files_are_gone(result, home):
             cached, reason = False, "its files were gone"
             again = step.task.with_options(refresh_cache=True, task_run_name=name)
             result = again(context=self.context, **inputs)
@@ -105,14 +106,33 @@ def _begin(name: str) -> float:
     return time.monotonic()
 
 
-def _files_are_gone(value: Any) -> bool:
-    """Whether a file of a record is not there, or is another than the record says."""
+def brought_home(value: R, home: Path) -> R:
+    """A stored record as it is here: the home that it was made in may have been copied or moved since, with its files."""
     if isinstance(value, Path):
-        return not value.exists()
+        if not is_in(value, home):
+            tails = (home.joinpath(*value.parts[start:]) for start in range(1, len(value.parts)))
+            return cast(R, next((path for path in tails if path.exists()), value))
+    elif isinstance(value, tuple):
+        return cast(R, tuple(brought_home(item, home) for item in value))
+    elif isinstance(value, BaseModel):
+        return value.model_copy(update={name: brought_home(item, home) for name, item in value})
+    return value
+
+
+def files_are_gone(value: Any, home: Path) -> bool:
+    """Whether a file of a record is not there, is another than the record says, or is another home's, which may go at any time."""
+    if isinstance(value, Path):
+        return not value.exists() or not is_in(value, home)
+    if isinstance(value, tuple):
+        return any(files_are_gone(item, home) for item in value)
     if not isinstance(value, BaseModel):
         return False
     fields = dict(value)
     path, digest = fields.get("path"), fields.get("sha256")
-    return any(map(_files_are_gone, fields.values())) or (
+    return any(files_are_gone(item, home) for item in fields.values()) or (
         isinstance(path, Path) and digest is not None and sha256_of(path) != digest
     )
+
+
+def is_in(path: Path, home: Path) -> bool:
+    return path.resolve().is_relative_to(home.resolve())

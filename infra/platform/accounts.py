@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infra.secrets.inject import read_secrets
+from tasks.errors import UserError
 from tasks.system.files import write_atomically
 
 PREFECT = "PREFECT_SERVER_API_AUTH_STRING"
@@ -22,6 +23,9 @@ def accounts(home: Path, given: Mapping[str, str]) -> dict[str, str]:
     """
     account = read_secrets(given)
     variables = {**given, **account}
+    for name in (PREFECT, MLFLOW):
+        if variables.get(name) and not variables[name].strip(" :"):
+            raise UserError(f"{name} is set and names no password: give one, or unset it.")
     if variables.get(PREFECT):
         account["PREFECT_API_AUTH_STRING"] = variables[PREFECT]
     if variables.get(MLFLOW):

@@ -33,7 +33,7 @@ def services(home: Path, ports: dict[str, int]) -> list[Service]:
     return [
         Service(
             "prefect",
-            ("prefect", "server", "start", *here, str(ports["prefect"])),
+            ("flows.orchestration.prefect_server", str(ports["prefect"])),
             health=f"{at['prefect']}/api/health",
             url=at["prefect"],
         ),
@@ -119,7 +119,9 @@ def stay(home: Path, group: ServiceGroup) -> None:
 def _write_down(home: Path, group: ServiceGroup) -> None:
     """What is up, for `slipway status`."""
     services = tuple(kept.state() for kept in group.kept)
-    write_state(home, State(pid=os.getpid(), created=psutil.Process().create_time(), services=services))
+    write_state(
+        home, State(home=home, pid=os.getpid(), created=psutil.Process().create_time(), services=services)
+    )
 
 
 def end_on_signals() -> None:

@@ -5,6 +5,9 @@ import sys
 from typing import Any
 
 from infra.platform.accounts import MLFLOW
+from infra.platform.own_machine import OwnMachineOnly
+from tasks.errors import exiting_in_a_sentence
+from tasks.registry.moved import lead_home
 
 
 def main() -> None:
@@ -12,6 +15,8 @@ def main() -> None:
     import uvicorn  # before mlflow.server: it looks for it to put its host checks on
 
     port, store, artifacts = sys.argv[1:]
+    with exiting_in_a_sentence():
+        lead_home(store)
     from mlflow.server import constants, handlers
 
     os.environ.update(
@@ -24,8 +29,14 @@ def main() -> None:
     )
     handlers.initialize_backend_stores(store, None, "mlflow-artifacts:/")
     os.environ["_MLFLOW_SGI_NAME"] = "uvicorn"  # as `mlflow server` says: the kind of app that is made
-    app = _with_accounts() if os.environ.get(MLFLOW) else "mlflow.server.fastapi_app:app"
-    uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning")
+    app = _with_accounts() if os.environ.get(MLFLOW) else _open()
+    uvicorn.run(OwnMachineOnly(app, int(port)), host="127.0.0.1", port=int(port), log_level="warning")
+
+
+def _open() -> Any:
+    from mlflow.server.fastapi_app import app
+
+    return app
 
 
 def _with_accounts() -> Any:

@@ -27,8 +27,9 @@ class Running(Process):
 
 
 class State(Frozen):
-    """A platform that is up; `created` tells its process from a later one with the same number."""
+    """A platform that is up; `created` tells its process from a later one with the same number, `home` from that of a copy."""
 
+    home: Path | None = None
     pid: int
     created: float
     services: tuple[Running, ...]
@@ -49,6 +50,8 @@ def read_state(home: Path) -> State | None:
     if not path.is_file():
         return None
     state = State.model_validate_json(path.read_text())
+    if state.home not in (None, home):
+        return None
     with contextlib.suppress(psutil.NoSuchProcess):
         if abs(psutil.Process(state.pid).create_time() - state.created) < 60:
             return state

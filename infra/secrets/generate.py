@@ -28,11 +28,13 @@ def _passwords() -> dict[str, str]:
         "postgres_password": random(24),
         "prefect_auth": f"slipway:{random(24)}",
         "mlflow_password": random(24),
+        "mlflow_server_password": random(24),
         "mlflow_session_key": random(32),
         "s3_access_key": random(12),
         "s3_secret_key": random(32),
         "serve_keys": random(24),
         "grafana_password": random(18),
+        "alert_webhook": f"http://127.0.0.1:9/{random(12)}",  # nobody: put the address of your chat's webhook there
     }
 
 

@@ -14,6 +14,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(?:\.[A-Za-z0-9_-]+)*")
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
+MAX_HEAD = 64 * 1024
+"""Bytes of a request that are not its body, whichever protocol reads it."""
+
 KEYS_VARIABLE = "SLIPWAY_SERVE_KEYS"
 
 WEBHOOK_VARIABLE = "SLIPWAY_SERVE_WEBHOOK_SECRET"
@@ -106,6 +109,10 @@ class ServeOptions(Frozen):
     max_body: Positive = Field(
         16 * 1024 * 1024, description="Largest request body in bytes, also after decompression."
     )
+    max_bytes: Positive = Field(
+        128 * 1024 * 1024,
+        description="Most bytes of requests and answers that a worker holds for all its clients at once; at least twice --max-body. What has no room is answered 503.",
+    )
     max_rows: Positive = Field(4096, description="Most rows in one request.")
     max_connections: Positive = Field(2048, description="Most open connections a worker.")
     max_wait: float = Field(
@@ -149,6 +156,14 @@ class ServeOptions(Frozen):
         for text in self.shadow:
             if Target.parse(text).alias is None:
                 raise UserError(f"shadow {text!r} names no alias: write NAME@ALIAS")
+        return self
+
+    @model_validator(mode="after")
+    def _a_body_has_room(self) -> Self:
+        if self.max_bytes < 2 * self.max_body:
+            raise UserError(
+                f"--max-bytes {self.max_bytes} leaves no room for a body of --max-body {self.max_body}: give it at least {2 * self.max_body}"
+            )
         return self
 
     @property

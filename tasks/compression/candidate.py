@@ -46,11 +46,11 @@ def compress(
         workload = load_workload(reference)
         context = Context(workload, dataset, checkpoint, baseline.onnx, train, gates, model, folder)
         onnx_model, notes = _make(recipe, context)
-    except NotApplicable as refusal:
-        return Candidate(name=recipe.name, recipe=recipe, refused=str(refusal))
     except Exception as error:
-        if is_the_machines(error) or is_the_machines(error.__cause__):
+        if is_the_machines(error):
             raise
+        if isinstance(error, NotApplicable):
+            return Candidate(name=recipe.name, recipe=recipe, refused=str(error))
         log.debug("recipe %s failed", recipe.name, exc_info=True)
         return Candidate(name=recipe.name, recipe=recipe, refused=typed_line(error))
     return Candidate(name=recipe.name, recipe=recipe, onnx=onnx_model, notes=notes)
@@ -70,9 +70,15 @@ def _make(recipe: Recipe, context: Context) -> tuple[OnnxModel, tuple[str, ...]]
             notes = (*notes, *step.apply(current, target, context))
             current = target
         write_with_metadata(current, path, metadata)
-        reference = start.reference and shutil.copyfile(start.reference, path.with_suffix(".reference.npy"))
+        kept = {field: _beside(path, getattr(start, field)) for field in ("reference", "lengths")}
     _check(path, context)
-    return describe(path, start.exporter, context.dataset.inputs, reference), notes
+    described = describe(path, start.exporter, context.dataset.inputs, None)
+    return described.model_copy(update={**kept, "findings": start.findings}), notes
+
+
+def _beside(path: Path, kept: Path | None) -> Path | None:
+    """A copy of torch's outputs beside the file that is to be held to them."""
+    return kept and shutil.copyfile(kept, path.with_suffix("".join(kept.suffixes[-2:])))
 
 
 def _torch_side(

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.onnx.origin import remove_origin
 from tasks.system.files import write_atomically
 
 if TYPE_CHECKING:
@@ -60,11 +61,11 @@ def quantized_nodes(proto: "onnx.ModelProto") -> int:
 
 
 def write_with_metadata(source: Path, target: Path, metadata: dict[str, str]) -> None:
-    """Write `source` to `target` with `metadata` (workload, run, data) in place of what tools left; atomic."""
+    """Write `source` to `target` with `metadata` (model, data, recipe) in place of what tools left; atomic."""
     import onnx
 
     proto = onnx.load(source)
-    del proto.metadata_props[:]
+    remove_origin(proto)
     onnx.helper.set_model_props(proto, dict(sorted(metadata.items())))
     onnx.checker.check_model(proto)
     write_atomically(target, proto.SerializeToString(deterministic=True))

@@ -1,15 +1,16 @@
 """Rows as tensors see them: the workload's inputs and target as checked arrays, and a split of them."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tasks.data.classic import classic
 from tasks.errors import UserError
 from tasks.records import TensorSpec
-from tasks.system.sentences import as_user_error
+from tasks.system.sentences import as_user_error, shortened
 from tasks.workloads.workload import Workload
 
 Array = np.ndarray[Any, Any]
@@ -87,8 +88,36 @@ def _check_dynamic(workload: Workload, arrays: dict[str, Array]) -> None:
             )
 
 
-def classes_of(workload: Workload, values: Iterable[Any]) -> tuple[str, ...] | None:
-    """The classes' names in the order of their codes; None for a regression.
+def classes_in(workload: Workload, column: "pd.Series[Any]") -> tuple[str, ...] | None:
+    """`classes_of` the cells of a target in memory; an ordered category's are all that it has, in its order."""
+    return classes_of(workload, *values_in(workload, column))
+
+
+def values_in(workload: Workload, column: "pd.Series[Any]") -> tuple[list[Any], list[Any] | None]:
+    """The different cells of a classification's target, and its order where it is an ordered category. None of a regression."""
+    if workload.kind != "classification":
+        return [], None
+    dtype = classic(column.iloc[:0]).dtype
+    order = [*classic(column).dtype.categories] if getattr(dtype, "ordered", False) else None
+    return distinct(column, f"Workload {workload.name}: the target {workload.target!r}"), order
+
+
+def distinct(column: "pd.Series[Any]", what: str) -> list[Any]:
+    """The different cells of a column. Raises UserError, naming one, for cells that hold several values each."""
+    try:
+        return [*classic(column).dropna().unique()]
+    except TypeError as error:
+        cell = next(cell for cell in classic(column).dropna() if not isinstance(cell, Hashable))
+        raise UserError(
+            f"{what} has a {type(cell).__name__} in each cell, such as {shortened(str(cell), 60)}: give it one number or text a row, "
+            "and what else is to be learned in columns of its own."
+        ) from error
+
+
+def classes_of(
+    workload: Workload, values: Iterable[Any], order: Sequence[Any] | None = None
+) -> tuple[str, ...] | None:
+    """The classes' names in the order of their codes, which is `order` or else the values' own; None for a regression.
 
     Raises UserError when there is only one, and for values that have no order.
     """
@@ -99,6 +128,8 @@ def classes_of(workload: Workload, values: Iterable[Any]) -> tuple[str, ...] | N
         raise UserError(
             f"Workload {workload.name}: target {workload.target!r} is always {pd.Series(values).tolist()[0]!r}; a classifier needs two classes."
         )
+    if order is not None:
+        return tuple(map(str, order))
     try:
         return tuple(str(value) for value in sorted(values))
     except TypeError as error:
@@ -119,5 +150,5 @@ def arrays_of(workload: Workload, rows: pd.DataFrame, classes: tuple[str, ...] |
             )
     else:
         codes = {name: code for code, name in enumerate(classes)}
-        target = rows[workload.target].map(lambda value: codes[str(value)]).to_numpy("int64")
+        target = np.array([codes[str(value)] for value in classic(rows[workload.target])], "int64")
     return {**to_inputs(workload, rows), "target": target}

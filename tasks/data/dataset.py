@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,11 +13,12 @@ import pandas as pd
 from pyarrow import ArrowException
 
 from tasks.config import Data
-from tasks.data.arrays import Samples, arrays_of, classes_of, spec_of
+from tasks.data.arrays import Samples, arrays_of, classes_in, spec_of
 from tasks.data.fingerprint import fingerprint
 from tasks.data.schema import load_valid
 from tasks.data.splits import SPLITS, split
 from tasks.data.streaming import Written, stream_fingerprint, write_stream
+from tasks.data.times import instants, newest_of, shared_instant
 from tasks.errors import UserError
 from tasks.records import Dataset
 from tasks.system.files import sha256_of, sync_folder
@@ -99,9 +100,7 @@ def _store(workload: Workload, digest: str, folder: Path, write: Write, code: st
     try:
         written = write(temporary)
         if empty := [name for name in SPLITS if not written.rows.get(name)]:
-            raise UserError(
-                f"Workload {workload.name}: {sum(written.rows.values())} rows leave none for {', '.join(empty)}; more rows or larger data.{empty[0]} are needed."
-            )
+            raise UserError(f"Workload {workload.name}: {_why_empty(workload, written, empty)}")
         specs = [spec_of(workload, name, array) for name, array in written.arrays.items()]
         dataset = Dataset(
             workload=workload.name,
@@ -124,7 +123,7 @@ def _store(workload: Workload, digest: str, folder: Path, write: Write, code: st
 
 def _write_frame(workload: Workload, frame: pd.DataFrame, config: Data, folder: Path) -> Written:
     """Every split's arrays and Parquet, from rows in memory."""
-    classes = classes_of(workload, frame[workload.target].unique())
+    classes = classes_in(workload, frame[workload.target])
     parts = {name: rows for name, rows in split(frame, config, workload.time).items() if len(rows)}
     for name, rows in parts.items():
         (folder / name).mkdir()
@@ -132,12 +131,28 @@ def _write_frame(workload: Workload, frame: pd.DataFrame, config: Data, folder: 
         _write_parquet(workload, rows, folder / name / "frame.parquet")
         for array_name, array in arrays.items():
             np.save(folder / name / f"{array_name}.npy", array, allow_pickle=False)
-    newest = None if workload.time is None else str(frame[workload.time].max())
-    return Written({name: len(rows) for name, rows in parts.items()}, arrays, classes, newest)
+    rows = {name: len(part) for name, part in parts.items()}
+    if workload.time is None:
+        return Written(rows, arrays, classes, None)
+    times = frame[workload.time]
+    return Written(rows, arrays, classes, newest_of(times), shared_instant(instants(times)))
+
+
+def _why_empty(workload: Workload, written: Written, empty: Sequence[str]) -> str:
+    """Why splits have no rows: too few, or rows of one instant, which stay together."""
+    total, shared = sum(written.rows.values()), written.shared
+    if shared is not None and shared.rows > 1:
+        return (
+            f"{total} rows leave none for {', '.join(empty)}, for {shared.rows} of them are of one {workload.time!r} ({shared.instant}) "
+            "and stay together: give a finer time, or leave out time= so that rows are split by a hash of their content."
+        )
+    return f"{total} rows leave none for {', '.join(empty)}; more rows or larger data.{empty[0]} are needed."
 
 
 def _write_parquet(workload: Workload, rows: pd.DataFrame, path: Path) -> None:
     """For people, and for what is explained later. Raises UserError for cells that Parquet does not take."""
+    rows = rows.copy(deep=False)
+    rows.attrs = {}  # anything may be in them, and Parquet takes JSON alone
     try:
         rows.to_parquet(path, index=False)
     except ArrowException as error:

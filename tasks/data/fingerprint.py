@@ -7,13 +7,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tasks.data.classic import classic, dtype_name
+
 
 def fingerprint(frame: pd.DataFrame) -> str:
-    """SHA-256 over the columns' names and dtypes, and each column's cells in order, as 64 hex digits."""
+    """SHA-256 over the columns' names and types, and each column's cells in order, as 64 hex digits.
+
+    Numpy's, pandas' nullable and Arrow's column of the same cells count the same.
+    """
     digest = hashlib.sha256()
     for name in frame.columns:
         column = frame[name]
-        digest.update(json.dumps([str(name), str(column.dtype), len(column)]).encode())
+        digest.update(json.dumps([str(name), dtype_name(column), len(column)]).encode())
         digest.update(_cells(column))
     return digest.hexdigest()
 
@@ -54,7 +59,8 @@ def _plain(column: "pd.Series[Any]") -> "tuple[pd.Series[Any], np.ndarray[Any, n
 
     A cell's bytes do not depend on other cells, so that a row keeps its hash when rows with gaps come in.
     """
-    missing = column.isna().to_numpy()
+    column = classic(column)
+    missing = column.isna().to_numpy(bool)
     dtype = column.dtype
     if pd.api.types.is_datetime64_any_dtype(dtype):
         naive = column.dt.tz_convert("UTC").dt.tz_localize(None) if getattr(dtype, "tz", None) else column

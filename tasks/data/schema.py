@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tasks.config import Data
-from tasks.data.arrays import classes_of
+from tasks.data.arrays import classes_in, distinct
 from tasks.data.schema_errors import describe_failures
+from tasks.data.times import moments
 from tasks.errors import UserError
 from tasks.system.sentences import as_user_error, some
 from tasks.workloads.sources import Stream
@@ -27,12 +28,12 @@ def load_valid(workload: Workload, config: Data) -> pd.DataFrame:
         )
     frame = validated(workload, frame)
     check_filled(workload, frame)
-    classes_of(workload, frame[workload.target].unique())
+    classes_in(workload, frame[workload.target])
     return frame
 
 
 def check_filled(workload: Workload, frame: pd.DataFrame) -> None:
-    """Raise UserError for rows whose target or time is empty."""
+    """Raise UserError for rows whose target or time is empty, for a time that is none, and for lists where groups are cut."""
     source = "the source" if isinstance(workload.load, Stream) else "load()"
     checked = {"target": (workload.target, ""), "the time": (workload.time, ", which belong to no split")}
     for what, (column, why) in checked.items():
@@ -40,19 +41,25 @@ def check_filled(workload: Workload, frame: pd.DataFrame) -> None:
             raise UserError(
                 f"Workload {workload.name}: {what} {column!r} is empty in {missing} of {len(frame)} rows{why}: drop or fill them in {source}."
             )
+    if workload.time is not None:
+        moments(frame[workload.time])
+    for column in workload.slices:
+        if column in frame:
+            distinct(frame[column], f"Workload {workload.name}: the slice {column!r}")
 
 
 def rows_before(frame: pd.DataFrame, time: str | None, config: Data) -> pd.DataFrame:
-    """The rows before `config.until`. Raises UserError for a time that is no date."""
+    """The rows before `config.until`, midnight where the time says a zone. Raises UserError for a time that is no date."""
     if config.until is None or time is None:
         return frame
-    try:
-        return frame[frame[time] < str(config.until)].reset_index(drop=True)
-    except TypeError as error:
+    times = moments(frame[time])
+    if not pd.api.types.is_datetime64_any_dtype(times.dtype):
         raise UserError(
             f"data.until={config.until} cannot be held against the time {time!r}, which is {frame[time].dtype}: "
             "make it dates with pd.to_datetime in load()."
-        ) from error
+        )
+    until = pd.Timestamp(config.until, tz=getattr(times.dtype, "tz", None))
+    return frame[times < until].reset_index(drop=True)
 
 
 def _load(workload: Workload) -> pd.DataFrame:

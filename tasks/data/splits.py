@@ -7,6 +7,7 @@ import pandas as pd
 
 from tasks.config import Data
 from tasks.data.fingerprint import row_hashes
+from tasks.data.times import instants
 
 SPLITS = ("train", "validation", "test")
 
@@ -20,7 +21,8 @@ def split(frame: pd.DataFrame, config: Data, time: str | None) -> dict[str, pd.D
     if time is None:
         numbers = split_by_hash(frame, config)
     else:
-        numbers = np.digitize((frame[time].rank(method="min").to_numpy() - 1) / len(frame), bounds(config))
+        _, places, counts = np.unique(instants(frame[time]), return_inverse=True, return_counts=True)
+        numbers = np.digitize((counts.cumsum() - counts)[places] / len(frame), bounds(config))
     return {name: frame[numbers == number].reset_index(drop=True) for number, name in enumerate(SPLITS)}
 
 

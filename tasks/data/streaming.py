@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 from numpy.lib import format
 
 from tasks.config import Data
-from tasks.data.arrays import arrays_of, classes_of
+from tasks.data.arrays import arrays_of, classes_of, values_in
 from tasks.data.schema import check_filled, rows_before, validated
 from tasks.data.splits import SPLITS, bounds, split_by_hash
+from tasks.data.times import Shared, instants, newest_of, shared_instant
 from tasks.errors import UserError
 from tasks.system.files import write_atomically
 from tasks.workloads.sources import Stream
@@ -73,6 +74,7 @@ class Written:
     arrays: dict[str, Array]
     classes: tuple[str, ...] | None
     newest: str | None
+    shared: Shared | None = None
 
 
 def write_stream(workload: Workload, stream: Stream, config: Data, folder: Path) -> Written:
@@ -85,7 +87,7 @@ def write_stream(workload: Workload, stream: Stream, config: Data, folder: Path)
     if not summary.rows:
         until = f" before {config.until}" if config.until else ""
         raise UserError(f"Workload {workload.name}: {stream.url} has no rows{until}; check its source.")
-    classes = classes_of(workload, summary.values)
+    classes = classes_of(workload, summary.values, summary.order)
     arrays: dict[str, Array] = {}
     with ExitStack() as stack:
         writers = {name: stack.enter_context(closing(_SplitWriter(folder / name))) for name in SPLITS}
@@ -99,7 +101,7 @@ def write_stream(workload: Workload, stream: Stream, config: Data, folder: Path)
                     arrays = arrays_of(workload, rows, classes)
                     writers[SPLITS[number]].append(arrays, rows)
     written = {name: writer.rows for name, writer in writers.items() if writer.rows}
-    return Written(written, arrays, classes, summary.newest)
+    return Written(written, arrays, classes, summary.newest, summary.shared)
 
 
 @dataclass(frozen=True)
@@ -108,36 +110,60 @@ class _Summary:
 
     rows: int
     values: tuple[Any, ...] = ()
-    cuts: tuple[Any, ...] = ()
+    order: tuple[Any, ...] | None = None
+    cuts: Array | None = None
     newest: str | None = None
+    shared: Shared | None = None
 
 
 def _summarise(stream: Stream, workload: Workload, config: Data) -> _Summary:
     """The first pass, over the target and the time alone: eight bytes a row stay in memory where rows are in time."""
     target, time = workload.target, workload.time
-    rows, values, moments = 0, set(), []
+    rows, values, order, newest, moments = 0, set(), None, [], []
     for frame in stream.frames([name for name in (target, time) if name is not None]):
         frame = rows_before(frame, time, config)
         check_filled(workload, frame)
         rows += len(frame)
-        if workload.kind == "classification":
-            values.update(frame[target].unique())
-        if time is not None:
-            moments.append(frame[time].to_numpy("datetime64[ns]"))
+        cells, ordered = values_in(workload, frame[target])
+        values.update(cells)
+        order = _common_order(workload, order, ordered)
+        if time is not None and len(frame):
+            moments.append(instants(frame[time]))
+            newest.append((moments[-1].max(), newest_of(frame[time])))
+    classes = (tuple(values), None if order is None else tuple(order))
     if time is None or rows == 0:
-        return _Summary(rows, tuple(values))
+        return _Summary(rows, *classes)
     # A moment's rows stay together: they go where the first of them would.
-    instants, counts = np.unique(np.concatenate(moments), return_counts=True)
+    times, counts = np.unique(np.concatenate(moments), return_counts=True)
     starts = np.searchsorted((counts.cumsum() - counts) / rows, bounds(config))
-    cuts = np.append(instants, instants[-1] + np.timedelta64(1, "ns"))[starts]
-    return _Summary(rows, tuple(values), tuple(cuts), str(pd.Timestamp(instants[-1])))
+    return _Summary(
+        rows,
+        *classes,
+        np.append(times, times[-1] + 1)[starts],
+        max(newest)[1],
+        shared_instant(np.concatenate(moments)),
+    )
+
+
+def _common_order(workload: Workload, before: list[Any] | None, here: list[Any] | None) -> list[Any] | None:
+    """An ordered category's order as all parts of the rows have it. Raises UserError when they do not agree."""
+    if before is None or here is None:
+        return here or before
+    longer, shorter = sorted((before, here), key=len, reverse=True)
+    if [value for value in longer if value in shorter] != shorter:
+        raise UserError(
+            f"Workload {workload.name}: the ordered target {workload.target!r} has the order {before} in one part of the rows and {here} in "
+            "another: give it one."
+        )
+    return longer
 
 
 def _split_numbers(frame: pd.DataFrame, config: Data, time: str | None, summary: _Summary) -> Array:
     """Each row's split, 0 to 2: what `split` would say of the whole frame."""
     if time is None:
         return split_by_hash(frame, config)
-    numbers: Array = np.searchsorted(np.array(summary.cuts), frame[time].to_numpy("datetime64[ns]"), "right")
+    assert summary.cuts is not None
+    numbers: Array = np.searchsorted(summary.cuts, instants(frame[time]), "right")
     return numbers
 
 

@@ -7,14 +7,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.config import Data
-from tasks.data.dataset import data_fingerprint, prepare, read_split
-from tasks.errors import StepError
+from tasks.data.dataset import data_fingerprint, read_split
 from tasks.monitoring.drift import drift
 from tasks.monitoring.traffic import columns, outputs, read_traffic, served_columns, volume
 from tasks.monitoring.watched import Drift, Watched
 from tasks.onnx.session import open_session, run_rows
 from tasks.promotion.verification import check_version, downloaded
 from tasks.proof.evidence import MODEL, Evidence
+from tasks.proof.rows import rows_of
 from tasks.records import Dataset
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
@@ -50,7 +50,7 @@ def monitor(settings: Settings, model: str) -> Watched:
         )
         if table is None or len(table) < limits.min_rows:
             return watched
-        dataset = training_rows(settings, evidence)
+        dataset = rows_of(evidence, settings.home / "datasets")
         trained = columns(read_split(dataset, "train").inputs, dataset.inputs)
         served = served_columns(table, dataset.inputs)
         inputs = drift(trained, served, psi=limits.psi, p_value=limits.p_value)
@@ -64,22 +64,6 @@ def monitor(settings: Settings, model: str) -> Watched:
             "predictions": answers,
         }
     )
-
-
-def training_rows(settings: Settings, evidence: Evidence) -> Dataset:
-    """The dataset that the evidence names, as it is stored here, or made again if the workload still loads those rows."""
-    root = settings.home / "datasets"
-    # without a name: code that changed since makes other inputs of the same rows
-    name = evidence.dataset or f"{evidence.fingerprint[:16]}-*"
-    for path in (root / evidence.model).glob(f"{name}/dataset.json"):
-        return Dataset.model_validate_json(path.read_text()).model_copy(update={"folder": path.parent})
-    dataset = prepare(evidence.workload, Data.model_validate(evidence.config["data"]), root)
-    if dataset.fingerprint != evidence.fingerprint:
-        raise StepError(
-            f"{evidence.model} was trained on rows ({evidence.fingerprint[:16]}…) that {evidence.workload} no longer loads "
-            f"and that are not under {root}: `slipway run {evidence.workload}` makes a version of what it loads now."
-        )
-    return dataset
 
 
 def new_rows(registry: Registry, evidence: Evidence) -> str | None:

@@ -1,22 +1,25 @@
 """Checkpoint → OnnxModel: one file with named, truly dynamic axes, by whichever exporter is right for the model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx.helper import tensor_dtype_to_np_dtype
+from onnxruntime import InferenceSession
 from torch import nn
 
 from tasks.data.arrays import Array, Samples
 from tasks.data.dataset import read_split
 from tasks.errors import StepError
-from tasks.onnx.exporters import EXPORTERS, without_warnings
+from tasks.onnx.exporter_output import Line, followed, is_by_data, own_line, quietly, reason
+from tasks.onnx.exporters import EXPORTERS
+from tasks.onnx.origin import remove_origin
 from tasks.onnx.session import open_session
-from tasks.onnx.sizes import batch_of, odd_sizes
+from tasks.onnx.sizes import Arrays, batch_of, edge_rows, odd_sizes, otherwise, reference_lengths
 from tasks.records import Candidate, Checkpoint, Dataset, OnnxModel, TensorSpec
-from tasks.system.files import sha256_of, write_atomically
-from tasks.system.sentences import typed_line
+from tasks.system.files import is_the_machines, sha256_of, write_atomically
+from tasks.training.footprint import without_footprint
 from tasks.training.module import answers, load_module, main_output
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
@@ -47,33 +50,84 @@ def export_module(
 ) -> OnnxModel:
     """Write `module` to `path` as ONNX and its outputs on the first validation rows beside it, as the reference.
 
-    Each exporter is silently wrong for some models (dynamo fixes an LSTM's length, TorchScript a transformer's), so the
-    file is kept only if its axes are dynamic and sizes that were never traced agree with torch. Raises StepError, with
-    what each exporter said, when none does.
+    Each exporter is silently wrong for some models (dynamo fixes an LSTM's length, TorchScript a transformer's and
+    whatever is decided by the data), so the file is kept only if its axes are dynamic and it agrees with torch at sizes
+    that were never traced, on rows at the edges of every split and on rows of other signs and sizes. Raises StepError,
+    with what each exporter said, when none does.
     """
     samples = read_split(dataset, "validation")
     module = module.cpu().eval()
-    failures = []
+    failures: dict[str, Exception | str] = {}
     for name, export in EXPORTERS.items():
         try:
-            with without_warnings():
+            with quietly() as frozen:
                 proto = export(module, workload, dataset, batch_of(samples, 3))
-            problem = check_export(proto, module, workload, dataset, samples)
+            findings = _findings(workload, frozen, failures.get("dynamo"))
+            with without_footprint(module):
+                declare_free_axes(proto, module, workload, samples)
+                problem = check_export(proto, module, workload, dataset, samples)
+                if problem is None:
+                    lengths = reference_lengths(samples.inputs, workload)
+                    return write_export(
+                        proto, name, module, dataset, samples, path, metadata, findings, lengths
+                    )
+            failures[name] = problem
+        except StepError:
+            raise
         except Exception as error:  # exporters raise whatever they meet
-            problem = typed_line(error)
-        if problem is None:
-            return write_export(proto, name, module, dataset, samples, path, metadata)
-        failures.append(f"{name}: {problem}")
-    raise StepError(
-        f"Workload {workload.name}: its model does not export to ONNX. {' | '.join(failures)}. Change the operation that is named, or its shapes."
+            if is_the_machines(error):
+                raise
+            failures[name] = error
+    said = " | ".join(
+        f"{name}: {why if isinstance(why, str) else reason(why)}" for name, why in failures.items()
     )
+    raise StepError(
+        f"Workload {workload.name}: its model does not export to ONNX. {said}. Change the operation that is named, or its shapes."
+    )
+
+
+def _findings(workload: Workload, frozen: list[Line], by_dynamo: Exception | str | None) -> tuple[str, ...]:
+    """What a trace has frozen, in words. Raises StepError when torch.export, which sees decisions, says that it is one.
+
+    What that followed to the end decides by shapes, which odd sizes try.
+    """
+    error = by_dynamo if isinstance(by_dynamo, Exception) else None
+    if not frozen or followed(error):
+        return ()
+    assert error is not None
+    if is_by_data(error) and (line := own_line(error)) in frozen:
+        raise StepError(
+            f"Workload {workload.name}: its model decides by the data at {line}, and a graph computes the same for all rows "
+            f"({reason(error, with_line=False)}): use torch.where, or torch.cond."
+        )
+    return tuple(f"{line} was traced with a fixed value: is it a decision by the data?" for line in frozen)
 
 
 def check_export(
     proto: onnx.ModelProto, module: nn.Module, workload: Workload, dataset: Dataset, samples: Samples
 ) -> str | None:
-    """What is wrong with an exported graph, in words, or None: names, dynamic axes, and odd sizes against torch."""
-    return _input_problem(proto, dataset) or _answer_problem(proto, module, workload, samples)
+    """What is wrong with an exported graph, in words, or None: names, dynamic axes, and its answers against torch's."""
+    return _input_problem(proto, dataset) or _answer_problem(proto, module, workload, dataset, samples)
+
+
+def declare_free_axes(
+    proto: onnx.ModelProto, module: nn.Module, workload: Workload, samples: Samples
+) -> None:
+    """Have the graph say of each output's axis whether it is fixed, by what torch gives at odd sizes."""
+    answered = [
+        [o.shape for o in answers(module, arrays).values()] for arrays in odd_sizes(samples, workload)
+    ]
+    for value, shapes in zip(proto.graph.output, zip(*answered, strict=True), strict=True):
+        said = {axis: dim.dim_param for axis, dim in enumerate(value.type.tensor_type.shape.dim)}
+        value.type.tensor_type.ClearField("shape")
+        for axis, sizes in enumerate(zip(*shapes, strict=True)):
+            dim = value.type.tensor_type.shape.dim.add()
+            if axis == 0:
+                dim.dim_param = "batch"
+            elif len({*sizes}) == 1:
+                dim.dim_value = sizes[0]
+            else:
+                dim.dim_param = said.get(axis) or f"{value.name}_{axis}"
 
 
 def _input_problem(proto: onnx.ModelProto, dataset: Dataset) -> str | None:
@@ -89,20 +143,39 @@ def _input_problem(proto: onnx.ModelProto, dataset: Dataset) -> str | None:
 
 
 def _answer_problem(
-    proto: onnx.ModelProto, module: nn.Module, workload: Workload, samples: Samples
+    proto: onnx.ModelProto, module: nn.Module, workload: Workload, dataset: Dataset, samples: Samples
 ) -> str | None:
     session = open_session(proto.SerializeToString())
     for arrays in odd_sizes(samples, workload):
-        pairs = zip(answers(module, arrays).values(), session.run(None, arrays), strict=True)
-        if not all(_agree(expected.numpy(), answer) for expected, answer in pairs):
+        if not _answers_agree(session, module, arrays):
             sizes = {name: array.shape for name, array in arrays.items()}
             return f"its answers for inputs of {sizes} differ from torch's"
+    edges = edge_rows(dataset)
+    for row in range(len(next(iter(edges.values())))):
+        if not _answers_agree(session, module, {name: array[row : row + 1] for name, array in edges.items()}):
+            return "its answer to a row at the edge of the data differs from torch's"
+    for what, arrays in otherwise(batch_of(samples, 7)):
+        try:
+            answers(module, arrays)
+        except Exception:  # numbers that the model itself does not take
+            continue
+        if not _answers_agree(session, module, arrays):
+            return f"its answers to rows {what} differ from torch's: it decides by the data, or leaves the range of its numbers"
     return None
 
 
+def _answers_agree(session: InferenceSession, module: nn.Module, arrays: Arrays) -> bool:
+    pairs = zip(answers(module, arrays).values(), session.run(None, arrays), strict=True)
+    return all(_agree(expected.numpy(), answer) for expected, answer in pairs)
+
+
 def _agree(expected: Array, answer: Array) -> bool:
-    same_shape = expected.shape == answer.shape
-    return same_shape and np.allclose(expected, answer, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+    """Within rounding, which grows with the numbers; where torch has no number of its own, the file need not have its."""
+    if expected.shape != answer.shape:
+        return False
+    finite = np.isfinite(expected) | (expected.dtype.kind != "f")
+    scale = max(1.0, float(np.abs(expected[finite]).max(initial=0.0)))
+    return np.allclose(expected[finite], answer[finite], rtol=TOLERANCE, atol=TOLERANCE * scale)
 
 
 def _dims(value: onnx.ValueInfoProto) -> list[int | str]:
@@ -117,15 +190,24 @@ def write_export(
     samples: Samples,
     path: Path,
     metadata: Mapping[str, str],
+    findings: tuple[str, ...] = (),
+    lengths: Iterable[tuple[str, Arrays]] = (),
 ) -> OnnxModel:
-    """Put an exported graph at `path`, and the module's outputs on the first of these rows beside it."""
+    """Put an exported graph at `path`, and the module's outputs on the first of these rows, and at `lengths`, beside it."""
+    remove_origin(proto)
     onnx.helper.set_model_props(proto, dict(sorted(metadata.items())))
     onnx.checker.check_model(proto, full_check=True)
     write_atomically(path, proto.SerializeToString(deterministic=True))
     outputs = main_output(answers(module, samples[:_REFERENCE_ROWS].inputs)).numpy()
     reference = path.with_suffix(".reference.npy")
     write_atomically(reference, lambda file: np.save(file, outputs, allow_pickle=False))
-    return describe(path, exporter, dataset.inputs, reference)
+    described = describe(path, exporter, dataset.inputs, reference)
+    if shorter := {sizes: main_output(answers(module, arrays)).numpy() for sizes, arrays in lengths}:
+        described = described.model_copy(update={"lengths": path.with_suffix(".lengths.npz")})
+        write_atomically(
+            path.with_suffix(".lengths.npz"), lambda file: np.savez(file, allow_pickle=False, **shorter)
+        )
+    return described.model_copy(update={"findings": findings})
 
 
 def describe(path: Path, exporter: str, inputs: tuple[TensorSpec, ...], reference: Path | None) -> OnnxModel:

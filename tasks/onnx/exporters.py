@@ -1,19 +1,19 @@
 """The two ways in which torch writes a module as ONNX; which of them is right for a model, tasks.onnx.export finds out."""
 
-import logging
+import functools
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import onnx
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tasks.onnx.sizes import Arrays
 from tasks.records import Dataset
-from tasks.training.module import answers
+from tasks.training.footprint import without_footprint
+from tasks.training.module import all_outputs, answers, output_names
 from tasks.workloads.workload import Workload
 
 
@@ -23,7 +23,7 @@ def with_dynamo(module: nn.Module, workload: Workload, dataset: Dataset, arrays:
         name: {axis: dims.setdefault(size, torch.export.Dim(size)) for axis, size in axes.items()}
         for name, axes in _dynamic_axes(dataset).items()
     }
-    names = output_names(module, workload, arrays)
+    names = _names(module, workload, arrays)
     program = _export(module, arrays, names, dynamic_shapes=shapes, dynamo=True, verbose=False)
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
@@ -33,16 +33,43 @@ def with_dynamo(module: nn.Module, workload: Workload, dataset: Dataset, arrays:
 def with_torchscript(
     module: nn.Module, workload: Workload, dataset: Dataset, arrays: Arrays
 ) -> onnx.ModelProto:
-    names = output_names(module, workload, arrays)
+    names = _names(module, workload, arrays)
     axes = _dynamic_axes(dataset) | {name: {0: "batch"} for name in names}
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         _export(module, arrays, names, f=file.name, dynamic_axes=axes, dynamo=False)
         return onnx.load(file.name)
 
 
+def _names(module: nn.Module, workload: Workload, arrays: Arrays) -> list[str]:
+    with without_footprint(module):
+        return output_names(workload, answers(module, arrays))
+
+
 def _export(module: nn.Module, arrays: Arrays, names: list[str], **how: Any) -> torch.onnx.ONNXProgram | None:
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    return torch.onnx.export(module, (), kwargs=tensors, input_names=list(arrays), output_names=names, **how)
+    with without_footprint(module), _flat_outputs(module, tensors):
+        return torch.onnx.export(
+            module, (), kwargs=tensors, input_names=list(arrays), output_names=names, **how
+        )
+
+
+@contextmanager
+def _flat_outputs(module: nn.Module, tensors: dict[str, Tensor]) -> Iterator[None]:
+    """Within, a forward that nests its outputs or leaves some of them None gives a tuple of those that there are."""
+    forward = module.forward
+    with torch.no_grad(), without_footprint(module):
+        outputs = forward(**tensors)
+    values = outputs.values() if isinstance(outputs, Mapping) else outputs
+    if isinstance(outputs, Tensor) or all(isinstance(value, Tensor) for value in values):
+        yield
+        return
+
+    @functools.wraps(forward)
+    def flat(*args: Tensor, **inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(all_outputs(forward(*args, **inputs)).values())
+
+    vars(module)["forward"] = flat  # the caller takes it back with all else that is left on the module
+    yield
 
 
 def _dynamic_axes(dataset: Dataset) -> dict[str, dict[int, str]]:
@@ -56,22 +83,3 @@ EXPORTERS: dict[str, Callable[[nn.Module, Workload, Dataset, Arrays], onnx.Model
     "dynamo": with_dynamo,
     "torchscript": with_torchscript,
 }
-
-
-@contextmanager
-def without_warnings() -> Iterator[None]:
-    """Without the exporters' warnings on things they then do right (no torchvision, deprecated tree leaves)."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def output_names(module: nn.Module, workload: Workload, arrays: Arrays) -> list[str]:
-    """The first output has the workload's name; a dict's others keep their keys, a tuple's are numbered."""
-    return [workload.output_name, *list(answers(module, arrays))[1:]]

@@ -2,11 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import UserError
+from tasks.errors import LostError, UserError
+from tasks.onnx.origin import messages
+from tasks.system.files import is_the_machines
 from tasks.system.sentences import first_line
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def run_rows(
 def open_session(model: Path | bytes, threads: int = 1) -> "onnxruntime.InferenceSession":
     """A CPU session with the server's options, from a path or from bytes that were verified.
 
-    Raises UserError when the file cannot be loaded or needs tensors from outside itself: its digest must cover all.
+    Raises UserError when the file cannot be loaded or needs tensors from outside itself: its digest must cover all; LostError
+    when there is no memory for it.
     """
     import onnxruntime
 
@@ -54,6 +56,10 @@ def open_session(model: Path | bytes, threads: int = 1) -> "onnxruntime.Inferenc
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
+        if is_the_machines(error):
+            raise LostError(
+                f"There is no memory to load {name} ({first_line(error)}): free some and run again."
+            ) from error
         with contextlib.suppress(ImportError):  # a server has no onnx, and says what ONNX Runtime says
             refuse_external_data(content, name)
         raise UserError(f"{name} does not load in ONNX Runtime: {first_line(error)}") from error
@@ -67,17 +73,8 @@ def refuse_external_data(content: bytes, name: str) -> None:
         proto = onnx.load_model_from_string(content)
     except Exception as error:
         raise UserError(f"{name} is not an ONNX file: {first_line(error)}.") from None
-    if any(_is_external(message) for message in _messages(proto)):
+    if any(_is_external(message) for message in messages(proto)):
         raise UserError(f"{name} keeps weights in another file: export it with external_data=False.")
-
-
-def _messages(message: Any) -> Iterator[Any]:
-    """A protobuf message and all that it holds, wherever: a tensor may hide in an attribute of a function's node."""
-    yield message
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for inner in value if hasattr(value, "__len__") else (value,):
-                yield from _messages(inner)
 
 
 def _is_external(message: Any) -> bool:

@@ -97,6 +97,7 @@ PARTS: dict[str, tuple[str, Callable[[Bench], str]]] = {
     "inputs": ("rows", rows.look_at_inputs),
     "splits": ("inputs", rows.look_at_splits),
     "model": ("splits", module.look_at_model),
+    "score": ("model", module.look_at_score),
     "step": ("model", module.look_at_step),
     "export": ("model", module.look_at_export),
     "recipes": ("splits", rows.look_at_recipes),

@@ -1,6 +1,7 @@
 """The parts of a checkup that look at a workload's model: built, trained for a step, exported, and asked."""
 
 import inspect
+import re
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,16 @@ from tasks.data.dataset import read_split
 from tasks.errors import UserError
 from tasks.preflight.bench import Bench, Doubt
 from tasks.system.sentences import some
+from tasks.workloads.scoring import score, score_name
+from tasks.workloads.workload import Workload
 
 Array = np.ndarray[Any, Any]
 
-_FEW = 7
+_FEW, _SOME = 7, 500
 
 
 def look_at_model(bench: Bench) -> str:
+    from tasks.training.footprint import without_footprint
     from tasks.training.module import predict
 
     module = bench.module
@@ -25,12 +29,56 @@ def look_at_model(bench: Bench) -> str:
     said = f"{type(module).__name__}({takes}) with {learned:,} parameters"
     said += f" and {frozen:,} frozen ones" if frozen else ""
     few = read_split(bench.dataset, "train")[:2]
-    classes, width = bench.dataset.classes, predict(module, few.inputs)[0].size
+    with without_footprint(module):
+        classes, width = bench.dataset.classes, predict(module, few.inputs)[0].size
     if classes is not None and width > len(classes):
         raise Doubt(
             f"{said}; it gives {width} outputs for {len(classes)} classes ({', '.join(classes[:5])}): what is beyond them is never learned."
         )
     return said
+
+
+def look_at_score(bench: Bench) -> str:
+    """The score as a run asks for it, of untrained answers and of the right ones: higher has to be better."""
+    from tasks.training.module import predict
+
+    workload, rows = bench.workload, read_split(bench.dataset, "validation")[:_SOME]
+    name, untrained = score_name(workload), score(workload, rows.target, predict(bench.module, rows.inputs))
+    said = f"{name} is {untrained:.4g} before training, on {len(rows)} validation rows"
+    if workload.score is None:
+        return said
+    if untrained != untrained:
+        raise Doubt(
+            f"{name} is not defined on {len(rows)} validation rows: a run would end there, so use more rows."
+        )
+    right, wrong = _right_and_wrong(workload, np.array(rows.target), bench.dataset.classes)
+    if right < wrong:
+        raise Doubt(
+            f"{name} is {right:.4g} for the right answers and {wrong:.4g} for wrong ones, and higher is taken for better: give score= "
+            "its negative."
+        )
+    if re.search(r"(error|loss)$", name) and not name.startswith("neg"):
+        raise Doubt(
+            f"{said}, and is called a {name.rpartition('_')[2]}: higher is taken for better, so give its negative, or a name that says so."
+        )
+    return said
+
+
+def _right_and_wrong(
+    workload: Workload, target: Array, classes: tuple[str, ...] | None
+) -> tuple[float, float]:
+    """The workload's score of the truth itself, and of what is far from it; NaN where it takes no such answers."""
+    if classes is None:
+        right, wrong = target, target + 3 * (target.std() + 1) * (-1.0) ** np.arange(len(target))
+    else:
+        right = 20 * np.eye(len(classes))[target]
+        wrong = np.roll(right, 1, axis=1)
+    try:
+        return score(workload, target, right.astype("float32")), score(
+            workload, target, wrong.astype("float32")
+        )
+    except UserError:
+        return float("nan"), float("nan")
 
 
 def look_at_step(bench: Bench) -> str:
@@ -48,7 +96,10 @@ def look_at_step(bench: Bench) -> str:
 
 def look_at_export(bench: Bench) -> str:
     model = bench.onnx_model
-    return f"{model.size_bytes / 1e3:,.0f} kB of ONNX by {model.exporter}, opset {model.opset}, agrees with torch at odd sizes"
+    said = f"{model.size_bytes / 1e3:,.0f} kB of ONNX by {model.exporter}, opset {model.opset}, agrees with torch at odd sizes"
+    if model.findings:
+        raise Doubt(f"{said}; {some(model.findings, 3)}")
+    return said
 
 
 def look_at_answer(bench: Bench) -> str:

@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 
 from tasks.compression.catalogue import check_run
-from tasks.data.arrays import spec_of, to_inputs
+from tasks.data.arrays import classes_in, spec_of, to_inputs
 from tasks.data.dataset import read_split
 from tasks.data.fingerprint import fingerprint
 from tasks.data.splits import SPLITS
 from tasks.errors import UserError
 from tasks.preflight.bench import Bench, Doubt
+from tasks.preflight.leaks import telling_input
 from tasks.records import Dataset
+from tasks.system.sentences import some
 
 Array = np.ndarray[Any, Any]
 
@@ -32,8 +34,10 @@ def look_at_rows(bench: Bench) -> str:
     if workload.kind == "regression":
         return f"{said}; {workload.target!r} is {frame[workload.target].min():g} to {frame[workload.target].max():g}"
     shares = frame[workload.target].value_counts(normalize=True)
-    most = f"the most frequent of {len(shares)} classes is {shares.index[0]} ({shares.iloc[0]:.0%})"
-    return f"{said}; {most}"
+    column = frame[workload.target]
+    classes = classes_in(workload, column) if len(shares) > 1 else None
+    order = f"classes in order: {some(classes, 10)}; " if classes else ""
+    return f"{said}; {order}the most frequent is {shares.index[0]} ({shares.iloc[0]:.0%})"
 
 
 def look_at_splits(bench: Bench) -> str:
@@ -68,7 +72,12 @@ def look_at_inputs(bench: Bench) -> str:
                     f"inputs()[{name!r}] gives the first {'row' if size == 1 else f'{size} rows'} other values alone than "
                     "among others: fit scales and vocabularies in the model, on the training inputs that it can ask for."
                 )
-    return ", ".join(str(spec_of(workload, name, array)) for name, array in among.items())
+    said = ", ".join(str(spec_of(workload, name, array)) for name, array in among.items())
+    if (told := telling_input(workload, frame)) is not None:
+        raise Doubt(
+            f"{said}; {told} alone tells the target {workload.target!r} in every row: leave it out if it is the truth, or is known only after it."
+        )
+    return said
 
 
 def _common(alone: Array, among: Array) -> tuple[Array, Array]:

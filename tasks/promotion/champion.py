@@ -53,17 +53,21 @@ def promote(
 
     The caller holds the model's lock. Raises StaleError when another promotion came first; nothing is moved then.
     """
-    ledger = repair(registry, version.model)
-    if ledger.serving != against:
-        raise StaleError(
-            f"{version.model} version {version.version} was judged against {_name(against)}, "
-            f"but {_name(ledger.serving)} serves now: it has to pass the gate against that one; nothing was moved."
-        )
-    if version.version == against:
-        raise RefusedError(
-            f"{version.model} version {version.version} already is the champion; nothing was moved."
-        )
-    return _decide(registry, ledger, "promote", version, why=why, who=who, verdict=verdict)
+    while True:
+        ledger = repair(registry, version.model)
+        if ledger.serving != against:
+            raise StaleError(
+                f"{version.model} version {version.version} was judged against {_name(against)}, "
+                f"but {_name(ledger.serving)} serves now: it has to pass the gate against that one; nothing was moved."
+            )
+        if version.version == against:
+            raise RefusedError(
+                f"{version.model} version {version.version} already is the champion; nothing was moved."
+            )
+        with contextlib.suppress(
+            StaleError
+        ):  # what came first may have been a refusal, which changes nothing here
+            return _decide(registry, ledger, "promote", version, why=why, who=who, verdict=verdict)
 
 
 def roll_back(registry: Registry, version: Version, *, why: str, who: str | None = None) -> LedgerEntry:
@@ -75,9 +79,10 @@ def refuse(
     registry: Registry, version: Version, *, why: str, verdict: str, who: str | None = None
 ) -> LedgerEntry:
     """Keep in the ledger that `version` was not let through, and why. The caller holds the model's lock."""
-    return _decide(
-        registry, repair(registry, version.model), "refuse", version, why=why, who=who, verdict=verdict
-    )
+    while True:
+        ledger = repair(registry, version.model)
+        with contextlib.suppress(StaleError):  # whatever came first, the refusal holds
+            return _decide(registry, ledger, "refuse", version, why=why, who=who, verdict=verdict)
 
 
 def repair(registry: Registry, model: str) -> Ledger:

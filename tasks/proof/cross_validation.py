@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from tasks.config import Gates, Train
-from tasks.data.arrays import Samples
+from tasks.data.arrays import Array, Samples
+from tasks.data.copies import copies
 from tasks.data.dataset import read_split
 from tasks.data.splits import SPLITS
 from tasks.proof.intervals import score_if_defined, score_interval
@@ -31,8 +32,9 @@ def cross_validate(
     workload = load_workload(reference)
     samples = _joined([read_split(dataset, name) for name in SPLITS])
     order = np.random.default_rng(config.seed).permutation(len(samples))
+    copied = copies(samples)
     outputs, scores = [], []
-    for fold in (folds := np.array_split(order, gates.folds)):
+    for fold in (folds := _folds(order, gates.folds, copied)):
         others = np.setdiff1d(order, fold, assume_unique=True)
         choosing = round(len(others) * _CHOOSING_SHARE)
         learn, choose = samples[others[choosing:]], samples[others[:choosing]]
@@ -49,9 +51,24 @@ def cross_validate(
         rows=len(samples),
         score=score(workload, target, answers),
         score_name=score_name(workload),
-        interval=score_interval(workload, target, answers, gates.confidence),
+        interval=score_interval(
+            workload,
+            target,
+            answers,
+            gates.confidence,
+            None if copied is None else copied[np.concatenate(folds)],
+        ),
         scores=tuple(value for value in scores if value is not None),
     )
+
+
+def _folds(order: Array, count: int, copied: Array | None) -> list[Array]:
+    """Row numbers, fold by fold; copies of a row are in one, or it would be asked what it has learned."""
+    if copied is None:
+        return np.array_split(order, count)
+    _, first = np.unique(copied[order], return_index=True)
+    parts = np.array_split(copied[order][np.sort(first)], count)
+    return [order[np.isin(copied[order], part)] for part in parts]
 
 
 def _joined(parts: list[Samples]) -> Samples:

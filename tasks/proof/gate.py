@@ -31,8 +31,9 @@ def gate(
     Against the champion: pass when the whole interval of the difference lies above −margin, fail when it lies below
     zero with its middle beyond the margin, and inconclusive between. No champion: the absolute gates alone.
     """
-    problems = [*report.problems, *_below_minimum(report, gates), *(trial.problems if trial else ())]
-    reasons: dict[Decision, list[str]] = {"fail": problems, "inconclusive": [], "pass": []}
+    problems = [*report.problems, *beside_others(report, gates), *_below_minimum(report, gates)]
+    problems += trial.problems if trial else ()
+    reasons: dict[Decision, list[str]] = {"fail": problems, "inconclusive": [*report.findings], "pass": []}
     for decision, reason in (
         *_beside_fp32(report, baseline, against_fp32, gates),
         *_beside_champion(comparison, gates),
@@ -86,6 +87,16 @@ def more_rows(comparison: Comparison, gates: Gates) -> int | None:
         return None
     wanted = comparison.rows * max(1.0, (reach / room) ** 2)
     return max(1, round(wanted - comparison.rows)) if wanted > comparison.rows else None
+
+
+def beside_others(report: Report, gates: Gates) -> Iterator[str]:
+    """Why the gate does not let a file through that answers a row by its neighbours."""
+    company = report.company
+    if company is not None and company.changed > gates.max_company_change:
+        yield (
+            f"{company.changed:.1%} of {company.rows} rows are answered otherwise when other rows come with them, "
+            f"over the {gates.max_company_change:.1%} allowed (gates.max_company_change)"
+        )
 
 
 def _below_minimum(report: Report, gates: Gates) -> Iterator[str]:

@@ -5,18 +5,20 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.config import Data, Gates
+from tasks.config import Gates
 from tasks.data.arrays import Array, Samples
-from tasks.data.dataset import prepare, read_frame, read_split
-from tasks.errors import StepError, UserError
+from tasks.data.copies import copies
+from tasks.data.dataset import read_frame, read_split
+from tasks.errors import LostError, UserError
 from tasks.onnx.session import open_session, run_rows
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, read
 from tasks.proof.gate import gate, with_folds
 from tasks.proof.intervals import compare, difference_interval
+from tasks.proof.rows import rows_of
 from tasks.proof.serving import try_on_server
 from tasks.proof.validation import validate
 from tasks.records import Candidate, Champion, Comparison, Dataset, Interval, Proof, Report, Verdict
-from tasks.system.files import sha256_of
+from tasks.system.files import is_the_machines, sha256_of
 from tasks.system.sentences import first_line, some
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
@@ -68,16 +70,8 @@ class Answered:
 
 
 def answer_again(evidence: Evidence, model: Path, datasets: Path) -> Answered:
-    """The evidence's dataset, made again below `datasets`, and what `model` says of its test rows.
-
-    Raises StepError when the workload loads other rows by now.
-    """
-    dataset = prepare(evidence.workload, Data.model_validate(evidence.config["data"]), datasets)
-    if dataset.fingerprint != evidence.fingerprint:
-        raise StepError(
-            f"{evidence.model} was proved on other rows than {evidence.workload} loads now "
-            f"({evidence.fingerprint[:16]}… and {dataset.fingerprint[:16]}…): `slipway run {evidence.workload}` makes a version of these."
-        )
+    """The evidence's dataset below `datasets`, and what `model` says of its test rows. Raises StepError when it is gone."""
+    dataset = rows_of(evidence, datasets)
     split = evidence.proof.report.split
     return Answered(dataset, split, run_rows(open_session(model), read_split(dataset, split).inputs))
 
@@ -96,9 +90,10 @@ def compare_with(workload: Workload, answered: Answered, champion: Champion, gat
     samples = read_split(dataset, split)
     try:
         theirs = _champion_outputs(champion, dataset, samples)
-        return compare(
-            workload, samples.target, read_frame(dataset, split), answered.outputs, theirs, champion, gates
-        )
+        frame, copied = read_frame(dataset, split), copies(samples)
+        return compare(workload, samples.target, frame, answered.outputs, theirs, champion, gates, copied)
+    except LostError:
+        raise
     except UserError as error:  # also of a score that does not take the champion's answers, NaN for one
         return Comparison(
             champion=champion.version,
@@ -114,9 +109,10 @@ def _against_fp32(
 ) -> Interval | None:
     if report.outputs is None or baseline.outputs is None or report.sha256 == baseline.sha256:
         return None
-    target = read_split(dataset, report.split).target
+    samples = read_split(dataset, report.split)
     ours, theirs = np.load(report.outputs), np.load(baseline.outputs)
-    return difference_interval(load_workload(reference), target, ours, theirs, gates.confidence)
+    workload, copied = load_workload(reference), copies(samples)
+    return difference_interval(workload, samples.target, ours, theirs, gates.confidence, copied)
 
 
 def _champion_outputs(champion: Champion, dataset: Dataset, samples: Samples) -> Array:
@@ -136,4 +132,8 @@ def _champion_outputs(champion: Champion, dataset: Dataset, samples: Samples) ->
     try:
         return run_rows(session, samples.inputs)
     except Exception as error:  # the runtime's own errors have no common base
+        if is_the_machines(error):
+            raise LostError(
+                f"There is no memory to ask champion v{champion.version} ({first_line(error)}): free some and run again."
+            ) from error
         raise UserError(f"it does not run on these rows: {first_line(error)}") from error

@@ -26,12 +26,19 @@ _FEWEST = 100
 _LARGEST_GROUPS = 50
 
 
-def score_interval(workload: Workload, target: Array, outputs: Array, level: float) -> Interval | None:
-    """The interval of a score over the rows it could have been measured on; None when it is not defined."""
+def score_interval(
+    workload: Workload, target: Array, outputs: Array, level: float, groups: Array | None = None
+) -> Interval | None:
+    """The interval of a score over the rows it could have been measured on; None when it is not defined.
+
+    Rows of one number in `groups` come and go together, as copies of a row do.
+    """
     rows = row_scores(workload, target, outputs)
     if rows is not None:
-        return _of_mean(rows, level, (0.0, 1.0))
-    return _of_statistic(lambda index: score(workload, target[index], outputs[index]), len(target), level)
+        return _of_mean(rows, level, (0.0, 1.0), groups)
+    return _of_statistic(
+        lambda index: score(workload, target[index], outputs[index]), len(target), level, groups
+    )
 
 
 def compare(
@@ -42,6 +49,7 @@ def compare(
     theirs: Array,
     champion: Champion,
     gates: Gates,
+    copied: Array | None = None,
 ) -> Comparison:
     """Challenger (`ours`) less champion (`theirs`), both raw outputs on the same rows, with intervals."""
     groups = [group for group in slices(workload, frame) if int(group[2].sum()) >= gates.min_slice_rows]
@@ -52,35 +60,46 @@ def compare(
         rows=len(target),
         score=score(workload, target, theirs),
         difference=score(workload, target, ours) - score(workload, target, theirs),
-        interval=difference_interval(workload, target, ours, theirs, gates.confidence),
+        interval=difference_interval(workload, target, ours, theirs, gates.confidence, copied),
         changed=float((predictions(workload, ours) != predictions(workload, theirs)).mean()),
         slices=tuple(
             difference
             for column, value, mask in groups
-            if (difference := _slice(workload, column, value, target[mask], ours[mask], theirs[mask], level))
+            if (
+                difference := _slice(
+                    workload,
+                    column,
+                    value,
+                    target[mask],
+                    ours[mask],
+                    theirs[mask],
+                    level,
+                    None if copied is None else copied[mask],
+                )
+            )
         ),
     )
 
 
 def difference_interval(
-    workload: Workload, target: Array, ours: Array, theirs: Array, level: float
+    workload: Workload, target: Array, ours: Array, theirs: Array, level: float, groups: Array | None = None
 ) -> Interval | None:
     """The interval of score(ours) − score(theirs), rows resampled in pairs; None when it is not defined."""
     mine, other = row_scores(workload, target, ours), row_scores(workload, target, theirs)
     if mine is not None and other is not None:
-        return _of_mean(mine - other, level, (-1.0, 1.0))
+        return _of_mean(mine - other, level, (-1.0, 1.0), groups)
 
     def difference(index: Array) -> float:
         return score(workload, target[index], ours[index]) - score(workload, target[index], theirs[index])
 
-    return _of_statistic(difference, len(target), level)
+    return _of_statistic(difference, len(target), level, groups)
 
 
 def slices(workload: Workload, frame: pd.DataFrame) -> Iterator[tuple[str, str, Array]]:
     """(column, value, mask over the rows) of each group of the workload's slice columns, the largest first."""
     for column in workload.slices:
         for value in frame[column].value_counts().index[:_LARGEST_GROUPS]:
-            yield column, str(value), (frame[column] == value).to_numpy()
+            yield column, str(value), (frame[column] == value).to_numpy(bool, na_value=False)
 
 
 def score_slices(workload: Workload, target: Array, frame: pd.DataFrame, outputs: Array) -> tuple[Slice, ...]:
@@ -106,10 +125,17 @@ def score_if_defined(workload: Workload, target: Array, outputs: Array) -> float
 
 
 def _slice(
-    workload: Workload, column: str, value: str, target: Array, ours: Array, theirs: Array, level: float
+    workload: Workload,
+    column: str,
+    value: str,
+    target: Array,
+    ours: Array,
+    theirs: Array,
+    level: float,
+    groups: Array | None,
 ) -> SliceDifference | None:
     mine, other = score_if_defined(workload, target, ours), score_if_defined(workload, target, theirs)
-    interval = difference_interval(workload, target, ours, theirs, level)
+    interval = difference_interval(workload, target, ours, theirs, level, groups)
     if mine is None or other is None or interval is None:
         return None
     return SliceDifference(
@@ -117,7 +143,7 @@ def _slice(
     )
 
 
-def _of_mean(rows: Array, level: float, bounds: tuple[float, float]) -> Interval | None:
+def _of_mean(rows: Array, level: float, bounds: tuple[float, float], groups: Array | None) -> Interval | None:
     """Of a mean, with one row at each bound added.
 
     Without them, rows that all agree would give an interval of no width however few they are (Agresti & Min 2005,
@@ -125,26 +151,61 @@ def _of_mean(rows: Array, level: float, bounds: tuple[float, float]) -> Interval
     """
     if len(rows) == 0:
         return None
-    padded = np.append(rows, bounds)
-    batch = max(1, min(_RESAMPLES, 4_000_000 // len(padded)))
-    return _bootstrap(padded, np.mean, _CELLS // len(padded), level, batch=batch)
+    if groups is None:
+        return _of_means(np.append(rows, bounds), np.mean, level)
+    places = np.unique(groups, return_inverse=True)[1]
+    sums = np.append(np.bincount(places, rows), bounds)
+    counts = np.append(np.bincount(places), (1, 1))
+
+    def mean(units: Array, axis: int) -> Any:
+        return sums[units].sum(axis) / counts[units].sum(axis)
+
+    return _of_means(np.arange(len(sums)), mean, level)
 
 
-def _of_statistic(statistic: Callable[[Array], float], rows: int, level: float) -> Interval | None:
+def _of_means(units: Array, mean: Callable[..., Any], level: float) -> Interval | None:
+    batch = max(1, min(_RESAMPLES, 4_000_000 // len(units)))
+    return _bootstrap(units, mean, _CELLS // len(units), level, batch=batch)
+
+
+def _of_statistic(
+    statistic: Callable[[Array], float], rows: int, level: float, groups: Array | None
+) -> Interval | None:
     """Of any function of row numbers, with as many resamples as its own speed allows."""
+    units = _Units(groups if groups is not None else np.arange(rows))
 
     def at(index: Array) -> float:
         try:
-            return statistic(index.astype(int))
+            return statistic(units.rows(index.astype(int)))
         except UserError:  # such as a resample with one class only
             return float("nan")
 
-    if rows < 2:
+    if len(units) < 2:
         return None
     started = time.perf_counter()
-    at(np.arange(rows))
+    at(np.arange(len(units)))
     count = int(_SECONDS / max(time.perf_counter() - started, 1e-6))
-    return _bootstrap(np.arange(rows), at, count, level, vectorized=False)
+    return _bootstrap(np.arange(len(units)), at, count, level, vectorized=False)
+
+
+class _Units:
+    """What is resampled: rows, or groups of rows that come and go together."""
+
+    def __init__(self, groups: Array) -> None:
+        places = np.unique(groups, return_inverse=True)[1]
+        self._order = np.argsort(places, kind="stable")
+        self._sizes = np.bincount(places)
+        self._starts = self._sizes.cumsum() - self._sizes
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def rows(self, units: Array) -> Array:
+        """The numbers of all rows of these units, in their order."""
+        sizes = self._sizes[units]
+        before = np.repeat(self._starts[units] - (sizes.cumsum() - sizes), sizes)
+        taken: Array = self._order[before + np.arange(sizes.sum())]
+        return taken
 
 
 def _bootstrap(

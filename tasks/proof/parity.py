@@ -1,6 +1,7 @@
 """How far an ONNX file is from the torch model it came from, on real rows, at sizes that were never traced."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ import onnxruntime
 
 from tasks.data.arrays import Array, Arrays
 from tasks.onnx.session import run_rows
-from tasks.onnx.sizes import at_lengths
+from tasks.onnx.sizes import reference_lengths
 from tasks.records import OnnxModel, Parity
 from tasks.workloads.scoring import predictions
 from tasks.workloads.workload import Workload
@@ -24,8 +25,6 @@ CHANGED_LIMIT = 0.1
 """Largest share of predictions a quantised file may change; how much score that may cost is the gate's to say."""
 
 Numbers = Literal["float", "half", "quantised"]
-
-_LENGTHS, _ROWS_AT_A_LENGTH = (0.1, 0.45, 0.8), 8
 
 _INTEGER_OPS = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
 
@@ -52,20 +51,16 @@ def measure_parity(
 
 
 def measure_lengths(
-    session: onnxruntime.InferenceSession,
-    fp32: onnxruntime.InferenceSession,
-    inputs: Arrays,
-    workload: Workload,
+    session: onnxruntime.InferenceSession, inputs: Arrays, lengths: Path, workload: Workload
 ) -> tuple[Parity, ...]:
-    """Against the fp32 file (which export held to torch) with every further dynamic axis cut to other lengths."""
-    few = {name: array[:_ROWS_AT_A_LENGTH] for name, array in inputs.items()}
-    rows = len(next(iter(few.values())))
-    return tuple(
-        _parity(workload, rows, run_rows(fp32, cut), run_rows(session, cut)).model_copy(
-            update={"sizes": sizes}
+    """Against torch's outputs in `lengths`, with every further dynamic axis cut to other lengths."""
+    with np.load(lengths, allow_pickle=False) as expected:
+        return tuple(
+            _parity(workload, len(expected[sizes]), expected[sizes], run_rows(session, cut)).model_copy(
+                update={"sizes": sizes}
+            )
+            for sizes, cut in reference_lengths(inputs, workload)
         )
-        for sizes, cut in at_lengths(few, workload, _LENGTHS)
-    )
 
 
 def problems_of(parity: tuple[Parity, ...], numbers: Numbers, reference: Array) -> Iterator[str]:
@@ -80,10 +75,16 @@ def problems_of(parity: tuple[Parity, ...], numbers: Numbers, reference: Array) 
             yield f"{where} its outputs differ from the model's by {measured.max_abs:.2g}, more than {tolerance:.2g}"
 
 
+def distances(expected: Array, got: Array) -> Array:
+    """Absolute differences, float64; 0 where both are no number, and the largest there is where only one is."""
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(got.astype("float64") - expected.astype("float64"))
+    same = (np.isnan(got) & np.isnan(expected)) | (got == expected)
+    return np.nan_to_num(np.where(same, 0.0, distance), nan=np.finfo("float64").max)
+
+
 def _parity(workload: Workload, batch: int, expected: Array, got: Array) -> Parity:
-    distance = np.abs(got.astype("float64") - expected.astype("float64"))
-    agree = np.isnan(got) & np.isnan(expected)
-    distance = np.nan_to_num(np.where(agree, 0.0, distance), nan=np.finfo("float64").max)
+    distance = distances(expected, got)
     same_class = predictions(workload, got) == predictions(workload, expected)
     return Parity(
         batch=batch,

@@ -5,6 +5,7 @@ import platform
 import subprocess
 from pathlib import Path
 
+from tasks.errors import LostError
 from tasks.system.frozen import Frozen
 from tasks.system.libraries import AROUND, COMPUTING, installed
 
@@ -34,7 +35,9 @@ def code_state(root: Path | None = None) -> Code:
         if root is None:  # installed inside another project's folder, that one's revision is not ours
             git("ls-files", "--error-unmatch", str(own))
         return Code(revision=git("rev-parse", "HEAD"), dirty=bool(git("status", "--porcelain")))
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError) as error:
+        if isinstance(error, subprocess.TimeoutExpired) or getattr(error, "returncode", 0) < 0:
+            raise LostError("git did not get to say which code this is: it was ended. Run again.") from error
         return Code(revision=None, dirty=True)
 
 

@@ -6,6 +6,7 @@ from operator import ge
 
 from tasks.config import Gates
 from tasks.outcome import CandidateResult, Selection
+from tasks.proof.gate import beside_others
 from tasks.records import Candidate, Report, latency
 
 _NOISE = 0.03
@@ -40,6 +41,7 @@ def select(reports: Sequence[Report], candidates: Iterable[Candidate], gates: Ga
 def _refusals(report: Report, fp32: Report, gates: Gates) -> Iterator[str]:
     """What keeps a candidate out, in words with numbers; fp32 itself is only held to what its report names."""
     yield from report.problems
+    yield from beside_others(report, gates)
     if gates.max_size_mb is not None and report.size_bytes > gates.max_size_mb * 1e6:
         yield f"is {report.size_bytes / 1e6:.2f} MB, over the {gates.max_size_mb:g} MB allowed"
     if report.name == fp32.name:

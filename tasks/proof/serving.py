@@ -16,9 +16,12 @@ import numpy as np
 import onnxruntime
 
 from tasks.data.arrays import Array, Arrays
+from tasks.errors import LostError
 from tasks.onnx.session import open_session
 from tasks.records import OnnxModel, ServingCheck
-from tasks.system.processes import end_all, family, start_tied
+from tasks.system.files import short_of_memory
+from tasks.system.processes import end_all, family, how_it_ended, start_tied
+from tasks.system.sentences import typed_line
 
 TOLERANCE = 1e-4
 """Largest difference from ONNX Runtime in process, as a share of the largest output: JSON keeps float32 exactly."""
@@ -27,11 +30,18 @@ _START_SECONDS = 90
 
 _STOP_SECONDS = 15
 
+_REFUSES, _DIED = " cannot be served: ", "the process that inspected it died"
+"""What infra/serving says of a folder that it will not serve, and of a helper of its own that ended."""
+
 _SINGLES, _BATCHES, _BATCH = 60, 5, 64
 
 
+_NOT_NOW = {429, 503, 504}
+"""What a server says that has no time or no room."""
+
+
 class ServingError(Exception):
-    """The server did not start, or did not answer: said in the trial's problems, not raised to users."""
+    """The server refused the files, or answered something else: said in the trial's problems, not raised to users."""
 
 
 class _Exchange(NamedTuple):
@@ -45,7 +55,8 @@ class _Exchange(NamedTuple):
 def try_on_server(package: Path, name: str, onnx_model: OnnxModel, inputs: Arrays) -> ServingCheck:
     """Serve the MLflow folder `package` as `name`, send it recorded rows singly and in batches, compare every answer.
 
-    Anything that goes wrong is a problem of the trial; the server is gone when this returns or raises.
+    What the server says is evidence; a server that ended, or said nothing, is not: raises LostError. It is gone when this returns
+    or raises.
     """
     started = time.perf_counter()
     rows = len(next(iter(inputs.values())))
@@ -53,7 +64,7 @@ def try_on_server(package: Path, name: str, onnx_model: OnnxModel, inputs: Array
     together = min(_BATCHES * _BATCH, rows)
     batches = [slice(start, min(start + _BATCH, rows)) for start in range(0, together, _BATCH)]
     try:
-        with serve(package, name) as (url, pid):
+        with serve(package, name) as (url, pid), _lost_with_its_processes():
             ready = time.perf_counter() - started
             session = open_session(onnx_model.path)
             with closing(HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
@@ -62,7 +73,7 @@ def try_on_server(package: Path, name: str, onnx_model: OnnxModel, inputs: Array
                     for part in (*singles, *batches)
                 ]
             memory = sum(process.memory_info().rss for process in family(pid))
-    except (ServingError, OSError, HTTPException, ValueError) as error:
+    except ServingError as error:
         return ServingCheck(requests=0, rows=0, max_abs=0, single_p50_ms=0, single_p95_ms=0, batch=_BATCH, batch_p50_ms=0,
                      peak_bytes=0, start_seconds=0, problems=(f"sea trial: {error}",))  # fmt: skip
     milliseconds = [exchange.milliseconds for exchange in exchanges]
@@ -102,6 +113,20 @@ def serve(package: Path, name: str) -> Iterator[tuple[str, int]]:
             end_all(descendants, 0)
 
 
+@contextmanager
+def _lost_with_its_processes() -> Iterator[None]:
+    """A connection that breaks off, or a process that is gone: ours, whatever it was that ended it."""
+    import psutil
+
+    try:
+        yield
+    except (OSError, HTTPException, psutil.Error) as error:
+        raise LostError(
+            f"The sea trial's server broke off ({typed_line(error)}): nothing is known of the file. "
+            "See whether the machine has memory left, and run again."
+        ) from error
+
+
 def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
     """Read the line that says it is ready; a server that says nothing for long is ended."""
     assert process.stdout is not None
@@ -112,8 +137,14 @@ def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
     finally:
         timer.cancel()
     if not line:
-        reason = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-        raise ServingError(f"the server did not start: {reason[:300]}")
+        code = process.wait()
+        reason = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1][:300]
+        if _REFUSES in reason and _DIED not in reason and not short_of_memory(reason):
+            raise ServingError(f"the server did not start: {reason}")
+        raise LostError(
+            f"The sea trial's server {how_it_ended(code)} before it was ready ({reason}): nothing is known of the file. "
+            "See whether the machine has memory left, and run again."
+        )
     url: str = json.loads(line)["url"]
     return url
 
@@ -132,11 +163,18 @@ def _exchange(
     response = connection.getresponse()
     answer = response.read()
     milliseconds = (time.perf_counter() - started) * 1e3
+    if response.status in _NOT_NOW:
+        raise LostError(
+            f"The sea trial's server had no time for a request ({response.status}): run again when the machine has."
+        )
     if response.status != 200:
         raise ServingError(f"the server answered {response.status}: {answer[:200].decode(errors='replace')}")
     if (digest := response.headers.get("X-Model-Digest")) != sha256:
         raise ServingError(f"the server says it serves {digest} and not {sha256}")
-    predictions = json.loads(answer)["predictions"]
+    try:
+        predictions = json.loads(answer)["predictions"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ServingError(f"the server's answer cannot be read: {typed_line(error)}") from error
     distances, problems = [0.0], []
     for output, expected in zip(session.get_outputs(), session.run(None, feed), strict=True):
         named = predictions[output.name] if isinstance(predictions, dict) else predictions

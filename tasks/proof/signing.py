@@ -35,14 +35,14 @@ class EvidenceError(StepError):
 def private_key() -> Path:
     """SLIPWAY_PRIVATE_KEY, else the key under SLIPWAY_HOME, which is made for its owner alone when it is not there.
 
-    Raises UserError when SLIPWAY_PRIVATE_KEY names no file.
+    Raises UserError when SLIPWAY_PRIVATE_KEY names no file, and for a key of ours that others can read.
     """
     if given := os.environ.get("SLIPWAY_PRIVATE_KEY"):
-        return _existing(Path(given), "SLIPWAY_PRIVATE_KEY")
+        return _for_its_owner(_existing(Path(given), "SLIPWAY_PRIVATE_KEY"))
     path = _keys_folder() / "private.pem"
     if not path.exists():
         _create_private_key(path)
-    return path
+    return _for_its_owner(path)
 
 
 def public_key() -> Path:
@@ -129,7 +129,7 @@ def check_folder(folder: Path, key: Path) -> None:
         raise EvidenceError(
             f"{folder.name}: it has no {SIGNATURE}: it was never signed.", "signature"
         ) from error
-    except (InvalidSignature, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (InvalidSignature, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise EvidenceError(
             f"{folder.name}: its {SIGNATURE} is damaged: the signature does not fit what it signs.",
             "signature",
@@ -164,6 +164,17 @@ def _explain(error: ValueError, key: Path) -> tuple[str, str]:
 
 def _keys_folder() -> Path:
     return Path(os.environ.get("SLIPWAY_HOME") or ".slipway").absolute() / "keys"
+
+
+def _for_its_owner(path: Path) -> Path:
+    """As ssh has it: a key of this user's own may be read by nobody else; one that is mounted is up to whoever mounts it."""
+    status, folder = path.stat(), path.parent.stat()
+    open_folder = folder.st_mode & (stat.S_IXGRP | stat.S_IXOTH)
+    if open_folder and status.st_uid == os.getuid() and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise UserError(
+            f"The private key {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o}), so that anybody here could sign: `chmod 600 {path}`."
+        )
+    return path
 
 
 def _existing(path: Path, variable: str) -> Path:

@@ -7,15 +7,18 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 
+from tasks.data.copies import copies
 from tasks.data.dataset import read_frame, read_split
 from tasks.errors import UserError
 from tasks.onnx.session import open_session, run_rows
+from tasks.proof.company import measure_company
+from tasks.proof.edges import problems_at_edges
 from tasks.proof.intervals import score_if_defined, score_interval, score_slices
 from tasks.proof.parity import measure_lengths, measure_parity, numbers_in, problems_of
 from tasks.proof.probe import probe
 from tasks.proof.speed import gzipped_size, measure
 from tasks.records import Candidate, Dataset, OnnxModel, Parity, Report
-from tasks.system.files import sha256_of, write_atomically
+from tasks.system.files import is_the_machines, sha256_of, write_atomically
 from tasks.system.sentences import first_line
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scoring import score, score_name
@@ -55,6 +58,7 @@ def validate(
         sha256=onnx_model.sha256,
         size_bytes=onnx_model.size_bytes,
         gzipped_bytes=gzipped_size(onnx_model.path),
+        findings=onnx_model.findings,
     )
     if (problem := _check(onnx_model)) is not None:
         return report.model_copy(update={"problems": (problem,)})
@@ -74,6 +78,7 @@ def validate(
             "behaviour": fresh.behaviour,
             "speed": speed,
             "parity": parity,
+            "company": measure_company(open_session(onnx_model.path), inputs, workload),
             "problems": (*problems, *_not_finite(scored["outputs"])),
             **scored,
         }
@@ -93,6 +98,8 @@ def _check(onnx_model: OnnxModel) -> str | None:
     try:
         onnx.checker.check_model(str(onnx_model.path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, OSError) as error:
+        if is_the_machines(error):
+            raise
         return f"the ONNX checker refuses it: {first_line(error)}"
     return None
 
@@ -109,13 +116,13 @@ def _parity(
     inputs = read_split(dataset, "validation").inputs
     session = open_session(onnx_model.path)
     parity = measure_parity(session, inputs, expected, workload)
-    if (
-        onnx_model.sha256 != baseline.sha256
-        and any(workload.dynamic.values())
-        and onnx_model.reference is None
-    ):
-        parity += measure_lengths(session, open_session(baseline.path), inputs, workload)
-    return parity, tuple(problems_of(parity, numbers_in(onnx_model), expected))
+    edges = problems_at_edges(session, dataset)
+    if (lengths := onnx_model.lengths or baseline.lengths) is not None:
+        parity += measure_lengths(session, inputs, lengths, workload)
+    elif any(workload.dynamic.values()):
+        unkept = f"{onnx_model.path.name}: torch's outputs at other lengths were not kept, so its lengths cannot be tried"
+        return parity, (unkept, *edges)
+    return parity, (*problems_of(parity, numbers_in(onnx_model), expected), *edges)
 
 
 def _score(
@@ -136,7 +143,7 @@ def _score(
         )
     return {
         "score": total,
-        "interval": score_interval(workload, samples.target, outputs, confidence),
+        "interval": score_interval(workload, samples.target, outputs, confidence, copies(samples)),
         "slices": score_slices(workload, samples.target, read_frame(dataset, split), outputs),
         "outputs": path,
     }

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tasks.errors import StepError
+from tasks.registry.moved import lead_home
 from tasks.registry.reachability import check_mlflow, explain_database
 from tasks.registry.rest import RestClient, speaks_rest
 from tasks.settings import Settings
@@ -29,6 +30,7 @@ def connect(uri: str, patience: float = 0.0) -> "MlflowClient | RestClient":
 
 
 def _mlflows_own(uri: str) -> "MlflowClient":
+    lead_home(uri)
     first = "mlflow" not in sys.modules
     if first:
         gc.disable()  # it would look through all that is imported, again and again: a quarter of the time

@@ -7,9 +7,14 @@ from urllib.parse import urlsplit
 
 from tasks.errors import StepError, UserError
 from tasks.registry.http import MlflowError, MlflowServer, needs_mlflow
+from tasks.system.files import why_it_broke
+from tasks.system.sentences import typed_line
 from tasks.system.urls import without_secrets
 
 _DATABASES = ("sqlite", "postgresql", "postgresql+psycopg2", "postgresql+psycopg", "mysql", "file")
+
+_DAMAGED = ("malformed", "not a database", "disk image", "file is encrypted", "disk I/O error")
+"""What SQLite says of a file that is not what it wrote."""
 
 _PAUSE_SECONDS = 1.0
 
@@ -42,7 +47,27 @@ def explain_database(uri: str, error: Exception) -> StepError:
         return StepError(
             f"{where} was made by another version of MLflow: back it up and run `mlflow db upgrade`, or use that version."
         )
-    return StepError(f"{where} cannot be used ({text[:200]}): start it, or mend MLFLOW_TRACKING_URI.")
+    if (lacking := why_it_broke(error)) is not None:
+        return lacking
+    if "database is locked" in text:
+        return StepError(f"{where} is held by another process: wait for it, or end it, and run again.")
+    if any(words in text for words in _DAMAGED):
+        return StepError(
+            f"{where} is damaged ({typed_line(error, 80)}): put a backup in its place, or rescue what is left with `sqlite3 FILE .recover`."
+        )
+    return StepError(
+        f"{where} cannot be used ({text[:200] or type(error).__name__}): start it, or mend MLFLOW_TRACKING_URI."
+    )
+
+
+def is_a_databases(error: BaseException) -> bool:
+    """Whether MLflow, SQLAlchemy or SQLite says that a database cannot be used: locked, damaged, full, or without its tables."""
+    kinds = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return (
+        not kinds.isdisjoint({"sqlite3", "sqlalchemy"})
+        or "(sqlite3." in str(error)
+        or "(psycopg" in str(error)
+    )
 
 
 def switch_telemetry_off() -> None:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from tasks.errors import StepError
 from tasks.records import OnnxModel, Version
 from tasks.registry.download import download_version
 from tasks.registry.http import is_missing
 from tasks.registry.rest import Entity
 from tasks.registry.runs import Runs
-from tasks.system.sentences import shortened
+from tasks.system.sentences import first_line, shortened
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -168,6 +169,16 @@ class Registry(Runs):
     def download(self, version: Version, folder: Path) -> Path:
         """The version's whole folder, downloaded below `folder`; its path. Raises StepError when its files are not to be had."""
         return download_version(self.decisions, version.model, version.version, folder)
+
+    def download_file(self, version: Version, name: str, folder: Path) -> Path:
+        """`folder` with one file of the run that made the version. Raises StepError when it is not to be had."""
+        try:
+            self.client.download_artifacts(version.run_id, name, str(folder))
+        except Exception as error:  # MLflow's, the disk's and those of storages have no common base
+            raise StepError(
+                f"{name} of {version.model} version {version.version} is not to be had from MLflow ({first_line(error)})."
+            ) from error
+        return folder
 
     def version_address(self, version: Version) -> str | None:
         """The version's page, when a server shows one."""

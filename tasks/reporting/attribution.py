@@ -106,12 +106,12 @@ def _answer(
     row: Arrays,
     classes: tuple[str, ...] | None,
 ) -> tuple[int | None, str]:
-    """The output whose weight is asked for (None: there is one), and the answer in words."""
+    """The class whose weight is asked for (None: a value's), and the answer in words."""
     outputs = session.run(None, row)[0]
     if classes is None:
         return None, f"{float(outputs.reshape(-1)[0]):.4g}"
     code = int(predictions(workload, outputs)[0])
-    return (code if outputs.reshape(1, -1).shape[1] > 1 else None), classes[code]
+    return code, classes[code] if code < len(classes) else f"class {code}"
 
 
 def _weights(
@@ -154,6 +154,8 @@ def _forward(
         columns = torch.from_numpy(outputs.reshape(len(outputs), -1)).double()
         if code is None:
             return columns[:, 0]
+        if columns.shape[1] == 1:  # the second class's logit; the first has the others' side of zero
+            columns = torch.hstack([torch.zeros_like(columns), columns])
         others = columns.index_fill(1, torch.tensor(code), -torch.inf)
         return columns[:, code] - others.amax(dim=1)  # a class wins by its distance from the best other
 

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.data.dataset import prepare, read_frame
+from tasks.data.dataset import read_frame
 from tasks.errors import UserError
 from tasks.proof.evidence import MODEL, Evidence
+from tasks.proof.rows import rows_of
 from tasks.records import Dataset
 from tasks.reporting.attribution import DRAWS, AttributedRow, attribute, captum_installed
 from tasks.system.frozen import Frozen
+from tasks.system.sentences import first_line
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
 
@@ -66,13 +68,12 @@ class Explanation(Frozen):
 def explain_version(evidence: Evidence, version: int, folder: Path, rows: str, home: Path) -> Explanation:
     """Explain a version's own bytes in `folder` on `rows`: a count, numbers of test rows (3,17), or a CSV or Parquet file.
 
-    Raises UserError for rows that are not there, and when captum is not installed.
+    The test rows are those that the version was judged on, whatever its workload loads by now. Raises UserError for rows
+    that are not there, and when captum is not installed.
     """
     if not captum_installed():
         raise UserError("slipway explain needs captum: pip install 'slipway[explain]'.")
-    from tasks.config import Data
-
-    dataset = prepare(evidence.workload, Data.model_validate(evidence.config["data"]), home / "datasets")
+    dataset = rows_of(evidence, home / "datasets")
     frame, numbers = requested_rows(rows, read_frame(dataset, "test"))
     workload = load_workload(evidence.workload)
     explanation = explain(workload, dataset, folder / MODEL, frame, numbers)
@@ -105,7 +106,7 @@ def requested_rows(rows: str, test: "pd.DataFrame") -> "tuple[pd.DataFrame, list
     if rows.endswith((".csv", ".parquet")):
         if not Path(rows).is_file():
             raise UserError(f"There is no file {rows} with rows to explain.")
-        frame = pd.read_csv(rows) if rows.endswith(".csv") else pd.read_parquet(rows)
+        frame = _csv_rows(Path(rows), test) if rows.endswith(".csv") else pd.read_parquet(rows)
         return frame, list(range(len(frame)))
     try:
         asked = [int(number) for number in rows.split(",") if number]
@@ -117,3 +118,20 @@ def requested_rows(rows: str, test: "pd.DataFrame") -> "tuple[pd.DataFrame, list
     if not numbers or min(numbers) < 0 or max(numbers) >= len(test):
         raise UserError(f"{rows!r} does not fit: there are {len(test)} test rows, from 0 to {len(test) - 1}.")
     return test.iloc[numbers].reset_index(drop=True), numbers
+
+
+def _csv_rows(path: Path, like: "pd.DataFrame") -> "pd.DataFrame":
+    """A file's rows with columns of the kinds that were learned from: a code of digits, 007, is text there too."""
+    import pandas as pd
+    from pandas.api.types import is_datetime64_any_dtype, is_object_dtype, is_string_dtype
+
+    columns = [name for name in pd.read_csv(path, nrows=0).columns if name in like]
+    text = [name for name in columns if is_object_dtype(like[name]) or is_string_dtype(like[name])]
+    times = [name for name in columns if is_datetime64_any_dtype(like[name])]
+    frame = pd.read_csv(path, dtype=dict.fromkeys(text, str), parse_dates=times)
+    try:
+        return frame.astype({name: like[name].dtype for name in columns if name not in text})
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} has cells of another kind than was learned from: {first_line(error)}."
+        ) from None

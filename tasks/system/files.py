@@ -9,7 +9,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import Timeout
+
+from tasks.errors import LostError, StepError
+
 _TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+NO_MEMORY = (
+    "There is not enough memory: end what else runs, lift the limit if there is one (ulimit -v), "
+    "or give fewer rows or a smaller batch_size."
+)
+
+_SHORT = (
+    "bad_alloc",
+    "bad allocation",
+    "allocate memory",
+    "unable to allocate",
+    "out of memory",
+    "memoryerror",
+    "failed to map segment",
+    "can't start new thread",
+    "error return without exception",  # what C extensions end in when there is none
+)
 
 
 def why_not_written(what: str, folder: Path, needed: int, error: OSError) -> str:
@@ -21,12 +42,42 @@ def why_not_written(what: str, folder: Path, needed: int, error: OSError) -> str
 
 
 def is_the_machines(error: BaseException | None) -> bool:
-    """Whether the same work may well succeed when the machine has room again, or another process is done with its lock."""
-    from filelock import Timeout
+    """Whether the same work may well succeed when the machine has room again, or another process is done with its lock.
 
-    return isinstance(error, MemoryError | Timeout) or (
-        isinstance(error, OSError) and error.errno in _TROUBLE
-    )
+    Errors that were raised from others are what those are; libraries of C++ say in words that there is no memory.
+    """
+    while error is not None:
+        if isinstance(error, MemoryError | Timeout | LostError) or short_of_memory(str(error)):
+            return True
+        if isinstance(error, OSError) and error.errno in _TROUBLE:
+            return True
+        error = error.__cause__
+    return False
+
+
+def short_of_memory(text: str) -> bool:
+    """Whether a message of ONNX Runtime, torch, NumPy or Python is about memory that was not to be had."""
+    return any(words in text.lower() for words in _SHORT)
+
+
+def why_it_broke(error: BaseException) -> StepError | None:
+    """What the machine lacks, as one sentence; None for an error that is not the machine's."""
+    if not is_the_machines(error):
+        return None
+    while not isinstance(error, LostError | OSError | MemoryError) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, LostError):
+        return error
+    text = " ".join(str(error).split())[:200]
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return StepError(f"Too many files are open ({text}): raise the limit (ulimit -n) and run again.")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StepError(f"No space is left on the disk ({text}): free some and run again.")
+    if isinstance(error, OSError) and error.errno in (errno.EIO, errno.EROFS):
+        return StepError(f"The disk fails ({text}): see what the system's log says of it.")
+    if isinstance(error, Timeout):
+        return StepError(f"Another process holds what this one needs ({text}): wait for it, or end it.")
+    return StepError(NO_MEMORY if not text else NO_MEMORY.replace(":", f" ({text}):", 1))
 
 
 def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:

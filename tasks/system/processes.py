@@ -22,6 +22,10 @@ MARK = "SLIPWAY_MARK"
 
 _PATIENCE_SECONDS = 5.0
 
+_CRASHES = {
+    -number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+}
+
 
 def start_tied(command: tuple[str, ...], **settings: object) -> "subprocess.Popen[bytes]":
     """Start `python -m command…` on a leash; Ctrl-C in the terminal is for the holder, which ends it in order."""
@@ -50,6 +54,20 @@ def end_all(
             with contextlib.suppress(*gone):
                 process.kill()
                 process.wait()
+
+
+def how_it_ended(code: int) -> str:
+    """A child's exit code in words: "was ended by SIGKILL", "ended with code 1"."""
+    if code >= 0:
+        return f"ended with code {code}"
+    with contextlib.suppress(ValueError):
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"was ended by signal {-code}"
+
+
+def crashed(code: int) -> bool:
+    """Whether a child ended by what its own code did, as far as its exit code can tell: nobody stops a process that way."""
+    return code in _CRASHES
 
 
 def family(pid: int) -> "list[psutil.Process]":

@@ -121,9 +121,14 @@ class ObjectStorage:
                 self.keep(folder, names())
             except FileNotFoundError:
                 continue  # a newer checkpoint took its place meanwhile
-            except UserError as error:
+            except (
+                Exception
+            ) as error:  # nobody would hear of a thread that ended, and nothing would be mirrored any more
                 if not warned or last:
-                    log.warning("Not mirrored, work goes on: %s", error)
+                    log.warning(
+                        "Not mirrored, work goes on: %s",
+                        error if isinstance(error, UserError) else typed_line(error),
+                    )
                 warned = True
 
     @cached_property

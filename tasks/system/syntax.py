@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_DOTTED = re.compile(r"\w[\w-]*(\.\w[\w-]*)+\.?(:\w+)?")
-"""What may be the name of a module or of a file."""
+_DOTTED = re.compile(r"(\w[\w.-]*/)*\w[\w-]*(\.\w[\w-]*)+\.?(:\w+)?")
+"""What may be the name of a module, or of a file, also in a folder."""
 
 
 class Import(NamedTuple):

@@ -12,6 +12,7 @@ from tasks.records import Dataset
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import as_user_error
 from tasks.training.batches import Order, take
+from tasks.training.footprint import without_footprint
 from tasks.training.loss import check_loss, loss_of
 from tasks.training.module import main_output
 from tasks.training.randomness import random_numbers_lock, seed_everything
@@ -29,7 +30,7 @@ class DryRun(Frozen):
 
 
 def dry_run(module: nn.Module, workload: Workload, dataset: Dataset, config: Train) -> DryRun:
-    """Forward and backward on the first batch, twice: the second time is the one that counts. Weights stay as they are.
+    """Forward and backward on the first batch, twice: the second time is the one that counts. The module stays as it is.
 
     Raises UserError for a model that fails, and for a loss that fails, is no single finite number, or reaches no weight.
     """
@@ -37,14 +38,13 @@ def dry_run(module: nn.Module, workload: Workload, dataset: Dataset, config: Tra
     check_loss(workload, module, samples)
     order, device = Order(len(samples), config.batch_size, config.seed), torch.device("cpu")
     inputs, target = take(samples, order.rows(0), device)
-    with random_numbers_lock:
+    with random_numbers_lock, without_footprint(module):
         seed_everything(config.seed)
         module.train()
         for _ in range(2):
             started = time.perf_counter()
             loss = _step(workload, module, inputs, target)
             seconds = time.perf_counter() - started
-        module.eval()
     bare = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
     module.zero_grad()
     return DryRun(

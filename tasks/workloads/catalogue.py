@@ -1,54 +1,25 @@
-"""Finding a workload by what a user typed: `digits`, `package.module`, `package.module:attribute` or a path."""
+"""A workload's code imported, by what a user typed: with its neighbours, and anew when any of it has changed."""
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
+import json
 import sys
 import traceback
-from importlib.machinery import ModuleSpec
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
 from pydantic import ValidationError
 
 from tasks.errors import UserError
+from tasks.workloads.dependencies import is_a_users, workload_files, workload_sources
+from tasks.workloads.places import is_path, module_name, names, source_file
 from tasks.workloads.workload import Workload
 
+__all__ = ["load_workload", "names", "source_file"]
 
-def names() -> tuple[str, ...]:
-    """The workloads that come with Slipway."""
-    return tuple(sorted(path.stem for path in (Path(__file__).parent / "examples").glob("[!_]*.py")))
-
-
-def source_file(reference: str) -> Path:
-    """The file that defines the workload, without running it. Raises UserError when there is none."""
-    module = reference.partition(":")[0]
-    if _is_path(module):
-        path = Path(module).resolve()
-        if not path.is_file():
-            raise UserError(f"No workload file {module!r}: check the path.")
-        return path
-    spec = _spec(module)
-    if spec is None or spec.origin is None:
-        close = difflib.get_close_matches(reference, names(), n=1)
-        hint = f" (is it {close[0]!r}?)" if close else ""
-        raise UserError(
-            f"Unknown workload {reference!r}{hint}: name one of {', '.join(names())}, a module (package.module) or a file (path/to/file.py)."
-        )
-    return Path(spec.origin)
-
-
-def _spec(module: str) -> ModuleSpec | None:
-    """Where a module is; None when there is none. Raises UserError when a package above it does not import."""
-    name = module_name(module)
-    try:
-        return importlib.util.find_spec(name)
-    except Exception as error:
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if isinstance(error, ValueError) or (missing and f"{name}.".startswith(f"{missing}.")):
-            return None
-        raise UserError(f"The package of {module!r} does not import: {_said(error)}.") from error
+_PREFIX = "slipway_workload_"
 
 
 def load_workload(reference: str) -> Workload:
@@ -59,7 +30,9 @@ def load_workload(reference: str) -> Workload:
     path = source_file(reference)
     target, _, attribute = reference.partition(":")
     try:
-        module = _import_path(path) if _is_path(target) else importlib.import_module(module_name(target))
+        module = (
+            _import_path(target, path) if is_path(target) else importlib.import_module(module_name(target))
+        )
     except UserError:
         raise
     except SyntaxError as error:
@@ -67,7 +40,12 @@ def load_workload(reference: str) -> Workload:
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         line = next((frame.lineno for frame in reversed(frames) if frame.filename == str(path)), "?")
-        raise UserError(f"Workload file {path}, line {line}: {_said(error)}.") from error
+        hint = (
+            ": import it by its name, which is found beside the file"
+            if "relative import" in str(error)
+            else ""
+        )
+        raise UserError(f"Workload file {path}, line {line}: {_said(error)}{hint}.") from error
     workload = getattr(module, attribute or "workload", None)
     if not isinstance(workload, Workload):
         raise UserError(
@@ -84,31 +62,56 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(".: ")
 
 
-def _is_path(reference: str) -> bool:
-    return reference.endswith(".py") or "/" in reference
-
-
-def module_name(reference: str) -> str:
-    """Where a workload that is named without a path is imported from: `digits` is one of ours."""
-    return f"tasks.workloads.examples.{reference}" if "." not in reference else reference
-
-
-def _import_path(path: Path) -> ModuleType:
-    """Import a file by path; its folder is on the path meanwhile, so that it may import its neighbours."""
-    name = f"slipway_workload_{hashlib.sha256(bytes(path) + path.read_bytes()).hexdigest()[:16]}"
+def _import_path(reference: str, path: Path) -> ModuleType:
+    """Import a file by path. Its folder is on the path, so that it may import its neighbours, also later and relatively."""
+    folder, files = path.parent, workload_files(reference)
+    name = f"{_PREFIX}{hashlib.sha256(json.dumps([str(path), workload_sources(reference)]).encode()).hexdigest()[:16]}"
+    _forget_others(path, name, files)
+    _put_on_path(folder)
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=[str(folder)])
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    sys.path.insert(0, str(path.parent))
+    importlib.invalidate_caches()
+    sys.path.insert(0, str(folder))
     try:
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
     finally:
-        sys.path.remove(str(path.parent))
+        sys.path.remove(str(folder))
     return module
+
+
+def _put_on_path(folder: Path) -> None:
+    """For what functions import when they are called: behind all else, and before the folders of other workloads."""
+    files = (str(module.__file__) for name, module in sys.modules.items() if name.startswith(_PREFIX))
+    others = {str(Path(file).parent) for file in files} - {str(folder)}
+    place = next((place for place, entry in enumerate(sys.path) if entry in others), len(sys.path))
+    if str(folder) not in sys.path[:place]:
+        sys.path[place:] = [str(folder), *(entry for entry in sys.path[place:] if entry != str(folder))]
+
+
+def _forget_others(path: Path, name: str, files: Mapping[str, Path]) -> None:
+    """Modules that this file's imports would take for its neighbours: another's of the same name, and what was there before an edit."""
+    edited = name not in sys.modules and any(
+        other.startswith(_PREFIX) and getattr(module, "__file__", None) == str(path)
+        for other, module in sys.modules.items()
+    )
+    for file in {*files.values()} - {path}:
+        for dotted in _dotted_names(file, path.parent):
+            place = getattr(sys.modules.get(dotted), "__file__", None)
+            if place is not None and is_a_users(Path(place)) and (edited or Path(place) != file):
+                del sys.modules[dotted]
+
+
+def _dotted_names(file: Path, folder: Path) -> list[str]:
+    """What a neighbour is imported as: `net.deep` is net/deep.py; none of what lies elsewhere."""
+    if not file.is_relative_to(folder):
+        return []
+    parts = file.relative_to(folder).with_suffix("").parts
+    return [".".join(parts[:-1] if parts[-1] == "__init__" else parts)]

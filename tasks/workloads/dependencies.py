@@ -3,14 +3,14 @@
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from tasks.system.files import sha256_of
 from tasks.system.syntax import syntax_of
-from tasks.workloads.catalogue import module_name, source_file
+from tasks.workloads.places import module_name, source_file
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -28,6 +28,9 @@ _STANDARD = sysconfig.get_path("stdlib")
 _DYNAMIC = frozenset(
     {"import_module", "__import__", "exec_module", "spec_from_file_location", "run_path", "run_module"}
 )
+
+_PATH = frozenset({"sys", "path"})
+"""A file that has both may put a folder of its own on the path."""
 
 
 def workload_sources(reference: str) -> dict[str, str]:
@@ -80,13 +83,23 @@ def workload_files(reference: str) -> dict[str, Path]:
 def _imported(path: Path, home: Path) -> Iterator[Path]:
     """The files that one file imports, those of the packages around them too; what is in `home` is found before all else."""
     syntax = syntax_of(path)
+    folders = [folder for folder in path.parent.iterdir() if folder.is_dir()] if _PATH <= syntax.names else []
     for item in syntax.imports:
         name = f"{item.module}.{item.name}".strip(".")
         yield from _files(path.parents[item.level - 1], name) if item.level else _anywhere(home, name)
+        for folder in folders:
+            yield from _files(folder, name)
     for text in syntax.strings:  # `python -m package.module`, for one
         yield from _anywhere(home, text)
     if not _DYNAMIC.isdisjoint(syntax.names):
-        yield from path.parent.glob("*.py")
+        yield from _by_path(path.parent, {text.rpartition("/")[2] for text in syntax.strings})
+
+
+def _by_path(folder: Path, named: Collection[str]) -> Iterator[Path]:
+    """What may be imported by a path that is put together: all that lies beside, and what has such a name up to two folders below."""
+    yield from folder.glob("*.py")
+    for depth in ("*/*.py", "*/*/*.py"):
+        yield from (file for file in folder.glob(depth) if file.name in named and is_a_users(file))
 
 
 def _anywhere(home: Path, dotted: str) -> Iterator[Path]:
@@ -118,6 +131,12 @@ def _on_path(top: str, _path: tuple[str, ...]) -> Path | None:
     if place is None or not _INSTALLED.isdisjoint(place.parts) or place.is_relative_to(_STANDARD):
         return None
     return place.parent.parent if place.name == "__init__.py" else place.parent
+
+
+def is_a_users(path: Path) -> bool:
+    """Whether a file is neither installed, nor Python's, nor Slipway's own."""
+    installed = not _INSTALLED.isdisjoint(path.parts) or path.is_relative_to(_STANDARD)
+    return not installed and not _is_slipways(path)
 
 
 def _is_slipways(path: Path) -> bool:

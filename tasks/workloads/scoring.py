@@ -1,5 +1,6 @@
 """What a score is, in one place: training, validation and the gate all ask here. Plain numpy: scikit-learn takes seconds."""
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from tasks.system.sentences import as_user_error
@@ -75,7 +76,18 @@ def r2(target: "Array", values: "Array", axis: int = -1) -> Any:
 
 def _own(workload: Workload, target: "Array", outputs: "Array") -> float:
     assert workload.score is not None
-    given = probabilities(outputs) if workload.probabilities else predictions(workload, outputs)
+    given = predictions(workload, outputs)
+    if workload.probabilities:
+        given = probabilities(outputs)
+        given = given[:, 1] if given.shape[1] == 2 and _takes_one_column(workload.score) else given
     what = f"Workload {workload.name}: its score {score_name(workload)} failed on {len(target)} rows"
     with as_user_error(what):
         return float(workload.score(target, given))
+
+
+def _takes_one_column(score: Any) -> bool:
+    """Whether it is one of scikit-learn's that of two classes take the second's probability alone, such as roc_auc_score."""
+    inner = getattr(score, "func", score)
+    if not (getattr(inner, "__module__", None) or "").startswith("sklearn."):
+        return False
+    return "y_score" in signature(inner).parameters

@@ -57,7 +57,9 @@ class Workload:
     loss: Callable[..., Any] | None = None
     score: Score | None = None
     score_name: str | None = None
-    probabilities: bool = False  # `score` gets class probabilities [n, classes] instead of class codes [n]
+    probabilities: bool = False
+    """`score` gets class probabilities [n, classes] instead of class codes [n]; scikit-learn's roc_auc_score and its like, of two
+    classes, the second's [n]."""
     train: Train = Train()
     data: Data = Data()
     recipes: tuple[Recipe, ...] = DEFAULT_RECIPES

@@ -1,15 +1,29 @@
-"""A hundred thousand requests that are nearly right: no 5xx, no crash, no memory kept. Schemathesis first, then our own mutations."""
+"""A hundred thousand requests that are nearly right: no 5xx, no crash, no memory kept. Schemathesis first, then our own mutations.
+
+Then as many whose bytes are wrong, heads included, torn anywhere and sent both ways: with the fast path and without it, they have to be
+answered and counted alike.
+"""
 
 import json
+import logging
 import os
+import random
 import re
 import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
+import psutil
+import serving_models as models
+import uvloop
+from both_protocols import LAST, ROW, BothProtocols, torn
+from both_protocols import mutated as mutated_bytes
 from hypothesis import HealthCheck, Phase, given, settings
+from raw_requests import REQUESTS as REQUESTS_AS_BYTES
+from raw_requests import VERDICTS
 from serving_mutations import VALID, mutated, targets
 from serving_peers import HOME, environment
 from serving_process import ServerProcess
@@ -66,6 +80,42 @@ def by_mutation(server: ServerProcess, wanted: int) -> Counter[int]:
     return statuses
 
 
+def by_bytes(folder: Path, wanted: int, seed: int) -> dict[str, object]:
+    """Whole connections of one to five requests of the corpus, mutated and torn, through both ways in this process."""
+    hostile = [request for request, _ in VERDICTS.values() if len(request) < 2_000]
+    corpus = [*REQUESTS_AS_BYTES.values(), *hostile]
+    dice = random.Random(seed)
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    folder.mkdir()
+    model = models.save(folder / "digits", models.mlp(), {"x": [ROW]})
+
+    async def run() -> dict[str, object]:
+        protocols, process = BothProtocols(model, folder), psutil.Process()
+        sent, statuses, differ, before = 0, Counter[str](), list[str](), 0
+        while sent < wanted:
+            requests = [
+                mutated_bytes(dice, dice.choice(corpus), dice.choice((0, 1, 1, 2, 5)))
+                for _ in range(dice.randint(1, 5))
+            ]
+            pieces = torn(dice, b"".join(requests) + LAST)
+            fast, plain = await protocols.both(
+                pieces, patient=True
+            )  # else an early answer races with what is wrong behind it
+            statuses.update(status.decode() for status in re.findall(rb"HTTP/1.1 (\d+)", fast[0]))
+            if fast != plain:
+                differ.append(repr(pieces))
+            sent += len(requests)
+            before = before or (process.memory_info().rss if sent > wanted // 10 else 0)
+        return {
+            "raw requests, both ways": sent,
+            **{f"raw: answered {status}": count for status, count in sorted(statuses.items())},
+            "raw: answered otherwise without the fast path": differ[:3] or 0,
+            "raw: MB that the last nine tenths took": round((process.memory_info().rss - before) / 2**20, 1),
+        }
+
+    return uvloop.run(run())
+
+
 def main() -> int:
     HOME.mkdir(parents=True, exist_ok=True)
     folder = HOME / "fuzz"
@@ -81,10 +131,15 @@ def main() -> int:
         figures["worker MB before"], figures["worker MB after"] = before, worker_memory(server)
         figures["worker died"] = server.children("infra.serving.processes.worker") != [worker]
         figures["valid ones still answered"] = all(server.post(*each).status == 200 for each in VALID)
+    raw = by_bytes(folder / "raw", REQUESTS, seed=20261126)
+    figures |= raw
     for name, value in figures.items():
         print(f"{name:40}{value!s:>12}")
     (HOME / "serving_fuzz.json").write_text(json.dumps({"load": os.getloadavg()[0], **figures}, indent=1))
-    return int(any(status >= 500 for status in statuses) or bool(figures["worker died"]))
+    wrong = any(status >= 500 for status in statuses) or any("answered 5" in name for name in raw)
+    return int(
+        wrong or bool(figures["worker died"]) or raw["raw: answered otherwise without the fast path"] != 0
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from flows.orchestration.decision_lock import decision_lock
+from flows.orchestration.events import announced
 from tasks.errors import RefusedError
 from tasks.promotion.champion import model_lock, promote
 from tasks.registry.registry import Registry
@@ -50,7 +50,7 @@ def main(model: str, version: str, against: str, where: str = "") -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     try:
-        with decision_lock(settings, model), model_lock(settings, model):
+        with announced(registry, model), model_lock(settings, model):
             promote(registry, found, against=int(against), why="it was asked", who=f"process {os.getpid()}")
         print("promoted", flush=True)
     except RefusedError as error:

@@ -9,7 +9,8 @@ from torch import nn
 from tasks.config import Data, Gates
 from tasks.data.dataset import prepare, read_split
 from tasks.onnx.export import write_export
-from tasks.onnx.exporters import with_torchscript, without_warnings
+from tasks.onnx.exporter_output import quietly
+from tasks.onnx.exporters import with_torchscript
 from tasks.onnx.sizes import batch_of
 from tasks.proof.holdout import Answered, compare_with
 from tasks.records import Candidate, Champion, Comparison, Dataset, Report
@@ -45,7 +46,7 @@ def make_digits(folder: Path) -> tuple[Dataset, Candidate]:
 
 def candidate(dataset: Dataset, path: Path, name: str, noise: float = 0.0) -> Candidate:
     module, samples = fitted(dataset, noise).eval(), read_split(dataset, "validation")
-    with without_warnings():  # not export_module: its first exporter takes seconds to import
+    with quietly():  # not export_module: its first exporter takes seconds to import
         proto = with_torchscript(module, load_workload("digits"), dataset, batch_of(samples, 3))
     return Candidate(name=name, onnx=write_export(proto, "torchscript", module, dataset, samples, path, {}))
 

@@ -168,6 +168,32 @@ def test_a_killed_run_goes_on_in_the_same_mlflow_run(
     assert registry.client.get_run(run_id).info.status == "FINISHED"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_of_two_identical_runs_at_once_one_makes_the_version_and_the_other_takes_it(
+    prefect_server: str, home: Path, empty_mlflow_database: Path
+) -> None:
+    """Though a third, which had begun it, was killed."""
+    home.mkdir(mode=0o700)
+    (home / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
+    command = [sys.executable, "-m", "flows.cli", "run", "digits", "--json"]
+    for setting in (*QUICK, "train.epochs=8"):
+        command += ["--set", setting]
+    environment = {**os.environ, "PREFECT_API_URL": prefect_server, "SLIPWAY_HOME": str(home)}
+    pipe, registry = subprocess.PIPE, Registry(load_settings())
+    first = subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe)
+    wait_for_metrics(first, registry, home)
+    others = [subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe) for _ in range(2)]
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    said = [Outcome.model_validate_json(other.communicate()[0]) for other in others]
+    assert sorted(outcome.decision for outcome in said) == ["promoted", "unchanged"]
+    assert {(outcome.version, outcome.run_id) for outcome in said} == {(1, said[0].run_id)}
+    experiment = registry.client.get_experiment_by_name("digits")
+    assert experiment is not None and len(registry.client.search_runs([experiment.experiment_id])) == 1
+    assert registry.version("digits", 2) is None
+
+
 def wait_for_metrics(process: "subprocess.Popen[bytes]", registry: Registry, home: Path) -> str:
     """Until training has told MLflow something; the run's id."""
     deadline = time.monotonic() + 120

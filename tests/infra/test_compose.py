@@ -42,6 +42,8 @@ def platform(tmp_path: Path) -> Iterator[Composed]:
         composed.start("mlflow", extra={"MLFLOW_AUTH_CONFIG_PATH": str(accounts)})
         composed.wait("prefect", "/api/health")
         composed.wait("mlflow", "/health")
+        composed.start("mlflow-account", words={"digits": MODEL})
+        assert composed.processes.pop("mlflow-account").wait(240) == 0, composed.last_lines("mlflow-account")
         composed.start("prefect-services")
         yield composed
     finally:

@@ -33,7 +33,7 @@ OBJECTS: list[dict[str, Any]] = [
 SERVER: dict[str, Any] = next(
     entry["spec"]["template"]["spec"]["containers"][0]
     for entry in OBJECTS
-    if (entry["kind"], entry["metadata"]["name"]) == ("Deployment", "server")
+    if (entry["kind"], entry["metadata"]["name"]) == ("StatefulSet", "server")
 )
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((INFRA / "k8s" / "kustomization.yaml").read_text())
 
@@ -66,7 +66,11 @@ def test_what_a_service_mounts_is_declared_and_there(tmp_path: Path) -> None:
     for name, service in SERVICES.items():
         assert set(service.get("secrets", ())) <= COMPOSE["secrets"].keys(), name
         assert {entry["source"] for entry in service.get("configs", ())} <= COMPOSE["configs"].keys(), name
-        wanted = set(re.findall(r"/run/secrets/(\w+)", json.dumps(service)))
+        mounted = "".join(
+            (INFRA / COMPOSE["configs"][entry["source"]]["file"]).read_text()
+            for entry in service.get("configs", ())
+        )
+        wanted = set(re.findall(r"/run/secrets/(\w+)", json.dumps(service) + mounted))
         assert wanted == set(service.get("secrets", ())), name
         if "build" in service:
             assert (INFRA.parent / service["build"]["dockerfile"]).is_file(), name
@@ -81,8 +85,7 @@ def test_no_service_holds_a_secret_or_is_open_to_a_network() -> None:
             assert not re.search(r"//[^/]*:[^/]*@", str(value)), (name, variable)
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
     for name in ("postgres", "redis", "s3"):
-        assert SERVICES[name]["networks"] == ["back"] and "ports" not in SERVICES[name]
-    assert COMPOSE["networks"]["back"] == {"internal": True}
+        assert "front" not in SERVICES[name]["networks"] and "ports" not in SERVICES[name]
 
 
 def test_every_secret_variable_is_one_that_is_read() -> None:
@@ -159,22 +162,90 @@ def test_every_pod_is_probed_bounded_and_without_rights() -> None:
         assert pod["securityContext"]["runAsNonRoot"] and not pod["automountServiceAccountToken"]
 
 
-def test_the_model_server_scales_on_a_metric_that_it_exports() -> None:
+def test_the_model_server_scales_on_what_every_cluster_measures() -> None:
     (scaler,) = of_kind("HorizontalPodAutoscaler")
-    scaled = next(entry for entry in of_kind("Deployment") if entry["metadata"]["name"] == "server")
+    scaled = named(scaler["spec"]["scaleTargetRef"]["kind"], "server")
     assert "replicas" not in scaled["spec"], "an apply would undo what the scaler did"
-    names = [metric["pods"]["metric"]["name"] for metric in scaler["spec"]["metrics"] if "pods" in metric]
-    assert names and set(names) <= exported()
+    assert [metric["resource"]["name"] for metric in scaler["spec"]["metrics"]] == ["cpu"]
+    (container,) = scaled["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["requests"]["cpu"], "utilisation is a share of it"
     assert {entry["spec"]["selector"]["matchLabels"]["app"] for entry in of_kind("PodDisruptionBudget")} == {
         "mlflow",
         "server",
     }
-    assert next(entry for entry in of_kind("NetworkPolicy") if entry["metadata"]["name"] == "deny-all")[
-        "spec"
-    ] == {
+
+
+def test_a_model_server_that_starts_anew_has_its_verified_models_still() -> None:
+    spec = named("StatefulSet", "server")["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    home = next(entry["value"] for entry in container["env"] if entry["name"] == "SLIPWAY_HOME")
+    mount = next(entry["name"] for entry in container["volumeMounts"] if entry["mountPath"] == home)
+    assert mount in {claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]}
+    volume = next(entry for entry in SERVICES["server"]["volumes"] if entry.endswith(":/state"))
+    assert volume.split(":")[0] in COMPOSE["volumes"]
+
+
+def test_the_model_server_is_no_admin_of_mlflow() -> None:
+    admin = re.search(r"admin_username = (\w+)", (INFRA / "docker" / "basic_auth.ini").read_text())
+    environment = {entry["name"]: entry["value"] for entry in SERVER["env"]}
+    for given in (environment, SERVICES["server"]["environment"]):
+        assert admin is not None and given["MLFLOW_TRACKING_USERNAME"] != admin[1]
+        assert given["MLFLOW_TRACKING_PASSWORD_FILE"] == "/run/secrets/mlflow_server_password"
+    made = json.dumps(SERVICES["mlflow-account"]["command"]) + json.dumps(named("Job", "mlflow-account"))
+    assert made.count("infra.platform.mlflow_account") == 2
+
+
+def test_all_that_runs_may_be_reached_by_who_needs_it_and_by_nobody_else() -> None:
+    """Every pod has a policy, those that are asked have one that says by whom, and Compose's services meet only on networks that both need."""
+    assert named("NetworkPolicy", "deny-all")["spec"] == {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
     }
+    pods = [entry for entry in OBJECTS if entry["kind"] in ("Deployment", "StatefulSet", "Job")]
+    labels = {entry["spec"]["template"]["metadata"]["labels"]["app"] for entry in pods}
+    ray = of_kind("RayJob")[0]["spec"]["rayClusterSpec"]
+    groups = [ray["headGroupSpec"], *ray["workerGroupSpecs"]]
+    labels |= {group["template"]["metadata"]["labels"]["app"] for group in groups}
+    policies = {
+        entry["spec"]["podSelector"].get("matchLabels", {}).get("app") for entry in of_kind("NetworkPolicy")
+    }
+    assert labels <= policies
+    asked = named("NetworkPolicy", "mlflow")["spec"]["ingress"][0]["from"][0]["podSelector"][
+        "matchExpressions"
+    ]
+    assert set(asked[0]["values"]) == labels - {"mlflow"}
+    assert ray["headGroupSpec"]["rayStartParams"]["dashboard-host"] == "0.0.0.0", "the operator submits there"
+    on = {name: set(service["networks"]) for name, service in SERVICES.items()}
+    meet = {(a, b) for a in on for b in on if a < b and (on[a] & on[b]) - {"front"}}
+    assert {pair for pair in meet if "redis" in pair} == {("prefect", "redis"), ("prefect-services", "redis")}
+    assert {pair for pair in meet if "s3" in pair} == {("mlflow", "s3"), ("s3", "worker")}
+    assert {pair for pair in meet if "server" in pair} == {
+        ("mlflow", "server"),
+        ("alertmanager", "server"),
+        ("grafana", "server"),
+        ("prometheus", "server"),
+    }
+    assert all(
+        network == {"internal": True} for name, network in COMPOSE["networks"].items() if name != "front"
+    )
+
+
+def test_every_service_has_a_bound_on_what_it_takes() -> None:
+    for name, service in SERVICES.items():
+        assert service["cpus"] and service["mem_limit"] and service["pids_limit"], name
+
+
+def test_alerts_reach_somebody() -> None:
+    configuration = yaml.safe_load((INFRA / "prometheus" / "prometheus.yml").read_text())
+    (address,) = configuration["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
+    assert address.split(":")[0] in SERVICES
+    manager = yaml.safe_load((INFRA / "prometheus" / "alertmanager.yml").read_text())
+    receivers = {entry["name"]: entry for entry in manager["receivers"]}
+    used = [manager["route"], *manager["route"]["routes"]]
+    assert {route["receiver"] for route in used} == receivers.keys()
+    files = [hook["url_file"] for entry in receivers.values() for hook in entry["webhook_configs"]]
+    secrets = set(SERVICES["alertmanager"]["secrets"])
+    assert files and {Path(file).name for file in files} == secrets
 
 
 def test_the_model_server_is_asked_by_prometheus_as_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +262,7 @@ def test_the_model_server_is_asked_by_prometheus_as_it_is_started(monkeypatch: p
 
 def test_the_model_server_goes_away_within_its_grace_and_after_the_proxies_know() -> None:
     options, probe = options_of(SERVER["args"]), SERVER["readinessProbe"]
-    pod = next(entry for entry in of_kind("Deployment") if entry["metadata"]["name"] == "server")
+    pod = next(entry for entry in of_kind("StatefulSet") if entry["metadata"]["name"] == "server")
     grace = pod["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     assert probe["periodSeconds"] * probe["failureThreshold"] < options.drain_delay
     assert options.drain_delay + options.drain + 5 < grace
@@ -248,6 +319,10 @@ def options_of(words: list[str]) -> ServeOptions:
     document = vars(parser("serve").parse_args(words))
     document.pop("models")
     return ServeOptions(**document)
+
+
+def named(kind: str, name: str) -> dict[str, Any]:
+    return next(entry for entry in of_kind(kind) if entry["metadata"]["name"] == name)
 
 
 def of_kind(kind: str) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@ from typing import TypeVar
 from pydantic import BaseModel
 from rich.console import Console
 
+from flows.cli.views.document import show_document
+
 R = TypeVar("R", bound=BaseModel)
 
 
@@ -14,7 +16,7 @@ def or_json(view: Callable[[R, Console], None]) -> Callable[[R, bool], None]:
 
     def show(result: R, as_json: bool) -> None:
         if as_json:
-            print(result.model_dump_json())
+            show_document(result.model_dump_json())
         else:
             view(result, Console(highlight=False, soft_wrap=True))
 

@@ -6,6 +6,7 @@ from shlex import quote
 from rich.console import Console
 from rich.markup import escape
 
+from flows.cli.views.document import show_document
 from tasks.preflight.check import Checkup
 
 _MARKS = {
@@ -23,7 +24,7 @@ _LONGEST = 150
 def show_checkup(checkup: Checkup, *, as_json: bool) -> None:
     """One JSON object on stdout, or a checklist for people."""
     if as_json:
-        print(json.dumps({"ok": checkup.ok, **checkup.model_dump(mode="json")}))
+        show_document(json.dumps({"ok": checkup.ok, **checkup.model_dump(mode="json")}))
         return
     console = Console(highlight=False)
     console.print(f"[bold]{escape(checkup.workload)}[/bold]", soft_wrap=True)

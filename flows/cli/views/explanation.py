@@ -5,6 +5,7 @@ import json
 from rich.console import Console
 from rich.markup import escape
 
+from flows.cli.views.document import show_document
 from tasks.reporting.explanation import STABLE, Explanation, Feature
 
 _MOST = 5
@@ -14,7 +15,7 @@ def show_explanation(explanation: Explanation, *, as_json: bool) -> None:
     """One JSON object on stdout, or a line for each row."""
     if as_json:
         overall = [feature.model_dump() for feature in explanation.overall()]
-        print(
+        show_document(
             json.dumps(
                 {"stable": explanation.stable, "overall": overall, **explanation.model_dump(mode="json")}
             )

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.cli.overrides import knob_names
+from flows.cli.views.document import show_document
 from flows.orchestration.form import bounds_of
 from tasks.config import RunConfig
 
@@ -17,7 +18,7 @@ def show_settings(reference: str | None, run: RunConfig, *, as_json: bool) -> No
     """One JSON object on stdout, or a table for people."""
     if as_json:
         settings = {name: {"value": _value(run, name), "help": _sentence(name)} for name in knob_names()}
-        print(json.dumps(settings))
+        show_document(json.dumps(settings))
         return
     console = Console(highlight=False)
     whose = (

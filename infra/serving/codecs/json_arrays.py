@@ -5,42 +5,63 @@ from typing import Any
 
 import numpy as np
 
+from infra.serving.codecs.number_text import NumberText, fitting, outside, wrong_kind
 from infra.serving.wire.problems import unacceptable
 from infra.serving.wire.tensors import Array, Tensor
 
 SOURCE = {"d": "<f8", "i": "<i8"}
 
-_KINDS = {"d": ("numbers",), "i": ("integers",), "?": ("true", "false")}
+_TYPES: dict[str, set[type]] = {"d": {int, float}, "i": {int}, "?": {bool}}
 
 
 def exact(tensor: Tensor, value: Any, flat: bool = False) -> Array:
     """Nested lists as an array of the tensor's shape; `flat` also takes each row flattened, as data frames do."""
-    try:
-        array = np.array(value) if isinstance(value, list) else None
-    except (ValueError, OverflowError):
-        raise unacceptable(f"input {tensor.name!r} is ragged: its rows have different lengths") from None
-    if array is None or array.size == 0:
-        raise unacceptable(f"input {tensor.name!r} must be a list of at least one row")
-    allowed = {"d": "fiu", "i": "iu", "?": "b"}[tensor.wire]
-    if array.dtype.kind not in allowed or (tensor.wire != "?" and _has_booleans(value)):
-        raise unacceptable(f"input {tensor.name!r} must hold {'/'.join(_KINDS[tensor.wire])} only")
+    if isinstance(value, NumberText):
+        return value.array(tensor)
+    array = _array(tensor, value)
     if flat and -1 not in tensor.tail and array.size == len(array) * prod(tensor.tail):
         array = array.reshape((len(array), *tensor.tail))
     tensor.check(array.shape)
     if tensor.wire == "i" and array.dtype != tensor.dtype:
-        return narrowed(tensor, array)
+        return fitting(tensor, array)
     return array.astype(SOURCE.get(tensor.wire, "?"), copy=False)
 
 
-def _has_booleans(value: Any) -> bool:
-    if isinstance(value[0], list):
-        return any(map(_has_booleans, value))
-    return any(item is True or item is False for item in value)
+def _array(tensor: Tensor, value: Any) -> Array:
+    """Lists that hold what the tensor takes, and nothing else, in whatever shape they have."""
+    if not isinstance(value, list) or not value:
+        raise _empty(tensor)
+    _check_types(tensor, value, 2 * len(tensor.shape) + 2)
+    try:
+        # what numpy would make of integers of both kinds are doubles
+        array = np.array(value, tensor.dtype if tensor.dtype == np.uint64 else None)
+    except OverflowError:
+        raise outside(tensor) from None
+    except ValueError:
+        raise _ragged(tensor) from None
+    if array.size == 0:
+        raise _empty(tensor)
+    if tensor.wire == "i" and array.dtype.kind == "f":
+        raise outside(tensor)
+    return array
 
 
-def narrowed(tensor: Tensor, array: Array) -> Array:
-    """Integers in the model's own type; Problem when one does not fit."""
-    bounds = np.iinfo(tensor.dtype)
-    if int(array.min()) < bounds.min or int(array.max()) > bounds.max:
-        raise unacceptable(f"input {tensor.name!r} holds an integer outside {tensor.dtype.name}")
-    return array.astype(tensor.dtype)
+def _check_types(tensor: Tensor, value: list[Any], depth: int) -> None:
+    """Look at every value's type before an array is made, which would give each the room that the longest text needs."""
+    types = set(map(type, value))
+    if types <= _TYPES[tensor.wire]:
+        return
+    if types != {list}:
+        raise _ragged(tensor) if list in types else wrong_kind(tensor)
+    if depth == 0:
+        raise unacceptable(f"input {tensor.name!r} is nested too deep; the model takes {list(tensor.shape)}")
+    for item in value:
+        _check_types(tensor, item, depth - 1)
+
+
+def _ragged(tensor: Tensor) -> Exception:
+    return unacceptable(f"input {tensor.name!r} is ragged: its rows have different lengths")
+
+
+def _empty(tensor: Tensor) -> Exception:
+    return unacceptable(f"input {tensor.name!r} must be a list of at least one row")

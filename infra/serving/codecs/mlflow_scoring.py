@@ -11,7 +11,9 @@ import orjson
 import simdjson
 
 from infra.serving.codecs.json_arrays import SOURCE, exact
-from infra.serving.codecs.strict_json import load
+from infra.serving.codecs.limits import limits_of
+from infra.serving.codecs.number_text import NumberText
+from infra.serving.codecs.strict_json import AT_ONCE, load
 from infra.serving.wire.headings import Heading, Headings
 from infra.serving.wire.problems import shown, unacceptable
 from infra.serving.wire.tensors import Outputs, RequestRows, Spec, Tensor, rows_of
@@ -24,6 +26,9 @@ MAX_OUTLINES = 256
 
 MAX_OUTLINE = 64 * 1024
 
+QUICK = 256 * 1024
+"""A body up to this size is read in less than a millisecond by its outline."""
+
 
 class Outline(NamedTuple):
     """Where the arrays of a body with this outline are, and how many bytes of numbers they hold."""
@@ -33,6 +38,7 @@ class Outline(NamedTuple):
     rows: int
     key: tuple[tuple[str, tuple[int, ...]], ...]
     sizes: tuple[int, ...]
+    size: int
 
 
 class Invocations:
@@ -43,36 +49,47 @@ class Invocations:
         self.max_rows = max_rows
         self.names = [tensor.name for tensor in spec.inputs]
         self.sources = [tensor.wire for tensor in spec.inputs]
+        self.limits = limits_of(spec, max_rows)
         self.outlines: dict[bytes, Outline] = {}
         self.parser = simdjson.Parser()
         self.quick = all(tensor.wire in SOURCE and _quick(tensor) for tensor in spec.inputs)
 
     def read(self, body: bytes) -> RequestRows:
-        """The rows of a JSON body; Problem 400 or 422 says what is wrong with it."""
-        outline = self.outlines.get(body.translate(None, NUMBER)) if self.quick else None
-        rows = self._quickly(body, outline) if outline is not None else None
-        return rows or self._carefully(body)
+        """The rows of a JSON body, however long that takes; Problem 400 or 422 says what is wrong with it."""
+        return self.at_once(body) or self.carefully(body)
+
+    def at_once(self, body: bytes) -> RequestRows | None:
+        """The rows of a body that takes less than a millisecond to read; None for another."""
+        if self.quick and len(body) <= QUICK:
+            outline = self.outlines.get(body.translate(None, NUMBER))
+            rows = self._quickly(body, outline) if outline is not None else None
+            if rows is not None:
+                return rows
+        return self.carefully(body) if len(body) <= AT_ONCE else None
 
     def _quickly(self, body: bytes, outline: Outline) -> RequestRows | None:
         """The rows of a body with an outline seen before; None sends it the careful way, which can say what is wrong."""
-        field, named, count, key, sizes = outline
+        field, named, count, key, sizes, size = outline
         names, sources = self.names, self.sources
         try:
             document: Any = self.parser.parse(body)
             values = document[field]
             if len(sizes) == 1:
                 data = (values[names[0]] if named else values).as_buffer(of_type=sources[0])
-                return RequestRows(count, key, (data,)) if data.size == sizes[0] else None
+                return RequestRows(count, key, (data,), size) if data.size == sizes[0] else None
             buffers = [
                 values[name].as_buffer(of_type=source) for name, source in zip(names, sources, strict=True)
             ]
         except (ValueError, TypeError, KeyError, RuntimeError):
             return None
         fits = sizes == tuple([data.size for data in buffers])
-        return RequestRows(count, key, tuple(buffers)) if fits else None
+        return RequestRows(count, key, tuple(buffers), size) if fits else None
 
-    def _carefully(self, body: bytes) -> RequestRows:
-        document = load(body)
+    def carefully(self, body: bytes) -> RequestRows:
+        """The rows of any body; from any thread."""
+        document = load(body, self.limits)
+        if isinstance(document, dict):
+            _drop_params(document)
         if not isinstance(document, dict) or len(document) != 1 or next(iter(document)) not in FORMATS:
             got = sorted(document) if isinstance(document, dict) else type(document).__name__
             raise unacceptable(
@@ -90,14 +107,16 @@ class Invocations:
         return rows
 
     def _remember(self, body: bytes, field: str, value: Any, rows: RequestRows) -> None:
+        if len(body) > QUICK:
+            return
         outline, named = body.translate(None, NUMBER), isinstance(value, dict)
-        ordered = list(value) == self.names if named else not isinstance(value[0], dict)
+        ordered = list(value) == self.names if named else dict not in set(map(type, value[:1]))
         if not ordered or len(outline) > MAX_OUTLINE:
             return
         if len(self.outlines) >= MAX_OUTLINES:
             self.outlines.pop(next(iter(self.outlines)))
         sizes = tuple(memoryview(data).nbytes for data in rows.buffers)
-        self.outlines[outline] = Outline(field, named, rows.length, rows.key, sizes)
+        self.outlines[outline] = Outline(field, named, rows.length, rows.key, sizes, rows.size)
 
     def _columns(self, field: str, value: Any) -> dict[str, Any]:
         if field == "dataframe_split":
@@ -107,9 +126,15 @@ class Invocations:
         if field != "dataframe_records":
             if isinstance(value, dict):
                 return value
-            if isinstance(value, list) and len(self.names) == 1:
+            if isinstance(value, list | NumberText) and len(self.names) == 1:
                 return {self.names[0]: value}
         raise unacceptable(f"{field!r} must carry the inputs {', '.join(map(repr, self.names))} by name")
+
+
+def _drop_params(document: dict[str, Any]) -> None:
+    """`params`, which MLflow's client may send: its own server, too, leaves out of account what a model does not declare."""
+    if not isinstance(document.pop("params", None), dict | None):
+        raise unacceptable("'params' must be an object")
 
 
 def _quick(tensor: Tensor) -> bool:
@@ -121,14 +146,17 @@ def _split(value: Any) -> dict[str, Any]:
     fields = value.keys() if isinstance(value, dict) else set()
     if not {"columns", "data"} <= fields or fields - {"columns", "data", "index"}:
         raise unacceptable("'dataframe_split' must be an object with 'columns', 'data' and perhaps 'index'")
-    names, data = value["columns"], value["data"]
+    names, data, index = (
+        part.lists() if isinstance(part, NumberText) else part
+        for part in (value["columns"], value["data"], value.get("index"))
+    )
     if (
         not isinstance(names, list)
         or not all(isinstance(name, str) for name in names)
         or len(set(names)) != len(names)
     ):
         raise unacceptable("'columns' must be a list of different names")
-    _check_data(data, value.get("index", data), len(names))
+    _check_data(data, index if "index" in value else data, len(names))
     return {name: [row[at] for row in data] for at, name in enumerate(names)}
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import orjson
 
 from infra.serving.codecs.json_arrays import exact
-from infra.serving.codecs.strict_json import load
+from infra.serving.codecs.limits import limits_of
+from infra.serving.codecs.number_text import NumberText
+from infra.serving.codecs.strict_json import AT_ONCE, load
 from infra.serving.wire.headings import Heading, Headings
 from infra.serving.wire.problems import malformed, shown, unacceptable
 from infra.serving.wire.tensors import Array, Outputs, RequestRows, Spec, Tensor, rows_of
@@ -16,6 +18,9 @@ from infra.serving.wire.tensors import Array, Outputs, RequestRows, Spec, Tensor
 MAX_PLANS = 256
 
 MAX_TEXT = 4096
+
+MAX_BOOLEANS = 1024 * 1024
+"""Bytes of binary tensors that are looked at one by one in less than a millisecond, which only booleans are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class Plan(NamedTuple):
     rows: int
     key: tuple[tuple[str, tuple[int, ...]], ...]
     sizes: tuple[int, ...]
+    size: int
     wanted: Wanted
 
     def read(self, raw: memoryview) -> RequestRows:
@@ -74,29 +80,48 @@ class Plan(NamedTuple):
         for size in self.sizes:
             buffers.append(raw[at : at + size])
             at += size
-        return RequestRows(self.rows, self.key, tuple(buffers))
+        return RequestRows(self.rows, self.key, tuple(buffers), self.size)
 
 
 class Inference:
     """Reads v2 requests for one model; keeps what the JSON parts that it has seen come to."""
 
-    def __init__(self, spec: Spec, max_rows: int) -> None:
+    def __init__(self, spec: Spec, max_rows: int, model: str) -> None:
+        self.model = model
         self.spec = spec
         self.max_rows = max_rows
+        self.limits = limits_of(spec, max_rows)
         self.output_index = {tensor.name: at for at, tensor in enumerate(spec.outputs)}
         self.plans: dict[bytes, Plan] = {}
         self.plain = all(tensor.dtype.kind != "b" for tensor in spec.inputs)
 
     def read(self, body: bytes, header_length: bytes | None) -> tuple[RequestRows, Wanted]:
-        """Rows and what to answer; Problem 400 or 422 says what is wrong."""
+        """Rows and what to answer, however long that takes; Problem 400 or 422 says what is wrong."""
+        return self.at_once(body, header_length) or self.carefully(body, header_length)
+
+    def at_once(self, body: bytes, header_length: bytes | None) -> tuple[RequestRows, Wanted] | None:
+        """The same for a body that takes less than a millisecond to read; None for another."""
         text, raw = _parts(body, header_length)
         plan = self.plans.get(text) if len(raw) else None
-        if plan is not None and len(raw) == sum(plan.sizes):
+        if plan is not None and len(raw) == plan.size:
             return plan.read(raw), plan.wanted
-        document = load(text)
+        if len(text) > AT_ONCE or (len(raw) > MAX_BOOLEANS and not self.plain):
+            return None
+        return self._read(text, raw)
+
+    def carefully(self, body: bytes, header_length: bytes | None) -> tuple[RequestRows, Wanted]:
+        """The same for any body; from any thread."""
+        return self._read(*_parts(body, header_length))
+
+    def _read(self, text: bytes, raw: memoryview) -> tuple[RequestRows, Wanted]:
+        document = load(text, self.limits)
         if not isinstance(document, dict):
             raise unacceptable("the body must be an object with 'inputs'")
-        _only(document, {"id", "parameters", "inputs", "outputs"}, "the request")
+        _only(document, {"id", "parameters", "inputs", "outputs", "model_name"}, "the request")
+        if document.get("model_name", self.model) != self.model:  # kserve's client says it here, too
+            raise unacceptable(
+                f"'model_name' is {shown(document['model_name'])}, the path is that of {self.model!r}"
+            )
         rows = rows_of(self.spec, self._inputs(document.get("inputs"), raw), self.max_rows)
         wanted = self._wanted(document)
         self._remember(text, document["inputs"], rows, wanted)
@@ -110,7 +135,7 @@ class Inference:
         if len(self.plans) >= MAX_PLANS:
             self.plans.pop(next(iter(self.plans)))
         sizes = tuple(memoryview(buffer).nbytes for buffer in rows.buffers)
-        self.plans[text] = Plan(rows.length, rows.key, sizes, wanted)
+        self.plans[text] = Plan(rows.length, rows.key, sizes, rows.size, wanted)
 
     def _inputs(self, inputs: Any, raw: memoryview) -> list[Array]:
         if not isinstance(inputs, list) or not inputs or not all(isinstance(item, dict) for item in inputs):
@@ -192,9 +217,10 @@ def _tensor(tensor: Tensor, item: dict[str, Any], raw: memoryview) -> tuple[Arra
 
 
 def _from_json(tensor: Tensor, shape: list[int], data: Any) -> Array:
-    if not isinstance(data, list):
+    if not isinstance(data, list | NumberText):
         raise unacceptable(f"input {tensor.name!r} has no 'data'")
-    nested = bool(data) and isinstance(data[0], list)
+    text = isinstance(data, NumberText)
+    nested = data.depth > 1 if text else bool(data) and isinstance(data[0], list)
     if nested:
         array = exact(tensor, data)
         if list(array.shape) != shape:
@@ -203,10 +229,9 @@ def _from_json(tensor: Tensor, shape: list[int], data: Any) -> Array:
             )
         return array
     flat = Tensor(tensor.name, tensor.dtype, (-1,))
-    if len(data) != prod(shape):
-        raise unacceptable(
-            f"input {tensor.name!r} has {len(data)} values, its shape {shape} needs {prod(shape)}"
-        )
+    count = data.shape(tensor.name)[0] if text else len(data)
+    if count != prod(shape):
+        raise unacceptable(f"input {tensor.name!r} has {count} values, its shape {shape} needs {prod(shape)}")
     return exact(flat, data).reshape(shape)
 
 

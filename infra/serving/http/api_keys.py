@@ -13,13 +13,21 @@ from tasks.errors import UserError
 logger = logging.getLogger("slipway.serving")
 
 
+def keys_given() -> list[bytes]:
+    """Those that the environment names. Raises UserError where it is set and names none: nobody who sets it wants an open server."""
+    given = os.environ.get(KEYS_VARIABLE, "")
+    keys = [text.strip().encode() for text in given.split(",") if text.strip()]
+    if given and not keys:
+        raise UserError(f"{KEYS_VARIABLE} is set to {given!r} and has no key in it: name one, or unset it.")
+    return keys
+
+
 class Keys:
     """Which keys open the server. None at all: it is open."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        texts = map(str.strip, os.environ.get(KEYS_VARIABLE, "").split(","))
-        self.fixed = [text.encode() for text in texts if text]
+        self.fixed = keys_given()
         self.stamp: tuple[int, int] | None = None
         self.fault: int | None = None  # why the file could not be read the last time
         self.digests: tuple[bytes, ...] = tuple(map(_digest, self.fixed))

@@ -6,9 +6,25 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from infra.serving.http.routes import Routes
-from infra.serving.http.service import Headers, Route, Service, problem_of
-from infra.serving.wire.headings import CLOSE, Heading, Pairs, refuse
+from infra.serving.http.service import Headers, Route, Service, host_name, problem_of
+from infra.serving.wire.budget import FULL, Hold
+from infra.serving.wire.headings import CLOSE, JSON_LENGTH, Heading, Pairs, refuse
 from infra.serving.wire.problems import Problem, malformed
+
+ONCE = frozenset(
+    {
+        *(b"host", b"authorization", b"x-api-key", JSON_LENGTH),
+        *(b"content-type", b"content-length", b"content-encoding", b"transfer-encoding"),
+        *(b"x-mlflow-delivery-id", b"x-mlflow-timestamp", b"x-mlflow-signature"),
+    }
+)
+"""Headers that are read; any other may come as often as it likes."""
+
+ENCODINGS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
+"""With how zlib calls them."""
+
+MOST_PACKED = 1032
+"""Bytes that one of DEFLATE can stand for."""
 
 Scope = MutableMapping[str, Any]
 
@@ -41,11 +57,13 @@ class App:
             return
         if scope["type"] != "http":
             return
-        waiting = Waiting()
+        waiting, hold = Waiting(), Hold(self.service.budget)
         try:
-            await self._handle(scope, receive, waiting)
+            await self._handle(scope, receive, waiting, hold)
         except Exception as error:
-            refuse(waiting, problem_of(error, f"{scope['method']} {scope['path']}"))
+            self._refuse(waiting, problem_of(error, f"{scope['method']} {scope['path']}"))
+        finally:
+            hold.release()
         status, heading, body = await waiting.done
         pairs: Pairs = [*heading.pairs, (b"content-length", str(len(body)).encode())]
         if self.service.draining and not heading.closes:
@@ -53,10 +71,17 @@ class App:
         await send({"type": "http.response.start", "status": status, "headers": pairs})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    async def _handle(self, scope: Scope, receive: Receive, waiting: Waiting) -> None:
+    def _refuse(self, waiting: Waiting, problem: Problem) -> None:
+        """By itself, so that nothing of the request is kept by the problem's traceback until garbage is collected."""
+        self.service.count(problem.status)
+        refuse(waiting, problem)
+
+    async def _handle(self, scope: Scope, receive: Receive, waiting: Waiting, hold: Hold) -> None:
         service, path, method = self.service, scope["path"], scope["method"]
-        headers: Headers = dict(scope["headers"])
+        headers = headers_of(scope)
         if not service.answers_as(headers.get(b"host")):
+            if host_name(headers.get(b"host")) is None:
+                raise malformed("the Host header must be a host name, perhaps with a port")
             raise Problem(421, "wrong_host", "this server does not answer under that host name")
         if not self.routes.open(path) and not service.keys.allow(headers):
             raise Problem(
@@ -65,7 +90,7 @@ class App:
         route = service.route(path)
         if route is not None and method == "POST":
             self._check_type(route, headers)
-            body = await self._body(headers, receive)
+            body = await self._body(headers, receive, hold)
             service.submit(route, headers, body, waiting)
         else:
             allowed = "POST" if route is not None else self.routes.method(path)
@@ -73,8 +98,10 @@ class App:
                 raise self.routes.missing(path)
             if method != allowed and (method, allowed) != ("HEAD", "GET"):
                 raise Problem(405, "wrong_method", f"this path takes {allowed}", allow=allowed)
-            body = await self._body(headers, receive) if allowed == "POST" else b""
-            waiting.answer(*self.routes.answer(path, headers, body))
+            body = await self._body(headers, receive, hold) if allowed == "POST" else b""
+            answer = self.routes.answer(path, headers, body)
+            service.count(answer[0])
+            waiting.answer(*answer)
 
     def _check_type(self, route: Route, headers: Headers) -> None:
         if headers.get(b"content-type", b"").lower().translate(None, b' "') not in route.types:
@@ -83,7 +110,7 @@ class App:
             )
             raise Problem(415, "wrong_type", f"this path takes {names}")
 
-    async def _body(self, headers: Headers, receive: Receive) -> bytes:
+    async def _body(self, headers: Headers, receive: Receive, hold: Hold) -> bytes:
         limit = self.service.options.max_body
         too_long = Problem(413, "too_large", f"the body is longer than {limit} bytes")
         length = headers.get(b"content-length", b"0")
@@ -97,27 +124,51 @@ class App:
             body += message.get("body", b"")
             if len(body) > limit:
                 raise too_long
+            if not hold.grow(len(body) - hold.size):
+                raise FULL
             if not message.get("more_body"):
                 break
         encoding = headers.get(b"content-encoding", b"identity").lower().strip()
         if encoding == b"identity":
             return bytes(body)
-        if encoding != b"gzip":
-            raise Problem(415, "wrong_encoding", "Content-Encoding may be gzip or identity")
-        return unzipped(bytes(body), limit)
+        if encoding not in ENCODINGS:
+            raise Problem(415, "wrong_encoding", "Content-Encoding may be gzip, deflate or identity")
+        async with self.service.unpacking:
+            if not hold.grow(min(limit, MOST_PACKED * len(body))):
+                raise FULL
+            unpacked = await self.service.loop.run_in_executor(
+                self.service.reader, unzipped, bytes(body), limit, encoding
+            )
+            hold.shrink(len(unpacked))
+        return unpacked
 
 
-def unzipped(body: bytes, limit: int) -> bytes:
-    """A gzip body, never larger than the limit while it is unpacked."""
-    stream = zlib.decompressobj(wbits=31)
+def headers_of(scope: Scope) -> Headers:
+    """A request's headers by name; Problem when the same is said twice, for whoever stands in front may have believed the other."""
+    pairs: Pairs = scope["headers"]
+    headers = dict(pairs)
+    if len(headers) < len(pairs):
+        names = [name for name, _ in pairs]
+        for name in sorted(ONCE):
+            if names.count(name) > 1:
+                raise malformed(f"the header {name.decode()!r} is given more than once")
+    if scope["http_version"] == "1.0":
+        headers.setdefault(b"host", b"")
+    return headers
+
+
+def unzipped(body: bytes, limit: int, encoding: bytes = b"gzip") -> bytes:
+    """A packed body, never larger than the limit while it is unpacked."""
+    stream = zlib.decompressobj(wbits=ENCODINGS[encoding])
+    name = encoding.decode()
     try:
         data = stream.decompress(body, limit + 1)
     except zlib.error:
-        raise malformed("the body is not gzip") from None
+        raise malformed(f"the body is not {name}") from None
     if len(data) > limit:
         raise Problem(413, "too_large", f"the body is longer than {limit} bytes when unpacked")
     if not stream.eof or stream.unused_data:
-        raise malformed("the gzip body is cut short or has something after its end")
+        raise malformed(f"the {name} body is cut short or has something after its end")
     return data
 
 

@@ -9,11 +9,13 @@ from typing import Any
 
 from infra.serving.http.bounded_connection import BoundedConnection
 from infra.serving.http.fast_reply import FastReply
-from infra.serving.http.head_template import READ, HeadTemplate
+from infra.serving.http.head_template import LONGEST, READ, HeadTemplate
 from infra.serving.http.service import Headers, Route
+from infra.serving.options import MAX_HEAD
+from infra.serving.wire.budget import FULL
 from infra.serving.wire.headings import Pairs
 
-DECLINED = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"})
+DECLINED = frozenset({b"transfer-encoding", b"content-encoding", b"expect"})
 
 
 class FastPathProtocol(BoundedConnection):
@@ -60,6 +62,7 @@ class FastPathProtocol(BoundedConnection):
             self.route, self.fields = template.route, template.fields
             self.chunks, self.missing = [data[start:]], missing
             self.receiving, self.since = True, self.service.clock
+            self._hold(len(data) - start)
         else:
             self.service.submit(template.route, template.fields, data[start:], reply)
         return True
@@ -69,27 +72,22 @@ class FastPathProtocol(BoundedConnection):
         chunk, rest = data[: self.missing], data[self.missing :]
         self.chunks.append(chunk)
         self.missing -= len(chunk)
+        self._hold(len(chunk))
         if not self.missing:
             self.on_message_complete()
             if rest:
                 self.data_received(rest)
 
-    def on_message_begin(self) -> None:
-        self.url = b""
-        self.headers = []
-        self.head = 0
-        self.receiving = True
-        self.since = self.service.clock
+    def _hold(self, size: int) -> None:
+        """More of a body is here: it is counted, and nothing more of it is taken where there is no room."""
+        if not self.arrived.grow(size):
+            self.chunks, self.missing = [], 0
+            self.give_up(FULL)
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        self.head = -1
+    def take(self) -> None:
         route = self.service.predict_routes.get(self.url)
         if route is None or not self._is_free() or not self._accepts(route):
-            self._decline()
-            super().on_headers_complete()
+            super().take()
             return
         self.route = route
         self.chunks = []
@@ -133,7 +131,9 @@ class FastPathProtocol(BoundedConnection):
         template, digests = self.template, self.service.keys.digests
         changed = {name for name, _ in set(self.headers).symmetric_difference(self.accepted)}
         self.accepted = self.headers
-        if not READ.isdisjoint(map(bytes.lower, changed)):
+        if self.size + LONGEST * len(self.headers) > MAX_HEAD:  # what it lets through is within the limit
+            self.template = None
+        elif not READ.isdisjoint(map(bytes.lower, changed)):
             self.template = None
         elif template is None or not (
             changed <= template.free and template.route is route and template.digests is digests
@@ -141,27 +141,25 @@ class FastPathProtocol(BoundedConnection):
             free = changed if template is None else changed | template.free
             self.template = HeadTemplate(self.url, self.headers, free, route, self.fields, digests)
 
-    def _decline(self) -> None:
-        """Put everything where uvicorn's own way expects it."""
-        url, headers = self.url, self.headers
-        super().on_message_begin()
-        self.url = url
-        for name, value in headers:
-            super().on_header(name, value)
-
     def on_body(self, body: bytes) -> None:
         if self.route is None:
             super().on_body(body)
         else:
+            self.piece = len(body)
             self.chunks.append(body)
+            self._hold(len(body))
 
     def on_message_complete(self) -> None:
-        self.receiving = False
         route = self.route
         if route is None:
             super().on_message_complete()
             return
         self.route = None
-        chunks = self.chunks
+        self.receiving = False
+        self.arrived.release()
+        if self.transport.is_closing():
+            return
+        chunks, self.chunks = self.chunks, []
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        del chunks
         self.service.submit(route, self.fields, body, self.reply)

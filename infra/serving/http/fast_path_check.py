@@ -1,4 +1,4 @@
-"""Whether this uvicorn has all that the fast path leans on; if not, everything goes through ASGI, and we say so."""
+"""Whether this uvicorn has all that our connections lean on; if not, it reads requests its own way, and we say so."""
 
 import logging
 from asyncio import Protocol
@@ -9,7 +9,8 @@ from infra.serving.http.service import Service
 
 logger = logging.getLogger("slipway.serving")
 
-BY_ASGI = "httptools"
+BY_H11 = "h11"
+"""uvicorn's other protocol: slow, but with limits of its own, and no part of a request's head behind its body."""
 
 Attributes = dict[tuple[str, str], tuple[str, ...]]
 
@@ -17,26 +18,33 @@ METHODS = (
     *("connection_made(self, transport)", "data_received(self, data)", "eof_received(self)"),
     *("on_message_begin(self)", "on_url(self, url)", "on_header(self, name, value)"),
     *("on_headers_complete(self)", "on_body(self, body)", "on_message_complete(self)"),
-    *("on_response_complete(self)", "send_400_response(self, msg)", "shutdown(self)"),
+    *("on_response_complete(self)", "shutdown(self)"),
+    *("connection_lost(self, exc)", "pause_writing(self)", "resume_writing(self)"),
 )
-"""Methods of uvicorn's protocol that the fast path overrides or counts on."""
+"""Methods of uvicorn's protocol that ours override or count on."""
 
 ATTRIBUTES: Attributes = {
     ("HttpToolsProtocol", "__init__"): (
-        *("connections", "cycle", "flow", "headers", "loop", "parser", "pipeline", "server_state"),
+        *("connections", "cycle", "flow", "headers", "logger", "loop", "parser", "pipeline", "server_state"),
         *("timeout_keep_alive_task", "transport"),
     ),
     ("HttpToolsProtocol", "on_message_begin"): ("url",),
+    ("HttpToolsProtocol", "data_received"): ("_unset_keepalive_if_required",),
     ("RequestResponseCycle", "__init__"): (
         *("disconnected", "keep_alive", "message_event", "response_complete"),
     ),
     ("FlowControl", "__init__"): ("read_paused", "write_paused"),
+    ("FlowControl", "pause_reading"): ("pause_reading",),
+    ("FlowControl", "resume_reading"): ("resume_reading",),
     ("ServerState", "__init__"): ("default_headers", "total_requests"),
 }
-"""Attributes that it reads or sets, by the class and the method that make them."""
+"""Attributes that they read or set, by the class and the method that make or use them."""
 
-PARSER = ("get_http_version", "get_method", "should_keep_alive")
-"""What it asks the parser."""
+PARSER = (
+    *("feed_data", "get_http_version", "get_method", "set_dangerous_leniencies", "should_keep_alive"),
+    "should_upgrade",
+)
+"""What they ask the parser."""
 
 
 def implementation() -> ModuleType:
@@ -47,7 +55,7 @@ def implementation() -> ModuleType:
 
 
 def misfit(uvicorn: ModuleType) -> str | None:
-    """Why the fast path cannot stand on this implementation, or None."""
+    """Why our connections cannot stand on this implementation, or None."""
     return first(differences(uvicorn))
 
 
@@ -72,7 +80,7 @@ def lacks(module: ModuleType, kind: str, methods: Iterable[str], attributes: Att
 
 
 def differences(uvicorn: ModuleType) -> Iterator[str]:
-    """What the fast path leans on and this implementation has not, or has otherwise."""
+    """What our connections lean on and this implementation has not, or has otherwise."""
     yield from lacks(uvicorn, "HttpToolsProtocol", METHODS, ATTRIBUTES)
     for name in PARSER:
         if not hasattr(uvicorn.httptools.HttpRequestParser, name):
@@ -83,17 +91,17 @@ def differences(uvicorn: ModuleType) -> Iterator[str]:
 
 def protocol_for(service: Service) -> type[Protocol] | str:
     """What uvicorn is to answer with for `service`: a class of ours, or the name of its own."""
-    if not service.options.fast_path:
-        return BY_ASGI
     try:
         reason = misfit(implementation())
     except ImportError as error:
         reason = str(error)
     if reason is not None:
         logger.warning(
-            "the fast path is off with this uvicorn, answers cost two or three times as much: %s", reason
+            "the fast path is off with this uvicorn, answers cost several times as much: %s", reason
         )
-        return BY_ASGI
+        return BY_H11
+    from infra.serving.http.bounded_connection import BoundedConnection
     from infra.serving.http.fast_path import FastPathProtocol
 
-    return type("BoundProtocol", (FastPathProtocol,), {"service": service})
+    kind = FastPathProtocol if service.options.fast_path else BoundedConnection
+    return type("BoundProtocol", (kind,), {"service": service})

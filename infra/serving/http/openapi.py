@@ -92,4 +92,5 @@ def inference(loaded: LoadedVersion) -> dict[str, Any]:
     )
     count = len(loaded.spec.inputs)
     inputs = {"type": "array", "items": tensor, "minItems": count, "maxItems": count}
-    return named({"id": {"type": "string"}, "inputs": inputs}) | {"required": ["inputs"]}
+    model = {"const": loaded.release.model}
+    return named({"id": {"type": "string"}, "model_name": model, "inputs": inputs}) | {"required": ["inputs"]}

@@ -19,6 +19,7 @@ from infra.serving.telemetry.metrics import Entry, Metrics
 from infra.serving.wire.headings import JSON, Heading
 from infra.serving.wire.problems import Problem
 from infra.serving.wire.tensors import Tensor
+from tasks.system.libraries import installed
 
 Answer = tuple[int, Heading, bytes]
 
@@ -37,6 +38,8 @@ PAGE_HEADING = Heading(
         (b"x-content-type-options", b"nosniff"),
     ]
 )
+
+TEXT_HEADING = Heading([(b"content-type", b"text/plain; charset=utf-8")])
 
 JSON_HEADING = Heading([(b"content-type", JSON), (b"cache-control", b"no-store")])
 
@@ -59,7 +62,8 @@ class Routes:
             METRICS: self._metrics,
             "/status": self._status,
             "/v2": self._server,
-            "/v2/health/live": self._ping,
+            "/version": self._version,
+            "/v2/health/live": self._live,
             "/v2/health/ready": self._ready,
         }
 
@@ -106,11 +110,23 @@ class Routes:
         waiting = [name for name, slot in self.service.slots.items() if slot.current is None]
         reasons = {name: self.board.about(name) for name in waiting}
         behind = {name: why for name in self.service.slots if (why := self.board.behind(name))}
-        said = {"ready": self.service.ready, "waiting": reasons, "behind": behind}
-        return as_json(200 if self.service.ready else 503, said)
+        answer = {
+            "ready": self.service.ready,
+            "waiting": reasons,
+            "behind": behind,
+            "troubles": self.service.troubles(),
+        }
+        return as_json(200 if self.service.ready else 503, answer)
 
     def _ping(self) -> Answer:
         return 200, JSON_HEADING, b"\n"
+
+    def _live(self) -> Answer:
+        return as_json(200, {"live": True})
+
+    def _version(self) -> Answer:
+        """The version of the server, in plain text, which is what MLflow's scoring client asks for."""
+        return 200, TEXT_HEADING, (installed("slipway") or "unknown").encode()
 
     def _metrics(self) -> Answer:
         from infra.serving.telemetry.exposition import CONTENT_TYPE, exposition

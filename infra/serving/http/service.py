@@ -2,27 +2,39 @@
 
 import asyncio
 import logging
+import re
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from infra.serving.codecs.mlflow_scoring import predictions
 from infra.serving.http.api_keys import Keys
-from infra.serving.models.execution import Request
+from infra.serving.models.execution import Render, Request
 from infra.serving.models.slot import Slot
 from infra.serving.models.version import LoadedVersion
 from infra.serving.options import LOOPBACK, ServeOptions, Target
+from infra.serving.wire.budget import FULL, Budget
 from infra.serving.wire.headings import JSON_LENGTH, Reply, refuse
 from infra.serving.wire.problems import Problem
+from infra.serving.wire.tensors import RequestRows
 
 logger = logging.getLogger("slipway.serving")
 
 Headers = dict[bytes, bytes]
+
+Read = Callable[[], tuple[RequestRows, Render]]
 
 INVOCATION_TYPES = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
 )
 
 INFERENCE_TYPES = INVOCATION_TYPES | {b"application/octet-stream", b""}
+
+
+HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([\w.~!$&'()*+,;=%-]*))(?::[0-9]*)?", re.ASCII)
+"""host [":" port] of RFC 3986, in lower case."""
 
 
 class Route(NamedTuple):
@@ -45,7 +57,15 @@ class Service:
     ) -> None:
         self.options = options
         self.targets = {target.name: target for target in targets}
-        self.slots = {name: Slot(name, options, loop) for name in self.targets}
+        self.loop = loop
+        self.budget = Budget(options.max_bytes)
+        self.slots = {name: Slot(name, options, loop, self.budget) for name in self.targets}
+        self.reader = ThreadPoolExecutor(1, "read")  # one body is read at a time, which bounds memory
+        self.unpacking = asyncio.Lock()  # likewise
+        self.others: dict[str, int] = {}
+        """Answers that no version gave, by status."""
+        self.faults: dict[str, str] = {}
+        """What has ended in this worker and ought not to have, by its name."""
         self.keys = Keys(options.keys_file)
         self.hosts = allowed_hosts(options)
         self.draining = False
@@ -71,34 +91,101 @@ class Service:
 
     def answers_as(self, host: bytes | None) -> bool:
         """Whether a request with this Host header is for this server."""
-        return self.hosts is None or host_name(host) in self.hosts
+        name = host_name(host)
+        return name is not None and (self.hosts is None or name in self.hosts)
 
     @property
     def ready(self) -> bool:
-        return not self.draining and all(slot.current is not None for slot in self.slots.values())
+        loaded = all(slot.current is not None for slot in self.slots.values())
+        return loaded and not self.draining and not self.troubles()
+
+    def troubles(self) -> dict[str, str]:
+        """What is wrong with this worker, by the name of the part: it will be replaced."""
+        now = time.monotonic()
+        hung = {name: "a batch does not end" for name, slot in self.slots.items() if slot.batcher.hangs(now)}
+        return self.faults | hung
+
+    def count(self, status: int) -> None:
+        """An answer that is no version's."""
+        self.others[str(status)] = self.others.get(str(status), 0) + 1
 
     def submit(self, route: Route, headers: Headers, body: bytes, reply: Reply) -> None:
         """Read a body and queue its rows; whatever happens, `reply` is answered exactly once."""
         taken = time.perf_counter()
-        slot = route.slot
+        slot, budget = route.slot, self.budget
         loaded = slot.current
         try:
             if loaded is None or (route.version is not None and route.version != loaded.release.version):
                 raise absent(slot.name, loaded)
             batcher = slot.batcher
-            wait = batcher.rows * loaded.pace.row
+            wait = (batcher.rows + batcher.running) * loaded.pace.row
             if wait > batcher.max_wait:
                 raise batcher.overloaded(wait)
+            if budget.used + len(body) > budget.large and not budget.has_room(len(body), len(body)):
+                raise FULL
             if route.v2:
-                rows, wanted = loaded.inference.read(body, headers.get(JSON_LENGTH))
-                batcher.put(Request(rows, wanted.render, reply, taken))
+                length = headers.get(JSON_LENGTH)
+                read = loaded.inference.at_once(body, length)
+                if read is None:
+                    self._read_aside(partial(_inference, loaded, body, length), len(body), slot, reply, taken)
+                else:
+                    batcher.put(Request(read[0], read[1].render, reply, taken))
             else:
-                batcher.put(Request(loaded.invocations.read(body), predictions, reply, taken))
+                rows = loaded.invocations.at_once(body)
+                if rows is None:
+                    self._read_aside(partial(_invocations, loaded, body), len(body), slot, reply, taken)
+                else:
+                    batcher.put(Request(rows, predictions, reply, taken))
         except Exception as error:
-            problem = problem_of(error, f"a request for {slot.name}")
-            if loaded is not None:
-                loaded.numbers.answered(problem.status)
-            refuse(reply, problem, loaded.headings if loaded else None)
+            self._refuse(slot, reply, error)
+
+    def _read_aside(self, read: Read, size: int, slot: Slot, reply: Reply, taken: float) -> None:
+        """Have a body that takes longer read beside the event loop, after those that came before."""
+        self.budget.used += size
+        work = self.loop.run_in_executor(self.reader, _outcome, read, slot.name)
+        work.add_done_callback(partial(self._was_read, size, slot, reply, taken))
+
+    def _was_read(
+        self,
+        size: int,
+        slot: Slot,
+        reply: Reply,
+        taken: float,
+        work: "asyncio.Future[tuple[RequestRows, Render] | Problem]",
+    ) -> None:
+        self.budget.used -= size
+        outcome = work.result()
+        if isinstance(outcome, Problem):
+            self._refuse(slot, reply, outcome)
+        else:
+            slot.batcher.put(Request(*outcome, reply, taken))
+
+    def _refuse(self, slot: Slot, reply: Reply, error: Exception) -> None:
+        problem, loaded = problem_of(error, f"a request for {slot.name}"), slot.current
+        if loaded is None:
+            self.count(problem.status)
+        else:
+            loaded.numbers.answered(problem.status)
+        refuse(reply, problem, loaded.headings if loaded else None)
+
+
+def _outcome(read: Read, name: str) -> tuple[RequestRows, Render] | Problem:
+    """What was read, or why not: a problem without its traceback, which would keep the body until garbage is collected."""
+    try:
+        return read()
+    except Exception as error:
+        problem = problem_of(error, f"a request for {name}").with_traceback(None)
+        problem.__context__ = None
+        return problem
+
+
+def _invocations(loaded: LoadedVersion, body: bytes) -> tuple[RequestRows, Render]:
+    return loaded.invocations.carefully(body), predictions
+
+
+def _inference(loaded: LoadedVersion, body: bytes, length: bytes | None) -> tuple[RequestRows, Render]:
+    rows, wanted = loaded.inference.carefully(body, length)
+    return rows, wanted.render
 
 
 def problem_of(error: Exception, what: str) -> Problem:
@@ -124,9 +211,8 @@ def allowed_hosts(options: ServeOptions) -> frozenset[str] | None:
     return frozenset(LOOPBACK) if options.host in LOOPBACK else None
 
 
-def host_name(header: bytes | None) -> str:
-    """The name in a Host header, without port and brackets."""
-    text = (header or b"").decode("latin-1").lower()
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.partition(":")[0]
+@lru_cache(64)
+def host_name(header: bytes | None) -> str | None:
+    """The name in a Host header, without port and brackets; None when there is no header, or it is not one."""
+    match = None if header is None else HOST.fullmatch(header.decode("latin-1").lower())
+    return None if match is None else match[1] or match[2]

@@ -29,6 +29,8 @@ class Child:
     channel: Channel | None = None
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
+    silence: int | None = None
+    """Looks at it since it last said anything; None for one that has never said that it is alive."""
 
     async def start(self, load_first: bool) -> Channel:
         """`load_first`: it takes no request before it holds the models that its siblings or predecessor served."""
@@ -41,7 +43,7 @@ class Child:
             assert self.process.stdin is not None
             self.process.stdin.write(job.model_dump_json().encode())
             self.process.stdin.close()
-        self.started = time.monotonic()
+        self.started, self.silence = time.monotonic(), None
         self.channel = await Channel.open(line)
         return self.channel
 
@@ -51,6 +53,10 @@ class Child:
         while (code := self.process.poll()) is None:
             await asyncio.sleep(PAUSE)
         return code
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
 
     def terminate(self) -> None:
         if self.process is not None:

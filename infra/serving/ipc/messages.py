@@ -107,8 +107,14 @@ class Up(Frozen):
     kind: Literal["up"] = "up"
 
 
+class Beat(Frozen):
+    """A worker's event loop turns, and what runs beside it gets done."""
+
+    kind: Literal["beat"] = "beat"
+
+
 Message = Annotated[
-    Release | Refusal | RegistryCheck | Swap | Revert | Nudge | Up, Field(discriminator="kind")
+    Release | Refusal | RegistryCheck | Swap | Revert | Nudge | Up | Beat, Field(discriminator="kind")
 ]
 
 ANY: TypeAdapter[Message] = TypeAdapter(Message)

@@ -115,7 +115,10 @@ class Loader:
         """Another worker went back: so does this one, if it can at once; the supervisor sees to the rest."""
         slot = self.slots[revert.model]
         new, old = slot.current, slot.previous
-        if new is None or old is None or new.release.digest != revert.digest:
+        if new is None or old is None:
+            return
+        # by its number too: two versions of one training are the same bytes, and back from the older is forward
+        if (new.release.version, new.release.digest) != (revert.version, revert.digest):
             return
         if old.release.version == revert.back_to:
             self._go_back(slot, new, old, revert.reason)

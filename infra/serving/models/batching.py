@@ -1,27 +1,38 @@
 """Rows that wait together run together: no timer, no extra latency, and never rows of different shapes in one batch.
 
-A fast model runs on the event loop itself, once per turn of it, with every row that arrived in that turn. A slow
-one runs in one thread, each batch taking what arrived during the one before. Which it is, warming up decides.
+A fast model runs on the event loop itself, once per turn of it, with every row that arrived in that turn, as long as
+these take less than a millisecond. Everything else runs in one thread, each batch taking what arrived during the one
+before. Which it is, warming up decides.
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 from typing import Protocol
 
-from infra.serving.models.execution import Done, Request, execute
+from infra.serving.models.execution import Answered, Done, Request, answered
 from infra.serving.models.pace import Pace
 from infra.serving.models.version import LoadedVersion
+from infra.serving.wire.budget import Budget
 from infra.serving.wire.headings import refuse
 from infra.serving.wire.problems import Problem
+
+logger = logging.getLogger("slipway.serving")
 
 TURN_SECONDS = 0.025
 
 BATCH_BYTES = 32 * 1024 * 1024
+
+PATIENCE = 20
+"""Times what a batch should take, beyond which it is taken for one that never ends."""
+
+TOO_LATE = Problem(503, "too_late", "it waited too long in the queue", retry_after=1)
 
 
 class Source(Protocol):
@@ -39,10 +50,16 @@ class Batcher:
 
     source: Source
     loop: asyncio.AbstractEventLoop
+    budget: Budget
     max_wait: float
     timeout: float
     requests: deque[Request] = field(default_factory=deque)
     rows: int = 0
+    size: int = 0
+    running: int = 0
+    """Rows that are being run in the thread."""
+    overdue: float | None = None
+    """When the batch in the thread ought to have ended long since, by the monotonic clock."""
     busy: bool = False
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "run"))
 
@@ -52,16 +69,23 @@ class Batcher:
             429, "overloaded", "more work is waiting than can be answered in time", max(1, ceil(wait))
         )
 
+    def hangs(self, now: float) -> bool:
+        """Whether a batch has been running for so long that it will not end."""
+        return self.overdue is not None and now > self.overdue
+
     def put(self, request: Request) -> None:
+        rows = request.rows
         self.requests.append(request)
-        self.rows += request.rows.length
+        self.rows += rows.length
+        self.size += rows.size
+        self.budget.used += rows.size
         if not self.busy:
             self.busy = True
             self.loop.call_soon(self._turn)
 
     def aside(self, work: Callable[[Done], None], done: Done) -> None:
-        """Do something further with a batch where batches run: here for a fast model, in the thread for a slow one."""
-        if done.loaded.pace.inline:
+        """Do something further with a batch where batches run: here for a quick one, in the thread for a slow one."""
+        if done.loaded.pace.at_once(sum(request.rows.length for request in done.requests)):
             work(done)
         else:
             self.pool.submit(work, done)
@@ -73,19 +97,19 @@ class Batcher:
         if loaded is None or not self.requests:
             self.busy = False
             return
-        previous = self.source.previous
         pace = loaded.pace
-        batch = self._take(pace)
-        if pace.inline:
-            for done in execute(loaded, previous, batch, pace.batch):
-                self._answer(done)
+        batch, rows, size = self._take(pace)
+        if pace.at_once(rows):
+            self._answer(answered(loaded, self.source.previous, batch, pace.batch), size)
             if self.requests:
                 self.loop.call_soon(self._turn)
             else:
                 self.busy = False
         else:
-            work = self.loop.run_in_executor(self.pool, execute, loaded, previous, batch, pace.batch)
-            work.add_done_callback(self._finished)
+            self.running = rows
+            self.overdue = time.monotonic() + max(self.timeout, PATIENCE * pace.seconds(rows))
+            work = partial(answered, loaded, self.source.previous, batch, pace.batch)
+            self.loop.run_in_executor(self.pool, work).add_done_callback(partial(self._finished, size))
 
     def _drop_late(self) -> None:
         """Requests that waited longer than any client is still there for are not worth running; with no version, none can be."""
@@ -93,52 +117,57 @@ class Batcher:
         while self.requests and self.requests[0].taken < oldest:
             request = self.requests.popleft()
             self.rows -= request.rows.length
-            refuse(request.reply, Problem(503, "too_late", "it waited too long in the queue", retry_after=1))
+            self.size -= request.rows.size
+            self.budget.used -= request.rows.size
+            if self.source.current is not None:
+                self.source.current.numbers.answered(TOO_LATE.status)
+            refuse(request.reply, TOO_LATE)
 
-    def _finished(self, work: "asyncio.Future[list[Done]]") -> None:
+    def _finished(self, size: int, work: "asyncio.Future[list[Answered]]") -> None:
+        self.running, self.overdue = 0, None
         self._turn()
-        for done in work.result():
-            self._answer(done)
+        self._answer(work.result(), size)
 
-    def _take(self, pace: Pace) -> list[Request]:
+    def _take(self, pace: Pace) -> tuple[list[Request], int, int]:
+        """The next batch, bounded in rows and in bytes, and how much it is of both."""
         most = pace.batch
         if pace.inline:
             most = max(1, min(most, int(TURN_SECONDS / max(pace.row, 1e-9))))
-        if self.rows <= most:
-            everything = list(self.requests)
+        if self.rows <= most and self.size <= BATCH_BYTES:
+            batch, rows, size = list(self.requests), self.rows, self.size
             self.requests.clear()
-            self.rows = 0
-            return everything
-        batch: list[Request] = []
-        taken = size = 0
-        while self.requests:
-            rows = self.requests[0].rows
-            size += rows.size
-            if batch and (taken + rows.length > most or size > BATCH_BYTES):
-                break
-            taken += rows.length
-            batch.append(self.requests.popleft())
-        self.rows -= taken
-        return batch
-
-    def _answer(self, done: Done) -> None:
-        loaded, outputs, requests = done.loaded, done.outputs, done.requests
-        numbers, headings = loaded.numbers, loaded.headings
-        now = time.perf_counter()
-        numbers.latency.add_all([now - request.taken for request in requests])
-        if isinstance(outputs, Problem):
-            for request in requests:
-                numbers.answered(outputs.status)
-                refuse(request.reply, outputs, headings)
         else:
-            start = 0
-            for request in requests:
-                stop = start + request.rows.length
-                heading, body = request.render(headings, outputs, start, stop)
-                request.reply.answer(200, heading, body)
-                start = stop
-            numbers.answers["200"] = numbers.answers.get("200", 0) + len(requests)
-            numbers.rows += start
-            numbers.batches.add(start)
-        numbers.run_seconds += done.seconds
-        self.source.ran(done)
+            batch, rows, size = [], 0, 0
+            while self.requests:
+                more = self.requests[0].rows
+                if batch and (rows + more.length > most or size + more.size > BATCH_BYTES):
+                    break
+                rows += more.length
+                size += more.size
+                batch.append(self.requests.popleft())
+        self.rows -= rows
+        self.size -= size
+        return batch, rows, size
+
+    def _answer(self, runs: list[Answered], size: int) -> None:
+        self.budget.used -= size
+        for done, answers, failed in runs:
+            numbers, requests = done.loaded.numbers, done.requests
+            now = time.perf_counter()
+            numbers.latency.add_all([now - request.taken for request in requests])
+            for request, (status, heading, body) in zip(requests, answers, strict=True):
+                request.reply.answer(status, heading, body)
+            if isinstance(done.outputs, Problem):
+                numbers.answered(done.outputs.status, len(requests))
+            else:
+                rows = len(done.outputs.arrays[0])
+                numbers.answered(200, len(requests) - failed)
+                numbers.rows += rows
+                numbers.batches.add(rows)
+                if failed:
+                    numbers.answered(500, failed)
+            numbers.run_seconds += done.seconds
+            try:
+                self.source.ran(done)
+            except Exception as error:  # whoever looks on is no reason to stop
+                logger.error("looking at a batch of %s failed", numbers.model, exc_info=error)

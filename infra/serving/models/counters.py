@@ -52,8 +52,9 @@ class Numbers:
     latency: Histogram = field(default_factory=latencies)
     batches: Histogram = field(default_factory=lambda: Histogram(ROWS))
 
-    def answered(self, status: int) -> None:
-        self.answers[str(status)] = self.answers.get(str(status), 0) + 1
+    def answered(self, status: int, count: int = 1) -> None:
+        text = "200" if status == 200 else str(status)
+        self.answers[text] = self.answers.get(text, 0) + count
 
 
 @dataclass(slots=True)

@@ -33,6 +33,14 @@ class Pace:
         """Whether a row is so quick that batches run on the event loop itself."""
         return self.single < INLINE_SECONDS
 
+    def seconds(self, rows: int) -> float:
+        """What a batch of so many rows takes."""
+        return max(self.single, rows * self.row)
+
+    def at_once(self, rows: int) -> bool:
+        """Whether a batch of so many rows is run on the event loop: everybody else waits for it."""
+        return self.single < INLINE_SECONDS and rows * self.row <= INLINE_SECONDS
+
 
 def measure(run: Run, batch: int | None, clock: Clock) -> Pace:
     """Time batches of some sizes by `clock`, within a budget; `batch` is the user's own limit.

@@ -6,6 +6,7 @@ costs is the samples since the last one, and never a file that was there before.
 
 import contextlib
 import gzip
+import logging
 import os
 import random
 import threading
@@ -21,7 +22,12 @@ from infra.serving.options import traffic_of
 from infra.serving.wire.tensors import Outputs, assemble
 from tasks.system.files import write_atomically
 
+logger = logging.getLogger("slipway.serving")
+
 QUEUE = 256
+
+QUEUE_BYTES = 32 * 1024 * 1024
+"""Of the batches that wait in it; what is more is dropped."""
 
 MAX_ROWS = 16
 
@@ -50,6 +56,9 @@ class Recorder:
         self.queue: Queue[tuple[Done, Request, int, float]] = Queue(QUEUE)
         self.lines: dict[str, list[bytes]] = {}
         self.size = self.files = self.written = self.dropped = 0
+        self.taken = self.done = (
+            0  # bytes: the first is written by the event loop alone, the second by the thread
+        )
         self.since = time.monotonic()
         self.ending = threading.Event()
         self.thread = threading.Thread(target=self._work, name="traffic", daemon=True)
@@ -64,11 +73,15 @@ class Recorder:
         """Sample the requests of a batch; what does not fit is dropped and counted."""
         if not isinstance(done.outputs, Outputs):
             return
-        start, now = 0, time.perf_counter()
+        start, now, size = 0, time.perf_counter(), 0
         for request in done.requests:
             if random.random() < self.share:
+                size = size or size_of(done)
                 try:
+                    if self.taken - self.done + size > QUEUE_BYTES:
+                        raise Full
                     self.queue.put_nowait((done, request, start, now - request.taken))
+                    self.taken += size
                 except Full:
                     self.dropped += 1
             start += request.rows.length
@@ -77,7 +90,11 @@ class Recorder:
         ended = False
         while not ended:
             ended = self.ending.wait(PAUSE)
-            self._take()
+            try:
+                self._take()
+            except Exception as error:  # one request that cannot be written down is no reason to stop
+                self.dropped += 1
+                logger.error("a request cannot be recorded", exc_info=error)
             if ended or self.size > FILE_BYTES or time.monotonic() - self.since > FILE_SECONDS:
                 self._write()
 
@@ -86,6 +103,7 @@ class Recorder:
         with contextlib.suppress(Empty):
             while self.size < most:
                 sample = self.queue.get_nowait()
+                self.done += size_of(sample[0])
                 line = _line(*sample)
                 self.lines.setdefault(sample[0].loaded.release.model, []).append(line)
                 self.size += len(line)
@@ -104,6 +122,13 @@ class Recorder:
             except OSError:
                 self.dropped += len(lines)
         self.lines, self.size, self.since = {}, 0, time.monotonic()
+
+
+def size_of(done: Done) -> int:
+    """Bytes that a sample of a batch keeps in memory: all of the batch, for its arrays are whole."""
+    assert isinstance(done.outputs, Outputs)
+    rows = sum(request.rows.size for request in done.requests)
+    return rows + sum(array.nbytes for array in done.outputs.arrays)
 
 
 def _line(done: Done, request: Request, start: int, latency: float) -> bytes:

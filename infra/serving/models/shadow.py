@@ -18,6 +18,9 @@ from infra.serving.wire.tensors import Array, Outputs, RequestRows
 
 QUEUE = 32
 
+MOST_BYTES = 32 * 1024 * 1024
+"""Of rows and answers that wait; what is more is dropped."""
+
 NICE = 10
 
 FARTHEST = sys.float_info.max  # JSON has no infinity
@@ -27,6 +30,7 @@ class Task(NamedTuple):
     rows: list[RequestRows]
     answered: Outputs
     seconds: float
+    size: int
 
 
 class Shadow:
@@ -35,23 +39,32 @@ class Shadow:
     def __init__(self, loaded: LoadedVersion, share: float) -> None:
         self.share = share
         self.queue: Queue[Task] = Queue(QUEUE)
+        self.taken = self.done = (
+            0  # bytes: the first is written by the event loop alone, the second by the thread
+        )
+        self.counted: dict[str, ShadowNumbers] = {}
         self.swap(loaded)
         self.thread = threading.Thread(target=self._work, name="shadow", daemon=True)
         self.thread.start()
 
     def swap(self, loaded: LoadedVersion) -> None:
-        """Another challenger; what was counted for the last one is forgotten."""
+        """Another challenger; what was counted for those before is kept."""
+        version = loaded.release.version
         self.loaded = loaded
-        self.numbers = ShadowNumbers(loaded.release.model, loaded.release.version)
+        self.numbers = self.counted.setdefault(version, ShadowNumbers(loaded.release.model, version))
 
     def saw(self, done: Done) -> None:
         """Take a batch along, or drop it: an answer never waits for this."""
         if not isinstance(done.outputs, Outputs) or random.random() >= self.share:
             return
+        rows = [request.rows for request in done.requests]
+        size = sum(each.size for each in rows) + sum(array.nbytes for array in done.outputs.arrays)
+        if self.taken - self.done + size > MOST_BYTES:
+            self.numbers.dropped += 1
+            return
         try:
-            self.queue.put_nowait(
-                Task([request.rows for request in done.requests], done.outputs, done.seconds)
-            )
+            self.queue.put_nowait(Task(rows, done.outputs, done.seconds, size))
+            self.taken += size
         except Full:
             self.numbers.dropped += 1
 
@@ -59,15 +72,16 @@ class Shadow:
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while True:
-            self._compare(self.queue.get())
+            task, numbers = self.queue.get(), self.numbers
+            try:
+                self._compare(task, self.loaded, numbers)
+            except Exception:
+                numbers.failed += 1
+            self.done += task.size
 
-    def _compare(self, task: Task) -> None:
-        loaded, numbers, start = self.loaded, self.numbers, time.perf_counter()
-        try:
-            outputs = run(loaded, task.rows, loaded.pace.batch)
-        except Exception:
-            numbers.failed += 1
-            return
+    def _compare(self, task: Task, loaded: LoadedVersion, numbers: ShadowNumbers) -> None:
+        start = time.perf_counter()
+        outputs = run(loaded, task.rows, loaded.pace.batch)
         numbers.latency.add(time.perf_counter() - start)
         numbers.champion.add(task.seconds)
         same, largest = agreement(task.answered.arrays[0], outputs.arrays[0])

@@ -12,13 +12,15 @@ from infra.serving.models.shadow import Shadow
 from infra.serving.models.version import LoadedVersion
 from infra.serving.models.watch import Watch
 from infra.serving.options import ServeOptions
-from infra.serving.wire.tensors import Outputs, all_finite
+from infra.serving.wire.budget import Budget
 
 
 class Slot:
     """Where a model's requests go, and who looks on."""
 
-    def __init__(self, name: str, options: ServeOptions, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, name: str, options: ServeOptions, loop: asyncio.AbstractEventLoop, budget: Budget
+    ) -> None:
         self.name = name
         self.current: LoadedVersion | None = None
         self.since: float | None = None
@@ -27,7 +29,7 @@ class Slot:
         self.shadow: Shadow | None = None
         self.recorder: Recorder | None = None
         self.numbers: dict[str, Numbers] = {}
-        self.batcher = Batcher(self, loop, options.max_wait, options.timeout)
+        self.batcher = Batcher(self, loop, budget, options.max_wait, options.timeout)
 
     def swap(self, loaded: LoadedVersion) -> LoadedVersion | None:
         """Let `loaded` answer from the next batch on; gives back the version it replaces."""
@@ -45,8 +47,6 @@ class Slot:
 
     def ran(self, done: Done) -> None:
         """A batch has been answered."""
-        if isinstance(done.outputs, Outputs) and not all_finite(done.outputs.arrays):
-            done.loaded.numbers.not_finite += 1
         if done.rescued_from is not None:
             done.rescued_from.numbers.rescued += 1
         for observer in (self.watch, self.shadow, self.recorder):

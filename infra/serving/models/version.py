@@ -96,7 +96,7 @@ def load_version(release: Release, threads: int, batch: int | None, max_rows: in
         spec,
         Pace(0, 0, batch or BATCH),
         Invocations(spec, max_rows),
-        Inference(spec, max_rows),
+        Inference(spec, max_rows, release.model),
         Headings(release.model, release.version, release.digest),
         example_of(release.folder),
         Numbers(release.model, release.version),

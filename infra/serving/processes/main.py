@@ -3,16 +3,16 @@
 import asyncio
 import contextlib
 import logging
-import os
 import shutil
 import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from infra.serving.http.api_keys import keys_given
 from infra.serving.ipc.launch import Started
 from infra.serving.ipc.log import set_up
-from infra.serving.options import KEYS_VARIABLE, LOOPBACK, ServeOptions, Target, traffic_of
+from infra.serving.options import LOOPBACK, ServeOptions, Target, traffic_of
 from infra.serving.processes.supervisor import Supervisor
 from tasks.errors import UserError
 
@@ -27,7 +27,8 @@ def serve(models: Sequence[str], options: ServeOptions, ahead: dict[str, Started
     targets = tuple(Target.parse(text) for text in models)
     check(targets, options)
     set_up(options.log_level, "server")
-    if options.host not in LOOPBACK and options.keys_file is None and not os.environ.get(KEYS_VARIABLE):
+    open_to_all = not keys_given() and options.keys_file is None
+    if open_to_all and options.host not in LOOPBACK:
         logger.warning("%s is open to whoever can reach it: there are no keys (--keys-file)", options.host)
     listener = bind(options)
     run_folder = Path(tempfile.mkdtemp(prefix="slipway-serving-"))

@@ -14,7 +14,7 @@ import orjson
 from infra.serving.ipc.channel import Channel
 from infra.serving.ipc.child import Child, stop
 from infra.serving.ipc.launch import FOLLOWER, WORKER, Started
-from infra.serving.ipc.messages import Event, Message, Nudge, Refusal, RegistryCheck, Release, Swap, Up
+from infra.serving.ipc.messages import Beat, Event, Message, Nudge, Refusal, RegistryCheck, Release, Swap, Up
 from infra.serving.lifecycle.alias_state import AliasState
 from infra.serving.options import ProcessJob, ServeOptions, Target
 from infra.serving.telemetry.board import Board
@@ -22,6 +22,12 @@ from infra.serving.telemetry.board import Board
 logger = logging.getLogger("slipway.serving")
 
 STABLE = 30.0
+
+LOOK = 1.0
+
+SILENT_LOOKS = 60
+"""Looks after which a worker that says nothing is replaced. They are counted, not timed: whoever is stopped and continued
+as a whole, as a laptop that sleeps is, finds nothing wrong. A large model that loads may silence it for some."""
 
 CONVERGE_SECONDS = 0.5
 
@@ -62,6 +68,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         keeping = [asyncio.create_task(self.keep(child)) for child in (*self.workers, self.follower)]
+        keeping.append(asyncio.create_task(self.look()))
         keeping.append(asyncio.create_task(self._converge()))
         logger.info("listening on %s", self.url)
         await self.ending.wait()
@@ -95,8 +102,12 @@ class Supervisor:
                 logger.error("%s cannot be started (%s); tried again in %.1f s", child.name, error, pause)
                 await asyncio.sleep(pause)
                 continue
-            async for message in channel.messages():
-                self._receive(child, message)
+            try:
+                async for message in channel.messages():
+                    self._receive(child, message)
+            except Exception as error:  # or nobody would keep it from now on
+                logger.error("%s said what cannot be taken in; it is replaced", child.name, exc_info=error)
+                child.kill()
             code = await child.ended()
             channel.close()
             if self.ending.is_set():
@@ -108,6 +119,26 @@ class Supervisor:
                 self._blame()
             self.replaced.discard(child.name)
             await asyncio.sleep(pause)
+
+    async def look(self) -> None:
+        """Replace a worker that hangs: it was alive and has said nothing for a long time. It may answer what it still can."""
+        last = SILENT_LOOKS + (self.options.drain_delay + self.options.drain + 3) / LOOK
+        while not self.ending.is_set():
+            await asyncio.sleep(LOOK)
+            for worker in self.workers:
+                if worker.silence is None:
+                    continue
+                worker.silence += 1
+                if worker.silence == SILENT_LOOKS:
+                    logger.error(
+                        "%s hangs: it has said nothing for %d s and is replaced",
+                        worker.name,
+                        SILENT_LOOKS * LOOK,
+                    )
+                    worker.terminate()
+                elif worker.silence > last:
+                    worker.silence = None
+                    worker.kill()
 
     async def _converge(self) -> None:
         """All workers serve the same, whatever a message, a full memory or a revert left one of them with."""
@@ -149,6 +180,9 @@ class Supervisor:
 
     def _receive(self, child: Child, message: Message) -> None:
         """Pass a message on to whom it concerns."""
+        if isinstance(message, Beat):
+            child.silence = 0
+            return
         if child is self.follower:
             if isinstance(message, Release):
                 if self.states.setdefault(message.about, AliasState()).offer(message):

@@ -17,15 +17,15 @@ import uvicorn.server
 import uvloop
 
 from infra.serving.http.asgi import App
-from infra.serving.http.fast_path_check import Attributes, first, lacks, protocol_for
+from infra.serving.http.fast_path_check import BY_H11, Attributes, first, lacks, protocol_for
 from infra.serving.http.routes import Routes
 from infra.serving.http.service import Service
 from infra.serving.ipc.channel import Channel
 from infra.serving.ipc.log import set_up
-from infra.serving.ipc.messages import Message, Nudge, Refusal, Release, Revert, Up
+from infra.serving.ipc.messages import Beat, Message, Nudge, Refusal, Release, Revert, Up
 from infra.serving.lifecycle.loading import Loader
 from infra.serving.models.recording import Recorder
-from infra.serving.options import ProcessJob
+from infra.serving.options import MAX_HEAD, ProcessJob
 from infra.serving.telemetry.board import Board
 from infra.serving.telemetry.metrics import Metrics
 
@@ -37,6 +37,9 @@ LOAD_SECONDS = 30.0
 
 AFTER_PARENT = 0.05
 
+SWITCH_SECONDS = 0.0005
+"""How long a thread that reads a large body keeps the event loop waiting; Python's own is ten times that."""
+
 
 class Worker:
     """The models of this process and its line to the supervisor."""
@@ -46,11 +49,12 @@ class Worker:
         self.channel = channel
         self.board = Board()
         self.service = Service(job.targets, job.options, asyncio.get_running_loop())
-        self.metrics = Metrics(self.service.slots, self.board, job.run_folder, job.slot)
+        self.metrics = Metrics(self.service.slots, self.board, job.run_folder, job.slot, self.service.others)
         self.routes = Routes(self.service, self.board, self.metrics, lambda: channel.send(Nudge()))
         self.app = App(self.service, self.routes)
         self.loader = Loader(self.service.slots, job.options, self._tell)
         self.up = asyncio.Event()
+        self.troubles: dict[str, str] = {}
         self.connections: Collection[object] = ()
         self.recorder: Recorder | None = None
         if job.options.record:
@@ -67,13 +71,14 @@ class Worker:
                 self.loader.follow(message)
                 continue
             if isinstance(message, Release):
-                task = asyncio.create_task(self.loader.load(message))
+                task = asyncio.create_task(self.loader.load(message), name="load")
             elif isinstance(message, Refusal) and message.stops:
-                task = asyncio.create_task(self.loader.stop(message))
+                task = asyncio.create_task(self.loader.stop(message), name="stop")
             else:
                 continue
             pending.add(task)
             task.add_done_callback(pending.discard)
+            task.add_done_callback(self._ended)
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _tell(self, message: Message) -> None:
@@ -97,15 +102,38 @@ class Worker:
                 connection.sweep(now)
 
     async def tick(self) -> None:
-        """The slow heartbeat: keys that changed, numbers for the siblings."""
-        await self.up.wait()
+        """The slow heartbeat: keys that changed, numbers for the siblings, and a word to the supervisor that all is well."""
         while True:
             await asyncio.sleep(TICK)
+            troubles = self.service.troubles()
+            if troubles == {}:
+                self.channel.send(Beat())
+            elif troubles != self.troubles:
+                for name, trouble in troubles.items():
+                    logger.error("%s: %s; this worker is to be replaced", name, trouble)
+            self.troubles = troubles
+            if not self.up.is_set():
+                continue
             self.service.keys.refresh()
             self._sweep()
-            if self.job.options.workers > 1:
-                with contextlib.suppress(OSError):  # a full disk makes the siblings' view old, and no more
-                    self.metrics.save()
+            with contextlib.suppress(
+                OSError
+            ):  # a full disk makes the siblings' and successors' view old, and no more
+                self.metrics.save()
+
+    def start(self) -> list[asyncio.Task[None]]:
+        """What goes on beside the answers, as long as the worker does."""
+        works = {"listen": self.listen(), "tick": self.tick(), "warm up": self.warm_up()}
+        tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
+        for task in tasks:
+            task.add_done_callback(self._ended)
+        return tasks
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """A task that failed is a fault: without it the worker is not whole, and is replaced."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("the worker's task %r failed", task.get_name(), exc_info=error)
+            self.service.faults[task.get_name()] = f"it failed ({type(error).__name__})"
 
 
 def import_exposition() -> None:
@@ -186,9 +214,12 @@ def accept_all(listener: socket.socket) -> list[socket.socket]:
 async def run(job: ProcessJob, line: socket.socket, listener: socket.socket) -> None:
     worker = Worker(job, await Channel.open(line))
     options = job.options
+    protocol = protocol_for(worker.service)
     config = uvicorn.Config(
         worker.app,
-        http=protocol_for(worker.service),
+        http=protocol,
+        limit_concurrency=options.max_connections if protocol == BY_H11 else None,  # ours count by themselves
+        h11_max_incomplete_event_size=MAX_HEAD,
         ws="none",
         lifespan="off",
         access_log=False,
@@ -200,7 +231,7 @@ async def run(job: ProcessJob, line: socket.socket, listener: socket.socket) -> 
     )
     server = server_for(worker, config)
     worker.connections = server.server_state.connections
-    tasks = [asyncio.create_task(work) for work in (worker.listen(), worker.tick(), worker.warm_up())]
+    tasks = worker.start()
     try:
         if job.load_first:
             with contextlib.suppress(TimeoutError):
@@ -221,6 +252,7 @@ def main() -> None:
     job, line = ProcessJob.model_validate_json(text), socket.socket(fileno=int(sys.argv[1]))
     listener = socket.socket(fileno=socket.recv_fds(line, len(b"listener"), 1)[1][0])
     set_up(job.options.log_level, f"worker {job.slot}")
+    sys.setswitchinterval(SWITCH_SECONDS)
     uvloop.run(run(job, line, listener))
 
 

@@ -22,9 +22,11 @@ VERSION = ("model", "version")
 
 FAMILIES: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     "requests": (CounterMetricFamily, "Predict requests answered", (*VERSION, "status")),
+    "answers": (CounterMetricFamily, "Everything answered, whatever was asked", ("status",)),
+    "held_bytes": (GaugeMetricFamily, "Bytes of requests and answers that this worker holds", ()),
     "rows": (CounterMetricFamily, "Rows predicted", VERSION),
     "run_seconds": (CounterMetricFamily, "Time inside the model", VERSION),
-    "not_finite_batches": (CounterMetricFamily, "Batches with an output that is not finite", VERSION),
+    "not_finite_batches": (CounterMetricFamily, "Requests whose answer is not finite", VERSION),
     "rescued_requests": (CounterMetricFamily, "Requests the version before answered", VERSION),
     "latency_seconds": (HistogramMetricFamily, "From the whole request to its answer", VERSION),
     "batch_rows": (HistogramMetricFamily, "Rows a run of the model", VERSION),
@@ -35,13 +37,13 @@ FAMILIES: dict[str, tuple[Any, str, tuple[str, ...]]] = {
         "When the registry was last seen; 0: not since the start",
         ("model",),
     ),
-    "queued_rows": (GaugeMetricFamily, "Rows waiting in this worker", ("model",)),
+    "queued_rows": (GaugeMetricFamily, "Rows that wait or are being run in this worker", ("model",)),
     "events": (CounterMetricFamily, "Swaps, refusals and reverts", ("model", "event")),
     "shadow_rows": (GaugeMetricFamily, "Rows the challenger ran too", VERSION),
     "shadow_agreed_rows": (GaugeMetricFamily, "Of these, rows that say the same", VERSION),
     "shadow_dropped_batches": (GaugeMetricFamily, "Batches there was no time for", VERSION),
     "shadow_failed_batches": (GaugeMetricFamily, "Batches the challenger failed on", VERSION),
-    "shadow_run_seconds": (HistogramMetricFamily, "Time of a batch", ("model", "which")),
+    "shadow_run_seconds": (HistogramMetricFamily, "Time of a batch", (*VERSION, "which")),
     "recorded_requests": (CounterMetricFamily, "Traffic record", ("outcome",)),
 }
 """By their name behind the prefix: the kind, the help and the labels."""
@@ -87,27 +89,28 @@ class Numbers(Collector):
     def _state(self) -> Iterator[Sample]:
         board = self.metrics.board
         yield "ready", (), float(self.ready)
+        for status, count in self.metrics.answers().items():
+            yield "answers", (status,), count
+        budgets = {slot.batcher.budget for slot in self.metrics.slots.values()}  # it is the same for all
+        yield "held_bytes", (), sum(budget.used for budget in budgets)
         for name, slot in self.metrics.slots.items():
             if slot.current is not None:
                 yield "version", (name, slot.current.release.version, slot.current.release.digest), 1
             if name in self.followed:
                 yield "registry_seen_timestamp_seconds", (name,), board.registry_seen.get(name, 0.0)
-            yield "queued_rows", (name,), slot.batcher.rows
+            yield "queued_rows", (name,), slot.batcher.rows + slot.batcher.running
             for kind in EVENTS:  # from zero on, or Prometheus would not see the first as an increase
                 yield "events", (name, kind), board.counts[name, kind]
 
     def _shadows(self) -> Iterator[Sample]:
-        for name in self.metrics.slots:
-            shadow = self.metrics.shadow(name)
-            if shadow is None:
-                continue
-            version = (name, shadow["version"])
+        for shadow in self.metrics.shadows():
+            version = (shadow["model"], shadow["version"])
             yield "shadow_rows", version, shadow["rows"]
             yield "shadow_agreed_rows", version, shadow["agreed"]
             yield "shadow_dropped_batches", version, shadow["dropped"]
             yield "shadow_failed_batches", version, shadow["failed"]
             for which, times in (("challenger", shadow["latency"]), ("champion", shadow["champion"])):
-                yield "shadow_run_seconds", (name, which), buckets(LATENCY, times), times["total"]
+                yield "shadow_run_seconds", (*version, which), buckets(LATENCY, times), times["total"]
 
     def _recorded(self) -> Iterator[Sample]:
         for outcome, count in self.metrics.recorded().items():

@@ -16,8 +16,16 @@ Entry = dict[str, Any]
 class Metrics:
     """The numbers of this worker, and of its siblings as they last wrote them."""
 
-    def __init__(self, slots: Mapping[str, Slot], board: Board, folder: Path, slot: int) -> None:
+    def __init__(
+        self,
+        slots: Mapping[str, Slot],
+        board: Board,
+        folder: Path,
+        slot: int,
+        others: Mapping[str, int] | None = None,
+    ) -> None:
         self.slots = slots
+        self.others = {} if others is None else others  # answers that no version gave, by status
         self.board = board
         self.folder = folder
         self.file = folder / f"numbers-{slot}-{os.getpid()}.json"
@@ -34,7 +42,13 @@ class Metrics:
         return orjson.dumps(
             {
                 "versions": [numbers for slot in slots for numbers in slot.numbers.values()],
-                "shadows": [slot.shadow.numbers for slot in slots if slot.shadow is not None],
+                "shadows": [
+                    numbers
+                    for slot in slots
+                    if slot.shadow is not None
+                    for numbers in slot.shadow.counted.values()
+                ],
+                "others": [{"answers": self.others}],
                 "recorders": [{"written": each.written, "dropped": each.dropped} for each in recorders],
             }
         )
@@ -53,7 +67,19 @@ class Metrics:
         if shadow is None:
             return None
         key = (name, shadow.numbers.version)
-        return next(entry for entry in self._all("shadows") if (entry["model"], entry["version"]) == key)
+        return next(entry for entry in self.shadows() if (entry["model"], entry["version"]) == key)
+
+    def shadows(self) -> list[Entry]:
+        """The numbers of every challenger that there was, over all workers."""
+        return self._all("shadows")
+
+    def answers(self) -> dict[str, int]:
+        """All answers to all requests by status, whatever they were to."""
+        total: dict[str, int] = {}
+        for entry in (*self._all("versions"), *self._all("others")):
+            for status, count in entry["answers"].items():
+                total[status] = total.get(status, 0) + count
+        return total
 
     def recorded(self) -> Entry:
         """How many requests the traffic record took and dropped; empty when there is no record."""

@@ -123,10 +123,8 @@ class RequestRows(NamedTuple):
     length: int
     key: tuple[tuple[str, tuple[int, ...]], ...]
     buffers: tuple[Any, ...]
-
-    @property
-    def size(self) -> int:
-        return sum(memoryview(buffer).nbytes for buffer in self.buffers)
+    size: int
+    """Bytes of all buffers."""
 
 
 class Outputs(NamedTuple):
@@ -147,7 +145,8 @@ def rows_of(spec: Spec, arrays: Sequence[Array], most: int) -> RequestRows:
                 f"input {tensor.name!r} has {array.shape[0]} rows, {spec.inputs[0].name!r} has {count}"
             )
     key = tuple((array.dtype.str, tuple(array.shape[1:])) for array in arrays)
-    return RequestRows(count, key, tuple(np.ascontiguousarray(array).data.cast("B") for array in arrays))
+    buffers = tuple(np.ascontiguousarray(array).data.cast("B") for array in arrays)
+    return RequestRows(count, key, buffers, sum(buffer.nbytes for buffer in buffers))
 
 
 def assemble(spec: Spec, group: Sequence[RequestRows]) -> dict[str, Array]:
@@ -170,11 +169,12 @@ def narrow(array: Array, dtype: np.dtype[Any]) -> Array:
 
 def cut(rows: RequestRows, start: int, stop: int) -> RequestRows:
     """Some of the rows."""
-    buffers = []
+    buffers, size = [], 0
     for buffer, (source, tail) in zip(rows.buffers, rows.key, strict=True):
         width = np.dtype(source).itemsize * prod(tail)
+        size += (stop - start) * width
         buffers.append(memoryview(buffer).cast("B")[start * width : stop * width])
-    return RequestRows(stop - start, rows.key, tuple(buffers))
+    return RequestRows(stop - start, rows.key, tuple(buffers), size)
 
 
 def all_finite(arrays: Sequence[Array]) -> bool:

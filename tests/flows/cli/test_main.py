@@ -1,13 +1,16 @@
 """The command line, in this process where nothing heavy is started, as a process where it is."""
 
+import errno
 import json
 import logging
 import os
 import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -111,6 +114,53 @@ def test_an_unreachable_registry_is_said_at_once(
 
 
 @pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"no database at all, " * 100, "is damaged ("),
+        (b"SQLite format 3\x00" + b"\xff" * 5000, "is damaged ("),
+    ],
+    ids=["text", "torn"],
+)
+def test_a_damaged_database_is_a_sentence(slipway: Slipway, home: Path, content: bytes, said: str) -> None:
+    home.mkdir()
+    (home / "mlflow.db").write_bytes(content)
+    code, _, err = slipway("history", "digits")
+    assert code == 1 and said in err and "put a backup in its place" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOSPC, "No space left on device")])
+def test_what_the_machine_lacks_is_a_sentence_and_with_json_an_object(
+    slipway: Slipway, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("flows.cli.run.run_here", fail)
+    code, out, err = slipway("run", "digits", "--json")
+    assert code == 1 and json.loads(out)["reasons"][0] in err and "Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="there is no prlimit here")
+@pytest.mark.parametrize(
+    ("megabytes", "says"),
+    [
+        (300, "The address space is limited to 300 MB"),
+        (600, "and a command takes 640 MB"),
+        (2000, "There is no model"),
+    ],
+)
+def test_a_limit_of_address_space_is_a_sentence(
+    home: Path, empty_mlflow_database: Path, megabytes: int, says: str
+) -> None:
+    home.mkdir()
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    command = ["prlimit", f"--as={megabytes << 20}", sys.executable, "-m", "flows.cli", "history", "digits"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stderr.startswith("slipway: ") and says in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("command", "said"), [("run", "goes on from the last checkpoint"), ("check", "stopped.")]
 )
 def test_ctrl_c_is_a_sentence_and_exit_code_130(
@@ -126,16 +176,25 @@ def test_ctrl_c_is_a_sentence_and_exit_code_130(
 
 
 def test_every_example_of_the_help_is_a_command_that_can_be_given() -> None:
-    commands = get_command(cli.app).commands
-    examples = [
-        shlex.split(line)[1:]
-        for name, command in commands.items()
-        if name != "serve"
-        for line in command.epilog.split("\n\n")[1:]
-    ]
-    assert {words[0] for words in examples} == {*commands} - {"serve"}
-    for name, *arguments in examples:
-        commands[name].make_context(name, arguments)
+    commands = dict(leaves(get_command(cli.app)))
+    del commands["serve"]
+    for name, command in commands.items():
+        examples = [shlex.split(line)[1:] for line in command.epilog.split("\n\n")[1:]]
+        assert examples, name
+        for words in examples:
+            depth = len(name.split())
+            assert " ".join(words[:depth]) == name
+            command.make_context(name, words[depth:])
+
+
+def leaves(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command by the words that name it; `ledger accept` is one in a group."""
+    for word, command in group.commands.items():
+        name = f"{above}{word}"
+        if hasattr(command, "commands"):
+            yield from leaves(command, f"{name} ")
+        else:
+            yield name, command
 
 
 @pytest.mark.slow
@@ -218,3 +277,71 @@ def test_what_libraries_say_is_shown_to_who_asks_for_it() -> None:
         environment = {**os.environ, "SLIPWAY_DEBUG": debug, "PYTHONWARNINGS": "default"}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
         assert done.stdout.splitlines()[1:] == [said], done.stderr
+
+
+JSON_COMMANDS = [
+    ["run", "nowhere"],
+    ["run", "digits", "--bogus"],
+    ["run"],
+    ["check", "nowhere"],
+    ["check", "digits", "--set", "train.epoch=1"],
+    ["settings", "nowhere"],
+    ["promote", "nothing", "1", "--reason", "x"],
+    ["rollback", "nothing", "--reason", "x"],
+    ["history", "nothing", "--at", "yesterday"],
+    ["verify", "nothing"],
+    ["monitor", "nothing"],
+    ["explain", "nothing"],
+    ["ledger", "accept", "nothing", "--reason", "x"],
+    ["status"],
+    ["no-such-command"],
+]
+
+
+@pytest.mark.parametrize("arguments", JSON_COMMANDS, ids=" ".join)
+def test_stdout_is_json_whenever_it_was_asked_for(slipway: Slipway, arguments: list[str]) -> None:
+    code, out, err = slipway(*arguments, "--json")
+    document = json.loads(out)
+    assert code != 0 and isinstance(document, dict)
+    if "error" in document:
+        assert err and document["error"] and "\n" not in document["error"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [(KeyError("label"), 1, "KeyError: 'label'"), (KeyboardInterrupt(), 130, "KeyboardInterrupt")],
+)
+def test_a_bug_and_an_interruption_are_json_too(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    raised: BaseException,
+    code: int,
+    said: str,
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        print("on my way")
+        raise raised
+
+    monkeypatch.setattr("flows.cli.run.run_here", failing)
+    monkeypatch.setattr(sys, "argv", ["slipway", "run", "digits", "--json"])
+    with pytest.raises((SystemExit, KeyError)) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert document["decision"] == "failed" and document["reasons"] == [said]
+    assert "on my way" in err and getattr(ended.value, "code", 1) == code
+
+
+@pytest.mark.slow
+def test_what_compiled_code_and_a_workload_print_stays_off_the_stdout_of_json(tmp_path: Path) -> None:
+    """pytorch#41774: an exporter that prints a graph."""
+    (tmp_path / "loud.py").write_text(
+        f"import os\nprint('from Python')\nos.write(1, b'from below')\nos.system('echo from a child')\n{WORKLOAD}\n"
+        "workload = replace(digits, name='loud', load=lambda: os.write(1, b'from load'))\n"
+    )
+    for command in ("run", "check", "settings"):
+        words = [sys.executable, "-m", "flows.cli", command, str(tmp_path / "loud.py"), "--json"]
+        environment = {**os.environ, "SLIPWAY_HOME": str(tmp_path / "home")}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True)
+        json.loads(done.stdout)
+        assert "from Python" in done.stderr and "from below" in done.stderr and "from a child" in done.stderr

@@ -1,12 +1,19 @@
 """One retraining of a model at a time, from whichever deployment: refused, or waiting its turn, by the deployment's policy."""
 
-from collections.abc import Iterator
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
+from types import SimpleNamespace
 from typing import Any
 
 import deployed
 import pytest
 from prefect import flow, get_client
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import (
     ConcurrencyLimitConfig,
     ConcurrencyLimitStrategy,
@@ -57,6 +64,53 @@ def going_on(model: str) -> FlowRun:
 def state_of(run: FlowRun) -> tuple[StateType, str]:
     assert run.state is not None
     return run.state.type, run.state.message or ""
+
+
+class Runs:
+    """Runs and their tags, as a server has them: each call is done at once, and calls of many runs come in any order."""
+
+    def __init__(self, count: int) -> None:
+        self.tags: dict[str, list[str]] = {f"run-{number}": ["slipway"] for number in range(count)}
+        self.lock = threading.Lock()
+
+    def _run(self, name: str) -> Any:
+        return SimpleNamespace(id=name, name=name, tags=list(self.tags[name]))
+
+    def read_flow_run(self, name: str) -> Any:
+        return self._served(lambda: self._run(name))
+
+    def read_flow_runs(self, flow_run_filter: FlowRunFilter) -> list[Any]:
+        assert flow_run_filter.tags is not None and flow_run_filter.tags.any_ is not None
+        asked = set(flow_run_filter.tags.any_)
+        return self._served(lambda: [self._run(name) for name in self.tags if asked & {*self.tags[name]}])
+
+    def update_flow_run(self, name: str, tags: list[str]) -> None:
+        self._served(lambda: self.tags.update({name: tags}))
+
+    def _served(self, answer: Callable[[], Any]) -> Any:
+        sleep(random.uniform(0, 0.001))
+        with self.lock:
+            return answer()
+
+
+def test_of_many_runs_that_ask_at_once_never_two_have_the_turn_and_each_gets_it() -> None:
+    runs, holding, had = Runs(6), set[str](), list[str]()
+
+    def retrain(name: str) -> None:
+        turn = run_lock.Turn(runs, name, "toy")  # type: ignore[arg-type]
+        for _ in range(5):
+            while turn.take() is not None:
+                sleep(random.uniform(0, 0.02))
+            holding.add(name)
+            assert holding == {name}
+            sleep(0.001)
+            had.append(name)
+            holding.remove(name)
+            runs.update_flow_run(name, ["slipway"])
+
+    with ThreadPoolExecutor(len(runs.tags)) as pool:
+        list(pool.map(retrain, runs.tags))
+    assert Counter(had) == dict.fromkeys(runs.tags, 5)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from promotions import register_bare
 
-from flows.pipeline.reuse import check_not_older, unchanged_outcome
+from flows.pipeline.reuse import _earlier, check_not_older, unchanged_outcome
 from tasks.errors import UserError
 from tasks.records import Dataset, TensorSpec
 from tasks.registry.registry import Registry
@@ -60,6 +60,21 @@ def test_rows_whose_time_is_a_number_are_older_by_its_value(registry: Registry) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("left", "right", "earlier"),
+    [
+        ("2025-10-26 02:30:00+02:00", "2025-10-26 02:10:00+01:00", True),  # the hour that comes twice
+        ("2025-01-01 23:30:00+01:00", "2025-01-02 01:00:00+09:00", False),
+        ("2025-01-01", "2025-01-01 10:00:00", True),
+        ("2025-01-01 10:00:00", "2025-01-01", False),
+        ("9", "10", True),
+        ("Q1", "Q2", True),
+    ],
+)
+def test_moments_are_compared_as_moments(left: str, right: str, earlier: bool) -> None:
+    assert _earlier(left, right) == earlier
+
+
 def test_a_champion_without_rows_in_time_is_older_than_nothing(registry: Registry) -> None:
     champion = register_bare(registry, "flights", 1)[0]
     registry.set_alias("flights", "champion", champion.version)

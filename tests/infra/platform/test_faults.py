@@ -30,7 +30,7 @@ from tasks.system.urls import answers
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
 """Prefect leaves a connection of a run done in this process to the collector."""
 PATIENCE = 280
-"""Seconds. A lease of Prefect's is at least 60 s long, and is looked after every 15 s."""
+"""Seconds."""
 
 
 @pytest.fixture
@@ -120,13 +120,10 @@ def test_of_two_machines_that_promote_at_once_one_wins_and_the_other_is_told(
 
 
 @pytest.mark.platform
-@pytest.mark.timeout(900)
-def test_machines_that_stood_still_past_their_lease_do_not_promote_when_they_wake(
+def test_machines_that_stood_still_while_another_decided_do_not_promote_when_they_wake(
     registry: Registry, machine: Callable[..., Machine]
 ) -> None:
     """One is stopped before its last look at what serves, the other between that look and the move."""
-    from flows.orchestration.decision_lock import one_at_a_time
-
     points = {"claim": "nothing was moved", "set_alias": "promoted"}
     sleepers = {}
     for point in points:
@@ -144,7 +141,7 @@ def test_machines_that_stood_still_past_their_lease_do_not_promote_when_they_wak
     for model, sentence in zip(sleepers, points.values(), strict=True):
         third = registry.version(model, 3)
         assert third is not None
-        with one_at_a_time(model), model_lock(registry.settings, model):  # waits until the lease has run out
+        with model_lock(registry.settings, model):
             promote(registry, third, against=1, why="the sleeper had its chance")
         psutil.Process(sleepers[model].process.pid).send_signal(signal.SIGCONT)
         assert sentence in sleepers[model].said()

@@ -1,5 +1,6 @@
 """What `slipway up` wrote down about itself, and whether that still holds."""
 
+import shutil
 from pathlib import Path
 
 import psutil
@@ -13,3 +14,10 @@ def test_a_platform_that_was_killed_is_not_up(tmp_path: Path) -> None:
     assert read_state(tmp_path) is not None
     write_state(tmp_path, State(pid=me.pid, created=me.create_time() - 3600, services=()))
     assert read_state(tmp_path) is None
+
+
+def test_what_is_up_in_a_home_is_not_up_in_a_copy_of_it(tmp_path: Path) -> None:
+    me, home, copy = psutil.Process(), tmp_path / "home", tmp_path / "copy"
+    write_state(home, State(home=home, pid=me.pid, created=me.create_time(), services=()))
+    shutil.copytree(home, copy)
+    assert read_state(home) is not None and read_state(copy) is None

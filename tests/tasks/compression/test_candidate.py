@@ -17,7 +17,7 @@ from tasks.compression.graph import metadata_of
 from tasks.config import Gates, RunConfig, Train
 from tasks.data.dataset import prepare, read_split
 from tasks.errors import StepError, UserError
-from tasks.onnx.export import export
+from tasks.onnx.export import describe, export
 from tasks.onnx.session import open_session, run_rows
 from tasks.proof.selection import select
 from tasks.proof.validation import validate
@@ -261,9 +261,60 @@ def test_the_op_types_chosen_for_a_transformer_need_no_repair_and_lengths_stay_d
 
 
 @pytest.mark.slow
+def test_every_candidate_is_held_to_torch_at_other_lengths_and_measured_beside_other_rows(
+    transformer: Trained,
+) -> None:
+    pruned = {"kind": "prune", "ratio": 0.5, "method": "unstructured", "epochs": 1}
+    made = [transformer.compress(DYNAMIC, name="int8"), transformer.compress(pruned, name="sparse")]
+    for candidate in (transformer.fp32, *made):
+        report = transformer.validate(candidate)
+        lengths = {part.sizes: part for part in report.parity if part.sizes}
+        assert set(lengths) == {"length=1", "length=7", "length=12"}, candidate.refused
+        assert all(part.batch == 64 for part in lengths.values()) and report.problems == ()
+        assert report.company is not None and report.company.rows == 200
+        assert (report.company.max_abs > 1e-3) == (candidate.name == "int8")
+
+
+@pytest.mark.slow
+def test_a_file_that_is_right_at_one_length_alone_is_a_problem(transformer: Trained, tmp_path: Path) -> None:
+    """Any file of whatever candidate: this one divides by the length that it was traced at."""
+    fp32 = transformer.fp32.onnx
+    assert fp32 is not None
+    proto = onnx.load(fp32.path)
+    last, length = proto.graph.output[0].name, 16
+    for node in proto.graph.node:
+        node.output[:] = ["undivided" if name == last else name for name in node.output]
+    proto.graph.initializer.extend(
+        [
+            onnx.numpy_helper.from_array(np.array([1]), "second"),
+            onnx.numpy_helper.from_array(np.array(1 / length, "float32"), "share"),
+        ]
+    )
+    nodes = [
+        onnx.helper.make_node("Shape", ["words"], ["shape"]),
+        onnx.helper.make_node("Gather", ["shape", "second"], ["length_now"]),
+        onnx.helper.make_node("Cast", ["length_now"], ["long"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("Mul", ["long", "share"], ["factor"]),
+        onnx.helper.make_node("Mul", ["undivided", "factor"], [last]),
+    ]
+    proto.graph.node.extend(nodes)
+    del proto.graph.value_info[:]
+    path = tmp_path / "baked.onnx"
+    onnx.save(proto, path)
+    recipe = Recipe.model_validate({"name": "baked", "steps": [DYNAMIC]})
+    onnx_model = describe(path, "hand", transformer.dataset.inputs, fp32.reference)
+    onnx_model = onnx_model.model_copy(update={"lengths": fp32.lengths})
+    problems = transformer.validate(Candidate(name="baked", recipe=recipe, onnx=onnx_model)).problems
+    assert problems and all("at batch 64, length=" in problem for problem in problems)
+
+
+@pytest.mark.slow
 def test_nodes_can_be_kept_in_float_by_name(cnn: Trained) -> None:
     assert cnn.fp32.onnx is not None
-    name = next(n.name for n in onnx.load(cnn.fp32.onnx.path).graph.node if n.op_type == "Conv")
+    graph = onnx.load(cnn.fp32.onnx.path).graph
+    weights = {tensor.name: len(tensor.raw_data) for tensor in graph.initializer}
+    convolutions = {n.name: weights[n.input[1]] for n in graph.node if n.op_type == "Conv"}
+    name = max(convolutions, key=lambda name: convolutions[name])
     plain, kept = cnn.compress(STATIC), cnn.compress({**STATIC, "keep_float": [name]}, name="kept")
     assert plain.onnx is not None and kept.onnx is not None
     assert kept.onnx.size_bytes > plain.onnx.size_bytes

@@ -8,11 +8,15 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from checkout import SUPPORT
 from torch import nn
 
 from tasks.compression.channels import remove_channels
+from tasks.compression.masks import bake_masks, mask_smallest
 from tasks.compression.method import NotApplicable
 from tasks.compression.pruning import count
+from tasks.training.optimizer import make_optimizer
+from tasks.workloads.catalogue import load_workload
 
 WORDS = {"words": torch.arange(32).reshape(2, 16) % 30}
 
@@ -116,3 +120,68 @@ def test_a_model_of_nothing_but_a_recurrent_layer_is_refused_in_a_sentence() -> 
 
     with pytest.raises(NotApplicable, match="no layer has channels that could go"):
         pruned(Only())
+
+
+class Several(nn.Module):
+    """Logits, a state that is nested, the class, and nothing for what was not asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Reader(Attention(), 32)
+
+    def forward(self, words: torch.Tensor) -> Any:
+        logits = self.inner(words)
+        hidden = self.inner.embedding(words)[:, 0]
+        return {"logits": logits, "state": (hidden, None), "label": logits.argmax(1)}
+
+
+def test_a_module_with_several_outputs_is_pruned_and_keeps_the_shape_of_each() -> None:
+    module = Several()
+    before = count(module)
+    for _ in remove_channels(module, WORDS, 0.5, 1, 4):
+        pass
+    outputs = module(**WORDS)
+    assert count(module) < before
+    assert outputs["logits"].shape == (2, 4) and outputs["state"][0].shape == (2, 32)
+
+
+def transferred() -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """A frozen body and a head that learns, with a batch of inputs."""
+    workload = load_workload(str(SUPPORT / "cases" / "shapes.py"))
+    torch.manual_seed(0)
+    rows = workload.inputs(workload.load().head(16))  # type: ignore[operator]
+    return workload.builder(None)(), {name: torch.from_numpy(array) for name, array in rows.items()}
+
+
+def trained_a_step(module: nn.Module, example: dict[str, torch.Tensor]) -> None:
+    train = load_workload("digits").train
+    optimizer = make_optimizer(module.train(), train)
+    module(**example).square().sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def test_frozen_layers_stay_frozen_to_the_bit_where_their_channels_are_kept() -> None:
+    module, example = transferred()
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
+    assert frozen and len(frozen) < len(before)
+    for _ in remove_channels(module, example, 0.5, 2, 4):
+        trained_a_step(module, example)
+    after = dict(module.named_parameters())
+    assert {name for name, p in after.items() if not p.requires_grad} == frozen
+    assert all(set(after[name].flatten().tolist()) <= set(before[name].flatten().tolist()) for name in frozen)
+    assert after["body.0.weight"].shape[0] < 16
+    learned = next(name for name in after if name not in frozen)
+    assert not set(after[learned].flatten().tolist()) <= set(before[learned].flatten().tolist())
+
+
+def test_masks_leave_frozen_layers_as_they_are() -> None:
+    module, example = transferred()
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    assert mask_smallest(module, 0.5)
+    trained_a_step(module, example)
+    assert bake_masks(module) > 0
+    for name, parameter in module.named_parameters():
+        assert parameter.requires_grad != name.startswith("body.")
+        assert torch.equal(parameter, before[name]) == name.startswith("body.")

@@ -1,18 +1,22 @@
 import datetime
 import importlib
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
+import pyarrow
 import pytest
+from checkout import SUPPORT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.config import Data
-from tasks.data.arrays import to_inputs
+from tasks.data.arrays import arrays_of, classes_in, to_inputs
 from tasks.data.dataset import prepare, read_frame, read_split
 from tasks.data.schema import load_valid
 from tasks.data.splits import SPLITS, split
@@ -202,11 +206,30 @@ def test_a_schema_that_is_none_or_leaves_too_little_is_refused(schema: object, m
         load_valid(workload_of(frame_of(20), schema=schema), Data())
 
 
-@pytest.mark.parametrize("when", [range(2000, 2020), [datetime.date(2026, 1, 1)] * 20])
-def test_until_against_a_time_that_is_no_date_is_refused_in_a_sentence(when: object) -> None:
-    workload = workload_of(frame_of(20).assign(when=when), time="when")
+def test_until_against_a_time_that_is_no_date_is_refused_in_a_sentence() -> None:
+    workload = workload_of(frame_of(20).assign(when=range(2000, 2020)), time="when")
     with pytest.raises(UserError, match="the time 'when', which is .*pd.to_datetime"):
         load_valid(workload, Data(until=datetime.date(2026, 2, 1)))
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        lambda days: days,
+        lambda days: days.dt.date,
+        lambda days: days.dt.strftime("%Y-%m-%dT%H:%M"),
+        lambda days: days.dt.tz_localize("Asia/Tokyo"),
+        lambda days: days.dt.tz_localize("Asia/Tokyo").dt.tz_convert("UTC").dt.tz_convert("Asia/Tokyo"),
+        lambda days: days.dt.to_period("D"),
+        lambda days: days.dt.tz_localize("Asia/Tokyo").astype("timestamp[us, tz=Asia/Tokyo][pyarrow]"),
+    ],
+)
+def test_until_is_a_day_where_the_rows_are_from(held: Callable[["pd.Series[Any]"], Any]) -> None:
+    days = pd.Series(pd.date_range("2026-01-01", periods=20, freq="D"))
+    rows = load_valid(
+        workload_of(frame_of(20).assign(when=held(days)), time="when"), Data(until=datetime.date(2026, 1, 11))
+    )
+    assert len(rows) == 10
 
 
 @pytest.mark.parametrize(
@@ -300,3 +323,73 @@ def test_rows_without_a_time_are_refused_where_the_split_is_by_time() -> None:
     frame.loc[:4, "when"] = None
     with pytest.raises(UserError, match="the time 'when' is empty in 5 of 50 rows, which belong to no split"):
         load_valid(workload_of(frame, time="when", schema=pa.DataFrameSchema()), Data())
+
+
+ORDERS = SUPPORT / "cases" / "orders.py"
+
+FRAMES = SUPPORT / "cases" / "frames.py"
+
+
+def test_rows_are_the_same_whether_numpy_pandas_or_arrow_holds_them(tmp_path: Path) -> None:
+    made = {
+        name: prepare(f"{ORDERS}:{name}", Data(), tmp_path) for name in ("workload", "classic", "nullable")
+    }
+    first = made["classic"]
+    for dataset in made.values():
+        assert (dataset.fingerprint, dataset.rows, dataset.newest) == (
+            first.fingerprint,
+            first.rows,
+            first.newest,
+        )
+        for name in SPLITS:
+            ours, theirs = read_split(dataset, name), read_split(first, name)
+            np.testing.assert_array_equal(ours.inputs["x"], theirs.inputs["x"])
+            np.testing.assert_array_equal(ours.target, theirs.target)
+    assert prepare(f"{ORDERS}:without_zone", Data(), tmp_path).rows == first.rows
+    assert sum(prepare(f"{ORDERS}:hashed", Data(), tmp_path).rows.values()) == 800
+
+
+@pytest.mark.parametrize("name", ["headless", "mixed", "attrs", "durations", "nested"])
+def test_frames_are_taken_as_they_come(tmp_path: Path, name: str) -> None:
+    dataset = prepare(f"{FRAMES}:{name}", Data(), tmp_path)
+    assert sum(dataset.rows.values()) == 300
+    assert sum(len(read_frame(dataset, split)) for split in SPLITS) == 300
+    dataset.model_dump_json()
+
+
+def test_an_instant_that_most_rows_share_is_named_as_the_cause(tmp_path: Path) -> None:
+    said = r"300 rows leave none for validation, test, for 240 of them are of one 'day' \(2025-01-02 .*: give a finer time"
+    with pytest.raises(UserError, match=said):
+        prepare(f"{FRAMES}:instants", Data(), tmp_path)
+
+
+def test_an_ordered_category_keeps_its_order_also_where_no_row_has_a_class(tmp_path: Path) -> None:
+    dataset = prepare(str(SUPPORT / "cases" / "triage.py"), Data(), tmp_path)
+    assert dataset.classes == ("low", "medium", "high")
+    order = pd.CategoricalDtype(["c", "none", "a", "b"], ordered=True)
+    frame = frame_of(40).assign(label=pd.Series([*"abca"] * 10, dtype=order))
+    held = pd.Series(pd.arrays.ArrowExtensionArray(pyarrow.array(frame["label"])))
+    for column in (frame["label"], held):
+        assert classes_in(workload_of(frame), column) == ("c", "none", "a", "b")
+    unordered = frame.assign(label=frame["label"].cat.as_unordered())
+    assert classes_in(workload_of(unordered), unordered["label"]) == ("a", "b", "c")
+    assert (
+        arrays_of(workload_of(unordered), unordered, ("a", "b", "c"))["target"].tolist() == [0, 1, 2, 0] * 10
+    )
+
+
+@pytest.mark.parametrize(
+    "cell", [[0, 1], np.zeros(2), {"a": 1}, {1, 2}], ids=lambda cell: type(cell).__name__
+)
+@pytest.mark.parametrize("place", ["target", "slices"])
+def test_cells_of_several_values_are_no_target_and_no_slice(cell: object, place: str) -> None:
+    frame = frame_of(20).assign(several=[cell] * 20)
+    named: dict[str, object] = {"target": "several"} if place == "target" else {"slices": ("several",)}
+    workload = workload_of(frame, schema=pa.DataFrameSchema({}), **named)
+    with pytest.raises(
+        UserError, match=f"'several' has a {type(cell).__name__} in each cell, such as .*: give it one"
+    ):
+        load_valid(workload, Data())
+    if place == "target":
+        with pytest.raises(UserError, match="a regression needs numbers"):
+            load_valid(replace(workload, kind="regression"), Data())

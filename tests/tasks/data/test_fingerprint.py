@@ -1,5 +1,11 @@
+from datetime import time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,3 +93,46 @@ def test_a_rows_hash_does_not_depend_on_its_place_or_the_order_of_columns(
     frame = pd.DataFrame({"a": range(8), "b": list("stuvwxyz"), "c": np.linspace(0, 1, 8)})
     shuffled = frame.iloc[rows][columns]
     np.testing.assert_array_equal(row_hashes(shuffled), row_hashes(frame)[rows])
+
+
+@pytest.mark.parametrize("backend", ["numpy_nullable", "pyarrow"])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_the_same_cells_count_the_same_whoever_holds_them(
+    backend: Literal["numpy_nullable", "pyarrow"], gaps: bool, tmp_path: Path
+) -> None:
+    frame = FRAME.drop(columns="kind").assign(
+        zoned=FRAME["when"].dt.tz_localize("Europe/Berlin"), day=FRAME["when"].dt.date, maybe=[1.5, 2.5, 3.5]
+    )
+    if gaps:
+        frame = frame[["number", "text", "when", "zoned", "day"]]
+        frame.loc[1, :] = None
+    frame.to_parquet(tmp_path / "rows.parquet")
+    held = pd.read_parquet(tmp_path / "rows.parquet", dtype_backend=backend)
+    assert (held.dtypes != frame.dtypes).any()
+    assert fingerprint(held) == fingerprint(frame)
+    np.testing.assert_array_equal(row_hashes(held), row_hashes(frame))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([1.0, 0.0], dtype=pd.SparseDtype("float64")),
+        pd.Series([True, None], dtype=pd.ArrowDtype(pyarrow.bool_())),
+        pd.Series([1, None], dtype=pd.ArrowDtype(pyarrow.uint8())),
+        pd.Series([Decimal("1.5"), None], dtype=pd.ArrowDtype(pyarrow.decimal128(5, 2))),
+        pd.Series([[1, 2], None], dtype=pd.ArrowDtype(pyarrow.list_(pyarrow.int64()))),
+        pd.Series([{"a": 1}, None], dtype=pd.ArrowDtype(pyarrow.struct([("a", pyarrow.int64())]))),
+        pd.Series([b"1", None], dtype=pd.ArrowDtype(pyarrow.binary())),
+        pd.Series([timedelta(1), None], dtype=pd.ArrowDtype(pyarrow.duration("us"))),
+        pd.Series([time(1), None], dtype=pd.ArrowDtype(pyarrow.time64("us"))),
+        pd.Series([1.0, None], dtype=pd.ArrowDtype(pyarrow.float16())),
+        pd.Series(pd.arrays.ArrowExtensionArray(pyarrow.array(["b", None]).dictionary_encode())),
+        pd.Series(pd.period_range("2020-01", periods=2, freq="M")),
+        pd.Series(pd.interval_range(0, 2)),
+    ],
+    ids=lambda column: str(column.dtype),
+)  # fmt: skip
+def test_every_type_of_column_has_one(column: "pd.Series[Any]") -> None:
+    frame = pd.DataFrame({"x": column})
+    assert fingerprint(frame) != fingerprint(frame[::-1])
+    assert len(set(row_hashes(frame).tolist())) == 2

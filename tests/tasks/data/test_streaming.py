@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -159,3 +160,54 @@ def test_classes_without_an_order_are_refused_in_a_sentence(tmp_path: Path) -> N
         rows_of(40).assign(label=label).to_parquet(tmp_path / f"{number}.parquet", index=False)
     with pytest.raises(UserError, match="of the types .*, which have no common order"):
         prepare(reference(tmp_path, tmp_path, True, None), Data(), tmp_path / "data")
+
+
+LEVELS = pd.CategoricalDtype(["low", "none", "high", "a"], ordered=True)
+
+
+@pytest.mark.filterwarnings("ignore:Series.values returning")  # pyarrow, of its own reading of zoned times
+@pytest.mark.parametrize(
+    "held",
+    [
+        lambda when: when.dt.tz_localize("Europe/Berlin"),
+        lambda when: when.dt.date,
+        lambda when: when.dt.strftime("%Y-%m-%dT%H:%M"),
+        lambda when: (when - pd.Timestamp("2026-01-01")) // pd.Timedelta("1h"),
+        lambda when: (when - pd.Timestamp("2026-01-01")) / pd.Timedelta("1D"),
+    ],
+    ids=["zoned", "dates", "text", "hours", "days"],
+)
+def test_times_and_an_ordered_target_are_the_same_in_parts_and_whole(
+    tmp_path: Path, held: Callable[["pd.Series[Any]"], "pd.Series[Any]"]
+) -> None:
+    rows, path = rows_of(500), tmp_path / "rows.parquet"
+    label = rows["label"].map({"cat": "low", "dog": "high"}).where(rows["x"] < 1, "a")
+    held_rows = rows.assign(when=held(rows["when"]), label=label.astype(LEVELS))
+    held_rows.to_parquet(path, row_group_size=60, index=False)
+    made = []
+    for stream in (False, True):
+        file = Path(reference(tmp_path, path, stream, "when"))
+        file.write_text(file.read_text().replace(', "label": pa.Column(str)', ""))
+        made.append(prepare(str(file), Data(), tmp_path / f"data-{stream}"))
+    whole, streamed = made
+    assert streamed.classes == whole.classes == ("low", "none", "high", "a")
+    assert streamed.rows == whole.rows and streamed.newest == whole.newest
+    for name in SPLITS:
+        ours, theirs = read_split(streamed, name), read_split(whole, name)
+        assert (ours.inputs["x"] == theirs.inputs["x"]).all() and (ours.target == theirs.target).all()
+
+
+def test_parts_that_order_their_classes_otherwise_are_refused(tmp_path: Path) -> None:
+    for number, order in enumerate((["cat", "dog"], ["dog", "cat"])):
+        dtype = pd.CategoricalDtype(order, ordered=True)
+        rows_of(40).astype({"label": dtype}).to_parquet(tmp_path / f"{number}.parquet", index=False)
+    with pytest.raises(
+        UserError, match="the ordered target 'label' has the order .* in one part of the rows"
+    ):
+        prepare(reference(tmp_path, tmp_path, True, None), Data(), tmp_path / "data")
+
+
+def test_an_instant_that_most_streamed_rows_share_is_named(tmp_path: Path) -> None:
+    rows_of(100).assign(when=pd.Timestamp("2026-01-01")).to_parquet(tmp_path / "rows.parquet", index=False)
+    with pytest.raises(UserError, match="100 of them are of one 'when' .2026-01-01 00:00:00."):
+        prepare(reference(tmp_path, tmp_path, True, "when"), Data(), tmp_path / "data")

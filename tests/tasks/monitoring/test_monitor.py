@@ -1,19 +1,17 @@
 """Served traffic against training data: a real server and rows recorded by it."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import promotions
 import pytest
 from checkout import ROOT
 from watched_digits import Images, Send, recording_server, validation_images, watched_home
 
 from tasks.errors import UserError
-from tasks.monitoring.monitor import monitor, new_rows, training_rows
+from tasks.monitoring.monitor import monitor, new_rows
 from tasks.monitoring.watched import Watched
 from tasks.promotion.verification import check_version, downloaded
 from tasks.records import Candidate, Dataset
@@ -63,22 +61,6 @@ def test_no_traffic_is_said_and_is_no_alarm(watched: Path) -> None:
 def test_a_model_that_does_not_exist_is_a_sentence(watched: Path) -> None:
     with pytest.raises(UserError, match="There is no model 'fish'"):
         monitor(load_settings(), "fish")
-
-
-def test_the_champion_is_held_against_its_own_arrays_and_not_those_of_newer_code(
-    home: Path, linear_digits: Digits
-) -> None:
-    """The same rows by another inputs() have the same fingerprint, and a folder of their own."""
-    dataset, _ = linear_digits
-    for name in ("a", "b", "c"):
-        folder = home / "datasets" / "digits" / f"{dataset.fingerprint[:16]}-{name}"
-        shutil.copytree(dataset.folder, folder)
-        evidence = promotions.make_evidence("c" * 64, "digits").model_copy(
-            update={"fingerprint": dataset.fingerprint, "dataset": folder.name}
-        )
-        assert training_rows(load_settings(), evidence).folder == folder
-    older = evidence.model_copy(update={"dataset": None})
-    assert training_rows(load_settings(), older).fingerprint == dataset.fingerprint
 
 
 @pytest.mark.platform

@@ -2,18 +2,24 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
+from checkout import SUPPORT
 from torch import nn
 
+from tasks.config import Data
 from tasks.data.arrays import Samples
+from tasks.data.dataset import prepare
 from tasks.errors import StepError
 from tasks.onnx.export import check_export, export_module
+from tasks.onnx.exporters import EXPORTERS
 from tasks.records import Dataset, OnnxModel, TensorSpec
+from tasks.training.module import build_module
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
 
@@ -105,7 +111,15 @@ def agrees_at_other_sizes(module: nn.Module, exported: OnnxModel) -> None:
 @pytest.mark.slow
 def test_it_is_one_file_with_its_origin_inside_and_a_reference_beside(attentive: Exported) -> None:
     _, exported = attentive
-    assert {p.name for p in exported.path.parent.iterdir()} == {"model.onnx", "model.reference.npy"}
+    kept = {"model.onnx", "model.reference.npy", "model.lengths.npz"}
+    assert {p.name for p in exported.path.parent.iterdir()} == kept
+    assert exported.lengths is not None
+    with np.load(exported.lengths) as lengths:
+        assert {sizes: lengths[sizes].shape for sizes in lengths} == {
+            "length=1": (30, 3),
+            "length=5": (30, 3),
+            "length=9": (30, 3),
+        }
     proto = onnx.load(exported.path, load_external_data=False)
     assert {p.key: p.value for p in proto.metadata_props}["slipway.data"] == "fp"
     assert exported.size_bytes == exported.path.stat().st_size
@@ -125,14 +139,124 @@ class Baked(nn.Module):
         return logits
 
 
+def case(name: str, root: Path) -> tuple[nn.Module, Workload, Dataset]:
+    """A small workload in the situation of a public report, with its first weights."""
+    reference = str(SUPPORT / "cases" / name)
+    workload, dataset = load_workload(reference), prepare(reference, Data(), root)
+    return build_module(workload, dataset), workload, dataset
+
+
 @pytest.mark.slow
-def test_a_model_that_neither_exporter_gets_right_is_refused_with_what_both_said(
+def test_a_decision_by_the_data_is_refused_with_the_models_own_line(
     texts: tuple[Workload, Dataset], tmp_path: Path
 ) -> None:
-    workload, dataset = texts
-    with pytest.raises(StepError, match=r"does not export to ONNX. dynamo: .* \| torchscript: ") as caught:
-        export_module(Baked(), workload, dataset, tmp_path / "model.onnx", {})
-    assert "\n" not in str(caught.value) and not (tmp_path / "model.onnx").exists()
+    with pytest.raises(
+        StepError, match=r"decides by the data at ops.py:\d+ ‘if flat.mean\(\) > 0.1:’"
+    ) as caught:
+        export_module(*case("ops.py:branch", tmp_path), tmp_path / "model.onnx", {})
+    assert "GuardOnDataDependentSymNode" in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(StepError, match="decides by the data at test_export.py:"):
+        export_module(Baked(), *texts, tmp_path / "model.onnx", {})
+    assert not (tmp_path / "model.onnx").exists()
+
+
+class Signed(nn.Module):
+    """Answers otherwise when anything is below zero, which no digit is."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        flat = image.flatten(1)[:, :10]
+        return 2 * flat if flat.min() < 0 else flat
+
+
+@pytest.mark.slow
+def test_rows_of_another_sign_or_size_are_asked_too(
+    linear_digits: tuple[Dataset, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With real rows alone, a branch that was frozen agrees everywhere."""
+    monkeypatch.setattr("tasks.onnx.export.EXPORTERS", {"torchscript": EXPORTERS["torchscript"]})
+    with pytest.raises(
+        StepError, match="torchscript: its answers to rows of the other sign differ from torch's"
+    ):
+        export_module(Signed(), load_workload("digits"), linear_digits[0], tmp_path / "model.onnx", {})
+
+
+@pytest.mark.slow
+def test_a_model_that_neither_exporter_takes_is_refused_in_a_sentence_and_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(
+        StepError, match=r"does not export to ONNX. dynamo: clicks.py:\d+ .* \| torchscript: "
+    ) as caught:
+        export_module(*case("clicks.py", tmp_path), tmp_path / "model.onnx", {})
+    assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
+    assert capfd.readouterr().out == "" and not (tmp_path / "model.onnx").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rope.py", "turns.py", "turns.py:nothing", "scored.py:other"])
+def test_a_module_that_keeps_tensors_or_nests_its_outputs_exports_and_stays_as_it_was(
+    name: str, tmp_path: Path
+) -> None:
+    module, workload, dataset = case(name, tmp_path)
+    before = {key: tensor.tolist() for key, tensor in module.state_dict().items()}
+    exported = export_module(module, workload, dataset, tmp_path / "model.onnx", {})
+    assert before == {key: tensor.tolist() for key, tensor in module.state_dict().items()}
+    assert "forward" not in vars(module) and all(getattr(m, "kept", None) is None for m in module.modules())
+    assert exported.findings == ()  # rope.py is warned of too, and decides by a shape alone
+    names = {
+        "turns.py": ["logits", "output_1_0", "output_1_1"],
+        "scored.py:other": ["logits", "id_out", "label"],
+    }
+    assert [output.name for output in exported.outputs] == names.get(name, ["logits"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+def test_the_same_weights_give_the_same_bytes_from_another_checkout(
+    exporter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line, its source and its path are what dynamo notes at each node."""
+    monkeypatch.setattr("tasks.onnx.export.EXPORTERS", {exporter: EXPORTERS[exporter]})
+    digests = []
+    for place, comment in (("here", ""), ("there", "\n\n# Some lines further down.\n\n")):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "mine.py").write_text(comment + (SUPPORT / "cases" / "turns.py").read_text())
+        reference = str(tmp_path / place / "mine.py") + ":nothing"
+        workload, dataset = load_workload(reference), prepare(reference, Data(), tmp_path / place)
+        path = tmp_path / place / "model.onnx"
+        exported = export_module(
+            build_module(workload, dataset), workload, dataset, path, {"slipway.data": "f"}
+        )
+        digests.append(exported.sha256)
+        assert str(tmp_path).encode() not in path.read_bytes() and b"forward" not in path.read_bytes()
+    assert len(set(digests)) == 1
+
+
+class Spelled(nn.Module):
+    """As many answers a row as it has words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.each = Attentive(), nn.Embedding(20, 2)
+
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.inner(tokens), self.each(tokens)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+def test_an_output_says_which_of_its_axes_are_free(
+    exporter: str, texts: tuple[Workload, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.onnx.export.EXPORTERS", {exporter: EXPORTERS[exporter]})
+    module = Spelled() if exporter == "dynamo" else SpelledPlainly()  # it is wrong for the inner part
+    shape = export_module(module, *texts, tmp_path / "model.onnx", {}).outputs[1].shape
+    assert shape[0] == "batch" and isinstance(shape[1], str) and shape[2] == 2
+
+
+class SpelledPlainly(Spelled):
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.each(tokens).mean(1).repeat(1, 2)[:, :3], self.each(tokens)
 
 
 @pytest.mark.slow

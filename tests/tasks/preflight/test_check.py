@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import SUPPORT
 
 from flows.cli import __main__ as cli
 from tasks.errors import UserError
@@ -77,6 +78,7 @@ def test_a_new_file_holds_in_every_part_and_its_request_fits_its_signature(churn
         ("model", r"outputs of shape \[2\] for 2 rows; .*\[2, 3\] is needed", [("> 0.5).astype", "> 0.5).astype('int64') + (risk > 3).astype"), ("isin([0, 1])", "isin([0, 1, 2])"), ("dim=1))\n", "dim=1))[:, 0]\n")]),
         ("model", r"outputs of shape \[2, 1, 2\] for 2 rows; \[2, 2\] is needed", [("return logits", "return logits[:, None]")]),
         ("model", "forward\\(\\) returned no tensor", [("return logits", "return None")]),
+        ("score", "its score ours failed on 500 rows: ValueError: no", [("slices=", "score=lambda truth, codes: [].index(1) if 0 else (_ for _ in ()).throw(ValueError('no')), score_name='ours',\n    slices=")]),
         ("step", "its loss on the first batch is nan", [("numbers.std(0) + 1e-6", "numbers.std(0) * float('nan')")]),
         ("step", "its model fails in training, on a batch of 64: IndexError", [("return logits", "return logits[:, 9] if self.training else logits")]),
         ("model", r"weights are float32, so give numbers.astype\('float32'\) in inputs\(\)", [('frame[NUMBERS].to_numpy("float32")', 'frame[NUMBERS].to_numpy("float64")')]),
@@ -102,6 +104,11 @@ def test_what_is_wrong_is_said_of_the_part_that_is(
         ("splits", "load() gave other rows when it was called again", [("default_rng(0)", "default_rng()")]),
         ("step", "no gradient reaches spare.weight, spare.bias: freeze or use them", [("self.layers = nn", "self.spare = nn.Linear(2, 2)\n            self.layers = nn")]),
         ("model", "it gives 3 outputs for 2 classes (0, 1)", [("nn.Linear(64, 2)", "nn.Linear(64, 3)")]),
+        ("score", "mean_absolute_error is 0 for the right answers and 1 for wrong ones, and higher is taken for better", [("slices=", "score=__import__('sklearn.metrics').metrics.mean_absolute_error,\n    slices=")]),
+        ("score", "log_loss is ", [("slices=", "score=__import__('sklearn.metrics').metrics.log_loss, probabilities=True,\n    slices=")]),
+        ("score", "and is called a error: higher is taken for better", [("slices=", "score=lambda truth, codes: float((truth == codes).mean()), score_name='top_error',\n    slices=")]),
+        ("score", "ours is not defined on 500 validation rows", [("slices=", "score=lambda truth, codes: float('nan'), score_name='ours',\n    slices=")]),
+        ("inputs", "inputs()['numbers'][:, 3] alone tells the target 'left' in every row", [('NUMBERS = ["months", "monthly_bill", "support_calls"]', 'NUMBERS = ["months", "monthly_bill", "support_calls", "left"]')]),
         ("splits", "no train row is 7", [('astype("int64"))', 'astype("int64").where(frame.index > 0, 7))'), ("isin([0, 1])", "isin([0, 1, 7])"), ("nn.Linear(64, 2)", "nn.Linear(64, 3)")]),
     ],
 )  # fmt: skip
@@ -112,6 +119,37 @@ def test_what_would_not_stop_a_run_is_a_doubt_and_the_file_still_passes(
     results = broken(churn, *changes)
     assert results[part].status == "doubtful" and said in results[part].said
     assert {result.status for result in results.values()} == {"held", "doubtful"}
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        "roc_auc_score, probabilities=True",
+        "average_precision_score, probabilities=True",
+        "brier_score_loss, probabilities=True, score_name='neg_brier'",
+        "f1_score",
+    ],
+)
+def test_the_scores_that_the_file_advises_work(
+    churn: Path, score: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_out_the_slow_parts(monkeypatch)
+    name, comma, rest = score.partition(",")
+    given = f"lambda *given: -metrics.{name}(*given)" if "neg" in rest else f"metrics.{name}"
+    results = broken(
+        churn,
+        ("from typing import", "from sklearn import metrics\nfrom typing import"),
+        ("slices=", f"score={given}{comma}{rest},\n    slices="),
+    )
+    assert results["score"].status == "held", results["score"].said
+
+
+def test_classes_are_shown_in_their_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """mljar#245: weights of a loss are given in it."""
+    leave_out_the_slow_parts(monkeypatch)
+    results = check(str(SUPPORT / "cases" / "triage.py"), Workload.defaults, tmp_path)
+    said = next(part.said for part in results.findings if part.name == "rows")
+    assert "classes in order: low, medium, high; the most frequent is low" in said
 
 
 @pytest.mark.slow
@@ -150,7 +188,7 @@ def test_a_checklist_marks_each_part_and_says_what_is_next(
     assert re.match(r" ✓ file +\d+\.\d s  workload churn: classification of 'left'", lines[1])
     assert re.match(r" ✗ rows +.*load\(\) gave no column 'left'", lines[2])
     assert re.match(r" – inputs +needs rows", lines[3])
-    assert lines[-1] == "1 of 9 parts failed, 7 wait for that."
+    assert lines[-1] == "1 of 10 parts failed, 8 wait for that."
 
 
 def test_a_new_file_replaces_nothing_and_takes_no_name_that_a_model_cannot_have(tmp_path: Path) -> None:

@@ -217,6 +217,7 @@ def test_a_key_that_cannot_sign_is_said_before_anything_moves(
 ) -> None:
     key = tmp_path / "given.pem"
     if content is not None:
+        key.touch(0o600)
         key.write_text(content)
     monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", str(key))
     with pytest.raises(UserError, match=words):

@@ -160,6 +160,14 @@ def test_a_damaged_signature_is_found_wherever_it_is_damaged(sealed: Path) -> No
         assert failing_part(sealed)[0] == "signature"
 
 
+@pytest.mark.parametrize("name", ["evidence.sig", "evidence.json"])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_a_file_of_brackets_alone_is_a_sentence(sealed: Path, name: str, opening: str) -> None:
+    (sealed / name).write_text(opening * 100_000)
+    with pytest.raises(EvidenceError):
+        evidence.verify(sealed)
+
+
 def test_a_signature_by_another_key_is_found(
     sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +224,23 @@ def test_keys_are_for_their_owner_alone(keys: Path) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_key_that_others_can_read_signs_nothing(
+    keys: Path, monkeypatch: pytest.MonkeyPatch, mode: int, named: bool
+) -> None:
+    key = signing.private_key()
+    if named:
+        monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", str(key))
+    key.chmod(mode)
+    assert signing.private_key() == key, "nobody comes through its folder"
+    key.parent.chmod(0o755)
+    with pytest.raises(UserError, match=f"can be read by others .mode {mode:04o}.*: `chmod 600 "):
+        signing.private_key()
+    key.chmod(0o600)
+    assert signing.private_key() == key
+
+
 def test_many_that_make_the_key_at_once_share_one(keys: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         contents = set(pool.map(lambda _: signing.private_key().read_bytes(), range(16)))
@@ -249,6 +274,7 @@ def test_another_key_for_a_while_does_not_change_who_is_trusted_after(
 def test_a_file_that_is_no_key_is_one_sentence(
     sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "junk.pem").touch(0o600)
     (tmp_path / "junk.pem").write_text("no key")
     monkeypatch.setenv("SLIPWAY_PUBLIC_KEY", str(tmp_path / "junk.pem"))
     with pytest.raises(UserError, match="junk.pem is not a PEM public key"):
@@ -308,3 +334,23 @@ def test_slipway_installed_inside_another_project_does_not_take_its_revision(
     monkeypatch.delenv("SLIPWAY_REVISION", raising=False)
     monkeypatch.setattr(provenance, "__file__", str(installed))
     assert provenance.code_state() == Code(revision=None, dirty=True)
+
+
+def test_a_file_from_before_that_has_its_run_and_its_source_inside_still_verifies_and_loads(
+    tmp_path: Path, keys: Path
+) -> None:
+    """Its digest is of those bytes as they are: nothing of an older version is written anew."""
+    from tasks.onnx.session import open_session
+
+    folder = tmp_path / "older"
+    write_model(folder / evidence.MODEL)
+    proto = onnx.load(folder / evidence.MODEL)
+    proto.ir_version = 10
+    helper.set_model_props(proto, {"slipway.run_id": "0" * 32, "slipway.code": "a" * 40})
+    note = proto.graph.node[0].metadata_props.add()
+    note.key, note.value = "pkg.torch.onnx.stack_trace", 'File "/home/somebody/mine.py", line 3, in forward'
+    (folder / evidence.MODEL).write_bytes(proto.SerializeToString())
+    evidence.seal(folder, make_evidence(sha256_of(folder / evidence.MODEL)))
+    assert evidence.verify(folder).run_id == "0" * 32
+    (answer,) = open_session(folder / evidence.MODEL).run(None, {"x": np.ones((2, 4), "float32")})
+    assert answer.shape == (2, 3)

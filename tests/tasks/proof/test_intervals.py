@@ -3,10 +3,11 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tasks.config import Gates
-from tasks.proof.intervals import compare, difference_interval, score_interval, score_slices
+from tasks.proof.intervals import compare, difference_interval, score_interval, score_slices, slices
 from tasks.records import Champion
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
@@ -54,8 +55,6 @@ def test_a_regression_is_compared_by_r2_in_pairs() -> None:
 
 
 def test_slices_are_scored_and_compared_where_rows_are_enough() -> None:
-    import pandas as pd
-
     rng = np.random.default_rng(0)
     target = np.repeat(np.arange(10), 60)
     frame = pd.DataFrame({"label": target})
@@ -80,3 +79,52 @@ def test_slices_are_scored_and_compared_where_rows_are_enough() -> None:
         ).slices
         == ()
     )
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "int64[pyarrow]", "float64", "category"])
+def test_a_slice_has_the_rows_that_are_of_it_also_where_cells_are_empty(dtype: str) -> None:
+    frame = pd.DataFrame({"label": pd.Series([1, 2, None, 1], dtype="Int64").astype(dtype)})
+    masks = {value: mask.tolist() for _, value, mask in slices(DIGITS, frame)}
+    assert {value.removesuffix(".0"): mask for value, mask in masks.items()} == {
+        "1": [True, False, False, True],
+        "2": [False, True, False, False],
+    }
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_copies_of_rows_make_no_interval_narrower(kind: Any) -> None:
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 10, 200)
+    if kind == "classification":
+        workload, ours, theirs = (
+            DIGITS,
+            logits(target, rng.random(200) < 0.9),
+            logits(target, rng.random(200) < 0.8),
+        )
+    else:
+        workload = Workload(
+            name="toy", kind=kind, load=lambda: None, schema=lambda: None, target="y", inputs=lambda f: {}, model=lambda: None
+        )  # type: ignore[arg-type, return-value]  # fmt: skip
+        target = target.astype("float32")
+        ours, theirs = ((target + rng.normal(size=200) * far)[:, None] for far in (1, 2))
+    copied = rng.permutation(np.repeat(np.arange(200), 10))
+
+    def widths(groups: Array | None, rows: Array) -> list[float]:
+        both = (
+            score_interval(workload, target[rows], ours[rows], 0.95, groups),
+            difference_interval(workload, target[rows], ours[rows], theirs[rows], 0.95, groups),
+        )
+        return [interval.high - interval.low for interval in both if interval is not None]
+
+    plain, grouped, fooled = widths(None, np.arange(200)), widths(copied, copied), widths(None, copied)
+    assert len(plain) == len(grouped) == 2
+    for alone, together, narrow in zip(plain, grouped, fooled, strict=True):
+        assert together == pytest.approx(alone, rel=0.25) and narrow < 0.5 * together
+
+
+def test_groups_of_one_row_are_rows() -> None:
+    target = np.random.default_rng(0).integers(0, 10, 200)
+    answers = logits(target, np.random.default_rng(1).random(200) < 0.9)
+    rows, groups = (score_interval(DIGITS, target, answers, 0.95, given) for given in (None, np.arange(200)))
+    assert rows is not None and groups is not None
+    assert (groups.low, groups.high) == pytest.approx((rows.low, rows.high), abs=0.015)

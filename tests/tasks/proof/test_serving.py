@@ -1,16 +1,22 @@
 """The sea trial: the real server, asked and compared, and gone afterwards."""
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import proved
 import psutil
 import pytest
+from helper_processes import sent_to_helpers
 
 from tasks.data.dataset import read_split
+from tasks.errors import LostError
+from tasks.proof import serving
 from tasks.proof.serving import serve, try_on_server
 from tasks.records import Candidate, Dataset, OnnxModel
 
@@ -45,6 +51,10 @@ def servers() -> set[int]:
     }
 
 
+def running(module: str) -> list[int]:
+    return [p.pid for p in psutil.Process(os.getpid()).children(recursive=True) if module in p.cmdline()]
+
+
 @pytest.mark.slow
 def test_the_server_answers_as_the_runtime_does_and_is_gone(linear_digits: Digits, package: Path) -> None:
     dataset, fp32 = linear_digits
@@ -75,6 +85,47 @@ def test_a_folder_that_cannot_be_served_is_a_problem_and_not_a_crash(
     trial = try_on_server(tmp_path, "digits", file_of(fp32), rows(dataset, 3))
     assert trial.problems[0].startswith("sea trial: the server did not start")
     assert servers() == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "module",
+    [
+        "infra.serving",
+        "infra.serving.processes.worker",
+        "infra.serving.processes.follower",
+        "infra.serving.lifecycle.inspector",
+    ],
+)
+def test_a_server_whose_process_is_killed_while_it_starts_says_nothing_about_the_file(
+    linear_digits: Digits, package: Path, module: str
+) -> None:
+    """It recovers, or the trial is lost."""
+    dataset, fp32 = linear_digits
+    with sent_to_helpers(signal.SIGKILL, module) as hit, suppress(LostError):
+        assert try_on_server(package, "digits", file_of(fp32), rows(dataset, 3)).problems == ()
+    assert hit and servers() == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["infra.serving", "infra.serving.processes.worker"])
+def test_a_server_that_is_killed_while_it_answers_says_nothing_about_the_file(
+    linear_digits: Digits, package: Path, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, fp32 = linear_digits
+    exchange, asked = serving._exchange, []
+
+    def kill_at_the_third(*arguments: Any) -> Any:
+        asked.append(arguments)
+        if len(asked) == 3:
+            for pid in running(module):
+                os.kill(pid, signal.SIGKILL)
+        return exchange(*arguments)
+
+    monkeypatch.setattr(serving, "_exchange", kill_at_the_third)
+    with suppress(LostError):
+        assert try_on_server(package, "digits", file_of(fp32), rows(dataset, 100)).problems == ()
+    assert len(asked) >= 3 and servers() == set()
 
 
 @pytest.mark.slow

@@ -203,7 +203,7 @@ def test_a_model_that_no_rows_would_end_is_fit_for_all_that_the_server_lets_thro
     assert answer.problem is None and answer.load_seconds is not None
     given = {odd.given: odd.outcome for odd in answer.behaviour}
     assert list(given)[-1] == "no rows" and re.match(
-        "an empty answer|the process ends with", given["no rows"]
+        "an empty answer|the process was ended by", given["no rows"]
     )
     assert given["NaN in every number"] == "NaN"
 

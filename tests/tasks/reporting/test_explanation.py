@@ -10,7 +10,7 @@ from tasks.config import Data
 from tasks.data.dataset import prepare, read_frame
 from tasks.errors import UserError
 from tasks.records import Candidate, Dataset
-from tasks.reporting.explanation import STABLE, explain, requested_rows
+from tasks.reporting.explanation import STABLE, explain, explain_version, requested_rows
 from tasks.workloads.catalogue import load_workload
 
 pytest.importorskip("captum")
@@ -90,3 +90,75 @@ def test_rows_are_a_count_or_numbers_or_a_file(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(UserError, match=said):
             requested_rows(wrong, frame)
+
+
+def test_a_csv_file_has_the_kinds_that_were_learned_from(tmp_path: Path) -> None:
+    """007 is no seven, and a day is no text."""
+    learned = pd.DataFrame(
+        {"code": ["007", "010"], "day": pd.to_datetime(["2026-01-01", "2026-02-01"]), "weight": [1.5, 2.0]}
+    )
+    learned.to_csv(tmp_path / "rows.csv", index=False)
+    pd.testing.assert_frame_equal(requested_rows(str(tmp_path / "rows.csv"), learned)[0], learned)
+    (tmp_path / "wrong.csv").write_text("code,weight\n007,heavy\n")
+    with pytest.raises(
+        UserError, match="wrong.csv has cells of another kind than was learned from: could not convert"
+    ):
+        requested_rows(str(tmp_path / "wrong.csv"), learned)
+
+
+def test_a_version_is_explained_on_the_rows_that_it_was_judged_on(tmp_path: Path) -> None:
+    """Though its workload loads others by now, with other classes."""
+    import promotions
+
+    file, home = tmp_path / "mine.py", tmp_path / "home"
+    source = "from tasks.workloads.template import *\nfrom dataclasses import replace\nfrom tasks.workloads import template\n"
+    file.write_text(f"{source}workload = replace(template.workload, name='mine')\n")
+    dataset = prepare(str(file), Data(), home / "datasets")
+    folder = tmp_path / "version"
+    folder.mkdir()
+    by_the_bill(folder / "model.onnx")
+    evidence = promotions.make_evidence("c" * 64, "mine").model_copy(
+        update={"workload": str(file), "fingerprint": dataset.fingerprint, "dataset": dataset.folder.name}
+    )
+    before = explain_version(evidence, 3, folder, "2,5", home)
+    file.write_text(
+        f"{source}workload = replace(template.workload, name='mine', load=lambda: template.load().sample(frac=0.5, "
+        "random_state=1).assign(churned='x'))\n"
+    )
+    assert explain_version(evidence, 3, folder, "2,5", home) == before
+
+
+def test_of_one_logit_what_holds_the_answer_up_weighs_above_zero_for_either_class(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    dataset = prepare("tasks.workloads.template", Data(), tmp_path / "data")
+    bills = read_frame(dataset, "train")["monthly_bill"]
+    tensors = {
+        "weights": np.array([[0], [1], [0]], "float32"),
+        "middle": np.array([bills.median()], "float32"),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["numbers", "weights"], ["bill"]),
+            helper.make_node("Sub", ["bill", "middle"], ["logits"]),
+        ],
+        "bill",
+        [
+            helper.make_tensor_value_info("numbers", TensorProto.FLOAT, ["batch", 3]),
+            helper.make_tensor_value_info("plan", TensorProto.INT64, ["batch"]),
+        ],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1])],
+        [numpy_helper.from_array(array, name) for name, array in tensors.items()],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10),
+        tmp_path / "m.onnx",
+    )
+    test = read_frame(dataset, "test")
+    order = test["monthly_bill"].to_numpy().argsort()
+    rows = test.iloc[[order[0], order[-1]]].reset_index(drop=True)
+    lowest, highest = explain(TEMPLATE, dataset, tmp_path / "m.onnx", rows, [0, 1]).rows
+    assert lowest.answer != highest.answer
+    for row in (lowest, highest):
+        assert {part.name: part.weight for part in row.features}["monthly_bill"] > 0

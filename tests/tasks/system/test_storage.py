@@ -1,5 +1,7 @@
 """The store: what another machine gets is whole, what it was, and the newest; and what it is told when it cannot have it."""
 
+import errno
+import threading
 import time
 from pathlib import Path
 
@@ -162,6 +164,31 @@ def test_another_machine_goes_on_from_the_mirrored_checkpoint_to_the_same_bytes(
     taken = train(WORKLOAD, dataset, config, tmp_path / "third" / "work" / "training", store=finished)
     assert taken.sha256 == whole.sha256 and len(list(taken.path.parent.glob("last-*.pt"))) == 1
     assert load(taken.path)["weights"].keys() == load(whole.path)["weights"].keys()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), MemoryError(), KeyError("x")]
+)
+def test_a_mirror_that_meets_any_error_says_so_and_goes_on(
+    tmp_path: Path,
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    monkeypatch.setattr("tasks.system.storage.MIRROR_SECONDS", 0.01)
+    store, tried, again = machine(tmp_path, "here", url), [], threading.Event()
+
+    def keep(folder: Path, names: list[str]) -> None:
+        tried.append(names)
+        if len(tried) == 3:
+            again.set()
+        raise error
+
+    monkeypatch.setattr(store, "keep", keep)
+    with store.mirroring(tmp_path / "here", lambda: ["a"]):
+        assert again.wait(30)
+    assert f"Not mirrored, work goes on: {type(error).__name__}" in caplog.text
 
 
 def test_two_machines_may_look_at_once_whether_a_store_is_there(

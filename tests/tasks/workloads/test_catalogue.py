@@ -1,6 +1,8 @@
+import sys
 from pathlib import Path
 
 import pytest
+from checkout import SUPPORT
 
 from tasks.errors import UserError
 from tasks.workloads.catalogue import load_workload, names, source_file
@@ -87,4 +89,60 @@ def test_a_package_that_does_not_import_is_not_called_unknown(
 def test_a_name_that_cannot_name_a_model_is_refused(file: Path) -> None:
     file.write_text(FILE.replace('"mine"', '"My Model"'))
     with pytest.raises(UserError, match="'My Model' also names a model"):
+        load_workload(str(file))
+
+
+SHOP = SUPPORT / "cases" / "lazy_helper"
+
+
+@pytest.mark.parametrize("name", ["shop.py", "shop.py:relative", "shop_relative_top.py"])
+def test_a_helper_beside_the_file_is_found_when_a_function_imports_it(name: str) -> None:
+    """prefect#9542"""
+    workload = load_workload(str(SHOP / name))
+    assert len(workload.load()) == 400
+    assert workload.model().layer.out_features == 2  # type: ignore[operator, call-arg]
+
+
+def test_two_files_may_have_neighbours_of_one_name(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rows_here.py").write_text(f"NAME = {name!r}\n")
+        (tmp_path / name / "deep_here").mkdir()
+        (tmp_path / name / "deep_here" / "rows.py").write_text(f"NAME = {name!r}\n")
+        (tmp_path / name / "mine.py").write_text(
+            "from rows_here import NAME\n"
+            + FILE.replace('"mine"', "NAME")
+            + "def late():\n    import rows_here, deep_here.rows\n    return rows_here.NAME, deep_here.rows.NAME\n"
+            + "workload = replace(workload, load=late)\n"
+        )
+    for name in ("first", "second", "first", "second"):
+        workload = load_workload(str(tmp_path / name / "mine.py"))
+        assert workload.name == name and workload.load() == (name, name)
+
+
+def test_an_edited_neighbour_is_read_anew_and_with_it_what_imports_that(tmp_path: Path) -> None:
+    (tmp_path / "names_of_mine.py").write_text("NAME = 'before'\n")
+    (tmp_path / "between_of_mine.py").write_text("from names_of_mine import NAME\n")
+    file = tmp_path / "mine.py"
+    file.write_text("from between_of_mine import NAME\n" + FILE.replace('"mine"', "NAME"))
+    before = load_workload(str(file))
+    assert load_workload(str(file)) is before and before.name == "before"
+    (tmp_path / "names_of_mine.py").write_text("NAME = 'after'\n")
+    assert load_workload(str(file)).name == "after"
+
+
+def test_a_module_that_somebody_else_imported_stays_theirs(tmp_path: Path) -> None:
+    import json
+
+    (tmp_path / "json.py").write_text("NAME = 'mine'\n")
+    (tmp_path / "mine.py").write_text(
+        "import json\n" + FILE.replace('"mine"', "'ours' if hasattr(json, 'NAME') else 'theirs'")
+    )
+    load_workload(str(tmp_path / "mine.py"))
+    assert sys.modules["json"] is json
+
+
+def test_a_relative_import_above_the_file_is_a_sentence_with_the_fix(file: Path) -> None:
+    file.write_text("from ..above import NAME\n" + FILE)
+    with pytest.raises(UserError, match="line 1: ImportError: .*relative import.*: import it by its name"):
         load_workload(str(file))

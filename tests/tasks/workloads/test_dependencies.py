@@ -2,8 +2,11 @@
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from checkout import SUPPORT
 
 from tasks.config import Data
 from tasks.data.dataset import prepare, read_split
@@ -33,6 +36,9 @@ def write(folder: Path, files: dict[str, str]) -> str:
         "from net.deep import rows",
         "import net.deep.rows",
         "from net import start",
+        "import runpy\nrows = runpy.run_path('net/deep/rows.py')",
+        "from pathlib import Path\nimport importlib.util as u\ns = u.spec_from_file_location('r', Path(__file__).parent / 'net' / 'deep' / 'rows.py')",
+        "import sys\nsys.path.insert(0, 'net')\nfrom deep import rows",
     ],
 )
 def test_a_helper_belongs_to_the_workload_however_it_is_imported(tmp_path: Path, line: str) -> None:
@@ -49,7 +55,8 @@ def test_a_helper_belongs_to_the_workload_however_it_is_imported(tmp_path: Path,
     )
     before = workload_sources(reference)
     reached = "net/deep/rows.py" if "net" in line else "rows.py"
-    assert reached in before and ("other.py" in before) == ("import_module" in line)
+    by_path = ("import_module", "run_path", "spec_from_file_location")
+    assert reached in before and ("other.py" in before) == any(word in line for word in by_path)
     (tmp_path / reached).write_text("A = 2")
     after = workload_sources(reference)
     assert [name for name in before if before[name] != after[name]] == [reached]
@@ -151,18 +158,63 @@ VISITS = """
 """
 
 
+DECORATED_HERE = """
+    def doubled(function):
+        return lambda frame: {"x": 2 * function(frame, ["a"])["x"]}
+
+"""
+
+
+@pytest.mark.parametrize("in_a_helper", [False, True])
 @pytest.mark.parametrize(
     "inputs",
     [
         "partial(features, columns=['a'])",
+        "partial(partial(features), columns=['a'])",
         "lambda frame: features(frame, ['a'])",
         "type('F', (), {'__call__': lambda self, frame: features(frame, ['a'])})()",
+        "(lambda columns: lambda frame: features(frame, columns))(['a'])",
+        "doubled(features)",
+        "[lambda frame: features(frame, ['a'])][0]",
+        "getattr(sys.modules[features.__module__], 'features').__get__(None, object) and partial(features, columns=['a'])",
     ],
 )
-def test_an_edited_function_makes_new_arrays_however_it_is_called(tmp_path: Path, inputs: str) -> None:
-    text = VISITS.replace("INPUTS", inputs)
-    reference = write(tmp_path, {"visits.py": text})
-    before = read_split(prepare(reference, Data(), tmp_path / "datasets"), "train").inputs["x"]
-    write(tmp_path, {"visits.py": text.replace("frame[columns]", "-frame[columns]")})
-    after = read_split(prepare(reference, Data(), tmp_path / "datasets"), "train").inputs["x"]
-    assert (before > 0).all() and (after < 0).all()
+def test_an_edited_function_makes_new_arrays_however_it_is_called(
+    tmp_path: Path, inputs: str, in_a_helper: bool
+) -> None:
+    """hamilton#1116, joblib#1287; also in a process that has seen the function before its edit."""
+    text = VISITS.replace("INPUTS", inputs).replace("from functools", "import sys\n    from functools")
+    features = text[text.index("    def features") : text.index("    workload =")]
+    files = {"visits.py": text.replace(features, DECORATED_HERE + features)}
+    if in_a_helper:
+        files = {
+            "visits.py": text.replace(
+                features, DECORATED_HERE + "    from visits_features import features\n\n"
+            ),
+            "visits_features.py": features,
+        }
+    reference = write(tmp_path, files)
+    assert (arrays(reference, tmp_path) > 0).all()
+    write(tmp_path, {name: text.replace("frame[columns]", "-frame[columns]") for name, text in files.items()})
+    assert (arrays(reference, tmp_path) < 0).all()
+
+
+def arrays(reference: str, folder: Path) -> "np.ndarray[Any, Any]":
+    return read_split(prepare(reference, Data(), folder / "datasets"), "train").inputs["x"]
+
+
+def test_a_folder_that_a_file_puts_on_the_path_is_looked_into_and_others_are_not(tmp_path: Path) -> None:
+    files = {"mine.py": "import os\nimport rows", "net/rows.py": "A = 1"}
+    assert set(workload_sources(write(tmp_path, files))) == {"mine.py"}
+
+
+def test_a_list_in_a_folder_below_counts(tmp_path: Path) -> None:
+    reference = write(tmp_path, {"mine.py": "W = open('lists/words.txt')", "lists/words.txt": "a"})
+    assert "lists/words.txt" in workload_sources(reference)
+
+
+def test_a_helper_that_is_imported_late_is_in_the_key(tmp_path: Path) -> None:
+    shop = SUPPORT / "cases" / "lazy_helper"
+    for name in ("shop.py", "shop_relative_top.py"):
+        names = {Path(file).name for file in workload_files(str(shop / name))}
+        assert {"shop.py", "shop_rows.py", "small.py", "__init__.py"} <= names

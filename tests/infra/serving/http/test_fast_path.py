@@ -1,19 +1,12 @@
-"""The fast path and uvicorn's own give the same bytes, whatever comes in: plain, odd, mutated, split or smuggled."""
+"""With the fast path and without it, the same bytes are answered and the same is counted, whatever comes in and however split."""
 
-import json
 import random
 import re
 from pathlib import Path
 
 import uvloop
 from both_protocols import (
-    BODY,
-    CHUNKED,
-    CHUNKS,
-    HEAD,
-    KEY,
     LAST,
-    ROW,
     TWO_ROWS,
     BothProtocols,
     compared,
@@ -22,64 +15,7 @@ from both_protocols import (
     statuses,
     torn,
 )
-
-REQUESTS = {
-    "plain": post(),
-    "twice": post() + post(),
-    "ten pipelined": post() * 10,
-    "good then bad then good": post() + post(b"{") + post(),
-    "short, long, short": post() + b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" + post(),
-    "v2": post(
-        json.dumps({"inputs": [{"name": "x", "shape": [1, 64], "datatype": "FP32", "data": ROW}]}).encode(),
-        b"/v2/models/digits/infer",
-    ),
-    "no key": post(extra=b""),
-    "wrong key": post(extra=b"X-API-Key: no\r\n"),
-    "bearer": post(extra=b"Authorization: Bearer k3y\r\n"),
-    "two keys": post(extra=KEY + b"X-API-Key: no\r\n"),
-    "foreign host": post().replace(b"Host: localhost", b"Host: evil.example"),
-    "host with port": post().replace(b"Host: localhost", b"Host: 127.0.0.1:8080"),
-    "no host": post().replace(b"Host: localhost\r\n", b""),
-    "query": post(path=b"/invocations?a=1"),
-    "escaped path": post(path=b"/%69nvocations"),
-    "absolute form": post(path=b"http://localhost/invocations"),
-    "double slash": post(path=b"//invocations"),
-    "dots": post(path=b"/models/../invocations"),
-    "get": post().replace(b"POST", b"GET", 1),
-    "put": post().replace(b"POST", b"PUT", 1),
-    "head": b"HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    "http 1.0": post().replace(b"HTTP/1.1", b"HTTP/1.0"),
-    "connection close": post(extra=KEY + b"Connection: close\r\n"),
-    "expect": post(extra=KEY + b"Expect: 100-continue\r\n"),
-    "upgrade": post(extra=KEY + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"),
-    "h2c": post(
-        extra=KEY + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\n"
-    ),
-    "form": post().replace(b"application/json", b"application/x-www-form-urlencoded"),
-    "charset": post().replace(b"application/json", b"application/json; charset=utf-8"),
-    "gzip that is not": post(extra=KEY + b"Content-Encoding: gzip\r\n"),
-    "empty": post(b""),
-    "too long": post(length=b"99999999999"),
-    "chunked": HEAD + CHUNKED + b"\r\n" + CHUNKS,
-    "chunked with extension": HEAD + CHUNKED + b"\r\n" + CHUNKS.replace(b"\r\n", b";a=b\r\n", 1),
-    "length and chunked": HEAD + CHUNKED + b"Content-Length: 5\r\n\r\n" + CHUNKS,
-    "chunked and length": HEAD + b"Content-Length: 5\r\n" + CHUNKED + b"\r\n" + CHUNKS,
-    "two lengths": post(extra=KEY + b"Content-Length: 3\r\n"),
-    "same length twice": post(extra=KEY + b"Content-Length: %d\r\n" % len(BODY)),
-    "negative length": post(length=b"-1"),
-    "plus length": post(length=b"+%d" % len(BODY)),
-    "hex length": post(length=b"0x10"),
-    "list of lengths": post(length=b"%d, %d" % (len(BODY), len(BODY))),
-    "space before colon": post().replace(b"Content-Length:", b"Content-Length :"),
-    "tab in encoding": HEAD + b"Transfer-Encoding:\tchunked\r\n\r\n" + CHUNKS,
-    "obscured encoding": HEAD + b"Transfer-Encoding: xchunked\r\n\r\n" + CHUNKS,
-    "encoding twice": HEAD + CHUNKED + b"Transfer-Encoding: identity\r\n\r\n" + CHUNKS,
-    "folded header": post(extra=KEY + b"X-A: b\r\n c\r\n"),
-    "bare newline": post().replace(b"\r\n", b"\n"),
-    "null in header": post(extra=KEY + b"X-A: \x00\r\n"),
-    "smuggled": post(BODY + post(extra=b"")),
-    "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-}
+from raw_requests import REQUESTS, VERDICTS
 
 
 def test_both_protocols_answer_byte_for_byte_the_same(folder: Path, tmp_path: Path) -> None:
@@ -105,6 +41,33 @@ def test_both_protocols_answer_byte_for_byte_the_same(folder: Path, tmp_path: Pa
         "obscured encoding",
     ):
         assert answers[name].count(b"HTTP/1.1 200") == 0, name
+
+
+def verdict(answer: bytes) -> str:
+    """The statuses of what came back, without that of the ping which follows where the connection stays open."""
+    said = [status.decode() for status in re.findall(rb"HTTP/1.1 (\d+)", answer)]
+    return " ".join(said[:-1] if answer.endswith(b"\r\n\r\n\n") else said)
+
+
+def test_odd_and_hostile_requests_get_their_verdict_either_way(folder: Path, tmp_path: Path) -> None:
+    cases = [(name, [request + LAST]) for name, (request, _) in VERDICTS.items()]
+    answers = compared(folder, tmp_path, cases)
+    assert {name: verdict(answer) for name, answer in answers.items()} == {
+        name: wanted for name, (_, wanted) in VERDICTS.items()
+    }
+
+
+def test_however_a_request_is_split_its_answer_is_the_same(folder: Path, tmp_path: Path) -> None:
+    dice = random.Random(20261126)
+    cases = [
+        (f"{name} {turn}", torn(dice, request + LAST))
+        for turn in range(4)
+        for name, (request, _) in VERDICTS.items()
+    ]
+    answers = compared(folder, tmp_path, cases)
+    for name in {case.rpartition(" ")[0] for case, _ in cases}:
+        wanted = VERDICTS[name][1]
+        assert [verdict(answers[f"{name} {turn}"]) for turn in range(4)] == [wanted] * 4, name
 
 
 def test_both_protocols_agree_on_mutated_and_split_requests(folder: Path, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from both_protocols import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from infra.serving.http.bounded_connection import BoundedConnection
 from infra.serving.http.head_template import READ, HeadTemplate
 from infra.serving.http.service import Route
 
@@ -125,9 +125,9 @@ def test_a_head_like_the_last_needs_no_parser_until_the_keys_change(
     async def run() -> list[int]:
         protocols = BothProtocols(folder, tmp_path)
         parsed: list[bytes] = []
-        plain = HttpToolsProtocol.data_received
+        plain = BoundedConnection.data_received
 
-        def noted(self: HttpToolsProtocol, data: bytes) -> None:
+        def noted(self: BoundedConnection, data: bytes) -> None:
             parsed.append(data)
             plain(self, data)
 
@@ -136,7 +136,7 @@ def test_a_head_like_the_last_needs_no_parser_until_the_keys_change(
             answer = await protocols.talk(protocols.fast, pieces, patient=True)
             return re.findall(rb"HTTP/1.1 (\d+)", answer)
 
-        monkeypatch.setattr(HttpToolsProtocol, "data_received", noted)
+        monkeypatch.setattr(BoundedConnection, "data_received", noted)
         counts = []
         assert await statuses([post()] * 5 + [post()[:AT_BODY], BODY]) == [b"200"] * 6
         counts.append(len(parsed))

@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import re
 import signal
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -89,6 +91,41 @@ def test_errors_show_nothing_of_the_inside(limited: ServerProcess) -> None:
         assert answer.json.keys() == {"error", "code"}
     answer = limited.post("/invocations", {"inputs": {"x": [["/etc/passwd"] * 64]}})
     assert "Traceback" not in answer.body.decode() and "infra" not in answer.body.decode()
+
+
+@pytest.mark.slow
+def test_every_status_that_is_sent_is_counted(limited: ServerProcess) -> None:
+    def counted() -> Counter[str]:
+        lines = limited.get("/metrics").body.decode().splitlines()
+        found = [re.match(r'slipway_serving_answers_total\{status="(\d+)"\} (\S+)', line) for line in lines]
+        return Counter({match[1]: int(float(match[2])) for match in found if match})
+
+    before, sent = (
+        counted(),
+        Counter({"200": 1}),
+    )  # the answer to /metrics itself, which comes after its numbers
+    gzipped = {"Content-Encoding": "gzip"}
+    for method, path, body, headers in (
+        ("GET", "/nope", None, {}),
+        ("GET", "/invocations", None, {}),
+        ("GET", "/health", None, {}),
+        ("GET", "/health", None, {"Host": "evil.example"}),
+        ("POST", "/invocations", BODY, {}),
+        ("POST", "/invocations", b"{", {}),
+        ("POST", "/invocations", b"nothing packed", gzipped),
+        ("POST", "/invocations", b"x", {"Content-Type": "text/plain"}),
+        ("POST", "/invocations", b" " * 20_001, {}),
+        ("POST", "/invocations", {"inputs": {"x": [ROW] * 9}}, {}),
+        ("POST", "/v2/models/digits/infer", {"inputs": []}, {}),
+        ("POST", "/v2/models/digits/versions/99/infer", {"inputs": []}, {}),
+    ):
+        sent[str(limited.ask(method, path, body, headers).status)] += 1
+    for raw in (b"no request at all\r\n\r\n", b"GET / HTTP/1.1\r\nA: " + b"a" * 70_000 + b"\r\n\r\n"):
+        with socket.create_connection(limited.address, timeout=PATIENCE) as client:
+            client.sendall(raw)
+            sent[client.recv(4096)[9:12].decode()] += 1
+    assert set(sent) == {"200", "400", "404", "405", "413", "415", "421", "422", "431"}
+    assert counted() - before == sent
 
 
 class Load:

@@ -187,7 +187,11 @@ def test_a_new_version_that_fails_is_reverted_and_stays_so_after_a_restart(
         wait_for(serves(server, bad))
 
         def gone_back() -> bool:
-            return server.post("/invocations", {"inputs": {"x": large.tolist()}}).version == good
+            answer = server.post("/invocations", {"inputs": {"x": large.tolist()}})
+            assert answer.version == good, (
+                "an answer with NaN is a failed one, and the version before is asked"
+            )
+            return server.get("/status").json["events"][0]["kind"] == "revert"
 
         wait_for(gone_back)
         events = server.get("/status").json["events"]

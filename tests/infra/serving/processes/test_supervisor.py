@@ -4,8 +4,10 @@ import asyncio
 import errno
 import http.client
 import json
+import logging
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import serving_models as models
@@ -14,7 +16,9 @@ from serving_process import PATIENCE, wait_for
 
 from infra.serving.ipc import launch
 from infra.serving.ipc.launch import FOLLOWER, Started
+from infra.serving.ipc.messages import Beat
 from infra.serving.options import ServeOptions, Target
+from infra.serving.processes import supervisor as supervisor_module
 from infra.serving.processes.supervisor import Supervisor
 
 
@@ -38,6 +42,87 @@ def test_a_process_that_cannot_be_started_now_is_tried_again(
 
     asyncio.run(run())
     assert tries == [FOLLOWER, FOLLOWER]
+
+
+class Silent:
+    """A process that was started and can be heard; what is done to it."""
+
+    def __init__(self, name: str, silence: int | None) -> None:
+        self.name = name
+        self.silence = silence
+        self.done: list[str] = []
+        self.channel = None
+
+    def terminate(self) -> None:
+        self.done.append("terminate")
+
+    def kill(self) -> None:
+        self.done.append("kill")
+
+
+def supervised(tmp_path: Path, *children: Silent) -> Supervisor:
+    options = ServeOptions(home=tmp_path, drain=0, workers=1)
+    made = Supervisor((Target.parse("digits"),), options, socket.socket(), tmp_path, {})
+    made.listener.close()
+    made.workers = list(children)  # type: ignore[arg-type]
+    return made
+
+
+def test_a_worker_that_says_nothing_for_long_is_ended_and_then_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "LOOK", 0.005)
+    monkeypatch.setattr(supervisor_module, "SILENT_LOOKS", 5)
+    hung, well, starting = Silent("hung", 0), Silent("well", 0), Silent("starting", None)
+
+    async def run() -> None:
+        supervisor = supervised(tmp_path, hung, well, starting)
+        looking = asyncio.create_task(supervisor.look())
+        while "kill" not in hung.done:
+            supervisor._receive(well, Beat())  # type: ignore[arg-type]
+            await asyncio.sleep(0.001)
+        supervisor.ending.set()
+        await looking
+
+    asyncio.run(run())
+    assert hung.done == ["terminate", "kill"] and well.done == starting.done == []
+    assert hung.silence is None and starting.silence is None
+
+
+def test_a_process_that_says_what_nobody_understands_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("slipway"), "propagate", True)
+    starts: list[Silent] = []
+
+    class Line:
+        async def messages(self) -> Any:
+            raise ValueError("no such message")
+            yield
+
+        def close(self) -> None: ...
+
+    class Heard(Silent):
+        started = 0.0
+        ending: asyncio.Event
+
+        async def start(self, load_first: bool) -> Line:
+            starts.append(self)
+            return Line()
+
+        async def ended(self) -> int:
+            if len(starts) == 2:
+                self.ending.set()
+            return 9
+
+    async def run() -> None:
+        supervisor, child = supervised(tmp_path), Heard("worker 0", None)
+        child.ending = supervisor.ending
+        await supervisor.keep(child)  # type: ignore[arg-type]
+
+    asyncio.run(run())
+    assert len(starts) == 2 and starts[0].done == ["kill", "kill"]
+    assert "worker 0 said what cannot be taken in" in caplog.text
 
 
 LACKING = """

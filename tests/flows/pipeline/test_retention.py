@@ -1,0 +1,163 @@
+"""What a home keeps: all that what serves was made of, the newest few trainings, and no more, however often it retrains."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import promotions
+import pytest
+
+from flows.pipeline.retention import NEWEST, clean, models
+from tasks.errors import StepError
+from tasks.records import Version
+from tasks.registry.registry import Registry
+from tasks.settings import load_settings
+from tasks.system.locks import at_work
+
+BEGINS = "import sys, time; from pathlib import Path; from tasks.system.locks import at_work\n"
+
+
+@pytest.fixture
+def registry(home: Path, empty_mlflow_database: Path) -> Registry:
+    home.mkdir()
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    registry = Registry(load_settings())
+    registry.client.create_registered_model("toy")
+    return registry
+
+
+class Retraining:
+    """What the pipeline leaves in a home, the `number`-th time; `rows` and `code` may be those of before."""
+
+    def __init__(
+        self, registry: Registry, number: int, *, rows: int | None = None, code: int | None = None
+    ) -> None:
+        self.home = registry.settings.home
+        self.weights, self.file = digest(f"weights {number}"), digest(f"file {number}")
+        self.rows = digest(f"rows {number if rows is None else rows}")
+        state = digest(f"code {number if code is None else code}")[:16]
+        work = self.home / "work" / "toy"
+        made = [
+            work / "training" / state / digest(f"key {number}")[:16] / "best.pt",
+            work / f"fp32-{self.weights[:16]}" / state / "model.onnx",
+            work / f"candidates-{self.weights[:16]}" / state / "int8-static.onnx",
+            work / f"candidates-{self.weights[:16]}" / state / "training" / state / "best.pt",
+            work / "reports" / f"search-0.5-{self.file[:16]}" / "fp32.test.npy",
+            work / "search" / f"{self.weights[:16]}-{state}.log",
+            self.home / "datasets" / "toy" / f"{self.rows[:16]}-12345678" / "dataset.json",
+        ]
+        made.append(write(made[0].with_name("best.pt.sha256"), f"{self.weights}  best.pt\n", number))
+        for path in made[:-1]:
+            write(path, "x" * 1000, number)
+        named = f'{{"path": "{made[1]}"}}'
+        made.append(write(self.home / "results" / f"export-{digest(f'result {number}')}", named, number))
+        self.made = made
+
+    def register(self, registry: Registry, tmp_path: Path) -> Version:
+        run_id = registry.start_run("toy", "a run", {})
+        evidence = promotions.make_evidence(self.file, "toy").model_copy(
+            update={"checkpoint_sha256": self.weights, "fingerprint": self.rows}
+        )
+        (tmp_path / "evidence.json").write_text(evidence.model_dump_json())
+        registry.log_file(run_id, tmp_path / "evidence.json")
+        made = registry.client.create_model_version("toy", "file:///nowhere", run_id)
+        return Version(model="toy", version=int(made.version), sha256=self.file, run_id=run_id)
+
+    @property
+    def there(self) -> bool:
+        return all(path.is_file() for path in self.made)
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write(path: Path, text: str, number: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    for touched in (path, path.parent):
+        os.utime(touched, (2_000_000_000 + number * 86400,) * 2)
+    return path
+
+
+def size(home: Path) -> int:
+    kept = (home / "work", home / "datasets", home / "results")
+    return sum(path.stat().st_size for folder in kept for path in folder.rglob("*") if path.is_file())
+
+
+def test_however_often_it_retrains_a_home_holds_what_serves_and_the_newest_few(
+    registry: Registry, tmp_path: Path
+) -> None:
+    home, made, sizes = registry.settings.home, [], []
+    aliases = {"champion": 1, "previous": 0, "challenger": 2}
+    for number in range(20):
+        made.append(Retraining(registry, number))
+        version = made[-1].register(registry, tmp_path)
+        for alias, which in aliases.items():
+            if which == number:
+                registry.set_alias("toy", alias, version.version)
+        clean(registry, ["toy"])
+        serving = [made[which] for which in aliases.values() if which <= number]
+        assert all(each.there for each in (*serving, *made[-NEWEST:]))
+        sizes.append(size(home))
+    assert len(set(sizes[len(aliases) + NEWEST :])) == 1
+    assert not any(path.is_dir() and not any(path.iterdir()) for path in (home / "work").rglob("*"))
+
+
+def test_of_what_one_checkpoint_was_made_into_by_changing_code_the_newest_stays(
+    registry: Registry, tmp_path: Path
+) -> None:
+    champion = Retraining(registry, 0)
+    registry.set_alias("toy", "champion", champion.register(registry, tmp_path).version)
+    onnx = champion.made[1]
+    edited = [write(onnx.parent.with_name(digest(str(n))[:16]) / "model.onnx", "x", n) for n in (1, 2)]
+    for number in range(3, 7):
+        Retraining(registry, number)
+    clean(registry, ["toy"])
+    assert edited[-1].is_file() and not edited[0].exists() and not onnx.exists()
+
+
+def test_what_killed_runs_left_goes_and_a_dry_run_takes_nothing(registry: Registry, tmp_path: Path) -> None:
+    home = registry.settings.home
+    kept = Retraining(registry, 0)
+    left = [home / "work" / "toy" / name / "model.onnx" for name in (".prove-abc", ".kept-x")]
+    left += [
+        kept.made[2].parent / ".int8-static-q" / "0.onnx",
+        home / "datasets" / "toy" / ".new-1" / "a.npy",
+    ]
+    for path in left:
+        write(path, "x" * 500, 0)
+    said = clean(registry, models(home), dry_run=True)
+    assert said.size == 2000 and {removal.path for removal in said.removed} == {path.parent for path in left}
+    assert all(path.is_file() for path in left)
+    assert clean(registry, models(home)).removed == said.removed
+    assert kept.there and not any(path.exists() for path in left)
+
+
+def test_nothing_goes_when_the_evidence_of_what_serves_cannot_be_read(
+    registry: Registry, tmp_path: Path
+) -> None:
+    made = [Retraining(registry, number) for number in range(8)]
+    run_id = registry.start_run("toy", "a run", {})
+    registry.client.create_model_version("toy", "file:///nowhere", run_id)
+    registry.set_alias("toy", "champion", 1)
+    with pytest.raises(StepError, match=r"evidence.json of toy version 1 is not to be had"):
+        clean(registry, ["toy"])
+    assert all(each.there for each in made)
+
+
+def test_nothing_goes_while_a_run_is_at_work_and_a_killed_one_is_not(registry: Registry, home: Path) -> None:
+    made = [Retraining(registry, number) for number in range(8)]
+    code = f"{BEGINS}with at_work(Path(sys.argv[1]), 'toy'): print('begun', flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code, str(home)], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None and run.stdout.readline() == "begun\n"
+        with at_work(home, "toy"):  # runs are at work beside each other
+            assert clean(registry, ["toy"]).busy == ("toy",)
+        assert all(each.there for each in made)
+        run.send_signal(signal.SIGKILL)
+    cleaning = clean(registry, ["toy"])
+    assert cleaning.busy == () and [each.there for each in made] == [False] * 5 + [True] * 3

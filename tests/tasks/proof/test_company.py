@@ -1,0 +1,135 @@
+"""A row's answer is its own, whoever's rows come with it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from tasks.config import Gates
+from tasks.onnx.session import open_session
+from tasks.outcome import Selection
+from tasks.proof.company import measure_company
+from tasks.proof.gate import beside_others, gate
+from tasks.proof.selection import select
+from tasks.records import Company, Report
+from tasks.workloads.catalogue import load_workload
+
+CLASSES = load_workload("digits")
+NUMBERS = replace(CLASSES, kind="regression")
+
+
+def session(*nodes: onnx.NodeProto, **tensors: Any) -> Any:
+    """A model from x float32[batch, 4] to y."""
+    graph = helper.make_graph(
+        list(nodes),
+        "beside",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in tensors.items()],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return open_session(proto.SerializeToString())
+
+
+def rows(count: int = 300) -> dict[str, Any]:
+    return {"x": np.random.default_rng(1).normal(size=(count, 4)).astype("float32")}
+
+
+def own() -> Any:
+    return session(helper.make_node("Tanh", ["x"], ["y"]))
+
+
+def by_the_mean() -> Any:
+    """What batch normalisation without statistics of its own does."""
+    mean = helper.make_node("ReduceMean", ["x", "axis"], ["mean"], keepdims=1)
+    return session(mean, helper.make_node("Sub", ["x", "mean"], ["y"]), axis=np.array([0]))
+
+
+def by_the_scale() -> Any:
+    """What dynamic quantisation does: eight bits between the smallest and the largest number of the batch."""
+    return session(
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["eight", "scale", "zero"]),
+        helper.make_node("DequantizeLinear", ["eight", "scale", "zero"], ["y"]),
+    )
+
+
+@pytest.mark.parametrize("workload", [CLASSES, NUMBERS])
+def test_a_model_that_looks_at_each_row_alone_changes_nothing(workload: Any) -> None:
+    measured = measure_company(own(), rows(), workload)
+    assert measured == Company(rows=200, max_abs=0.0, changed=0.0)
+
+
+@pytest.mark.parametrize("workload", [CLASSES, NUMBERS])
+def test_one_that_takes_a_mean_over_the_batch_is_seen(workload: Any) -> None:
+    measured = measure_company(by_the_mean(), rows(), workload)
+    assert measured.changed > 0.5 and measured.max_abs > 0.5
+
+
+def test_so_is_a_scale_over_the_batch_whichever_answers_it_moves() -> None:
+    assert measure_company(by_the_scale(), rows(), CLASSES).max_abs > 1e-3
+    assert measure_company(by_the_scale(), rows(), NUMBERS).changed > 0
+
+
+@given(st.integers(1, 30))
+def test_any_number_of_rows_is_measured(count: int) -> None:
+    assert measure_company(own(), rows(count), CLASSES).rows == count
+
+
+def report(changed: float, name: str = "fp32", score: float = 0.98) -> Report:
+    company = Company(rows=200, max_abs=0.1, changed=changed)
+    return Report(
+        name=name, split="validation", rows=300, score=score, score_name="accuracy", sha256="0", size_bytes=10,
+        company=company,
+    )  # fmt: skip
+
+
+def test_a_candidate_that_answers_by_its_company_is_refused_with_its_numbers() -> None:
+    chosen: Selection = select([report(0.0), report(0.025, "int8-dynamic")], (), Gates())
+    (refused,) = [result for result in chosen.candidates if result.status == "refused"]
+    assert refused.name == "int8-dynamic" and chosen.picked == "fp32"
+    assert refused.reasons == (
+        "2.5% of 200 rows are answered otherwise when other rows come with them, over the 1.0% allowed (gates.max_company_change)",
+    )
+    assert list(beside_others(report(0.025), Gates(max_company_change=0.03))) == []
+
+
+def test_so_is_fp32_by_the_gate() -> None:
+    measured = report(0.5)
+    verdict = gate(measured, measured, None, None, None, Gates())
+    assert verdict.decision == "fail" and "answered otherwise" in verdict.reasons[0]
+
+
+def test_what_tracing_may_have_frozen_is_a_persons_to_let_through() -> None:
+    finding = "mine.py:23 was traced with a fixed value: is it a decision by the data?"
+    measured = report(0.0).model_copy(update={"findings": (finding,)})
+    verdict = gate(measured, measured, None, None, None, Gates())
+    assert verdict.decision == "inconclusive" and verdict.reasons[0] == finding
+
+
+def test_what_the_quantiser_makes_of_a_dense_layer_changes_answers_and_the_layer_does_not(
+    tmp_path: Path,
+) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    weights = np.random.default_rng(0).normal(size=(4, 4)).astype("float32")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "dense",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10),
+        tmp_path / "dense.onnx",
+    )
+    quantize_dynamic(tmp_path / "dense.onnx", tmp_path / "int8.onnx", weight_type=QuantType.QInt8)
+    dense = measure_company(open_session(tmp_path / "dense.onnx"), rows(), CLASSES)
+    int8 = measure_company(open_session(tmp_path / "int8.onnx"), rows(), CLASSES)
+    assert dense.changed == 0 and dense.max_abs < 1e-5 < int8.max_abs and int8.changed > 0

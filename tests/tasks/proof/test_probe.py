@@ -1,0 +1,110 @@
+"""A file in a fresh process: what the file does is found out, what happens to the process says nothing about the file."""
+
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from helper_processes import sent_to_helpers
+
+from flows.pipeline.binding import worth_a_retry
+from tasks.errors import LostError
+from tasks.proof import probe as asking
+from tasks.proof.probe import probe
+from tasks.proof.validation import validate
+from tasks.records import Candidate, Dataset
+
+Digits = tuple[Dataset, Candidate]
+
+PROBE = "tasks.proof.probe"
+
+
+class _Failed:
+    """A task's state after `error`, as Prefect gives it."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def result(self) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_a_probe_that_was_killed_says_nothing_about_the_file_and_is_asked_again(
+    linear_digits: Digits, number: signal.Signals
+) -> None:
+    dataset, fp32 = linear_digits
+    assert fp32.onnx is not None
+    with (
+        sent_to_helpers(number, PROBE) as hit,
+        pytest.raises(LostError, match=f"was ended by {number.name}") as lost,
+    ):
+        probe(fp32.onnx.path, dataset, "validation", 8)
+    assert hit and worth_a_retry(None, None, _Failed(lost.value))
+
+
+def test_a_candidate_whose_probe_was_killed_gets_no_report(linear_digits: Digits, tmp_path: Path) -> None:
+    dataset, fp32 = linear_digits
+    with sent_to_helpers(signal.SIGKILL, PROBE), pytest.raises(LostError):
+        validate("digits", dataset, fp32, fp32, tmp_path)
+
+
+def test_a_crash_that_a_second_process_does_not_see_is_not_the_files(linear_digits: Digits) -> None:
+    dataset, fp32 = linear_digits
+    assert fp32.onnx is not None
+    with sent_to_helpers(signal.SIGSEGV, PROBE) as hit:
+        answer = probe(fp32.onnx.path, dataset, "validation", 8)
+    assert hit and answer.problem is None and answer.load_seconds is not None
+
+
+def test_a_crash_that_a_second_process_sees_too_is_the_files(linear_digits: Digits) -> None:
+    dataset, fp32 = linear_digits
+    assert fp32.onnx is not None
+    with sent_to_helpers(signal.SIGSEGV, PROBE, times=2) as hit:
+        answer = probe(fp32.onnx.path, dataset, "validation", 8)
+    assert len(hit) == 2 and answer.problem is not None and "SIGSEGV, twice" in answer.problem
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("works", [True, False])
+def test_time_that_runs_out_is_the_files_only_if_the_process_was_at_work(
+    linear_digits: Digits, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    dataset, fp32 = linear_digits
+    assert fp32.onnx is not None
+    monkeypatch.setattr(asking, "_SECONDS", 2.0)
+    if works:
+        monkeypatch.setattr(asking, "_MODULE", "timeit")
+        monkeypatch.setattr(asking, "_WORDS", ("-n", "1", "while True: pass"))
+        answer = probe(fp32.onnx.path, dataset, "validation", 8)
+        assert answer.problem is not None and "within 2 s" in answer.problem
+    else:
+        with sent_to_helpers(signal.SIGSTOP, PROBE), pytest.raises(LostError, match="stood still"):
+            probe(fp32.onnx.path, dataset, "validation", 8)
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Processes that are started from now on may have so many bytes of address space."""
+
+    def limit(size: int) -> None:
+        popen = asking.subprocess.Popen
+        words = ["prlimit", f"--as={size}"]
+        monkeypatch.setattr(
+            asking.subprocess, "Popen", lambda command, **how: popen([*words, *command], **how)
+        )
+
+    return limit
+
+
+@pytest.mark.parametrize("megabytes", [40, 80, 110, 130, 150, 160, 170])
+def test_a_process_that_is_short_of_memory_says_nothing_bad_of_the_file(
+    linear_digits: Digits, limited: Callable[[int], None], megabytes: int
+) -> None:
+    """Wherever it runs out: in the interpreter, in a library that is loaded, in ONNX Runtime, or nowhere after all."""
+    dataset, fp32 = linear_digits
+    assert fp32.onnx is not None
+    limited(megabytes << 20)
+    with suppress(LostError):
+        assert probe(fp32.onnx.path, dataset, "validation", 8).problem is None

@@ -1,0 +1,74 @@
+"""What is the machine's doing, and therefore neither a recipe's nor a file's."""
+
+import errno
+
+import pytest
+from filelock import Timeout
+
+from tasks.errors import LostError, UserError
+from tasks.system.files import is_the_machines, why_it_broke
+
+ONNX_RUNTIME = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Exception during initialization: std::bad_alloc"
+ARENA = "Non-zero status code while running MatMul: BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer"
+TORCH = "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
+
+
+def raised_from(cause: Exception) -> Exception:
+    try:
+        raise UserError("what a library says of it") from cause
+    except UserError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        LostError("the process was ended by SIGKILL"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        Timeout("lock"),
+        RuntimeError(ONNX_RUNTIME),
+        RuntimeError(ARENA),
+        RuntimeError(TORCH),
+    ],
+)
+def test_what_the_machine_lacks_is_its_own_doing_however_deep_it_lies(error: Exception) -> None:
+    assert is_the_machines(error)
+    assert is_the_machines(raised_from(raised_from(error)))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [None, ValueError("shapes do not fit"), FileNotFoundError(errno.ENOENT, "No such file"), UserError("no")],
+)
+def test_what_the_work_lacks_is_not(error: Exception | None) -> None:
+    assert not is_the_machines(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (MemoryError(), "There is not enough memory: end what else runs"),
+        (raised_from(RuntimeError(ONNX_RUNTIME)), "There is not enough memory ("),
+        (
+            ImportError("libtorch.so: failed to map segment from shared object"),
+            "There is not enough memory (",
+        ),
+        (RuntimeError("can't start new thread"), "There is not enough memory ("),
+        (
+            raised_from(OSError(errno.ENOSPC, "No space left on device", "/home/a")),
+            "No space is left on the disk (",
+        ),
+        (OSError(errno.EMFILE, "Too many open files", "/home/a"), "Too many files are open ("),
+        (OSError(errno.EIO, "Input/output error"), "The disk fails ("),
+        (Timeout("/home/a.lock"), "Another process holds what this one needs ("),
+    ],
+)
+def test_what_the_machine_lacks_is_one_sentence_with_the_fix(error: Exception, sentence: str) -> None:
+    said = str(why_it_broke(error))
+    assert said.startswith(sentence) and "\n" not in said and said.endswith(".")
+
+
+def test_a_bug_is_not_the_machines() -> None:
+    assert why_it_broke(KeyError("label")) is None
