@@ -109,9 +109,7 @@ class Routes:
     def _ready(self) -> Answer:
         waiting = [name for name, slot in self.service.slots.items() if slot.current is None]
         reasons = {name: self.board.about(name) for name in waiting}
-        behind = {
-            name: refused for name in self.service.slots if (refused := self.board.about(name)["refused"])
-        }
+        behind = {name: why for name in self.service.slots if (why := self.board.behind(name))}
         answer = {
             "ready": self.service.ready,
             "waiting": reasons,

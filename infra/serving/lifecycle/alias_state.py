@@ -81,9 +81,10 @@ class AliasState:
         """Whether a worker cannot take what its siblings serve: one that starts anew may."""
         return not self._pending and self.refusals.get(worker, 0) >= STUBBORN
 
-    def stop(self) -> None:
-        """Nothing may serve."""
-        self.serving = self.before = self.offered = None
+    def stop(self, version: str) -> None:
+        """It may not serve, and nothing else may."""
+        if self.serving is None or self.serving.version == version:
+            self.serving = self.before = self.offered = None
 
     def _go_back(self, version: str, reason: str) -> None:
         for release in (self.before, self.offered):

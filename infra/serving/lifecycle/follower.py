@@ -88,7 +88,8 @@ class Follower:
             else:
                 if offer is note:
                     followed.before, followed.seen = note.before, offer.pointer
-                self.channel.send(followed.offer(offer.pointer, release))
+                because = refused[0][1] if refused else None  # workers may serve on while this starts anew
+                self.channel.send(followed.offer(offer.pointer, release, because))
                 break
         for version, reason in refused:
             self._refuse(followed, version, reason)
@@ -208,12 +209,12 @@ class Follower:
         back = await fallback(self.preparer, registry, followed.target, pointer, error.back_to, before)
         serves, reason = followed.current is not None, str(error)
         if back is not None:
-            self.channel.send(followed.offer(back.pointer, back.release, reason if serves else None))
+            self.channel.send(followed.offer(back.pointer, back.release, reason))
             if not serves:
                 self._refuse(followed, pointer.version, reason)
             return
         reason += "; there is no version before it that may serve"
-        self._refuse(followed, pointer.version, reason, stops=serves and error.signed)
+        self._refuse(followed, pointer.version, reason, stops=error.signed)
         if error.signed:
             followed.stopped()
 

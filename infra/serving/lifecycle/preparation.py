@@ -36,15 +36,15 @@ class Preparer:
         )
 
     async def from_cache(
-        self, target: Target, pointer: Pointer, folder: Path, permitted: bool = True
+        self, target: Target, pointer: Pointer, folder: Path, permitted: bool = True, whole: bool = False
     ) -> Release:
         """A folder of the cache. Unservable when it may not serve, its evidence does not hold or the model does not work.
 
-        `permitted` False: it will answer nobody, and needs no permit.
+        `permitted` False: it will answer nobody, and needs no permit. `whole`: its bytes were just compared with its name.
         """
         name, standings = target.name, self.standings
         proof = self.proved.get((name, folder))
-        if proof is not None and await asyncio.to_thread(digest_of, folder) != folder.name:
+        if proof and not whole and await asyncio.to_thread(digest_of, folder) != folder.name:
             proof = None
         unread = standings.unread(name, pointer)
         if proof is None or unread:
@@ -92,7 +92,7 @@ class Preparer:
                 folder = folder or await self._fetch(registry, target, pointer)
             except OSError as error:
                 raise Unfetched(f"the cache {self.cache.root} cannot be written: {error.strerror}") from None
-            return await self.from_cache(target, pointer, folder, permitted)
+            return await self.from_cache(target, pointer, folder, permitted, whole=True)
 
     def _whole(self, target: Target, pointer: Pointer) -> Path | None:
         folder = self.cache.folder_of(target.name, pointer)

@@ -188,7 +188,7 @@ class Supervisor:
                 if self.states.setdefault(message.about, AliasState()).offer(message):
                     self._tell([self.follower], Swap(**message.named, seconds=0))
             elif isinstance(message, Refusal) and message.stops:
-                self.states.setdefault(message.about, AliasState()).stop()
+                self.states.setdefault(message.about, AliasState()).stop(message.version)
             elif isinstance(message, RegistryCheck):
                 self.checks[message.about] = message
             self.board.note(message)

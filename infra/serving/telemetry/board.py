@@ -65,6 +65,12 @@ class Board:
             return False
         return any(isinstance(event, Swap) and event.named == message.named for event in self.events)
 
+    def behind(self, model: str) -> dict[str, Any] | None:
+        """What the alias names and this server does not have, and why; or why it cannot know."""
+        error = self.unreachable.get(model)
+        refused: dict[str, Any] | None = self.about(model)["refused"]
+        return refused or (None if error is None else {"version": None, "reason": error})
+
     def about(self, model: str) -> dict[str, Any]:
         """What /health says of a model besides its version."""
         seen, refusal = self.registry_seen.get(model), self.refused.get(model)

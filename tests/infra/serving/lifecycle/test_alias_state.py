@@ -117,7 +117,9 @@ def test_a_worker_that_refuses_what_its_siblings_serve_is_stubborn_until_it_star
 
 
 def test_where_nothing_may_serve_a_worker_that_starts_loads_nothing(serving: AliasState) -> None:
-    serving.stop()
+    serving.stop("1")
+    assert serving.serving == release("2"), "another may"
+    serving.stop("2")
     assert list(serving.wanted()) == [] and serving.missing("a") is None
     serving.offer(release("3"))
     serving.receive(swap("3"))

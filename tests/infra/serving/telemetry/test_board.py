@@ -47,6 +47,9 @@ def test_what_is_refused_stands_while_the_version_before_serves_again_and_says_i
     for reason in ("no files", "withdrawn"):
         board.note(refusal("3").model_copy(update={"reason": reason}))
     assert board.about("digits")["refused"] == {"version": "3", "reason": "withdrawn"}
+    assert (
+        board.behind("digits") == {"version": "3", "reason": "withdrawn"} and board.behind("glosses") is None
+    )
     assert board.counts["digits", "refusal"] == 1
 
 
@@ -62,6 +65,7 @@ def test_a_registry_that_cannot_be_read_is_said_until_it_can() -> None:
     board = Board()
     board.note(RegistryCheck(model="digits", at=1.0, error="it is down"))
     assert board.about("digits")["registry_error"] == "it is down"
+    assert board.behind("digits") == {"version": None, "reason": "it is down"}
     assert board.about("digits")["registry_seen_seconds_ago"] is None
     board.note(RegistryCheck(model="digits", at=1.0))
     assert board.about("digits")["registry_error"] is None
