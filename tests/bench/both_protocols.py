@@ -144,8 +144,10 @@ class BothProtocols:
         for way in (self.fast, self.plain):
             numbers = self.service.slots["digits"].current.numbers  # type: ignore[union-attr]
             numbers.answers.clear()
+            self.service.others.clear()
             answer = await self.talk(way, pieces, patient)
-            seen.append((steady(answer), self.requests, Counter(numbers.answers)))
+            counted = Counter(numbers.answers) + Counter(self.service.others)
+            seen.append((steady(answer), self.requests, counted))
         return seen
 
 
@@ -163,6 +165,8 @@ def compared(
             left, right = await protocols.both(pieces, patient)
             assert left == right, name
             answers[name] = left[0]
+            said = Counter(re.findall(r"HTTP/1.1 ([2-5]..)", left[0].decode("latin-1")))
+            assert not said - left[2], f"{name}: each status that is sent is counted"
         return answers
 
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

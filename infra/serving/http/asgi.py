@@ -44,6 +44,10 @@ class Waiting:
             self.done.set_result((status, heading, body))
 
 
+class Gone(Exception):
+    """The connection ended before the body did: nobody is there to be answered, or has the answer already."""
+
+
 class App:
     """The ASGI application of one worker."""
 
@@ -60,6 +64,8 @@ class App:
         waiting, hold = Waiting(), Hold(self.service.budget)
         try:
             await self._handle(scope, receive, waiting, hold)
+        except Gone:
+            return
         except Exception as error:
             self._refuse(waiting, problem_of(error, f"{scope['method']} {scope['path']}"))
         finally:
@@ -120,7 +126,7 @@ class App:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise malformed("the connection was closed before the body was complete")
+                raise Gone
             body += message.get("body", b"")
             if len(body) > limit:
                 raise too_long

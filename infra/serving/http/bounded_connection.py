@@ -199,15 +199,15 @@ class BoundedConnection(HttpToolsProtocol):
 
     def give_up(self, problem: Problem) -> None:
         """End a connection whose request cannot be read, or is too long or too slow to arrive, and say so."""
-        self.service.count(problem.status)
         body = problem.body
         front = self.front(problem.status, heading_of(problem, closes=True))
-        self.finish(b"%bcontent-length: %d\r\n\r\n%b" % (front, len(body), body))
+        if self.finish(b"%bcontent-length: %d\r\n\r\n%b" % (front, len(body), body)):
+            self.service.count(problem.status)
 
-    def finish(self, last: bytes) -> None:
+    def finish(self, last: bytes) -> bool:
         """Take nothing more; when all that was taken is answered, say `last` in the place of what is still arriving, and close."""
         if self.last is not None or self.transport.is_closing():
-            return
+            return False
         waits = self.owes()
         if self.receiving and not self.heading:  # the last cycle's request is the one that is arriving
             waits = bool(self.pipeline) and self.pipeline[0][0] is self.cycle
@@ -223,6 +223,7 @@ class BoundedConnection(HttpToolsProtocol):
         else:
             self.transport.write(last)
             self.transport.close()
+        return bool(last)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more; it may still read, so what was taken is answered before the connection ends."""
