@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -28,6 +29,9 @@ class Offer(Frozen):
 
     pointer: Pointer
     release: Release
+
+
+OfferT = TypeVar("OfferT", bound=Offer)
 
 
 class Note(Offer):
@@ -109,11 +113,18 @@ class Cache:
 
 
 def recall(root: Path, target: Target) -> Note | None:
-    """What the cache at `root` remembers of a target."""
+    """What the cache at `root` remembers of a target; its folders are here, wherever the cache was when that was written."""
     try:
-        return Note.model_validate_json(_note_file(root, target).read_bytes(), extra="ignore")
+        note = Note.model_validate_json(_note_file(root, target).read_bytes(), extra="ignore")
     except (OSError, ValidationError):
         return None
+    before = None if note.before is None else _moved(note.before, root)
+    return _moved(note, root).model_copy(update={"before": before})
+
+
+def _moved(offer: OfferT, root: Path) -> OfferT:
+    folder = root / offer.release.folder.name
+    return offer.model_copy(update={"release": offer.release.model_copy(update={"folder": folder})})
 
 
 def _note_file(root: Path, target: Target) -> Path:

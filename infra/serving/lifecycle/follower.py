@@ -76,7 +76,7 @@ class Follower:
         """What served in the last run; what served before that, where it may serve no longer."""
         note, refused = recall(self.preparer.cache.root, followed.target), []
         for offer in () if note is None else (note, *filter(None, [note.before])):
-            folder, permitted = self.preparer.cache.root / offer.release.folder.name, not followed.shadow
+            folder, permitted = offer.release.folder, not followed.shadow
             try:
                 release = await self.preparer.from_cache(followed.target, offer.pointer, folder, permitted)
             except Unservable as error:

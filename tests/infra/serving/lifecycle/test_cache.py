@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra.serving.ipc.messages import Release
-from infra.serving.lifecycle.cache import Cache, Note
+from infra.serving.lifecycle.cache import Cache, Note, recall
 from infra.serving.lifecycle.registry import Pointer
 from infra.serving.options import Target
 
@@ -23,7 +23,5 @@ def test_a_copied_cache_serves_its_own_files(tmp_path: Path, original_stays: boo
     shutil.copytree(tmp_path / "cache", tmp_path / "copy")
     if not original_stays:
         shutil.rmtree(tmp_path / "cache")
-    note = Cache(tmp_path / "copy").recall(target)
+    note = recall(tmp_path / "copy", target)
     assert note is not None and note.release.folder == tmp_path / "copy" / folder.name
-    shutil.rmtree(note.release.folder)
-    assert Cache(tmp_path / "copy").recall(target) is None
