@@ -45,6 +45,7 @@ def serve(models: Sequence[str], options: ServeOptions, ahead: dict[str, Started
 
 def check(targets: tuple[Target, ...], options: ServeOptions) -> None:
     """What no registry needs to be asked for."""
+    keys_given()
     names = [target.name for target in targets]
     if not targets:
         raise UserError("there is nothing to serve: name a model, such as digits@champion")
