@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.serving.http.routes import Routes
 from infra.serving.http.service import Headers, Route, Service, host_name, problem_of
-from infra.serving.wire.budget import FULL, Hold
+from infra.serving.wire.budget import Hold, no_room
 from infra.serving.wire.headings import CLOSE, JSON_LENGTH, Heading, Pairs, refuse
 from infra.serving.wire.problems import Problem, malformed
 
@@ -131,7 +131,7 @@ class App:
             if len(body) > limit:
                 raise too_long
             if not hold.grow(len(body) - hold.size):
-                raise FULL
+                raise no_room()
             if not message.get("more_body"):
                 break
         encoding = headers.get(b"content-encoding", b"identity").lower().strip()
@@ -141,7 +141,7 @@ class App:
             raise Problem(415, "wrong_encoding", "Content-Encoding may be gzip, deflate or identity")
         async with self.service.unpacking:
             if not hold.grow(min(limit, MOST_PACKED * len(body))):
-                raise FULL
+                raise no_room()
             unpacked = await self.service.loop.run_in_executor(
                 self.service.reader, unzipped, bytes(body), limit, encoding
             )

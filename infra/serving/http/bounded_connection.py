@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from infra.serving.http.service import Route, Service
 from infra.serving.options import MAX_HEAD
-from infra.serving.wire.budget import FULL, Hold
+from infra.serving.wire.budget import Hold, no_room
 from infra.serving.wire.headings import Heading, heading_of
 from infra.serving.wire.problems import Problem, malformed
 
@@ -74,7 +74,7 @@ class BoundedConnection(HttpToolsProtocol):
             ):  # reading has paused; it goes on when nothing waits behind an answer
                 self.held += data[start:]
                 if not self.behind.grow(len(data) - start):
-                    self.give_up(FULL)
+                    self.give_up(no_room())
                 return
             self._take_in(data[start : start + SLICE])
 

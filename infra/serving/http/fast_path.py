@@ -12,7 +12,7 @@ from infra.serving.http.fast_reply import FastReply
 from infra.serving.http.head_template import LONGEST, READ, HeadTemplate
 from infra.serving.http.service import Headers, Route
 from infra.serving.options import MAX_HEAD
-from infra.serving.wire.budget import FULL
+from infra.serving.wire.budget import no_room
 from infra.serving.wire.headings import Pairs
 
 DECLINED = frozenset({b"transfer-encoding", b"content-encoding", b"expect"})
@@ -82,7 +82,7 @@ class FastPathProtocol(BoundedConnection):
         """More of a body is here: it is counted, and nothing more of it is taken where there is no room."""
         if not self.arrived.grow(size):
             self.chunks, self.missing = [], 0
-            self.give_up(FULL)
+            self.give_up(no_room())
 
     def take(self) -> None:
         route = self.service.predict_routes.get(self.url)

@@ -15,7 +15,7 @@ from infra.serving.models.execution import Render, Request
 from infra.serving.models.slot import Slot
 from infra.serving.models.version import LoadedVersion
 from infra.serving.options import LOOPBACK, ServeOptions, Target
-from infra.serving.wire.budget import FULL, Budget
+from infra.serving.wire.budget import Budget, no_room
 from infra.serving.wire.headings import JSON_LENGTH, Reply, refuse
 from infra.serving.wire.problems import Problem
 from infra.serving.wire.tensors import RequestRows
@@ -122,7 +122,7 @@ class Service:
             if wait > batcher.max_wait:
                 raise batcher.overloaded(wait)
             if budget.used + len(body) > budget.large and not budget.has_room(len(body), len(body)):
-                raise FULL
+                raise no_room()
             if route.v2:
                 length = headers.get(JSON_LENGTH)
                 read = loaded.inference.at_once(body, length)

@@ -10,7 +10,12 @@ SMALL = 64 * 1024
 SPARE = 4
 """A part of the budget that large bodies may not fill: small requests are still answered while those are turned away."""
 
-FULL = Problem(503, "no_room", "as many bytes are being read and answered as this server holds at once", 1)
+NO_ROOM = "no_room"
+
+
+def no_room() -> Problem:
+    """A new one each time: an exception that is raised again keeps every frame that it has been through, and their bodies."""
+    return Problem(503, NO_ROOM, "as many bytes are being read and answered as this server holds at once", 1)
 
 
 class Budget:

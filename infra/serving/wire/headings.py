@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Protocol
 
-from infra.serving.wire.budget import FULL
+from infra.serving.wire.budget import NO_ROOM
 from infra.serving.wire.problems import Problem
 
 JSON = b"application/json"
@@ -75,6 +75,6 @@ def heading_of(problem: Problem, headings: Headings | None = None, closes: bool 
         pairs.append((b"www-authenticate", b"Bearer"))
     if problem.allow is not None:
         pairs.append((b"allow", problem.allow.encode()))
-    if closes or problem.status == 413 or problem is FULL:
+    if closes or problem.status == 413 or problem.code == NO_ROOM:
         pairs.append(CLOSE)
     return Heading(pairs)

@@ -1,6 +1,7 @@
 """One budget for all that is held: what is taken is given back, and large ones leave room for small ones."""
 
-from infra.serving.wire.budget import SMALL, Budget, Hold
+from infra.serving.wire.budget import SMALL, Budget, Hold, no_room
+from infra.serving.wire.headings import CLOSE, heading_of
 
 LARGE = 2 * SMALL
 
@@ -31,3 +32,9 @@ def test_what_turns_out_smaller_gives_the_rest_back() -> None:
     assert (hold.size, budget.used) == (10, 10)
     hold.release()
     assert (hold.size, budget.used) == (0, 0)
+
+
+def test_whoever_finds_no_room_is_told_to_come_again_on_another_connection() -> None:
+    pairs = heading_of(no_room()).pairs
+    assert (b"retry-after", b"1") in pairs and CLOSE in pairs
+    assert no_room() is not no_room(), "one that is raised again would keep what it has been through"
