@@ -164,7 +164,10 @@ def test_what_a_server_went_back_from_all_others_go_back_from_and_new_ones_do_no
         registered.move(bad)
         for server in (pod, sibling):
             wait_for(serves(server, bad))
-        wait_for(lambda: pod.post("/invocations", {"inputs": {"x": large.tolist()}}).version == good, pause=0)
+        wait_for(
+            lambda: pod.post("/invocations", {"inputs": {"x": large.tolist()}}) and serves(pod, good)(),
+            pause=0,
+        )
         wait_for(serves(sibling, good))
         assert "went back from it" in said(sibling, registered.name, bad)
         with registered.serve(homes[2]) as newcomer:
