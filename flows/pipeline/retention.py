@@ -118,7 +118,8 @@ def _unneeded(home: Path, model: str, needed: set[str]) -> Iterator[Removal]:
         for path in sorted(folder.rglob(".*")):
             if not any(part.startswith(".") for part in path.relative_to(folder).parts[:-1]):
                 yield _removal(path, "left by a run that was killed")
-    trainings = sorted(work.glob("training/*/*/"), key=_touched, reverse=True)
+    folders = {path.parent for path in (work / "training").rglob("*") if path.is_file()}
+    trainings = sorted(folders, key=_touched, reverse=True)
     if len(trainings) <= NEWEST:
         return
     since = _touched(trainings[NEWEST - 1])
