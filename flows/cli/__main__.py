@@ -84,6 +84,9 @@ def _quiet() -> None:
         logging.basicConfig(level=logging.DEBUG)
         return
     warnings.simplefilter("ignore")
+    logging.getLogger("EventsWorker").setLevel(
+        logging.ERROR
+    )  # Prefect's, which says that it still sends when a command ends
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")

@@ -194,7 +194,7 @@ def test_how_many_definitions_keys_are_of_can_be_printed(capsys: pytest.CaptureF
     main()
     printed = capsys.readouterr().out
     assert re.search(r"flows\.steps\.prove +\d{3} definitions, \d whole files", printed)
-    assert "tasks.workloads.catalogue: a module's name in pieces" in printed
+    assert "tasks.workloads.places: a module's name in pieces" in printed
 
 
 def test_the_evidence_names_every_library_that_a_key_depends_on() -> None:

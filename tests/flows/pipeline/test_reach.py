@@ -238,7 +238,7 @@ def edited(spot: ast.AST) -> bool:
         case ast.Constant(value=bool() as value):
             spot.value = not value
         case ast.Constant(value=int() | float() as value):
-            spot.value = value + 1
+            spot.value = value + 1 if value + 1 != value else value / 2  # 1e300 and one is 1e300
         case ast.Constant(value=str() as value):
             spot.value = value + "x"
         case ast.Constant():

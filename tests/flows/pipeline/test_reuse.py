@@ -8,6 +8,7 @@ from promotions import register_bare
 
 from flows.pipeline.reuse import _earlier, check_not_older, unchanged_outcome
 from tasks.errors import UserError
+from tasks.promotion.champion import promote
 from tasks.records import Dataset, TensorSpec
 from tasks.registry.registry import Registry
 from tasks.registry.tags import DECISION_TAG, NEWEST_TAG
@@ -39,7 +40,7 @@ def test_rows_that_end_before_the_champions_are_refused_in_a_sentence(registry: 
     check_not_older(registry, "flights", rows_until("2013-01-31 23:59:00"))
     champion = register_bare(registry, "flights", 1)[0]
     registry.tag_version(champion, {NEWEST_TAG: "2013-03-31 23:59:00"})
-    registry.set_alias("flights", "champion", champion.version)
+    promote(registry, champion, against=None, why="the first")
     with pytest.raises(
         UserError, match="end at 2013-01-31 .*, before those of champion v1 .2013-03-31 .*or --force"
     ) as caught:
@@ -53,7 +54,7 @@ def test_rows_that_end_before_the_champions_are_refused_in_a_sentence(registry: 
 def test_rows_whose_time_is_a_number_are_older_by_its_value(registry: Registry) -> None:
     champion = register_bare(registry, "flights", 1)[0]
     registry.tag_version(champion, {NEWEST_TAG: "9"})
-    registry.set_alias("flights", "champion", champion.version)
+    promote(registry, champion, against=None, why="the first")
     check_not_older(registry, "flights", rows_until("10"))
     with pytest.raises(UserError, match="end at 8, before those of champion v1"):
         check_not_older(registry, "flights", rows_until("8"))
@@ -77,7 +78,7 @@ def test_moments_are_compared_as_moments(left: str, right: str, earlier: bool) -
 
 def test_a_champion_without_rows_in_time_is_older_than_nothing(registry: Registry) -> None:
     champion = register_bare(registry, "flights", 1)[0]
-    registry.set_alias("flights", "champion", champion.version)
+    promote(registry, champion, against=None, why="the first")
     check_not_older(registry, "flights", rows_until("2013-01-31 23:59:00"))
 
 

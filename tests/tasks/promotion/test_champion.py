@@ -72,7 +72,7 @@ def test_an_owner_that_stood_still_finds_another_in_its_place(
         return claim(self, name, key, value)
 
     monkeypatch.setattr(Registry, "claim", stand_still_before)
-    with pytest.raises(StaleError, match="came first; nothing was moved"):
+    with pytest.raises(StaleError, match="judged against champion v1, but champion v3 serves now"):
         promote(registry, second, against=1, why="slow")
     assert champion(registry, model) == 3
     promotions.check(registry, read_ledger(registry, model))

@@ -34,6 +34,8 @@ class _Failed:
 def test_a_probe_that_was_killed_says_nothing_about_the_file_and_is_asked_again(
     linear_digits: Digits, number: signal.Signals
 ) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip(f"whoever started the tests ignores {number.name}, and so do their children (nohup)")
     dataset, fp32 = linear_digits
     assert fp32.onnx is not None
     with (
