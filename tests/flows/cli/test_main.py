@@ -298,6 +298,7 @@ JSON_COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", JSON_COMMANDS, ids=" ".join)
 def test_stdout_is_json_whenever_it_was_asked_for(slipway: Slipway, arguments: list[str]) -> None:
     code, out, err = slipway(*arguments, "--json")

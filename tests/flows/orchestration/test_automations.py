@@ -16,6 +16,7 @@ def nowhere() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [automations.main, deployment.main], ids=["automations", "deployment"])
 def test_a_server_that_does_not_answer_is_one_sentence(
     command: Callable[[], None], capsys: pytest.CaptureFixture[str]

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from flows.pipeline.context import RunContext
 from tasks.records import Dataset
 from tasks.settings import load_settings
 
 
+@pytest.mark.slow
 def test_what_is_written_inside_a_file_is_the_same_for_every_run_and_checkout(
     home: Path, linear_digits: tuple[Dataset, object]
 ) -> None:

@@ -93,6 +93,7 @@ def size(home: Path) -> int:
     return sum(path.stat().st_size for folder in kept for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_however_often_it_retrains_a_home_holds_what_serves_and_the_newest_few(
     registry: Registry, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_of_what_one_checkpoint_was_made_into_by_changing_code_the_newest_stays(
     assert edited[-1].is_file() and not edited[0].exists() and not onnx.exists()
 
 
+@pytest.mark.slow
 def test_what_killed_runs_left_goes_and_a_dry_run_takes_nothing(registry: Registry, tmp_path: Path) -> None:
     home = registry.settings.home
     kept = Retraining(registry, 0)

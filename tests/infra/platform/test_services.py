@@ -50,6 +50,7 @@ def keep(tmp_path: Path) -> Iterator[Callable[..., ServiceGroup]]:
         group.stop(10)
 
 
+@pytest.mark.slow
 def test_a_service_starts_when_what_it_needs_is_up_and_again_when_it_dies(
     keep: Callable[..., ServiceGroup],
 ) -> None:
@@ -109,6 +110,7 @@ def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], psut
     return child
 
 
+@pytest.mark.slow
 def test_what_is_on_a_leash_ends_with_its_children_when_its_holder_is_killed(
     parent: Callable[[], psutil.Process],
 ) -> None:
@@ -122,6 +124,7 @@ def test_what_is_on_a_leash_ends_with_its_children_when_its_holder_is_killed(
     assert psutil.wait_procs([child, on_leash], timeout=60)[1] == []
 
 
+@pytest.mark.slow
 def test_what_a_killed_service_left_behind_ends_with_the_others(
     parent: Callable[[], psutil.Process], tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ def same(answer: Any, wanted: Any) -> None:
     np.testing.assert_allclose(np.array(answer, np.float32), wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_every_call_of_mlflows_scoring_client_works(server: ServerProcess, wanted: Any) -> None:
     import pandas as pd
     from mlflow.pyfunc.scoring_server.client import ScoringServerClient
@@ -131,6 +132,7 @@ def test_what_kserves_client_sends_by_its_published_source_is_answered(
     same(numbers.reshape(output["shape"]), wanted)
 
 
+@pytest.mark.slow
 def test_what_kserves_client_reads_of_health_is_json(server: ServerProcess) -> None:
     assert httpx.get(f"{server.url}/v2/health/live").json()["live"] is True
     assert httpx.get(f"{server.url}/v2/health/ready").json()["ready"] is True

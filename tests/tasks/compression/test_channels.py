@@ -161,6 +161,7 @@ def trained_a_step(module: nn.Module, example: dict[str, torch.Tensor]) -> None:
     optimizer.zero_grad()
 
 
+@pytest.mark.slow
 def test_frozen_layers_stay_frozen_to_the_bit_where_their_channels_are_kept() -> None:
     module, example = transferred()
     before = {name: p.detach().clone() for name, p in module.named_parameters()}

@@ -60,6 +60,7 @@ def test_digits_are_stored_as_arrays_and_parquet_that_agree(tmp_path: Path) -> N
         np.testing.assert_array_equal(rows.inputs["image"], load_workload("digits").inputs(frame)["image"])
 
 
+@pytest.mark.slow
 def test_the_same_rows_are_stored_once(tmp_path: Path) -> None:
     first = prepare("digits", Data(), tmp_path)
     marker = first.folder / "dataset.json"

@@ -50,6 +50,7 @@ FORMS: dict[str, Callable[[Times], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @given(
     st.lists(

@@ -37,6 +37,7 @@ def test_rows_of_the_same_world_do_not_drift(reference: Columns) -> None:
     assert alarms == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "change"),
     [

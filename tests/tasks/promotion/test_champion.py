@@ -50,6 +50,7 @@ def test_a_verdict_against_another_champion_promotes_nothing(registry: Registry,
     assert champion(registry, model) == 2 and len(read_ledger(registry, model).entries) == 2
 
 
+@pytest.mark.slow
 def test_promoting_the_champion_again_is_refused(registry: Registry, model: str) -> None:
     (first,) = promotions.register_bare(registry, model, 1)
     promote(registry, first, against=None, why="the first")

@@ -239,6 +239,7 @@ def test_an_entry_of_another_model_shows(
     )
 
 
+@pytest.mark.slow
 def test_a_run_deleted_from_the_table_shows_and_is_lost_to_nobody(
     settings: Settings, registry: Registry, model: str, decided: list[Version]
 ) -> None:
@@ -255,6 +256,7 @@ def claims_run(registry: Registry, model: str) -> str:
     return str(experiment.tags["slipway.claims"])
 
 
+@pytest.mark.slow
 def test_a_ledger_that_was_deleted_stops_decisions_until_it_is_accepted(
     settings: Settings, registry: Registry, model: str, decided: list[Version]
 ) -> None:
@@ -272,6 +274,7 @@ def test_a_ledger_that_was_deleted_stops_decisions_until_it_is_accepted(
     assert found.problems == () and [e.sequence for e in found.entries] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_a_tail_that_was_cut_off_is_missed_by_who_saw_it_and_by_the_store(
     home: Path, empty_mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,6 +303,7 @@ def test_a_tail_that_was_cut_off_is_missed_by_who_saw_it_and_by_the_store(
     assert read_ledger(registry, "digits", whole=True).problems == ()
 
 
+@pytest.mark.slow
 def test_a_registry_that_was_lost_is_noticed_at_its_first_decision(
     home: Path, empty_mlflow_database: Path
 ) -> None:
@@ -321,6 +325,7 @@ def test_there_is_nothing_to_accept_where_nothing_is_wrong(
         accept_ledger(registry.settings, model, why="just so")
 
 
+@pytest.mark.slow
 def test_a_ledger_of_the_last_release_is_carried_over_by_the_next_decision(
     settings: Settings, registry: Registry, model: str, decided: list[Version]
 ) -> None:
@@ -452,6 +457,7 @@ def test_a_version_that_carries_another_ones_files_is_refused(
         verify(settings, f"{model}/3")
 
 
+@pytest.mark.slow
 def test_a_move_by_hand_to_an_unproved_version_is_refused_by_the_next_decision_and_put_back(
     settings: Settings, registry: Registry, model: str, tmp_path: Path
 ) -> None:

@@ -92,6 +92,7 @@ def test_no_pass_no_permit(registry: Registry, tmp_path: Path, decision: str) ->
     assert reason(registry, version) is not None
 
 
+@pytest.mark.slow
 def test_a_refusal_withdraws_the_permit_and_a_persons_promotion_gives_it_again(
     registry: Registry, tmp_path: Path
 ) -> None:
@@ -117,6 +118,7 @@ def test_deleting_a_refusal_does_not_bring_service_back(registry: Registry, tmp_
     assert reason(registry, first) == "it was refused"
 
 
+@pytest.mark.slow
 def test_a_move_by_hand_to_a_refused_version_changes_nothing_for_gate_and_monitor(
     registry: Registry, tmp_path: Path
 ) -> None:
@@ -140,6 +142,7 @@ def test_a_version_of_the_last_release_gets_the_permit_that_it_would_have_had(
     assert held and held.basis == "ledger"
 
 
+@pytest.mark.slow
 def test_what_servers_went_back_from_is_refused_and_rolled_back_by_the_next_decision(
     registry: Registry, tmp_path: Path
 ) -> None:
@@ -162,6 +165,7 @@ def test_what_servers_went_back_from_is_refused_and_rolled_back_by_the_next_deci
     assert repair(registry, "toy").serving == 2
 
 
+@pytest.mark.slow
 def test_a_note_that_anybody_may_have_written_stops_no_decision(registry: Registry, tmp_path: Path) -> None:
     first = register(registry, tmp_path, 1.0)
     judged(registry, first, "pass")

@@ -91,6 +91,7 @@ def test_a_slice_has_the_rows_that_are_of_it_also_where_cells_are_empty(dtype: s
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["classification", "regression"])
 def test_copies_of_rows_make_no_interval_narrower(kind: Any) -> None:
     rng = np.random.default_rng(0)

@@ -100,7 +100,8 @@ def limited(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return limit
 
 
-@pytest.mark.parametrize("megabytes", [40, 80, 110, 130, 150, 160, 170])
+@pytest.mark.slow
+@pytest.mark.parametrize("megabytes", [40, 80, 150, 170])
 def test_a_process_that_is_short_of_memory_says_nothing_bad_of_the_file(
     linear_digits: Digits, limited: Callable[[int], None], megabytes: int
 ) -> None:

@@ -24,6 +24,7 @@ def rows() -> dict[str, np.ndarray]:
     return {"h0": np.random.default_rng(0).standard_normal((100, 256)).astype("float32")}
 
 
+@pytest.mark.slow
 def test_a_file_with_a_quarter_of_the_work_is_faster_at_every_batch_size(
     tmp_path: Path, rows: dict[str, np.ndarray]
 ) -> None:

@@ -120,6 +120,7 @@ workload = replace(digits, score=strict, probabilities=True)
 """
 
 
+@pytest.mark.slow
 def test_a_score_that_takes_no_nan_ends_no_run(linear_digits: Digits, tmp_path: Path) -> None:
     """scikit-learn's raise: a candidate whose answers are NaN is refused for them, a champion is not compared."""
     dataset, fp32 = linear_digits

@@ -138,6 +138,7 @@ def test_a_server_that_sends_us_elsewhere_does_not_send_the_password_along(
     assert seen[0] is not None and seen_elsewhere == [None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", [b"<html>hello</html>", b"[]", b""])
 def test_a_server_that_is_not_mlflows_is_said_to_be_none(body: bytes) -> None:
     with serving(body=body) as (port, _), pytest.raises(StepError, match=r"is not an MLflow server: mend"):

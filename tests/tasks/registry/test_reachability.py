@@ -127,6 +127,7 @@ def delivered(url: str, run_id: str, keys: set[str]) -> "Counter[tuple[str, int,
     return Counter((m.key, m.step, m.value) for key in keys for m in client.get_metric_history(run_id, key))
 
 
+@pytest.mark.slow
 def test_a_run_waits_for_a_server_that_is_away_and_a_person_is_told_at_once() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(MlflowError, match="MLflow does not answer at .*: start it there"):

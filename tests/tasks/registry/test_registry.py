@@ -85,6 +85,7 @@ def test_what_is_registered_is_the_exported_file_and_predicts_the_same(
     assert mlflow.models.get_model_info(str(folder)).signature.inputs.to_dict()[0]["name"] == "image"
 
 
+@pytest.mark.slow
 def test_aliases_move_and_missing_ones_are_none(
     registry: Registry, exported: OnnxModel, dataset: Dataset, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

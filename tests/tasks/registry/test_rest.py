@@ -90,6 +90,7 @@ def test_what_is_not_there_is_said_as_mlflow_says_it(both) -> None:  # type: ign
         assert "rest-nobody" in str(ours.value)
 
 
+@pytest.mark.slow
 def test_nobody_there_is_one_sentence_without_the_password() -> None:
     with pytest.raises(MlflowError, match=r"MLflow does not answer at http://127.0.0.1:1 ") as said:
         RestClient("http://ann:secret@127.0.0.1:1").get_registered_model("m")

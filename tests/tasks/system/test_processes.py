@@ -6,6 +6,7 @@ import sys
 import time
 
 import psutil
+import pytest
 
 from tasks.system.processes import end_all, family
 
@@ -21,6 +22,7 @@ def start(code: str) -> "subprocess.Popen[bytes]":
     return process
 
 
+@pytest.mark.slow
 def test_who_listens_ends_by_itself_and_who_does_not_is_killed_after_one_patience_for_all() -> None:
     polite, deaf, other = start(POLITE), start(DEAF), start(DEAF)
     started = time.monotonic()
@@ -29,6 +31,7 @@ def test_who_listens_ends_by_itself_and_who_does_not_is_killed_after_one_patienc
     assert 1 <= time.monotonic() - started < 30
 
 
+@pytest.mark.slow
 def test_a_process_that_is_not_ours_to_wait_for_is_ended_too_and_one_that_is_gone_is_no_error() -> None:
     parent = start(PARENT)
     _, grandchild = family(parent.pid)

@@ -130,6 +130,7 @@ def test_answers_have_the_shape_and_values_of_mlflows_own_scoring_server(
         process.wait(120)
 
 
+@pytest.mark.slow
 def test_pyfunc_on_the_same_folder_predicts_the_same(single: ServerProcess, folders: dict[str, Path]) -> None:
     import mlflow
 
@@ -138,6 +139,7 @@ def test_pyfunc_on_the_same_folder_predicts_the_same(single: ServerProcess, fold
     same(answer.json["predictions"]["logits"], local["logits"])
 
 
+@pytest.mark.slow
 def test_several_inputs_of_several_types_and_lengths(server: ServerProcess, folders: dict[str, Path]) -> None:
     for length in (3, 1, 7):
         tokens = (np.arange(2 * length) % 50).reshape(2, length)
@@ -300,6 +302,7 @@ def test_bad_v2_requests_get_a_clear_422(server: ServerProcess, body: dict[str, 
     assert says in answer.json["error"]
 
 
+@pytest.mark.slow
 def test_v2_checks_the_length_of_its_parts_and_the_version_in_the_path(server: ServerProcess) -> None:
     head = json.dumps(
         {

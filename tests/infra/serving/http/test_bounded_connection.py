@@ -63,6 +63,7 @@ def test_idle_connections_are_closed_and_endless_headers_refused(limited: Server
         assert answer.startswith(b"HTTP/1.1 431") and b"head is longer than" in answer
 
 
+@pytest.mark.slow
 def test_what_is_no_request_is_a_line_of_the_log_like_any_other(limited: ServerProcess) -> None:
     with socket.create_connection(limited.address, timeout=PATIENCE) as odd:
         odd.sendall(b"\x16\x03\x01\r\n\r\n")
@@ -70,6 +71,7 @@ def test_what_is_no_request_is_a_line_of_the_log_like_any_other(limited: ServerP
     wait_for(lambda: "WARNING [worker 0] Invalid HTTP request" in limited.log.read_text())
 
 
+@pytest.mark.slow
 def test_connections_are_bounded(limited: ServerProcess) -> None:
     held = [socket.create_connection(limited.address, timeout=PATIENCE) for _ in range(30)]
     try:
@@ -175,6 +177,7 @@ def test_a_body_that_stops_is_ended_whoever_read_its_head(folder: Path, tmp_path
     assert uvloop.run(run()).startswith(b"HTTP/1.1 408")
 
 
+@pytest.mark.slow
 def test_the_longest_head_is_the_same_however_it_is_split(folder: Path, tmp_path: Path) -> None:
     """To the byte, in the target, in a header, in trailers, and in what a short head costs beside its bytes."""
 

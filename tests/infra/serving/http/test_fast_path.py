@@ -4,6 +4,7 @@ import random
 import re
 from pathlib import Path
 
+import pytest
 import uvloop
 from both_protocols import (
     LAST,
@@ -57,6 +58,7 @@ def test_odd_and_hostile_requests_get_their_verdict_either_way(folder: Path, tmp
     }
 
 
+@pytest.mark.slow
 def test_however_a_request_is_split_its_answer_is_the_same(folder: Path, tmp_path: Path) -> None:
     dice = random.Random(20261126)
     cases = [

@@ -121,6 +121,7 @@ def own(kind: type) -> set[str]:
     return names
 
 
+@pytest.mark.slow
 def test_the_list_holds_all_that_the_fast_path_reads_of_uvicorn_and_no_more() -> None:
     ours = own(fast_path.FastPathProtocol) | own(bounded_connection.BoundedConnection)
     overridden = {name for name in ours if hasattr(httptools_impl.HttpToolsProtocol, name)}

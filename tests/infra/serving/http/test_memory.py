@@ -130,6 +130,7 @@ def test_answers_that_nobody_takes_are_held_up_to_the_same_limit(server: ServerP
     wait_for(lambda: server.metric("slipway_serving_held_bytes") == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", [json.dumps({"inputs": {"x": [ROW] * 2000}}).encode()])
 def test_a_long_body_is_answered_as_a_short_one(server: ServerProcess, body: bytes) -> None:
     answer = server.post("/invocations", body)

@@ -35,6 +35,7 @@ def limited(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield server
 
 
+@pytest.mark.slow
 def test_bodies_and_rows_are_bounded(limited: ServerProcess) -> None:
     assert limited.post("/invocations", {"inputs": {"x": [ROW] * 8}}).status == 200
     many = limited.post("/invocations", {"inputs": {"x": [ROW] * 9}})
@@ -70,6 +71,7 @@ def test_keys_are_asked_for_and_rotate_without_a_restart(folder: Path, home: Pat
         assert status(Authorization="Bearer new-key") == 200
 
 
+@pytest.mark.slow
 def test_on_loopback_a_foreign_host_name_gets_nothing(limited: ServerProcess) -> None:
     for host in ("evil.example", "127.0.0.1.evil.example", "", "localhost.evil"):
         assert limited.get("/status", Host=host).status == 421

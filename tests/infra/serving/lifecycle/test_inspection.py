@@ -145,6 +145,7 @@ def test_a_process_that_dies_inspecting_says_nothing_of_the_model(
     assert result.refused is not None and "cannot be started" in result.refused and result.passing
 
 
+@pytest.mark.slow
 def test_permits_are_read_by_the_process_that_inspects_and_alone_where_the_folder_is_known(
     inspector: Inspector, folder: Path, home: Path
 ) -> None:
@@ -167,6 +168,7 @@ def permitted() -> Permit:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -48,6 +48,7 @@ def again(folder: Path, model: str = "digits", key: Path | None = None) -> Inspe
     return InspectionRequest(folder=folder, model=model, key=key or signing.public_key(), parse=False)
 
 
+@pytest.mark.slow
 def test_a_folder_as_it_was_signed_is_what_it_was(folder: Path, inspector: Inspector) -> None:
     expected = InspectionResult(digest=sha256_of(folder / "model.onnx"), decided="pass")
     assert inspector.ask(again(folder)) == expected
@@ -132,6 +133,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_was_touched_since_it_was_signed_is_refused(
     folder: Path, inspector: Inspector, change: str
@@ -141,6 +143,7 @@ def test_what_was_touched_since_it_was_signed_is_refused(
     assert result.refused is not None and result.digest is None
 
 
+@pytest.mark.slow
 def test_evidence_of_another_model_or_of_other_bytes_does_not_hold(
     folder: Path, inspector: Inspector
 ) -> None:
@@ -150,6 +153,7 @@ def test_evidence_of_another_model_or_of_other_bytes_does_not_hold(
     assert "of another file" in str(inspector.ask(again(folder)).refused)
 
 
+@pytest.mark.slow
 def test_a_key_of_another_curve_fits_nothing(folder: Path, inspector: Inspector, tmp_path: Path) -> None:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -22,6 +22,7 @@ from infra.serving.processes import supervisor as supervisor_module
 from infra.serving.processes.supervisor import Supervisor
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_be_started_now_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +69,7 @@ def supervised(tmp_path: Path, *children: Silent) -> Supervisor:
     return made
 
 
+@pytest.mark.slow
 def test_a_worker_that_says_nothing_for_long_is_ended_and_then_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
