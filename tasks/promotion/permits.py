@@ -4,6 +4,8 @@ Servers load nothing without one (see `tasks.proof.permit`), whoever moved the a
 """
 
 import datetime
+import time
+from contextlib import suppress
 
 from pydantic import AwareDatetime, ValidationError
 
@@ -30,14 +32,14 @@ class Reverted(Frozen):
 
 def grant(registry: Registry, version: Version, *, basis: Basis, why: str, by: str) -> None:
     """Let a version serve; one that may already keeps the permit that it has."""
-    standing = _standing(registry, version)
+    standing = _readable(registry, version)
     if standing is None or not standing.granted:
         _write(registry, version, standing, granted=True, basis=basis, why=why, by=by)
 
 
 def withdraw(registry: Registry, version: Version, *, why: str, by: str) -> None:
     """Let a version serve no longer, or never: servers that have seen this do not take an older permit again."""
-    standing = _standing(registry, version)
+    standing = _readable(registry, version)
     if standing is None or standing.granted:
         _write(registry, version, standing, granted=False, basis="ledger", why=why, by=by)
 
@@ -60,7 +62,7 @@ def may_serve(registry: Registry, ledger: Ledger, version: Version) -> str | Non
 
 def reverted(registry: Registry, version: Version) -> Reverted | None:
     """What servers found wanting in a version, unless it was let through again since, or that is signed already."""
-    text, standing = registry.tags(version).get(REVERTED_TAG), _standing(registry, version)
+    text, standing = registry.tags(version).get(REVERTED_TAG), _readable(registry, version)
     try:
         found = Reverted.model_validate_json(text) if text else None
     except ValidationError:
@@ -102,6 +104,13 @@ def _standing(registry: Registry, version: Version) -> Permit | None:
     return read_permit(text, text_checker(public_key())) if text else None
 
 
+def _readable(registry: Registry, version: Version) -> Permit | None:
+    """The same, and None for one that is damaged: whoever can write a tag must not be able to hold up decisions."""
+    with suppress(PermitError):
+        return _standing(registry, version)
+    return None
+
+
 def _write(
     registry: Registry,
     version: Version,
@@ -128,7 +137,7 @@ def _write(
         policy_sha256=tags.get(POLICY_TAG, ""),
         granted=granted,
         basis=basis,
-        serial=(before.serial if before is not None else 0) + 1,
+        serial=before.serial + 1 if before is not None else int(time.time()),  # above any that was deleted
         at=datetime.datetime.now(datetime.UTC),
         by=by,
         why=why,

@@ -61,12 +61,7 @@ def test_a_pass_lets_a_version_serve_also_when_it_is_not_promoted(registry: Regi
     assert reason(registry, version) == "it has no permit: its gate did not pass, or nobody has approved it"
     assert judged(registry, version, "pass", may_promote=False) == "registered"
     held = permit(registry, version)
-    assert held and (held.granted, held.basis, held.serial, held.model_sha256) == (
-        True,
-        "gate",
-        1,
-        version.sha256,
-    )
+    assert held and (held.granted, held.basis, held.model_sha256) == (True, "gate", version.sha256)
     assert reason(registry, version) is None
 
 
@@ -99,13 +94,14 @@ def test_a_refusal_withdraws_the_permit_and_a_persons_promotion_gives_it_again(
     first, second = register(registry, tmp_path, 1.0), register(registry, tmp_path, 2.0, champion=1)
     assert judged(registry, first, "pass") == "promoted"
     judged(registry, second, "pass", may_promote=False)
+    before = permit(registry, second)
     decline_version(registry.settings, "toy", 2, why="wrong sevens", who="ada")
     held = permit(registry, second)
-    assert held and (held.granted, held.serial) == (False, 2)
+    assert before and held and (held.granted, held.serial) == (False, before.serial + 1)
     assert "may not serve: wrong sevens (ada" in (reason(registry, second) or "")
     promote_version(registry.settings, "toy", 2, why="they were right after all", who="bob")
     held = permit(registry, second)
-    assert held and (held.granted, held.serial, held.by) == (True, 3, "bob")
+    assert held and (held.granted, held.serial, held.by) == (True, before.serial + 2, "bob")
 
 
 def test_deleting_a_refusal_does_not_bring_service_back(registry: Registry, tmp_path: Path) -> None:
@@ -176,3 +172,17 @@ def test_a_note_that_anybody_may_have_written_stops_no_decision(registry: Regist
     ):
         registry.tag_version(first, {"slipway.reverted": note})
         assert repair(registry, "toy").serving == 1
+
+
+def test_a_damaged_permit_holds_up_no_decision(registry: Registry, tmp_path: Path) -> None:
+    """Whoever can write a tag of MLflow's can damage it; the alias moved there is refused and put back."""
+    first, second = register(registry, tmp_path, 1.0), register(registry, tmp_path, 2.0, champion=1)
+    judged(registry, first, "pass")
+    for version in (first, second):
+        registry.tag_version(version, {PERMIT_TAG: "{"})
+    registry.set_alias("toy", "champion", 2)
+    assert repair(registry, "toy").serving == 1 and registry.number("toy", "champion") == 1
+    held = permit(registry, second)
+    assert held and not held.granted
+    promote(registry, second, against=1, why="looked at", who="ada")
+    assert repair(registry, "toy").serving == 2
