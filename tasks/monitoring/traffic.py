@@ -10,7 +10,7 @@ import logging
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +118,13 @@ def columns(inputs: Arrays, specs: tuple[TensorSpec, ...]) -> Arrays:
     return named
 
 
-def outputs(table: pa.Table) -> Array:
-    """The first output of every row, [n, ...], as it was answered."""
-    name = next(name for name in table.column_names if name.startswith("outputs."))
+def outputs(table: pa.Table, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
+    """The outputs of these names and row shapes for every row, as they were answered."""
     table = table.slice(max(0, len(table) - MOST_ROWS))
-    return _flat(table, name, "float32").reshape(len(table), -1)
+    return {
+        name: _flat(table, f"outputs.{name}", "float32").reshape(len(table), *shape)
+        for name, shape in shapes.items()
+    }
 
 
 def _columns(spec: TensorSpec, flat: Array) -> Arrays:

@@ -9,7 +9,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from onnxruntime import InferenceSession
 from torch import nn
 
-from tasks.data.arrays import Array, Samples
+from tasks.data.arrays import Array, Samples, save_arrays
 from tasks.data.dataset import read_split
 from tasks.errors import StepError
 from tasks.onnx.exporter_output import Line, followed, is_by_data, own_line, quietly, reason
@@ -20,7 +20,7 @@ from tasks.onnx.sizes import Arrays, batch_of, edge_rows, odd_sizes, otherwise, 
 from tasks.records import Candidate, Checkpoint, Dataset, OnnxModel, TensorSpec
 from tasks.system.files import is_the_machines, sha256_of, write_atomically
 from tasks.training.footprint import without_footprint
-from tasks.training.module import answers, load_module, main_output
+from tasks.training.module import answers, load_module
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
 
@@ -198,16 +198,20 @@ def write_export(
     onnx.helper.set_model_props(proto, dict(sorted(metadata.items())))
     onnx.checker.check_model(proto, full_check=True)
     write_atomically(path, proto.SerializeToString(deterministic=True))
-    outputs = main_output(answers(module, samples[:_REFERENCE_ROWS].inputs)).numpy()
-    reference = path.with_suffix(".reference.npy")
-    write_atomically(reference, lambda file: np.save(file, outputs, allow_pickle=False))
-    described = describe(path, exporter, dataset.inputs, reference)
-    if shorter := {sizes: main_output(answers(module, arrays)).numpy() for sizes, arrays in lengths}:
-        described = described.model_copy(update={"lengths": path.with_suffix(".lengths.npz")})
-        write_atomically(
-            path.with_suffix(".lengths.npz"), lambda file: np.savez(file, allow_pickle=False, **shorter)
-        )
-    return described.model_copy(update={"findings": findings})
+    names = [value.name for value in proto.graph.output]
+
+    def outputs(arrays: Arrays, at: str = "") -> Arrays:
+        pairs = zip(names, answers(module, arrays).values(), strict=True)
+        return {at + name: output.numpy() for name, output in pairs}
+
+    reference, shorter = path.with_suffix(".reference.npz"), path.with_suffix(".lengths.npz")
+    save_arrays(reference, outputs(samples[:_REFERENCE_ROWS].inputs))
+    described = describe(path, exporter, dataset.inputs, reference).model_copy(update={"findings": findings})
+    kept = [outputs(arrays, f"{sizes} ") for sizes, arrays in lengths]
+    if not kept:
+        return described
+    save_arrays(shorter, {name: array for arrays in kept for name, array in arrays.items()})
+    return described.model_copy(update={"lengths": shorter})
 
 
 def describe(path: Path, exporter: str, inputs: tuple[TensorSpec, ...], reference: Path | None) -> OnnxModel:

@@ -7,18 +7,19 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 
+from tasks.data.arrays import load_arrays, save_arrays
 from tasks.data.copies import copies
 from tasks.data.dataset import read_frame, read_split
 from tasks.errors import UserError
-from tasks.onnx.session import open_session, run_rows
+from tasks.onnx.session import open_session, run_named
 from tasks.proof.company import measure_company
 from tasks.proof.edges import problems_at_edges
-from tasks.proof.intervals import score_if_defined, score_interval, score_slices
+from tasks.proof.intervals import other_scores, score_if_defined, score_interval, score_slices
 from tasks.proof.parity import measure_lengths, measure_parity, numbers_in, problems_of
 from tasks.proof.probe import probe
 from tasks.proof.speed import gzipped_size, measure
 from tasks.records import Candidate, Dataset, OnnxModel, Parity, Report
-from tasks.system.files import is_the_machines, sha256_of, write_atomically
+from tasks.system.files import is_the_machines, sha256_of
 from tasks.system.sentences import first_line
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scoring import score, score_name
@@ -69,7 +70,7 @@ def validate(
     speed = measure(onnx_model.path, baseline.path, inputs, seconds=MEASURE_SECONDS)
     parity, problems = _parity(workload, dataset, onnx_model, baseline)
     scored = _score(
-        workload, dataset, onnx_model, split, confidence, folder / f"{candidate.name}.{split}.npy"
+        workload, dataset, onnx_model, split, confidence, folder / f"{candidate.name}.{split}.npz"
     )
     return report.model_copy(
         update={
@@ -112,7 +113,7 @@ def _parity(
         return (), (
             f"{onnx_model.path.name}: torch's outputs were not kept, so there is nothing to compare with",
         )
-    expected = np.load(path)
+    expected = load_arrays(path)
     inputs = read_split(dataset, "validation").inputs
     session = open_session(onnx_model.path)
     parity = measure_parity(session, inputs, expected, workload)
@@ -122,34 +123,40 @@ def _parity(
     elif any(workload.dynamic.values()):
         unkept = f"{onnx_model.path.name}: torch's outputs at other lengths were not kept, so its lengths cannot be tried"
         return parity, (unkept, *edges)
-    return parity, (*problems_of(parity, numbers_in(onnx_model), expected), *edges)
+    return parity, (
+        *problems_of(parity, numbers_in(onnx_model), [expected[n] for n in workload.outputs]),
+        *edges,
+    )
 
 
 def _score(
     workload: Workload, dataset: Dataset, onnx_model: OnnxModel, split: str, confidence: float, path: Path
 ) -> dict[str, Any]:
     samples = read_split(dataset, split)
-    outputs = run_rows(open_session(onnx_model.path), samples.inputs)
-    write_atomically(path, lambda file: np.save(file, outputs, allow_pickle=False))
-    if np.isfinite(outputs).all():
-        total: float | None = score(workload, samples.target, outputs)
+    outputs = run_named(open_session(onnx_model.path), samples.inputs, workload.outputs)
+    save_arrays(path, outputs)
+    if all(np.isfinite(array).all() for array in outputs.values()):
+        total: float | None = score(workload, samples.targets, outputs)
     else:  # which is the file's problem: it must not end the run of all the others
-        total = score_if_defined(workload, samples.target, outputs)
+        total = score_if_defined(workload, samples.targets, outputs)
         if total is None or not np.isfinite(total):
             return {"outputs": path}
     if total != total:
         raise UserError(
             f"Workload {workload.name}: the score is not defined on the {len(samples)} {split} rows; use more rows."
         )
+    copied = copies(samples)
     return {
         "score": total,
-        "interval": score_interval(workload, samples.target, outputs, confidence, copies(samples)),
-        "slices": score_slices(workload, samples.target, read_frame(dataset, split), outputs),
+        "interval": score_interval(workload, samples.targets, outputs, confidence, copied),
+        "others": other_scores(workload, samples.targets, outputs, confidence, copied),
+        "slices": score_slices(workload, samples.targets, read_frame(dataset, split), outputs),
         "outputs": path,
     }
 
 
 def _not_finite(path: Path) -> Iterator[str]:
-    outputs = np.load(path, mmap_mode="r")
-    if bad := int((~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)).sum()):
-        yield f"{bad} of {len(outputs)} real rows get an answer that is not a finite number"
+    finite = [np.isfinite(array.reshape(len(array), -1)).all(axis=1) for array in load_arrays(path).values()]
+    sound = np.all(finite, axis=0)
+    if bad := int((~sound).sum()):
+        yield f"{bad} of {len(sound)} real rows get an answer that is not a finite number"

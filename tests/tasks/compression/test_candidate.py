@@ -421,4 +421,4 @@ def test_a_full_disk_is_no_refusal_that_is_kept_and_found_again_when_there_is_ro
 def test_nothing_but_the_candidates_files_and_training_is_left_behind(cnn: Trained, tmp_path: Path) -> None:
     here = Trained(cnn.reference, cnn.workload, cnn.dataset, cnn.checkpoint, cnn.fp32, cnn.train, tmp_path)
     here.compress(STATIC, name="a")
-    assert sorted(p.name for p in (tmp_path / "compress").iterdir()) == ["a.onnx", "a.reference.npy"]
+    assert sorted(p.name for p in (tmp_path / "compress").iterdir()) == ["a.onnx", "a.reference.npz"]
