@@ -100,7 +100,13 @@ class Candidate(Frozen):
 
     name: str
     recipe: Recipe | None = None
-    onnx: OnnxModel | None = None
+    onnx: OnnxModel | None = Field(None, description="The file that would ship.")
+    bare: OnnxModel | None = Field(
+        None, description="The same without the nodes that decide; None where it has none."
+    )
+    fitted: tuple[Fitted, ...] = Field(
+        (), description="What each goal's decision in this file was fitted to."
+    )
     refused: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -197,6 +203,7 @@ class Report(Frozen):
     score_name: str
     interval: Interval | None = Field(None, description="Of the score, by bootstrap over the rows.")
     others: tuple[OtherScore, ...] = Field((), description="Of each further goal.")
+    fitted: tuple[Fitted, ...] = Field((), description="What the decision in this file was fitted to.")
     sha256: str = Field(description="Of the file that was measured.")
     size_bytes: int
     gzipped_bytes: int | None = None

@@ -35,8 +35,15 @@ class Goal:
         """`classification of 'left'`."""
         return f"{self.name} of {self.target.said}"
 
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The names of what comes back from the file that ships."""
+        return self.answer.served(self.outputs)
+
     def decide(self, outputs: Arrays, fitted: Fitted) -> Arrays:
-        """What is said of rows, from a model's outputs by name."""
+        """What is said of rows, from a model's own outputs by name or from what a file that decides answers."""
+        if self.served[0] in outputs:
+            return self.answer.read([outputs[name] for name in self.served], fitted)
         return self.answer.decide([outputs[name] for name in self.outputs], fitted)
 
     def misfit(

@@ -17,30 +17,49 @@ Score = Callable[[Array, Array], float]
 
 
 def Classify(
-    column: str, *, output: str = "logits", loss: Loss | None = None, score: Metric | None = None
+    column: str,
+    *,
+    output: str = "logits",
+    loss: Loss | None = None,
+    score: Metric | None = None,
+    thresholds: bool = False,
+    raw: bool = False,
 ) -> Goal:
-    """One of the column's classes; logits [n, classes], or one logit for two. Cross-entropy, accuracy."""
+    """One of the column's classes; logits [n, classes], or one logit for two. Cross-entropy, accuracy.
+
+    The answer is `label`, a word [n], and `probability` [n, classes]; with `raw` also the logits. With `thresholds`, fitted on
+    validation rows for each file, the word is "" where its class is not likely enough, and the score is macro F1.
+    """
     return Goal(
         name="classification",
         target=Labels((column,)),
         outputs=(output,),
         loss=losses.cross_entropy if loss is None else loss,
-        answer=One(raw=True),
-        metric=score or metric.accuracy(),
+        answer=One(thresholds=thresholds, raw=raw),
+        metric=score or (metric.class_f1() if thresholds else metric.accuracy()),
         rowwise=loss is not None,
     )
 
 
 def MultiLabel(
-    *columns: str, output: str = "logits", loss: Loss | None = None, score: Metric | None = None
+    *columns: str,
+    output: str = "logits",
+    loss: Loss | None = None,
+    score: Metric | None = None,
+    thresholds: bool = True,
+    raw: bool = False,
 ) -> Goal:
-    """Any of the labels, a column of 0 and 1 each; a logit for each, [n, labels]. Binary cross-entropy, macro F1."""
+    """Any of the labels, a column of 0 and 1 each; a logit for each, [n, labels]. Binary cross-entropy, macro F1.
+
+    The answer is `label` [n, labels], each label's word or "", and `probability` [n, labels]. `thresholds` are fitted on
+    validation rows for each file; without them they are 0.5.
+    """
     return Goal(
         name="multi-label",
         target=Flags(columns),
         outputs=(output,),
         loss=losses.binary_cross_entropy if loss is None else loss,
-        answer=Many(raw=True),
+        answer=Many(thresholds=thresholds, raw=raw),
         metric=score or metric.macro_f1(),
         rowwise=loss is not None,
     )
@@ -88,17 +107,18 @@ def Tag(
     output: str = "logits",
     loss: Loss | None = None,
     score: Metric | None = None,
+    raw: bool = False,
 ) -> Goal:
     """A tag for each place of a row, of cells that hold a list; logits [n, length, tags]. Cross-entropy, F1 but for `outside`.
 
-    A row's places behind its last tag are learned and scored nowhere. Two lengths, such as (8, 8), are a picture's.
+    The answer is `label`, words [n, length], and `probability`; `outside` is the first tag. A row's places behind its last tag are learned and scored nowhere. Two lengths, such as (8, 8), are a picture's.
     """
     return Goal(
         name="tags",
-        target=Tags((column,), shape=(length,) if isinstance(length, int) else length),
+        target=Tags((column,), shape=(length,) if isinstance(length, int) else length, outside=outside),
         outputs=(output,),
         loss=losses.each_cross_entropy if loss is None else loss,
-        answer=Each(raw=True, outside=outside),
+        answer=Each(raw=raw, outside=outside is not None),
         metric=score or metric.tag_f1(),
     )
 
@@ -162,6 +182,7 @@ def by_kind(
     """The goal that a workload's older keywords ask for; what is served is the model's own output, as ever."""
     make, name, asked = _KINDS[kind]
     goal = make(target, output=output or name, loss=loss)
+    goal = replace(goal, answer=replace(goal.answer, undecided=True))
     if score is None:
         return replace(goal, metric=replace(goal.metric, name=score_name or goal.metric.name))
     called = score_name or getattr(score, "__name__", "score").strip("<>")

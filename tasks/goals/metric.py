@@ -89,6 +89,17 @@ def macro_f1(name: str = "macro_f1") -> Metric:
     return Metric(name, counts, finish)
 
 
+def class_f1() -> Metric:
+    """F1 of each class, the mean over the classes; a row of which nothing is said counts as missed."""
+
+    def counts(target: Array, answer: Arrays) -> Array:
+        classes = np.arange(answer["probability"].shape[1])
+        there, said = (code[:, None] == classes for code in (target, answer["code"]))
+        return np.hstack([there & said, there, said]).astype("float64")
+
+    return Metric("macro_f1", counts, macro_f1().finish)
+
+
 def tag_f1() -> Metric:
     """F1 over all places that have a tag but the one outside, together; a place below 0 in the target counts nowhere."""
 

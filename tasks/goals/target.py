@@ -227,9 +227,13 @@ class Steps(Target):
 
 @dataclass(frozen=True)
 class Tags(Labels):
-    """A class for each place, in cells that hold a list of words: int64[n, *shape], -100 behind the end of a row's own."""
+    """A class for each place, in cells that hold a list of words: int64[n, *shape], -100 behind the end of a row's own.
+
+    `outside`, what is no class to speak of, is the first.
+    """
 
     shape: tuple[int, ...] = ()
+    outside: str | None = None
 
     def look(self, frame: "pd.DataFrame") -> tuple[list[Any], list[Any] | None]:
         words = {word for cell in frame[self.columns[0]] for word in self._cell(cell)}
@@ -244,7 +248,10 @@ class Tags(Labels):
         return flat
 
     def learn(self, looks: Sequence[tuple[list[Any], list[Any] | None]]) -> Fitted:
-        return Fitted(classes=super().learn(looks).classes)
+        classes = super().learn(looks).classes or ()
+        if self.outside is None:
+            return Fitted(classes=classes)
+        return Fitted(classes=(self.outside, *(word for word in classes if word != self.outside)))
 
     def encode(self, frame: "pd.DataFrame", fitted: Fitted, inputs: Arrays) -> Array:
         """What is beyond the shape is cut off."""

@@ -16,7 +16,7 @@ from tasks.onnx.session import open_session, run_named
 from tasks.promotion.verification import check_version, downloaded
 from tasks.proof.evidence import MODEL, Evidence
 from tasks.proof.rows import rows_of
-from tasks.records import Dataset
+from tasks.records import Dataset, Fitted
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import DATA_TAG
@@ -86,15 +86,15 @@ def _answers(
         return None
     rows = read_split(dataset, "test")
     workload, most = load_workload(evidence.workload), min(len(rows), _REFERENCE_ROWS)
-    expected = run_named(open_session(model), rows.inputs, workload.outputs, rows=most)
-    given = outputs(own, {name: expected[name].shape[1:] for name in workload.outputs})
-    said = [_watched(workload, answers) for answers in (expected, given)]
+    expected = run_named(open_session(model), rows.inputs, workload.served, rows=most)
+    given = outputs(own, expected)
+    said = [_watched(workload, answers, dataset.fitted) for answers in (expected, given)]
     return drift(*said, psi=limits.psi, p_value=limits.p_value)
 
 
-def _watched(workload: Workload, outputs: Arrays) -> Arrays:
+def _watched(workload: Workload, outputs: Arrays, fitted: tuple[Fitted, ...]) -> Arrays:
     """Of each goal's answers what is held against those of the test rows, [n], by name."""
-    pairs = zip(workload.goals, decisions(workload, outputs), strict=True)
+    pairs = zip(workload.goals, decisions(workload, outputs, fitted), strict=True)
     return {
         "prediction" if place == 0 else f"prediction of {goal.outputs[0]}": goal.answer.watched(answer)
         for place, (goal, answer) in enumerate(pairs)

@@ -10,7 +10,7 @@ import logging
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def _schema_of(line: dict[str, Any]) -> pa.Schema:
     def type_of(value: Any) -> pa.DataType:
         if isinstance(value, list):
             first = next((leaf for row in value for leaf in row if leaf is not None), None)
-            kind = {bool: pa.bool_(), int: pa.int64()}.get(type(first), pa.float64())
+            kind = {bool: pa.bool_(), int: pa.int64(), str: pa.string()}.get(type(first), pa.float64())
             return pa.list_(pa.list_(kind))
         return pa.string() if isinstance(value, str) else pa.float64()
 
@@ -118,12 +118,12 @@ def columns(inputs: Arrays, specs: tuple[TensorSpec, ...]) -> Arrays:
     return named
 
 
-def outputs(table: pa.Table, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
-    """The outputs of these names and row shapes for every row, as they were answered."""
+def outputs(table: pa.Table, like: Arrays) -> Arrays:
+    """The outputs of the names, row shapes and types of `like` for every row, as they were answered."""
     table = table.slice(max(0, len(table) - MOST_ROWS))
     return {
-        name: _flat(table, f"outputs.{name}", "float32").reshape(len(table), *shape)
-        for name, shape in shapes.items()
+        name: _flat(table, f"outputs.{name}", str(array.dtype)).reshape(len(table), *array.shape[1:])
+        for name, array in like.items()
     }
 
 
@@ -139,7 +139,8 @@ def _columns(spec: TensorSpec, flat: Array) -> Arrays:
 def _flat(table: pa.Table, name: str, dtype: str) -> Array:
     """All values of a column of lists; what was null in JSON (NaN, infinity) is NaN."""
     values = pc.list_flatten(table[name]).to_numpy()
-    flat: Array = values.astype("float64" if dtype.startswith("float") else dtype)
+    text = np.dtype(dtype).kind in "OU"
+    flat: Array = values.astype(str if text else "float64" if dtype.startswith("float") else dtype)
     return flat
 
 

@@ -37,7 +37,7 @@ def run_named(
     batch: int = 256,
     rows: int | None = None,
 ) -> "Inputs":
-    """The outputs of these names, in the same way."""
+    """The outputs of these names, in the same way; text as numpy's own strings."""
     import numpy as np
 
     first = {name: array[:rows] for name, array in inputs.items()}
@@ -45,7 +45,11 @@ def run_named(
     for start in range(0, len(next(iter(first.values()))), batch):
         few = {name: np.ascontiguousarray(array[start : start + batch]) for name, array in first.items()}
         outputs.append(session.run(list(names), few))
-    return dict(zip(names, map(np.concatenate, zip(*outputs, strict=True)), strict=True))
+    whole = map(np.concatenate, zip(*outputs, strict=True))
+    return {
+        name: array.astype(str) if array.dtype == object else array
+        for name, array in zip(names, whole, strict=True)
+    }
 
 
 def open_session(model: Path | bytes, threads: int = 1) -> "onnxruntime.InferenceSession":

@@ -119,7 +119,8 @@ def _replay(settings: Settings, evidence: Evidence, folder: Path) -> float:
     report = evidence.proof.report
     answered = answer_again(evidence, folder / MODEL, settings.home / "datasets")
     targets = read_split(answered.dataset, answered.split).targets
-    again = score(load_workload(evidence.workload), targets, answered.outputs)
+    fitted = answered.dataset.fitted
+    again = score(load_workload(evidence.workload), targets, answered.outputs, fitted)
     if abs(again - report.score) > _SAME_SCORE:
         raise EvidenceError(
             f"{evidence.model}: scored again it has {report.score_name} {again:.6f}, the evidence says {report.score:.6f}.",

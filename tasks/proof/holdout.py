@@ -1,5 +1,6 @@
 """Pick → Proof: on test rows that nothing has seen, against the champion's own bytes, in the real server."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tasks.records import (
     Champion,
     Comparison,
     Dataset,
+    Fitted,
     Interval,
     OtherDifference,
     Proof,
@@ -82,7 +84,7 @@ def answer_again(evidence: Evidence, model: Path, datasets: Path) -> Answered:
     """The evidence's dataset below `datasets`, and what `model` says of its test rows. Raises StepError when it is gone."""
     dataset = rows_of(evidence, datasets)
     split = evidence.proof.report.split
-    names = load_workload(evidence.workload).outputs
+    names = load_workload(evidence.workload).served
     outputs = run_named(open_session(model), read_split(dataset, split).inputs, names)
     return Answered(dataset, split, outputs)
 
@@ -103,7 +105,10 @@ def compare_with(workload: Workload, answered: Answered, champion: Champion, gat
     try:
         theirs = _champion_outputs(workload, champion, dataset, samples)
         frame, copied = read_frame(dataset, split), copies(samples)
-        return compare(workload, samples.targets, frame, answered.outputs, theirs, champion, gates, copied)
+        fitted = dataset.fitted
+        return compare(
+            workload, samples.targets, frame, answered.outputs, theirs, champion, gates, copied, fitted
+        )
     except LostError:
         raise
     except UserError as error:  # also of a score that does not take the champion's answers, NaN for one
@@ -124,7 +129,7 @@ def _against_fp32(
     samples = read_split(dataset, report.split)
     ours, theirs = load_arrays(report.outputs), load_arrays(baseline.outputs)
     workload, copied = load_workload(reference), copies(samples)
-    pair = (workload, samples.targets, ours, theirs, gates.confidence, copied)
+    pair = (workload, samples.targets, ours, theirs, gates.confidence, copied, dataset.fitted)
     return difference_interval(*pair), other_differences(*pair)
 
 
@@ -133,11 +138,25 @@ def _champion_outputs(workload: Workload, champion: Champion, dataset: Dataset, 
     if champion.sha256 and sha256_of(champion.folder / MODEL) != champion.sha256:
         raise UserError(f"its {MODEL} is not the file that was registered, {champion.sha256[:16]}…")
     proved = (champion.folder / EVIDENCE).exists()
-    classes = read(champion.folder).classes if proved else dataset.classes
-    if classes != dataset.classes:
-        known, given = (some(names or ("none",), 5) for names in (classes, dataset.classes))
-        raise UserError(f"it knows other classes ({known}) than the data has now ({given})")
-    return _ask(workload, champion, dataset, samples)
+    evidence = read(champion.folder) if proved else None
+    outputs, learned = _ask(workload, champion, dataset, samples), dataset.fitted
+    if evidence is not None:
+        learned = evidence.proof.report.fitted or (Fitted(classes=evidence.classes), *learned[1:])
+    return _by_our_words(workload, outputs, learned, dataset.fitted)
+
+
+def _by_our_words(
+    workload: Workload, outputs: Arrays, theirs: Sequence[Fitted], ours: Sequence[Fitted]
+) -> Arrays:
+    """The champion's answers in the order of our classes, by their words: one that it does not know, it gets wrong."""
+    aligned: Arrays = {}
+    for goal, known, wanted in zip(workload.goals, theirs, ours, strict=False):
+        answers = goal.answer.aligned([outputs[name] for name in goal.served], known, wanted)
+        if answers is None:
+            said, given = (some(fitted.classes or ("none",), 5) for fitted in (known, wanted))
+            raise UserError(f"it knows other classes ({said}) than the data has now ({given})")
+        aligned |= dict(zip(goal.served, answers, strict=True))
+    return aligned
 
 
 def _ask(workload: Workload, champion: Champion, dataset: Dataset, samples: Samples) -> Arrays:
@@ -146,12 +165,14 @@ def _ask(workload: Workload, champion: Champion, dataset: Dataset, samples: Samp
     takes = {value.name: value.type for value in session.get_inputs()}
     if set(takes) != set(wanted):
         raise UserError(f"it takes the inputs {', '.join(sorted(takes))} and not {', '.join(sorted(wanted))}")
-    gives = [value.name for value in session.get_outputs()][: len(workload.outputs)]
-    if len(gives) < len(workload.outputs):
-        raise UserError(f"it gives the outputs {', '.join(gives)} and not {', '.join(workload.outputs)}")
+    names = workload.served
+    gives = [value.name for value in session.get_outputs()]
+    if not {*names} <= {*gives} and workload.outputs != names:
+        raise UserError(f"it answers with {', '.join(gives)} and not with {', '.join(names)}")
+    gives = [*names] if {*names} <= {*gives} else gives[: len(names)]
     try:
         outputs = run_named(session, samples.inputs, gives)
-        return dict(zip(workload.outputs, outputs.values(), strict=True))
+        return dict(zip(names, outputs.values(), strict=True))
     except Exception as error:  # the runtime's own errors have no common base
         if is_the_machines(error):
             raise LostError(

@@ -1,6 +1,6 @@
 """How sure a score is, and a difference of two on the same rows: paired bootstrap, overall and slice by slice."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,16 @@ from tasks.errors import UserError
 from tasks.goals import bootstrap
 from tasks.goals.bootstrap import Marks
 from tasks.goals.metric import Outputs, Targets
-from tasks.records import Champion, Comparison, Interval, OtherDifference, OtherScore, Slice, SliceDifference
+from tasks.records import (
+    Champion,
+    Comparison,
+    Fitted,
+    Interval,
+    OtherDifference,
+    OtherScore,
+    Slice,
+    SliceDifference,
+)
 from tasks.workloads.scoring import decisions, marks, scores
 from tasks.workloads.workload import Workload
 
@@ -19,13 +28,18 @@ _LARGEST_GROUPS = 50
 
 
 def score_interval(
-    workload: Workload, target: Targets, outputs: Outputs, level: float, groups: Array | None = None
+    workload: Workload,
+    target: Targets,
+    outputs: Outputs,
+    level: float,
+    groups: Array | None = None,
+    fitted: Sequence[Fitted] = (),
 ) -> Interval | None:
     """The interval of a score over the rows it could have been measured on; None when it is not defined.
 
     Rows of one number in `groups` come and go together, as copies of a row do.
     """
-    return bootstrap.interval(marks(workload, target, outputs)[0], level, groups)
+    return bootstrap.interval(marks(workload, target, outputs, fitted)[0], level, groups)
 
 
 def difference_interval(
@@ -35,9 +49,10 @@ def difference_interval(
     theirs: Outputs,
     level: float,
     groups: Array | None = None,
+    fitted: Sequence[Fitted] = (),
 ) -> Interval | None:
     """The interval of score(ours) − score(theirs), rows resampled in pairs; None when it is not defined."""
-    mine, other = marks(workload, target, ours), marks(workload, target, theirs)
+    mine, other = (marks(workload, target, outputs, fitted) for outputs in (ours, theirs))
     return bootstrap.difference(mine[0], other[0], level, groups)
 
 
@@ -50,10 +65,11 @@ def compare(
     champion: Champion,
     gates: Gates,
     copied: Array | None = None,
+    fitted: Sequence[Fitted] = (),
 ) -> Comparison:
     """Challenger (`ours`) less champion (`theirs`), both raw outputs on the same rows, with intervals."""
-    mine, other = marks(workload, target, ours), marks(workload, target, theirs)
-    before, after = scores(workload, target, theirs), scores(workload, target, ours)
+    mine, other = (marks(workload, target, outputs, fitted) for outputs in (ours, theirs))
+    before, after = (scores(workload, target, outputs, fitted) for outputs in (theirs, ours))
     groups = [group for group in slices(workload, frame) if int(group[2].sum()) >= gates.min_slice_rows]
     level = 1 - (1 - gates.confidence) / max(1, len(groups))  # Bonferroni: many slices, few false alarms
     parts = (
@@ -67,22 +83,28 @@ def compare(
         score=before[0],
         difference=after[0] - before[0],
         interval=bootstrap.difference(mine[0], other[0], gates.confidence, copied),
-        changed=_share_changed(workload, ours, theirs),
+        changed=_share_changed(workload, ours, theirs, fitted),
         slices=tuple(part for part in parts if part is not None),
-        others=other_differences(workload, target, ours, theirs, gates.confidence, copied),
+        others=other_differences(workload, target, ours, theirs, gates.confidence, copied, fitted),
     )
 
 
-def _share_changed(workload: Workload, ours: Outputs, theirs: Outputs) -> float:
-    pairs = zip(workload.goals, decisions(workload, ours), decisions(workload, theirs), strict=True)
+def _share_changed(workload: Workload, ours: Outputs, theirs: Outputs, fitted: Sequence[Fitted]) -> float:
+    said = (decisions(workload, outputs, fitted) for outputs in (ours, theirs))
+    pairs = zip(workload.goals, *said, strict=True)
     return float(np.any([goal.answer.moved(mine, other) for goal, mine, other in pairs], axis=0).mean())
 
 
 def other_scores(
-    workload: Workload, target: Targets, outputs: Outputs, level: float, groups: Array | None = None
+    workload: Workload,
+    target: Targets,
+    outputs: Outputs,
+    level: float,
+    groups: Array | None = None,
+    fitted: Sequence[Fitted] = (),
 ) -> tuple[OtherScore, ...]:
     """Of each goal but the first."""
-    made = zip(workload.goals, marks(workload, target, outputs), strict=True)
+    made = zip(workload.goals, marks(workload, target, outputs, fitted), strict=True)
     return tuple(
         OtherScore(
             goal=goal.said,
@@ -101,9 +123,11 @@ def other_differences(
     theirs: Outputs,
     level: float,
     groups: Array | None = None,
+    fitted: Sequence[Fitted] = (),
 ) -> tuple[OtherDifference, ...]:
     """Of each goal but the first: ours less theirs, by the same paired rows."""
-    pairs = zip(workload.goals, marks(workload, target, ours), marks(workload, target, theirs), strict=True)
+    made = (marks(workload, target, outputs, fitted) for outputs in (ours, theirs))
+    pairs = zip(workload.goals, *made, strict=True)
     return tuple(
         OtherDifference(
             goal=goal.said,
@@ -123,20 +147,26 @@ def slices(workload: Workload, frame: pd.DataFrame) -> Iterator[tuple[str, str, 
 
 
 def score_slices(
-    workload: Workload, target: Targets, frame: pd.DataFrame, outputs: Outputs
+    workload: Workload,
+    target: Targets,
+    frame: pd.DataFrame,
+    outputs: Outputs,
+    fitted: Sequence[Fitted] = (),
 ) -> tuple[Slice, ...]:
     """Each slice scored by itself; None where the score is not defined (one class under AUC)."""
-    rows = marks(workload, target, outputs)[0]
+    rows = marks(workload, target, outputs, fitted)[0]
     return tuple(
         Slice(column=column, value=value, rows=int(mask.sum()), score=_defined(rows[mask]))
         for column, value, mask in slices(workload, frame)
     )
 
 
-def score_if_defined(workload: Workload, target: Targets, outputs: Outputs) -> float | None:
+def score_if_defined(
+    workload: Workload, target: Targets, outputs: Outputs, fitted: Sequence[Fitted] = ()
+) -> float | None:
     """The score, or None where these rows have none (one class under AUC, a constant target under R²)."""
     try:
-        value = scores(workload, target, outputs)[0]
+        value = scores(workload, target, outputs, fitted)[0]
     except UserError:
         return None
     return value if value == value else None

@@ -12,7 +12,7 @@ from tasks.data.arrays import Array, Arrays, load_arrays
 from tasks.goals.answer import distances
 from tasks.onnx.session import run_named
 from tasks.onnx.sizes import reference_lengths
-from tasks.records import OnnxModel, Parity
+from tasks.records import Fitted, OnnxModel, Parity
 from tasks.workloads.scoring import decisions
 from tasks.workloads.workload import Workload
 
@@ -40,9 +40,13 @@ def numbers_in(onnx_model: OnnxModel) -> Numbers:
 
 
 def measure_parity(
-    session: onnxruntime.InferenceSession, inputs: Arrays, reference: Arrays, workload: Workload
+    session: onnxruntime.InferenceSession,
+    inputs: Arrays,
+    reference: Arrays,
+    workload: Workload,
+    fitted: Sequence[Fitted] = (),
 ) -> tuple[Parity, ...]:
-    """Against torch's outputs `reference` on the first rows: row by row, by sevens, and all at once."""
+    """What is served against what is decided of torch's outputs `reference`: row by row, by sevens, and all at once."""
     largest = len(reference[workload.outputs[0]])
     sizes = ((1, min(32, largest)), (7, min(70, largest)), (largest, largest))
     return tuple(
@@ -50,21 +54,26 @@ def measure_parity(
             workload,
             batch,
             {name: reference[name][:rows] for name in workload.outputs},
-            run_named(session, inputs, workload.outputs, batch, rows),
+            run_named(session, inputs, workload.served, batch, rows),
+            fitted,
         )
         for batch, rows in sizes
     )
 
 
 def measure_lengths(
-    session: onnxruntime.InferenceSession, inputs: Arrays, lengths: Path, workload: Workload
+    session: onnxruntime.InferenceSession,
+    inputs: Arrays,
+    lengths: Path,
+    workload: Workload,
+    fitted: Sequence[Fitted] = (),
 ) -> tuple[Parity, ...]:
     """Against torch's outputs in `lengths`, with every further dynamic axis cut to other lengths."""
     kept, measured = load_arrays(lengths), []
     for sizes, cut in reference_lengths(inputs, workload):
         expected = {name: kept[f"{sizes} {name}"] for name in workload.outputs}
-        got = run_named(session, cut, workload.outputs)
-        parity = _parity(workload, len(next(iter(got.values()))), expected, got)
+        got = run_named(session, cut, workload.served)
+        parity = _parity(workload, len(next(iter(got.values()))), expected, got, fitted)
         measured.append(parity.model_copy(update={"sizes": sizes}))
     return tuple(measured)
 
@@ -82,13 +91,15 @@ def problems_of(parity: tuple[Parity, ...], numbers: Numbers, reference: Sequenc
             yield f"{where} its outputs differ from the model's by {measured.max_abs:.2g}, more than {tolerance:.2g}"
 
 
-def _parity(workload: Workload, batch: int, expected: Arrays, got: Arrays) -> Parity:
-    parts = [distances(expected[name], got[name]).ravel() for name in workload.outputs]
-    distance = np.concatenate(parts)
-    changed = np.zeros(len(got[workload.outputs[0]]), dtype=bool)
-    pairs = zip(workload.goals, decisions(workload, expected), decisions(workload, got), strict=True)
-    for goal, theirs, ours in pairs:
+def _parity(
+    workload: Workload, batch: int, expected: Arrays, got: Arrays, fitted: Sequence[Fitted]
+) -> Parity:
+    parts, changed = [], np.zeros(len(got[workload.served[0]]), dtype=bool)
+    said = (decisions(workload, outputs, fitted) for outputs in (expected, got))
+    for goal, theirs, ours in zip(workload.goals, *said, strict=True):
+        parts.append(distances(theirs["numbers"], ours["numbers"]).ravel())
         changed |= goal.answer.changed(ours, theirs)
+    distance = np.concatenate(parts)
     return Parity(
         batch=batch,
         max_abs=float(distance.max(initial=0.0)),

@@ -13,7 +13,7 @@ import torch
 
 from tasks.data.arrays import Array, Arrays, to_inputs
 from tasks.data.dataset import read_frame, read_split
-from tasks.onnx.session import open_session
+from tasks.onnx.session import open_session, run_named
 from tasks.records import Dataset
 from tasks.reporting.features import Parts, columns_behind, cut
 from tasks.workloads.scoring import decisions
@@ -108,8 +108,7 @@ def _asked(
     answer, fitted = workload.goals[0].answer, dataset.fitted
 
     def decided(feed: Arrays) -> Arrays:
-        values = session.run([*workload.outputs], feed)
-        return decisions(workload, dict(zip(workload.outputs, values, strict=True)), fitted)[0]
+        return decisions(workload, run_named(session, feed, workload.served, _AT_ONCE), fitted)[0]
 
     own = decided(row)
     return lambda feed: answer.focus(decided(feed), own), answer.words(own, fitted[0])[0]

@@ -128,6 +128,11 @@ class Workload:
         return tuple(name for goal in self.goals for name in goal.outputs)
 
     @property
+    def served(self) -> tuple[str, ...]:
+        """The names of the answers in the file that ships: the outputs, or what its nodes decide of them."""
+        return tuple(name for goal in self.goals for name in goal.served)
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """The columns that are learned from."""
         return tuple(dict.fromkeys(column for goal in self.goals for column in goal.target.columns))

@@ -17,7 +17,8 @@ from tasks.compression.graph import metadata_of
 from tasks.config import Gates, RunConfig, Train
 from tasks.data.dataset import prepare, read_split
 from tasks.errors import StepError, UserError
-from tasks.onnx.export import describe, export
+from tasks.onnx.description import describe
+from tasks.onnx.export import export
 from tasks.onnx.session import open_session, run_rows
 from tasks.proof.selection import select
 from tasks.proof.validation import validate

@@ -66,9 +66,9 @@ def test_ndcg_is_scikit_learns_the_mean_over_queries() -> None:
 def test_tags_score_what_is_not_outside_and_nothing_behind_the_end() -> None:
     fitted, target = Fitted(classes=("O", "name")), np.array([[0, 1, -100], [0, 0, 0], [1, 0, -100]])
     said = np.array([[0, 1, 1], [0, 0, 0], [0, 1, 1]])
-    answer = Each(raw=True, outside="O").decide([np.eye(2)[said]], fitted)
+    answer = Each(outside=True).decide([np.eye(2)[said]], fitted)
     assert marks_of(metric.tag_f1(), target, answer).score() == pytest.approx(0.5)
-    nothing = Each(raw=True, outside="O").decide([np.eye(2)[np.zeros_like(said)]], fitted)
+    nothing = Each(outside=True).decide([np.eye(2)[np.zeros_like(said)]], fitted)
     assert marks_of(metric.tag_f1(), target, nothing).score() == 0
 
 

@@ -22,7 +22,7 @@ DIGITS = load_workload("digits")
 
 def test_the_older_keywords_are_a_goal_that_serves_what_they_did() -> None:
     (goal,) = DIGITS.goals
-    assert goal.said == "classification of 'label'" and goal.outputs == ("logits",) and goal.answer.raw
+    assert goal.said == "classification of 'label'" and goal.outputs == goal.served == ("logits",)
     (auc,) = load_workload("flights").goals
     assert auc.metric.name == "auc" and auc.metric.whole is not None
     (numbers,) = replace(DIGITS, kind="regression", output="digit", score_name="fit").goals

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tasks.config import Gates, RunConfig
 from tasks.data.arrays import load_arrays
 from tasks.errors import UserError
-from tasks.onnx.export import describe
+from tasks.onnx.description import describe
 from tasks.proof.gate import gate
 from tasks.proof.holdout import answer_again, judge
 from tasks.proof.parity import numbers_in
