@@ -31,6 +31,22 @@ class TensorSpec(Frozen):
         return f"{self.name} {self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
+class CodecInput(Frozen):
+    """One input of a request that is no tensor by itself: whose values a column of the rows has."""
+
+    name: str
+    kind: Literal["text", "image", "codes"]
+    column: str
+    gives: tuple[str, ...] = Field(description="The tensors that it comes to.")
+
+
+class CodecRecord(Frozen):
+    """How a request's values become tensors: codec.json, which lies with its files in the dataset's folder `codec`."""
+
+    sha256: str = Field(description="Of codec.json.")
+    inputs: tuple[CodecInput, ...]
+
+
 class Dataset(Frozen):
     """Validated, fingerprinted and split rows in a folder: Parquet for people, .npy arrays for the loop."""
 
@@ -45,6 +61,16 @@ class Dataset(Frozen):
     )
     newest: str | None = Field(None, description="The last moment in the time column; None without one.")
     arrays_sha256: str = Field("", description="SHA-256 over every file that is stored of the rows.")
+    codec: CodecRecord | None = Field(None, description="None where a request brings the inputs as they are.")
+
+    @property
+    def asked(self) -> tuple[TensorSpec, ...]:
+        """What a request brings: the inputs, but text for those that a codec makes of it."""
+        if self.codec is None:
+            return self.inputs
+        made = {tensor for coded in self.codec.inputs for tensor in coded.gives}
+        texts = [TensorSpec(name=coded.name, dtype="str", shape=("batch",)) for coded in self.codec.inputs]
+        return (*texts, *(spec for spec in self.inputs if spec.name not in made))
 
 
 class Checkpoint(Frozen):

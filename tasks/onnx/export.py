@@ -9,6 +9,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from onnxruntime import InferenceSession
 from torch import nn
 
+from tasks.codecs.decoding import METADATA
 from tasks.data.arrays import Array, Samples
 from tasks.data.dataset import read_split
 from tasks.errors import StepError
@@ -195,7 +196,8 @@ def write_export(
 ) -> OnnxModel:
     """Put an exported graph at `path`, and the module's outputs on the first of these rows, and at `lengths`, beside it."""
     remove_origin(proto)
-    onnx.helper.set_model_props(proto, dict(sorted(metadata.items())))
+    bound = {**metadata, METADATA: dataset.codec.sha256} if dataset.codec else metadata
+    onnx.helper.set_model_props(proto, dict(sorted(bound.items())))
     onnx.checker.check_model(proto, full_check=True)
     write_atomically(path, proto.SerializeToString(deterministic=True))
     outputs = main_output(answers(module, samples[:_REFERENCE_ROWS].inputs)).numpy()

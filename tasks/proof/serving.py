@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import onnxruntime
 
-from tasks.data.arrays import Array, Arrays
+from tasks.data.arrays import Array
+from tasks.data.asked import AskedRows
 from tasks.errors import LostError
 from tasks.onnx.session import open_session
 from tasks.records import OnnxModel, ServingCheck
@@ -35,6 +36,9 @@ _REFUSES, _DIED = " cannot be served: ", "the process that inspected it died"
 
 _SINGLES, _BATCHES, _BATCH = 60, 5, 64
 
+MOST_ASKED = _BATCHES * _BATCH
+"""Rows that a trial looks at."""
+
 
 _NOT_NOW = {429, 503, 504}
 """What a server says that has no time or no room."""
@@ -52,14 +56,14 @@ class _Exchange(NamedTuple):
     problems: list[str]
 
 
-def try_on_server(package: Path, name: str, onnx_model: OnnxModel, inputs: Arrays) -> ServingCheck:
+def try_on_server(package: Path, name: str, onnx_model: OnnxModel, asked: AskedRows) -> ServingCheck:
     """Serve the MLflow folder `package` as `name`, send it recorded rows singly and in batches, compare every answer.
 
     What the server says is evidence; a server that ended, or said nothing, is not: raises LostError. It is gone when this returns
     or raises.
     """
     started = time.perf_counter()
-    rows = len(next(iter(inputs.values())))
+    rows = len(asked)
     singles = [slice(start, start + 1) for start in range(min(_SINGLES, rows))]
     together = min(_BATCHES * _BATCH, rows)
     batches = [slice(start, min(start + _BATCH, rows)) for start in range(0, together, _BATCH)]
@@ -69,7 +73,7 @@ def try_on_server(package: Path, name: str, onnx_model: OnnxModel, inputs: Array
             session = open_session(onnx_model.path)
             with closing(HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
                 exchanges = [
-                    _exchange(connection, session, onnx_model.sha256, inputs, part)
+                    _exchange(connection, session, onnx_model.sha256, asked, part)
                     for part in (*singles, *batches)
                 ]
             memory = sum(process.memory_info().rss for process in family(pid))
@@ -153,11 +157,10 @@ def _exchange(
     connection: HTTPConnection,
     session: onnxruntime.InferenceSession,
     sha256: str,
-    inputs: Arrays,
+    asked: AskedRows,
     rows: slice,
 ) -> _Exchange:
-    feed = {name: np.ascontiguousarray(array[rows]) for name, array in inputs.items()}
-    content = json.dumps({"inputs": {name: array.tolist() for name, array in feed.items()}}).encode()
+    feed, content = asked.feed(rows), json.dumps({"inputs": asked.request(rows)}).encode()
     started = time.perf_counter()
     connection.request("POST", "/invocations", content, {"Content-Type": "application/json"})
     response = connection.getresponse()

@@ -119,7 +119,7 @@ def _parity(
     edges = problems_at_edges(session, dataset)
     if (lengths := onnx_model.lengths or baseline.lengths) is not None:
         parity += measure_lengths(session, inputs, lengths, workload)
-    elif any(workload.dynamic.values()):
+    elif any(workload.axes.values()):
         unkept = f"{onnx_model.path.name}: torch's outputs at other lengths were not kept, so its lengths cannot be tried"
         return parity, (unkept, *edges)
     return parity, (*problems_of(parity, numbers_in(onnx_model), expected), *edges)

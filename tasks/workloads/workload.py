@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from tasks.codecs import Codec, Coded, Plain, Reading
 from tasks.config import Data, Gates, RunConfig, Train
 from tasks.errors import UserError
 from tasks.recipes import Recipe
@@ -47,7 +49,8 @@ class Workload:
     load: Callable[[], pd.DataFrame]
     schema: Callable[[], pa.DataFrameSchema] | pa.DataFrameSchema
     target: str
-    inputs: Callable[[pd.DataFrame], Inputs]
+    inputs: Callable[[pd.DataFrame], Inputs] | Mapping[str, Codec | Callable[[pd.DataFrame], Any]]
+    """A function of the frame; or what a request brings by name, each a codec, or a function that makes that one tensor."""
     model: Build | Mapping[str, Build]
     students: Mapping[str, Build] = field(default_factory=dict)
     time: str | None = None
@@ -74,6 +77,18 @@ class Workload:
             raise UserError(
                 f"Workload {self.name}: kind {self.kind!r} is neither 'classification' nor 'regression'."
             )
+
+        _ = self.reading
+
+    @cached_property
+    def reading(self) -> Reading:
+        """The inputs as a function of the frame, whichever way they are declared. Raises UserError when they make no sense."""
+        return Coded(self.inputs) if isinstance(self.inputs, Mapping) else Plain(self.inputs)
+
+    @property
+    def axes(self) -> dict[str, Mapping[int, str]]:
+        """Further axes whose size may differ between requests, by input: those of codecs, and those that `dynamic` names."""
+        return {**self.reading.axes, **self.dynamic}
 
     @property
     def output_name(self) -> str:

@@ -8,20 +8,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import proved
 import psutil
 import pytest
 from helper_processes import sent_to_helpers
 
-from tasks.data.dataset import read_split
+from tasks.data.asked import AskedRows
+from tasks.data.dataset import asked_rows
 from tasks.errors import LostError
 from tasks.proof import serving
 from tasks.proof.serving import serve, try_on_server
 from tasks.records import Candidate, Dataset, OnnxModel
 
 Digits = tuple[Dataset, Candidate]
-Inputs = dict[str, np.ndarray]  # type: ignore[type-arg]
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +38,8 @@ def file_of(candidate: Candidate) -> OnnxModel:
     return candidate.onnx
 
 
-def rows(dataset: Dataset, count: int) -> Inputs:
-    return {name: np.array(array[:count]) for name, array in read_split(dataset, "test").inputs.items()}
+def rows(dataset: Dataset, count: int) -> AskedRows:
+    return asked_rows(dataset, "test", count)
 
 
 def servers() -> set[int]:
