@@ -1,6 +1,6 @@
 """MLflow's python_function flavor of a model with codecs: what is asked goes through its codec, and comes back by name.
 
-It travels in a model's folder beside the codec, in code/slipway_codec, which is why it names it by its place.
+It travels in a model's folder beside the codec, as code/slipway_codec, under which name it then imports it.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import decoding
+from tasks.codecs import decoding
 
 
 class Asked:

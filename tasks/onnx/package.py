@@ -66,10 +66,11 @@ def build_folder(
 
 
 def _ship_code(folder: Path) -> None:
-    """The two modules that read a request, as a package of their own."""
+    """The two modules that read a request, as a package of their own: nobody's `tasks` is to be in their way."""
     folder.mkdir(parents=True)
     for name in ("decoding", _FUNCTION):
-        shutil.copyfile(Path(decoding.__file__).with_name(f"{name}.py"), folder / f"{name}.py")
+        text = Path(decoding.__file__).with_name(f"{name}.py").read_text("utf-8")
+        (folder / f"{name}.py").write_text(text.replace("from tasks.codecs", f"from {folder.name}"), "utf-8")
     (folder / "__init__.py").write_text('"""How a request of this model is read, as Slipway shipped it."""\n')
 
 
