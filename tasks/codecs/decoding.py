@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -37,11 +37,23 @@ class CodecError(Exception):
 
 
 class Unreadable(Exception):
-    """Values that a codec does not take: what is wrong with each, by its place."""
+    """Values that a codec does not take: what is wrong with each, by its place, for which `{at}` stands in the sentence."""
 
     def __init__(self, said: Mapping[int, str]) -> None:
-        super().__init__(next(iter(said.values())))
         self.said = dict(said)
+        super().__init__(self.of(next(iter(said))))
+
+    def of(self, at: int, first: int = 0) -> str:
+        """The sentence about one value, counted from the first of those that came with it."""
+        return self.said[at].replace("{at}", str(at - first))
+
+
+class Taken(NamedTuple):
+    """A value that a codec takes, the bytes that it and its tensors come to, and those that reading it takes meanwhile."""
+
+    value: Any
+    size: int
+    passing: int = 0
 
 
 class Reader(Protocol):
@@ -53,8 +65,8 @@ class Reader(Protocol):
     prompt: bool
     """Whether a value is looked at in microseconds."""
 
-    def take(self, value: Any, at: int) -> tuple[Any, int]:
-        """A value made ready for `read`, and the bytes that it comes to; Unreadable for one that is not taken."""
+    def take(self, value: Any, at: int) -> "Taken":
+        """A value made ready for `read`; Unreadable for one that is not taken."""
 
     def read(self, values: Values, widest: bool = False) -> Arrays:
         """The tensors of values that were taken, [n, …] each; `widest`: as wide as any value can make them."""
@@ -85,20 +97,20 @@ class TextReader:
         self.length, self.pad, self.most = spec["length"], spec["pad"], spec["most_characters"]
         self.pad_id, self.unknown_id = spec["pad_id"], spec["unknown_id"]
 
-    def take(self, value: Any, at: int) -> tuple[str, int]:
+    def take(self, value: Any, at: int) -> Taken:
         try:
             text = value.decode() if isinstance(value, bytes) else value
             if not isinstance(text, str):
-                raise Unreadable({at: f"{self.name!r}: value {at} is no text"})
+                raise Unreadable({at: f"{self.name!r}: value {{at}} is no text"})
             size = len(text.encode())
         except UnicodeError:
-            raise Unreadable({at: f"{self.name!r}: value {at} is no Unicode text"}) from None
+            raise Unreadable({at: f"{self.name!r}: value {{at}} is no Unicode text"}) from None
         if len(text) > self.most:
             raise Unreadable(
                 {at: f"{self.name!r} holds {len(text):,} characters, at most {self.most:,} are taken"}
             )
         # numpy's own text, which MLflow makes of a request, has no zeros at its end: so has nobody's
-        return text.rstrip("\0"), size + 8 * len(self.gives) * min(self.length, size + self.pad)
+        return Taken(text.rstrip("\0"), size + 8 * len(self.gives) * min(self.length, size + self.pad))
 
     def read(self, values: Values, widest: bool = False) -> Arrays:
         encodings = self.tokenizer.encode_batch_fast([*values])
@@ -138,11 +150,10 @@ class ImageReader:
         self.height, self.width = spec["size"]
         self.most, self.formats = spec["most_pixels"], tuple(spec["formats"])
 
-    def take(self, value: Any, at: int) -> tuple[bytes, int]:
-        """The weight has what is decoded of it, for a moment, before it is made smaller."""
-        content = _content(value, f"{self.name!r}: value {at} is no base64", at)
+    def take(self, value: Any, at: int) -> Taken:
+        content = _content(value, f"{self.name!r}: value {{at}} is no base64", at)
         width, height = self._open(content, at).size
-        return content, len(content) + 3 * (width * height + self.width * self.height)
+        return Taken(content, len(content) + 3 * self.width * self.height, 3 * width * height)
 
     def read(self, values: Values, widest: bool = False) -> Arrays:
         pictures = np.empty((len(values), self.height, self.width, 3), "uint8")
@@ -153,7 +164,7 @@ class ImageReader:
             except Unreadable as error:
                 said |= error.said
             except Exception:  # a decoder raises whatever a damaged file makes it meet
-                said[at] = f"{self.name!r}: value {at} is no whole {self._kinds}"
+                said[at] = f"{self.name!r}: value {{at}} is no whole {self._kinds}"
             else:
                 pictures[at] = picture.resize((self.width, self.height), self.pillow.Resampling.BILINEAR)
         if said:
@@ -182,9 +193,9 @@ class ImageReader:
         except bombs as error:
             pixels = int((re.findall(r"\d+", str(error)) or [2**63])[0])
         except Exception:
-            raise Unreadable({at: f"{self.name!r}: value {at} is no {self._kinds}"}) from None
+            raise Unreadable({at: f"{self.name!r}: value {{at}} is no {self._kinds}"}) from None
         if pixels > self.most:
-            raise Unreadable({at: f"{self.name!r}: value {at} has {pixels:,} pixels"})
+            raise Unreadable({at: f"{self.name!r}: value {{at}} has {pixels:,} pixels"})
         side = 2 * max(self.width, self.height)
         if draft:
             picture.draft("RGB", (side, side))
@@ -202,11 +213,11 @@ class CodesReader:
         self.gives = tuple(spec["gives"])
         self.codes = {word: code for code, word in enumerate(spec["words"], 1)}
 
-    def take(self, value: Any, at: int) -> tuple[str, int]:
+    def take(self, value: Any, at: int) -> Taken:
         word = value.decode(errors="replace") if isinstance(value, bytes) else value
         if not isinstance(word, str):
-            raise Unreadable({at: f"{self.name!r}: value {at} is no text"})
-        return word.rstrip("\0"), 8 + len(word)
+            raise Unreadable({at: f"{self.name!r}: value {{at}} is no text"})
+        return Taken(word.rstrip("\0"), 8 + len(word))
 
     def read(self, values: Values, widest: bool = False) -> Arrays:
         return {self.gives[0]: np.array([self.codes.get(value, 0) for value in values], "int64")}
@@ -245,7 +256,7 @@ class Decoder:
     def take(self, given: Mapping[str, Values]) -> dict[str, list[Any]]:
         """Values as they are in a request, by input, made ready to be read; Unreadable for what is not taken."""
         return {
-            name: [reader.take(value, at)[0] for at, value in enumerate(given[name])]
+            name: [reader.take(value, at).value for at, value in enumerate(given[name])]
             for name, reader in self.readers.items()
         }
 

@@ -75,7 +75,7 @@ def _schema_of(line: dict[str, Any]) -> pa.Schema:
     def type_of(value: Any) -> pa.DataType:
         if isinstance(value, list):
             first = next((leaf for row in value for leaf in row if leaf is not None), None)
-            kind = {bool: pa.bool_(), int: pa.int64()}.get(type(first), pa.float64())
+            kind = {bool: pa.bool_(), int: pa.int64(), str: pa.string()}.get(type(first), pa.float64())
             return pa.list_(pa.list_(kind))
         return pa.string() if isinstance(value, str) else pa.float64()
 

@@ -83,9 +83,9 @@ def test_pictures_come_upright_in_one_size_from_bytes_and_from_base64(coded: Cod
     upright = reader.read([jpeg(corner)])["image"][0]
     assert upright.shape == (24, 20, 3) and upright[2, 2].max() < 30 and upright[20, 17].min() > 220
     turned = jpeg(corner.rotate(90, expand=True), turned=6)  # as a phone writes it that was held upright
-    taken, weight = reader.take(base64.b64encode(turned).decode(), 0)
-    assert taken == turned and weight == len(turned) + 3 * (40 * 48 + 24 * 20)
-    np.testing.assert_allclose(reader.read([taken])["image"][0].astype(int), upright, atol=12)
+    taken = reader.take(base64.b64encode(turned).decode(), 0)
+    assert taken == (turned, len(turned) + 3 * 24 * 20, 3 * 40 * 48)
+    np.testing.assert_allclose(reader.read([taken.value])["image"][0].astype(int), upright, atol=12)
     png = jpeg(corner.convert("RGBA"), "PNG")
     assert reader.read([reader.take(png, 0)[0]])["image"].dtype == np.uint8
 
@@ -116,14 +116,16 @@ def test_what_is_no_such_value_is_said_before_it_is_decoded(
 ) -> None:
     with pytest.raises(Unreadable) as caught:
         coded.decoder.readers[name].take(value() if callable(value) else value, 3)
-    assert caught.value.said == {3: said}
+    assert [*caught.value.said] == [3] and str(caught.value) == said
 
 
 def test_every_damaged_picture_of_a_batch_is_named_at_once(coded: Coded) -> None:
     good, cut = jpegs(1)[0], jpegs(2)[1][:-40]
     with pytest.raises(Unreadable) as caught:
         coded.decoder.readers["photo"].read([cut, good, cut])
-    assert caught.value.said == {at: f"'photo': value {at} is no whole JPEG or PNG" for at in (0, 2)}
+    assert [caught.value.of(at, 0) for at in caught.value.said] == [
+        f"'photo': value {at} is no whole JPEG or PNG" for at in (0, 2)
+    ]
 
 
 @pytest.mark.parametrize(
