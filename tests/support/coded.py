@@ -1,9 +1,15 @@
 """What workloads with codecs are tried on: a small tokenizer, texts that break careless readers, digits as JPEGs, and two workloads."""
 
 import io
+import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tasks.codecs import Coded
+    from tasks.records import Dataset, TensorSpec
 
 NASTY = [
     *(
@@ -95,3 +101,45 @@ def jpeg(picture: object, kind: str = "JPEG", turned: int = 1) -> bytes:
     exif[0x0112] = turned
     picture.save(file, kind, exif=exif)
     return file.getvalue()
+
+
+def write_echo(path: Path, tensors: "Sequence[TensorSpec]", sha256: str) -> None:
+    """A graph whose answers are the very tensors that a request comes to, bound to a codec."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    kinds = {"int64": TensorProto.INT64, "uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
+    nodes = [helper.make_node("Identity", [spec.name], [f"{spec.name}_again"]) for spec in tensors]
+    takes, gives = (
+        [helper.make_tensor_value_info(f"{s.name}{end}", kinds[s.dtype], [*s.shape]) for s in tensors]
+        for end in ("", "_again")
+    )
+    graph = helper.make_graph(nodes, "echo", takes, gives)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, {"slipway.codec": sha256})
+    onnx.save(model, path)
+
+
+def echo_of(coded: "Coded", tensors: "Sequence[TensorSpec]", example: object, folder: Path) -> Path:
+    """What a server needs of a model's folder, of a graph that echoes."""
+    files = {"codec.json": coded.document, **coded.files}
+    files["serving_input_example.json"] = json.dumps({"inputs": example}).encode()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    write_echo(folder / "model.onnx", tensors, coded.decoder.sha256)
+    return folder
+
+
+def echo(workload: str, folder: Path) -> "tuple[Dataset, Path]":
+    """The stored rows of one of coded_workloads', and the MLflow folder of a graph that echoes what a request comes to."""
+    from tasks.config import Data
+    from tasks.data.dataset import prepare
+    from tasks.onnx.export import describe
+    from tasks.onnx.package import build_folder
+
+    reference = f"{Path(__file__).with_name('coded_workloads.py')}:{workload}"
+    dataset = prepare(reference, Data(), folder / "datasets")
+    assert dataset.codec is not None
+    write_echo(folder / "echo.onnx", dataset.inputs, dataset.codec.sha256)
+    build_folder(describe(folder / "echo.onnx", "echo", dataset.inputs, None), dataset, folder / "package")
+    return dataset, folder / "package"

@@ -12,7 +12,7 @@ import numpy as np
 from infra.serving.models.version import LoadedVersion
 from infra.serving.wire.headings import Heading, Headings, Reply, heading_of
 from infra.serving.wire.problems import Problem, Unfit
-from infra.serving.wire.tensors import Array, Outputs, RequestRows, all_finite, cut
+from infra.serving.wire.tensors import Array, Outputs, RequestRows, all_finite
 
 logger = logging.getLogger("slipway.serving")
 
@@ -161,16 +161,12 @@ def run(loaded: LoadedVersion, group: Sequence[RequestRows], most: int) -> Outpu
     """The outputs of rows of one shape; a request longer than a batch is run in pieces, which bounds memory."""
     if len(group) > 1 or group[0].length <= most:
         return loaded.run(group)
-    rows = group[0]
-    pieces = [_piece(loaded, rows, at, min(at + most, rows.length)) for at in range(0, rows.length, most)]
+    feeds, length = loaded.assemble(group), group[0].length
+    pieces = [
+        loaded.answer({name: array[at : at + most] for name, array in feeds.items()}).arrays
+        for at in range(0, length, most)
+    ]
     return Outputs(loaded.spec, [np.concatenate(parts) for parts in zip(*pieces, strict=True)])
-
-
-def _piece(loaded: LoadedVersion, rows: RequestRows, start: int, stop: int) -> Sequence[Array]:
-    try:
-        return loaded.run([cut(rows, start, stop)]).arrays
-    except Unfit as unfit:
-        raise unfit.behind(start) from None
 
 
 def _alone(loaded: LoadedVersion, previous: LoadedVersion | None, request: Request, most: int) -> Done:

@@ -63,8 +63,11 @@ class LoadedVersion:
     """What the traffic record has of such rows, by name."""
 
     def run(self, group: Sequence[RequestRows]) -> Outputs:
-        """The outputs of rows of one key. Raises what ONNX Runtime raises, and Problem for numbers that are not finite."""
-        feeds = self.assemble(group)
+        """The outputs of rows of one key. Raises what ONNX Runtime raises, and Problem for values that cannot be used."""
+        return self.answer(self.assemble(group))
+
+    def answer(self, feeds: dict[str, Array]) -> Outputs:
+        """The same of the graph's own tensors."""
         if not all_finite(list(feeds.values())):
             raise Problem(422, "not_finite", "a number is not finite in the model's own type")
         arrays = self.session.run(None, feeds)

@@ -38,12 +38,6 @@ class Unfit(Problem):
         row = next((row for row in self.rows if start <= row < stop), None)
         return None if row is None else unacceptable(self.say(row, start))
 
-    def behind(self, first: int) -> "Unfit":
-        """The same of rows that began with the `first` of a request."""
-        return Unfit(
-            [row + first for row in self.rows], lambda row, start: self.say(row - first, start - first)
-        )
-
 
 def malformed(message: str) -> Problem:
     """The body cannot be read at all."""
