@@ -72,7 +72,7 @@ class Reader(Protocol):
         """The tensors of values that were taken, [n, …] each; `widest`: as wide as any value can make them."""
 
     def summaries(self, values: Values) -> Arrays:
-        """What is watched of such values in production, float64[n] each."""
+        """What is watched of such values in production, [n] each."""
 
 
 class TextReader:
@@ -223,7 +223,7 @@ class CodesReader:
         return {self.gives[0]: np.array([self.codes.get(value, 0) for value in values], "int64")}
 
     def summaries(self, values: Values) -> Arrays:
-        return {"code": self.read(values)[self.gives[0]].astype("float64")}
+        return {"code": self.read(values)[self.gives[0]]}
 
 
 READERS: dict[str, Callable[[str, Spec, Mapping[str, bytes]], Reader]] = {

@@ -14,7 +14,7 @@ from tasks.codecs.declared import picture_in
 from tasks.codecs.decoding import DOCUMENT, CodecError, Decoder, Unreadable, open_decoder
 from tasks.data.arrays import Arrays
 from tasks.errors import StepError
-from tasks.records import CodecInput, CodecRecord, Dataset
+from tasks.records import CodecInput, CodecRecord, Dataset, TensorSpec
 
 CODEC = "codec"
 """The folder of a dataset in which codec.json and its files lie as they will beside the model."""
@@ -48,6 +48,8 @@ class AskedRows:
     inputs: Arrays
     values: dict[str, list[Any]] = field(default_factory=dict)
     decoder: Decoder | None = None
+    specs: tuple[TensorSpec, ...] = ()
+    """What a request brings, by name."""
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))

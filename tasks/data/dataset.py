@@ -81,9 +81,9 @@ def asked_rows(dataset: Dataset, split: str, most: int) -> AskedRows:
     """The first rows of a split as a request brings them, and as the tensors that it comes to."""
     inputs = read_split(dataset, split)[:most].inputs
     if dataset.codec is None:
-        return AskedRows(inputs)
+        return AskedRows(inputs, specs=dataset.asked)
     decoder, values = asked_values(dataset, read_frame(dataset, split)[:most])
-    return AskedRows(inputs, values, decoder)
+    return AskedRows(inputs, values, decoder, dataset.asked)
 
 
 def _source(workload: Workload, config: Data, root: Path) -> tuple[str, Write]:

@@ -210,7 +210,7 @@ def test_no_text_is_recorded_but_what_is_watched_of_it(reads: LoadedVersion) -> 
     (request,) = requests(reads, [columns(["a cat", "日本日本"])])
     (done,) = execute(reads, None, [request], 64)
     line = json.loads(_line(done, request, 0, 0.1))
-    assert line["inputs.gloss.length"] == [[5.0], [4.0]] and line["inputs.plan.code"] == [[2.0], [0.0]]
+    assert line["inputs.gloss.length"] == [[5.0], [4.0]] and line["inputs.plan.code"] == [[2], [0]]
     assert line["inputs.numbers"] == [[1.5, -2.0]] * 2 and not [
         name for name in line if name == "inputs.gloss"
     ]
