@@ -130,15 +130,21 @@ def echo_of(coded: "Coded", tensors: "Sequence[TensorSpec]", example: object, fo
     return folder
 
 
-def echo(workload: str, folder: Path) -> "tuple[Dataset, Path]":
-    """The stored rows of one of coded_workloads', and the MLflow folder of a graph that echoes what a request comes to."""
+def prepared(workload: str, folder: Path) -> "Dataset":
+    """The stored rows of one of coded_workloads'."""
     from tasks.config import Data
     from tasks.data.dataset import prepare
+
+    reference = f"{Path(__file__).with_name('coded_workloads.py')}:{workload}"
+    return prepare(reference, Data(), folder / "datasets")
+
+
+def echo(workload: str, folder: Path) -> "tuple[Dataset, Path]":
+    """The stored rows of one of coded_workloads', and the MLflow folder of a graph that echoes what a request comes to."""
     from tasks.onnx.export import describe
     from tasks.onnx.package import build_folder
 
-    reference = f"{Path(__file__).with_name('coded_workloads.py')}:{workload}"
-    dataset = prepare(reference, Data(), folder / "datasets")
+    dataset = prepared(workload, folder)
     assert dataset.codec is not None
     write_echo(folder / "echo.onnx", dataset.inputs, dataset.codec.sha256)
     build_folder(describe(folder / "echo.onnx", "echo", dataset.inputs, None), dataset, folder / "package")
