@@ -13,8 +13,8 @@ import pytest
 from coded import NASTY, echo_of, jpegs, texts, write_tokenizer
 from onnx import TensorProto, helper
 
+from infra.serving.codecs.bytes_tensors import packed as packed_texts
 from infra.serving.codecs.mlflow_scoring import predictions
-from infra.serving.codecs.open_inference import packed_texts
 from infra.serving.errors import Unservable
 from infra.serving.ipc.messages import Release
 from infra.serving.models.execution import Request, execute
