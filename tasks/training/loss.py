@@ -13,11 +13,14 @@ from torch.nn import Module, functional
 from tasks.data.arrays import Samples
 from tasks.errors import UserError
 from tasks.system.sentences import as_user_error
+from tasks.training.batches import Batch
 from tasks.training.footprint import without_footprint
 from tasks.training.module import main_output, predict
 from tasks.workloads.workload import Workload
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+BatchLoss = Callable[[Any, Batch], Tensor]
 
 _SOME = 64
 """Targets that are tried on other rows."""
@@ -40,6 +43,24 @@ def loss_of(workload: Workload, device: torch.device) -> Loss:
     if own is None:
         return squared if workload.kind == "regression" else entropy
     return _on_shapes_of_the_target(own) if workload.kind == "regression" and _is_torchs(own) else own
+
+
+def batch_loss(workload: Workload, device: torch.device) -> BatchLoss:
+    """(what a forward returned, batch) -> scalar: the loss of the first output."""
+    loss = loss_of(workload, device)
+    return lambda outputs, batch: loss(main_output(outputs).float(), batch.targets[workload.output_name])
+
+
+def own_step(workload: Workload, module: nn.Module, batch: Batch) -> Tensor:
+    """The loss of a batch by the workload's own step. Raises UserError when that is no single number."""
+    assert workload.step is not None
+    loss = workload.step(module, batch)
+    if not isinstance(loss, Tensor) or loss.ndim:
+        got = f"a tensor {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise UserError(
+            f"Workload {workload.name}: its step gives {got}: return one number as a tensor, such as the mean of the losses."
+        )
+    return loss.float()
 
 
 def _is_torchs(loss: Any) -> bool:
