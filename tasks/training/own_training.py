@@ -189,10 +189,13 @@ class OwnTraining:
 
 
 class _Rows(Dataset[Batch]):
-    """Batches on the CPU, by row numbers."""
+    """Batches on the CPU, by their rows' numbers; it has as many as there are rows."""
 
     def __init__(self, training: OwnTraining) -> None:
         self._workload, self._samples = training._workload, training._samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
 
     def __getitem__(self, rows: Any) -> Batch:
         return take(self._workload, self._samples, rows, torch.device("cpu"))
