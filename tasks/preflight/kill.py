@@ -5,11 +5,11 @@ after it has nothing but what was saved.
 """
 
 import hashlib
-import json
 import os
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -197,9 +197,11 @@ def _killed_at_a_save() -> "type[CheckpointStore]":
 def main() -> None:
     order = Order.model_validate_json(sys.stdin.read())
     try:
-        print(json.dumps(_train(order).model_dump()))
+        with redirect_stdout(sys.stderr):  # a fit may print
+            result = _train(order)
     except UserError as error:
         sys.exit(str(error))
+    print(result.model_dump_json())
 
 
 if __name__ == "__main__":

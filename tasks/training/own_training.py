@@ -2,7 +2,10 @@
 
 import logging
 import math
+import signal
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -65,7 +68,8 @@ class OwnTraining:
         assert self._workload.fit is not None
         self.folder.mkdir(parents=True, exist_ok=True)
         seed_everything(self.config.seed)
-        self._workload.fit(self._module, self)
+        with _ended_as_ours(self._workload.name):
+            self._workload.fit(self._module, self)
         self._losses.look()
         if self._state.best is None:
             raise UserError(
@@ -186,6 +190,24 @@ class OwnTraining:
         loss = self._losses.recent[-1] if self._losses.recent else math.nan
         known = None if math.isnan(self._score) else self._score
         self._reporter.report(self._state.step, loss, known, always)
+
+
+@contextmanager
+def _ended_as_ours(name: str) -> Iterator[None]:
+    """Signals mean here what they mean elsewhere: Lightning takes Ctrl-C for its own, keeps it, and exits."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from end
+        raise StepError(
+            f"Workload {name}: its fit ended the process (exit code {end.code}): let it raise an error."
+        ) from end
+    finally:
+        for number, handler in before.items() if main else ():
+            signal.signal(number, handler)
 
 
 class _Rows(Dataset[Batch]):

@@ -1,5 +1,7 @@
 """A workload's own loop: killed anywhere it ends as if it had not been, its best offer ships, and what is wrong is said."""
 
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,6 +179,7 @@ def exploding(module: nn.Module, training: Training) -> None:
         (lambda module, training: None, UserError, "its fit ended and has offered nothing: call training.offer"),
         (offering, UserError, "offers a Sequential that lacks layers.0.weight, layers.0.bias and 2 more and has 0.layers.0.weight"),
         (saving, UserError, r"its fit saves what cannot be read again \(.*\): save tensors, numbers and strings"),
+        (lambda module, training: sys.exit(3), StepError, r"its fit ended the process \(exit code 3\)"),
         (losing, StepError, "The loss is nan at step 1 of 12: its rows and weights are finite"),
         (exploding, StepError, r"offers weights that are not finite \(layers.0.weight\): lower train.lr=0.01"),
     ],
@@ -184,6 +187,22 @@ def exploding(module: nn.Module, training: Training) -> None:
 def test_what_goes_wrong_in_it_is_said(fit: Fit, error: type[Exception], said: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=said):
         train_toy(tmp_path, kind=workload(fit=fit))
+
+
+def test_ctrl_c_stays_ctrl_c_though_the_fits_library_takes_it(tmp_path: Path) -> None:
+    """As Lightning does: it ignores the next one, and exits."""
+
+    def fit(module: nn.Module, training: Training) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            raise SystemExit(1)  # noqa: B904
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train_toy(tmp_path, kind=workload(fit=fit))
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_batches_are_a_function_of_seed_and_epoch_whatever_was_drawn_before(tmp_path: Path) -> None:
