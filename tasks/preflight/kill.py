@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from tasks.training.checkpoint import CheckpointStore
     from tasks.workloads.own_training import Fit
-    from tasks.workloads.workload import Workload
 
 _BATCHES, _JUDGED, _SECONDS = 3, 500, 300.0
 
@@ -70,10 +69,10 @@ def rehearse(bench: Bench) -> str:
                 folder=Path(scratch) / name, kill=kill,
             )  # fmt: skip
 
-        whole, killed = _run([order("whole"), order("killed", kill=True)], workload)
+        whole, killed = train_apart([order("whole"), order("killed", kill=True)], workload.name)
         if killed is not None:
             raise Doubt("its fit never calls training.save(), so a kill starts it anew")
-        (resumed,) = _run([order("killed")], workload)
+        (resumed,) = train_apart([order("killed")], workload.name)
     assert whole is not None and resumed is not None
     if not resumed.resumed:
         raise Doubt("its fit never calls training.resume(), so a kill starts it anew")
@@ -88,8 +87,8 @@ def _absolute(reference: str) -> str:
     return f"{Path(path).resolve()}{colon}{attribute}" if path.endswith(".py") else reference
 
 
-def _run(orders: list[Order], workload: "Workload") -> list[Result | None]:
-    """Each in a process of its own, at once; None for one that was killed. Raises UserError for one that failed."""
+def train_apart(orders: list[Order], name: str) -> list[Result | None]:
+    """Each training of the workload `name` in a process of its own, at once; None for one that was killed. Raises UserError for one that failed."""
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "tasks.preflight.kill"]
@@ -101,7 +100,7 @@ def _run(orders: list[Order], workload: "Workload") -> list[Result | None]:
             process.stdin.write(order.model_dump_json().encode())
             process.stdin.close()
             process.stdin = None
-        return [_result(*pair, workload) for pair in zip(processes, orders, strict=True)]
+        return [_result(*pair, name) for pair in zip(processes, orders, strict=True)]
     except subprocess.TimeoutExpired:
         raise Doubt(
             f"two epochs of {_BATCHES} batches took more than {_SECONDS / 60:.0f} minutes: whether it resumes was not tried to the end"
@@ -113,14 +112,14 @@ def _run(orders: list[Order], workload: "Workload") -> list[Result | None]:
             process.communicate()
 
 
-def _result(process: "subprocess.Popen[bytes]", order: Order, workload: "Workload") -> Result | None:
+def _result(process: "subprocess.Popen[bytes]", order: Order, name: str) -> Result | None:
     out, err = process.communicate(timeout=_SECONDS)
     if process.returncode == 0:
         return Result.model_validate_json(out.splitlines()[-1])
     if order.kill and process.returncode == -signal.SIGKILL:
         return None
     last = (err.decode(errors="replace").strip().splitlines() or [how_it_ended(process.returncode)])[-1]
-    whose = f"Workload {workload.name}: "
+    whose = f"Workload {name}: "
     raise UserError(f"{whose}its training fails: {last.removeprefix(whose).rstrip('.')}.")
 
 

@@ -61,7 +61,7 @@ def test_what_a_kill_would_cost_is_a_doubt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ends = iter([[WHOLE, first], [second]])
-    monkeypatch.setattr(kill, "_run", lambda orders, workload: next(ends))
+    monkeypatch.setattr(kill, "train_apart", lambda orders, name: next(ends))
     with pytest.raises(Doubt, match=said):
         rehearse("workload", home, tmp_path)
 
@@ -70,7 +70,7 @@ def test_one_that_had_nothing_left_to_offer_after_the_kill_is_right(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends = iter([[WHOLE, None], [WHOLE.model_copy(update={"resumed": True, "last": None})]])
-    monkeypatch.setattr(kill, "_run", lambda orders, workload: next(ends))
+    monkeypatch.setattr(kill, "train_apart", lambda orders, name: next(ends))
     assert rehearse("workload", home, tmp_path) == kill.RIGHT
 
 
