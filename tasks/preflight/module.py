@@ -79,7 +79,8 @@ def _scores_of(bench: Bench, rows: Samples, side: str) -> tuple[float, ...]:
 
 
 def look_at_step(bench: Bench) -> str:
-    """One batch forward and backward, as training does it."""
+    """One batch forward and backward, as training does it; a training of one's own is also killed once."""
+    from tasks.preflight.kill import rehearse
     from tasks.training.dry_run import dry_run
 
     batch = dry_run(bench.module, bench.workload, bench.dataset, bench.run.train)
@@ -88,7 +89,13 @@ def look_at_step(bench: Bench) -> str:
     )
     if batch.without_gradient:
         raise Doubt(f"{said}; no gradient reaches {some(batch.without_gradient, 3)}: freeze or use them.")
-    return f"{said}; {bench.run.train.epochs} epochs take about {_duration(batch.seconds * batch.steps)}"
+    said += f"; {bench.run.train.epochs} epochs take about {_duration(batch.seconds * batch.steps)}"
+    if bench.workload.step is None and bench.workload.fit is None:
+        return said
+    try:
+        return f"{said}; {rehearse(bench)}"
+    except Doubt as doubt:
+        raise Doubt(f"{said}; {doubt}") from None
 
 
 def look_at_export(bench: Bench) -> str:

@@ -1,13 +1,26 @@
 """Which rows make up each step, and those rows as tensors."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tasks.data.arrays import Array, Samples
+from tasks.workloads.workload import Workload
 
-Batch = tuple[dict[str, torch.Tensor], tuple[torch.Tensor, ...]]
+
+@dataclass
+class Batch:
+    """Rows of one step: inputs and targets by name, and each row's weight, float32[n]. A goal's targets go by the name of its first output."""
+
+    inputs: dict[str, Tensor]
+    targets: dict[str, Tensor]
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return len(self.weight)
 
 
 class Order:
@@ -31,12 +44,14 @@ class Order:
         return self._shuffled(epoch)[start : None if last else start + self._batch_size]
 
 
-def take(samples: Samples, index: Array, device: torch.device) -> Batch:
+def take(workload: Workload, samples: Samples, index: Array, device: torch.device) -> Batch:
     """These rows as tensors, read from the mapped arrays and moved to the device."""
 
-    def tensor(array: Array) -> torch.Tensor:
+    def tensor(array: Array) -> Tensor:
         return torch.from_numpy(np.asarray(array)[index]).to(device, non_blocking=True)
 
-    return {name: tensor(array) for name, array in samples.inputs.items()}, tuple(
-        map(tensor, samples.targets)
-    )
+    inputs = {name: tensor(array) for name, array in samples.inputs.items()}
+    targets = {
+        goal.outputs[0]: tensor(array) for goal, array in zip(workload.goals, samples.targets, strict=True)
+    }
+    return Batch(inputs, targets, torch.ones(len(index), device=device))

@@ -51,6 +51,10 @@ class Compute:
             return module
         return DistributedDataParallel(module, [self.device.index] if self.device.type == "cuda" else None)
 
+    def gathering(self, module: nn.Module, now: bool) -> AbstractContextManager[object]:
+        """The context of a backward pass whose gradients the processes add up, or keep until a later one's."""
+        return module.no_sync() if isinstance(module, DistributedDataParallel) and not now else nullcontext()
+
     def from_first(self, make: Callable[[], T]) -> T:
         """What the first process makes, which alone makes it; the others wait for it."""
         values: list[Any] = [make() if self.rank == 0 else None]

@@ -14,6 +14,7 @@ from tasks.errors import UserError
 from tasks.goals.goal import Goal
 from tasks.goals.losses import moved_to
 from tasks.system.sentences import as_user_error
+from tasks.training.batches import Batch
 from tasks.training.footprint import without_footprint
 from tasks.training.module import goal_outputs, predict_goals
 from tasks.workloads.workload import Workload
@@ -22,6 +23,8 @@ Loss = Callable[[dict[str, Tensor], tuple[Tensor, ...]], Tensor]
 """(outputs by name, each goal's target) to one number."""
 
 GoalLoss = Callable[[Sequence[Tensor], Tensor], Tensor]
+
+BatchLoss = Callable[[Any, Batch], Tensor]
 
 _SOME = 64
 """Targets that are tried on other rows."""
@@ -46,6 +49,29 @@ def loss_of(workload: Workload, device: torch.device) -> Loss:
 def _loss_on(loss: Any, device: torch.device) -> GoalLoss:
     own = moved_to(loss, device)
     return lambda outputs, target: own(*outputs, target)
+
+
+def batch_loss(workload: Workload, device: torch.device) -> BatchLoss:
+    """(what a forward returned, batch) -> scalar: the goals' losses."""
+    loss = loss_of(workload, device)
+
+    def of_batch(outputs: Any, batch: Batch) -> Tensor:
+        raw = goal_outputs(workload, outputs)
+        return loss({name: output.float() for name, output in raw.items()}, tuple(batch.targets.values()))
+
+    return of_batch
+
+
+def own_step(workload: Workload, module: nn.Module, batch: Batch) -> Tensor:
+    """The loss of a batch by the workload's own step. Raises UserError when that is no single number."""
+    assert workload.step is not None
+    loss = workload.step(module, batch)
+    if not isinstance(loss, Tensor) or loss.ndim:
+        got = f"a tensor {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise UserError(
+            f"Workload {workload.name}: its step gives {got}: return one number as a tensor, such as the mean of the losses."
+        )
+    return loss.float()
 
 
 def check_loss(workload: Workload, module: nn.Module, samples: Samples) -> None:

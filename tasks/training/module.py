@@ -117,12 +117,14 @@ def answers(module: nn.Module, inputs: dict[str, Array]) -> dict[str, Tensor]:
     """
     weights = chain(module.parameters(), module.buffers())
     device = next((tensor.device for tensor in weights), torch.device("cpu"))
-    training = module.training
+    training = [(layer, layer.training) for layer in module.modules()]  # each its own: some may be frozen
     module.eval()
     with torch.no_grad():
         tensors = {name: torch.from_numpy(np.array(array)).to(device) for name, array in inputs.items()}
         outputs = all_outputs(module(**tensors))
-    module.train(training)
+    module.train(training[0][1])
+    for layer, mode in training:
+        layer.training = mode
     return {name: output.detach() for name, output in outputs.items()}
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tasks.goals.goal import Goal
+    from tasks.workloads.own_training import Fit, Step
 
     Inputs = dict[str, np.ndarray[Any, Any]]
     Build = Callable[[], nn.Module] | Callable[[Inputs], nn.Module]
@@ -70,6 +71,10 @@ class Workload:
     """`score` gets class probabilities [n, classes] instead of class codes [n]; scikit-learn's roc_auc_score and its like, of two
     classes, the second's [n]."""
     train: Train = Train()
+    step: Step | None = None
+    """(module, batch) -> loss: Slipway's loop, a loss of one's own that runs the module as it likes; see docs/own-training.md."""
+    fit: Fit | None = None
+    """(module, training) -> None: a loop of one's own."""
     data: Data = Data()
     recipes: tuple[Recipe, ...] = DEFAULT_RECIPES
     gates: Gates = Gates()
@@ -87,6 +92,10 @@ class Workload:
             )
         elif self.target is None:
             raise UserError(f"Workload {self.name} says no target: name the column to predict.")
+        if self.step is not None and self.fit is not None:
+            raise UserError(
+                f"Workload {self.name} names both step= and fit=: step is for Slipway's loop, fit brings its own; leave one out."
+            )
         _ = self.reading
 
     def _check_goal(self) -> None:
@@ -158,6 +167,10 @@ class Workload:
         """Raise UserError for settings that cannot work for this workload; its recipes: `check_recipes`."""
         self.builder(run.model)
         self.check_data(run.data)
+        if self.fit is not None and run.train.workers > 1:
+            raise UserError(
+                f"Workload {self.name}: train.workers={run.train.workers} cannot be, for its fit is a loop of its own: set train.workers=1."
+            )
         if run.gates.folds and (self.time is not None or run.gates.folds == 1):
             why = "its rows are in time" if self.time is not None else "one fold leaves nothing to train on"
             raise UserError(
