@@ -1,11 +1,16 @@
 """Which rows make up each step, and those rows as tensors."""
 
+from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 
 from tasks.data.arrays import Array, Samples
+
+_SHARE = 0.25
+"""Of a GPU's free memory that rows may take."""
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 
@@ -31,10 +36,23 @@ class Order:
         return self._shuffled(epoch)[start : None if last else start + self._batch_size]
 
 
+def resident(samples: Samples, device: torch.device) -> Samples:
+    """The samples on the GPU, where they take little of its free memory: a step's rows are then picked there and not sent."""
+    if device.type != "cuda":
+        return samples
+    arrays = [*samples.inputs.values(), samples.target]
+    if sum(array.nbytes for array in arrays) > _SHARE * torch.cuda.mem_get_info(device)[0]:
+        return samples
+    moved: list[Any] = [torch.from_numpy(np.array(array)).to(device) for array in arrays]
+    return replace(samples, inputs=dict(zip(samples.inputs, moved, strict=False)), target=moved[-1])
+
+
 def take(samples: Samples, index: Array, device: torch.device) -> Batch:
     """These rows as tensors, read from the mapped arrays and moved to the device."""
 
-    def tensor(array: Array) -> torch.Tensor:
+    def tensor(array: Array | torch.Tensor) -> torch.Tensor:
+        if isinstance(array, torch.Tensor):
+            return array[torch.from_numpy(index).to(device, non_blocking=True)]
         return torch.from_numpy(np.asarray(array)[index]).to(device, non_blocking=True)
 
     return {name: tensor(array) for name, array in samples.inputs.items()}, tensor(samples.target)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tasks.config import Train
 from tasks.data.arrays import Samples
 from tasks.errors import StepError
-from tasks.training.batches import Order, take
+from tasks.training.batches import Order, resident, take
 from tasks.training.checkpoint import CheckpointStore
 from tasks.training.device import Compute
 from tasks.training.divergence import why_not_finite
@@ -78,6 +78,7 @@ class Loop:
         self.module.to(self.compute.device)
         if self.distillation is not None:
             self.distillation.teacher.to(self.compute.device).eval()
+        self.rows = resident(self.samples, self.compute.device)
         self.order = Order(len(self.samples), self.config.batch_size, self.config.seed)
         self.steps = self.order.steps_an_epoch * self.config.epochs
         self.optimizer = make_optimizer(self.module, self.config)
@@ -135,7 +136,7 @@ class Loop:
         index = self.order.rows(step)
         mine = index[self.compute.rank :: self.compute.count]
         share = len(mine) * self.compute.count / len(index)
-        return *take(self.samples, mine if len(mine) else index[:1], self.compute.device), share
+        return *take(self.rows, mine if len(mine) else index[:1], self.compute.device), share
 
     def _watch(self, step: int, loss: Tensor) -> None:
         """Keep the loss; look at it at once where that is free, and every now and then where it would stop the GPU."""

@@ -124,7 +124,8 @@ def fit(
                 distillation,
                 progress if first else None,
             )
-            state = loop.run()
+            with compute.exact():
+                state = loop.run()
             return compute.from_first(lambda: _finish(folder, key, state))
 
 
