@@ -55,7 +55,7 @@ screenshots: $(STAMP)
 
 # what a GPU alone can show, on whatever torch and Python this machine has; without a GPU it says so
 gpu:
-	PYTHONPATH=$(wildcard $(WHEELS)/site) $(PYTHON) tests/bench/bench_gpu.py
+	PYTHONPATH=.:$(WHEELS)/site $(PYTHON) tests/bench/bench_gpu.py
 
 # for a machine that reaches no package index: what `make gpu` needs beside torch, numpy, pandas, onnx, onnxruntime and scikit-learn,
 # unpacked for its Python (make gpu-wheels FOR=3.12)

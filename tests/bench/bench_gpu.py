@@ -24,8 +24,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-sys.path[:0] = [str(Path(__file__).parents[2])]
-
 from tasks.config import Data, Train
 from tasks.data.arrays import Samples
 from tasks.data.dataset import prepare
