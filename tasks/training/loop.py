@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tasks.config import Train
 from tasks.data.arrays import Samples
 from tasks.training.average import Average
-from tasks.training.batches import Batch, Order, take
+from tasks.training.batches import Batch, Order, resident, take
 from tasks.training.checkpoint import CheckpointStore
 from tasks.training.device import Compute
 from tasks.training.divergence import LossWatch
@@ -99,6 +99,7 @@ class Loop:
         freeze(self.module, self.config.groups)
         if self.distillation is not None:
             self.distillation.teacher.to(self.compute.device).eval()
+        self.rows = resident(self.samples, self.compute.device)
         batches = self.config.batch_size * self.config.accumulate
         self.order = Order(len(self.samples), batches, self.config.seed)
         self.steps = self.order.steps_an_epoch * self.config.epochs
@@ -157,7 +158,7 @@ class Loop:
         parts = np.array_split(mine, min(batches, len(mine)))
         losses = []
         for place, rows in enumerate(parts, 1):
-            batch = take(self.workload, self.samples, rows, self.compute.device)
+            batch = take(self.workload, self.rows, rows, self.compute.device)
             part = len(rows) / len(mine)
             with self.compute.gathering(self.forward, place == len(parts)):
                 with self.compute.autocast():

@@ -122,12 +122,13 @@ def fit(
                 return done
             kept, show = checkpoints(folder, key), progress if first else None
             rows = module, train_rows, validation_rows, config, workload
-            training: Loop | OwnTraining
-            if workload.fit is None:
-                training = Loop(*rows, compute, kept, metrics, distillation, show)
-            else:
-                training = OwnTraining(*rows, compute.device, kept, metrics, show)
-            state = training.run()
+            with compute.exact():
+                training: Loop | OwnTraining
+                if workload.fit is None:
+                    training = Loop(*rows, compute, kept, metrics, distillation, show)
+                else:
+                    training = OwnTraining(*rows, compute.device, kept, metrics, show)
+                state = training.run()
             return compute.from_first(lambda: _finish(folder, key, state))
 
 
