@@ -8,28 +8,75 @@ import numpy as np
 import pandas as pd
 
 from tasks.data.classic import classic
+from tasks.data.fingerprint import row_hashes
 from tasks.errors import UserError
 from tasks.records import TensorSpec
 from tasks.system.sentences import as_user_error, shortened
+from tasks.workloads.rows import Rows
 from tasks.workloads.workload import Workload
 
 Array = np.ndarray[Any, Any]
 
 Arrays = dict[str, Array]
 
+GROUP, WEIGHT = "rows.group", "rows.weight"
+
 
 @dataclass(frozen=True)
 class Samples:
-    """One split's arrays, memory-mapped: `inputs` by name, each [n, ...], and `target` [n] (class codes or float32)."""
+    """One split's arrays, memory-mapped: `inputs` by name, each [n, ...], and `target` [n] (class codes or float32).
+
+    `group`, uint64[n], is the same for rows that belong together, and `weight`, float32[n], is how much each counts; None where
+    the workload names no such column.
+    """
 
     inputs: dict[str, Array]
     target: Array
+    group: Array | None = None
+    weight: Array | None = None
 
     def __len__(self) -> int:
         return len(self.target)
 
     def __getitem__(self, rows: slice | Array) -> "Samples":
-        return Samples({name: array[rows] for name, array in self.inputs.items()}, self.target[rows])
+        inputs = {name: array[rows] for name, array in self.inputs.items()}
+        group, weight = (None if array is None else array[rows] for array in (self.group, self.weight))
+        return Samples(inputs, self.target[rows], group, weight)
+
+
+def joined(parts: Sequence[Samples]) -> Samples:
+    """The rows of several, in their order."""
+    inputs = {name: np.concatenate([part.inputs[name] for part in parts]) for name in parts[0].inputs}
+    target = np.concatenate([part.target for part in parts])
+    group, weight = (
+        np.concatenate(arrays) if (arrays := [array for array in column if array is not None]) else None
+        for column in ([part.group for part in parts], [part.weight for part in parts])
+    )
+    return Samples(inputs, target, group, weight)
+
+
+def sampling_arrays(rows: pd.DataFrame, sampling: Rows) -> dict[str, Array]:
+    """What is kept of each row beside its tensors, by names that no input has. Raises UserError for weights that are none."""
+    arrays: dict[str, Array] = {}
+    if sampling.group is not None:
+        arrays[GROUP] = row_hashes(rows[[sampling.group]])
+    if sampling.weight is not None:
+        arrays[WEIGHT] = _weights(rows[sampling.weight])
+    return arrays
+
+
+def _weights(column: "pd.Series[Any]") -> Array:
+    if not pd.api.types.is_numeric_dtype(classic(column).dtype):
+        raise UserError(f"The weight {column.name!r} is {column.dtype}: give numbers of at least 0.")
+    weights = classic(column).to_numpy("float32")
+    wrong = ~np.isfinite(weights) | (weights < 0)
+    if wrong.any():
+        raise UserError(
+            f"The weight {column.name!r} is {weights[wrong][0]:g} in {int(wrong.sum())} of {len(weights)} rows: give numbers of at least 0."
+        )
+    if not weights.any():
+        raise UserError(f"The weight {column.name!r} is 0 in every row of a split: then none of them counts.")
+    return weights
 
 
 def spec_of(workload: Workload, name: str, array: Array) -> TensorSpec:

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from numpy.lib import format
 
 from tasks.config import Data
-from tasks.data.arrays import arrays_of, classes_of, values_in
+from tasks.data.arrays import arrays_of, classes_of, sampling_arrays, values_in
 from tasks.data.schema import check_filled, rows_before, validated
-from tasks.data.splits import SPLITS, bounds, split_by_hash
+from tasks.data.splits import LEFT_OUT, SPLITS, split_numbers, time_cuts
 from tasks.data.times import Shared, instants, newest_of, shared_instant
 from tasks.errors import UserError
 from tasks.system.files import write_atomically
@@ -95,11 +95,12 @@ def write_stream(workload: Workload, stream: Stream, config: Data, folder: Path)
             frame = rows_before(frame, workload.time, config)
             if not frame.empty:
                 frame = validated(workload, frame)
-                numbers = _split_numbers(frame, config, workload.time, summary)
-                for number in np.unique(numbers):
+                numbers = split_numbers(frame, config, workload.sampling, summary.cuts)
+                for number in np.unique(numbers[numbers != LEFT_OUT]):
                     rows = frame[numbers == number].reset_index(drop=True)
                     arrays = arrays_of(workload, rows, classes)
-                    writers[SPLITS[number]].append(arrays, rows)
+                    beside = sampling_arrays(rows, workload.sampling)
+                    writers[SPLITS[number]].append({**arrays, **beside}, rows)
     written = {name: writer.rows for name, writer in writers.items() if writer.rows}
     return Written(written, arrays, classes, summary.newest, summary.shared)
 
@@ -118,31 +119,26 @@ class _Summary:
 
 def _summarise(stream: Stream, workload: Workload, config: Data) -> _Summary:
     """The first pass, over the target and the time alone: eight bytes a row stay in memory where rows are in time."""
-    target, time = workload.target, workload.time
-    rows, values, order, newest, moments = 0, set(), None, [], []
-    for frame in stream.frames([name for name in (target, time) if name is not None]):
-        frame = rows_before(frame, time, config)
+    target, rows = workload.target, workload.sampling
+    count, values, order, newest, moments, groups = 0, set(), None, [], [], []
+    for frame in stream.frames([*dict.fromkeys((target, *rows.columns))]):
+        frame = rows_before(frame, rows.time, config)
         check_filled(workload, frame)
-        rows += len(frame)
+        count += len(frame)
         cells, ordered = values_in(workload, frame[target])
         values.update(cells)
         order = _common_order(workload, order, ordered)
-        if time is not None and len(frame):
-            moments.append(instants(frame[time]))
-            newest.append((moments[-1].max(), newest_of(frame[time])))
+        if rows.time is not None and len(frame):
+            moments.append(instants(frame[rows.time]))
+            newest.append((moments[-1].max(), newest_of(frame[rows.time])))
+            groups.append(None if rows.group is None else frame[rows.group])
     classes = (tuple(values), None if order is None else tuple(order))
-    if time is None or rows == 0:
-        return _Summary(rows, *classes)
-    # A moment's rows stay together: they go where the first of them would.
-    times, counts = np.unique(np.concatenate(moments), return_counts=True)
-    starts = np.searchsorted((counts.cumsum() - counts) / rows, bounds(config))
-    return _Summary(
-        rows,
-        *classes,
-        np.append(times, times[-1] + 1)[starts],
-        max(newest)[1],
-        shared_instant(np.concatenate(moments)),
-    )
+    if rows.time is None or count == 0:
+        return _Summary(count, *classes)
+    times = np.concatenate(moments)
+    all_groups = None if rows.group is None else pd.concat(groups, ignore_index=True)
+    cuts = time_cuts(times, all_groups, config, rows)
+    return _Summary(count, *classes, cuts, max(newest)[1], shared_instant(times))
 
 
 def _common_order(workload: Workload, before: list[Any] | None, here: list[Any] | None) -> list[Any] | None:
@@ -156,15 +152,6 @@ def _common_order(workload: Workload, before: list[Any] | None, here: list[Any] 
             "another: give it one."
         )
     return longer
-
-
-def _split_numbers(frame: pd.DataFrame, config: Data, time: str | None, summary: _Summary) -> Array:
-    """Each row's split, 0 to 2: what `split` would say of the whole frame."""
-    if time is None:
-        return split_by_hash(frame, config)
-    assert summary.cuts is not None
-    numbers: Array = np.searchsorted(summary.cuts, instants(frame[time]), "right")
-    return numbers
 
 
 @dataclass

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.config import Data, Gates, RunConfig, Train
 from tasks.errors import UserError
 from tasks.recipes import Recipe
+from tasks.workloads.rows import Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,8 +51,10 @@ class Workload:
     inputs: Callable[[pd.DataFrame], Inputs]
     model: Build | Mapping[str, Build]
     students: Mapping[str, Build] = field(default_factory=dict)
+    rows: Rows = Rows()
     time: str | None = None
     slices: tuple[str, ...] = ()
+    """As in `rows`, for files that name nothing else of theirs."""
     dynamic: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     output: str | None = None
     loss: Callable[..., Any] | None = None
@@ -74,6 +77,19 @@ class Workload:
             raise UserError(
                 f"Workload {self.name}: kind {self.kind!r} is neither 'classification' nor 'regression'."
             )
+
+        for name in ("time", "slices"):
+            inside, beside = getattr(self.rows, name), getattr(self, name)
+            if inside and beside and inside != beside:
+                raise UserError(
+                    f"Workload {self.name}: {name}={beside!r} stands beside rows=Rows({name}={inside!r}): leave the first out."
+                )
+            object.__setattr__(self, name, inside or beside)
+
+    @property
+    def sampling(self) -> Rows:
+        """How its rows hang together, wherever the file says it."""
+        return replace(self.rows, time=self.time, slices=self.slices)
 
     @property
     def output_name(self) -> str:
