@@ -1,10 +1,21 @@
 """Workloads: what to learn from which data, one file each; the contract they keep, and how one is found and scored.
 
-Public: `Workload` and `DEFAULT_RECIPES`, `Batch` and `Training` for a training of one's own, `load_workload`, `names` and `source_file`; `sources.parquet`, `csv` and `sql`.
+Public: `Workload`, its `Rows` and `DEFAULT_RECIPES`, `Batch` and `Training` for a training of one's own, `load_workload`, `names` and
+`source_file`; `sources.parquet`, `csv` and `sql`.
 """
 
 from tasks.workloads.catalogue import load_workload, names, source_file
 from tasks.workloads.own_training import Batch, Training
+from tasks.workloads.rows import Rows
 from tasks.workloads.workload import DEFAULT_RECIPES, Workload
 
-__all__ = ["DEFAULT_RECIPES", "Batch", "Training", "Workload", "load_workload", "names", "source_file"]
+__all__ = [
+    "DEFAULT_RECIPES",
+    "Batch",
+    "Rows",
+    "Training",
+    "Workload",
+    "load_workload",
+    "names",
+    "source_file",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,7 @@ from tasks.codecs import Codec, Coded, Plain, Reading
 from tasks.config import Data, Gates, RunConfig, Train
 from tasks.errors import UserError
 from tasks.recipes import Recipe
+from tasks.workloads.rows import Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,8 +61,10 @@ class Workload:
     """A function of the frame; or what a request brings by name, each a codec, or a function that makes that one tensor."""
     model: Build | Mapping[str, Build]
     students: Mapping[str, Build] = field(default_factory=dict)
+    rows: Rows = Rows()
     time: str | None = None
     slices: tuple[str, ...] = ()
+    """As in `rows`, for files that name nothing else of theirs."""
     dynamic: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     output: str | None = None
     loss: Callable[..., Any] | None = None
@@ -96,6 +99,13 @@ class Workload:
             raise UserError(
                 f"Workload {self.name} names both step= and fit=: step is for Slipway's loop, fit brings its own; leave one out."
             )
+        for name in ("time", "slices"):
+            inside, beside = getattr(self.rows, name), getattr(self, name)
+            if inside and beside and inside != beside:
+                raise UserError(
+                    f"Workload {self.name}: {name}={beside!r} stands beside rows=Rows({name}={inside!r}): leave the first out."
+                )
+            object.__setattr__(self, name, inside or beside)
         _ = self.reading
 
     def _check_goal(self) -> None:
@@ -138,6 +148,11 @@ class Workload:
     def reading(self) -> Reading:
         """The inputs as a function of the frame, whichever way they are declared. Raises UserError when they make no sense."""
         return Coded(self.inputs) if isinstance(self.inputs, Mapping) else Plain(self.inputs)
+
+    @property
+    def sampling(self) -> Rows:
+        """How its rows hang together, wherever the file says it."""
+        return replace(self.rows, time=self.time, slices=self.slices)
 
     @property
     def axes(self) -> dict[str, Mapping[int, str]]:
