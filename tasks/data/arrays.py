@@ -86,7 +86,7 @@ def sampling_arrays(rows: pd.DataFrame, sampling: Rows) -> dict[str, Array]:
 def _weights(column: "pd.Series[Any]") -> Array:
     if not pd.api.types.is_numeric_dtype(classic(column).dtype):
         raise UserError(f"The weight {column.name!r} is {column.dtype}: give numbers of at least 0.")
-    weights = classic(column).to_numpy("float32")
+    weights: Array = classic(column).to_numpy("float32")
     wrong = ~np.isfinite(weights) | (weights < 0)
     if wrong.any():
         raise UserError(
