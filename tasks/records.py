@@ -40,6 +40,22 @@ class Fitted(Frozen):
     thresholds: tuple[float, ...] | None = None
 
 
+class CodecInput(Frozen):
+    """One input of a request that is no tensor by itself: whose values a column of the rows has."""
+
+    name: str
+    kind: Literal["text", "image", "codes"]
+    column: str
+    gives: tuple[str, ...] = Field(description="The tensors that it comes to.")
+
+
+class CodecRecord(Frozen):
+    """How a request's values become tensors: codec.json, which lies with its files in the dataset's folder `codec`."""
+
+    sha256: str = Field(description="Of codec.json.")
+    inputs: tuple[CodecInput, ...]
+
+
 class Dataset(Frozen):
     """Validated, fingerprinted and split rows in a folder: Parquet for people, .npy arrays for the loop."""
 
@@ -57,11 +73,21 @@ class Dataset(Frozen):
     others: tuple[tuple[TensorSpec, Fitted], ...] = Field(
         (), description="Of each further goal: its target, and what it has learned."
     )
+    codec: CodecRecord | None = Field(None, description="None where a request brings the inputs as they are.")
 
     @property
     def fitted(self) -> tuple[Fitted, ...]:
         """What each goal has learned."""
         return (Fitted(classes=self.classes), *(fitted for _, fitted in self.others))
+
+    @property
+    def asked(self) -> tuple[TensorSpec, ...]:
+        """What a request brings: the inputs, but text for those that a codec makes of it."""
+        if self.codec is None:
+            return self.inputs
+        made = {tensor for coded in self.codec.inputs for tensor in coded.gives}
+        texts = [TensorSpec(name=coded.name, dtype="str", shape=("batch",)) for coded in self.codec.inputs]
+        return (*texts, *(spec for spec in self.inputs if spec.name not in made))
 
 
 class Checkpoint(Frozen):

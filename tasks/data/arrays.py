@@ -49,7 +49,7 @@ class Samples:
 
 
 def spec_of(workload: Workload, name: str, array: Array) -> TensorSpec:
-    dynamic = {0: "batch", **workload.dynamic.get(name, {})}
+    dynamic = {0: "batch", **workload.axes.get(name, {})}
     shape = tuple(dynamic.get(axis, size) for axis, size in enumerate(array.shape))
     return TensorSpec(name=name, dtype=str(array.dtype), shape=shape)
 
@@ -57,7 +57,7 @@ def spec_of(workload: Workload, name: str, array: Array) -> TensorSpec:
 def to_inputs(workload: Workload, rows: pd.DataFrame) -> dict[str, Array]:
     """The workload's named arrays for these rows. Raises UserError when their names, lengths or dtypes cannot be used."""
     with as_user_error(f"Workload {workload.name}: inputs() failed"):
-        arrays = workload.inputs(rows)
+        arrays = workload.reading(rows)
     if not isinstance(arrays, dict) or not arrays:
         raise UserError(
             f"Workload {workload.name}: inputs() returned {type(arrays).__name__}; return a dict of named numpy arrays."
@@ -92,7 +92,7 @@ def _rows_not_finite(array: Array) -> int:
 
 
 def _check_dynamic(workload: Workload, arrays: dict[str, Array]) -> None:
-    for name, axes in workload.dynamic.items():
+    for name, axes in workload.axes.items():
         if name not in arrays:
             raise UserError(
                 f"Workload {workload.name}: dynamic names an input {name!r}, and inputs() gives {', '.join(arrays)}."

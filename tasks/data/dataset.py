@@ -14,6 +14,7 @@ from pyarrow import ArrowException
 
 from tasks.config import Data
 from tasks.data.arrays import Samples, arrays_of, learn, look_at, spec_of, target_name
+from tasks.data.asked import CODEC, AskedRows, asked_values, store_codec, with_codec
 from tasks.data.fingerprint import fingerprint
 from tasks.data.schema import load_valid
 from tasks.data.splits import SPLITS, split
@@ -78,13 +79,23 @@ def read_frame(dataset: Dataset, split: str) -> pd.DataFrame:
     return pd.read_parquet(dataset.folder / split / "frame.parquet")
 
 
+def asked_rows(dataset: Dataset, split: str, most: int) -> AskedRows:
+    """The first rows of a split as a request brings them, and as the tensors that it comes to."""
+    inputs = read_split(dataset, split)[:most].inputs
+    if dataset.codec is None:
+        return AskedRows(inputs, specs=dataset.asked)
+    decoder, values = asked_values(dataset, read_frame(dataset, split)[:most])
+    return AskedRows(inputs, values, decoder, dataset.asked)
+
+
 def _source(workload: Workload, config: Data, root: Path) -> tuple[str, Write]:
     """The fingerprint of the workload's rows, and what stores them."""
     if isinstance(workload.load, Stream):
         workload.check_data(config)
-        return stream_fingerprint(workload.load, root), partial(write_stream, workload, workload.load, config)
+        digest = stream_fingerprint(workload.load, root)
+        return with_codec(digest, workload.reading), partial(write_stream, workload, workload.load, config)
     frame = load_valid(workload, config)
-    return fingerprint(frame), partial(_write_frame, workload, frame, config)
+    return with_codec(fingerprint(frame), workload.reading), partial(_write_frame, workload, frame, config)
 
 
 def _made_by(folder: Path) -> str:
@@ -115,6 +126,7 @@ def _store(workload: Workload, digest: str, folder: Path, write: Write, code: st
             classes=written.fitted[0].classes,
             others=tuple(zip(targets[1:], written.fitted[1:], strict=True)),
             newest=written.newest,
+            codec=store_codec(workload.reading, temporary / CODEC),
             arrays_sha256=_digest_of_all(temporary),
         )
         (temporary / "dataset.json").write_text(dataset.model_dump_json(indent=1))

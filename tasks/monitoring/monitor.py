@@ -10,7 +10,7 @@ from tasks.config import Data
 from tasks.data.arrays import Arrays
 from tasks.data.dataset import data_fingerprint, read_split
 from tasks.monitoring.drift import drift
-from tasks.monitoring.traffic import columns, outputs, read_traffic, served_columns, volume
+from tasks.monitoring.traffic import columns, outputs, read_traffic, served_columns, trained_inputs, volume
 from tasks.monitoring.watched import Drift, Watched
 from tasks.onnx.session import open_session, run_named
 from tasks.promotion.verification import check_version, downloaded
@@ -53,9 +53,9 @@ def monitor(settings: Settings, model: str) -> Watched:
         if table is None or len(table) < limits.min_rows:
             return watched
         dataset = rows_of(evidence, settings.home / "datasets")
-        trained = columns(read_split(dataset, "train").inputs, dataset.inputs)
-        served = served_columns(table, dataset.inputs)
-        inputs = drift(trained, served, psi=limits.psi, p_value=limits.p_value)
+        trained, specs = trained_inputs(dataset)
+        served = served_columns(table, specs)
+        inputs = drift(columns(trained, specs), served, psi=limits.psi, p_value=limits.p_value)
         answers = _answers(table, evidence, dataset, (folder / MODEL).read_bytes(), limits)
     reasons = tuple(_reasons(inputs, answers, limits))
     return watched.model_copy(

@@ -21,14 +21,19 @@ import pyarrow.json
 import pyarrow.parquet
 
 from tasks.data.arrays import Array, Arrays
+from tasks.data.asked import asked_values
+from tasks.data.dataset import read_frame, read_split
 from tasks.monitoring.watched import Volume
-from tasks.records import TensorSpec
+from tasks.records import Dataset, TensorSpec
 
 log = logging.getLogger("slipway")
 
 MOST_ROWS = 20_000
 
 _MOST_VALUES = 200_000
+
+_READ_AGAIN = 2_000
+"""Training rows whose text or pictures are read again, to be held against what was served."""
 
 
 def read_traffic(folder: Path, since: datetime.datetime) -> pa.Table | None:
@@ -106,6 +111,19 @@ def served_columns(table: pa.Table, inputs: tuple[TensorSpec, ...]) -> Arrays:
         if f"inputs.{spec.name}" in table.column_names:
             named |= _columns(spec, _flat(table, f"inputs.{spec.name}", spec.dtype))
     return named
+
+
+def trained_inputs(dataset: Dataset) -> tuple[Arrays, tuple[TensorSpec, ...]]:
+    """What the training rows have of that which the server records of a request: numbers, and of text and pictures what is watched."""
+    inputs = read_split(dataset, "train").inputs
+    if dataset.codec is None:
+        return inputs, dataset.inputs
+    frame = read_frame(dataset, "train")
+    decoder, values = asked_values(dataset, frame.iloc[:: max(1, len(frame) // _READ_AGAIN)])
+    watched = decoder.summaries(values)
+    texts = [TensorSpec(name=name, dtype=str(a.dtype), shape=("batch",)) for name, a in watched.items()]
+    numbers = [spec for spec in dataset.asked if spec.name in inputs and spec.dtype != "str"]
+    return {**inputs, **watched}, (*texts, *numbers)
 
 
 def columns(inputs: Arrays, specs: tuple[TensorSpec, ...]) -> Arrays:

@@ -8,6 +8,7 @@ import onnx
 from onnxruntime import InferenceSession
 from torch import nn
 
+from tasks.codecs.decoding import METADATA
 from tasks.data.arrays import Array, Samples, save_arrays
 from tasks.data.dataset import read_split
 from tasks.errors import StepError
@@ -193,7 +194,8 @@ def write_export(
 ) -> OnnxModel:
     """Put an exported graph at `path`, and the module's outputs on the first of these rows, and at `lengths`, beside it."""
     remove_origin(proto)
-    onnx.helper.set_model_props(proto, dict(sorted(metadata.items())))
+    bound = {**metadata, METADATA: dataset.codec.sha256} if dataset.codec else metadata
+    onnx.helper.set_model_props(proto, dict(sorted(bound.items())))
     onnx.checker.check_model(proto, full_check=True)
     write_atomically(path, proto.SerializeToString(deterministic=True))
     names = [value.name for value in proto.graph.output]

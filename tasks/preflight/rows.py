@@ -7,6 +7,7 @@ import numpy as np
 
 from tasks.compression.catalogue import check_run
 from tasks.data.arrays import said_of, spec_of, to_inputs
+from tasks.data.asked import with_codec
 from tasks.data.dataset import read_split
 from tasks.data.fingerprint import fingerprint
 from tasks.data.splits import SPLITS
@@ -37,7 +38,9 @@ def look_at_rows(bench: Bench) -> str:
 
 def look_at_splits(bench: Bench) -> str:
     dataset = bench.dataset
-    if bench.stream is None and dataset.fingerprint != fingerprint(bench.frame):
+    if bench.stream is None and dataset.fingerprint != with_codec(
+        fingerprint(bench.frame), bench.workload.reading
+    ):
         raise Doubt(
             "load() gave other rows when it was called again: unless the source grew meanwhile, fix its seed and order, "
             "or no run is ever unchanged."

@@ -7,14 +7,14 @@ from pathlib import Path
 from tasks.config import Gates
 from tasks.data.arrays import Arrays, Samples, load_arrays
 from tasks.data.copies import copies
-from tasks.data.dataset import read_frame, read_split
+from tasks.data.dataset import asked_rows, read_frame, read_split
 from tasks.errors import LostError, UserError
 from tasks.onnx.session import open_session, run_named
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, read
 from tasks.proof.gate import gate, with_folds
 from tasks.proof.intervals import compare, difference_interval, other_differences
 from tasks.proof.rows import rows_of
-from tasks.proof.serving import try_on_server
+from tasks.proof.serving import MOST_ASKED, try_on_server
 from tasks.proof.validation import validate
 from tasks.records import (
     Candidate,
@@ -54,7 +54,7 @@ def prove(
     if candidate.name != fp32.name:
         baseline = validate(reference, dataset, fp32, fp32, folder, "test", gates.confidence)
     assert candidate.onnx is not None
-    trial = try_on_server(package, workload.name, candidate.onnx, read_split(dataset, "test").inputs)
+    trial = try_on_server(package, workload.name, candidate.onnx, asked_rows(dataset, "test", MOST_ASKED))
     comparison = None
     if champion and report.outputs:
         answered = Answered(dataset, "test", load_arrays(report.outputs))

@@ -13,7 +13,7 @@ from tasks.data.dataset import read_frame, read_split
 from tasks.errors import UserError
 from tasks.onnx.session import open_session, run_named
 from tasks.proof.company import measure_company
-from tasks.proof.edges import problems_at_edges
+from tasks.proof.edges import problems_at_edges, problems_with_odd_values
 from tasks.proof.intervals import other_scores, score_if_defined, score_interval, score_slices
 from tasks.proof.parity import measure_lengths, measure_parity, numbers_in, problems_of
 from tasks.proof.probe import probe
@@ -123,10 +123,10 @@ def _parity(
     inputs = read_split(dataset, "validation").inputs
     session = open_session(onnx_model.path)
     parity = measure_parity(session, inputs, expected, workload, fitted)
-    edges = problems_at_edges(session, dataset)
+    edges = (*problems_at_edges(session, dataset), *problems_with_odd_values(session, dataset))
     if (lengths := onnx_model.lengths or baseline.lengths) is not None:
         parity += measure_lengths(session, inputs, lengths, workload, fitted)
-    elif any(workload.dynamic.values()):
+    elif any(workload.axes.values()):
         unkept = f"{onnx_model.path.name}: torch's outputs at other lengths were not kept, so its lengths cannot be tried"
         return parity, (unkept, *edges)
     numbers = [answer["numbers"] for answer in decisions(workload, expected, fitted)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from tasks.codecs import Codec, Coded, Plain, Reading
 from tasks.config import Data, Gates, RunConfig, Train
 from tasks.errors import UserError
 from tasks.recipes import Recipe
@@ -54,7 +55,8 @@ class Workload:
     schema: Callable[[], pa.DataFrameSchema] | pa.DataFrameSchema
     target: str | None = None
     goal: Goal | tuple[Goal, ...] | None = None
-    inputs: Callable[[pd.DataFrame], Inputs]
+    inputs: Callable[[pd.DataFrame], Inputs] | Mapping[str, Codec | Callable[[pd.DataFrame], Any]]
+    """A function of the frame; or what a request brings by name, each a codec, or a function that makes that one tensor."""
     model: Build | Mapping[str, Build]
     students: Mapping[str, Build] = field(default_factory=dict)
     time: str | None = None
@@ -85,6 +87,7 @@ class Workload:
             )
         elif self.target is None:
             raise UserError(f"Workload {self.name} says no target: name the column to predict.")
+        _ = self.reading
 
     def _check_goal(self) -> None:
         """Raise UserError for what says the same in two ways, and for goals that one graph cannot hold."""
@@ -121,6 +124,16 @@ class Workload:
                 probabilities=self.probabilities,
             ),
         )
+
+    @cached_property
+    def reading(self) -> Reading:
+        """The inputs as a function of the frame, whichever way they are declared. Raises UserError when they make no sense."""
+        return Coded(self.inputs) if isinstance(self.inputs, Mapping) else Plain(self.inputs)
+
+    @property
+    def axes(self) -> dict[str, Mapping[int, str]]:
+        """Further axes whose size may differ between requests, by input: those of codecs, and those that `dynamic` names."""
+        return {**self.reading.axes, **self.dynamic}
 
     @property
     def outputs(self) -> tuple[str, ...]:
