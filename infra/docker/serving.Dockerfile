@@ -6,7 +6,7 @@ COPY pyproject.toml requirements.lock ./
 COPY flows/__init__.py flows/
 COPY tasks tasks
 COPY infra infra
-# The lock pins the versions; the extras say which of them the server needs: serving,text,image for models that take text or pictures (55 MB more).
+# The lock pins the versions; the extras say which of them the server needs: serving,text,image for models that take text or pictures (60 MB more).
 ARG EXTRAS=serving
 RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --constraint requirements.lock ".[${EXTRAS}]"
 

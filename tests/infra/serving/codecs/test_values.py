@@ -17,6 +17,7 @@ from PIL import Image as Pictures
 from infra.serving.codecs.bytes_tensors import packed as packed_texts
 from infra.serving.codecs.mlflow_scoring import predictions
 from infra.serving.errors import Unservable
+from infra.serving.http import openapi
 from infra.serving.http.service import Service
 from infra.serving.ipc.messages import Release
 from infra.serving.models.execution import Request, execute
@@ -207,6 +208,12 @@ def test_a_body_that_is_one_value_is_what_json_would_have_of_it(
     rows = sees.invocations.read(sees.invocations.wrapped("image/jpeg", jpegs(1)[0]))
     assert rows.buffers == ([jpegs(1)[0]],)
     assert reads.invocations.taking.bodies == {}  # it has three inputs
+    paths = openapi.document({"m": sees, "n": reads})["paths"]
+    bodies = [paths[f"/models/{name}/invocations"]["post"]["requestBody"]["content"] for name in "mn"]
+    assert [[*body] for body in bodies] == [
+        ["application/json", "image/jpeg", "image/png"],
+        ["application/json"],
+    ]
 
 
 def test_no_text_is_recorded_but_what_is_watched_of_it(reads: LoadedVersion) -> None:
