@@ -7,10 +7,11 @@ import sys
 
 import campaign
 import campaign_checkpoints
+import campaign_load
 import campaign_models
 import campaign_requests
 
-PARTS = (*campaign_checkpoints.PARTS, *campaign_models.PARTS, *campaign_requests.PARTS)
+PARTS = (*campaign_checkpoints.PARTS, *campaign_models.PARTS, *campaign_requests.PARTS, *campaign_load.PARTS)
 
 if __name__ == "__main__":
     sys.exit(campaign.main(PARTS))
