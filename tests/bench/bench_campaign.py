@@ -9,9 +9,10 @@ import campaign
 import campaign_checkpoints
 import campaign_load
 import campaign_models
+import campaign_registry
 import campaign_requests
 
-PARTS = (*campaign_checkpoints.PARTS, *campaign_models.PARTS, *campaign_requests.PARTS, *campaign_load.PARTS)
+PARTS = (*campaign_checkpoints.PARTS, *campaign_models.PARTS, *campaign_requests.PARTS, *campaign_load.PARTS, *campaign_registry.PARTS)
 
 if __name__ == "__main__":
     sys.exit(campaign.main(PARTS))

@@ -3,16 +3,19 @@
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import random
 import re
+import resource
 import signal
+import socket
 import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import bench_serving_overload as overload
 import numpy as np
@@ -30,7 +33,7 @@ OVER, BEFORE_SECONDS, OVER_SECONDS, AFTER_SECONDS = 10, 2.0, 6.0, 6.0
 LEAST, RECOVERY = 0.9, 5.0
 """Of the useful work at the peak; seconds after which all is as before."""
 
-SLOW_CLIENTS, BESIDE_SECONDS = 300, 3.0
+SLOW_CLIENTS, SETTLE_SECONDS, BESIDE_SECONDS = 300, 20.0, 3.0
 
 LENGTH = re.compile(rb"content-length: (\d+)")
 
@@ -165,14 +168,15 @@ async def bodies(address: tuple[str, int], over: asyncio.Event, dice: random.Ran
 
 async def readers(address: tuple[str, int], over: asyncio.Event, dice: random.Random) -> None:
     """Asks for answers of a hundred kilobytes, and takes them by the byte."""
-    reader, writer = await asyncio.open_connection(*address, limit=64)
-    with contextlib.suppress(OSError):
-        for _ in range(4):
-            writer.write(post(600))
+    loop = asyncio.get_running_loop()
+    with socket.socket() as end, contextlib.suppress(OSError):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        end.setblocking(False)
+        await loop.sock_connect(end, address)
+        await loop.sock_sendall(end, post(600) * 2)
         while not over.is_set():
             await asyncio.sleep(0.3)
-            await reader.read(1)
-    writer.close()
+            await loop.sock_recv(end, 64)
 
 
 async def idle(address: tuple[str, int], over: asyncio.Event, dice: random.Random) -> None:
@@ -186,9 +190,9 @@ async def leavers(address: tuple[str, int], over: asyncio.Event, dice: random.Ra
     while not over.is_set():
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection(*address)
-            writer.write(post(dice.choice((1, 100)))[: dice.choice((90, 100_000))])
+            writer.write(post(1)[: dice.choice((90, 100_000))])
             writer.transport.abort()
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(2.0)
 
 
 KINDS: dict[str, Behave] = {
@@ -196,28 +200,43 @@ KINDS: dict[str, Behave] = {
 }  # fmt: skip
 
 
+def slow_clients(address: tuple[str, int], chosen: list[str], seed: str, over: Any) -> None:
+    """All of them, in a process of their own, until `over` is set."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+
+    async def run() -> None:
+        ended = asyncio.Event()
+        each = [KINDS[chosen[n % len(chosen)]](address, ended, random.Random(f"{seed} {n}")) for n in range(SLOW_CLIENTS)]
+        tasks = [asyncio.create_task(one) for one in each]
+        await asyncio.to_thread(over.wait)
+        ended.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(run())
+
+
 @contextmanager
 def open_slow(scratch: Path) -> Iterator[Try]:
     model = models.save(scratch / "digits", models.mlp(), {"x": [[0.5] * 64]})
     with ServerProcess(f"digits={model}", home=scratch / "home", log_level="error") as server:
-        yield lambda case: asyncio.run(beside(case, server))
+        yield lambda case: beside(case, server)
 
 
-async def beside(case: Case, server: ServerProcess) -> Tried:
+def beside(case: Case, server: ServerProcess) -> Tried:
     """Hundreds of slow clients of one kind, or of all, beside good ones, who are answered as they are without them."""
-    kinds = list(KINDS)
+    kinds, spawn = list(KINDS), multiprocessing.get_context("fork")
     chosen = [kinds[case.number % len(kinds)]] if case.number % 6 else kinds
+    over = spawn.Event()
+    slow = spawn.Process(target=slow_clients, args=(server.address, chosen, f"{case.seed} {case.number}", over))
     alone = good(server, BESIDE_SECONDS)
-    over = asyncio.Event()
-    slow = [
-        asyncio.create_task(KINDS[chosen[n % len(chosen)]](server.address, over, random.Random(f"{case.seed} {n}")))
-        for n in range(SLOW_CLIENTS)
-    ]
-    await asyncio.sleep(0.5)
-    besides = await asyncio.to_thread(good, server, BESIDE_SECONDS)
-    megabytes = memory(server)
-    over.set()
-    await asyncio.gather(*slow, return_exceptions=True)
+    slow.start()
+    try:
+        settle(server)
+        besides, megabytes = good(server, BESIDE_SECONDS), memory(server)
+    finally:
+        over.set()
+        slow.join(30)
+        slow.kill()
     bad = [each for each in (*alone.asked, *besides.asked) if each.status != 200]
     if bad:
         raise Wrong(f"beside {chosen} good clients were answered {[(e.status, e.ended) for e in bad[:5]]} ({len(bad)} times)")
@@ -226,6 +245,17 @@ async def beside(case: Case, server: ServerProcess) -> Tried:
         raise Wrong(f"beside {chosen} good clients have {share:.2f} of their answers, {by_cpu:.2f} by CPU time")
     figures = {"goodput": share, "goodput by CPU time": by_cpu, "p99 ms": besides.p99 * 1e3, "server MB": megabytes}
     return Tried("every good client was answered", 1, figures)
+
+
+def settle(server: ServerProcess) -> None:
+    """Until what the slow ones asked for is computed: what is measured is what their slowness costs."""
+    end = time.monotonic() + SETTLE_SECONDS
+    time.sleep(1.0)
+    while time.monotonic() < end:
+        before = cpu_seconds(server.process.pid)
+        time.sleep(0.5)
+        if cpu_seconds(server.process.pid) - before < 0.05:
+            return
 
 
 class Good(NamedTuple):
@@ -255,7 +285,7 @@ def memory(server: ServerProcess) -> float:
 
 @contextmanager
 def open_overloads(scratch: Path) -> Iterator[Try]:
-    model = models.save(scratch / "digits", models.slow(400, size=128), {"x": [[0.5] * 128]})
+    model = models.save(scratch / "digits", models.slow(800, size=512), {"x": [[0.5] * 512]})
     with ServerProcess(f"digits={model}", home=scratch / "home", log_level="error") as server:
         yield lambda case: asyncio.run(overloaded(server))
 
@@ -263,7 +293,7 @@ def open_overloads(scratch: Path) -> Iterator[Try]:
 async def overloaded(server: ServerProcess) -> Tried:
     """Ten times the peak: the work goes on, the rest is told when to come back, and soon after it is as if nothing had been."""
     client, pid = overload.Client(server.address, b""), server.process.pid
-    client.request = post(1, width=128)
+    client.request = post(1, width=512)
     await client.closed(overload.PEAK_CLIENTS, 0.5)
     peaks, costs = [], []
     for turn in range(2):
