@@ -7,8 +7,10 @@ import sys
 
 import campaign
 import campaign_checkpoints
+import campaign_decisions
+import campaign_kills
 
-PARTS = (*campaign_checkpoints.PARTS,)
+PARTS = (*campaign_kills.PARTS, *campaign_checkpoints.PARTS, *campaign_decisions.PARTS)
 
 if __name__ == "__main__":
     sys.exit(campaign.main(PARTS))

@@ -52,6 +52,10 @@ class Case:
         """Which of `total` things it is about: each once, the first few far from each other. Raises Exhausted past the last."""
         if self.number >= total:
             raise Exhausted
+        return self.spread(total)
+
+    def spread(self, total: int) -> int:
+        """The same where there are more cases than things: then a thing comes again."""
         step = next(s for s in range(round(total * 0.618) or 1, 2 * total + 1) if math.gcd(s, total) == 1)
         return (self.number * step + random.Random(self.seed).randrange(total)) % total
 
