@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# what takes hours, 30 GB of disk, or a hundred thousand requests
-LONG := replay stream qat serving_fuzz
+# what takes hours, 30 GB of disk, or a hundred thousand requests; the campaign goes on where it was ended
+LONG := campaign replay stream qat serving_fuzz
 BENCHES := $(patsubst tests/bench/bench_%.py,%,$(sort $(wildcard tests/bench/bench_*.py)))
 
 .PHONY: env run up test test-all test-fast lint size docs screenshots gpu gpu-wheels bench bench-long
