@@ -145,12 +145,13 @@ def _mixes_rows(loss: GoalLoss, shape: Sequence[int], target: Tensor) -> bool:
     turned = [target.roll(turns) for turns in range(1, 8)]
     try:
         with torch.no_grad():
-            before, same, *after = (
-                float(loss([outputs], given)) for given in (target, target[:1].expand_as(target), *turned)
+            before, first, second, *after = (
+                float(loss([outputs], given))
+                for given in (target, *(target[row].expand_as(target) for row in (0, 1)), *turned)
             )
     except Exception:  # of a loss that asks more of real rows than their shape
         return False
-    if not np.isfinite(before) or np.isclose(same, before, rtol=1e-4):
+    if not np.isfinite(before) or np.allclose((first, second), before, rtol=1e-4):
         return False
     return np.allclose(after, before, rtol=1e-4)
 
