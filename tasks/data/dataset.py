@@ -124,7 +124,11 @@ def _store(workload: Workload, digest: str, folder: Path, write: Write, code: st
 def _write_frame(workload: Workload, frame: pd.DataFrame, config: Data, folder: Path) -> Written:
     """Every split's arrays and Parquet, from rows in memory."""
     classes = classes_in(workload, frame[workload.target])
-    parts = {name: rows for name, rows in split(frame, config, workload.time).items() if len(rows)}
+    parts = {
+        name: rows
+        for name, rows in split(frame, config, workload.time, workload.train is not None).items()
+        if len(rows)
+    }
     for name, rows in parts.items():
         (folder / name).mkdir()
         arrays = arrays_of(workload, rows, classes)

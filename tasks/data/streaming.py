@@ -17,7 +17,7 @@ from numpy.lib import format
 from tasks.config import Data
 from tasks.data.arrays import arrays_of, classes_of, values_in
 from tasks.data.schema import check_filled, rows_before, validated
-from tasks.data.splits import SPLITS, bounds, split_by_hash
+from tasks.data.splits import SPLITS, bounds, rows_of, split_by_hash
 from tasks.data.times import Shared, instants, newest_of, shared_instant
 from tasks.errors import UserError
 from tasks.system.files import write_atomically
@@ -96,10 +96,11 @@ def write_stream(workload: Workload, stream: Stream, config: Data, folder: Path)
             if not frame.empty:
                 frame = validated(workload, frame)
                 numbers = _split_numbers(frame, config, workload.time, summary)
-                for number in np.unique(numbers):
-                    rows = frame[numbers == number].reset_index(drop=True)
-                    arrays = arrays_of(workload, rows, classes)
-                    writers[SPLITS[number]].append(arrays, rows)
+                for name, chosen in rows_of(numbers, workload.train is not None).items():
+                    if chosen.any():
+                        rows = frame[chosen].reset_index(drop=True)
+                        arrays = arrays_of(workload, rows, classes)
+                        writers[name].append(arrays, rows)
     written = {name: writer.rows for name, writer in writers.items() if writer.rows}
     return Written(written, arrays, classes, summary.newest, summary.shared)
 
