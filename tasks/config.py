@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import UnionType
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from tasks.recipes import Recipe
@@ -24,6 +24,13 @@ class Data(Frozen):
     until: datetime.date | None = Field(
         None, description="Use only rows before this day (workloads with a time column)."
     )
+
+
+class Group(Frozen):
+    """Weights that learn at a rate of their own."""
+
+    weights: str = Field(min_length=1, description="Names as in named_parameters(); * stands for anything.")
+    share: float = Field(ge=0, le=100, description="Of the learning rate; 0 freezes them.")
 
 
 class Train(Frozen):
@@ -58,6 +65,20 @@ class Train(Frozen):
     threads: int | None = Field(
         None, ge=1, le=256, description="CPU threads for torch; null: torch's own choice."
     )
+    groups: tuple[Group, ...] = Field(
+        (),
+        description="Shares of the learning rate by names of weights, the first that fits, such as {base.*: 0.1, '*.bias': 2}; 0 "
+        "freezes, and batch normalisation that is frozen keeps its statistics.",
+    )
+    average: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay a step of a moving average of the weights, which is judged and ships instead of them; null: none.",
+    )
+    accumulate: int = Field(
+        1, ge=1, le=4096, description="Batches that make one step together, as one of that many rows would."
+    )
     workers: int = Field(
         1,
         ge=1,
@@ -67,6 +88,14 @@ class Train(Frozen):
     checkpoint_seconds: float = Field(
         10.0, ge=0, description="Seconds between checkpoints within an epoch; 0: every step."
     )
+
+    @field_validator("groups", mode="before")
+    @classmethod
+    def _in_order(cls, value: Any) -> Any:
+        """Written as a mapping; kept as a list, for a database may put a mapping's names in another order."""
+        if isinstance(value, Mapping):
+            return tuple({"weights": name, "share": share} for name, share in value.items())
+        return value
 
 
 class Gates(Frozen):

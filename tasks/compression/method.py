@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,10 +41,13 @@ class Context:
         return self.train
 
     def load_module(self) -> nn.Module:
-        """The trained module."""
+        """The trained module; what training froze is frozen."""
+        from tasks.training.groups import freeze
         from tasks.training.module import load_module
 
-        return load_module(self.workload, self.dataset, self.checkpoint, model=self.model)
+        module = load_module(self.workload, self.dataset, self.checkpoint, model=self.model)
+        freeze(module, self.train.groups)
+        return module
 
 
 class Method(Step, ABC):
@@ -86,7 +89,9 @@ class TorchMethod(TorchStep, Method):
             read_split(context.dataset, "validation"),
             context.knobs.model_copy(update=knobs),
             context.folder / "training",
-            workload=context.workload,
+            workload=replace(
+                context.workload, fit=None
+            ),  # a training of one's own need not know how to go on from weights
             distillation=distillation,
         )
         module.load_state_dict(load_weights(checkpoint))

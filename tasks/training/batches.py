@@ -1,13 +1,33 @@
 """Which rows make up each step, and those rows as tensors."""
 
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tasks.data.arrays import Array, Samples
+from tasks.workloads.workload import Workload
 
-Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
+_SHARE = 0.25
+"""Of a GPU's free memory that rows may take."""
+
+
+@dataclass
+class Batch:
+    """Rows of one step: inputs and targets by name, and each row's weight, float32[n].
+
+    A goal's targets go by the name of its first output.
+    """
+
+    inputs: dict[str, Tensor]
+    targets: dict[str, Tensor]
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return len(self.weight)
 
 
 class Order:
@@ -31,10 +51,32 @@ class Order:
         return self._shuffled(epoch)[start : None if last else start + self._batch_size]
 
 
-def take(samples: Samples, index: Array, device: torch.device) -> Batch:
+def resident(samples: Samples, device: torch.device) -> Samples:
+    """The samples on the GPU, where they take little of its free memory: a step's rows are then picked there and not sent."""
+    if device.type != "cuda":
+        return samples
+    size = sum(array.nbytes for _, array in samples.named)
+    if size > _SHARE * torch.cuda.mem_get_info(device)[0]:
+        return samples
+
+    def moved(array: Array) -> Any:
+        return torch.from_numpy(np.array(array)).to(device)
+
+    inputs = {name: moved(array) for name, array in samples.inputs.items()}
+    others = tuple(map(moved, samples.others))
+    return replace(samples, inputs=inputs, target=moved(samples.target), others=others)
+
+
+def take(workload: Workload, samples: Samples, index: Array, device: torch.device) -> Batch:
     """These rows as tensors, read from the mapped arrays and moved to the device."""
 
-    def tensor(array: Array) -> torch.Tensor:
+    def tensor(array: Array | Tensor) -> Tensor:
+        if isinstance(array, Tensor):
+            return array[torch.from_numpy(index).to(device, non_blocking=True)]
         return torch.from_numpy(np.asarray(array)[index]).to(device, non_blocking=True)
 
-    return {name: tensor(array) for name, array in samples.inputs.items()}, tensor(samples.target)
+    inputs = {name: tensor(array) for name, array in samples.inputs.items()}
+    targets = {
+        goal.outputs[0]: tensor(array) for goal, array in zip(workload.goals, samples.targets, strict=True)
+    }
+    return Batch(inputs, targets, torch.ones(len(index), device=device))

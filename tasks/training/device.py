@@ -11,7 +11,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tasks.config import Train
-from tasks.errors import UserError
+from tasks.errors import StepError, UserError
 
 T = TypeVar("T")
 
@@ -35,6 +35,36 @@ class Compute:
             atexit.register(_leave)
         self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
 
+    @contextmanager
+    def exact(self) -> Iterator[None]:
+        """The same bits from the same training, on a GPU too; torch is left as it was.
+
+        An operation that has no such form on a GPU stays as it is, and torch warns of it by name. Raises StepError, in a
+        sentence, where the GPU's memory does not hold a batch.
+        """
+        if self.device.type != "cuda":
+            yield
+            return
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS adds up in any order
+        before = (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        )
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise StepError(self._no_room()) from error
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+    def _no_room(self) -> str:
+        free, total = torch.cuda.mem_get_info(self.device)
+        return (
+            f"The memory of {torch.cuda.get_device_name(self.device)} ({total / 1e9:.0f} GB, of which {(total - free) / 1e9:.0f} were taken) does not "
+            "hold a batch: set a smaller train.batch_size, or train.precision=bf16."
+        )
+
     def autocast(self) -> AbstractContextManager[object]:
         """The context a forward pass runs in."""
         if self._dtype is None:
@@ -50,6 +80,10 @@ class Compute:
         if self.count == 1 or not any(parameter.requires_grad for parameter in module.parameters()):
             return module
         return DistributedDataParallel(module, [self.device.index] if self.device.type == "cuda" else None)
+
+    def gathering(self, module: nn.Module, now: bool) -> AbstractContextManager[object]:
+        """The context of a backward pass whose gradients the processes add up, or keep until a later one's."""
+        return module.no_sync() if isinstance(module, DistributedDataParallel) and not now else nullcontext()
 
     def from_first(self, make: Callable[[], T]) -> T:
         """What the first process makes, which alone makes it; the others wait for it."""

@@ -1,13 +1,55 @@
-"""Why a loss is not a number: looked up in the rows, the losses before and the weights, before anything is said."""
+"""Losses watched, and why one is not a number: looked up in the rows, the losses before and the weights, before anything is said."""
 
-from collections.abc import Sequence
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from tasks.data.arrays import Array, Samples
+from tasks.errors import StepError
+from tasks.training.batches import Order
 
 _LARGE = 1e4
+
+_LOOK_EVERY = 50
+
+
+@dataclass
+class LossWatch:
+    """Looks at losses at once where that is free, and every now and then where it would stop the GPU."""
+
+    samples: Samples
+    order: Order
+    steps: int
+    rate: Callable[[int], float]
+    note: Callable[[int, float], None]
+    """Is told each finite loss, by its step from 0."""
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=200))
+    _unseen: list[tuple[int, Tensor]] = field(default_factory=list)
+
+    def add(self, step: int, loss: Tensor, module: nn.Module) -> None:
+        """Take the loss that `module`, as it is, gave at a step. Raises StepError for one that is not finite."""
+        self._unseen.append((step, loss.detach()))
+        if loss.device.type == "cpu" or len(self._unseen) == _LOOK_EVERY:
+            self.look(module)
+
+    def look(self, module: nn.Module | None = None) -> None:
+        """Look at what was taken; `module` gave the last of it and was not updated since."""
+        losses = torch.stack([loss for _, loss in self._unseen]).tolist() if self._unseen else []
+        last = len(losses) - 1
+        for place, ((step, _), loss) in enumerate(zip(self._unseen, losses, strict=True)):
+            if not math.isfinite(loss):
+                weights = module if place == last else None
+                rows = self.order.rows(step)
+                why = why_not_finite(self.samples, rows, self.recent, weights, self.rate(step))
+                raise StepError(f"The loss is {loss} at step {step + 1} of {self.steps}: {why}.")
+            self.recent.append(loss)
+            self.note(step, loss)
+        self._unseen.clear()
 
 
 def why_not_finite(
@@ -18,9 +60,9 @@ def why_not_finite(
     `index` are the rows of that step, `losses` the finite ones before it, `module` the one that gave it (None when it
     has been updated since and says nothing any more).
     """
-    for name, array in [*samples.inputs.items(), ("target", samples.target)]:
+    for name, array in samples.named:
         if cell := _not_finite(array, index):
-            what = "the target" if name == "target" else f"input {name!r}"
+            what = f"input {name!r}" if name in samples.inputs else "the target"
             return f"{what} {cell}; clean it in the workload's load() or forbid it in its schema"
     if len(losses) > 1 and losses[-1] > 10 * min(losses):
         return f"the loss had already grown from {min(losses):.3g} to {losses[-1]:.3g}, {_slower(lr)}"

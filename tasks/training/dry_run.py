@@ -11,10 +11,10 @@ from tasks.errors import UserError
 from tasks.records import Dataset
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import as_user_error
-from tasks.training.batches import Order, take
+from tasks.training.batches import Batch, Order, take
 from tasks.training.footprint import without_footprint
-from tasks.training.loss import check_loss, loss_of
-from tasks.training.module import main_output
+from tasks.training.groups import check_groups, freeze, learning_mode
+from tasks.training.loss import batch_loss, check_loss, own_step
 from tasks.training.randomness import random_numbers_lock, seed_everything
 from tasks.workloads.workload import Workload
 
@@ -36,19 +36,24 @@ def dry_run(module: nn.Module, workload: Workload, dataset: Dataset, config: Tra
     """
     samples = read_split(dataset, "train")
     check_loss(workload, module, samples)
+    check_groups(module, config.groups)
     order, device = Order(len(samples), config.batch_size, config.seed), torch.device("cpu")
-    inputs, target = take(samples, order.rows(0), device)
+    batch = take(workload, samples, order.rows(0), device)
+    learned = [weight for weight in module.parameters() if weight.requires_grad]
     with random_numbers_lock, without_footprint(module):
         seed_everything(config.seed)
-        module.train()
+        freeze(module, config.groups)
+        learning_mode(module, config.groups)
         for _ in range(2):
             started = time.perf_counter()
-            loss = _step(workload, module, inputs, target)
+            loss = _step(workload, module, batch)
             seconds = time.perf_counter() - started
     bare = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
     module.zero_grad()
+    for weight in learned:
+        weight.requires_grad_(True)
     return DryRun(
-        rows=len(target),
+        rows=len(batch),
         loss=loss.item(),
         seconds=seconds,
         steps=order.steps_an_epoch * config.epochs,
@@ -56,13 +61,15 @@ def dry_run(module: nn.Module, workload: Workload, dataset: Dataset, config: Tra
     )
 
 
-def _step(
-    workload: Workload, module: nn.Module, inputs: dict[str, torch.Tensor], target: torch.Tensor
-) -> torch.Tensor:
-    """Forward and backward; what a user's module raises, in a sentence."""
+def _step(workload: Workload, module: nn.Module, batch: Batch) -> torch.Tensor:
+    """Forward and backward; what a user's module or step raises, in a sentence."""
     module.zero_grad()
-    with as_user_error(f"Workload {workload.name}: its model fails in training, on a batch of {len(target)}"):
-        loss = loss_of(workload, target.device)(main_output(module(**inputs)).float(), target)
+    what = "its model fails" if workload.step is None else "its step fails"
+    with as_user_error(f"Workload {workload.name}: {what} in training, on a batch of {len(batch)}"):
+        if workload.step is None:
+            loss = batch_loss(workload, batch.weight.device)(module(**batch.inputs), batch)
+        else:
+            loss = own_step(workload, module, batch)
         _check(workload, loss)
         loss.backward()  # type: ignore[no-untyped-call]
     return loss

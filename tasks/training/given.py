@@ -3,7 +3,7 @@
 import inspect
 import types
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -102,8 +102,8 @@ class OnnxModule(FileModule):
 
     reference = "its own without optimisations"
 
-    def __init__(self, name: str, content: bytes, first: str) -> None:
-        self._first = first
+    def __init__(self, name: str, content: bytes, first: Sequence[str]) -> None:
+        self._first = tuple(first)
         super().__init__(name, content)
 
     def _read(self, content: bytes) -> None:
@@ -147,7 +147,7 @@ def _exported(file: Exported, known: Known) -> nn.Module:
 
 
 def _onnx(file: Onnx, known: Known) -> nn.Module:
-    return OnnxModule(file.name, file.content(), known.output)
+    return OnnxModule(file.name, file.content(), known.outputs)
 
 
 _MADE: dict[type[ModelFile], Callable[[Any, Known], nn.Module]] = {

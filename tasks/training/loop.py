@@ -3,23 +3,25 @@
 import logging
 import math
 import time
-from collections import deque
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tasks.config import Train
 from tasks.data.arrays import Samples
-from tasks.errors import StepError
-from tasks.training.batches import Order, take
+from tasks.training.average import Average
+from tasks.training.batches import Batch, Order, resident, take
 from tasks.training.checkpoint import CheckpointStore
 from tasks.training.device import Compute
-from tasks.training.divergence import why_not_finite
-from tasks.training.loss import DistillationLoss, loss_of
+from tasks.training.divergence import LossWatch
+from tasks.training.groups import freeze, learning_mode
+from tasks.training.loss import DistillationLoss, loss_of, own_step
 from tasks.training.metrics import MetricsLog
-from tasks.training.module import main_output, predict
-from tasks.training.optimizer import learning_rate, make_optimizer
+from tasks.training.module import goal_outputs, predict_goals
+from tasks.training.optimizer import learning_rate, make_optimizer, set_rate
 from tasks.training.progress import Reporter, ShowProgress
 from tasks.training.randomness import random_state, seed_everything, set_random_state
 from tasks.workloads.scoring import score
@@ -34,6 +36,16 @@ _LOOK_EVERY = 50
 _SAVING_SHARE = 0.01
 
 _EARLIEST_SAVE_SECONDS = 2.0  # less than that is sooner trained again than saved
+
+
+def loss_and_score(
+    workload: Workload, module: nn.Module, rows: Samples, batch_size: int, device: torch.device
+) -> tuple[float, float]:
+    """What a module makes of rows that it has not learned from."""
+    outputs = predict_goals(workload, module, rows.inputs, batch_size)
+    targets = tuple(torch.tensor(target, device=device) for target in rows.targets)
+    raw = {name: torch.from_numpy(array).to(device) for name, array in outputs.items()}
+    return float(loss_of(workload, device)(raw, targets)), score(workload, rows.targets, outputs)
 
 
 @dataclass
@@ -54,6 +66,14 @@ class TrainingState:
     best: Best | None = None
     stale: int = 0
     stopped: str = ""
+
+    def judged(self, module: nn.Module, epoch: int, score: float) -> None:
+        """Keep the module's weights when no score was better."""
+        if self.best is None or score > self.best.score or math.isnan(self.best.score):
+            weights = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+            self.best, self.stale = Best(weights, epoch, self.step, score), 0
+        else:
+            self.stale += 1
 
 
 @dataclass
@@ -76,19 +96,23 @@ class Loop:
         import psutil
 
         self.module.to(self.compute.device)
+        freeze(self.module, self.config.groups)
         if self.distillation is not None:
             self.distillation.teacher.to(self.compute.device).eval()
-        self.order = Order(len(self.samples), self.config.batch_size, self.config.seed)
+        self.rows = resident(self.samples, self.compute.device)
+        batches = self.config.batch_size * self.config.accumulate
+        self.order = Order(len(self.samples), batches, self.config.seed)
         self.steps = self.order.steps_an_epoch * self.config.epochs
         self.optimizer = make_optimizer(self.module, self.config)
         self.scaler = self.compute.scaler()
         self.loss = loss_of(self.workload, self.compute.device)
+        decay = self.config.average
+        self.average = None if decay is None else Average(self.module, decay)
         self.forward = self.compute.parallel(self.module)
         self.process = psutil.Process()
         self.score: float | None = None
         self._metric_every = math.ceil(self.steps / _POINTS)
-        self._unseen: list[tuple[int, Tensor]] = []
-        self._losses: deque[float] = deque(maxlen=200)
+        self._losses = LossWatch(self.samples, self.order, self.steps, self._rate, self._note_loss)
         self._saved = time.monotonic()
         self._saving_took = 0.0
         seed_everything(self.config.seed + self.compute.rank)
@@ -105,68 +129,70 @@ class Loop:
         return self.state
 
     def _train_an_epoch(self) -> None:
-        self.module.train()
+        learning_mode(self.module, self.config.groups)
         first = self.state.step
         end = first - first % self.order.steps_an_epoch + self.order.steps_an_epoch
         for step in range(first, end):
-            inputs, target, share = self._batch(step)
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.config, step, self.steps)
-            with self.compute.autocast():
-                outputs = main_output(self.forward(**inputs))
-                loss = self.loss(outputs.float(), target)
-                if self.distillation is not None:
-                    loss = self.distillation.mix(inputs, outputs.float(), loss)
-            self._watch(step, loss)
+            set_rate(self.optimizer, self._rate(step))
             self.optimizer.zero_grad()
-            self.scaler.scale(loss * share if share != 1 else loss).backward()  # type: ignore[no-untyped-call]
+            self._losses.add(step, self._backward(step), self.module)
             if self.config.clip_norm is not None:
                 self.scaler.unscale_(self.optimizer)
                 torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.state.step = step + 1
+            if self.average is not None:
+                self.average.update(step + 1)
             if step + 1 < end and self._due():
                 self._save()
             self._report()
 
-    def _batch(self, step: int) -> tuple[dict[str, Tensor], Tensor, float]:
-        """This process's rows of the step, and what their mean loss weighs in the mean over all processes."""
+    def _backward(self, step: int) -> Tensor:
+        """The gradients of a step, added up over its batches; the mean loss of this process's rows."""
         index = self.order.rows(step)
         mine = index[self.compute.rank :: self.compute.count]
         share = len(mine) * self.compute.count / len(index)
-        return *take(self.samples, mine if len(mine) else index[:1], self.compute.device), share
+        mine = mine if len(mine) else index[:1]
+        batches = min(self.config.accumulate, -(-len(index) // self.config.batch_size))
+        parts = np.array_split(mine, min(batches, len(mine)))
+        losses = []
+        for place, rows in enumerate(parts, 1):
+            batch = take(self.workload, self.rows, rows, self.compute.device)
+            part = len(rows) / len(mine)
+            with self.compute.gathering(self.forward, place == len(parts)):
+                with self.compute.autocast():
+                    loss = self._loss(batch)
+                weight = share * part
+                self.scaler.scale(loss * weight if weight != 1 else loss).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach() * part if part != 1 else loss.detach())
+        return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
 
-    def _watch(self, step: int, loss: Tensor) -> None:
-        """Keep the loss; look at it at once where that is free, and every now and then where it would stop the GPU."""
-        self._unseen.append((step, loss.detach()))
-        if self.compute.device.type == "cpu" or len(self._unseen) == _LOOK_EVERY:
-            self._look()
+    def _loss(self, batch: Batch) -> Tensor:
+        """A batch's loss, by the workload's own step where it has one, with the teacher's part mixed in where there is one."""
+        stepped = None if self.workload.step is None else own_step(self.workload, self.forward, batch)
+        if stepped is not None and self.distillation is None:
+            return stepped
+        raw = goal_outputs(self.workload, self.forward(**batch.inputs))
+        outputs = {name: output.float() for name, output in raw.items()}
+        loss = self.loss(outputs, tuple(batch.targets.values())) if stepped is None else stepped
+        return loss if self.distillation is None else self.distillation.mix(batch.inputs, outputs, loss)
 
-    def _look(self) -> None:
-        losses = torch.stack([loss for _, loss in self._unseen]).tolist() if self._unseen else []
-        for (step, _), loss in zip(self._unseen, losses, strict=True):
-            rate = learning_rate(self.config, step, self.steps)
-            if not math.isfinite(loss):
-                weights = self.module if step == self.state.step else None
-                why = why_not_finite(self.samples, self.order.rows(step), self._losses, weights, rate)
-                raise StepError(f"The loss is {loss} at step {step + 1} of {self.steps}: {why}.")
-            self._losses.append(loss)
-            if step % self._metric_every == 0:
-                self._note({"train/loss": loss, "train/lr": rate}, step + 1)
-        self._unseen.clear()
+    def _rate(self, step: int) -> float:
+        return learning_rate(self.config, step, self.steps)
+
+    def _note_loss(self, step: int, loss: float) -> None:
+        if step % self._metric_every == 0:
+            self._note({"train/loss": loss, "train/lr": self._rate(step)}, step + 1)
 
     def _validate(self) -> None:
         """The end of an epoch: score the validation rows, keep the best weights, decide whether to go on, save."""
-        self._look()
-        loss, self.score = self.compute.from_first(self._loss_and_score)
+        self._losses.look()
         state, step = self.state, self.state.step
         epoch = step // self.order.steps_an_epoch
-        if state.best is None or self.score > state.best.score or math.isnan(state.best.score):
-            weights = {name: value.detach().cpu().clone() for name, value in self.module.state_dict().items()}
-            state.best, state.stale = Best(weights, epoch, step, self.score), 0
-        else:
-            state.stale += 1
+        with nullcontext() if self.average is None else self.average.in_place():
+            loss, self.score = self.compute.from_first(self._judged)
+            state.judged(self.module, epoch, self.score)
         if epoch == self.config.epochs:
             state.stopped = f"all {epoch} epochs are done"
         elif state.stale == self.config.patience:
@@ -177,11 +203,10 @@ class Loop:
             self._save()
         self._report(always=True)
 
-    def _loss_and_score(self) -> tuple[float, float]:
-        outputs = predict(self.module, self.validation.inputs, self.config.batch_size)
-        target = torch.tensor(self.validation.target, device=self.compute.device)
-        loss = self.loss(torch.from_numpy(outputs).to(target.device), target)
-        return float(loss), score(self.workload, self.validation.target, outputs)
+    def _judged(self) -> tuple[float, float]:
+        return loss_and_score(
+            self.workload, self.module, self.validation, self.config.batch_size, self.compute.device
+        )
 
     def _due(self, seconds: float = math.inf) -> bool:
         """Whether it is time to save; several processes ask the first one, and not too often."""
@@ -195,7 +220,7 @@ class Loop:
 
     def _save(self) -> None:
         """Metrics first: a checkpoint that is on the disk speaks only of metrics that are there too."""
-        self._look()
+        self._losses.look()
         began = time.monotonic()
         random = self.compute.from_all(random_state())
         if self.compute.rank == 0:
@@ -205,6 +230,7 @@ class Loop:
                 "module": self.module.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
+                "average": None if self.average is None else self.average.values,
                 "random": random,
                 "metrics": self.metrics.sync() if self.metrics else 0,
             }
@@ -222,6 +248,8 @@ class Loop:
         self.module.load_state_dict(saved["module"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
+        if self.average is not None:
+            self.average.load(saved["average"])
         set_random_state(saved["random"][self.compute.rank])
         if self.metrics is not None and self.metrics.sync() < saved["metrics"]:
             log.warning("Some metrics before step %d are lost from %s.", self.state.step, self.metrics.path)
@@ -237,5 +265,5 @@ class Loop:
         }
 
     def _report(self, always: bool = False) -> None:
-        if self._losses:
-            self._reporter.report(self.state.step, self._losses[-1], self.score, always)
+        if self._losses.recent:
+            self._reporter.report(self.state.step, self._losses.recent[-1], self.score, always)

@@ -1,7 +1,7 @@
 """An ONNX file of somebody's: what a server could not run is refused here, in words, before anything is measured."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,13 @@ _INTEGER_OPS = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "Con
 
 
 class OnnxFile:
-    """A checked file: its graph with the learned output first, its free axes, and its answers, unoptimised.
+    """A checked file: its graph with the learned outputs first, its free axes, and its answers, unoptimised.
 
     Raises UserError for what is no ONNX file, keeps weights elsewhere, needs operators of its own, is too new or too old,
-    answers in text or in pieces, or has no output called `first`.
+    answers in text or in pieces, or has no outputs called `first`.
     """
 
-    def __init__(self, name: str, content: bytes, first: str) -> None:
+    def __init__(self, name: str, content: bytes, first: Sequence[str]) -> None:
         self.proto = _parsed(content, name)
         for check in (_check_whole, _check_operators, _check_age):
             check(self.proto, name)
@@ -138,17 +138,16 @@ def _check_graph(proto: onnx.ModelProto, name: str) -> None:
             )
 
 
-def _put_first(graph: onnx.GraphProto, first: str, name: str) -> None:
-    """The output that is learned and scored before all others, as in every file of ours."""
-    outputs = {value.name: value for value in graph.output}
-    if first not in outputs:
+def _put_first(graph: onnx.GraphProto, first: Sequence[str], name: str) -> None:
+    """The outputs that are learned and scored before all others, as in every file of ours."""
+    outputs = {value.name: value.SerializeToString() for value in graph.output}
+    if absent := [output for output in first if output not in outputs]:
         raise UserError(
-            f"{name} gives {some(list(outputs), 5)} and no {first}: say output={next(iter(outputs))!r}."
+            f"{name} gives {some(list(outputs), 5)} and no {absent[0]}: say output={next(iter(outputs))!r}."
         )
-    ordered = [outputs[first], *(value for key, value in outputs.items() if key != first)]
-    copies = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in ordered]
     del graph.output[:]
-    graph.output.extend(copies)
+    for output in dict.fromkeys([*first, *outputs]):
+        graph.output.add().ParseFromString(outputs[output])
 
 
 def _nodes(proto: onnx.ModelProto) -> Iterator[Any]:

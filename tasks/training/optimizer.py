@@ -6,14 +6,19 @@ import torch
 from torch import nn
 
 from tasks.config import Train
+from tasks.training.groups import share_of
 
 _MOMENTUM = 0.9
 
 
 def make_optimizer(module: nn.Module, config: Train) -> torch.optim.Optimizer:
-    """The optimizer over the parameters that are to be learned; one fused kernel a step where torch has it."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+    """The optimizer over the parameters that are to be learned, a group for each share of the rate; fused where torch can."""
+    learned = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
+    fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in learned.values())
+    by_share: dict[float, list[nn.Parameter]] = {}
+    for name, weight in learned.items():
+        by_share.setdefault(share_of(name, config.groups), []).append(weight)
+    parameters = [{"params": weights, "share": share} for share, weights in by_share.items()]
     lr, decay = config.lr, config.weight_decay
     match config.optimizer:
         case "adam":
@@ -26,6 +31,12 @@ def make_optimizer(module: nn.Module, config: Train) -> torch.optim.Optimizer:
             return torch.optim.SGD(parameters, lr, momentum=_MOMENTUM, weight_decay=decay, fused=fused)
         case "sgd":
             return torch.optim.SGD(parameters, lr, weight_decay=decay, fused=fused)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Each group learns at its share of the rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["share"]
 
 
 def learning_rate(config: Train, step: int, steps: int) -> float:

@@ -22,10 +22,12 @@ from tasks.system.files import sha256_of, why_not_written, write_atomically
 from tasks.system.storage import ObjectStorage, mirrored
 from tasks.training.checkpoint import CheckpointStore, digest_is_right, files_to_mirror, save
 from tasks.training.device import Compute, launched, threads
+from tasks.training.groups import check_groups
 from tasks.training.loop import Loop, TrainingState
 from tasks.training.loss import DistillationLoss, check_loss
 from tasks.training.metrics import MetricsLog, Publish, Publisher
 from tasks.training.module import build_module
+from tasks.training.own_training import OwnTraining
 from tasks.training.progress import ShowProgress
 from tasks.training.randomness import random_numbers_lock
 from tasks.training.untrained import ship
@@ -35,6 +37,9 @@ from tasks.workloads.workload import Workload
 log = logging.getLogger(__name__)
 
 _ENDING_SECONDS = 60
+
+_LATER_KNOBS = ("groups", "average", "accumulate")
+"""What no training had at first: where they are not used, its key and its bytes are what they were."""
 
 
 def train(
@@ -69,6 +74,7 @@ def train(
         module = build_module(workload, dataset, model, config.seed)
         validation = read_split(dataset, "validation")
         check_loss(workload, module, validation)
+        check_groups(module, config.groups)
         checkpoint = fit(
             module,
             read_split(dataset, "train"),
@@ -95,6 +101,7 @@ def fit(
     publish: Publish | None = None,
     progress: ShowProgress | None = None,
     store: ObjectStorage | None = None,
+    checkpoints: type[CheckpointStore] = CheckpointStore,
 ) -> Checkpoint:
     """Train `module` in place and return where its best weights by validation score are (the module holds the last).
 
@@ -103,6 +110,7 @@ def fit(
     to a log there and from it to `publish`, in batches, from another thread; when that fails, training goes on. With
     `distillation`, a teacher has its share in the loss. What is in `store` and not here is fetched first, and checkpoints
     are mirrored there.
+    A workload's own `fit` takes the place of our loop.
     Raises StepError for a loss that is not finite, a full disk, and a folder that another process is training in.
     """
     with random_numbers_lock, threads(config.threads):
@@ -117,19 +125,15 @@ def fit(
             done = compute.from_first(lambda: _finished(folder))
             if done is not None:
                 return done
-            loop = Loop(
-                module,
-                train_rows,
-                validation_rows,
-                config,
-                workload,
-                compute,
-                CheckpointStore(folder, key),
-                metrics,
-                distillation,
-                progress if first else None,
-            )
-            state = loop.run()
+            kept, show = checkpoints(folder, key), progress if first else None
+            rows = module, train_rows, validation_rows, config, workload
+            with compute.exact():
+                training: Loop | OwnTraining
+                if workload.fit is None:
+                    training = Loop(*rows, compute, kept, metrics, distillation, show)
+                else:
+                    training = OwnTraining(*rows, compute.device, kept, metrics, show)
+                state = training.run()
             return compute.from_first(lambda: _finish(folder, key, state))
 
 
@@ -165,15 +169,19 @@ def _key(
 ) -> str:
     """SHA-256 over what decides the outcome: initial weights, rows, knobs. What only decides where or how fast stays out."""
     digest = hashlib.sha256()
-    knobs = config.model_dump(mode="json", exclude={"checkpoint_seconds", "threads", "workers"})
+    unset = {name for name in _LATER_KNOBS if getattr(config, name) == Train.model_fields[name].default}
+    knobs = config.model_dump(mode="json", exclude={"checkpoint_seconds", "threads", "workers", *unset})
     taught = None if distillation is None else [distillation.temperature, distillation.weight]
-    digest.update(json.dumps([1, workload.name, workload.kind, knobs, taught, processes]).encode())
+    goals = "+".join(goal.name for goal in workload.goals)
+    digest.update(json.dumps([1, workload.name, goals, knobs, taught, processes]).encode())
+    if workload.fit is not None:
+        digest.update(b"a fit of its own")
     weights = [module.state_dict(), {} if distillation is None else distillation.teacher.state_dict()]
     for name, value in [pair for state in weights for pair in state.items()]:
         digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     for split in (samples, validation):
-        for name, array in [*split.inputs.items(), ("target", split.target)]:
+        for name, array in split.named:
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
     return digest.hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +17,11 @@ from tasks.system.files import sha256_of
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import nn
 
-    from tasks.workloads.workload import Build
+    Inputs = dict[str, np.ndarray[Any, Any]]
+    Build = Callable[[], nn.Module] | Callable[[Inputs], nn.Module] | Callable[["Known"], nn.Module]
+    Source = Build | "ModelFile"
 
 _NO_CONTENT = ("__pycache__",)
 
@@ -117,19 +120,27 @@ class Known(dict[str, "np.ndarray[Any, Any]"]):
     def __init__(
         self,
         inputs: Mapping[str, np.ndarray[Any, Any]],
-        classes: tuple[str, ...] | None = None,
+        classes: Mapping[str, tuple[str, ...] | None] | None = None,
         bases: Mapping[str, Files] | None = None,
-        output: str = "",
     ) -> None:
         super().__init__(inputs)
-        self.output = output
-        self._classes, self._bases = classes, bases or {}
+        self._classes, self._bases = classes or {}, bases or {}
 
-    def classes(self) -> tuple[str, ...]:
-        """The classes' names in the order of the logits. Raises UserError when none are learned."""
-        if self._classes is None:
-            raise UserError("known.classes() is asked for, and this workload learns values and no classes.")
-        return self._classes
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs that are learned, in their order."""
+        return tuple(self._classes)
+
+    def classes(self, output: str | None = None) -> tuple[str, ...]:
+        """The classes' names in the order of an output's logits; None: the first output that has any.
+
+        Raises UserError when none are learned.
+        """
+        names = [output] if output is not None else list(self._classes)
+        known = [classes for name in names if (classes := self._classes.get(name))]
+        if not known:
+            raise UserError(f"known.classes({output or ''}) is asked for, and no classes are learned of it.")
+        return known[0]
 
     def base(self, name: str) -> Path:
         """Where the files of a base are; they are read while the module is built, and never after.
@@ -142,6 +153,26 @@ class Known(dict[str, "np.ndarray[Any, Any]"]):
                 f"known.base({name!r}) is asked for, and the workload's bases are {named}: add bases={{{name!r}: Files(…)}}."
             )
         return self._bases[name].locate(f"base {name}")
+
+
+def why_not_ours(source: object, trains: bool) -> str | None:
+    """Why a workload that `trains`, or does not, cannot have this as its model; None when it can."""
+    if isinstance(source, ModelFile):
+        if trains and not source.has_module:
+            return f"{source.name} ships as it is, and nothing of it is trained: say train=None."
+    elif not callable(source):
+        return not_a_module(source)
+    elif not trains:
+        return "train=None ships weights that are made up: name Weights, Exported or Onnx."
+    return None
+
+
+def not_a_module(value: object) -> str:
+    """The sentence for what is given as a model, or built, and is no torch module."""
+    kind = type(value)
+    if kind.__module__.partition(".")[0] in ("sklearn", "xgboost", "lightgbm", "catboost"):
+        return f"model is a {kind.__name__}: export it with skl2onnx and give Onnx(…)."
+    return f"its model is a {kind.__name__}; return a torch.nn.Module."
 
 
 def _digest_of(place: Path) -> str:

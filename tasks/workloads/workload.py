@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.config import Data, Gates, RunConfig, Train
 from tasks.errors import UserError
 from tasks.recipes import Recipe
 from tasks.records import Material
-from tasks.workloads.model_files import Files, ModelFile
+from tasks.workloads.model_files import Files, ModelFile, why_not_ours
+from tasks.workloads.rows import Rows
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import pandera.pandas as pa
-    from torch import nn
 
-    from tasks.workloads.model_files import Known
+    from tasks.codecs import Codec, Reading
+    from tasks.goals.goal import Goal
+    from tasks.workloads.model_files import Build, Source
+    from tasks.workloads.own_training import Fit, Step
 
     Inputs = dict[str, np.ndarray[Any, Any]]
-    Build = Callable[[], nn.Module] | Callable[[Inputs], nn.Module] | Callable[[Known], nn.Module]
-    Source = Build | ModelFile
     Score = Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], float]
 
 DEFAULT_RECIPES: tuple[Recipe, ...] = tuple(
@@ -45,19 +47,26 @@ class Workload:
     request. Of several outputs (a tuple, a dict) the first is learned and scored; the others are served beside it.
     Fitted preprocessing (scales, vocabularies) belongs inside the module as buffers, so that what is exported is what
     is served. Raises UserError when a field does not make sense.
+
+    `goal` says what is learned; of several the first one's score picks and gates. `kind` and `target`, with `output`, `loss`,
+    `score`, `score_name` and `probabilities`, are the older way to say so: they become a goal, and what is served stays the same.
     """
 
     name: str
-    kind: Literal["classification", "regression"]
+    kind: Literal["classification", "regression"] | None = None
     load: Callable[[], pd.DataFrame]
     schema: Callable[[], pa.DataFrameSchema] | pa.DataFrameSchema
-    target: str
-    inputs: Callable[[pd.DataFrame], Inputs]
+    target: str | None = None
+    goal: Goal | tuple[Goal, ...] | None = None
+    inputs: Callable[[pd.DataFrame], Inputs] | Mapping[str, Codec | Callable[[pd.DataFrame], Any]]
+    """A function of the frame; or what a request brings by name, each a codec, or a function that makes that one tensor."""
     model: Source | Mapping[str, Source]
     bases: Mapping[str, Files] = field(default_factory=dict)
     students: Mapping[str, Build] = field(default_factory=dict)
+    rows: Rows = Rows()
     time: str | None = None
     slices: tuple[str, ...] = ()
+    """As in `rows`, for files that name nothing else of theirs."""
     dynamic: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     output: str | None = None
     loss: Callable[..., Any] | None = None
@@ -68,6 +77,10 @@ class Workload:
     classes, the second's [n]."""
     train: Train | None = Train()
     """None: nothing is trained, the weights of Weights, Exported or Onnx ship as they are."""
+    step: Step | None = None
+    """(module, batch) -> loss: Slipway's loop, a loss of one's own that runs the module as it likes; see docs/own-training.md."""
+    fit: Fit | None = None
+    """(module, training) -> None: a loop of one's own."""
     data: Data = Data()
     recipes: tuple[Recipe, ...] = DEFAULT_RECIPES
     gates: Gates = Gates()
@@ -77,30 +90,101 @@ class Workload:
             raise UserError(
                 f"The workload's name {self.name!r} also names a model: use lower-case letters, digits, '-' and '_'."
             )
-        if self.kind not in ("classification", "regression"):
+        if self.goal is not None:
+            self._check_goal()
+        elif self.kind not in ("classification", "regression"):
             raise UserError(
                 f"Workload {self.name}: kind {self.kind!r} is neither 'classification' nor 'regression'."
             )
-        for source in self.model.values() if isinstance(self.model, Mapping) else [self.model]:
-            self._check_source(source)
-
-    def _check_source(self, source: Source) -> None:
-        if not isinstance(source, ModelFile):
-            if not callable(source):
-                raise UserError(f"Workload {self.name}: {not_a_module(source)}")
-            if self.train is None:
+        elif self.target is None:
+            raise UserError(f"Workload {self.name} says no target: name the column to predict.")
+        self._check_training()
+        for name in ("time", "slices"):
+            inside, beside = getattr(self.rows, name), getattr(self, name)
+            if inside and beside and inside != beside:
                 raise UserError(
-                    f"Workload {self.name}: train=None ships weights that are made up: name Weights, Exported or Onnx."
+                    f"Workload {self.name}: {name}={beside!r} stands beside rows=Rows({name}={inside!r}): leave the first out."
                 )
-        elif self.train is not None and not source.has_module:
+            object.__setattr__(self, name, inside or beside)
+        _ = self.reading
+
+    def _check_training(self) -> None:
+        """Raise UserError for two who turn the crank, or for weights that nobody made."""
+        if self.step is not None and self.fit is not None:
             raise UserError(
-                f"Workload {self.name}: {source.name} ships as it is, and nothing of it is trained: say train=None."
+                f"Workload {self.name} names both step= and fit=: step is for Slipway's loop, fit brings its own; leave one out."
+            )
+        for source in self.model.values() if isinstance(self.model, Mapping) else [self.model]:
+            if problem := why_not_ours(source, self.train is not None):
+                raise UserError(f"Workload {self.name}: {problem}")
+
+    def _check_goal(self) -> None:
+        """Raise UserError for what says the same in two ways, and for goals that one graph cannot hold."""
+        older = ("kind", "target", "output", "loss", "score", "score_name", "probabilities")
+        if both := [name for name in older if getattr(self, name)]:
+            raise UserError(
+                f"Workload {self.name}: goal= says it all, and {both[0]}= too: leave out {', '.join(both)}."
+            )
+        if not self.goals:
+            raise UserError(
+                f"Workload {self.name}: goal=() learns nothing: give one, such as Classify('left')."
+            )
+        if same := [name for place, name in enumerate(self.outputs) if name in self.outputs[:place]]:
+            raise UserError(
+                f"Workload {self.name}: two goals have an output {same[0]!r}: give one another, output='{same[0]}_2'."
             )
 
+    @cached_property
+    def goals(self) -> tuple[Goal, ...]:
+        """What is learned, in the order of the model's outputs."""
+        if self.goal is not None:
+            return self.goal if isinstance(self.goal, tuple) else (self.goal,)
+        from tasks.goals.kinds import by_kind
+
+        assert self.kind is not None and self.target is not None
+        return (
+            by_kind(
+                self.kind,
+                self.target,
+                output=self.output,
+                loss=self.loss,
+                score=self.score,
+                score_name=self.score_name,
+                probabilities=self.probabilities,
+            ),
+        )
+
+    @cached_property
+    def reading(self) -> Reading:
+        """The inputs as a function of the frame, whichever way they are declared. Raises UserError when they make no sense."""
+        from tasks.codecs import Coded, Plain
+
+        return Coded(self.inputs) if isinstance(self.inputs, Mapping) else Plain(self.inputs)
+
     @property
-    def output_name(self) -> str:
-        """The name of the model's output in the graph, the signature and an answer."""
-        return self.output or ("logits" if self.kind == "classification" else "prediction")
+    def sampling(self) -> Rows:
+        """How its rows hang together, wherever the file says it."""
+        return replace(self.rows, time=self.time, slices=self.slices)
+
+    @property
+    def axes(self) -> dict[str, Mapping[int, str]]:
+        """Further axes whose size may differ between requests, by input: those of codecs, and those that `dynamic` names."""
+        return {**self.reading.axes, **self.dynamic}
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the model's outputs that are learned, in the graph; others are exported beside them."""
+        return tuple(name for goal in self.goals for name in goal.outputs)
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The names of the answers in the file that ships: the outputs, or what its nodes decide of them."""
+        return tuple(name for goal in self.goals for name in goal.served)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns that are learned from."""
+        return tuple(dict.fromkeys(column for goal in self.goals for column in goal.target.columns))
 
     def defaults(self) -> RunConfig:
         """The run this workload asks for when nothing is set."""
@@ -114,6 +198,10 @@ class Workload:
             why = "trains nothing (train=None)" if self.train is None else "is trained"
             raise UserError(
                 f"Workload {self.name} {why}, as its file says: leave train= out of the run's settings."
+            )
+        if self.fit is not None and run.train is not None and run.train.workers > 1:
+            raise UserError(
+                f"Workload {self.name}: train.workers={run.train.workers} cannot be, for its fit is a loop of its own: set train.workers=1."
             )
         if run.gates.folds and (why := self._why_no_folds(run.gates.folds)):
             raise UserError(
@@ -168,11 +256,3 @@ class Workload:
                 f"Workload {self.name} has no model {name!r}: choose one of {', '.join(self.model)}."
             )
         return self.model[name or next(iter(self.model))]
-
-
-def not_a_module(value: object) -> str:
-    """The sentence for what is given as a model, or built, and is no torch module."""
-    kind = type(value)
-    if kind.__module__.partition(".")[0] in ("sklearn", "xgboost", "lightgbm", "catboost"):
-        return f"model is a {kind.__name__}: export it with skl2onnx and give Onnx(…)."
-    return f"its model is a {kind.__name__}; return a torch.nn.Module."

@@ -51,7 +51,7 @@ def _value(run: RunConfig, name: str) -> Any:
 
 def _shown(value: Any) -> str:
     """As `--set` takes it; recipes by their names."""
-    if isinstance(value, list):
+    if isinstance(value, list) and all("name" in item for item in value):
         return f"[{', '.join(recipe['name'] for recipe in value)}]"
     return value if isinstance(value, str) and value else json.dumps(value)
 

@@ -1,5 +1,6 @@
 """Open Inference Protocol v2 over HTTP, with its binary tensor extension."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
@@ -7,13 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
+from infra.serving.codecs.bytes_tensors import in_json, packed, unpacked
 from infra.serving.codecs.json_arrays import exact
 from infra.serving.codecs.limits import limits_of
 from infra.serving.codecs.number_text import NumberText
 from infra.serving.codecs.strict_json import AT_ONCE, load
+from infra.serving.codecs.values import NUMBERS, Taking
 from infra.serving.wire.headings import Heading, Headings
 from infra.serving.wire.problems import malformed, shown, unacceptable
-from infra.serving.wire.tensors import Array, Outputs, RequestRows, Spec, Tensor, rows_of
+from infra.serving.wire.tensors import Array, Outputs, RequestRows, Spec, Tensor, listed
 
 MAX_PLANS = 256
 
@@ -48,22 +51,41 @@ class Wanted:
         heading = headings.with_length(len(text)) if raw else headings.json
         return heading, b"".join([text, *raw])
 
-    def _text(self, spec: Spec, arrays: list[Array], headings: Headings) -> bytes:
+    def _text(
+        self, spec: Spec, arrays: list[Array], headings: Headings, sizes: Mapping[int, int] = {}
+    ) -> bytes:
         described = []
         for array, (index, binary) in zip(arrays, self.outputs, strict=True):
             tensor = spec.outputs[index]
             head: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": array.shape}
             if binary:
-                described.append(orjson.dumps({**head, "parameters": {"binary_data_size": array.nbytes}}))
+                size = sizes.get(index, array.nbytes)
+                described.append(orjson.dumps({**head, "parameters": {"binary_data_size": size}}))
             else:
                 data = orjson.dumps(
-                    np.ascontiguousarray(array).reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY
+                    np.ascontiguousarray(array).reshape(-1), listed, orjson.OPT_SERIALIZE_NUMPY
                 )
                 described.append(orjson.dumps(head)[:-1] + b',"data":' + data + b"}")
         about = {"model_name": headings.model, "model_version": headings.version}
         if self.id is not None:
             about["id"] = self.id
         return orjson.dumps(about)[:-1] + b',"outputs":[' + b",".join(described) + b"]}"
+
+
+class WantedText(Wanted):
+    """The same of a model some of whose outputs are text, which is as long as it is: nothing of it is kept."""
+
+    __slots__ = ()
+
+    def render(self, headings: Headings, outputs: Outputs, start: int, stop: int) -> tuple[Heading, bytes]:
+        arrays = [outputs.arrays[index][start:stop] for index, _ in self.outputs]
+        raw = {
+            index: packed(array) if array.dtype.kind == "O" else array.tobytes()
+            for array, (index, binary) in zip(arrays, self.outputs, strict=True)
+            if binary
+        }
+        text = self._text(outputs.spec, arrays, headings, {index: len(part) for index, part in raw.items()})
+        return headings.with_length(len(text)) if raw else headings.json, b"".join([text, *raw.values()])
 
 
 class Plan(NamedTuple):
@@ -86,14 +108,17 @@ class Plan(NamedTuple):
 class Inference:
     """Reads v2 requests for one model; keeps what the JSON parts that it has seen come to."""
 
-    def __init__(self, spec: Spec, max_rows: int, model: str) -> None:
+    def __init__(self, spec: Spec, max_rows: int, model: str, taking: Taking = NUMBERS) -> None:
         self.model = model
         self.spec = spec
+        self.taking = taking
+        self.most_at_once = AT_ONCE if taking.prompt else -1
+        self.wanted = WantedText if any(tensor.wire == "s" for tensor in spec.outputs) else Wanted
         self.max_rows = max_rows
         self.limits = limits_of(spec, max_rows)
         self.output_index = {tensor.name: at for at, tensor in enumerate(spec.outputs)}
         self.plans: dict[bytes, Plan] = {}
-        self.plain = all(tensor.dtype.kind != "b" for tensor in spec.inputs)
+        self.plain = all(tensor.dtype.kind not in "bO" for tensor in spec.inputs)
 
     def read(self, body: bytes, header_length: bytes | None) -> tuple[RequestRows, Wanted]:
         """Rows and what to answer, however long that takes; Problem 400 or 422 says what is wrong."""
@@ -105,7 +130,7 @@ class Inference:
         plan = self.plans.get(text) if len(raw) else None
         if plan is not None and len(raw) == plan.size:
             return plan.read(raw), plan.wanted
-        if len(text) > AT_ONCE or (len(raw) > MAX_BOOLEANS and not self.plain):
+        if len(text) > self.most_at_once or (len(raw) > MAX_BOOLEANS and not self.plain):
             return None
         return self._read(text, raw)
 
@@ -122,7 +147,7 @@ class Inference:
             raise unacceptable(
                 f"'model_name' is {shown(document['model_name'])}, the path is that of {self.model!r}"
             )
-        rows = rows_of(self.spec, self._inputs(document.get("inputs"), raw), self.max_rows)
+        rows = self.taking.rows_of(self.spec, self._inputs(document.get("inputs"), raw), self.max_rows)
         wanted = self._wanted(document)
         self._remember(text, document["inputs"], rows, wanted)
         return rows, wanted
@@ -162,11 +187,11 @@ class Inference:
         ):
             raise unacceptable("'outputs' must be a list of objects")
         if not asked:
-            return Wanted(identifier, tuple((at, binary) for at in range(len(self.spec.outputs))))
+            return self.wanted(identifier, tuple((at, binary) for at in range(len(self.spec.outputs))))
         outputs = [self._output(item, binary) for item in asked]
         if len({at for at, _ in outputs}) != len(outputs):
             raise unacceptable("an output is asked for twice")
-        return Wanted(identifier, tuple(outputs))
+        return self.wanted(identifier, tuple(outputs))
 
     def _output(self, item: dict[str, Any], binary: bool) -> tuple[int, bool]:
         _only(item, {"name", "parameters"}, "an output")
@@ -201,11 +226,17 @@ def _tensor(tensor: Tensor, item: dict[str, Any], raw: memoryview) -> tuple[Arra
             f"input {tensor.name!r} is {shown(item.get('datatype'))}, the model takes {tensor.datatype}"
         )
     tensor.check(tuple(shape))
-    size = _parameters(item, "an input").get("binary_data_size")
+    parameters = _parameters(item, "an input")
+    size = parameters.get("binary_data_size")
     if size is None:
-        return _from_json(tensor, shape, item.get("data")), raw
+        return _from_json(tensor, shape, item.get("data"), parameters.get("content_type")), raw
     if "data" in item:
         raise unacceptable(f"input {tensor.name!r} has both 'data' and 'binary_data_size'")
+    read = unpacked if tensor.wire == "s" else _numbers
+    return read(tensor, shape, size, raw)
+
+
+def _numbers(tensor: Tensor, shape: list[int], size: Any, raw: memoryview) -> tuple[Array, memoryview]:
     if type(size) is not int or size != prod(shape) * tensor.dtype.itemsize or size > len(raw):
         raise unacceptable(
             f"binary_data_size of input {tensor.name!r} does not match its shape, or the body is too short"
@@ -216,7 +247,9 @@ def _tensor(tensor: Tensor, item: dict[str, Any], raw: memoryview) -> tuple[Arra
     return array.reshape(shape), raw[size:]
 
 
-def _from_json(tensor: Tensor, shape: list[int], data: Any) -> Array:
+def _from_json(tensor: Tensor, shape: list[int], data: Any, content_type: Any) -> Array:
+    if tensor.wire == "s":
+        return in_json(tensor, shape, data, content_type)
     text = data if isinstance(data, NumberText) else None
     if text is None and not isinstance(data, list):
         raise unacceptable(f"input {tensor.name!r} has no 'data'")

@@ -26,6 +26,9 @@ ENCODINGS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 MOST_PACKED = 1032
 """Bytes that one of DEFLATE can stand for."""
 
+ANSWERED = "slipway.answered"
+"""In the scope of a request that the connection itself has answered meanwhile: what is said to it now reaches nobody."""
+
 Scope = MutableMapping[str, Any]
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -67,7 +70,7 @@ class App:
         except Gone:
             return
         except Exception as error:
-            self._refuse(waiting, problem_of(error, f"{scope['method']} {scope['path']}"))
+            self._refuse(scope, waiting, problem_of(error, f"{scope['method']} {scope['path']}"))
         finally:
             hold.release()
         status, heading, body = await waiting.done
@@ -77,9 +80,10 @@ class App:
         await send({"type": "http.response.start", "status": status, "headers": pairs})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    def _refuse(self, waiting: Waiting, problem: Problem) -> None:
+    def _refuse(self, scope: Scope, waiting: Waiting, problem: Problem) -> None:
         """By itself, so that nothing of the request is kept by the problem's traceback until garbage is collected."""
-        self.service.count(problem.status)
+        if ANSWERED not in scope:
+            self.service.count(problem.status)
         refuse(waiting, problem)
 
     async def _handle(self, scope: Scope, receive: Receive, waiting: Waiting, hold: Hold) -> None:
@@ -95,8 +99,8 @@ class App:
             )
         route = service.route(path)
         if route is not None and method == "POST":
-            self._check_type(route, headers)
-            body = await self._body(headers, receive, hold)
+            value = self._value_type(route, headers)
+            body = _wrapped(route, value, await self._body(headers, receive, hold))
             service.submit(route, headers, body, waiting)
         else:
             allowed = "POST" if route is not None else self.routes.method(path)
@@ -109,12 +113,17 @@ class App:
             service.count(answer[0])
             waiting.answer(*answer)
 
-    def _check_type(self, route: Route, headers: Headers) -> None:
-        if headers.get(b"content-type", b"").lower().translate(None, b' "') not in route.types:
-            names = ", ".join(
-                sorted(kind.decode() for kind in route.types if kind and b"charset" not in kind)
-            )
-            raise Problem(415, "wrong_type", f"this path takes {names}")
+    def _value_type(self, route: Route, headers: Headers) -> str | None:
+        """The type of a body that is one value of the model's one input; None for the protocol's own."""
+        kind = headers.get(b"content-type", b"").lower().translate(None, b' "')
+        if kind in route.types:
+            return None
+        loaded = route.slot.current
+        values = () if route.v2 or loaded is None else loaded.invocations.taking.bodies
+        if (value := kind.removesuffix(b";charset=utf-8").decode("latin-1")) in values:
+            return value
+        own = sorted(kind.decode() for kind in route.types if kind and b"charset" not in kind)
+        raise Problem(415, "wrong_type", f"this path takes {', '.join([*own, *values])}")
 
     async def _body(self, headers: Headers, receive: Receive, hold: Hold) -> bytes:
         limit = self.service.options.max_body
@@ -147,6 +156,12 @@ class App:
             )
             hold.shrink(len(unpacked))
         return unpacked
+
+
+def _wrapped(route: Route, value: str | None, body: bytes) -> bytes:
+    """A body that is one value, as the model's protocol has it."""
+    loaded = route.slot.current
+    return body if value is None or loaded is None else loaded.invocations.wrapped(value, body)
 
 
 def headers_of(scope: Scope) -> Headers:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.overrides import configure, knob_names, override
-from tasks.config import RunConfig
+from tasks.config import RunConfig, Train, flatten
 from tasks.errors import UserError
 from tasks.settings import Policy, Settings
 from tasks.workloads.examples.digits import workload as digits
@@ -15,6 +15,13 @@ def test_dotted_names_and_yaml_values() -> None:
     )
     assert run.train.epochs == 3 and run.train.patience is None
     assert str(run.data.until) == "2026-05-03" and run.gates.min_score == 0.9
+
+
+def test_shares_of_the_learning_rate_are_a_mapping_and_their_order_counts() -> None:
+    run = override(RunConfig(), ["train.groups={base.0.*: 0, base.*: 0.1}", "train.average=0.99"])
+    assert [(group.weights, group.share) for group in run.train.groups] == [("base.0.*", 0), ("base.*", 0.1)]
+    assert override(run, ["train.groups=[]"]).train == Train(average=0.99)
+    assert flatten(run.model_dump()["train"])["groups.1.weights"] == "base.*", "as MLflow takes it"
 
 
 def test_later_ones_win() -> None:
@@ -39,6 +46,7 @@ def test_every_knob_has_a_name_and_a_default_that_is_allowed() -> None:
         ("zebra=1", "--set zebra: there is no such setting; `slipway settings` lists all."),
         ("train.epochs.more=1", "there is no such setting"),
         ("train.epochs", "has no value: write --set train.epochs=3"),
+        ("train.groups={base.*: -1}", "train.groups.0.share=-1: it has to be at least 0"),
         ("train.epochs=0", "--set train.epochs=0: it has to be at least 1."),
         ("train.epochs=many", "--set train.epochs='many': it has to be a whole number."),
         ("train.optimizer=lion", "train.optimizer='lion': it has to be 'adam', 'adamw'"),

@@ -58,7 +58,10 @@ def test_an_empty_form_is_the_workloads_own_and_a_filled_field_changes_just_that
 
 def test_a_whole_configuration_goes_through_the_form_unchanged() -> None:
     digits = load_workload("digits")
-    config = override(digits.defaults(), ["train.patience=null", "recipes=[]", "gates.min_score=0.5"])
+    config = override(
+        digits.defaults(),
+        ["train.patience=null", "train.groups={b.*: 0, a.*: 2}", "recipes=[]", "gates.min_score=0.5"],
+    )
     assert form.read(form.filled_in(config), digits, RunConfig()) == config
 
 

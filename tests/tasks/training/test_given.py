@@ -19,17 +19,18 @@ from torch import nn
 from tasks.config import Train
 from tasks.data.arrays import Samples
 from tasks.errors import UserError
+from tasks.records import Fitted
 from tasks.training.module import answers, build_from, main_output, predict
 from tasks.workloads.catalogue import load_workload
 
 ROWS = Samples(
     {"numbers": np.random.default_rng(0).normal(size=(9, 4)).astype("float32")}, np.zeros(9, "int64")
 )
-CLASSES = ("0", "1", "2")
+FITTED = (Fitted(classes=("0", "1", "2")),)
 
 
 def built(reference: str, rows: Samples = ROWS) -> nn.Module:
-    return build_from(load_workload(reference), rows, CLASSES, None, 0)
+    return build_from(load_workload(reference), rows, FITTED, None, 0)
 
 
 def refusal(reference: Path | str, rows: Samples = ROWS) -> str:

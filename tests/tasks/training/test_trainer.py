@@ -1,7 +1,9 @@
 """Training: it learns, it repeats itself to the bit, it stops and resumes anywhere, and it says what went wrong."""
 
+import random
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,13 +13,17 @@ import numpy as np
 import pytest
 import torch
 from checkout import BENCH
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
+from toy_training import EVERY_STEP, FAST, Killed, Net, clouds, computed, killed_at, train_toy, workload
 
 from tasks.config import Data, Train
 from tasks.data.arrays import Samples
 from tasks.data.dataset import prepare
 from tasks.errors import StepError, UserError
 from tasks.records import Checkpoint, Dataset, Metric
+from tasks.training.batches import Batch
 from tasks.training.checkpoint import load, load_weights
 from tasks.training.loss import DistillationLoss
 from tasks.training.metrics import read_metrics
@@ -26,53 +32,13 @@ from tasks.training.progress import Progress
 from tasks.training.trainer import fit, train
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scoring import score
-from tasks.workloads.workload import Workload
 
 TINY = str(BENCH / "tiny_digits.py")
-FAST = Train(epochs=3, lr=0.01, batch_size=64, threads=1, patience=None)
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return prepare(TINY, Data(), tmp_path_factory.mktemp("data"))
-
-
-class Net(nn.Module):
-    """Three clouds of points are easy; dropout makes the random state matter."""
-
-    def __init__(self, outputs: int = 3) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, outputs))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.layers(x)
-        return result
-
-
-def workload(kind: str = "classification", **fields: Any) -> Workload:
-    given = {"load": lambda: None, "schema": lambda: None, "inputs": lambda frame: {}, "model": Net}
-    return Workload(name="toy", kind=kind, target="y", **{**given, **fields})  # type: ignore[arg-type]
-
-
-def clouds(count: int, seed: int = 0) -> Samples:
-    rng = np.random.default_rng(seed)
-    target = rng.integers(0, 3, count)
-    x = rng.normal(size=(count, 4)) + 2.0 * np.eye(4)[target]
-    return Samples({"x": x.astype("float32")}, target)
-
-
-def train_toy(
-    folder: Path,
-    config: Train = FAST,
-    *,
-    rows: Samples | None = None,
-    kind: Workload | None = None,
-    **options: Any,
-) -> Checkpoint:
-    torch.manual_seed(config.seed)
-    module = options.pop("module", None) or Net()
-    toy = kind or workload()
-    return fit(module, rows or clouds(200), clouds(100, 1), config, folder, workload=toy, **options)
 
 
 @pytest.mark.slow
@@ -131,38 +97,38 @@ def test_mapped_and_in_memory_rows_train_alike(tmp_path: Path) -> None:
     assert train_toy(tmp_path / "a", rows=mapped).sha256 == train_toy(tmp_path / "b", rows=rows).sha256
 
 
-class Killed(BaseException):
-    """What the operating system does, as far as the code after it is concerned: nothing of it runs in the loop."""
+def mixed_up(module: nn.Module, batch: Batch) -> torch.Tensor:
+    """Mixup (arXiv:1710.09412): a step whose loss hangs on random numbers of three libraries."""
+    share = random.uniform(0.5, 1)
+    other = torch.from_numpy(np.random.permutation(len(batch)))
+    (target,) = batch.targets.values()
+    outputs = module(batch.inputs["x"].lerp(batch.inputs["x"][other], 1 - share) + 0.1 * torch.randn(4))
+    losses = [nn.functional.cross_entropy(outputs, rows) for rows in (target, target[other])]
+    return share * losses[0] + (1 - share) * losses[1]
 
 
-def killed_at(step: int) -> Callable[[Progress], None]:
-    def show(progress: Progress) -> None:
-        if progress.step >= step:
-            raise Killed
-
-    return show
-
-
-def computed(checkpoint: Checkpoint) -> list[tuple[str, int, float]]:
-    metrics = read_metrics(checkpoint.metrics)
-    measured = ("system/", "train/rows_per_second")
-    return sorted((m.key, m.step, m.value) for m in metrics if not m.key.startswith(measured))
-
-
-EVERY_STEP = Train(epochs=9, lr=0.05, batch_size=50, threads=1, patience=2, checkpoint_seconds=0)
-
-
+@pytest.mark.parametrize(
+    ("knobs", "fields"),
+    [
+        ({}, {}),
+        ({"average": 0.8, "accumulate": 2, "batch_size": 25, "groups": {"layers.0.*": 0.1, "*.bias": 0}}, {}),
+        ({}, {"step": mixed_up}),
+    ],
+    ids=["plain", "knobs", "step"],
+)
 def test_a_training_stopped_at_every_single_step_ends_as_if_it_had_not_been(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    knobs: dict[str, Any], fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.training.progress.SHOW_SECONDS", 0)
-    whole = train_toy(tmp_path / "whole", EVERY_STEP)
-    assert whole.stopped == "no better validation score for 2 epochs"
+    config = Train.model_validate({**EVERY_STEP.model_dump(), **knobs})
+    options: dict[str, Any] = {"config": config, "kind": workload(**fields)}
+    whole = train_toy(tmp_path / "whole", **options)
+    assert fields or knobs or whole.stopped == "no better validation score for 2 epochs"
     last = max(metric.step for metric in read_metrics(whole.metrics))
     for step in range(1, last):
         with pytest.raises(Killed):
-            train_toy(tmp_path / "killed", EVERY_STEP, progress=killed_at(step))
-    resumed = train_toy(tmp_path / "killed", EVERY_STEP)
+            train_toy(tmp_path / "killed", **options, progress=killed_at(step))
+    resumed = train_toy(tmp_path / "killed", **options)
     assert resumed.sha256 == whole.sha256
     assert computed(resumed) == computed(whole)
     assert resumed.model_dump(include={"epoch", "step", "score", "stopped"}) == whole.model_dump(
@@ -179,6 +145,75 @@ class Scored(Net):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x) + self.score
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.integers(2, 90), batch=st.integers(1, 12), accumulate=st.integers(2, 5), clip=st.booleans())
+def test_batches_that_are_added_up_make_the_step_of_one_large_batch(
+    rows: int, batch: int, accumulate: int, clip: bool
+) -> None:
+    config = Train(
+        epochs=1,
+        lr=0.1,
+        optimizer="sgd",
+        batch_size=batch * accumulate,
+        threads=1,
+        clip_norm=1.0 if clip else None,
+    )
+    added = config.model_copy(update={"batch_size": batch, "accumulate": accumulate})
+    weights = []
+    for knobs in (config, added):
+        torch.manual_seed(0)
+        module = Linear()
+        with tempfile.TemporaryDirectory() as folder:
+            train_toy(Path(folder), knobs, module=module, rows=clouds(rows))
+        weights.append(module.state_dict())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-4, atol=1e-6)
+
+
+class Linear(Net):
+    """Without dropout, of which two small batches draw otherwise than a large one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers[2] = nn.Identity()
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (lambda module, batch: 0.5, "its step gives a float: return one number as a tensor"),
+        (
+            lambda module, batch: module(**batch.inputs),
+            r"its step gives a tensor \[64, 3\]: return one number",
+        ),
+    ],
+)
+def test_a_step_that_gives_no_loss_is_refused(step: Any, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        train_toy(tmp_path, kind=workload(step=step))
+
+
+def test_a_step_is_what_is_learned_and_a_teacher_has_its_share_in_it(tmp_path: Path) -> None:
+    """Its targets are those of the next class; the teacher, untrained, keeps it from them."""
+
+    def shifted(module: nn.Module, batch: Batch) -> torch.Tensor:
+        (target,) = batch.targets.values()
+        return nn.functional.cross_entropy(module(**batch.inputs), (target + 1) % 3)
+
+    config = FAST.model_copy(update={"epochs": 8, "lr": 0.05})
+    alone = train_toy(tmp_path / "alone", config, kind=workload(step=shifted))
+    assert alone.score < 0.3
+    taught = DistillationLoss(workload(), Net().eval(), temperature=1.0, weight=1.0)
+    module = Net()
+    with_teacher = train_toy(
+        tmp_path / "taught", config, kind=workload(step=shifted), distillation=taught, module=module
+    )
+    assert with_teacher.sha256 != alone.sha256
+    inputs = clouds(50).inputs
+    agree = predict(module, inputs).argmax(1) == predict(taught.teacher, inputs).argmax(1)
+    assert agree.mean() > 0.7
 
 
 def test_names_of_weights_do_not_change_the_bytes_of_a_resumed_training(
