@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import LostError, UserError
-from tasks.onnx.origin import messages
 from tasks.system.files import is_the_machines
+from tasks.system.protobuf import messages
 from tasks.system.sentences import first_line
 
 if TYPE_CHECKING:
