@@ -3,6 +3,7 @@
 What it finds is fixed and becomes a test; figures go to docs/benchmarks.md. Parts are in campaign_*.py, the frame in campaign.py.
 """
 
+import signal
 import sys
 
 import campaign
@@ -13,4 +14,5 @@ import campaign_kills
 PARTS = (*campaign_kills.PARTS, *campaign_checkpoints.PARTS, *campaign_decisions.PARTS)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what a part has started ends with it
     sys.exit(campaign.main(PARTS))

@@ -41,7 +41,7 @@ def test_a_retraining_killed_in_every_step_ends_the_same(drill: Drill) -> None:
             "kill", 0, like="create /mlartifacts/dots/models/"
         ),  # a candidate is logged, and not registered
         Fault("tear", 60, like="write /mlflow.db"),
-        Fault("kill", 0, like="rename /work/dots/costs/.promote"),  # all is decided, and the run not ended
+        Fault("kill", 0, like="rename /work/dots/costs/promote"),  # all is decided, and the run not ended
     ):
         assert drill.run(fault).killed, fault
         drill.check_aliases(str(fault))
