@@ -15,7 +15,7 @@ from campaign import Case, Part, Tried, Try, Wrong
 from faulty_disk import NOTHING, Fault
 from retrainings import DOTS, Ended, Retrainings, empty_registry, prefect_server
 
-KILLS, IN_A_ROW, KILLS_OF_DIGITS, FAILURES = 1_000, 4, 20, 2_000
+KILLS, IN_A_ROW, KILLS_OF_DIGITS, FAILURES = 1_000, 4, 20, 1_000
 
 _LONGEST_SENTENCE = 1_000
 
@@ -179,12 +179,14 @@ def open_kills_of_digits(scratch: Path) -> Iterator[Try]:
 
 @contextmanager
 def open_failures(scratch: Path) -> Iterator[Try]:
-    """Every call fails once with EIO, and every call is the first on a disk that is full."""
+    """Every call fails in turn: half of them once with EIO, half as the first on a disk that is full."""
     with prefect_server(scratch / "prefect-server") as api, drilled(scratch, api, None) as drill:
 
         def attempt(case: Case) -> Tried:
-            at, full = divmod(case.among(2 * len(drill.calls)), 2)
-            return drill.fail(Fault("full", at, errno.ENOSPC) if full else Fault("fail", at, errno.EIO))
+            at = case.among(len(drill.calls))
+            return drill.fail(
+                Fault("full", at, errno.ENOSPC) if case.number % 2 else Fault("fail", at, errno.EIO)
+            )
 
         yield attempt
 
@@ -205,7 +207,7 @@ PARTS = (
     ),
     Part(
         "failures",
-        "every call that writes failed in turn (EIO), and the disk full from it on (ENOSPC)",
+        "every call that writes failed in turn, once (EIO) or as the first on a full disk (ENOSPC)",
         FAILURES,
         open_failures,
     ),
