@@ -48,15 +48,5 @@ def test_a_retraining_killed_in_every_step_ends_the_same(drill: Drill) -> None:
     drill.check_next("six kills")
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault("full", 0, errno.ENOSPC, "create /mlartifacts/dots/models/"),
-        Fault("fail", 0, errno.EIO, "fsync /work/dots/training/"),
-    ],
-    ids=["full", "failing"],
-)
-def test_a_disk_that_fails_is_said_in_a_sentence_and_leaves_nothing_half_written(
-    drill: Drill, fault: Fault
-) -> None:
-    drill.fail(fault)
+def test_a_disk_that_is_full_is_said_in_a_sentence_and_the_next_run_ends_the_same(drill: Drill) -> None:
+    drill.fail(Fault("full", 0, errno.ENOSPC, "rename /work/dots/reports/"))
