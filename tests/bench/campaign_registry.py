@@ -21,7 +21,7 @@ from serving_process import ServerProcess, move, permit, publish, wait_for
 
 NAME = "digits"
 
-OUTAGES, POLLS, SILENT_POLLS = 8, 3_600, 200
+OUTAGES, POLLS, SILENT_POLLS = 8, 3_600, 60
 """An hour at a poll a second; one that says nothing keeps each poll waiting."""
 
 WITHDRAWALS, MOST_POLLS = 50, 2
@@ -174,7 +174,7 @@ class Fleet:
 
 @contextmanager
 def open_outages(scratch: Path) -> Iterator[Try]:
-    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "0.5"
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "1"
     fleet = Fleet(scratch)
     try:
         yield lambda case: outage(case, fleet)
@@ -204,7 +204,7 @@ def outage(case: Case, fleet: Fleet) -> Tried:
             sizes_of_this: list[tuple[float, float]] = []
             while gate.looks - start < polls / 2:
                 time.sleep(0.5)
-                if gate.looks - start > 100:
+                if gate.looks - start > polls / 20:
                     sizes_of_this.append(follower(server))
             _check_ready(server, kind)
             client.end()
