@@ -52,6 +52,10 @@ class Case:
         """Which of `total` things it is about: each once, the first few far from each other. Raises Exhausted past the last."""
         if self.number >= total:
             raise Exhausted
+        return self.spread(total)
+
+    def spread(self, total: int) -> int:
+        """The same where there are more cases than things: then a thing comes again."""
         step = next(s for s in range(round(total * 0.618) or 1, 2 * total + 1) if math.gcd(s, total) == 1)
         return (self.number * step + random.Random(self.seed).randrange(total)) % total
 
@@ -243,7 +247,10 @@ def main(parts: Sequence[Part]) -> int:
         "--minutes", type=float, default=math.inf, help="begin no case after so many; go on later"
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, help="processes for parts whose cases may run side by side"
+        "--jobs",
+        type=int,
+        default=min(2, os.cpu_count() or 1),
+        help="processes for parts whose cases may run side by side",
     )
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--again", action="store_true", help="try those again that ended wrong")
