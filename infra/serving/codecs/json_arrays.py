@@ -80,7 +80,11 @@ def written(array: Array) -> list[bytes]:
     else:
         rows = max(1, PIECE * len(array) // array.size)
         inner = [
-            [orjson.dumps(np.ascontiguousarray(array[at : at + rows]), None, orjson.OPT_SERIALIZE_NUMPY)[1:-1]]
+            [
+                orjson.dumps(np.ascontiguousarray(array[at : at + rows]), None, orjson.OPT_SERIALIZE_NUMPY)[
+                    1:-1
+                ]
+            ]
             for at in range(0, len(array), rows)
         ]
     parts = [b"["]

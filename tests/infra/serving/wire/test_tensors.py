@@ -21,7 +21,9 @@ def test_it_is_what_numpy_says_of_each_number_and_warns_of_none(given_arrays: li
 
 @pytest.mark.parametrize("size", [3, FEW, FEW + 1])
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
-def test_the_largest_numbers_are_finite_and_one_that_is_not_is_seen_among_them(size: int, value: float) -> None:
+def test_the_largest_numbers_are_finite_and_one_that_is_not_is_seen_among_them(
+    size: int, value: float
+) -> None:
     array = np.full(size, np.finfo(np.float32).max)
     assert all_finite([array, np.arange(3)])
     array[size // 2] = value
