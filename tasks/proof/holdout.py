@@ -15,6 +15,7 @@ from tasks.proof.gate import gate, with_folds
 from tasks.proof.intervals import compare, difference_interval, other_differences
 from tasks.proof.rows import rows_of
 from tasks.proof.serving import MOST_ASKED, try_on_server
+from tasks.proof.signature import signature_change
 from tasks.proof.validation import validate
 from tasks.records import (
     Candidate,
@@ -57,7 +58,7 @@ def prove(
     trial = try_on_server(package, workload.name, candidate.onnx, asked_rows(dataset, "test", MOST_ASKED))
     comparison = None
     if champion and report.outputs:
-        answered = Answered(dataset, "test", load_arrays(report.outputs))
+        answered = Answered(dataset, "test", load_arrays(report.outputs), package)
         comparison = compare_with(workload, answered, champion, gates)
     against_fp32, others = _against_fp32(reference, dataset, report, baseline, gates)
     return Proof(
@@ -78,6 +79,8 @@ class Answered:
     dataset: Dataset
     split: str
     outputs: Arrays
+    package: Path | None = None
+    """Its MLflow folder."""
 
 
 def answer_again(evidence: Evidence, model: Path, datasets: Path) -> Answered:
@@ -86,7 +89,7 @@ def answer_again(evidence: Evidence, model: Path, datasets: Path) -> Answered:
     split = evidence.proof.report.split
     names = load_workload(evidence.workload).served
     outputs = run_named(open_session(model), read_split(dataset, split).inputs, names)
-    return Answered(dataset, split, outputs)
+    return Answered(dataset, split, outputs, model.parent)
 
 
 def judge(evidence: Evidence, champion: Champion, answered: Answered) -> Verdict:
@@ -100,6 +103,11 @@ def judge(evidence: Evidence, champion: Champion, answered: Answered) -> Verdict
 
 def compare_with(workload: Workload, answered: Answered, champion: Champion, gates: Gates) -> Comparison:
     """The answers of one file and the champion's to the same rows; a champion that does not fit them is said to."""
+    change = answered.package and signature_change(answered.package, champion.folder)
+    return _compare(workload, answered, champion, gates).model_copy(update={"new_signature": change})
+
+
+def _compare(workload: Workload, answered: Answered, champion: Champion, gates: Gates) -> Comparison:
     dataset, split = answered.dataset, answered.split
     samples = read_split(dataset, split)
     try:
@@ -151,11 +159,13 @@ def _by_our_words(
     """The champion's answers in the order of our classes, by their words: one that it does not know, it gets wrong."""
     aligned: Arrays = {}
     for goal, known, wanted in zip(workload.goals, theirs, ours, strict=False):
-        answers = goal.answer.aligned([outputs[name] for name in goal.served], known, wanted)
+        names = goal.served if goal.served[0] in outputs else goal.outputs
+        bare = names != goal.served and known.classes != wanted.classes  # logits have no words beside them
+        answers = None if bare else goal.answer.aligned([outputs[n] for n in names], known, wanted)
         if answers is None:
             said, given = (some(fitted.classes or ("none",), 5) for fitted in (known, wanted))
             raise UserError(f"it knows other classes ({said}) than the data has now ({given})")
-        aligned |= dict(zip(goal.served, answers, strict=True))
+        aligned |= dict(zip(names, answers, strict=True))
     return aligned
 
 
@@ -165,10 +175,8 @@ def _ask(workload: Workload, champion: Champion, dataset: Dataset, samples: Samp
     takes = {value.name: value.type for value in session.get_inputs()}
     if set(takes) != set(wanted):
         raise UserError(f"it takes the inputs {', '.join(sorted(takes))} and not {', '.join(sorted(wanted))}")
-    names = workload.served
     gives = [value.name for value in session.get_outputs()]
-    if not {*names} <= {*gives} and workload.outputs != names:
-        raise UserError(f"it answers with {', '.join(gives)} and not with {', '.join(names)}")
+    names = next((n for n in (workload.served, workload.outputs) if {*n} <= {*gives}), workload.outputs)
     gives = [*names] if {*names} <= {*gives} else gives[: len(names)]
     try:
         outputs = run_named(session, samples.inputs, gives)
