@@ -57,7 +57,9 @@ def look_at_score(bench: Bench) -> str:
                 "its negative."
             )
         beside = (
-            "" if constant != constant else f", and {constant:.4g} for one and the same answer to all of them"
+            ""
+            if constant != constant
+            else f", and {round(constant, 9) + 0.0:.4g} for one and the same answer to all of them"
         )
         said.append(f"{name} is {value:.4g} before training, on {len(rows)} validation rows{beside}")
         if re.search(r"(error|loss)$", name) and not name.startswith("neg"):

@@ -9,7 +9,7 @@ from tasks.workloads.workload import Workload
 
 if TYPE_CHECKING:
     from tasks.goals.bootstrap import Marks
-    from tasks.goals.metric import Arrays, Outputs, Targets
+    from tasks.goals.metric import Array, Arrays, Outputs, Targets
 
 
 def decisions(workload: Workload, outputs: "Outputs", fitted: Sequence[Fitted] = ()) -> "tuple[Arrays, ...]":
@@ -20,16 +20,20 @@ def decisions(workload: Workload, outputs: "Outputs", fitted: Sequence[Fitted] =
 
 
 def marks(
-    workload: Workload, targets: "Targets", outputs: "Outputs", fitted: Sequence[Fitted] = ()
+    workload: Workload,
+    targets: "Targets",
+    outputs: "Outputs",
+    fitted: Sequence[Fitted] = (),
+    weight: "Array | None" = None,
 ) -> "tuple[Marks, ...]":
-    """Rows as each goal's metric sees them. Raises UserError when a metric of the workload's own fails."""
+    """Rows, which weigh as `weight` [n] says, as each goal's metric sees them. Raises UserError when a metric of the workload's own fails."""
     from tasks.goals.bootstrap import marks_of
 
     truth = targets if isinstance(targets, tuple) else (targets,)
     made = []
     for goal, target, answer in zip(workload.goals, truth, decisions(workload, outputs, fitted), strict=True):
         with as_user_error(_what_failed(workload, goal.metric.name, len(target))):
-            made.append(marks_of(goal.metric, target, answer))
+            made.append(marks_of(goal.metric, target, answer, weight))
     return tuple(made)
 
 
