@@ -55,7 +55,9 @@ def promote(
             refuse.fn(model, version, reason, who)
             raise RefusedError(f"{model} version {version} was refused by {who}: {reason}.")
     with announced(Registry(settings), model):
-        return promote_version(settings, model, version, why=reason, who=who, new_signature=new_signature)
+        return promote_version(
+            settings, model, version, why=reason, who=who, new_signature=new_signature or asked.ask
+        )
 
 
 @task(

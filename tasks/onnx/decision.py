@@ -34,6 +34,16 @@ def with_decision(workload: Workload, dataset: Dataset, candidate: Candidate) ->
     )
 
 
+def _make_way(graph: onnx.GraphProto, names: set[str]) -> None:
+    """Rename what inside the graph has a name that the decision is served under, such as a parameter called label."""
+    for node in graph.node:
+        for own in (node.input, node.output):
+            own[:] = [f"decide/{name}/before" if name in names else name for name in own]
+    for tensor in (*graph.initializer, *graph.value_info):
+        if tensor.name in names:
+            tensor.name = f"decide/{tensor.name}/before"
+
+
 def _as_float(graph: onnx.GraphProto, value: onnx.ValueInfoProto) -> None:
     """Have an output of another type of numbers, such as float16, come as float32, which words and thresholds are found by."""
     kind = value.type.tensor_type
@@ -51,6 +61,7 @@ def _append(workload: Workload, bare: OnnxModel, fitted: tuple[Fitted, ...], pat
     """Write the file with the decisions' nodes; what they are made of is given back only where the goal asks for it."""
     proto = onnx.load(bare.path)
     graph, given = proto.graph, {value.name: value for value in proto.graph.output}
+    _make_way(graph, {*workload.served} - {*given})
     decided: list[onnx.ValueInfoProto] = []
     for goal, own in zip(workload.goals, fitted, strict=True):
         for name in goal.outputs:

@@ -65,6 +65,9 @@ def test_a_goal_is_trained_exported_proved_and_judged(
     champion = Champion(version=1, sha256=fp32.onnx.sha256, folder=tmp_path / "champion")
     comparison = compare_with(workload, answered, champion, workload.gates)
     assert comparison.problem is None and comparison.difference == 0 and comparison.changed == 0
+    shutil.copyfile((fp32.bare or fp32.onnx).path, tmp_path / "champion" / "model.onnx")
+    older = compare_with(workload, answered, Champion(version=0, sha256="", folder=champion.folder), Gates())
+    assert older.problem is None  # one that serves the model's own outputs is decided as ours are
     verdict = gate(report, report, None, comparison, None, Gates(margin=0.1))
     assert verdict.decision == "pass", verdict.reasons
 
