@@ -56,9 +56,13 @@ class Answer(ABC):
         """What `decide` gives, from what a file answers."""
         return self.decide(served, fitted)
 
-    def aligned(self, served: Sequence[Array], theirs: Fitted, ours: Fitted) -> list[Array] | None:
-        """A file's answers with its classes in another's order; None where they cannot be told apart by their words."""
-        return [*served] if theirs.classes == ours.classes else None
+    def comparable(self, theirs: Fitted, ours: Fitted) -> bool:
+        """Whether answers of a file that knows other classes can be held to ours, by their words."""
+        return theirs.classes == ours.classes
+
+    def aligned(self, served: Sequence[Array], theirs: Fitted, ours: Fitted) -> list[Array]:
+        """A comparable file's answers with its classes in our order."""
+        return [*served]
 
     @abstractmethod
     def decide(self, outputs: Sequence[Array], fitted: Fitted) -> Arrays:

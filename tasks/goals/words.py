@@ -35,13 +35,15 @@ class Worded(Answer):
         names = (f"{before}label", f"{before}probability")
         return (*names, *outputs) if self.raw else names
 
-    def aligned(self, served: Sequence[Array], theirs: Fitted, ours: Fitted) -> list[Array] | None:
+    def comparable(self, theirs: Fitted, ours: Fitted) -> bool:
+        known, wanted = theirs.classes or (), ours.classes or ()
+        return known == wanted or (not self.undecided and bool({*known} & {*wanted}))
+
+    def aligned(self, served: Sequence[Array], theirs: Fitted, ours: Fitted) -> list[Array]:
         """Labels say themselves what they are; a class that the file does not know has probability 0."""
         known, wanted = theirs.classes or (), ours.classes or ()
         if known == wanted:
             return [*served]
-        if self.undecided or not {*known} & {*wanted}:
-            return None
         label, shares = served[:2]
         padded = np.concatenate([shares, np.zeros_like(shares[..., :1])], axis=-1)
         places = [known.index(word) if word in known else -1 for word in wanted]

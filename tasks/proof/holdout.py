@@ -1,6 +1,5 @@
 """Pick → Proof: on test rows that nothing has seen, against the champion's own bytes, in the real server."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,26 +146,26 @@ def _champion_outputs(workload: Workload, champion: Champion, dataset: Dataset, 
         raise UserError(f"its {MODEL} is not the file that was registered, {champion.sha256[:16]}…")
     proved = (champion.folder / EVIDENCE).exists()
     evidence = read(champion.folder) if proved else None
-    outputs, learned = _ask(workload, champion, dataset, samples), dataset.fitted
+    learned = dataset.fitted
     if evidence is not None:
         learned = evidence.proof.report.fitted or (Fitted(classes=evidence.classes), *learned[1:])
-    return _by_our_words(workload, outputs, learned, dataset.fitted)
-
-
-def _by_our_words(
-    workload: Workload, outputs: Arrays, theirs: Sequence[Fitted], ours: Sequence[Fitted]
-) -> Arrays:
-    """The champion's answers in the order of our classes, by their words: one that it does not know, it gets wrong."""
-    aligned: Arrays = {}
-    for goal, known, wanted in zip(workload.goals, theirs, ours, strict=False):
+    for goal, known, wanted in zip(workload.goals, learned, dataset.fitted, strict=False):
+        if not goal.answer.comparable(known, wanted):
+            raise _other_classes(known, wanted)
+    outputs = _ask(workload, champion, dataset, samples)
+    aligned: Arrays = {}  # by our words: a class that it does not know, it gets wrong
+    for goal, known, wanted in zip(workload.goals, learned, dataset.fitted, strict=False):
         names = goal.served if goal.served[0] in outputs else goal.outputs
-        bare = names != goal.served and known.classes != wanted.classes  # logits have no words beside them
-        answers = None if bare else goal.answer.aligned([outputs[n] for n in names], known, wanted)
-        if answers is None:
-            said, given = (some(fitted.classes or ("none",), 5) for fitted in (known, wanted))
-            raise UserError(f"it knows other classes ({said}) than the data has now ({given})")
+        if names != goal.served and known.classes != wanted.classes:  # logits have no words beside them
+            raise _other_classes(known, wanted)
+        answers = goal.answer.aligned([outputs[name] for name in names], known, wanted)
         aligned |= dict(zip(names, answers, strict=True))
     return aligned
+
+
+def _other_classes(theirs: Fitted, ours: Fitted) -> UserError:
+    known, given = (some(fitted.classes or ("none",), 5) for fitted in (theirs, ours))
+    return UserError(f"it knows other classes ({known}) than the data has now ({given})")
 
 
 def _ask(workload: Workload, champion: Champion, dataset: Dataset, samples: Samples) -> Arrays:

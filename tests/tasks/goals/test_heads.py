@@ -82,9 +82,8 @@ def test_a_champions_answers_are_held_to_ours_by_their_words() -> None:
     ours, theirs = Fitted(classes=("a", "b", "c")), Fitted(classes=("c", "a"))
     shares = np.array([[0.9, 0.1], [0.2, 0.8]])
     aligned = One().aligned([np.array(["c", "a"]), shares], theirs, ours)
-    assert aligned is not None
     answer = One().read(aligned, ours)
     assert answer["code"].tolist() == [2, 0]
     assert answer["probability"].tolist() == [[0.1, 0, 0.9], [0.8, 0, 0.2]]
-    assert One().aligned([np.array(["x"]), shares[:1]], Fitted(classes=("x", "y")), ours) is None
-    assert One(undecided=True).aligned([shares], theirs, ours) is None
+    assert One().comparable(theirs, ours) and not One().comparable(Fitted(classes=("x", "y")), ours)
+    assert not One(undecided=True).comparable(theirs, ours)
