@@ -31,6 +31,15 @@ class TensorSpec(Frozen):
         return f"{self.name} {self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
+class Fitted(Frozen):
+    """What a goal has learned of training rows (its classes), and of validation rows (its thresholds)."""
+
+    classes: tuple[str, ...] | None = Field(
+        None, description="Class names in the order of the logits, or of the labels."
+    )
+    thresholds: tuple[float, ...] | None = None
+
+
 class CodecInput(Frozen):
     """One input of a request that is no tensor by itself: whose values a column of the rows has."""
 
@@ -61,7 +70,15 @@ class Dataset(Frozen):
     )
     newest: str | None = Field(None, description="The last moment in the time column; None without one.")
     arrays_sha256: str = Field("", description="SHA-256 over every file that is stored of the rows.")
+    others: tuple[tuple[TensorSpec, Fitted], ...] = Field(
+        (), description="Of each further goal: its target, and what it has learned."
+    )
     codec: CodecRecord | None = Field(None, description="None where a request brings the inputs as they are.")
+
+    @property
+    def fitted(self) -> tuple[Fitted, ...]:
+        """What each goal has learned."""
+        return (Fitted(classes=self.classes), *(fitted for _, fitted in self.others))
 
     @property
     def asked(self) -> tuple[TensorSpec, ...]:
@@ -96,10 +113,10 @@ class OnnxModel(Frozen):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     reference: Path | None = Field(
-        None, description="The torch model's outputs on the first validation rows (.npy)."
+        None, description="The torch model's outputs on the first validation rows, by name (.npz)."
     )
     lengths: Path | None = Field(
-        None, description="The same at other lengths of further dynamic axes, by length (.npz)."
+        None, description="The same at other lengths of further dynamic axes, by length and name (.npz)."
     )
     findings: tuple[str, ...] = Field((), description="What tracing may have frozen, in words.")
 
@@ -109,7 +126,13 @@ class Candidate(Frozen):
 
     name: str
     recipe: Recipe | None = None
-    onnx: OnnxModel | None = None
+    onnx: OnnxModel | None = Field(None, description="The file that would ship.")
+    bare: OnnxModel | None = Field(
+        None, description="The same without the nodes that decide; None where it has none."
+    )
+    fitted: tuple[Fitted, ...] = Field(
+        (), description="What each goal's decision in this file was fitted to."
+    )
     refused: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -150,6 +173,24 @@ class Parity(Frozen):
     )
 
 
+class OtherScore(Frozen):
+    """A further goal's score on the same rows; it picks nothing, and must not be lost."""
+
+    goal: str = Field(description="In words, such as: regression of 'weight'.")
+    score: float | None
+    score_name: str
+    interval: Interval | None = None
+
+
+class OtherDifference(Frozen):
+    """A further goal's score less another file's, on the same rows."""
+
+    goal: str
+    score_name: str
+    difference: float
+    interval: Interval | None = None
+
+
 class Company(Frozen):
     """How far answers hang on the rows beside them: the same rows alone, in other batches and in another order."""
 
@@ -187,6 +228,8 @@ class Report(Frozen):
     score: float
     score_name: str
     interval: Interval | None = Field(None, description="Of the score, by bootstrap over the rows.")
+    others: tuple[OtherScore, ...] = Field((), description="Of each further goal.")
+    fitted: tuple[Fitted, ...] = Field((), description="What the decision in this file was fitted to.")
     sha256: str = Field(description="Of the file that was measured.")
     size_bytes: int
     gzipped_bytes: int | None = None
@@ -200,7 +243,9 @@ class Report(Frozen):
     findings: tuple[str, ...] = Field((), description="What tracing may have frozen: a person has to look.")
     slices: tuple[Slice, ...] = ()
     behaviour: tuple[Behaviour, ...] = ()
-    outputs: Path | None = Field(None, description="The file's raw outputs on all rows of the split (.npy).")
+    outputs: Path | None = Field(
+        None, description="The file's outputs on all rows of the split, by name (.npz)."
+    )
     problems: tuple[str, ...] = Field((), description="What a gate must refuse, in words.")
 
 
@@ -237,7 +282,11 @@ class Comparison(Frozen):
         None, description="Share of rows whose prediction differs from the champion's."
     )
     slices: tuple[SliceDifference, ...] = ()
+    others: tuple[OtherDifference, ...] = Field((), description="Of each further goal.")
     problem: str | None = Field(None, description="Why the champion could not be scored on these rows.")
+    new_signature: str | None = Field(
+        None, description="What is taken or given otherwise than the champion does."
+    )
 
 
 class ServingCheck(Frozen):
@@ -264,6 +313,9 @@ class Verdict(Frozen):
         None, description="Challenger's score less the champion's, on the same rows."
     )
     interval: Interval | None = None
+    new_signature: str | None = Field(
+        None, description="What clients of the champion have to be told before this version serves."
+    )
     more_rows: int | None = Field(
         None, description="About how many more test rows would decide, if more would."
     )
@@ -293,6 +345,9 @@ class Proof(Frozen):
     baseline: Report = Field(description="fp32 on the same rows; the same as `report` when fp32 was picked.")
     against_fp32: Interval | None = Field(
         None, description="Of the pick's score less fp32's, on the same rows."
+    )
+    others_against_fp32: tuple[OtherDifference, ...] = Field(
+        (), description="Of each further goal: the pick's score less fp32's."
     )
     comparison: Comparison | None = Field(None, description="None when there was no champion.")
     trial: ServingCheck | None = None

@@ -136,11 +136,13 @@ def columns(inputs: Arrays, specs: tuple[TensorSpec, ...]) -> Arrays:
     return named
 
 
-def outputs(table: pa.Table) -> Array:
-    """The first output of every row, [n, ...], as it was answered."""
-    name = next(name for name in table.column_names if name.startswith("outputs."))
+def outputs(table: pa.Table, like: Arrays) -> Arrays:
+    """The outputs of the names, row shapes and types of `like` for every row, as they were answered."""
     table = table.slice(max(0, len(table) - MOST_ROWS))
-    return _flat(table, name, "float32").reshape(len(table), -1)
+    return {
+        name: _flat(table, f"outputs.{name}", str(array.dtype)).reshape(len(table), *array.shape[1:])
+        for name, array in like.items()
+    }
 
 
 def _columns(spec: TensorSpec, flat: Array) -> Arrays:
@@ -155,7 +157,8 @@ def _columns(spec: TensorSpec, flat: Array) -> Arrays:
 def _flat(table: pa.Table, name: str, dtype: str) -> Array:
     """All values of a column of lists; what was null in JSON (NaN, infinity) is NaN."""
     values = pc.list_flatten(table[name]).to_numpy()
-    flat: Array = values.astype("float64" if dtype.startswith("float") else dtype)
+    text = np.dtype(dtype).kind in "OU"
+    flat: Array = values.astype(str if text else "float64" if dtype.startswith("float") else dtype)
     return flat
 
 

@@ -131,8 +131,9 @@ def _replay(settings: Settings, evidence: Evidence, folder: Path) -> float:
 
     report = evidence.proof.report
     answered = answer_again(evidence, folder / MODEL, settings.home / "datasets")
-    target = read_split(answered.dataset, answered.split).target
-    again = score(load_workload(evidence.workload), target, answered.outputs)
+    targets = read_split(answered.dataset, answered.split).targets
+    fitted = answered.dataset.fitted
+    again = score(load_workload(evidence.workload), targets, answered.outputs, fitted)
     if abs(again - report.score) > _SAME_SCORE:
         raise EvidenceError(
             f"{evidence.model}: scored again it has {report.score_name} {again:.6f}, the evidence says {report.score:.6f}.",

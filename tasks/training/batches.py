@@ -7,7 +7,7 @@ import torch
 
 from tasks.data.arrays import Array, Samples
 
-Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
+Batch = tuple[dict[str, torch.Tensor], tuple[torch.Tensor, ...]]
 
 
 class Order:
@@ -37,4 +37,6 @@ def take(samples: Samples, index: Array, device: torch.device) -> Batch:
     def tensor(array: Array) -> torch.Tensor:
         return torch.from_numpy(np.asarray(array)[index]).to(device, non_blocking=True)
 
-    return {name: tensor(array) for name, array in samples.inputs.items()}, tensor(samples.target)
+    return {name: tensor(array) for name, array in samples.inputs.items()}, tuple(
+        map(tensor, samples.targets)
+    )

@@ -14,7 +14,7 @@ from tasks.system.sentences import as_user_error
 from tasks.training.batches import Order, take
 from tasks.training.footprint import without_footprint
 from tasks.training.loss import check_loss, loss_of
-from tasks.training.module import main_output
+from tasks.training.module import goal_outputs
 from tasks.training.randomness import random_numbers_lock, seed_everything
 from tasks.workloads.workload import Workload
 
@@ -37,18 +37,18 @@ def dry_run(module: nn.Module, workload: Workload, dataset: Dataset, config: Tra
     samples = read_split(dataset, "train")
     check_loss(workload, module, samples)
     order, device = Order(len(samples), config.batch_size, config.seed), torch.device("cpu")
-    inputs, target = take(samples, order.rows(0), device)
+    inputs, targets = take(samples, order.rows(0), device)
     with random_numbers_lock, without_footprint(module):
         seed_everything(config.seed)
         module.train()
         for _ in range(2):
             started = time.perf_counter()
-            loss = _step(workload, module, inputs, target)
+            loss = _step(workload, module, inputs, targets)
             seconds = time.perf_counter() - started
     bare = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
     module.zero_grad()
     return DryRun(
-        rows=len(target),
+        rows=len(targets[0]),
         loss=loss.item(),
         seconds=seconds,
         steps=order.steps_an_epoch * config.epochs,
@@ -57,12 +57,17 @@ def dry_run(module: nn.Module, workload: Workload, dataset: Dataset, config: Tra
 
 
 def _step(
-    workload: Workload, module: nn.Module, inputs: dict[str, torch.Tensor], target: torch.Tensor
+    workload: Workload,
+    module: nn.Module,
+    inputs: dict[str, torch.Tensor],
+    targets: tuple[torch.Tensor, ...],
 ) -> torch.Tensor:
     """Forward and backward; what a user's module raises, in a sentence."""
     module.zero_grad()
-    with as_user_error(f"Workload {workload.name}: its model fails in training, on a batch of {len(target)}"):
-        loss = loss_of(workload, target.device)(main_output(module(**inputs)).float(), target)
+    rows, device = len(targets[0]), targets[0].device
+    with as_user_error(f"Workload {workload.name}: its model fails in training, on a batch of {rows}"):
+        outputs = goal_outputs(workload, module(**inputs))
+        loss = loss_of(workload, device)({name: o.float() for name, o in outputs.items()}, targets)
         _check(workload, loss)
         loss.backward()  # type: ignore[no-untyped-call]
     return loss

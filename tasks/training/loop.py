@@ -18,7 +18,7 @@ from tasks.training.device import Compute
 from tasks.training.divergence import why_not_finite
 from tasks.training.loss import DistillationLoss, loss_of
 from tasks.training.metrics import MetricsLog
-from tasks.training.module import main_output, predict
+from tasks.training.module import goal_outputs, predict_goals
 from tasks.training.optimizer import learning_rate, make_optimizer
 from tasks.training.progress import Reporter, ShowProgress
 from tasks.training.randomness import random_state, seed_everything, set_random_state
@@ -109,14 +109,15 @@ class Loop:
         first = self.state.step
         end = first - first % self.order.steps_an_epoch + self.order.steps_an_epoch
         for step in range(first, end):
-            inputs, target, share = self._batch(step)
+            inputs, targets, share = self._batch(step)
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(self.config, step, self.steps)
             with self.compute.autocast():
-                outputs = main_output(self.forward(**inputs))
-                loss = self.loss(outputs.float(), target)
+                raw = goal_outputs(self.workload, self.forward(**inputs))
+                outputs = {name: output.float() for name, output in raw.items()}
+                loss = self.loss(outputs, targets)
                 if self.distillation is not None:
-                    loss = self.distillation.mix(inputs, outputs.float(), loss)
+                    loss = self.distillation.mix(inputs, outputs, loss)
             self._watch(step, loss)
             self.optimizer.zero_grad()
             self.scaler.scale(loss * share if share != 1 else loss).backward()  # type: ignore[no-untyped-call]
@@ -130,7 +131,7 @@ class Loop:
                 self._save()
             self._report()
 
-    def _batch(self, step: int) -> tuple[dict[str, Tensor], Tensor, float]:
+    def _batch(self, step: int) -> tuple[dict[str, Tensor], tuple[Tensor, ...], float]:
         """This process's rows of the step, and what their mean loss weighs in the mean over all processes."""
         index = self.order.rows(step)
         mine = index[self.compute.rank :: self.compute.count]
@@ -178,10 +179,11 @@ class Loop:
         self._report(always=True)
 
     def _loss_and_score(self) -> tuple[float, float]:
-        outputs = predict(self.module, self.validation.inputs, self.config.batch_size)
-        target = torch.tensor(self.validation.target, device=self.compute.device)
-        loss = self.loss(torch.from_numpy(outputs).to(target.device), target)
-        return float(loss), score(self.workload, self.validation.target, outputs)
+        outputs = predict_goals(self.workload, self.module, self.validation.inputs, self.config.batch_size)
+        device = self.compute.device
+        targets = tuple(torch.tensor(target, device=device) for target in self.validation.targets)
+        loss = self.loss({n: torch.from_numpy(array).to(device) for n, array in outputs.items()}, targets)
+        return float(loss), score(self.workload, self.validation.targets, outputs)
 
     def _due(self, seconds: float = math.inf) -> bool:
         """Whether it is time to save; several processes ask the first one, and not too often."""

@@ -162,13 +162,17 @@ def _key(
     digest = hashlib.sha256()
     knobs = config.model_dump(mode="json", exclude={"checkpoint_seconds", "threads", "workers"})
     taught = None if distillation is None else [distillation.temperature, distillation.weight]
-    digest.update(json.dumps([1, workload.name, workload.kind, knobs, taught, processes]).encode())
+    digest.update(
+        json.dumps(
+            [1, workload.name, "+".join(goal.name for goal in workload.goals), knobs, taught, processes]
+        ).encode()
+    )
     weights = [module.state_dict(), {} if distillation is None else distillation.teacher.state_dict()]
     for name, value in [pair for state in weights for pair in state.items()]:
         digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     for split in (samples, validation):
-        for name, array in [*split.inputs.items(), ("target", split.target)]:
+        for name, array in split.named:
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
     return digest.hexdigest()

@@ -22,7 +22,7 @@ from tasks.onnx.package import build_folder
 from tasks.onnx.session import open_session
 from tasks.records import Checkpoint, Dataset, OnnxModel
 from tasks.training.loss import loss_of
-from tasks.training.module import all_outputs, build_module, load_module, main_output, predict
+from tasks.training.module import all_outputs, build_module, goal_outputs, load_module, predict
 from tasks.training.trainer import fit
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
@@ -113,7 +113,7 @@ def names_agree_from_the_forward_to_the_signature(ship: Ship) -> Iterator[str]:
         yield f"forward takes {takes}, inputs() gives {names}"
     if {value.name for value in session.get_inputs()} != set(names):
         yield f"the file takes {[value.name for value in session.get_inputs()]}"
-    if session.get_outputs()[0].name != ship.workload.output_name:
+    if session.get_outputs()[0].name != ship.workload.outputs[0]:
         yield f"the file's first output is {session.get_outputs()[0].name}"
     if [value.name for value in session.get_outputs()] != [spec.name for spec in ship.exported.outputs]:
         yield "the record names other outputs than the file"
@@ -147,8 +147,8 @@ def a_checkpoint_answers_as_the_module_it_was_saved_from(ship: Ship) -> Iterator
 def the_loss_is_one_number_that_reaches_the_weights(ship: Ship) -> Iterator[str]:
     module, rows = ship.built().train(), ship.rows("train", 8)
     inputs = {name: torch.from_numpy(np.array(array)) for name, array in rows.inputs.items()}
-    target = torch.from_numpy(np.array(rows.target))
-    loss = loss_of(ship.workload, target.device)(main_output(module(**inputs)).float(), target)
+    targets = tuple(torch.from_numpy(np.array(target)) for target in rows.targets)
+    loss = loss_of(ship.workload, targets[0].device)(goal_outputs(ship.workload, module(**inputs)), targets)
     loss.backward()  # type: ignore[no-untyped-call]
     if loss.ndim or not loss.isfinite():
         yield f"the loss is {loss}"
