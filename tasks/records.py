@@ -31,6 +31,31 @@ class TensorSpec(Frozen):
         return f"{self.name} {self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
+class Fitted(Frozen):
+    """What a goal has learned of training rows (its classes), and of validation rows (its thresholds)."""
+
+    classes: tuple[str, ...] | None = Field(
+        None, description="Class names in the order of the logits, or of the labels."
+    )
+    thresholds: tuple[float, ...] | None = None
+
+
+class CodecInput(Frozen):
+    """One input of a request that is no tensor by itself: whose values a column of the rows has."""
+
+    name: str
+    kind: Literal["text", "image", "codes"]
+    column: str
+    gives: tuple[str, ...] = Field(description="The tensors that it comes to.")
+
+
+class CodecRecord(Frozen):
+    """How a request's values become tensors: codec.json, which lies with its files in the dataset's folder `codec`."""
+
+    sha256: str = Field(description="Of codec.json.")
+    inputs: tuple[CodecInput, ...]
+
+
 class Dataset(Frozen):
     """Validated, fingerprinted and split rows in a folder: Parquet for people, .npy arrays for the loop."""
 
@@ -45,6 +70,24 @@ class Dataset(Frozen):
     )
     newest: str | None = Field(None, description="The last moment in the time column; None without one.")
     arrays_sha256: str = Field("", description="SHA-256 over every file that is stored of the rows.")
+    others: tuple[tuple[TensorSpec, Fitted], ...] = Field(
+        (), description="Of each further goal: its target, and what it has learned."
+    )
+    codec: CodecRecord | None = Field(None, description="None where a request brings the inputs as they are.")
+
+    @property
+    def fitted(self) -> tuple[Fitted, ...]:
+        """What each goal has learned."""
+        return (Fitted(classes=self.classes), *(fitted for _, fitted in self.others))
+
+    @property
+    def asked(self) -> tuple[TensorSpec, ...]:
+        """What a request brings: the inputs, but text for those that a codec makes of it."""
+        if self.codec is None:
+            return self.inputs
+        made = {tensor for coded in self.codec.inputs for tensor in coded.gives}
+        texts = [TensorSpec(name=coded.name, dtype="str", shape=("batch",)) for coded in self.codec.inputs]
+        return (*texts, *(spec for spec in self.inputs if spec.name not in made))
 
 
 class Checkpoint(Frozen):
@@ -70,10 +113,10 @@ class OnnxModel(Frozen):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     reference: Path | None = Field(
-        None, description="The torch model's outputs on the first validation rows (.npy)."
+        None, description="The torch model's outputs on the first validation rows, by name (.npz)."
     )
     lengths: Path | None = Field(
-        None, description="The same at other lengths of further dynamic axes, by length (.npz)."
+        None, description="The same at other lengths of further dynamic axes, by length and name (.npz)."
     )
     findings: tuple[str, ...] = Field((), description="What tracing may have frozen, in words.")
 
@@ -83,7 +126,13 @@ class Candidate(Frozen):
 
     name: str
     recipe: Recipe | None = None
-    onnx: OnnxModel | None = None
+    onnx: OnnxModel | None = Field(None, description="The file that would ship.")
+    bare: OnnxModel | None = Field(
+        None, description="The same without the nodes that decide; None where it has none."
+    )
+    fitted: tuple[Fitted, ...] = Field(
+        (), description="What each goal's decision in this file was fitted to."
+    )
     refused: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -124,6 +173,24 @@ class Parity(Frozen):
     )
 
 
+class OtherScore(Frozen):
+    """A further goal's score on the same rows; it picks nothing, and must not be lost."""
+
+    goal: str = Field(description="In words, such as: regression of 'weight'.")
+    score: float | None
+    score_name: str
+    interval: Interval | None = None
+
+
+class OtherDifference(Frozen):
+    """A further goal's score less another file's, on the same rows."""
+
+    goal: str
+    score_name: str
+    difference: float
+    interval: Interval | None = None
+
+
 class Company(Frozen):
     """How far answers hang on the rows beside them: the same rows alone, in other batches and in another order."""
 
@@ -161,6 +228,8 @@ class Report(Frozen):
     score: float
     score_name: str
     interval: Interval | None = Field(None, description="Of the score, by bootstrap over the rows.")
+    others: tuple[OtherScore, ...] = Field((), description="Of each further goal.")
+    fitted: tuple[Fitted, ...] = Field((), description="What the decision in this file was fitted to.")
     sha256: str = Field(description="Of the file that was measured.")
     size_bytes: int
     gzipped_bytes: int | None = None
@@ -174,7 +243,9 @@ class Report(Frozen):
     findings: tuple[str, ...] = Field((), description="What tracing may have frozen: a person has to look.")
     slices: tuple[Slice, ...] = ()
     behaviour: tuple[Behaviour, ...] = ()
-    outputs: Path | None = Field(None, description="The file's raw outputs on all rows of the split (.npy).")
+    outputs: Path | None = Field(
+        None, description="The file's outputs on all rows of the split, by name (.npz)."
+    )
     problems: tuple[str, ...] = Field((), description="What a gate must refuse, in words.")
 
 
@@ -211,6 +282,7 @@ class Comparison(Frozen):
         None, description="Share of rows whose prediction differs from the champion's."
     )
     slices: tuple[SliceDifference, ...] = ()
+    others: tuple[OtherDifference, ...] = Field((), description="Of each further goal.")
     problem: str | None = Field(None, description="Why the champion could not be scored on these rows.")
 
 
@@ -267,6 +339,9 @@ class Proof(Frozen):
     baseline: Report = Field(description="fp32 on the same rows; the same as `report` when fp32 was picked.")
     against_fp32: Interval | None = Field(
         None, description="Of the pick's score less fp32's, on the same rows."
+    )
+    others_against_fp32: tuple[OtherDifference, ...] = Field(
+        (), description="Of each further goal: the pick's score less fp32's."
     )
     comparison: Comparison | None = Field(None, description="None when there was no champion.")
     trial: ServingCheck | None = None

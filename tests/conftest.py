@@ -87,6 +87,17 @@ def linear_digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Ca
 
 
 @pytest.fixture(scope="session")
+def reads_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dataset]:
+    """Rows of text, a word and two numbers, read by codecs."""
+    from coded import prepared
+
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("reads")
+        patch.setenv("CODED_FOLDER", str(folder))
+        yield prepared("reads", folder)
+
+
+@pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of a real MLflow server on SQLite, one for the session."""
     folder = _session_folder(tmp_path_factory, "mlflow")

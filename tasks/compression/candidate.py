@@ -12,7 +12,9 @@ from tasks.compression.graph import metadata_of, write_with_metadata
 from tasks.compression.method import Context, NotApplicable, OnnxMethod, TorchMethod
 from tasks.config import Gates, Train
 from tasks.data.dataset import read_split
-from tasks.onnx.export import describe, export_module
+from tasks.onnx.decision import with_decision
+from tasks.onnx.description import describe
+from tasks.onnx.export import export_module
 from tasks.onnx.session import open_session
 from tasks.onnx.sizes import odd_sizes
 from tasks.recipes import Recipe
@@ -41,10 +43,11 @@ def compress(
     Recipes share `folder`: a fine-tuning that two of them begin with is done once. Raises for a machine that fails
     (a full disk, no memory), and not for a recipe that does: the others must go on, and its refusal is kept.
     """
-    assert baseline.onnx is not None
+    bare = baseline.bare or baseline.onnx
+    assert bare is not None
     try:
         workload = load_workload(reference)
-        context = Context(workload, dataset, checkpoint, baseline.onnx, train, gates, model, folder)
+        context = Context(workload, dataset, checkpoint, bare, train, gates, model, folder)
         onnx_model, notes = _make(recipe, context)
     except Exception as error:
         if is_the_machines(error):
@@ -53,7 +56,8 @@ def compress(
             return Candidate(name=recipe.name, recipe=recipe, refused=str(error))
         log.debug("recipe %s failed", recipe.name, exc_info=True)
         return Candidate(name=recipe.name, recipe=recipe, refused=typed_line(error))
-    return Candidate(name=recipe.name, recipe=recipe, onnx=onnx_model, notes=notes)
+    made = Candidate(name=recipe.name, recipe=recipe, onnx=onnx_model, notes=notes)
+    return with_decision(workload, dataset, made)
 
 
 def _make(recipe: Recipe, context: Context) -> tuple[OnnxModel, tuple[str, ...]]:

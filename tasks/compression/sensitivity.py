@@ -10,7 +10,7 @@ from tasks.compression.graph import WEIGHTED
 from tasks.compression.method import Context
 from tasks.data.arrays import Samples
 from tasks.data.dataset import read_split
-from tasks.onnx.session import open_session, run_rows
+from tasks.onnx.session import open_session, run_named, run_rows
 from tasks.system.sentences import some
 from tasks.workloads.scoring import score
 
@@ -68,8 +68,8 @@ def sensitivity(quantiser: StaticQuantiser, samples: Samples, folder: Path, ends
 
 
 def _score(context: Context, path: Path, samples: Samples) -> float:
-    outputs = run_rows(open_session(path), samples.inputs)
-    value = score(context.workload, np.asarray(samples.target), outputs)
+    outputs = run_named(open_session(path), samples.inputs, context.workload.outputs)
+    value = score(context.workload, samples.targets, outputs, context.dataset.fitted)
     return value if np.isfinite(value) else -float("inf")
 
 

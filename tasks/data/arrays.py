@@ -1,16 +1,19 @@
 """Rows as tensors see them: the workload's inputs and target as checked arrays, and a split of them."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tasks.data.classic import classic
 from tasks.errors import UserError
-from tasks.records import TensorSpec
-from tasks.system.sentences import as_user_error, shortened
+from tasks.goals.target import GoalError
+from tasks.records import Fitted, TensorSpec
+from tasks.system.files import write_atomically
+from tasks.system.sentences import as_user_error
 from tasks.workloads.workload import Workload
 
 Array = np.ndarray[Any, Any]
@@ -20,20 +23,33 @@ Arrays = dict[str, Array]
 
 @dataclass(frozen=True)
 class Samples:
-    """One split's arrays, memory-mapped: `inputs` by name, each [n, ...], and `target` [n] (class codes or float32)."""
+    """One split's arrays, memory-mapped: `inputs` by name, each [n, ...], the first goal's `target` [n, ...] and those of others."""
 
     inputs: dict[str, Array]
     target: Array
+    others: tuple[Array, ...] = ()
 
     def __len__(self) -> int:
         return len(self.target)
 
     def __getitem__(self, rows: slice | Array) -> "Samples":
-        return Samples({name: array[rows] for name, array in self.inputs.items()}, self.target[rows])
+        inputs = {name: array[rows] for name, array in self.inputs.items()}
+        return Samples(inputs, self.target[rows], tuple(array[rows] for array in self.others))
+
+    @property
+    def targets(self) -> tuple[Array, ...]:
+        """Each goal's, in their order."""
+        return (self.target, *self.others)
+
+    @property
+    def named(self) -> list[tuple[str, Array]]:
+        """All arrays by name."""
+        others = [(f"target_{place}", array) for place, array in enumerate(self.others, 1)]
+        return [*self.inputs.items(), ("target", self.target), *others]
 
 
 def spec_of(workload: Workload, name: str, array: Array) -> TensorSpec:
-    dynamic = {0: "batch", **workload.dynamic.get(name, {})}
+    dynamic = {0: "batch", **workload.axes.get(name, {})}
     shape = tuple(dynamic.get(axis, size) for axis, size in enumerate(array.shape))
     return TensorSpec(name=name, dtype=str(array.dtype), shape=shape)
 
@@ -41,7 +57,7 @@ def spec_of(workload: Workload, name: str, array: Array) -> TensorSpec:
 def to_inputs(workload: Workload, rows: pd.DataFrame) -> dict[str, Array]:
     """The workload's named arrays for these rows. Raises UserError when their names, lengths or dtypes cannot be used."""
     with as_user_error(f"Workload {workload.name}: inputs() failed"):
-        arrays = workload.inputs(rows)
+        arrays = workload.reading(rows)
     if not isinstance(arrays, dict) or not arrays:
         raise UserError(
             f"Workload {workload.name}: inputs() returned {type(arrays).__name__}; return a dict of named numpy arrays."
@@ -76,7 +92,7 @@ def _rows_not_finite(array: Array) -> int:
 
 
 def _check_dynamic(workload: Workload, arrays: dict[str, Array]) -> None:
-    for name, axes in workload.dynamic.items():
+    for name, axes in workload.axes.items():
         if name not in arrays:
             raise UserError(
                 f"Workload {workload.name}: dynamic names an input {name!r}, and inputs() gives {', '.join(arrays)}."
@@ -88,67 +104,49 @@ def _check_dynamic(workload: Workload, arrays: dict[str, Array]) -> None:
             )
 
 
-def classes_in(workload: Workload, column: "pd.Series[Any]") -> tuple[str, ...] | None:
-    """`classes_of` the cells of a target in memory; an ordered category's are all that it has, in its order."""
-    return classes_of(workload, *values_in(workload, column))
-
-
-def values_in(workload: Workload, column: "pd.Series[Any]") -> tuple[list[Any], list[Any] | None]:
-    """The different cells of a classification's target, and its order where it is an ordered category. None of a regression."""
-    if workload.kind != "classification":
-        return [], None
-    dtype = classic(column.iloc[:0]).dtype
-    order = [*classic(column).dtype.categories] if getattr(dtype, "ordered", False) else None
-    return distinct(column, f"Workload {workload.name}: the target {workload.target!r}"), order
-
-
-def distinct(column: "pd.Series[Any]", what: str) -> list[Any]:
-    """The different cells of a column. Raises UserError, naming one, for cells that hold several values each."""
+@contextmanager
+def said_of(workload: Workload) -> Iterator[None]:
+    """What a goal cannot learn, as a UserError that names the workload."""
     try:
-        return [*classic(column).dropna().unique()]
-    except TypeError as error:
-        cell = next(cell for cell in classic(column).dropna() if not isinstance(cell, Hashable))
-        raise UserError(
-            f"{what} has a {type(cell).__name__} in each cell, such as {shortened(str(cell), 60)}: give it one number or text a row, "
-            "and what else is to be learned in columns of its own."
-        ) from error
+        yield
+    except GoalError as error:
+        raise UserError(f"Workload {workload.name}: {error}") from error
 
 
-def classes_of(
-    workload: Workload, values: Iterable[Any], order: Sequence[Any] | None = None
-) -> tuple[str, ...] | None:
-    """The classes' names in the order of their codes, which is `order` or else the values' own; None for a regression.
-
-    Raises UserError when there is only one, and for values that have no order.
-    """
-    if workload.kind != "classification":
-        return None
-    values = [*values]
-    if len(values) < 2:
-        raise UserError(
-            f"Workload {workload.name}: target {workload.target!r} is always {pd.Series(values).tolist()[0]!r}; a classifier needs two classes."
-        )
-    if order is not None:
-        return tuple(map(str, order))
-    try:
-        return tuple(str(value) for value in sorted(values))
-    except TypeError as error:
-        types = sorted({type(value).__name__ for value in values})
-        raise UserError(
-            f"The target's values are of the types {', '.join(types)}, which have no common order: make them one in load()."
-        ) from error
+def learn(workload: Workload, looks: Sequence[tuple[Any, ...]]) -> tuple[Fitted, ...]:
+    """What each goal learns of all rows, from `look_at` each part of them. Raises UserError when there is nothing to learn."""
+    with said_of(workload):
+        parts = zip(workload.goals, zip(*looks, strict=True), strict=True)
+        return tuple(goal.target.learn(part) for goal, part in parts)
 
 
-def arrays_of(workload: Workload, rows: pd.DataFrame, classes: tuple[str, ...] | None) -> dict[str, Array]:
-    """The inputs by name, and last the target: class codes, int64[n], or values, float32[n]."""
-    if classes is None:
-        with np.errstate(over="ignore"):
-            target = rows[workload.target].to_numpy("float32")
-        if bad := int((~np.isfinite(target)).sum()):
-            raise UserError(
-                f"Workload {workload.name}: target {workload.target!r} is infinite as float32 in {bad} rows: drop or scale them in load()."
-            )
-    else:
-        codes = {name: code for code, name in enumerate(classes)}
-        target = np.array([codes[str(value)] for value in classic(rows[workload.target])], "int64")
-    return {**to_inputs(workload, rows), "target": target}
+def look_at(workload: Workload, rows: pd.DataFrame) -> tuple[Any, ...]:
+    """What each goal has to know of these rows, to learn of all."""
+    with said_of(workload):
+        return tuple(goal.target.look(rows) for goal in workload.goals)
+
+
+def arrays_of(workload: Workload, rows: pd.DataFrame, fitted: Sequence[Fitted]) -> dict[str, Array]:
+    """The inputs by name, and last the targets: "target" is the first goal's."""
+    inputs = to_inputs(workload, rows)
+    with said_of(workload):
+        targets = {
+            target_name(place): goal.target.encode(rows, own, inputs)
+            for place, (goal, own) in enumerate(zip(workload.goals, fitted, strict=True))
+        }
+    return {**inputs, **targets}
+
+
+def target_name(place: int) -> str:
+    """What a goal's target is called among a split's arrays: no Python name but for the first, so that no input has it."""
+    return f"target.{place}" if place else "target"
+
+
+def save_arrays(path: Path, arrays: Arrays) -> None:
+    """Arrays by name in one file; whole or not there."""
+    write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+
+
+def load_arrays(path: Path) -> Arrays:
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)

@@ -13,7 +13,8 @@ import pandas as pd
 from pyarrow import ArrowException
 
 from tasks.config import Data
-from tasks.data.arrays import Samples, arrays_of, classes_in, spec_of
+from tasks.data.arrays import Samples, arrays_of, learn, look_at, spec_of, target_name
+from tasks.data.asked import CODEC, AskedRows, asked_values, store_codec, with_codec
 from tasks.data.fingerprint import fingerprint
 from tasks.data.schema import load_valid
 from tasks.data.splits import SPLITS, split
@@ -68,7 +69,9 @@ def read_split(dataset: Dataset, split: str) -> Samples:
     """One split's arrays, mapped and not read: a step takes what it touches."""
     folder = dataset.folder / split
     inputs = {spec.name: np.load(folder / f"{spec.name}.npy", mmap_mode="r") for spec in dataset.inputs}
-    return Samples(inputs, np.load(folder / "target.npy", mmap_mode="r"))
+    names = [target_name(place) for place in range(len(dataset.fitted))]
+    target, *others = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in names)
+    return Samples(inputs, target, tuple(others))
 
 
 def read_frame(dataset: Dataset, split: str) -> pd.DataFrame:
@@ -76,13 +79,23 @@ def read_frame(dataset: Dataset, split: str) -> pd.DataFrame:
     return pd.read_parquet(dataset.folder / split / "frame.parquet")
 
 
+def asked_rows(dataset: Dataset, split: str, most: int) -> AskedRows:
+    """The first rows of a split as a request brings them, and as the tensors that it comes to."""
+    inputs = read_split(dataset, split)[:most].inputs
+    if dataset.codec is None:
+        return AskedRows(inputs, specs=dataset.asked)
+    decoder, values = asked_values(dataset, read_frame(dataset, split)[:most])
+    return AskedRows(inputs, values, decoder, dataset.asked)
+
+
 def _source(workload: Workload, config: Data, root: Path) -> tuple[str, Write]:
     """The fingerprint of the workload's rows, and what stores them."""
     if isinstance(workload.load, Stream):
         workload.check_data(config)
-        return stream_fingerprint(workload.load, root), partial(write_stream, workload, workload.load, config)
+        digest = stream_fingerprint(workload.load, root)
+        return with_codec(digest, workload.reading), partial(write_stream, workload, workload.load, config)
     frame = load_valid(workload, config)
-    return fingerprint(frame), partial(_write_frame, workload, frame, config)
+    return with_codec(fingerprint(frame), workload.reading), partial(_write_frame, workload, frame, config)
 
 
 def _made_by(folder: Path) -> str:
@@ -102,15 +115,18 @@ def _store(workload: Workload, digest: str, folder: Path, write: Write, code: st
         if empty := [name for name in SPLITS if not written.rows.get(name)]:
             raise UserError(f"Workload {workload.name}: {_why_empty(workload, written, empty)}")
         specs = [spec_of(workload, name, array) for name, array in written.arrays.items()]
+        inputs, targets = specs[: -len(written.fitted)], specs[-len(written.fitted) :]
         dataset = Dataset(
             workload=workload.name,
             folder=folder,
             fingerprint=digest,
             rows=written.rows,
-            inputs=tuple(specs[:-1]),
-            target=specs[-1],
-            classes=written.classes,
+            inputs=tuple(inputs),
+            target=targets[0],
+            classes=written.fitted[0].classes,
+            others=tuple(zip(targets[1:], written.fitted[1:], strict=True)),
             newest=written.newest,
+            codec=store_codec(workload.reading, temporary / CODEC),
             arrays_sha256=_digest_of_all(temporary),
         )
         (temporary / "dataset.json").write_text(dataset.model_dump_json(indent=1))
@@ -123,19 +139,19 @@ def _store(workload: Workload, digest: str, folder: Path, write: Write, code: st
 
 def _write_frame(workload: Workload, frame: pd.DataFrame, config: Data, folder: Path) -> Written:
     """Every split's arrays and Parquet, from rows in memory."""
-    classes = classes_in(workload, frame[workload.target])
+    fitted = learn(workload, [look_at(workload, frame)])
     parts = {name: rows for name, rows in split(frame, config, workload.time).items() if len(rows)}
     for name, rows in parts.items():
         (folder / name).mkdir()
-        arrays = arrays_of(workload, rows, classes)
+        arrays = arrays_of(workload, rows, fitted)
         _write_parquet(workload, rows, folder / name / "frame.parquet")
         for array_name, array in arrays.items():
             np.save(folder / name / f"{array_name}.npy", array, allow_pickle=False)
     rows = {name: len(part) for name, part in parts.items()}
     if workload.time is None:
-        return Written(rows, arrays, classes, None)
+        return Written(rows, arrays, fitted, None)
     times = frame[workload.time]
-    return Written(rows, arrays, classes, newest_of(times), shared_instant(instants(times)))
+    return Written(rows, arrays, fitted, newest_of(times), shared_instant(instants(times)))
 
 
 def _why_empty(workload: Workload, written: Written, empty: Sequence[str]) -> str:

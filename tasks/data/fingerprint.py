@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.data.classic import classic, dtype_name
+from tasks.goals.classic import classic, dtype_name
 
 
 def fingerprint(frame: pd.DataFrame) -> str:

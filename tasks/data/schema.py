@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tasks.config import Data
-from tasks.data.arrays import classes_in, distinct
+from tasks.data.arrays import learn, look_at, said_of
 from tasks.data.schema_errors import describe_failures
 from tasks.data.times import moments
 from tasks.errors import UserError
+from tasks.goals.target import distinct
 from tasks.system.sentences import as_user_error, some
 from tasks.workloads.sources import Stream
 from tasks.workloads.workload import Workload
@@ -28,24 +29,25 @@ def load_valid(workload: Workload, config: Data) -> pd.DataFrame:
         )
     frame = validated(workload, frame)
     check_filled(workload, frame)
-    classes_in(workload, frame[workload.target])
+    learn(workload, [look_at(workload, frame)])
     return frame
 
 
 def check_filled(workload: Workload, frame: pd.DataFrame) -> None:
     """Raise UserError for rows whose target or time is empty, for a time that is none, and for lists where groups are cut."""
     source = "the source" if isinstance(workload.load, Stream) else "load()"
-    checked = {"target": (workload.target, ""), "the time": (workload.time, ", which belong to no split")}
-    for what, (column, why) in checked.items():
+    checked = [("target", column, "") for column in workload.targets]
+    for what, column, why in (*checked, ("the time", workload.time, ", which belong to no split")):
         if column is not None and (missing := int(frame[column].isna().sum())):
             raise UserError(
                 f"Workload {workload.name}: {what} {column!r} is empty in {missing} of {len(frame)} rows{why}: drop or fill them in {source}."
             )
     if workload.time is not None:
         moments(frame[workload.time])
-    for column in workload.slices:
-        if column in frame:
-            distinct(frame[column], f"Workload {workload.name}: the slice {column!r}")
+    with said_of(workload):
+        for column in workload.slices:
+            if column in frame:
+                distinct(frame[column], f"the slice {column!r}")
 
 
 def rows_before(frame: pd.DataFrame, time: str | None, config: Data) -> pd.DataFrame:
@@ -85,7 +87,7 @@ def _load(workload: Workload) -> pd.DataFrame:
 
 
 def _check_columns(workload: Workload, frame: pd.DataFrame, who: str) -> None:
-    wanted = [name for name in (workload.target, workload.time, *workload.slices) if name is not None]
+    wanted = [name for name in (*workload.targets, workload.time, *workload.slices) if name is not None]
     if missing := [name for name in wanted if name not in frame.columns]:
         raise UserError(
             f"Workload {workload.name}: {who} no column {', '.join(map(repr, missing))}; it has {some([*frame.columns])}."
@@ -102,7 +104,7 @@ def _relative(name: object) -> str:
 def validated(workload: Workload, frame: pd.DataFrame) -> pd.DataFrame:
     """The rows as the schema has them.
 
-    Raises UserError for all that breaks it, for a schema that is none, and for a regression's target that is no number.
+    Raises UserError for all that breaks it, for a schema that is none, and for a target of a type that cannot be learned.
     """
     import pandera.pandas as pa
 
@@ -114,11 +116,9 @@ def validated(workload: Workload, frame: pd.DataFrame) -> pd.DataFrame:
             f"Workload {workload.name}: its rows break its schema: {describe_failures(error.failure_cases, frame, schema.columns)}."
         ) from error
     _check_columns(workload, valid, "its schema leaves")
-    target = valid[workload.target]
-    if workload.kind == "regression" and not _is_number(target):
-        raise UserError(
-            f"Workload {workload.name}: target {workload.target!r} is {target.dtype}; a regression needs numbers."
-        )
+    with said_of(workload):
+        for goal in workload.goals:
+            goal.target.check(valid)
     return valid
 
 
@@ -134,7 +134,3 @@ def _schema(workload: Workload) -> "pa.DataFrameSchema":
             "or a function that returns one."
         )
     return schema
-
-
-def _is_number(series: "pd.Series[Any]") -> bool:
-    return pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series)

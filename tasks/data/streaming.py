@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 from numpy.lib import format
 
 from tasks.config import Data
-from tasks.data.arrays import arrays_of, classes_of, values_in
+from tasks.data.arrays import arrays_of, learn, look_at
 from tasks.data.schema import check_filled, rows_before, validated
 from tasks.data.splits import SPLITS, bounds, split_by_hash
 from tasks.data.times import Shared, instants, newest_of, shared_instant
 from tasks.errors import UserError
+from tasks.records import Fitted
 from tasks.system.files import write_atomically
 from tasks.workloads.sources import Stream
 from tasks.workloads.workload import Workload
@@ -68,11 +69,11 @@ def _kept_digests(path: Path) -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written of a dataset: rows by split, some rows of each array (the target last), and what holds for all."""
+    """What was written of a dataset: rows by split, some rows of each array (the targets last), and what holds for all."""
 
     rows: dict[str, int]
     arrays: dict[str, Array]
-    classes: tuple[str, ...] | None
+    fitted: tuple[Fitted, ...]
     newest: str | None
     shared: Shared | None = None
 
@@ -87,7 +88,7 @@ def write_stream(workload: Workload, stream: Stream, config: Data, folder: Path)
     if not summary.rows:
         until = f" before {config.until}" if config.until else ""
         raise UserError(f"Workload {workload.name}: {stream.url} has no rows{until}; check its source.")
-    classes = classes_of(workload, summary.values, summary.order)
+    fitted = learn(workload, summary.looks)
     arrays: dict[str, Array] = {}
     with ExitStack() as stack:
         writers = {name: stack.enter_context(closing(_SplitWriter(folder / name))) for name in SPLITS}
@@ -98,64 +99,47 @@ def write_stream(workload: Workload, stream: Stream, config: Data, folder: Path)
                 numbers = _split_numbers(frame, config, workload.time, summary)
                 for number in np.unique(numbers):
                     rows = frame[numbers == number].reset_index(drop=True)
-                    arrays = arrays_of(workload, rows, classes)
+                    arrays = arrays_of(workload, rows, fitted)
                     writers[SPLITS[number]].append(arrays, rows)
     written = {name: writer.rows for name, writer in writers.items() if writer.rows}
-    return Written(written, arrays, classes, summary.newest, summary.shared)
+    return Written(written, arrays, fitted, summary.newest, summary.shared)
 
 
 @dataclass(frozen=True)
 class _Summary:
-    """What has to be known of all rows before any can be stored: how many, which classes, and where the splits are cut."""
+    """What has to be known of all rows before any can be stored: how many, what goals look at, and where the splits are cut."""
 
     rows: int
-    values: tuple[Any, ...] = ()
-    order: tuple[Any, ...] | None = None
+    looks: tuple[tuple[Any, ...], ...] = ()
     cuts: Array | None = None
     newest: str | None = None
     shared: Shared | None = None
 
 
 def _summarise(stream: Stream, workload: Workload, config: Data) -> _Summary:
-    """The first pass, over the target and the time alone: eight bytes a row stay in memory where rows are in time."""
-    target, time = workload.target, workload.time
-    rows, values, order, newest, moments = 0, set(), None, [], []
-    for frame in stream.frames([name for name in (target, time) if name is not None]):
+    """The first pass, over the targets and the time alone: eight bytes a row stay in memory where rows are in time."""
+    time, wanted = workload.time, dict.fromkeys([*workload.targets, workload.time])
+    rows, looks, newest, moments = 0, [], [], []
+    for frame in stream.frames([name for name in wanted if name is not None]):
         frame = rows_before(frame, time, config)
         check_filled(workload, frame)
         rows += len(frame)
-        cells, ordered = values_in(workload, frame[target])
-        values.update(cells)
-        order = _common_order(workload, order, ordered)
+        looks.append(look_at(workload, frame))
         if time is not None and len(frame):
             moments.append(instants(frame[time]))
             newest.append((moments[-1].max(), newest_of(frame[time])))
-    classes = (tuple(values), None if order is None else tuple(order))
     if time is None or rows == 0:
-        return _Summary(rows, *classes)
+        return _Summary(rows, tuple(looks))
     # A moment's rows stay together: they go where the first of them would.
     times, counts = np.unique(np.concatenate(moments), return_counts=True)
     starts = np.searchsorted((counts.cumsum() - counts) / rows, bounds(config))
     return _Summary(
         rows,
-        *classes,
+        tuple(looks),
         np.append(times, times[-1] + 1)[starts],
         max(newest)[1],
         shared_instant(np.concatenate(moments)),
     )
-
-
-def _common_order(workload: Workload, before: list[Any] | None, here: list[Any] | None) -> list[Any] | None:
-    """An ordered category's order as all parts of the rows have it. Raises UserError when they do not agree."""
-    if before is None or here is None:
-        return here or before
-    longer, shorter = sorted((before, here), key=len, reverse=True)
-    if [value for value in longer if value in shorter] != shorter:
-        raise UserError(
-            f"Workload {workload.name}: the ordered target {workload.target!r} has the order {before} in one part of the rows and {here} in "
-            "another: give it one."
-        )
-    return longer
 
 
 def _split_numbers(frame: pd.DataFrame, config: Data, time: str | None, summary: _Summary) -> Array:

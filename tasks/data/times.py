@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tasks.data.classic import classic
 from tasks.errors import UserError
+from tasks.goals.classic import classic
 
 Array = np.ndarray[Any, Any]
 

@@ -7,21 +7,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.config import Data
+from tasks.data.arrays import Arrays
 from tasks.data.dataset import data_fingerprint, read_split
 from tasks.monitoring.drift import drift
-from tasks.monitoring.traffic import columns, outputs, read_traffic, served_columns, volume
+from tasks.monitoring.traffic import columns, outputs, read_traffic, served_columns, trained_inputs, volume
 from tasks.monitoring.watched import Drift, Watched
-from tasks.onnx.session import open_session, run_rows
+from tasks.onnx.session import open_session, run_named
 from tasks.promotion.verification import check_version, downloaded
 from tasks.proof.evidence import MODEL, Evidence
 from tasks.proof.rows import rows_of
-from tasks.records import Dataset
+from tasks.records import Dataset, Fitted
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import DATA_TAG
 from tasks.settings import Limits, Settings
 from tasks.workloads.catalogue import load_workload
-from tasks.workloads.scoring import predictions
+from tasks.workloads.scoring import decisions
+from tasks.workloads.workload import Workload
 
 _REFERENCE_ROWS = 2_000
 
@@ -51,9 +53,9 @@ def monitor(settings: Settings, model: str) -> Watched:
         if table is None or len(table) < limits.min_rows:
             return watched
         dataset = rows_of(evidence, settings.home / "datasets")
-        trained = columns(read_split(dataset, "train").inputs, dataset.inputs)
-        served = served_columns(table, dataset.inputs)
-        inputs = drift(trained, served, psi=limits.psi, p_value=limits.p_value)
+        trained, specs = trained_inputs(dataset)
+        served = served_columns(table, specs)
+        inputs = drift(columns(trained, specs), served, psi=limits.psi, p_value=limits.p_value)
         answers = _answers(table, evidence, dataset, (folder / MODEL).read_bytes(), limits)
     reasons = tuple(_reasons(inputs, answers, limits))
     return watched.model_copy(
@@ -83,14 +85,20 @@ def _answers(
     if len(own) < limits.min_rows:
         return None
     rows = read_split(dataset, "test")
-    expected = run_rows(open_session(model), rows.inputs, rows=min(len(rows), _REFERENCE_ROWS))
-    workload = load_workload(evidence.workload)
-    return drift(
-        {"prediction": predictions(workload, expected)},
-        {"prediction": predictions(workload, outputs(own))},
-        psi=limits.psi,
-        p_value=limits.p_value,
-    )
+    workload, most = load_workload(evidence.workload), min(len(rows), _REFERENCE_ROWS)
+    expected = run_named(open_session(model), rows.inputs, workload.served, rows=most)
+    given = outputs(own, expected)
+    said = [_watched(workload, answers, dataset.fitted) for answers in (expected, given)]
+    return drift(*said, psi=limits.psi, p_value=limits.p_value)
+
+
+def _watched(workload: Workload, outputs: Arrays, fitted: tuple[Fitted, ...]) -> Arrays:
+    """Of each goal's answers what is held against those of the test rows, [n], by name."""
+    pairs = zip(workload.goals, decisions(workload, outputs, fitted), strict=True)
+    return {
+        "prediction" if place == 0 else f"prediction of {goal.outputs[0]}": goal.answer.watched(answer)
+        for place, (goal, answer) in enumerate(pairs)
+    }
 
 
 def _reasons(inputs: Drift, answers: Drift | None, limits: Limits) -> Iterator[str]:

@@ -21,14 +21,19 @@ import pyarrow.json
 import pyarrow.parquet
 
 from tasks.data.arrays import Array, Arrays
+from tasks.data.asked import asked_values
+from tasks.data.dataset import read_frame, read_split
 from tasks.monitoring.watched import Volume
-from tasks.records import TensorSpec
+from tasks.records import Dataset, TensorSpec
 
 log = logging.getLogger("slipway")
 
 MOST_ROWS = 20_000
 
 _MOST_VALUES = 200_000
+
+_READ_AGAIN = 2_000
+"""Training rows whose text or pictures are read again, to be held against what was served."""
 
 
 def read_traffic(folder: Path, since: datetime.datetime) -> pa.Table | None:
@@ -75,7 +80,7 @@ def _schema_of(line: dict[str, Any]) -> pa.Schema:
     def type_of(value: Any) -> pa.DataType:
         if isinstance(value, list):
             first = next((leaf for row in value for leaf in row if leaf is not None), None)
-            kind = {bool: pa.bool_(), int: pa.int64()}.get(type(first), pa.float64())
+            kind = {bool: pa.bool_(), int: pa.int64(), str: pa.string()}.get(type(first), pa.float64())
             return pa.list_(pa.list_(kind))
         return pa.string() if isinstance(value, str) else pa.float64()
 
@@ -108,6 +113,19 @@ def served_columns(table: pa.Table, inputs: tuple[TensorSpec, ...]) -> Arrays:
     return named
 
 
+def trained_inputs(dataset: Dataset) -> tuple[Arrays, tuple[TensorSpec, ...]]:
+    """What the training rows have of that which the server records of a request: numbers, and of text and pictures what is watched."""
+    inputs = read_split(dataset, "train").inputs
+    if dataset.codec is None:
+        return inputs, dataset.inputs
+    frame = read_frame(dataset, "train")
+    decoder, values = asked_values(dataset, frame.iloc[:: max(1, len(frame) // _READ_AGAIN)])
+    watched = decoder.summaries(values)
+    texts = [TensorSpec(name=name, dtype=str(a.dtype), shape=("batch",)) for name, a in watched.items()]
+    numbers = [spec for spec in dataset.asked if spec.name in inputs and spec.dtype != "str"]
+    return {**inputs, **watched}, (*texts, *numbers)
+
+
 def columns(inputs: Arrays, specs: tuple[TensorSpec, ...]) -> Arrays:
     """Every element of a row as a column: image[12]; or, where an axis is dynamic, all values that are no padding (0)."""
     named: Arrays = {}
@@ -118,11 +136,13 @@ def columns(inputs: Arrays, specs: tuple[TensorSpec, ...]) -> Arrays:
     return named
 
 
-def outputs(table: pa.Table) -> Array:
-    """The first output of every row, [n, ...], as it was answered."""
-    name = next(name for name in table.column_names if name.startswith("outputs."))
+def outputs(table: pa.Table, like: Arrays) -> Arrays:
+    """The outputs of the names, row shapes and types of `like` for every row, as they were answered."""
     table = table.slice(max(0, len(table) - MOST_ROWS))
-    return _flat(table, name, "float32").reshape(len(table), -1)
+    return {
+        name: _flat(table, f"outputs.{name}", str(array.dtype)).reshape(len(table), *array.shape[1:])
+        for name, array in like.items()
+    }
 
 
 def _columns(spec: TensorSpec, flat: Array) -> Arrays:
@@ -137,7 +157,8 @@ def _columns(spec: TensorSpec, flat: Array) -> Arrays:
 def _flat(table: pa.Table, name: str, dtype: str) -> Array:
     """All values of a column of lists; what was null in JSON (NaN, infinity) is NaN."""
     values = pc.list_flatten(table[name]).to_numpy()
-    flat: Array = values.astype("float64" if dtype.startswith("float") else dtype)
+    text = np.dtype(dtype).kind in "OU"
+    flat: Array = values.astype(str if text else "float64" if dtype.startswith("float") else dtype)
     return flat
 
 

@@ -5,22 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx.helper import tensor_dtype_to_np_dtype
 from onnxruntime import InferenceSession
 from torch import nn
 
-from tasks.data.arrays import Array, Samples
+from tasks.codecs.decoding import METADATA
+from tasks.data.arrays import Array, Samples, save_arrays
 from tasks.data.dataset import read_split
 from tasks.errors import StepError
+from tasks.onnx.decision import with_decision
+from tasks.onnx.description import describe, dims
 from tasks.onnx.exporter_output import Line, followed, is_by_data, own_line, quietly, reason
 from tasks.onnx.exporters import EXPORTERS
 from tasks.onnx.origin import remove_origin
 from tasks.onnx.session import open_session
 from tasks.onnx.sizes import Arrays, batch_of, edge_rows, odd_sizes, otherwise, reference_lengths
-from tasks.records import Candidate, Checkpoint, Dataset, OnnxModel, TensorSpec
-from tasks.system.files import is_the_machines, sha256_of, write_atomically
+from tasks.records import Candidate, Checkpoint, Dataset, OnnxModel
+from tasks.system.files import is_the_machines, write_atomically
 from tasks.training.footprint import without_footprint
-from tasks.training.module import answers, load_module, main_output
+from tasks.training.module import answers, load_module
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
 
@@ -42,7 +44,8 @@ def export(
     """The trained model as it is, at `path`: the candidate fp32. Raises StepError when no exporter is right for it."""
     workload = load_workload(reference)
     module = load_module(workload, dataset, checkpoint, model=model)
-    return Candidate(name="fp32", onnx=export_module(module, workload, dataset, path, metadata))
+    bare = Candidate(name="fp32", onnx=export_module(module, workload, dataset, path, metadata))
+    return with_decision(workload, dataset, bare)
 
 
 def export_module(
@@ -132,7 +135,7 @@ def declare_free_axes(
 
 def _input_problem(proto: onnx.ModelProto, dataset: Dataset) -> str | None:
     wanted = {spec.name: spec.shape for spec in dataset.inputs}
-    shapes = {value.name: _dims(value) for value in proto.graph.input}
+    shapes = {value.name: dims(value) for value in proto.graph.input}
     if set(shapes) != set(wanted):
         return f"its inputs are named {sorted(shapes)} where the workload says {sorted(wanted)}"
     for name, shape in wanted.items():
@@ -178,10 +181,6 @@ def _agree(expected: Array, answer: Array) -> bool:
     return np.allclose(expected[finite], answer[finite], rtol=TOLERANCE, atol=TOLERANCE * scale)
 
 
-def _dims(value: onnx.ValueInfoProto) -> list[int | str]:
-    return [d.dim_value if d.HasField("dim_value") else d.dim_param for d in value.type.tensor_type.shape.dim]
-
-
 def write_export(
     proto: onnx.ModelProto,
     exporter: str,
@@ -195,40 +194,21 @@ def write_export(
 ) -> OnnxModel:
     """Put an exported graph at `path`, and the module's outputs on the first of these rows, and at `lengths`, beside it."""
     remove_origin(proto)
-    onnx.helper.set_model_props(proto, dict(sorted(metadata.items())))
+    bound = {**metadata, METADATA: dataset.codec.sha256} if dataset.codec else metadata
+    onnx.helper.set_model_props(proto, dict(sorted(bound.items())))
     onnx.checker.check_model(proto, full_check=True)
     write_atomically(path, proto.SerializeToString(deterministic=True))
-    outputs = main_output(answers(module, samples[:_REFERENCE_ROWS].inputs)).numpy()
-    reference = path.with_suffix(".reference.npy")
-    write_atomically(reference, lambda file: np.save(file, outputs, allow_pickle=False))
-    described = describe(path, exporter, dataset.inputs, reference)
-    if shorter := {sizes: main_output(answers(module, arrays)).numpy() for sizes, arrays in lengths}:
-        described = described.model_copy(update={"lengths": path.with_suffix(".lengths.npz")})
-        write_atomically(
-            path.with_suffix(".lengths.npz"), lambda file: np.savez(file, allow_pickle=False, **shorter)
-        )
-    return described.model_copy(update={"findings": findings})
+    names = [value.name for value in proto.graph.output]
 
+    def outputs(arrays: Arrays, at: str = "") -> Arrays:
+        pairs = zip(names, answers(module, arrays).values(), strict=True)
+        return {at + name: output.numpy() for name, output in pairs}
 
-def describe(path: Path, exporter: str, inputs: tuple[TensorSpec, ...], reference: Path | None) -> OnnxModel:
-    """The record of an ONNX file as it lies on disk."""
-    proto = onnx.load(path, load_external_data=False)
-    outputs = tuple(
-        TensorSpec(
-            name=value.name,
-            dtype=str(tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)),
-            shape=tuple("batch" if axis == 0 else size for axis, size in enumerate(_dims(value))),
-        )
-        for value in proto.graph.output
-    )
-    opset = next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
-    return OnnxModel(
-        path=path,
-        sha256=sha256_of(path),
-        size_bytes=path.stat().st_size,
-        opset=opset,
-        exporter=exporter,
-        inputs=inputs,
-        outputs=outputs,
-        reference=reference,
-    )
+    reference, shorter = path.with_suffix(".reference.npz"), path.with_suffix(".lengths.npz")
+    save_arrays(reference, outputs(samples[:_REFERENCE_ROWS].inputs))
+    described = describe(path, exporter, dataset.inputs, reference).model_copy(update={"findings": findings})
+    kept = [outputs(arrays, f"{sizes} ") for sizes, arrays in lengths]
+    if not kept:
+        return described
+    save_arrays(shorter, {name: array for arrays in kept for name, array in arrays.items()})
+    return described.model_copy(update={"lengths": shorter})

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.data.dataset import read_split
+from tasks.codecs import decoding
+from tasks.data.asked import CODEC
+from tasks.data.dataset import asked_rows
 from tasks.records import Dataset, OnnxModel, TensorSpec
 
 if TYPE_CHECKING:
@@ -16,35 +18,67 @@ if TYPE_CHECKING:
 
 _EXAMPLE_ROWS = 3
 
+_LIBRARIES = ("mlflow", "onnx", "onnxruntime", "numpy")
+
+_CODECS = {"text": "tokenizers", "image": "pillow"}
+
+_CODE, _FUNCTION = "code", "python_function"
+
 
 def build_folder(
     onnx_model: OnnxModel, dataset: Dataset, folder: Path, mlflow_model: "Model | None" = None
 ) -> None:
     """Write the MLflow model `folder` (which must not exist): MLmodel, model.onnx, signature, input example.
 
-    MLflow writes the graph anew; the proved file is put in its place, so that digests hold.
+    MLflow writes the graph anew; the proved file is put in its place, so that digests hold. With a codec, what MLflow asks is
+    the codec and then the graph, and the flavor onnx beside it the graph alone.
     """
     import mlflow.onnx
     import onnx
+    from mlflow.models import Model
 
+    model = mlflow_model or Model()
+    codec = dataset.codec
+    libraries = (
+        *_LIBRARIES,
+        *sorted({_CODECS[coded.kind] for coded in codec.inputs if coded.kind in _CODECS} if codec else ()),
+    )
     mlflow.onnx.save_model(
         onnx.load(onnx_model.path, load_external_data=False),
         str(folder),
-        mlflow_model=mlflow_model,
-        signature=signature(onnx_model),
+        mlflow_model=model,
+        signature=signature(onnx_model, dataset),
         input_example=input_example(dataset),
-        pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "onnx", "onnxruntime", "numpy")],
+        pip_requirements=[f"{name}=={version(name)}" for name in libraries],
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
     )
     shutil.copyfile(onnx_model.path, folder / "model.onnx")
+    if codec is not None:
+        shutil.copytree(dataset.folder / CODEC, folder, dirs_exist_ok=True)
+        _ship_code(folder / _CODE / "slipway_codec")
+        flavor = model.flavors["python_function"]
+        model.add_flavor(
+            "python_function",
+            **{**flavor, "loader_module": f"slipway_codec.{_FUNCTION}", "code": _CODE, "data": "."},
+        )
+        model.save(folder / "MLmodel")
 
 
-def signature(onnx_model: OnnxModel) -> "ModelSignature":
-    """The graph's names, dtypes and shapes as MLflow's tensor signature; -1 stands for a dynamic axis."""
+def _ship_code(folder: Path) -> None:
+    """The two modules that read a request, as a package of their own: nobody's `tasks` is to be in their way."""
+    folder.mkdir(parents=True)
+    for name in ("decoding", _FUNCTION):
+        text = Path(decoding.__file__).with_name(f"{name}.py").read_text("utf-8")
+        (folder / f"{name}.py").write_text(text.replace("from tasks.codecs", f"from {folder.name}"), "utf-8")
+    (folder / "__init__.py").write_text('"""How a request of this model is read, as Slipway shipped it."""\n')
+
+
+def signature(onnx_model: OnnxModel, dataset: Dataset) -> "ModelSignature":
+    """What a request brings and what comes back, as MLflow's tensor signature; -1 stands for a dynamic axis."""
     from mlflow.models import ModelSignature
 
-    return ModelSignature(inputs=_schema(onnx_model.inputs), outputs=_schema(onnx_model.outputs))
+    return ModelSignature(inputs=_schema(dataset.asked), outputs=_schema(onnx_model.outputs))
 
 
 def _schema(specs: tuple[TensorSpec, ...]) -> "Schema":
@@ -58,6 +92,7 @@ def _schema(specs: tuple[TensorSpec, ...]) -> "Schema":
 
 
 def input_example(dataset: Dataset) -> dict[str, Any]:
-    """A few rows of the validation split, by input name."""
-    few = read_split(dataset, "validation")[:_EXAMPLE_ROWS].inputs
-    return {name: np.array(array) for name, array in few.items()}
+    """A few rows of the validation split as a request brings them, by name."""
+    few = asked_rows(dataset, "validation", _EXAMPLE_ROWS).request(slice(None))
+    kinds = {spec.name: spec.dtype for spec in dataset.asked}
+    return {name: np.array(values, kinds[name]) for name, values in few.items()}

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +26,30 @@ def run_rows(
     session: "onnxruntime.InferenceSession", inputs: "Inputs", batch: int = 256, rows: int | None = None
 ) -> "Array":
     """The first output for all rows (or the first `rows`), [n, ...], computed `batch` rows at a time."""
+    name = session.get_outputs()[0].name
+    return run_named(session, inputs, (name,), batch, rows)[name]
+
+
+def run_named(
+    session: "onnxruntime.InferenceSession",
+    inputs: "Inputs",
+    names: Sequence[str],
+    batch: int = 256,
+    rows: int | None = None,
+) -> "Inputs":
+    """The outputs of these names, in the same way; text as numpy's own strings."""
     import numpy as np
 
     first = {name: array[:rows] for name, array in inputs.items()}
-    output = session.get_outputs()[0].name
     outputs = []
     for start in range(0, len(next(iter(first.values()))), batch):
         few = {name: np.ascontiguousarray(array[start : start + batch]) for name, array in first.items()}
-        outputs += session.run([output], few)
-    return np.concatenate(outputs)
+        outputs.append(session.run(list(names), few))
+    whole = map(np.concatenate, zip(*outputs, strict=True))
+    return {
+        name: array.astype(str) if array.dtype == object else array
+        for name, array in zip(names, whole, strict=True)
+    }
 
 
 def open_session(model: Path | bytes, threads: int = 1) -> "onnxruntime.InferenceSession":

@@ -68,10 +68,10 @@ def batch_of(samples: Samples, count: int) -> Arrays:
 
 def at_lengths(arrays: Arrays, workload: Workload, shares: tuple[float, ...]) -> Iterator[tuple[str, Arrays]]:
     """The arrays with each dynamic axis but the batch's cut to these shares of its length, and what that is: length=12."""
-    for axis_name in sorted({name for axes in workload.dynamic.values() for name in axes.values()}):
+    for axis_name in sorted({name for axes in workload.axes.values() for name in axes.values()}):
         for share in shares:
             cut, length = dict(arrays), 0
-            for name, axes in workload.dynamic.items():
+            for name, axes in workload.axes.items():
                 for axis in (axis for axis, named in axes.items() if named == axis_name):
                     length = max(1, int(cut[name].shape[axis] * share))
                     cut[name] = cut[name].take(range(length), axis=axis)

@@ -10,7 +10,7 @@ from tasks.config import RunConfig
 from tasks.data.dataset import prepare
 from tasks.data.schema import load_valid, rows_before, validated
 from tasks.errors import UserError
-from tasks.records import Dataset, OnnxModel
+from tasks.records import Candidate, Dataset, OnnxModel
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.sources import Stream
 from tasks.workloads.workload import Workload
@@ -71,6 +71,11 @@ class Bench:
 
     @cached_property
     def onnx_model(self) -> OnnxModel:
+        """With the decision that a run would fit after training."""
+        from tasks.onnx.decision import with_decision
         from tasks.onnx.export import export_module
 
-        return export_module(self.module, self.workload, self.dataset, self.scratch / "model.onnx", {})
+        bare = export_module(self.module, self.workload, self.dataset, self.scratch / "model.onnx", {})
+        decided = with_decision(self.workload, self.dataset, Candidate(name="fp32", onnx=bare)).onnx
+        assert decided is not None
+        return decided

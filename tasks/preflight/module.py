@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from tasks.data.arrays import Samples
 from tasks.data.dataset import read_split
 from tasks.errors import UserError
 from tasks.preflight.bench import Bench, Doubt
 from tasks.system.sentences import some
-from tasks.workloads.scoring import score, score_name
-from tasks.workloads.workload import Workload
+from tasks.workloads.scoring import scores
 
 Array = np.ndarray[Any, Any]
 
@@ -20,7 +20,7 @@ _FEW, _SOME = 7, 500
 
 def look_at_model(bench: Bench) -> str:
     from tasks.training.footprint import without_footprint
-    from tasks.training.module import predict
+    from tasks.training.module import predict_goals
 
     module = bench.module
     learned = sum(p.numel() for p in module.parameters() if p.requires_grad)
@@ -30,55 +30,52 @@ def look_at_model(bench: Bench) -> str:
     said += f" and {frozen:,} frozen ones" if frozen else ""
     few = read_split(bench.dataset, "train")[:2]
     with without_footprint(module):
-        classes, width = bench.dataset.classes, predict(module, few.inputs)[0].size
-    if classes is not None and width > len(classes):
-        raise Doubt(
-            f"{said}; it gives {width} outputs for {len(classes)} classes ({', '.join(classes[:5])}): what is beyond them is never learned."
-        )
+        outputs = predict_goals(bench.workload, module, few.inputs)
+    for goal, fitted in zip(bench.workload.goals, bench.dataset.fitted, strict=True):
+        if (doubt := goal.answer.doubt([outputs[name].shape for name in goal.outputs], fitted)) is not None:
+            raise Doubt(f"{said}; {doubt}.")
     return said
 
 
 def look_at_score(bench: Bench) -> str:
     """The score as a run asks for it, of untrained answers and of the right ones: higher has to be better."""
-    from tasks.training.module import predict
+    from tasks.training.module import predict_goals
 
     workload, rows = bench.workload, read_split(bench.dataset, "validation")[:_SOME]
-    name, untrained = score_name(workload), score(workload, rows.target, predict(bench.module, rows.inputs))
-    said = f"{name} is {untrained:.4g} before training, on {len(rows)} validation rows"
-    if workload.score is None:
-        return said
-    if untrained != untrained:
-        raise Doubt(
-            f"{name} is not defined on {len(rows)} validation rows: a run would end there, so use more rows."
-        )
-    right, wrong = _right_and_wrong(workload, np.array(rows.target), bench.dataset.classes)
-    if right < wrong:
-        raise Doubt(
-            f"{name} is {right:.4g} for the right answers and {wrong:.4g} for wrong ones, and higher is taken for better: give score= "
-            "its negative."
-        )
-    if re.search(r"(error|loss)$", name) and not name.startswith("neg"):
-        raise Doubt(
-            f"{said}, and is called a {name.rpartition('_')[2]}: higher is taken for better, so give its negative, or a name that says so."
-        )
-    return said
+    untrained = scores(workload, rows.targets, predict_goals(workload, bench.module, rows.inputs))
+    right, wrong = (_scores_of(bench, rows, side) for side in ("of_target", "wrong"))
+    said = []
+    for goal, value, best, worst in zip(workload.goals, untrained, right, wrong, strict=True):
+        name = goal.metric.name
+        if value != value and goal.metric.sums is None:
+            raise Doubt(
+                f"{name} is not defined on {len(rows)} validation rows: a run would end there, so use more rows."
+            )
+        if best < worst:
+            raise Doubt(
+                f"{name} is {best:.4g} for the right answers and {worst:.4g} for wrong ones, and higher is taken for better: give score= "
+                "its negative."
+            )
+        said.append(f"{name} is {value:.4g} before training, on {len(rows)} validation rows")
+        if re.search(r"(error|loss)$", name) and not name.startswith("neg"):
+            raise Doubt(
+                f"{said[-1]}, and is called a {name.rpartition('_')[2]}: higher is taken for better, so give its negative, or a name that says so."
+            )
+    return "; ".join(said)
 
 
-def _right_and_wrong(
-    workload: Workload, target: Array, classes: tuple[str, ...] | None
-) -> tuple[float, float]:
-    """The workload's score of the truth itself, and of what is far from it; NaN where it takes no such answers."""
-    if classes is None:
-        right, wrong = target, target + 3 * (target.std() + 1) * (-1.0) ** np.arange(len(target))
-    else:
-        right = 20 * np.eye(len(classes))[target]
-        wrong = np.roll(right, 1, axis=1)
+def _scores_of(bench: Bench, rows: Samples, side: str) -> tuple[float, ...]:
+    """Each goal's score of the truth itself, or of what is far from it; NaN where a metric takes no such answers."""
+    pairs = zip(bench.workload.goals, rows.targets, bench.dataset.fitted, strict=True)
+    outputs = {
+        name: getattr(goal.answer, side)(np.array(target), fitted).astype("float32")
+        for goal, target, fitted in pairs
+        for name in goal.outputs
+    }
     try:
-        return score(workload, target, right.astype("float32")), score(
-            workload, target, wrong.astype("float32")
-        )
+        return scores(bench.workload, rows.targets, outputs)
     except UserError:
-        return float("nan"), float("nan")
+        return (float("nan"),) * len(bench.workload.goals)
 
 
 def look_at_step(bench: Bench) -> str:
@@ -124,6 +121,8 @@ def look_at_answer(bench: Bench) -> str:
 
     alone, among = ask(1), ask(_FEW)
     for name, array in alone.items():
+        if array.dtype.kind != "f":
+            continue
         if not np.isfinite(array).all():
             raise UserError(
                 f"the answer to a real row has NaN or infinity in {name}: look for a division or a log of 0."

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from tasks.compression.catalogue import check_run
-from tasks.data.arrays import classes_in, spec_of, to_inputs
+from tasks.data.arrays import said_of, spec_of, to_inputs
+from tasks.data.asked import with_codec
 from tasks.data.dataset import read_split
 from tasks.data.fingerprint import fingerprint
 from tasks.data.splits import SPLITS
@@ -14,7 +15,7 @@ from tasks.errors import UserError
 from tasks.preflight.bench import Bench, Doubt
 from tasks.preflight.leaks import telling_input
 from tasks.records import Dataset
-from tasks.system.sentences import some
+from tasks.workloads.workload import Workload
 
 Array = np.ndarray[Any, Any]
 
@@ -24,40 +25,37 @@ _FEW, _SOME = 7, 200
 def look_at_file(bench: Bench) -> str:
     workload = bench.workload
     check_run(bench.workload, bench.run)
-    return f"workload {workload.name}: {workload.kind} of {workload.target!r}"
+    return f"workload {workload.name}: {'; '.join(goal.said for goal in workload.goals)}"
 
 
 def look_at_rows(bench: Bench) -> str:
     frame, workload = bench.frame, bench.workload
     first = "" if bench.stream is None else "the first "
     said = f"{first}{len(frame):,} rows of {len(frame.columns)} columns hold the schema"
-    if workload.kind == "regression":
-        return f"{said}; {workload.target!r} is {frame[workload.target].min():g} to {frame[workload.target].max():g}"
-    shares = frame[workload.target].value_counts(normalize=True)
-    column = frame[workload.target]
-    classes = classes_in(workload, column) if len(shares) > 1 else None
-    order = f"classes in order: {some(classes, 10)}; " if classes else ""
-    return f"{said}; {order}the most frequent is {shares.index[0]} ({shares.iloc[0]:.0%})"
+    with said_of(workload):
+        return "; ".join([said, *(goal.target.describe(frame) for goal in workload.goals)])
 
 
 def look_at_splits(bench: Bench) -> str:
     dataset = bench.dataset
-    if bench.stream is None and dataset.fingerprint != fingerprint(bench.frame):
+    if bench.stream is None and dataset.fingerprint != with_codec(
+        fingerprint(bench.frame), bench.workload.reading
+    ):
         raise Doubt(
             "load() gave other rows when it was called again: unless the source grew meanwhile, fix its seed and order, "
             "or no run is ever unchanged."
         )
-    if dataset.classes is not None and (lost := list(_lost_classes(dataset))):
+    if lost := list(_lost_classes(bench.workload, dataset)):
         raise Doubt(f"{'; '.join(lost)}: more rows, or another data.salt, would score them.")
     return ", ".join(f"{dataset.rows[split]:,} {split}" for split in SPLITS)
 
 
-def _lost_classes(dataset: Dataset) -> Iterator[str]:
-    assert dataset.classes is not None
+def _lost_classes(workload: Workload, dataset: Dataset) -> Iterator[str]:
     for split in SPLITS:
-        there = set(np.unique(read_split(dataset, split).target).tolist())
-        if absent := [name for code, name in enumerate(dataset.classes) if code not in there]:
-            yield f"no {split} row is {', '.join(absent[:5])}{' …' if len(absent) > 5 else ''}"
+        targets = read_split(dataset, split).targets
+        for goal, target, fitted in zip(workload.goals, targets, dataset.fitted, strict=True):
+            if absent := [word for word, count in goal.target.counts(target, fitted) if not count]:
+                yield f"no {split} row is {', '.join(absent[:5])}{' …' if len(absent) > 5 else ''}"
 
 
 def look_at_inputs(bench: Bench) -> str:
@@ -75,7 +73,7 @@ def look_at_inputs(bench: Bench) -> str:
     said = ", ".join(str(spec_of(workload, name, array)) for name, array in among.items())
     if (told := telling_input(workload, frame)) is not None:
         raise Doubt(
-            f"{said}; {told} alone tells the target {workload.target!r} in every row: leave it out if it is the truth, or is known only after it."
+            f"{said}; {told} alone tells the target {workload.targets[0]!r} in every row: leave it out if it is the truth, or is known only after it."
         )
     return said
 

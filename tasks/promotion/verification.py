@@ -2,10 +2,12 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from tasks.codecs.decoding import CodecError, Unreadable, bound_decoder
 from tasks.errors import StepError
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence
 from tasks.proof.evidence import verify as verify_folder
@@ -16,7 +18,7 @@ from tasks.registry.registry import Registry
 from tasks.settings import Settings
 from tasks.system.files import sha256_of
 from tasks.system.frozen import Frozen
-from tasks.system.sentences import first_line
+from tasks.system.sentences import first_line, typed_line
 
 _SAME_SCORE = 1e-6
 
@@ -95,8 +97,10 @@ def answer(folder: Path) -> None:
 
     session = open_session((folder / MODEL).read_bytes())
     example = json.loads((folder / "serving_input_example.json").read_text())["inputs"]
-    feed = {}
+    feed = _decoded(folder, session.get_modelmeta().custom_metadata_map, example)
     for value in session.get_inputs():
+        if value.name in feed:
+            continue
         kind = value.type.removeprefix("tensor(").removesuffix(")")
         # numpy calls all of ONNX's types by the same names, and its float is another one
         feed[value.name] = np.asarray(example[value.name], "float32" if kind == "float" else kind)
@@ -110,6 +114,15 @@ def answer(folder: Path) -> None:
         raise StepError(f"{folder.name} loads but answers its own example with numbers that are not finite.")
 
 
+def _decoded(folder: Path, metadata: Mapping[str, str], example: Mapping[str, Any]) -> dict[str, Any]:
+    """What the example comes to by the codec that the graph names. Raises StepError when that does not hold."""
+    try:
+        decoder = bound_decoder(folder, metadata)
+        return {} if decoder is None else decoder.read(decoder.take(example))
+    except (CodecError, Unreadable, KeyError) as error:
+        raise StepError(f"{folder.name} cannot read its own example: {typed_line(error)}.") from error
+
+
 def _replay(settings: Settings, evidence: Evidence, folder: Path) -> float:
     from tasks.data.dataset import read_split
     from tasks.proof.holdout import answer_again
@@ -118,8 +131,9 @@ def _replay(settings: Settings, evidence: Evidence, folder: Path) -> float:
 
     report = evidence.proof.report
     answered = answer_again(evidence, folder / MODEL, settings.home / "datasets")
-    target = read_split(answered.dataset, answered.split).target
-    again = score(load_workload(evidence.workload), target, answered.outputs)
+    targets = read_split(answered.dataset, answered.split).targets
+    fitted = answered.dataset.fitted
+    again = score(load_workload(evidence.workload), targets, answered.outputs, fitted)
     if abs(again - report.score) > _SAME_SCORE:
         raise EvidenceError(
             f"{evidence.model}: scored again it has {report.score_name} {again:.6f}, the evidence says {report.score:.6f}.",

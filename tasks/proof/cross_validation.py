@@ -13,7 +13,7 @@ from tasks.proof.intervals import score_if_defined, score_interval
 from tasks.records import CrossValidation, Dataset
 from tasks.training.checkpoint import load_weights
 from tasks.training.loss import check_loss
-from tasks.training.module import build_from, predict
+from tasks.training.module import build_from, predict_goals
 from tasks.training.randomness import random_numbers_lock
 from tasks.training.trainer import fit
 from tasks.workloads.catalogue import load_workload
@@ -39,21 +39,22 @@ def cross_validate(
         choosing = round(len(others) * _CHOOSING_SHARE)
         learn, choose = samples[others[choosing:]], samples[others[:choosing]]
         with random_numbers_lock:
-            module = build_from(workload, learn, dataset.classes, model, config.seed)
+            module = build_from(workload, learn, dataset.fitted, model, config.seed)
             check_loss(workload, module, choose)
             checkpoint = fit(module, learn, choose, config, folder, workload=workload)
         module.load_state_dict(load_weights(checkpoint))
-        outputs.append(predict(module.cpu(), samples[fold].inputs))
-        scores.append(score_if_defined(workload, samples.target[fold], outputs[-1]))
-    target, answers = samples.target[np.concatenate(folds)], np.concatenate(outputs)
+        outputs.append(predict_goals(workload, module.cpu(), samples[fold].inputs))
+        scores.append(score_if_defined(workload, samples[fold].targets, outputs[-1]))
+    targets = samples[np.concatenate(folds)].targets
+    answers = {name: np.concatenate([output[name] for output in outputs]) for name in workload.outputs}
     return CrossValidation(
         folds=gates.folds,
         rows=len(samples),
-        score=score(workload, target, answers),
+        score=score(workload, targets, answers),
         score_name=score_name(workload),
         interval=score_interval(
             workload,
-            target,
+            targets,
             answers,
             gates.confidence,
             None if copied is None else copied[np.concatenate(folds)],
@@ -73,4 +74,5 @@ def _folds(order: Array, count: int, copied: Array | None) -> list[Array]:
 
 def _joined(parts: list[Samples]) -> Samples:
     inputs = {name: np.concatenate([part.inputs[name] for part in parts]) for name in parts[0].inputs}
-    return Samples(inputs, np.concatenate([part.target for part in parts]))
+    target, *others = (np.concatenate(part) for part in zip(*(part.targets for part in parts), strict=True))
+    return Samples(inputs, target, tuple(others))

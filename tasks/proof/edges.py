@@ -1,12 +1,15 @@
 """Some rows of every split, and those at the edges: the emptiest, the longest, the smallest and the largest, asked of a file."""
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
 
+from tasks.codecs.decoding import Unreadable
 from tasks.data.arrays import Array, Samples
-from tasks.data.dataset import read_split
+from tasks.data.dataset import asked_rows, read_split
 from tasks.data.splits import SPLITS
 from tasks.records import Dataset
 from tasks.system.sentences import first_line, some
@@ -33,6 +36,53 @@ def problems_at_edges(session: onnxruntime.InferenceSession, dataset: Dataset) -
                 f"{len(strange)} of {len(rows)} {split} rows that were asked, its edges among them, get an answer that is not a finite "
                 f"number (row {some(strange, 3)})"
             )
+
+
+def problems_with_odd_values(session: onnxruntime.InferenceSession, dataset: Dataset) -> Iterator[str]:
+    """The same of what no row has to be: an empty text, a picture of one point; read as a request's would be."""
+    if dataset.codec is None:
+        return
+    usual = asked_rows(dataset, "validation", 1)
+    for coded in dataset.codec.inputs:
+        for what, value in _ODD[coded.kind]():
+            assert usual.decoder is not None
+            try:
+                taken = usual.decoder.readers[coded.name].take(value, 0).value
+                feed = replace(usual, values={**usual.values, coded.name: [taken]}).feed(slice(0, 1))
+                finite = all(np.isfinite(o).all() for o in session.run(None, feed) if o.dtype.kind == "f")
+            except Unreadable:  # the server takes no such value either
+                continue
+            except Exception as error:  # the runtime's own errors have no common base
+                yield f"{coded.name!r} of {what} gets no answer: {first_line(error)}"
+                continue
+            if not finite:
+                yield f"{coded.name!r} of {what} gets an answer that is not a finite number"
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    yield from (("no letters", ""), ("a blank", " "), ("words of a tokenizer's own", "[PAD] [CLS] [UNK]"))
+    yield from (("letters from elsewhere", "日本語 🙂"), ("20,000 letters", "a " * 10_000))
+
+
+def _pictures() -> Iterator[tuple[str, bytes]]:
+    from PIL import Image
+
+    for what, size, colour in (
+        ("one point", (1, 1), 0),
+        ("black points", (64, 64), 0),
+        ("white points", (64, 64), 255),
+        ("a line's height", (2000, 1), 128),
+    ):
+        file = io.BytesIO()
+        Image.new("L", size, colour).save(file, "PNG")
+        yield what, file.getvalue()
+
+
+_ODD: dict[str, Callable[[], Iterator[tuple[str, str | bytes]]]] = {
+    "text": _texts,
+    "image": _pictures,
+    "codes": lambda: iter((("no letters", ""),)),
+}
 
 
 def rows_to_ask(samples: Samples) -> Array:

@@ -1,6 +1,6 @@
 """Measurements and gates in, a verdict out. Pure: no files, no clock, no registry."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from tasks.config import Gates
@@ -8,6 +8,7 @@ from tasks.records import (
     Comparison,
     CrossValidation,
     Interval,
+    OtherDifference,
     Proof,
     Report,
     ServingCheck,
@@ -25,11 +26,13 @@ def gate(
     comparison: Comparison | None,
     trial: ServingCheck | None,
     gates: Gates,
+    others: Sequence[OtherDifference] = (),
 ) -> Verdict:
     """Whether the challenger may serve. `pass` promotes by itself; `inconclusive` needs a person; `fail` does not serve.
 
     Against the champion: pass when the whole interval of the difference lies above −margin, fail when it lies below
-    zero with its middle beyond the margin, and inconclusive between. No champion: the absolute gates alone.
+    zero with its middle beyond the margin, and inconclusive between. No champion: the absolute gates alone. Each further
+    goal must not lose more than the margin, against the champion and (`others`) against fp32.
     """
     problems = [*report.problems, *beside_others(report, gates), *_below_minimum(report, gates)]
     problems += trial.problems if trial else ()
@@ -37,6 +40,7 @@ def gate(
     for decision, reason in (
         *_beside_fp32(report, baseline, against_fp32, gates),
         *_beside_champion(comparison, gates),
+        *_other_goals(others, "fp32", gates.max_score_drop),
     ):
         reasons[decision].append(reason)
     decision = next((word for word in reasons if reasons[word]), "pass")
@@ -129,11 +133,26 @@ def _beside_champion(comparison: Comparison | None, gates: Gates) -> Iterator[tu
         yield "inconclusive", reason
         return
     yield _on_all_rows(comparison, gates)
+    yield from _other_goals(comparison.others, f"champion v{comparison.champion}", gates.margin)
     for group in comparison.slices:
         if _is_worse(group.difference, group.interval, gates.slice_margin):
             yield "fail", _slice_reason(group)
         elif group.difference < -gates.slice_margin:
             yield "inconclusive", f"{_slice_reason(group)}, though not for certain"
+
+
+def _other_goals(
+    others: Sequence[OtherDifference], whose: str, margin: float
+) -> Iterator[tuple[Decision, str]]:
+    """Of goals that pick nothing: surely worse by more than the margin is a failure, perhaps worse a doubt."""
+    for other in others:
+        if other.difference >= -margin:
+            continue
+        reason = f"{other.goal}: {other.score_name} is {-other.difference:.4f} below {whose}'s, more than the {margin:g} allowed"
+        if other.interval is not None and _is_worse(other.difference, other.interval, margin):
+            yield "fail", f"{reason} ({other.interval.describe('+.4f')})"
+        else:
+            yield "inconclusive", f"{reason}, though not for certain"
 
 
 def _on_all_rows(comparison: Comparison, gates: Gates) -> tuple[Decision, str]:

@@ -1,23 +1,33 @@
 """Pick → Proof: on test rows that nothing has seen, against the champion's own bytes, in the real server."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from tasks.config import Gates
-from tasks.data.arrays import Array, Samples
+from tasks.data.arrays import Arrays, Samples, load_arrays
 from tasks.data.copies import copies
-from tasks.data.dataset import read_frame, read_split
+from tasks.data.dataset import asked_rows, read_frame, read_split
 from tasks.errors import LostError, UserError
-from tasks.onnx.session import open_session, run_rows
+from tasks.onnx.session import open_session, run_named
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, read
 from tasks.proof.gate import gate, with_folds
-from tasks.proof.intervals import compare, difference_interval
+from tasks.proof.intervals import compare, difference_interval, other_differences
 from tasks.proof.rows import rows_of
-from tasks.proof.serving import try_on_server
+from tasks.proof.serving import MOST_ASKED, try_on_server
 from tasks.proof.validation import validate
-from tasks.records import Candidate, Champion, Comparison, Dataset, Interval, Proof, Report, Verdict
+from tasks.records import (
+    Candidate,
+    Champion,
+    Comparison,
+    Dataset,
+    Fitted,
+    Interval,
+    OtherDifference,
+    Proof,
+    Report,
+    Verdict,
+)
 from tasks.system.files import is_the_machines, sha256_of
 from tasks.system.sentences import first_line, some
 from tasks.workloads.catalogue import load_workload
@@ -44,43 +54,47 @@ def prove(
     if candidate.name != fp32.name:
         baseline = validate(reference, dataset, fp32, fp32, folder, "test", gates.confidence)
     assert candidate.onnx is not None
-    trial = try_on_server(package, workload.name, candidate.onnx, read_split(dataset, "test").inputs)
+    trial = try_on_server(package, workload.name, candidate.onnx, asked_rows(dataset, "test", MOST_ASKED))
     comparison = None
     if champion and report.outputs:
-        answered = Answered(dataset, "test", np.load(report.outputs))
+        answered = Answered(dataset, "test", load_arrays(report.outputs))
         comparison = compare_with(workload, answered, champion, gates)
-    against_fp32 = _against_fp32(reference, dataset, report, baseline, gates)
+    against_fp32, others = _against_fp32(reference, dataset, report, baseline, gates)
     return Proof(
         report=report,
         baseline=baseline,
         against_fp32=against_fp32,
+        others_against_fp32=others,
         comparison=comparison,
         trial=trial,
-        verdict=gate(report, baseline, against_fp32, comparison, trial, gates),
+        verdict=gate(report, baseline, against_fp32, comparison, trial, gates, others),
     )
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A dataset's rows of one split, and a file's raw outputs on them."""
+    """A dataset's rows of one split, and a file's outputs on them by name."""
 
     dataset: Dataset
     split: str
-    outputs: Array
+    outputs: Arrays
 
 
 def answer_again(evidence: Evidence, model: Path, datasets: Path) -> Answered:
     """The evidence's dataset below `datasets`, and what `model` says of its test rows. Raises StepError when it is gone."""
     dataset = rows_of(evidence, datasets)
     split = evidence.proof.report.split
-    return Answered(dataset, split, run_rows(open_session(model), read_split(dataset, split).inputs))
+    names = load_workload(evidence.workload).served
+    outputs = run_named(open_session(model), read_split(dataset, split).inputs, names)
+    return Answered(dataset, split, outputs)
 
 
 def judge(evidence: Evidence, champion: Champion, answered: Answered) -> Verdict:
     """The gate against another champion than the evidence has, on the evidence's own test rows."""
     gates, proof = Gates.model_validate(evidence.config["gates"]), evidence.proof
     comparison = compare_with(load_workload(evidence.workload), answered, champion, gates)
-    verdict = gate(proof.report, proof.baseline, proof.against_fp32, comparison, proof.trial, gates)
+    others = proof.others_against_fp32
+    verdict = gate(proof.report, proof.baseline, proof.against_fp32, comparison, proof.trial, gates, others)
     return verdict if proof.cross_validation is None else with_folds(verdict, proof.cross_validation, gates)
 
 
@@ -89,9 +103,12 @@ def compare_with(workload: Workload, answered: Answered, champion: Champion, gat
     dataset, split = answered.dataset, answered.split
     samples = read_split(dataset, split)
     try:
-        theirs = _champion_outputs(champion, dataset, samples)
+        theirs = _champion_outputs(workload, champion, dataset, samples)
         frame, copied = read_frame(dataset, split), copies(samples)
-        return compare(workload, samples.target, frame, answered.outputs, theirs, champion, gates, copied)
+        fitted = dataset.fitted
+        return compare(
+            workload, samples.targets, frame, answered.outputs, theirs, champion, gates, copied, fitted
+        )
     except LostError:
         raise
     except UserError as error:  # also of a score that does not take the champion's answers, NaN for one
@@ -106,31 +123,56 @@ def compare_with(workload: Workload, answered: Answered, champion: Champion, gat
 
 def _against_fp32(
     reference: str, dataset: Dataset, report: Report, baseline: Report, gates: Gates
-) -> Interval | None:
+) -> tuple[Interval | None, tuple[OtherDifference, ...]]:
     if report.outputs is None or baseline.outputs is None or report.sha256 == baseline.sha256:
-        return None
+        return None, ()
     samples = read_split(dataset, report.split)
-    ours, theirs = np.load(report.outputs), np.load(baseline.outputs)
+    ours, theirs = load_arrays(report.outputs), load_arrays(baseline.outputs)
     workload, copied = load_workload(reference), copies(samples)
-    return difference_interval(workload, samples.target, ours, theirs, gates.confidence, copied)
+    pair = (workload, samples.targets, ours, theirs, gates.confidence, copied, dataset.fitted)
+    return difference_interval(*pair), other_differences(*pair)
 
 
-def _champion_outputs(champion: Champion, dataset: Dataset, samples: Samples) -> Array:
+def _champion_outputs(workload: Workload, champion: Champion, dataset: Dataset, samples: Samples) -> Arrays:
     """Raises UserError, saying why, when the champion cannot be asked these rows or its answers mean something else."""
     if champion.sha256 and sha256_of(champion.folder / MODEL) != champion.sha256:
         raise UserError(f"its {MODEL} is not the file that was registered, {champion.sha256[:16]}…")
     proved = (champion.folder / EVIDENCE).exists()
-    classes = read(champion.folder).classes if proved else dataset.classes
-    if classes != dataset.classes:
-        known, given = (some(names or ("none",), 5) for names in (classes, dataset.classes))
-        raise UserError(f"it knows other classes ({known}) than the data has now ({given})")
+    evidence = read(champion.folder) if proved else None
+    outputs, learned = _ask(workload, champion, dataset, samples), dataset.fitted
+    if evidence is not None:
+        learned = evidence.proof.report.fitted or (Fitted(classes=evidence.classes), *learned[1:])
+    return _by_our_words(workload, outputs, learned, dataset.fitted)
+
+
+def _by_our_words(
+    workload: Workload, outputs: Arrays, theirs: Sequence[Fitted], ours: Sequence[Fitted]
+) -> Arrays:
+    """The champion's answers in the order of our classes, by their words: one that it does not know, it gets wrong."""
+    aligned: Arrays = {}
+    for goal, known, wanted in zip(workload.goals, theirs, ours, strict=False):
+        answers = goal.answer.aligned([outputs[name] for name in goal.served], known, wanted)
+        if answers is None:
+            said, given = (some(fitted.classes or ("none",), 5) for fitted in (known, wanted))
+            raise UserError(f"it knows other classes ({said}) than the data has now ({given})")
+        aligned |= dict(zip(goal.served, answers, strict=True))
+    return aligned
+
+
+def _ask(workload: Workload, champion: Champion, dataset: Dataset, samples: Samples) -> Arrays:
     session = open_session(champion.folder / MODEL)
     wanted = {spec.name: spec.dtype for spec in dataset.inputs}
     takes = {value.name: value.type for value in session.get_inputs()}
     if set(takes) != set(wanted):
         raise UserError(f"it takes the inputs {', '.join(sorted(takes))} and not {', '.join(sorted(wanted))}")
+    names = workload.served
+    gives = [value.name for value in session.get_outputs()]
+    if not {*names} <= {*gives} and workload.outputs != names:
+        raise UserError(f"it answers with {', '.join(gives)} and not with {', '.join(names)}")
+    gives = [*names] if {*names} <= {*gives} else gives[: len(names)]
     try:
-        return run_rows(session, samples.inputs)
+        outputs = run_named(session, samples.inputs, gives)
+        return dict(zip(names, outputs.values(), strict=True))
     except Exception as error:  # the runtime's own errors have no common base
         if is_the_machines(error):
             raise LostError(

@@ -1,6 +1,6 @@
 """How far an ONNX file is from the torch model it came from, on real rows, at sizes that were never traced."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -8,11 +8,12 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from tasks.data.arrays import Array, Arrays
-from tasks.onnx.session import run_rows
+from tasks.data.arrays import Array, Arrays, load_arrays
+from tasks.goals.answer import distances
+from tasks.onnx.session import run_named
 from tasks.onnx.sizes import reference_lengths
-from tasks.records import OnnxModel, Parity
-from tasks.workloads.scoring import predictions
+from tasks.records import Fitted, OnnxModel, Parity
+from tasks.workloads.scoring import decisions
 from tasks.workloads.workload import Workload
 
 FLOAT_TOLERANCE = 1e-3
@@ -39,33 +40,48 @@ def numbers_in(onnx_model: OnnxModel) -> Numbers:
 
 
 def measure_parity(
-    session: onnxruntime.InferenceSession, inputs: Arrays, reference: Array, workload: Workload
+    session: onnxruntime.InferenceSession,
+    inputs: Arrays,
+    reference: Arrays,
+    workload: Workload,
+    fitted: Sequence[Fitted] = (),
 ) -> tuple[Parity, ...]:
-    """Against torch's outputs `reference` on the first rows: row by row, by sevens, and all at once."""
-    largest = len(reference)
+    """What is served against what is decided of torch's outputs `reference`: row by row, by sevens, and all at once."""
+    largest = len(reference[workload.outputs[0]])
     sizes = ((1, min(32, largest)), (7, min(70, largest)), (largest, largest))
     return tuple(
-        _parity(workload, batch, reference[:rows], run_rows(session, inputs, batch, rows))
+        _parity(
+            workload,
+            batch,
+            {name: reference[name][:rows] for name in workload.outputs},
+            run_named(session, inputs, workload.served, batch, rows),
+            fitted,
+        )
         for batch, rows in sizes
     )
 
 
 def measure_lengths(
-    session: onnxruntime.InferenceSession, inputs: Arrays, lengths: Path, workload: Workload
+    session: onnxruntime.InferenceSession,
+    inputs: Arrays,
+    lengths: Path,
+    workload: Workload,
+    fitted: Sequence[Fitted] = (),
 ) -> tuple[Parity, ...]:
     """Against torch's outputs in `lengths`, with every further dynamic axis cut to other lengths."""
-    with np.load(lengths, allow_pickle=False) as expected:
-        return tuple(
-            _parity(workload, len(expected[sizes]), expected[sizes], run_rows(session, cut)).model_copy(
-                update={"sizes": sizes}
-            )
-            for sizes, cut in reference_lengths(inputs, workload)
-        )
+    kept, measured = load_arrays(lengths), []
+    for sizes, cut in reference_lengths(inputs, workload):
+        expected = {name: kept[f"{sizes} {name}"] for name in workload.outputs}
+        got = run_named(session, cut, workload.served)
+        parity = _parity(workload, len(next(iter(got.values()))), expected, got, fitted)
+        measured.append(parity.model_copy(update={"sizes": sizes}))
+    return tuple(measured)
 
 
-def problems_of(parity: tuple[Parity, ...], numbers: Numbers, reference: Array) -> Iterator[str]:
+def problems_of(parity: tuple[Parity, ...], numbers: Numbers, reference: Sequence[Array]) -> Iterator[str]:
     """What a gate must refuse: a float file that computes something else, a quantised one that answers otherwise."""
-    scale = max(1.0, float(np.abs(reference[np.isfinite(reference)]).max(initial=0.0)))
+    largest = [float(np.abs(array[np.isfinite(array)]).max(initial=0.0)) for array in reference]
+    scale = max(1.0, *largest)
     tolerance = (HALF_TOLERANCE if numbers == "half" else FLOAT_TOLERANCE) * scale
     for measured in parity:
         where = f"at batch {measured.batch}" + (f", {measured.sizes}," if measured.sizes else "")
@@ -75,20 +91,18 @@ def problems_of(parity: tuple[Parity, ...], numbers: Numbers, reference: Array) 
             yield f"{where} its outputs differ from the model's by {measured.max_abs:.2g}, more than {tolerance:.2g}"
 
 
-def distances(expected: Array, got: Array) -> Array:
-    """Absolute differences, float64; 0 where both are no number, and the largest there is where only one is."""
-    with np.errstate(invalid="ignore"):
-        distance = np.abs(got.astype("float64") - expected.astype("float64"))
-    same = (np.isnan(got) & np.isnan(expected)) | (got == expected)
-    return np.nan_to_num(np.where(same, 0.0, distance), nan=np.finfo("float64").max)
-
-
-def _parity(workload: Workload, batch: int, expected: Array, got: Array) -> Parity:
-    distance = distances(expected, got)
-    same_class = predictions(workload, got) == predictions(workload, expected)
+def _parity(
+    workload: Workload, batch: int, expected: Arrays, got: Arrays, fitted: Sequence[Fitted]
+) -> Parity:
+    parts, changed = [], np.zeros(len(got[workload.served[0]]), dtype=bool)
+    said = (decisions(workload, outputs, fitted) for outputs in (expected, got))
+    for goal, theirs, ours in zip(workload.goals, *said, strict=True):
+        parts.append(distances(theirs["numbers"], ours["numbers"]).ravel())
+        changed |= goal.answer.changed(ours, theirs)
+    distance = np.concatenate(parts)
     return Parity(
         batch=batch,
         max_abs=float(distance.max(initial=0.0)),
         mean_abs=float(distance.mean()) if distance.max(initial=0.0) < 1e300 else float(distance.max()),
-        changed=float(1 - same_class.mean()) if workload.kind == "classification" else 0.0,
+        changed=float(changed.mean()),
     )

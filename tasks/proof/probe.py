@@ -159,7 +159,8 @@ def _odd_inputs(feed: Feed) -> Iterator[tuple[str, Feed]]:
 
 def _behaviour(session: onnxruntime.InferenceSession, given: str, feed: Feed) -> Behaviour:
     try:
-        output = session.run(None, feed)[0]
+        outputs = session.run(None, feed)
+        output = next((array for array in outputs if array.dtype.kind == "f"), outputs[0])
     except Exception as error:
         return Behaviour(given=given, outcome=f"error: {first_line(error, 120)}")
     if output.size == 0:

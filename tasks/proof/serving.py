@@ -9,14 +9,16 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Timer
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
 import onnxruntime
 
-from tasks.data.arrays import Array, Arrays
+from tasks.data.arrays import Array
+from tasks.data.asked import AskedRows
 from tasks.errors import LostError
+from tasks.onnx.asking import Unanswered, ask
 from tasks.onnx.session import open_session
 from tasks.records import OnnxModel, ServingCheck
 from tasks.system.files import short_of_memory
@@ -35,6 +37,9 @@ _REFUSES, _DIED = " cannot be served: ", "the process that inspected it died"
 
 _SINGLES, _BATCHES, _BATCH = 60, 5, 64
 
+MOST_ASKED = _BATCHES * _BATCH
+"""Rows that a trial looks at."""
+
 
 _NOT_NOW = {429, 503, 504}
 """What a server says that has no time or no room."""
@@ -52,14 +57,14 @@ class _Exchange(NamedTuple):
     problems: list[str]
 
 
-def try_on_server(package: Path, name: str, onnx_model: OnnxModel, inputs: Arrays) -> ServingCheck:
+def try_on_server(package: Path, name: str, onnx_model: OnnxModel, asked: AskedRows) -> ServingCheck:
     """Serve the MLflow folder `package` as `name`, send it recorded rows singly and in batches, compare every answer.
 
     What the server says is evidence; a server that ended, or said nothing, is not: raises LostError. It is gone when this returns
     or raises.
     """
     started = time.perf_counter()
-    rows = len(next(iter(inputs.values())))
+    rows = len(asked)
     singles = [slice(start, start + 1) for start in range(min(_SINGLES, rows))]
     together = min(_BATCHES * _BATCH, rows)
     batches = [slice(start, min(start + _BATCH, rows)) for start in range(0, together, _BATCH)]
@@ -69,13 +74,15 @@ def try_on_server(package: Path, name: str, onnx_model: OnnxModel, inputs: Array
             session = open_session(onnx_model.path)
             with closing(HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
                 exchanges = [
-                    _exchange(connection, session, onnx_model.sha256, inputs, part)
+                    _exchange(connection, session, onnx_model.sha256, asked, part)
                     for part in (*singles, *batches)
                 ]
             memory = sum(process.memory_info().rss for process in family(pid))
     except ServingError as error:
         return ServingCheck(requests=0, rows=0, max_abs=0, single_p50_ms=0, single_p95_ms=0, batch=_BATCH, batch_p50_ms=0,
                      peak_bytes=0, start_seconds=0, problems=(f"sea trial: {error}",))  # fmt: skip
+    problems = [problem for exchange in exchanges for problem in exchange.problems]
+    problems += _of_python_function(package, session, asked)
     milliseconds = [exchange.milliseconds for exchange in exchanges]
     single_p50, single_p95 = np.percentile(milliseconds[: len(singles)], [50, 95])
     return ServingCheck(
@@ -88,7 +95,7 @@ def try_on_server(package: Path, name: str, onnx_model: OnnxModel, inputs: Array
         batch_p50_ms=float(np.median(milliseconds[len(singles) :])),
         peak_bytes=memory,
         start_seconds=ready,
-        problems=tuple(problem for exchange in exchanges for problem in exchange.problems)[:5],
+        problems=tuple(problems[:5]),
     )
 
 
@@ -153,11 +160,10 @@ def _exchange(
     connection: HTTPConnection,
     session: onnxruntime.InferenceSession,
     sha256: str,
-    inputs: Arrays,
+    asked: AskedRows,
     rows: slice,
 ) -> _Exchange:
-    feed = {name: np.ascontiguousarray(array[rows]) for name, array in inputs.items()}
-    content = json.dumps({"inputs": {name: array.tolist() for name, array in feed.items()}}).encode()
+    feed, content = asked.feed(rows), json.dumps({"inputs": asked.request(rows)}).encode()
     started = time.perf_counter()
     connection.request("POST", "/invocations", content, {"Content-Type": "application/json"})
     response = connection.getresponse()
@@ -178,17 +184,42 @@ def _exchange(
     distances, problems = [0.0], []
     for output, expected in zip(session.get_outputs(), session.run(None, feed), strict=True):
         named = predictions[output.name] if isinstance(predictions, dict) else predictions
-        got = np.asarray(named, expected.dtype)
-        if got.shape != expected.shape:
-            raise ServingError(
-                f"output {output.name} came as {list(got.shape)} and not as {list(expected.shape)}"
-            )
-        far = _largest(np.nan_to_num(got.astype("float64")) - np.nan_to_num(expected.astype("float64")))
-        if far > TOLERANCE * max(1.0, _largest(np.nan_to_num(expected))):
+        far, differs = _far(output.name, named, expected)
+        if differs:
             span = f"rows {rows.start}–{rows.stop - 1}"
             problems.append(f"sea trial: {span} differ from ONNX Runtime by {far:.2g} in {output.name}")
         distances.append(far)
     return _Exchange(milliseconds, max(distances), problems)
+
+
+def _far(name: str, answer: Any, expected: Array) -> tuple[float, bool]:
+    """The largest difference of an output from what it should be, and whether that is too much. Raises ServingError for another shape."""
+    got = np.asarray(answer, expected.dtype)
+    if got.shape != expected.shape:
+        raise ServingError(f"output {name} came as {list(got.shape)} and not as {list(expected.shape)}")
+    if expected.dtype.kind == "O":
+        return float((got != expected).any()), bool((got != expected).any())
+    far = _largest(np.nan_to_num(got.astype("float64")) - np.nan_to_num(expected.astype("float64")))
+    return far, far > TOLERANCE * max(1.0, _largest(np.nan_to_num(expected)))
+
+
+def _of_python_function(
+    package: Path, session: onnxruntime.InferenceSession, asked: AskedRows
+) -> Iterator[str]:
+    """Where MLflow's python_function answers otherwise, for a model that brings it code of its own."""
+    if asked.decoder is None:
+        return
+    rows = slice(0, min(_BATCH, len(asked)))
+    expected = session.run(None, asked.feed(rows))
+    who = "sea trial: MLflow's python_function"
+    try:
+        answers = ask(package, asked.request(rows), asked.specs)
+        for output, wanted in zip(session.get_outputs(), expected, strict=True):
+            far, differs = _far(output.name, answers[output.name], wanted)
+            if differs:
+                yield f"{who} differs from ONNX Runtime by {far:.2g} in {output.name}"
+    except (Unanswered, ServingError, KeyError) as error:
+        yield f"{who} does not answer: {typed_line(error)}"
 
 
 def _largest(array: Array) -> float:

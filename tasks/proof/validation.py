@@ -7,21 +7,22 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 
+from tasks.data.arrays import load_arrays, save_arrays
 from tasks.data.copies import copies
 from tasks.data.dataset import read_frame, read_split
 from tasks.errors import UserError
-from tasks.onnx.session import open_session, run_rows
+from tasks.onnx.session import open_session, run_named
 from tasks.proof.company import measure_company
-from tasks.proof.edges import problems_at_edges
-from tasks.proof.intervals import score_if_defined, score_interval, score_slices
+from tasks.proof.edges import problems_at_edges, problems_with_odd_values
+from tasks.proof.intervals import other_scores, score_if_defined, score_interval, score_slices
 from tasks.proof.parity import measure_lengths, measure_parity, numbers_in, problems_of
 from tasks.proof.probe import probe
 from tasks.proof.speed import gzipped_size, measure
-from tasks.records import Candidate, Dataset, OnnxModel, Parity, Report
-from tasks.system.files import is_the_machines, sha256_of, write_atomically
+from tasks.records import Candidate, Dataset, Fitted, OnnxModel, Parity, Report
+from tasks.system.files import is_the_machines, sha256_of
 from tasks.system.sentences import first_line
 from tasks.workloads.catalogue import load_workload
-from tasks.workloads.scoring import score, score_name
+from tasks.workloads.scoring import decisions, score, score_name
 from tasks.workloads.workload import Workload
 
 _LARGEST_BATCH = 512
@@ -59,6 +60,7 @@ def validate(
         size_bytes=onnx_model.size_bytes,
         gzipped_bytes=gzipped_size(onnx_model.path),
         findings=onnx_model.findings,
+        fitted=candidate.fitted,
     )
     if (problem := _check(onnx_model)) is not None:
         return report.model_copy(update={"problems": (problem,)})
@@ -67,9 +69,10 @@ def validate(
         return report.model_copy(update={"problems": (fresh.problem,)})
     inputs = read_split(dataset, split).inputs
     speed = measure(onnx_model.path, baseline.path, inputs, seconds=MEASURE_SECONDS)
-    parity, problems = _parity(workload, dataset, onnx_model, baseline)
+    fitted = candidate.fitted or dataset.fitted
+    parity, problems = _parity(workload, dataset, onnx_model, baseline, fitted)
     scored = _score(
-        workload, dataset, onnx_model, split, confidence, folder / f"{candidate.name}.{split}.npy"
+        workload, dataset, onnx_model, split, confidence, folder / f"{candidate.name}.{split}.npz"
     )
     return report.model_copy(
         update={
@@ -78,7 +81,7 @@ def validate(
             "behaviour": fresh.behaviour,
             "speed": speed,
             "parity": parity,
-            "company": measure_company(open_session(onnx_model.path), inputs, workload),
+            "company": measure_company(open_session(onnx_model.path), inputs, workload, fitted),
             "problems": (*problems, *_not_finite(scored["outputs"])),
             **scored,
         }
@@ -105,51 +108,60 @@ def _check(onnx_model: OnnxModel) -> str | None:
 
 
 def _parity(
-    workload: Workload, dataset: Dataset, onnx_model: OnnxModel, baseline: OnnxModel
+    workload: Workload,
+    dataset: Dataset,
+    onnx_model: OnnxModel,
+    baseline: OnnxModel,
+    fitted: tuple[Fitted, ...],
 ) -> tuple[tuple[Parity, ...], tuple[str, ...]]:
     path = onnx_model.reference or baseline.reference
     if path is None:
         return (), (
             f"{onnx_model.path.name}: torch's outputs were not kept, so there is nothing to compare with",
         )
-    expected = np.load(path)
+    expected = load_arrays(path)
     inputs = read_split(dataset, "validation").inputs
     session = open_session(onnx_model.path)
-    parity = measure_parity(session, inputs, expected, workload)
-    edges = problems_at_edges(session, dataset)
+    parity = measure_parity(session, inputs, expected, workload, fitted)
+    edges = (*problems_at_edges(session, dataset), *problems_with_odd_values(session, dataset))
     if (lengths := onnx_model.lengths or baseline.lengths) is not None:
-        parity += measure_lengths(session, inputs, lengths, workload)
-    elif any(workload.dynamic.values()):
+        parity += measure_lengths(session, inputs, lengths, workload, fitted)
+    elif any(workload.axes.values()):
         unkept = f"{onnx_model.path.name}: torch's outputs at other lengths were not kept, so its lengths cannot be tried"
         return parity, (unkept, *edges)
-    return parity, (*problems_of(parity, numbers_in(onnx_model), expected), *edges)
+    numbers = [answer["numbers"] for answer in decisions(workload, expected, fitted)]
+    return parity, (*problems_of(parity, numbers_in(onnx_model), numbers), *edges)
 
 
 def _score(
     workload: Workload, dataset: Dataset, onnx_model: OnnxModel, split: str, confidence: float, path: Path
 ) -> dict[str, Any]:
     samples = read_split(dataset, split)
-    outputs = run_rows(open_session(onnx_model.path), samples.inputs)
-    write_atomically(path, lambda file: np.save(file, outputs, allow_pickle=False))
-    if np.isfinite(outputs).all():
-        total: float | None = score(workload, samples.target, outputs)
+    outputs = run_named(open_session(onnx_model.path), samples.inputs, workload.served)
+    save_arrays(path, outputs)
+    answered, fitted = (workload, samples.targets), dataset.fitted
+    if all(np.isfinite(array).all() for array in outputs.values() if array.dtype.kind == "f"):
+        total: float | None = score(*answered, outputs, fitted)
     else:  # which is the file's problem: it must not end the run of all the others
-        total = score_if_defined(workload, samples.target, outputs)
+        total = score_if_defined(*answered, outputs, fitted)
         if total is None or not np.isfinite(total):
             return {"outputs": path}
     if total != total:
         raise UserError(
             f"Workload {workload.name}: the score is not defined on the {len(samples)} {split} rows; use more rows."
         )
+    copied = copies(samples)
     return {
         "score": total,
-        "interval": score_interval(workload, samples.target, outputs, confidence, copies(samples)),
-        "slices": score_slices(workload, samples.target, read_frame(dataset, split), outputs),
+        "interval": score_interval(*answered, outputs, confidence, copied, fitted),
+        "others": other_scores(*answered, outputs, confidence, copied, fitted),
+        "slices": score_slices(*answered, read_frame(dataset, split), outputs, fitted),
         "outputs": path,
     }
 
 
 def _not_finite(path: Path) -> Iterator[str]:
-    outputs = np.load(path, mmap_mode="r")
-    if bad := int((~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)).sum()):
-        yield f"{bad} of {len(outputs)} real rows get an answer that is not a finite number"
+    numbers = [array for array in load_arrays(path).values() if array.dtype.kind == "f"]
+    sound = np.all([np.isfinite(array.reshape(len(array), -1)).all(axis=1) for array in numbers], axis=0)
+    if bad := int((~sound).sum()):
+        yield f"{bad} of {len(sound)} real rows get an answer that is not a finite number"

@@ -13,11 +13,13 @@ import torch
 
 from tasks.data.arrays import Array, Arrays, to_inputs
 from tasks.data.dataset import read_frame, read_split
-from tasks.onnx.session import open_session
+from tasks.onnx.session import open_session, run_named
 from tasks.records import Dataset
 from tasks.reporting.features import Parts, columns_behind, cut
-from tasks.workloads.scoring import predictions
+from tasks.workloads.scoring import decisions
 from tasks.workloads.workload import Workload
+
+Focus = Callable[[Arrays], Array]
 
 DRAWS = 32
 """Training rows whose values stand in a part's place, by seed."""
@@ -60,8 +62,8 @@ def attribute(
     for place, number in enumerate(numbers):
         row = {name: array[place : place + 1] for name, array in inputs.items()}
         parts = cut(row, named)
-        code, answer = _answer(workload, session, row, dataset.classes)
-        first, second = (_weights(session, row, training, parts, code, seed) for seed in _SEEDS)
+        focus, answer = _asked(workload, session, row, dataset)
+        first, second = (_weights(focus, row, training, parts, seed) for seed in _SEEDS)
         yield AttributedRow(number, answer, row, parts, (first, second))
 
 
@@ -81,7 +83,8 @@ def attribute_test_rows(
     """Up to `most` test rows, of each class in turn: the first, and then as many as are begun in `seconds` of CPU."""
     attributed = list[AttributedRow]()
     test = read_frame(dataset, "test")
-    numbers = of_each_class(read_split(dataset, "test").target, most, dataset.classes)
+    target = read_split(dataset, "test").target
+    numbers = of_each_class(workload.goals[0].target.strata(target), most)
     chosen = test.iloc[numbers].reset_index(drop=True)
     for row in attribute(workload, dataset, file, chosen, numbers):
         if not attributed:
@@ -92,36 +95,26 @@ def attribute_test_rows(
     return attributed
 
 
-def of_each_class(target: Array, most: int, classes: tuple[str, ...] | None) -> list[int]:
-    """Row numbers: the first of each class, then the second of each, …; of a regression, the first ones."""
-    if classes is None:
-        return list(range(min(most, len(target))))
-    turn = pd.Series(target).groupby(np.asarray(target)).cumcount()
-    return [int(place) for place in np.lexsort((target, turn))[:most]]
+def of_each_class(strata: Array, most: int) -> list[int]:
+    """Row numbers: the first of each stratum, then the second of each, …"""
+    turn = pd.Series(strata).groupby(np.asarray(strata)).cumcount()
+    return [int(place) for place in np.lexsort((strata, turn))[:most]]
 
 
-def _answer(
-    workload: Workload,
-    session: onnxruntime.InferenceSession,
-    row: Arrays,
-    classes: tuple[str, ...] | None,
-) -> tuple[int | None, str]:
-    """The class whose weight is asked for (None: a value's), and the answer in words."""
-    outputs = session.run(None, row)[0]
-    if classes is None:
-        return None, f"{float(outputs.reshape(-1)[0]):.4g}"
-    code = int(predictions(workload, outputs)[0])
-    return code, classes[code] if code < len(classes) else f"class {code}"
+def _asked(
+    workload: Workload, session: onnxruntime.InferenceSession, row: Arrays, dataset: Dataset
+) -> tuple[Focus, str]:
+    """The number that is explained, as a function of rows by the served file, and the row's answer in words."""
+    answer, fitted = workload.goals[0].answer, dataset.fitted
+
+    def decided(feed: Arrays) -> Arrays:
+        return decisions(workload, run_named(session, feed, workload.served, _AT_ONCE), fitted)[0]
+
+    own = decided(row)
+    return lambda feed: answer.focus(decided(feed), own), answer.words(own, fitted[0])[0]
 
 
-def _weights(
-    session: onnxruntime.InferenceSession,
-    row: Arrays,
-    training: Arrays,
-    parts: Parts,
-    code: int | None,
-    seed: int,
-) -> Array:
+def _weights(focus: Focus, row: Arrays, training: Arrays, parts: Parts, seed: int) -> Array:
     """How much the answer falls without each part, float64[parts], mean over draws of a training row in its place."""
     from captum.attr import FeatureAblation
 
@@ -130,7 +123,7 @@ def _weights(
     names = list(row)
     given = tuple(torch.from_numpy(_number(row[name]).repeat(DRAWS, 0)) for name in names)
     others = {name: _fitted(np.array(training[name][drawn]), row[name]) for name in names}
-    ablated = FeatureAblation(_forward(session, row, code)).attribute(
+    ablated = FeatureAblation(_forward(focus, row)).attribute(
         given,
         baselines=tuple(torch.from_numpy(_number(others[name])) for name in names),
         feature_mask=tuple(torch.from_numpy(parts.masks[name]) for name in names),
@@ -143,21 +136,12 @@ def _weights(
     return means
 
 
-def _forward(
-    session: onnxruntime.InferenceSession, row: Arrays, code: int | None
-) -> Callable[..., torch.Tensor]:
-    """The served file as a function of tensors: the number that is explained, [n]."""
+def _forward(focus: Focus, row: Arrays) -> Callable[..., torch.Tensor]:
+    """The number that is explained as a function of tensors, [n]."""
 
     def forward(*tensors: torch.Tensor) -> torch.Tensor:
         feed = {n: t.numpy().astype(a.dtype) for (n, a), t in zip(row.items(), tensors, strict=True)}
-        outputs = session.run(None, feed)[0]
-        columns = torch.from_numpy(outputs.reshape(len(outputs), -1)).double()
-        if code is None:
-            return columns[:, 0]
-        if columns.shape[1] == 1:  # the second class's logit; the first has the others' side of zero
-            columns = torch.hstack([torch.zeros_like(columns), columns])
-        others = columns.index_fill(1, torch.tensor(code), -torch.inf)
-        return columns[:, code] - others.amax(dim=1)  # a class wins by its distance from the best other
+        return torch.from_numpy(np.ascontiguousarray(focus(feed)))
 
     return forward
 

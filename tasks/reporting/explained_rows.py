@@ -4,7 +4,6 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tasks.data.arrays import Array
 from tasks.data.dataset import read_split
@@ -74,8 +73,9 @@ def _attributions(reference: str, dataset: Dataset, file: Path) -> Attributions:
     workload = load_workload(reference)
     rows = attribute_test_rows(workload, dataset, file, _MOST_ROWS, _SECONDS)
     explanation = summarise(workload, rows)
-    target = read_split(dataset, "test").target
-    shown = [_row(row, target[row.number], dataset.classes) for row in rows[:_SHOWN_ROWS]]
+    target, goal = read_split(dataset, "test").target, workload.goals[0]
+    truths = [goal.target.word(target[row.number], dataset.fitted[0]) for row in rows[:_SHOWN_ROWS]]
+    shown = [_row(row, truth) for row, truth in zip(rows, truths, strict=False)]
     if maps := [heat for row in rows[:_SHOWN_ROWS] if (heat := _heat(row)) is not None]:
         titles = [f"{row.answer} (is {row.truth})" for row in shown]
         return Attributions(explanation=explanation, picture=charts.heat_maps(maps, titles))
@@ -87,8 +87,7 @@ def _attributions(reference: str, dataset: Dataset, file: Path) -> Attributions:
     )
 
 
-def _row(row: AttributedRow, target: Any, classes: tuple[str, ...] | None) -> Row:
-    truth = classes[int(target)] if classes is not None else f"{float(target):.4g}"
+def _row(row: AttributedRow, truth: str) -> Row:
     pairs = sorted(zip(row.parts.names, row.weights, strict=True), key=lambda pair: -abs(pair[1]))
     largest = ", ".join(f"{name} {weight:+.2g}" for name, weight in pairs[:_PARTS_A_ROW])
     return Row(row.number, row.answer, truth, _words(row), largest)

@@ -36,7 +36,7 @@ def columns_behind(workload: Workload, frame: pd.DataFrame, inputs: Arrays) -> d
     tries = [
         (column, place)
         for column in frame.columns
-        if column not in (workload.target, workload.time)
+        if column not in (*workload.targets, workload.time)
         for place in _others(frame[column])
     ]
     sources = {column: np.zeros(len(tries) + 1, dtype=int) for column in frame.columns}

@@ -43,6 +43,8 @@ def _score(evidence: Evidence) -> Iterator[str]:
         yield f"| fp32, uncompressed | {proof.baseline.score:.4f} | {_interval(proof.baseline.interval)} |"
     if proof.comparison is not None and proof.comparison.difference is not None:
         yield f"| less champion v{proof.comparison.champion} | {proof.comparison.difference:+.4f} | {_interval(proof.comparison.interval, '+.4f')} |"
+    for other in proof.report.others:
+        yield f"| {other.goal}, {other.score_name} | {other.score} | {_interval(other.interval)} |"
     for speed in proof.report.speed:
         yield f"| batch {speed.batch}, one thread | {speed.p50_ms:.3f} ms | {speed.throughput_ratio:.2f}× fp32's throughput |"
 
@@ -64,9 +66,9 @@ def _data(evidence: Evidence, dataset: Dataset) -> Iterator[str]:
     rows = ", ".join(f"{count:,} {split}" for split, count in evidence.rows.items())
     yield "\n## Data\n"
     yield f"{rows} rows, fingerprint `{evidence.fingerprint}`."
-    if dataset.classes is not None:
-        shown = ", ".join(f"{code} = {name}" for code, name in enumerate(dataset.classes[:30]))
-        yield f"Classes in the order of the outputs: {shown}{' …' if len(dataset.classes) > 30 else ''}."
+    for classes in (fitted.classes for fitted in dataset.fitted if fitted.classes):
+        shown = ", ".join(f"{code} = {name}" for code, name in enumerate(classes[:30]))
+        yield f"Classes in the order of the outputs: {shown}{' …' if len(classes) > 30 else ''}."
 
 
 def _call(model: str, onnx_model: OnnxModel) -> Iterator[str]:

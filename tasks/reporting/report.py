@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tasks.config import Gates, flatten
+from tasks.data.arrays import load_arrays
 from tasks.data.dataset import read_split
 from tasks.outcome import Selection
 from tasks.proof.evidence import Evidence
@@ -19,7 +19,8 @@ from tasks.reporting.explained_rows import Attributions
 from tasks.reporting.explanation import STABLE
 from tasks.system.files import write_atomically
 from tasks.workloads.catalogue import load_workload
-from tasks.workloads.scoring import predictions
+from tasks.workloads.scoring import decisions
+from tasks.workloads.workload import Workload
 
 
 def write_report(
@@ -41,7 +42,7 @@ def write_report(
         gates=gates,
         selection=selection,
         dataset=dataset,
-        balance=_balance(dataset),
+        balance=_balance(load_workload(evidence.workload), dataset),
         links=links or {},
         settings=_settings(evidence.config),
         cost=cost.total(evidence.times),
@@ -95,20 +96,23 @@ def _errors(evidence: Evidence, dataset: Dataset) -> str:
     report = evidence.proof.report
     if report.outputs is None or not report.outputs.exists():
         return ""
-    target = read_split(dataset, report.split).target
-    predicted = predictions(load_workload(evidence.workload), np.load(report.outputs))
-    if dataset.classes is None:
-        return charts.residuals(target, predicted)
-    return charts.confusion(target, predicted, dataset.classes)
+    workload, samples = load_workload(evidence.workload), read_split(dataset, report.split)
+    answer = decisions(workload, load_arrays(report.outputs), dataset.fitted)[0]
+    pairs = workload.goals[0].answer.pairs(samples.target, answer, dataset.fitted[0])
+    if pairs.words:
+        return charts.confusion(pairs.truth, pairs.said, pairs.words)
+    return charts.residuals(pairs.truth, pairs.said) if len(pairs.truth) else ""
 
 
-def _balance(dataset: Dataset) -> list[tuple[str, list[int]]]:
-    """Rows of each class by split; for a regression, nothing."""
-    if dataset.classes is None:
-        return []
-    targets = [read_split(dataset, split).target for split in dataset.rows]
-    counts = [np.bincount(target, minlength=len(dataset.classes)) for target in targets]
-    return list(zip(dataset.classes, np.transpose(counts).tolist(), strict=True))
+def _balance(workload: Workload, dataset: Dataset) -> list[tuple[str, list[int]]]:
+    """Rows of each class by split, of all goals that have classes."""
+    rows: dict[str, list[int]] = {}
+    for split in dataset.rows:
+        targets = read_split(dataset, split).targets
+        for goal, target, fitted in zip(workload.goals, targets, dataset.fitted, strict=True):
+            for word, count in goal.target.counts(target, fitted):
+                rows.setdefault(word, []).append(count)
+    return list(rows.items())
 
 
 def _settings(config: dict[str, Any]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from tasks.workloads.workload import Workload
 
 @dataclass
 class Batch:
-    """Rows of one step: inputs and targets by name, and each row's weight, float32[n]. Targets go by the output's name."""
+    """Rows of one step: inputs by name, targets by the first output of their goal, and each row's weight, float32[n]."""
 
     inputs: dict[str, Tensor]
     targets: dict[str, Tensor]
@@ -51,5 +51,6 @@ def take(workload: Workload, samples: Samples, index: Array, device: torch.devic
         return torch.from_numpy(np.asarray(array)[index]).to(device, non_blocking=True)
 
     inputs = {name: tensor(array) for name, array in samples.inputs.items()}
-    weight = torch.ones(len(index), device=device)
-    return Batch(inputs, {workload.output_name: tensor(samples.target)}, weight)
+    pairs = zip(workload.goals, samples.targets, strict=True)
+    targets = {goal.outputs[0]: tensor(target) for goal, target in pairs}
+    return Batch(inputs, targets, torch.ones(len(index), device=device))

@@ -60,9 +60,9 @@ def why_not_finite(
     `index` are the rows of that step, `losses` the finite ones before it, `module` the one that gave it (None when it
     has been updated since and says nothing any more).
     """
-    for name, array in [*samples.inputs.items(), ("target", samples.target)]:
+    for name, array in samples.named:
         if cell := _not_finite(array, index):
-            what = "the target" if name == "target" else f"input {name!r}"
+            what = f"input {name!r}" if name in samples.inputs else "the target"
             return f"{what} {cell}; clean it in the workload's load() or forbid it in its schema"
     if len(losses) > 1 and losses[-1] > 10 * min(losses):
         return f"the loss had already grown from {min(losses):.3g} to {losses[-1]:.3g}, {_slower(lr)}"

@@ -18,13 +18,11 @@ from tasks.training.checkpoint import CheckpointStore
 from tasks.training.device import Compute
 from tasks.training.divergence import LossWatch
 from tasks.training.groups import freeze, learning_mode
-from tasks.training.loss import DistillationLoss, batch_loss, loss_of, own_step
+from tasks.training.loss import DistillationLoss, learned_outputs, loss_and_score, loss_of, own_step
 from tasks.training.metrics import MetricsLog
-from tasks.training.module import main_output, predict
 from tasks.training.optimizer import learning_rate, make_optimizer, set_rate
 from tasks.training.progress import Reporter, ShowProgress
 from tasks.training.randomness import random_state, seed_everything, set_random_state
-from tasks.workloads.scoring import score
 from tasks.workloads.workload import Workload
 
 log = logging.getLogger(__name__)
@@ -95,7 +93,6 @@ class Loop:
         self.optimizer = make_optimizer(self.module, self.config)
         self.scaler = self.compute.scaler()
         self.loss = loss_of(self.workload, self.compute.device)
-        self.batch_loss = batch_loss(self.workload, self.compute.device)
         decay = self.config.average
         self.average = None if decay is None else Average(self.module, decay)
         self.forward = self.compute.parallel(self.module)
@@ -163,8 +160,8 @@ class Loop:
         stepped = None if self.workload.step is None else own_step(self.workload, self.forward, batch)
         if stepped is not None and self.distillation is None:
             return stepped
-        outputs = main_output(self.forward(**batch.inputs)).float()
-        loss = self.batch_loss(outputs, batch) if stepped is None else stepped
+        outputs = learned_outputs(self.workload, self.forward(**batch.inputs))
+        loss = self.loss(outputs, tuple(batch.targets.values())) if stepped is None else stepped
         return loss if self.distillation is None else self.distillation.mix(batch.inputs, outputs, loss)
 
     def _rate(self, step: int) -> float:
@@ -193,10 +190,8 @@ class Loop:
         self._report(always=True)
 
     def _loss_and_score(self) -> tuple[float, float]:
-        outputs = predict(self.module, self.validation.inputs, self.config.batch_size)
-        target = torch.tensor(self.validation.target, device=self.compute.device)
-        loss = self.loss(torch.from_numpy(outputs).to(target.device), target)
-        return float(loss), score(self.workload, self.validation.target, outputs)
+        rows = self.validation, self.compute.device, self.config.batch_size
+        return loss_and_score(self.workload, self.module, *rows)
 
     def _due(self, seconds: float = math.inf) -> bool:
         """Whether it is time to save; several processes ask the first one, and not too often."""

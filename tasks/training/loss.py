@@ -1,54 +1,72 @@
-"""What a step makes small: the workload's loss, mixed with a teacher's answers when there is one."""
+"""What a step makes small: the goals' losses, mixed with a teacher's answers when there is one."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import Module, functional
 
-from tasks.data.arrays import Samples
+from tasks.data.arrays import Array, Samples
 from tasks.errors import UserError
+from tasks.goals.goal import Goal
+from tasks.goals.losses import moved_to
 from tasks.system.sentences import as_user_error
 from tasks.training.batches import Batch
 from tasks.training.footprint import without_footprint
-from tasks.training.module import main_output, predict
+from tasks.training.module import goal_outputs, predict_goals
+from tasks.workloads.scoring import score
 from tasks.workloads.workload import Workload
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[dict[str, Tensor], tuple[Tensor, ...]], Tensor]
+"""(outputs by name, each goal's target) to one number."""
 
 BatchLoss = Callable[[Any, Batch], Tensor]
+"""(what a forward returned, batch) to one number."""
+
+GoalLoss = Callable[[Sequence[Tensor], Tensor], Tensor]
 
 _SOME = 64
 """Targets that are tried on other rows."""
 
 
 def loss_of(workload: Workload, device: torch.device) -> Loss:
-    """(outputs, target) -> scalar: the workload's own, or cross-entropy (of one logit: binary) or mean squared error."""
+    """The goals' losses, summed by their weights."""
+    losses = [(goal.outputs, goal.weight, _loss_on(goal.loss, device)) for goal in workload.goals]
 
-    def squared(outputs: Tensor, target: Tensor) -> Tensor:
-        return functional.mse_loss(outputs.reshape(target.shape), target)
+    def loss(outputs: dict[str, Tensor], targets: tuple[Tensor, ...]) -> Tensor:
+        first, *others = (
+            weight * own([outputs[name] for name in names], target)
+            if weight != 1
+            else own([outputs[name] for name in names], target)
+            for (names, weight, own), target in zip(losses, targets, strict=True)
+        )
+        return sum(others, start=first)
 
-    def entropy(outputs: Tensor, target: Tensor) -> Tensor:
-        if outputs.ndim == 1 or outputs.shape[1] == 1:
-            return functional.binary_cross_entropy_with_logits(
-                outputs.reshape(target.shape), target.to(outputs.dtype)
-            )
-        return functional.cross_entropy(outputs, target)
-
-    own: Loss | None = workload.loss.to(device) if isinstance(workload.loss, Module) else workload.loss
-    if own is None:
-        return squared if workload.kind == "regression" else entropy
-    return _on_shapes_of_the_target(own) if workload.kind == "regression" and _is_torchs(own) else own
+    return loss
 
 
 def batch_loss(workload: Workload, device: torch.device) -> BatchLoss:
-    """(what a forward returned, batch) -> scalar: the loss of the first output."""
+    """The same of a batch."""
     loss = loss_of(workload, device)
-    return lambda outputs, batch: loss(main_output(outputs).float(), batch.targets[workload.output_name])
+    return lambda outputs, batch: loss(learned_outputs(workload, outputs), tuple(batch.targets.values()))
+
+
+def learned_outputs(workload: Workload, outputs: Any) -> dict[str, Tensor]:
+    """What the goals are about of what a forward returned, by name, in the precision of a loss."""
+    return {name: output.float() for name, output in goal_outputs(workload, outputs).items()}
+
+
+def loss_and_score(
+    workload: Workload, module: nn.Module, rows: Samples, device: torch.device, batch_size: int
+) -> tuple[float, float]:
+    """Of a module on rows that it does not learn."""
+    outputs = predict_goals(workload, module, rows.inputs, batch_size)
+    targets = tuple(torch.tensor(target, device=device) for target in rows.targets)
+    named = {name: torch.from_numpy(array).to(device) for name, array in outputs.items()}
+    return float(loss_of(workload, device)(named, targets)), score(workload, rows.targets, outputs)
 
 
 def own_step(workload: Workload, module: nn.Module, batch: Batch) -> Tensor:
@@ -63,56 +81,49 @@ def own_step(workload: Workload, module: nn.Module, batch: Batch) -> Tensor:
     return loss.float()
 
 
-def _is_torchs(loss: Any) -> bool:
-    """Whether a loss is one of torch.nn's, of which all that take a number a row broadcast [n, 1] against [n] to [n, n]."""
-    inner = getattr(loss, "func", loss)
-    return (getattr(inner, "__module__", None) or "").startswith("torch.nn.")
-
-
-def _on_shapes_of_the_target(loss: Loss) -> Loss:
-    def fitted(outputs: Tensor, target: Tensor) -> Tensor:
-        return loss(outputs.reshape(target.shape) if outputs.numel() == target.numel() else outputs, target)
-
-    return fitted
+def _loss_on(loss: Any, device: torch.device) -> GoalLoss:
+    own = moved_to(loss, device)
+    return lambda outputs, target: own(*outputs, target)
 
 
 def check_loss(workload: Workload, module: nn.Module, samples: Samples) -> None:
-    """Try the loss on two rows and on three, which no shape fits by chance.
+    """Try each goal's loss on two rows and on three, which no shape fits by chance.
 
-    Raises UserError when the workload's own one fails, gives no single number, or takes outputs for other rows' targets.
+    Raises UserError when one fails, gives no single number, or takes outputs for other rows' targets.
     """
     with without_footprint(module):
-        outputs = torch.from_numpy(predict(module, samples[:3].inputs))
-    target = torch.from_numpy(np.array(samples.target[:3]))
-    loss = loss_of(
-        replace(workload, loss=deepcopy(workload.loss)), outputs.device
-    )  # it may keep what it has seen
+        outputs = predict_goals(workload, module, samples[:3].inputs)
+    for goal, target in zip(workload.goals, samples.targets, strict=True):
+        own = [torch.from_numpy(outputs[name]) for name in goal.outputs]
+        _check(workload, goal, own, target)
+
+
+def _check(workload: Workload, goal: Goal, outputs: list[Tensor], targets: Array) -> None:
+    target = torch.from_numpy(np.array(targets[:3]))
+    loss = _loss_on(deepcopy(goal.loss), target.device)  # it may keep what it has seen
     for rows in (2, 3):
-        shapes = (
-            f"outputs {list(outputs[:rows].shape)} and a target {target.dtype} {list(target[:rows].shape)}"
-        )
+        given = " and ".join(str(list(output[:rows].shape)) for output in outputs)
+        shapes = f"outputs {given} and a target {target.dtype} {list(target[:rows].shape)}"
         with as_user_error(f"Workload {workload.name}: its loss fails on {shapes}"):
-            shape = list(loss(outputs[:rows], target[:rows]).shape)
+            shape = list(loss([output[:rows] for output in outputs], target[:rows]).shape)
         if shape:
             raise UserError(
                 f"Workload {workload.name}: its loss gives {shape} for {shapes}; return one number, such as its mean."
             )
-    some = np.linspace(0, len(samples) - 1, min(_SOME, len(samples)), dtype=int)
-    if workload.loss is not None and _mixes_rows(
-        loss, outputs.shape[1:], torch.from_numpy(samples.target[some])
-    ):
+    some = np.linspace(0, len(targets) - 1, min(_SOME, len(targets)), dtype=int)
+    if goal.rowwise and _mixes_rows(loss, outputs[0].shape[1:], torch.from_numpy(targets[some])):
         raise UserError(
             f"Workload {workload.name}: its loss compares each row's output with every row's target, for {shapes} are broadcast against "
             "each other: give it outputs.reshape(target.shape), or return that shape from forward()."
         )
 
 
-def _mixes_rows(loss: Loss, shape: Sequence[int], target: Tensor) -> bool:
+def _mixes_rows(loss: GoalLoss, shape: Sequence[int], target: Tensor) -> bool:
     """Whether a loss of outputs near their targets stays what it is when the targets go to other rows.
 
     False for one that does not look at targets at all, and where its numbers say nothing, such as NaN.
     """
-    if len(set(target.tolist())) < 2:
+    if target.ndim > 1 or len(set(target.tolist())) < 2:
         return False
     noise = torch.randn((len(target), *shape), generator=torch.Generator().manual_seed(0))
     near = target.reshape(-1, *(1 for _ in shape)) if target.is_floating_point() else torch.zeros(())
@@ -121,7 +132,7 @@ def _mixes_rows(loss: Loss, shape: Sequence[int], target: Tensor) -> bool:
     try:
         with torch.no_grad():
             before, same, *after = (
-                float(loss(outputs, given)) for given in (target, target[:1].expand_as(target), *turned)
+                float(loss([outputs], given)) for given in (target, target[:1].expand_as(target), *turned)
             )
     except Exception:  # of a loss that asks more of real rows than their shape
         return False
@@ -132,27 +143,20 @@ def _mixes_rows(loss: Loss, shape: Sequence[int], target: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class DistillationLoss:
-    """A teacher, and how much of a student's loss is the distance from the teacher's answers.
-
-    Classification: KL divergence of the softened probabilities, times temperature² (Hinton et al. 2015,
-    arXiv:1503.02531); regression and one logit: mean squared error.
-    """
+    """A teacher, and how much of a student's loss is the distance from the teacher's answers, as each goal's answer has it."""
 
     workload: Workload
     teacher: nn.Module
     temperature: float
     weight: float
 
-    def mix(self, inputs: dict[str, Tensor], outputs: Tensor, loss: Tensor) -> Tensor:
+    def mix(self, inputs: dict[str, Tensor], outputs: dict[str, Tensor], loss: Tensor) -> Tensor:
         """The loss of a step with the teacher's part mixed in."""
         with torch.no_grad():
-            answers = main_output(self.teacher(**inputs)).to(outputs.dtype)
-        if self.workload.kind == "regression" or outputs.ndim == 1 or outputs.shape[1] == 1:
-            distance = functional.mse_loss(outputs, answers.reshape(outputs.shape))
-        else:
-            ours = functional.log_softmax(outputs / self.temperature, dim=1)
-            theirs = functional.log_softmax(answers / self.temperature, dim=1)
-            distance = (
-                functional.kl_div(ours, theirs, reduction="batchmean", log_target=True) * self.temperature**2
-            )
-        return (1 - self.weight) * loss + self.weight * distance
+            answers = goal_outputs(self.workload, self.teacher(**inputs))
+        distances = [
+            goal.answer.distance(outputs[name], answers[name].to(outputs[name].dtype), self.temperature)
+            for goal in self.workload.goals
+            for name in goal.outputs
+        ]
+        return (1 - self.weight) * loss + self.weight * sum(distances[1:], start=distances[0])

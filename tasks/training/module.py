@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tasks.data.arrays import Array, Samples
 from tasks.data.dataset import read_split
 from tasks.errors import UserError
-from tasks.records import Checkpoint, Dataset
+from tasks.records import Checkpoint, Dataset, Fitted
 from tasks.system.sentences import as_user_error
 from tasks.training.checkpoint import load_weights
 from tasks.training.footprint import is_lazy, without_footprint
@@ -25,11 +25,11 @@ def build_module(workload: Workload, dataset: Dataset, model: str | None = None,
 
     Raises UserError when it cannot be built, takes other names, fails on real rows or gives outputs of the wrong shape.
     """
-    return build_from(workload, read_split(dataset, "train"), dataset.classes, model, seed)
+    return build_from(workload, read_split(dataset, "train"), dataset.fitted, model, seed)
 
 
 def build_from(
-    workload: Workload, samples: Samples, classes: tuple[str, ...] | None, model: str | None, seed: int
+    workload: Workload, samples: Samples, fitted: tuple[Fitted, ...], model: str | None, seed: int
 ) -> nn.Module:
     """The same from training rows in memory."""
     build = workload.builder(model)
@@ -43,7 +43,7 @@ def build_from(
         _check_names(workload, module, list(samples.inputs))
         few = samples[:2]
         outputs = _first_outputs(workload, module, few)  # here: lazy layers draw their weights in it
-    _check_outputs(workload, module, few, outputs, classes)
+    _check_outputs(workload, few, outputs, fitted)
     return module
 
 
@@ -87,8 +87,16 @@ def _repeated(names: list[str]) -> str | None:
     return next((name for place, name in enumerate(names) if name in names[:place]), None)
 
 
+def goal_outputs(workload: Workload, outputs: Any) -> dict[str, Tensor]:
+    """The outputs that are learned and scored, by the goals' names: the first ones. Others are exported and served beside them."""
+    names = workload.outputs
+    if isinstance(outputs, Tensor) and len(names) == 1:
+        return {names[0]: outputs}
+    return dict(zip(names, all_outputs(outputs).values(), strict=False))
+
+
 def main_output(outputs: Any) -> Tensor:
-    """The output that is learned and scored: the first. Others are exported and served beside it."""
+    """The first output."""
     if isinstance(outputs, Tensor):
         return outputs
     first = next(iter(all_outputs(outputs).values()), None)
@@ -98,8 +106,8 @@ def main_output(outputs: Any) -> Tensor:
 
 
 def output_names(workload: Workload, outputs: dict[str, Tensor]) -> list[str]:
-    """The first output has the workload's name; a dict's others keep their keys, a tuple's are numbered."""
-    return [workload.output_name, *list(outputs)[1:]]
+    """The first outputs have the goals' names; a dict's others keep their keys, a tuple's are numbered."""
+    return [*workload.outputs, *list(outputs)[len(workload.outputs) :]]
 
 
 def answers(module: nn.Module, inputs: dict[str, Array]) -> dict[str, Tensor]:
@@ -122,11 +130,25 @@ def answers(module: nn.Module, inputs: dict[str, Array]) -> dict[str, Tensor]:
 
 def predict(module: nn.Module, inputs: dict[str, Array], batch_size: int = 256) -> Array:
     """The module's raw (first) output for all rows, float32[n, ...]."""
+    return _first(module, inputs, 1, batch_size)[0]
+
+
+def predict_goals(
+    workload: Workload, module: nn.Module, inputs: dict[str, Array], batch_size: int = 256
+) -> dict[str, Array]:
+    """The raw outputs that are learned, by the goals' names, for all rows, each float32[n, ...]."""
+    names = workload.outputs
+    return dict(zip(names, _first(module, inputs, len(names), batch_size), strict=True))
+
+
+def _first(module: nn.Module, inputs: dict[str, Array], count: int, batch_size: int) -> list[Array]:
+    """The first `count` outputs for all rows."""
     parts = []
     for start in range(0, len(next(iter(inputs.values()))), batch_size):
         batch = {name: array[start : start + batch_size] for name, array in inputs.items()}
-        parts.append(main_output(answers(module, batch)).float().cpu().numpy())
-    return np.concatenate(parts)
+        outputs = list(answers(module, batch).values())[:count]
+        parts.append([output.float().cpu().numpy() for output in outputs])
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
 def _asks_for_inputs(build: Callable[..., nn.Module]) -> bool:
@@ -170,13 +192,9 @@ def _first_outputs(workload: Workload, module: nn.Module, few: Samples) -> dict[
 
 
 def _check_outputs(
-    workload: Workload,
-    module: nn.Module,
-    few: Samples,
-    outputs: dict[str, Tensor],
-    classes: tuple[str, ...] | None,
+    workload: Workload, few: Samples, outputs: dict[str, Tensor], fitted: tuple[Fitted, ...]
 ) -> None:
-    """Raise UserError for names that one graph cannot hold, and for answers that are not of the workload's kind."""
+    """Raise UserError for names that one graph cannot hold, and for outputs that are not of the goals' shapes."""
     who = f"Workload {workload.name}: its model"
     names = output_names(workload, outputs)
     if same := _repeated([*few.inputs, *names]):
@@ -184,21 +202,28 @@ def _check_outputs(
         raise UserError(
             f"{who}'s output {same} has the name of {what}, and a graph has one thing of each name: return it as {same}_out."
         )
-    main = main_output(outputs)
-    if not _fits(main, classes, own_loss=workload.loss is not None):
-        count = len(few)
-        expected = f"[{count}] or [{count}, 1]" if classes is None else f"[{count}, {len(classes)}]"
+    _check_places(workload, outputs, names)
+    learned = goal_outputs(workload, outputs)
+    shapes = {name: tuple(output.shape) for name, output in learned.items()}
+    for goal, target, own in zip(workload.goals, few.targets, fitted, strict=True):
+        if (needed := goal.misfit(shapes, target.shape, own)) is not None:
+            given = " and ".join(str(list(shapes[name])) for name in goal.outputs)
+            raise UserError(f"{who} gives outputs of shape {given} for {len(few)} rows; {needed}.")
+
+
+def _check_places(workload: Workload, outputs: dict[str, Tensor], names: list[str]) -> None:
+    """Raise UserError when the goals' outputs are not the first ones, in the goals' order."""
+    who = f"Workload {workload.name}: its model"
+    learned = ", ".join(workload.outputs)
+    places = dict(zip(outputs, names, strict=True))
+    if swapped := [name for name in outputs if name in workload.outputs and places[name] != name]:
         raise UserError(
-            f"{who} gives outputs of shape {list(main.shape)} for {count} rows; {expected} is needed for {workload.kind}."
+            f"{who} gives {swapped[0]} in another place than its goals have it: return {learned} first, in this order."
         )
-
-
-def _fits(outputs: Tensor, classes: tuple[str, ...] | None, own_loss: bool) -> bool:
-    """One number a row for a regression; a logit for each class, or one for two; more axes only to a loss of one's own."""
-    width = outputs.shape[1] if outputs.ndim == 2 else 1
-    if classes is None:
-        return width == 1
-    return (outputs.ndim <= 2 or own_loss) and (width >= len(classes) or (len(classes) == 2 and width == 1))
+    if missing := workload.outputs[len(outputs) :]:
+        raise UserError(
+            f"{who} gives {len(outputs)} outputs, and its goals are about {learned}: return {missing[0]} too, in this order."
+        )
 
 
 def _hint(inputs: dict[str, Array]) -> str:

@@ -22,12 +22,10 @@ from tasks.training.checkpoint import CheckpointStore
 from tasks.training.divergence import LossWatch
 from tasks.training.files_in_state import packed, unpacked
 from tasks.training.loop import Best, TrainingState
-from tasks.training.loss import batch_loss, loss_of
+from tasks.training.loss import batch_loss, loss_and_score
 from tasks.training.metrics import MetricsLog
-from tasks.training.module import predict
 from tasks.training.progress import Reporter, ShowProgress
 from tasks.training.randomness import random_state, seed_everything, set_random_state
-from tasks.workloads.scoring import score
 from tasks.workloads.workload import Workload
 
 log = logging.getLogger(__name__)
@@ -126,13 +124,11 @@ class OwnTraining:
     def offer(self, module: nn.Module, *, epoch: int) -> float:
         self._losses.look()
         self._check_offer(module)
-        outputs = predict(module, self._validation.inputs, self.config.batch_size)
-        target = torch.tensor(self._validation.target)
-        loss = loss_of(self._workload, target.device)(torch.from_numpy(outputs), target)
-        self._score = score(self._workload, self._validation.target, outputs)
+        rows = self._validation, self.device, self.config.batch_size
+        loss, self._score = loss_and_score(self._workload, module, *rows)
         self._state.step = max(self._state.step, (epoch + 1) * self._order.steps_an_epoch)
         self._state.judged(module, epoch + 1, self._score)
-        values = {"validation/loss": float(loss), "validation/score": self._score, "train/epoch": epoch + 1}
+        values = {"validation/loss": loss, "validation/score": self._score, "train/epoch": epoch + 1}
         self._note(values, self._state.step)
         self._report(always=True)
         return self._score

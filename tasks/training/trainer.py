@@ -166,7 +166,11 @@ def _key(
     unset = {name for name in _LATER_KNOBS if getattr(config, name) == Train.model_fields[name].default}
     knobs = config.model_dump(mode="json", exclude={"checkpoint_seconds", "threads", "workers", *unset})
     taught = None if distillation is None else [distillation.temperature, distillation.weight]
-    digest.update(json.dumps([1, workload.name, workload.kind, knobs, taught, processes]).encode())
+    digest.update(
+        json.dumps(
+            [1, workload.name, "+".join(goal.name for goal in workload.goals), knobs, taught, processes]
+        ).encode()
+    )
     if workload.fit is not None:
         digest.update(b"a fit of its own")
     weights = [module.state_dict(), {} if distillation is None else distillation.teacher.state_dict()]
@@ -174,7 +178,7 @@ def _key(
         digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     for split in (samples, validation):
-        for name, array in [*split.inputs.items(), ("target", split.target)]:
+        for name, array in split.named:
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
     return digest.hexdigest()

@@ -1,93 +1,65 @@
-"""What a score is, in one place: training, validation and the gate all ask here. Plain numpy: scikit-learn takes seconds."""
+"""What a workload's goals make of outputs and targets, in one place: training, validation and the gate all ask here."""
 
-from inspect import signature
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
+from tasks.records import Fitted
 from tasks.system.sentences import as_user_error
 from tasks.workloads.workload import Workload
 
 if TYPE_CHECKING:
-    import numpy as np
+    from tasks.goals.bootstrap import Marks
+    from tasks.goals.metric import Arrays, Outputs, Targets
 
-    Array = np.ndarray[Any, Any]
+
+def decisions(workload: Workload, outputs: "Outputs", fitted: Sequence[Fitted] = ()) -> "tuple[Arrays, ...]":
+    """What is said of rows by each goal, from a model's outputs by name, or the first one alone."""
+    named = {**outputs} if isinstance(outputs, Mapping) else {workload.outputs[0]: outputs}
+    learned = fitted or (Fitted(),) * len(workload.goals)
+    return tuple(goal.decide(named, own) for goal, own in zip(workload.goals, learned, strict=True))
 
 
-def score(workload: Workload, target: "Array", outputs: "Array") -> float:
-    """The workload's score of a model's raw outputs against `target` [n]; higher is better.
+def marks(
+    workload: Workload, targets: "Targets", outputs: "Outputs", fitted: Sequence[Fitted] = ()
+) -> "tuple[Marks, ...]":
+    """Rows as each goal's metric sees them. Raises UserError when a metric of the workload's own fails."""
+    from tasks.goals.bootstrap import marks_of
 
-    `outputs` are the model's own: logits [n, classes], or values [n] or [n, 1]. NaN where the score is not defined on
-    these rows (no rows, a constant target under R², one class under AUC). Raises UserError when the workload's own score fails.
+    truth = targets if isinstance(targets, tuple) else (targets,)
+    made = []
+    for goal, target, answer in zip(workload.goals, truth, decisions(workload, outputs, fitted), strict=True):
+        with as_user_error(_what_failed(workload, goal.metric.name, len(target))):
+            made.append(marks_of(goal.metric, target, answer))
+    return tuple(made)
+
+
+def scores(
+    workload: Workload, targets: "Targets", outputs: "Outputs", fitted: Sequence[Fitted] = ()
+) -> tuple[float, ...]:
+    """Each goal's score of a model's outputs against its targets; higher is better. The first picks and gates.
+
+    NaN where it is not defined on these rows (no rows, a constant target under R², one class under AUC). Raises UserError
+    when a metric of the workload's own fails.
     """
-    if len(target) == 0:
-        return float("nan")
-    if workload.score is not None:
-        return _own(workload, target, outputs)
-    scores = row_scores(workload, target, outputs)
-    return float(scores.mean()) if scores is not None else r2(target, predictions(workload, outputs))
+    truth = targets if isinstance(targets, tuple) else (targets,)
+    if not len(truth[0]):
+        return (float("nan"),) * len(truth)
+    scored = []
+    for goal, rows in zip(workload.goals, marks(workload, truth, outputs, fitted), strict=True):
+        with as_user_error(_what_failed(workload, goal.metric.name, len(rows))):
+            scored.append(rows.score())
+    return tuple(scored)
+
+
+def score(workload: Workload, targets: "Targets", outputs: "Outputs", fitted: Sequence[Fitted] = ()) -> float:
+    """The first goal's."""
+    return scores(workload, targets, outputs, fitted)[0]
 
 
 def score_name(workload: Workload) -> str:
     """What the score is called in tables and metrics."""
-    if workload.score is None:
-        return workload.score_name or ("accuracy" if workload.kind == "classification" else "r2")
-    return workload.score_name or getattr(workload.score, "__name__", "score").strip("<>")
+    return workload.goals[0].metric.name
 
 
-def predictions(workload: Workload, outputs: "Array") -> "Array":
-    """Class codes [n] by the largest logit (one column: its sign), or values [n]."""
-    columns = outputs.reshape(len(outputs), -1)
-    if workload.kind == "regression":
-        return columns[:, 0]
-    codes: Array = columns.argmax(axis=1) if columns.shape[1] > 1 else (columns[:, 0] > 0).astype("int64")
-    return codes
-
-
-def probabilities(outputs: "Array") -> "Array":
-    """Softmax of logits [n, classes], in float64, safe for large ones; one column becomes two by the sigmoid."""
-    import numpy as np
-
-    logits = outputs.reshape(len(outputs), -1).astype("float64")
-    if logits.shape[1] == 1:
-        logits = np.hstack([np.zeros_like(logits), logits])
-    grown = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: Array = grown / grown.sum(axis=1, keepdims=True)
-    return shares
-
-
-def row_scores(workload: Workload, target: "Array", outputs: "Array") -> "Array | None":
-    """Each row's part of the score, float64[n], when the score is their mean (accuracy); else None."""
-    if workload.score is not None or workload.kind != "classification":
-        return None
-    right: Array = (predictions(workload, outputs) == target).astype("float64")
-    return right
-
-
-def r2(target: "Array", values: "Array", axis: int = -1) -> Any:
-    """The share of the target's variance that `values` explain, along `axis`; NaN for a constant target."""
-    import numpy as np
-
-    target, values = target.astype("float64"), values.astype("float64")
-    residual = ((target - values) ** 2).sum(axis=axis)
-    total = ((target - target.mean(axis=axis, keepdims=True)) ** 2).sum(axis=axis)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        result = np.where(total > 0, 1 - residual / total, np.nan)
-    return float(result) if result.ndim == 0 else result
-
-
-def _own(workload: Workload, target: "Array", outputs: "Array") -> float:
-    assert workload.score is not None
-    given = predictions(workload, outputs)
-    if workload.probabilities:
-        given = probabilities(outputs)
-        given = given[:, 1] if given.shape[1] == 2 and _takes_one_column(workload.score) else given
-    what = f"Workload {workload.name}: its score {score_name(workload)} failed on {len(target)} rows"
-    with as_user_error(what):
-        return float(workload.score(target, given))
-
-
-def _takes_one_column(score: Any) -> bool:
-    """Whether it is one of scikit-learn's that of two classes take the second's probability alone, such as roc_auc_score."""
-    inner = getattr(score, "func", score)
-    if not (getattr(inner, "__module__", None) or "").startswith("sklearn."):
-        return False
-    return "y_score" in signature(inner).parameters
+def _what_failed(workload: Workload, name: str, rows: int) -> str:
+    return f"Workload {workload.name}: its score {name} failed on {rows} rows"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from tasks.codecs import Codec, Coded, Plain, Reading
 from tasks.config import Data, Gates, RunConfig, Train
 from tasks.errors import UserError
 from tasks.recipes import Recipe
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     import pandera.pandas as pa
     from torch import nn
 
+    from tasks.goals.goal import Goal
     from tasks.workloads.own_training import Fit, Step
 
     Inputs = dict[str, np.ndarray[Any, Any]]
@@ -42,14 +45,19 @@ class Workload:
     request. Of several outputs (a tuple, a dict) the first is learned and scored; the others are served beside it.
     Fitted preprocessing (scales, vocabularies) belongs inside the module as buffers, so that what is exported is what
     is served. Raises UserError when a field does not make sense.
+
+    `goal` says what is learned; of several the first one's score picks and gates. `kind` and `target`, with `output`, `loss`,
+    `score`, `score_name` and `probabilities`, are the older way to say so: they become a goal, and what is served stays the same.
     """
 
     name: str
-    kind: Literal["classification", "regression"]
+    kind: Literal["classification", "regression"] | None = None
     load: Callable[[], pd.DataFrame]
     schema: Callable[[], pa.DataFrameSchema] | pa.DataFrameSchema
-    target: str
-    inputs: Callable[[pd.DataFrame], Inputs]
+    target: str | None = None
+    goal: Goal | tuple[Goal, ...] | None = None
+    inputs: Callable[[pd.DataFrame], Inputs] | Mapping[str, Codec | Callable[[pd.DataFrame], Any]]
+    """A function of the frame; or what a request brings by name, each a codec, or a function that makes that one tensor."""
     model: Build | Mapping[str, Build]
     students: Mapping[str, Build] = field(default_factory=dict)
     time: str | None = None
@@ -76,19 +84,80 @@ class Workload:
             raise UserError(
                 f"The workload's name {self.name!r} also names a model: use lower-case letters, digits, '-' and '_'."
             )
-        if self.kind not in ("classification", "regression"):
+        if self.goal is not None:
+            self._check_goal()
+        elif self.kind not in ("classification", "regression"):
             raise UserError(
                 f"Workload {self.name}: kind {self.kind!r} is neither 'classification' nor 'regression'."
             )
+        elif self.target is None:
+            raise UserError(f"Workload {self.name} says no target: name the column to predict.")
+        _ = self.reading
         if self.step is not None and self.fit is not None:
             raise UserError(
                 f"Workload {self.name} names both step= and fit=: step is for Slipway's loop, fit brings its own; leave one out."
             )
 
+    def _check_goal(self) -> None:
+        """Raise UserError for what says the same in two ways, and for goals that one graph cannot hold."""
+        older = ("kind", "target", "output", "loss", "score", "score_name", "probabilities")
+        if both := [name for name in older if getattr(self, name)]:
+            raise UserError(
+                f"Workload {self.name}: goal= says it all, and {both[0]}= too: leave out {', '.join(both)}."
+            )
+        if not self.goals:
+            raise UserError(
+                f"Workload {self.name}: goal=() learns nothing: give one, such as Classify('left')."
+            )
+        if same := [name for place, name in enumerate(self.outputs) if name in self.outputs[:place]]:
+            raise UserError(
+                f"Workload {self.name}: two goals have an output {same[0]!r}: give one another, output='{same[0]}_2'."
+            )
+
+    @cached_property
+    def goals(self) -> tuple[Goal, ...]:
+        """What is learned, in the order of the model's outputs."""
+        if self.goal is not None:
+            return self.goal if isinstance(self.goal, tuple) else (self.goal,)
+        from tasks.goals.kinds import by_kind
+
+        assert self.kind is not None and self.target is not None
+        return (
+            by_kind(
+                self.kind,
+                self.target,
+                output=self.output,
+                loss=self.loss,
+                score=self.score,
+                score_name=self.score_name,
+                probabilities=self.probabilities,
+            ),
+        )
+
+    @cached_property
+    def reading(self) -> Reading:
+        """The inputs as a function of the frame, whichever way they are declared. Raises UserError when they make no sense."""
+        return Coded(self.inputs) if isinstance(self.inputs, Mapping) else Plain(self.inputs)
+
     @property
-    def output_name(self) -> str:
-        """The name of the model's output in the graph, the signature and an answer."""
-        return self.output or ("logits" if self.kind == "classification" else "prediction")
+    def axes(self) -> dict[str, Mapping[int, str]]:
+        """Further axes whose size may differ between requests, by input: those of codecs, and those that `dynamic` names."""
+        return {**self.reading.axes, **self.dynamic}
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the model's outputs that are learned, in the graph; others are exported beside them."""
+        return tuple(name for goal in self.goals for name in goal.outputs)
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The names of the answers in the file that ships: the outputs, or what its nodes decide of them."""
+        return tuple(name for goal in self.goals for name in goal.served)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns that are learned from."""
+        return tuple(dict.fromkeys(column for goal in self.goals for column in goal.target.columns))
 
     def defaults(self) -> RunConfig:
         """The run this workload asks for when nothing is set."""

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from tasks.config import Data, Gates
+from tasks.data.arrays import load_arrays
 from tasks.data.dataset import prepare, read_split
 from tasks.onnx.export import write_export
 from tasks.onnx.exporter_output import quietly
@@ -54,5 +55,5 @@ def candidate(dataset: Dataset, path: Path, name: str, noise: float = 0.0) -> Ca
 def compared(reference: str, dataset: Dataset, report: Report, champion: Champion) -> Comparison:
     """A report's kept outputs against a champion."""
     assert report.outputs is not None
-    answered = Answered(dataset, report.split, np.load(report.outputs))
+    answered = Answered(dataset, report.split, load_arrays(report.outputs))
     return compare_with(load_workload(reference), answered, champion, Gates())

@@ -13,6 +13,7 @@ from torch import nn
 
 from tasks.config import Data, Train
 from tasks.data.arrays import Samples, to_inputs
+from tasks.data.asked import with_codec
 from tasks.data.dataset import prepare, read_split
 from tasks.data.fingerprint import fingerprint
 from tasks.data.schema import load_valid
@@ -21,7 +22,7 @@ from tasks.onnx.package import build_folder
 from tasks.onnx.session import open_session
 from tasks.records import Checkpoint, Dataset, OnnxModel
 from tasks.training.loss import loss_of
-from tasks.training.module import all_outputs, build_module, load_module, main_output, predict
+from tasks.training.module import all_outputs, build_module, goal_outputs, load_module, predict
 from tasks.training.trainer import fit
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
@@ -84,7 +85,9 @@ def broken_clauses(
 
 
 def rows_are_the_same_every_time(ship: Ship) -> Iterator[str]:
-    fingerprints = {fingerprint(load_valid(ship.workload, ship.data)) for _ in range(2)}
+    fingerprints = {
+        with_codec(fingerprint(load_valid(ship.workload, ship.data)), ship.workload.reading) for _ in range(2)
+    }
     if len(fingerprints | {ship.dataset.fingerprint}) > 1:
         yield "load() gives other rows when it is called again"
     again = prepare(ship.reference, ship.data, ship.folder / "again")
@@ -110,7 +113,7 @@ def names_agree_from_the_forward_to_the_signature(ship: Ship) -> Iterator[str]:
         yield f"forward takes {takes}, inputs() gives {names}"
     if {value.name for value in session.get_inputs()} != set(names):
         yield f"the file takes {[value.name for value in session.get_inputs()]}"
-    if session.get_outputs()[0].name != ship.workload.output_name:
+    if session.get_outputs()[0].name != ship.workload.outputs[0]:
         yield f"the file's first output is {session.get_outputs()[0].name}"
     if [value.name for value in session.get_outputs()] != [spec.name for spec in ship.exported.outputs]:
         yield "the record names other outputs than the file"
@@ -144,8 +147,8 @@ def a_checkpoint_answers_as_the_module_it_was_saved_from(ship: Ship) -> Iterator
 def the_loss_is_one_number_that_reaches_the_weights(ship: Ship) -> Iterator[str]:
     module, rows = ship.built().train(), ship.rows("train", 8)
     inputs = {name: torch.from_numpy(np.array(array)) for name, array in rows.inputs.items()}
-    target = torch.from_numpy(np.array(rows.target))
-    loss = loss_of(ship.workload, target.device)(main_output(module(**inputs)).float(), target)
+    targets = tuple(torch.from_numpy(np.array(target)) for target in rows.targets)
+    loss = loss_of(ship.workload, targets[0].device)(goal_outputs(ship.workload, module(**inputs)), targets)
     loss.backward()  # type: ignore[no-untyped-call]
     if loss.ndim or not loss.isfinite():
         yield f"the loss is {loss}"

@@ -16,6 +16,8 @@ _TYPES: dict[str, set[type]] = {"d": {int, float}, "i": {int}, "?": {bool}}
 
 def exact(tensor: Tensor, value: Any, flat: bool = False) -> Array:
     """Nested lists as an array of the tensor's shape; `flat` also takes each row flattened, as data frames do."""
+    if tensor.wire == "s":
+        return _texts(tensor, value)
     if isinstance(value, NumberText):
         return value.array(tensor)
     array = _array(tensor, value)
@@ -25,6 +27,26 @@ def exact(tensor: Tensor, value: Any, flat: bool = False) -> Array:
     if tensor.wire == "i" and array.dtype != tensor.dtype:
         return fitting(tensor, array)
     return array.astype(SOURCE.get(tensor.wire, "?"), copy=False)
+
+
+def _texts(tensor: Tensor, value: Any) -> Array:
+    """Text in nested lists, as an array of objects."""
+    shape, values = [], value
+    for _ in tensor.shape:
+        if not isinstance(values, list) or not values:
+            raise _empty(tensor) if isinstance(values, list) else wrong_kind(tensor)
+        shape.append(len(values))
+        if len(shape) < len(tensor.shape):
+            if any(not isinstance(row, list) or len(row) != len(values[0]) for row in values):
+                raise _ragged(tensor)
+            values = [item for row in values for item in row]
+    if set(map(type, values)) != {str}:
+        raise wrong_kind(tensor)
+    sizes = [size // before for size, before in zip(shape, [1, *shape], strict=False)]
+    tensor.check(tuple(sizes))
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array.reshape(sizes)
 
 
 def _array(tensor: Tensor, value: Any) -> Array:

@@ -12,6 +12,9 @@ MOST_VALUES = 4 * 1024 * 1024
 
 MOST_LISTS = 1024 * 1024
 
+MOST_STRINGS = 1024 * 1024
+"""Of a model that takes text: quotes, commas and braces may be any number of its characters."""
+
 SLACK = 4096
 """What is there beside rows: names, shapes, parameters."""
 
@@ -53,4 +56,6 @@ def limits_of(spec: Spec, max_rows: int) -> Limits:
         within = sum(prod(tensor.tail[:level]) for level in range(len(tensor.tail)))
         lists += MOST_LISTS if dynamic else max_rows * (within + 1)
     strings = SLACK + max_rows * (len(spec.inputs) + 2)
+    if any(tensor.wire == "s" for tensor in spec.inputs):
+        values, strings = MOST_VALUES, MOST_STRINGS
     return Limits(min(values, MOST_VALUES), strings, min(lists, MOST_LISTS))

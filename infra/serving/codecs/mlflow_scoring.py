@@ -4,6 +4,7 @@ A body whose outline (the text without its digits) was accepted before is read b
 checked piece by piece. Both give the same rows: a test holds them equal.
 """
 
+import base64
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +15,10 @@ from infra.serving.codecs.json_arrays import SOURCE, exact
 from infra.serving.codecs.limits import limits_of
 from infra.serving.codecs.number_text import NumberText
 from infra.serving.codecs.strict_json import AT_ONCE, load
+from infra.serving.codecs.values import NUMBERS, Taking
 from infra.serving.wire.headings import Heading, Headings
-from infra.serving.wire.problems import shown, unacceptable
-from infra.serving.wire.tensors import Outputs, RequestRows, Spec, Tensor, rows_of
+from infra.serving.wire.problems import malformed, shown, unacceptable
+from infra.serving.wire.tensors import Outputs, RequestRows, Spec, Tensor, listed
 
 FORMATS = ("inputs", "instances", "dataframe_split", "dataframe_records")
 
@@ -44,8 +46,10 @@ class Outline(NamedTuple):
 class Invocations:
     """Reads bodies for one model; keeps the outlines it has seen."""
 
-    def __init__(self, spec: Spec, max_rows: int) -> None:
+    def __init__(self, spec: Spec, max_rows: int, taking: Taking = NUMBERS) -> None:
         self.spec = spec
+        self.taking = taking
+        self.most_at_once = AT_ONCE if taking.prompt else -1
         self.max_rows = max_rows
         self.names = [tensor.name for tensor in spec.inputs]
         self.sources = [tensor.wire for tensor in spec.inputs]
@@ -65,7 +69,7 @@ class Invocations:
             rows = self._quickly(body, outline) if outline is not None else None
             if rows is not None:
                 return rows
-        return self.carefully(body) if len(body) <= AT_ONCE else None
+        return self.carefully(body) if len(body) <= self.most_at_once else None
 
     def _quickly(self, body: bytes, outline: Outline) -> RequestRows | None:
         """The rows of a body with an outline seen before; None sends it the careful way, which can say what is wrong."""
@@ -101,10 +105,20 @@ class Invocations:
             self.spec.input(name)
         flat = field.startswith("dataframe")
         pairs = zip(self.spec.inputs, self.spec.in_order(columns), strict=True)
-        rows = rows_of(self.spec, [exact(tensor, data, flat) for tensor, data in pairs], self.max_rows)
+        rows = self.taking.rows_of(
+            self.spec, [exact(tensor, data, flat) for tensor, data in pairs], self.max_rows
+        )
         if self.quick and field in ("inputs", "instances"):
             self._remember(body, field, value, rows)
         return rows
+
+    def wrapped(self, kind: str, body: bytes) -> bytes:
+        """A body that is one value as it is, of one of the content types in `taking.bodies`, as JSON has it."""
+        try:
+            value = body.decode() if kind.startswith("text/") else base64.b64encode(body).decode()
+            return orjson.dumps({"inputs": {self.taking.bodies[kind]: [value]}})
+        except UnicodeDecodeError:
+            raise malformed("the body is not text in UTF-8") from None
 
     def _remember(self, body: bytes, field: str, value: Any, rows: RequestRows) -> None:
         if len(body) > QUICK:
@@ -181,7 +195,7 @@ def _records(field: str, value: list[Any]) -> dict[str, Any]:
 def predictions(headings: Headings, outputs: Outputs, start: int, stop: int) -> tuple[Heading, bytes]:
     """The answer for rows start to stop, in the shape MLflow's scoring server gives a model with named tensors."""
     openings, arrays = outputs.spec.openings, outputs.arrays
-    text = openings[0] + orjson.dumps(arrays[0][start:stop], None, orjson.OPT_SERIALIZE_NUMPY)
+    text = openings[0] + orjson.dumps(arrays[0][start:stop], listed, orjson.OPT_SERIALIZE_NUMPY)
     for at in range(1, len(arrays)):
-        text += openings[at] + orjson.dumps(arrays[at][start:stop], None, orjson.OPT_SERIALIZE_NUMPY)
+        text += openings[at] + orjson.dumps(arrays[at][start:stop], listed, orjson.OPT_SERIALIZE_NUMPY)
     return headings.json, text + b"}}"

@@ -139,7 +139,7 @@ def parsed(text: bytes) -> Any:
 
 
 def wrong_kind(tensor: Tensor) -> Exception:
-    kinds = {"d": "numbers", "i": "integers", "?": "true/false"}[tensor.wire]
+    kinds = {"d": "numbers", "i": "integers", "?": "true/false", "s": "text"}[tensor.wire]
     return unacceptable(f"input {tensor.name!r} must hold {kinds} only")
 
 

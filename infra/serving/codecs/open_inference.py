@@ -1,5 +1,7 @@
 """Open Inference Protocol v2 over HTTP, with its binary tensor extension."""
 
+import base64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
@@ -11,13 +13,17 @@ from infra.serving.codecs.json_arrays import exact
 from infra.serving.codecs.limits import limits_of
 from infra.serving.codecs.number_text import NumberText
 from infra.serving.codecs.strict_json import AT_ONCE, load
+from infra.serving.codecs.values import NUMBERS, Taking
 from infra.serving.wire.headings import Heading, Headings
 from infra.serving.wire.problems import malformed, shown, unacceptable
-from infra.serving.wire.tensors import Array, Outputs, RequestRows, Spec, Tensor, rows_of
+from infra.serving.wire.tensors import Array, Outputs, RequestRows, Spec, Tensor, listed
 
 MAX_PLANS = 256
 
 MAX_TEXT = 4096
+
+LENGTH = 4
+"""Bytes of the length that stands before each value of text in a binary tensor."""
 
 MAX_BOOLEANS = 1024 * 1024
 """Bytes of binary tensors that are looked at one by one in less than a millisecond, which only booleans are."""
@@ -48,22 +54,43 @@ class Wanted:
         heading = headings.with_length(len(text)) if raw else headings.json
         return heading, b"".join([text, *raw])
 
-    def _text(self, spec: Spec, arrays: list[Array], headings: Headings) -> bytes:
+    def _text(
+        self, spec: Spec, arrays: list[Array], headings: Headings, packed: Mapping[int, bytes] = {}
+    ) -> bytes:
         described = []
         for array, (index, binary) in zip(arrays, self.outputs, strict=True):
             tensor = spec.outputs[index]
             head: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": array.shape}
             if binary:
-                described.append(orjson.dumps({**head, "parameters": {"binary_data_size": array.nbytes}}))
+                size = len(packed[index]) if index in packed else array.nbytes
+                described.append(orjson.dumps({**head, "parameters": {"binary_data_size": size}}))
             else:
                 data = orjson.dumps(
-                    np.ascontiguousarray(array).reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY
+                    np.ascontiguousarray(array).reshape(-1), listed, orjson.OPT_SERIALIZE_NUMPY
                 )
                 described.append(orjson.dumps(head)[:-1] + b',"data":' + data + b"}")
         about = {"model_name": headings.model, "model_version": headings.version}
         if self.id is not None:
             about["id"] = self.id
         return orjson.dumps(about)[:-1] + b',"outputs":[' + b",".join(described) + b"]}"
+
+
+class WantedText(Wanted):
+    """The same of a model some of whose outputs are text, which is as long as it is: nothing of it is kept."""
+
+    __slots__ = ()
+
+    def render(self, headings: Headings, outputs: Outputs, start: int, stop: int) -> tuple[Heading, bytes]:
+        arrays = [outputs.arrays[index][start:stop] for index, _ in self.outputs]
+        packed = {
+            index: packed_texts(array) if array.dtype.kind == "O" else array.tobytes()
+            for array, (index, binary) in zip(arrays, self.outputs, strict=True)
+            if binary
+        }
+        text = self._text(outputs.spec, arrays, headings, packed)
+        return headings.with_length(len(text)) if packed else headings.json, b"".join(
+            [text, *packed.values()]
+        )
 
 
 class Plan(NamedTuple):
@@ -86,14 +113,17 @@ class Plan(NamedTuple):
 class Inference:
     """Reads v2 requests for one model; keeps what the JSON parts that it has seen come to."""
 
-    def __init__(self, spec: Spec, max_rows: int, model: str) -> None:
+    def __init__(self, spec: Spec, max_rows: int, model: str, taking: Taking = NUMBERS) -> None:
         self.model = model
         self.spec = spec
+        self.taking = taking
+        self.most_at_once = AT_ONCE if taking.prompt else -1
+        self.wanted = WantedText if any(tensor.wire == "s" for tensor in spec.outputs) else Wanted
         self.max_rows = max_rows
         self.limits = limits_of(spec, max_rows)
         self.output_index = {tensor.name: at for at, tensor in enumerate(spec.outputs)}
         self.plans: dict[bytes, Plan] = {}
-        self.plain = all(tensor.dtype.kind != "b" for tensor in spec.inputs)
+        self.plain = all(tensor.dtype.kind not in "bO" for tensor in spec.inputs)
 
     def read(self, body: bytes, header_length: bytes | None) -> tuple[RequestRows, Wanted]:
         """Rows and what to answer, however long that takes; Problem 400 or 422 says what is wrong."""
@@ -105,7 +135,7 @@ class Inference:
         plan = self.plans.get(text) if len(raw) else None
         if plan is not None and len(raw) == plan.size:
             return plan.read(raw), plan.wanted
-        if len(text) > AT_ONCE or (len(raw) > MAX_BOOLEANS and not self.plain):
+        if len(text) > self.most_at_once or (len(raw) > MAX_BOOLEANS and not self.plain):
             return None
         return self._read(text, raw)
 
@@ -122,7 +152,7 @@ class Inference:
             raise unacceptable(
                 f"'model_name' is {shown(document['model_name'])}, the path is that of {self.model!r}"
             )
-        rows = rows_of(self.spec, self._inputs(document.get("inputs"), raw), self.max_rows)
+        rows = self.taking.rows_of(self.spec, self._inputs(document.get("inputs"), raw), self.max_rows)
         wanted = self._wanted(document)
         self._remember(text, document["inputs"], rows, wanted)
         return rows, wanted
@@ -162,11 +192,11 @@ class Inference:
         ):
             raise unacceptable("'outputs' must be a list of objects")
         if not asked:
-            return Wanted(identifier, tuple((at, binary) for at in range(len(self.spec.outputs))))
+            return self.wanted(identifier, tuple((at, binary) for at in range(len(self.spec.outputs))))
         outputs = [self._output(item, binary) for item in asked]
         if len({at for at, _ in outputs}) != len(outputs):
             raise unacceptable("an output is asked for twice")
-        return Wanted(identifier, tuple(outputs))
+        return self.wanted(identifier, tuple(outputs))
 
     def _output(self, item: dict[str, Any], binary: bool) -> tuple[int, bool]:
         _only(item, {"name", "parameters"}, "an output")
@@ -201,11 +231,14 @@ def _tensor(tensor: Tensor, item: dict[str, Any], raw: memoryview) -> tuple[Arra
             f"input {tensor.name!r} is {shown(item.get('datatype'))}, the model takes {tensor.datatype}"
         )
     tensor.check(tuple(shape))
-    size = _parameters(item, "an input").get("binary_data_size")
+    parameters = _parameters(item, "an input")
+    size = parameters.get("binary_data_size")
     if size is None:
-        return _from_json(tensor, shape, item.get("data")), raw
+        return _from_json(tensor, shape, item.get("data"), parameters.get("content_type")), raw
     if "data" in item:
         raise unacceptable(f"input {tensor.name!r} has both 'data' and 'binary_data_size'")
+    if tensor.wire == "s":
+        return _unpacked(tensor, shape, size, raw)
     if type(size) is not int or size != prod(shape) * tensor.dtype.itemsize or size > len(raw):
         raise unacceptable(
             f"binary_data_size of input {tensor.name!r} does not match its shape, or the body is too short"
@@ -216,7 +249,9 @@ def _tensor(tensor: Tensor, item: dict[str, Any], raw: memoryview) -> tuple[Arra
     return array.reshape(shape), raw[size:]
 
 
-def _from_json(tensor: Tensor, shape: list[int], data: Any) -> Array:
+def _from_json(tensor: Tensor, shape: list[int], data: Any, content_type: Any) -> Array:
+    if tensor.wire == "s":
+        return _texts(tensor, shape, data, content_type)
     text = data if isinstance(data, NumberText) else None
     if text is None and not isinstance(data, list):
         raise unacceptable(f"input {tensor.name!r} has no 'data'")
@@ -232,6 +267,54 @@ def _from_json(tensor: Tensor, shape: list[int], data: Any) -> Array:
     if count != prod(shape):
         raise unacceptable(f"input {tensor.name!r} has {count} values, its shape {shape} needs {prod(shape)}")
     return exact(flat, data).reshape(shape)
+
+
+def _texts(tensor: Tensor, shape: list[int], data: Any, content_type: Any) -> Array:
+    """Text, or what is in base64, for JSON has no bytes; flat, or in lists of the shape."""
+    if content_type not in (None, "str", "base64"):
+        raise unacceptable(
+            f"the content_type of input {tensor.name!r} is {shown(content_type)}: it may be 'str' or 'base64'"
+        )
+    flat = isinstance(data, list) and list not in set(map(type, data[:1]))
+    array = exact(Tensor(tensor.name, tensor.dtype, (-1,)) if flat else tensor, data)
+    if array.size != prod(shape) or not (flat or list(array.shape) == shape):
+        raise unacceptable(
+            f"input {tensor.name!r} has {array.size} values, its shape {shape} needs {prod(shape)}"
+        )
+    if content_type == "base64":
+        try:
+            array[...] = _objects([base64.b64decode(each, validate=True) for each in array.flat], array.shape)
+        except ValueError:
+            raise unacceptable(f"input {tensor.name!r} holds a value that is no base64") from None
+    return array.reshape(shape)
+
+
+def _unpacked(tensor: Tensor, shape: list[int], size: Any, raw: memoryview) -> tuple[Array, memoryview]:
+    """Values each behind its length, four bytes little-endian."""
+    if type(size) is not int or not 0 <= size <= len(raw):
+        raise unacceptable(f"binary_data_size of input {tensor.name!r} is no size, or the body is too short")
+    values, at = list[bytes](), 0
+    while at < size and len(values) < prod(shape):
+        start = at + LENGTH
+        at = start + int.from_bytes(raw[at:start], "little")
+        values.append(raw[start:at].tobytes())
+    if at != size or len(values) != prod(shape):
+        raise unacceptable(
+            f"binary_data_size of input {tensor.name!r} does not match its shape and its values"
+        )
+    return _objects(values, shape), raw[size:]
+
+
+def packed_texts(array: Array) -> bytes:
+    """Text as the protocol's BYTES: each value behind its length."""
+    values = [value.encode() for value in array.flat]
+    return b"".join([part for value in values for part in (len(value).to_bytes(LENGTH, "little"), value)])
+
+
+def _objects(values: list[Any], shape: Sequence[int]) -> Array:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array.reshape(shape)
 
 
 def _parameters(item: dict[str, Any], where: str) -> dict[str, Any]:

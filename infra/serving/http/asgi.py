@@ -95,8 +95,11 @@ class App:
             )
         route = service.route(path)
         if route is not None and method == "POST":
-            self._check_type(route, headers)
+            value = self._value_type(route, headers)
             body = await self._body(headers, receive, hold)
+            loaded = route.slot.current
+            if value is not None and loaded is not None:
+                body = loaded.invocations.wrapped(value, body)
             service.submit(route, headers, body, waiting)
         else:
             allowed = "POST" if route is not None else self.routes.method(path)
@@ -109,12 +112,17 @@ class App:
             service.count(answer[0])
             waiting.answer(*answer)
 
-    def _check_type(self, route: Route, headers: Headers) -> None:
-        if headers.get(b"content-type", b"").lower().translate(None, b' "') not in route.types:
-            names = ", ".join(
-                sorted(kind.decode() for kind in route.types if kind and b"charset" not in kind)
-            )
-            raise Problem(415, "wrong_type", f"this path takes {names}")
+    def _value_type(self, route: Route, headers: Headers) -> str | None:
+        """The type of a body that is one value of the model's one input; None for the protocol's own."""
+        kind = headers.get(b"content-type", b"").lower().translate(None, b' "')
+        if kind in route.types:
+            return None
+        loaded = route.slot.current
+        values = () if route.v2 or loaded is None else loaded.invocations.taking.bodies
+        if (value := kind.removesuffix(b";charset=utf-8").decode("latin-1")) in values:
+            return value
+        own = sorted(kind.decode() for kind in route.types if kind and b"charset" not in kind)
+        raise Problem(415, "wrong_type", f"this path takes {', '.join([*own, *values])}")
 
     async def _body(self, headers: Headers, receive: Receive, hold: Hold) -> bytes:
         limit = self.service.options.max_body

@@ -49,7 +49,7 @@ def answers(schema: dict[str, Any], *errors: int) -> dict[str, Any]:
 def nested(tensor: Tensor, sizes: tuple[int, ...]) -> dict[str, Any]:
     """A tensor as nested arrays."""
     if not sizes:
-        return {"type": {"d": "number", "i": "integer", "?": "boolean"}[tensor.wire]}
+        return {"type": {"d": "number", "i": "integer", "?": "boolean", "s": "string"}[tensor.wire]}
     bounds = (
         {"minItems": 1, "maxItems": 8} if sizes[0] == -1 else {"minItems": sizes[0], "maxItems": sizes[0]}
     )

@@ -155,10 +155,18 @@ class Service:
     ) -> None:
         self.budget.used -= size
         outcome = work.result()
-        if isinstance(outcome, Problem):
-            self._refuse(slot, reply, outcome)
+        problem = outcome if isinstance(outcome, Problem) else self._without_room(outcome[0].size)
+        if problem is not None or isinstance(outcome, Problem):
+            self._refuse(slot, reply, problem or outcome)
         else:
             slot.batcher.put(Request(*outcome, reply, taken))
+
+    def _without_room(self, size: int) -> Problem | None:
+        """Why rows cannot wait here that come to so many bytes, which may be many times their body's."""
+        if size > self.budget.large:
+            said = f"what the body holds comes to {size} bytes, and {self.budget.large} are the most that are held here"
+            return Problem(413, "too_large", f"{said}: send fewer or smaller values at once")
+        return None if self.budget.has_room(size, size) else no_room()
 
     def _refuse(self, slot: Slot, reply: Reply, error: Exception) -> None:
         problem, loaded = problem_of(error, f"a request for {slot.name}"), slot.current

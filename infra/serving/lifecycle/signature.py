@@ -40,4 +40,4 @@ def described(item: Any) -> tuple[str, str, list[int]]:
 
 
 def graph(tensor: Tensor) -> tuple[str, str, list[int]]:
-    return tensor.name, tensor.dtype.name, list(tensor.shape)
+    return tensor.name, tensor.word, list(tensor.shape)

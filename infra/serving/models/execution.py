@@ -11,8 +11,8 @@ import numpy as np
 
 from infra.serving.models.version import LoadedVersion
 from infra.serving.wire.headings import Heading, Headings, Reply, heading_of
-from infra.serving.wire.problems import Problem
-from infra.serving.wire.tensors import Array, Outputs, RequestRows, all_finite, cut
+from infra.serving.wire.problems import Problem, Unfit
+from infra.serving.wire.tensors import Array, Outputs, RequestRows, all_finite
 
 logger = logging.getLogger("slipway.serving")
 
@@ -97,6 +97,12 @@ def execute(
         start = time.perf_counter()
         try:
             outputs = run(loaded, [request.rows for request in group], most)
+        except Unfit as unfit:
+            refused, others = _sifted(loaded, group, unfit)
+            done += refused
+            if others:
+                done += execute(loaded, previous, others, most)
+            continue
         except Exception:
             done += [_alone(loaded, previous, request, most) for request in group]
             continue
@@ -110,6 +116,21 @@ def execute(
             done.append(Done([*finite], loaded, Outputs(loaded.spec, arrays), seconds))
         done += [_alone(loaded, previous, request, most) for request in others]
     return done
+
+
+def _sifted(
+    loaded: LoadedVersion, group: Sequence[Request], unfit: Unfit
+) -> tuple[list[Done], list[Request]]:
+    """The requests whose values cannot be read, refused, and the others, which run together as if those had not come."""
+    refused, others, start = [], [], 0
+    for request in group:
+        stop = start + request.rows.length
+        if (problem := unfit.within(start, stop)) is not None:
+            refused.append(Done([request], loaded, problem, 0.0))
+        else:
+            others.append(request)
+        start = stop
+    return refused, others
 
 
 def _parted(group: Sequence[Request], outputs: Outputs) -> tuple[dict[Request, list[Array]], list[Request]]:
@@ -140,9 +161,10 @@ def run(loaded: LoadedVersion, group: Sequence[RequestRows], most: int) -> Outpu
     """The outputs of rows of one shape; a request longer than a batch is run in pieces, which bounds memory."""
     if len(group) > 1 or group[0].length <= most:
         return loaded.run(group)
-    rows = group[0]
+    feeds, length = loaded.assemble(group), group[0].length
     pieces = [
-        loaded.run([cut(rows, at, min(at + most, rows.length))]).arrays for at in range(0, rows.length, most)
+        loaded.answer({name: array[at : at + most] for name, array in feeds.items()}).arrays
+        for at in range(0, length, most)
     ]
     return Outputs(loaded.spec, [np.concatenate(parts) for parts in zip(*pieces, strict=True)])
 

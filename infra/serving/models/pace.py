@@ -42,6 +42,17 @@ class Pace:
         return self.single < INLINE_SECONDS and rows * self.row <= INLINE_SECONDS
 
 
+class Aside(Pace):
+    """Of a model whose requests have to be read first, which may take any time: never on the event loop."""
+
+    @property
+    def inline(self) -> bool:
+        return False
+
+    def at_once(self, rows: int) -> bool:
+        return False
+
+
 def measure(run: Run, batch: int | None, clock: Clock) -> Pace:
     """Time batches of some sizes by `clock`, within a budget; `batch` is the user's own limit.
 

@@ -19,7 +19,7 @@ import orjson
 
 from infra.serving.models.execution import Done, Request
 from infra.serving.options import traffic_of
-from infra.serving.wire.tensors import Outputs, assemble
+from infra.serving.wire.tensors import Outputs, listed
 from tasks.system.files import write_atomically
 
 logger = logging.getLogger("slipway.serving")
@@ -135,7 +135,7 @@ def _line(done: Done, request: Request, start: int, latency: float) -> bytes:
     """One request: at most MAX_ROWS of its rows."""
     assert isinstance(done.outputs, Outputs)
     rows, release = min(request.rows.length, MAX_ROWS), done.loaded.release
-    inputs = assemble(done.loaded.spec, [request.rows])
+    inputs = done.loaded.noted([request.rows])
     outputs = zip(done.outputs.spec.outputs, done.outputs.arrays, strict=True)
     record = {
         "time": time.time(),
@@ -148,7 +148,7 @@ def _line(done: Done, request: Request, start: int, latency: float) -> bytes:
             for tensor, array in outputs
         },
     }
-    return orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(record, listed, orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
 
 
 def evict(folder: Path, most: int) -> None:

@@ -92,6 +92,11 @@ class Shadow:
 
 def agreement(left: Array, right: Array) -> tuple[Array, float]:
     """Row by row, whether two outputs say the same (the same class, or numbers within a hundredth), and the largest gap."""
+    if left.dtype.kind == "O" or right.dtype.kind == "O":
+        same = np.array(
+            [one == other for one, other in zip(left.tolist(), right.tolist(), strict=False)], bool
+        )
+        return same, 0.0 if same.all() else 1.0
     left, right = (
         left.reshape(len(left), -1).astype(np.float64),
         right.reshape(len(right), -1).astype(np.float64),

@@ -2,8 +2,9 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,15 @@ import onnxruntime  # not where it is first used: a worker imports while it wait
 
 from infra.serving.codecs.mlflow_scoring import Invocations
 from infra.serving.codecs.open_inference import Inference
+from infra.serving.codecs.values import NUMBERS, Values, values_of
 from infra.serving.errors import NotNow, Unservable
 from infra.serving.ipc.messages import Release
 from infra.serving.models.counters import Numbers
-from infra.serving.models.pace import BATCH, Pace, measure
+from infra.serving.models.pace import BATCH, Aside, Pace, measure
 from infra.serving.wire.headings import Headings
 from infra.serving.wire.problems import Problem
 from infra.serving.wire.tensors import (
+    Array,
     Outputs,
     RequestRows,
     Spec,
@@ -27,9 +30,12 @@ from infra.serving.wire.tensors import (
     rows_of,
     tensor_of,
 )
+from tasks.codecs.decoding import CodecError, bound_decoder
 from tasks.errors import UserError
 from tasks.onnx.session import open_session
 from tasks.system.sentences import first_line
+
+Feeds = Callable[[Sequence[RequestRows]], dict[str, Array]]
 
 EXAMPLE = "serving_input_example.json"
 
@@ -51,9 +57,17 @@ class LoadedVersion:
     def is_of(self, release: Release) -> bool:
         return (self.release.version, self.release.digest) == (release.version, release.digest)
 
+    assemble: Feeds
+    """What the graph takes, of rows of one key."""
+    noted: Feeds
+    """What the traffic record has of such rows, by name."""
+
     def run(self, group: Sequence[RequestRows]) -> Outputs:
-        """The outputs of rows of one key. Raises what ONNX Runtime raises, and Problem for numbers that are not finite."""
-        feeds = assemble(self.spec, group)
+        """The outputs of rows of one key. Raises what ONNX Runtime raises, and Problem for values that cannot be used."""
+        return self.answer(self.assemble(group))
+
+    def answer(self, feeds: dict[str, Array]) -> Outputs:
+        """The same of the graph's own tensors."""
         if not all_finite(list(feeds.values())):
             raise Problem(422, "not_finite", "a number is not finite in the model's own type")
         arrays = self.session.run(None, feeds)
@@ -89,17 +103,22 @@ def load_version(release: Release, threads: int, batch: int | None, max_rows: in
         session = open_session(content, threads)
     except UserError as error:
         raise Unservable(str(error)) from None
-    spec = spec_of(session)
+    graph = spec_of(session)
+    values = values_in(graph, session, release.folder)
+    spec, taking = (graph, NUMBERS) if values is None else (values.asked, values.taking)
+    plain = partial(assemble, spec)
     loaded = LoadedVersion(
         release,
         session,
         spec,
         Pace(0, 0, batch or BATCH),
-        Invocations(spec, max_rows),
-        Inference(spec, max_rows, release.model),
+        Invocations(spec, max_rows, taking),
+        Inference(spec, max_rows, release.model, taking),
         Headings(release.model, release.version, release.digest),
         example_of(release.folder),
         Numbers(release.model, release.version),
+        plain if values is None else values.assemble,
+        plain if values is None else values.noted,
     )
     rows = example_rows(loaded)
     check_probe(loaded, rows)
@@ -107,7 +126,17 @@ def load_version(release: Release, threads: int, batch: int | None, max_rows: in
     # CPU time where one thread does all of it: what else the machine does while this starts is not the model's pace
     clock = time.thread_time if threads == 1 else time.perf_counter
     loaded.pace = measure(lambda count: loaded.run([row] * count), batch, clock)
+    if values is not None:
+        loaded.pace = Aside(*astuple(loaded.pace))
     return loaded
+
+
+def values_in(graph: Spec, session: onnxruntime.InferenceSession, folder: Path) -> Values | None:
+    """How the values in a request become tensors, by the codec that the graph names. Unservable when that cannot be run here."""
+    try:
+        return values_of(graph, bound_decoder(folder, session.get_modelmeta().custom_metadata_map))
+    except (CodecError, ValueError) as error:
+        raise Unservable(f"codec: {error}") from None
 
 
 def example_of(folder: Path) -> bytes | None:
@@ -126,6 +155,8 @@ def example_rows(loaded: LoadedVersion) -> RequestRows:
 
 
 def zeros(spec: Spec) -> RequestRows:
+    if any(tensor.wire == "s" for tensor in spec.inputs):
+        raise Unservable("it takes text or pictures, and has no input example to try it with")
     shapes = [[1 if size == -1 else size for size in tensor.shape] for tensor in spec.inputs]
     arrays = [np.zeros(shape, tensor.dtype) for shape, tensor in zip(shapes, spec.inputs, strict=True)]
     return rows_of(spec, arrays, most=1)

@@ -20,9 +20,10 @@ V2_TYPES = {
     "float64": "FP64",
     "bool": "BOOL",
     **{f"{sign.lower()}int{bits}": f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
+    "object": "BYTES",
 }
 
-ONNX_TYPES = {"tensor(float)": "float32", "tensor(double)": "float64"} | {
+ONNX_TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(string)": "object"} | {
     f"tensor({name})": name for name in V2_TYPES
 }
 
@@ -41,8 +42,13 @@ class Tensor:
 
     @cached_property
     def wire(self) -> str:
-        """The source type a JSON number of this tensor is read as: 'd' doubles, 'i' 64-bit integers, '?' booleans."""
-        return {"f": "d", "b": "?"}.get(self.dtype.kind, "i")
+        """What JSON's value of this tensor is read as: 'd' doubles, 'i' 64-bit integers, '?' booleans, 's' text."""
+        return {"f": "d", "b": "?", "O": "s"}.get(self.dtype.kind, "i")
+
+    @property
+    def word(self) -> str:
+        """The type as MLflow's signature has it."""
+        return "str" if self.wire == "s" else self.dtype.name
 
     @cached_property
     def datatype(self) -> str:
@@ -100,7 +106,7 @@ class Spec:
 
 
 def _described(tensors: Sequence[Tensor]) -> str:
-    return ", ".join(f"{tensor.name} {tensor.dtype.name}{list(tensor.shape)}" for tensor in tensors)
+    return ", ".join(f"{tensor.name} {tensor.word}{list(tensor.shape)}" for tensor in tensors)
 
 
 class _Node(Protocol):
@@ -118,7 +124,10 @@ def tensor_of(node: _Node) -> Tensor:
 
 
 class RequestRows(NamedTuple):
-    """The rows of one request: one buffer an input, in the model's order, of a type and row shape that `key` names."""
+    """The rows of one request: one buffer an input, in the model's order, of a type and row shape that `key` names.
+
+    Of text the buffer is a list of values, as they came.
+    """
 
     length: int
     key: tuple[tuple[str, tuple[int, ...]], ...]
@@ -145,8 +154,18 @@ def rows_of(spec: Spec, arrays: Sequence[Array], most: int) -> RequestRows:
                 f"input {tensor.name!r} has {array.shape[0]} rows, {spec.inputs[0].name!r} has {count}"
             )
     key = tuple((array.dtype.str, tuple(array.shape[1:])) for array in arrays)
-    buffers = tuple(np.ascontiguousarray(array).data.cast("B") for array in arrays)
-    return RequestRows(count, key, buffers, sum(buffer.nbytes for buffer in buffers))
+    buffers = tuple(map(_buffer, arrays))
+    return RequestRows(count, key, buffers, sum(map(_size, buffers)))
+
+
+def _buffer(array: Array) -> Any:
+    if array.dtype.kind == "O":
+        return array.reshape(-1).tolist()
+    return np.ascontiguousarray(array).data.cast("B")
+
+
+def _size(buffer: Any) -> int:
+    return sum(map(len, buffer)) if isinstance(buffer, list) else int(buffer.nbytes)
 
 
 def assemble(spec: Spec, group: Sequence[RequestRows]) -> dict[str, Array]:
@@ -171,10 +190,17 @@ def cut(rows: RequestRows, start: int, stop: int) -> RequestRows:
     """Some of the rows."""
     buffers, size = [], 0
     for buffer, (source, tail) in zip(rows.buffers, rows.key, strict=True):
-        width = np.dtype(source).itemsize * prod(tail)
-        size += (stop - start) * width
-        buffers.append(memoryview(buffer).cast("B")[start * width : stop * width])
+        values = isinstance(buffer, list)
+        width = prod(tail) if values else np.dtype(source).itemsize * prod(tail)
+        part = (buffer if values else memoryview(buffer).cast("B"))[start * width : stop * width]
+        size += _size(part)
+        buffers.append(part)
     return RequestRows(stop - start, rows.key, tuple(buffers), size)
+
+
+def listed(array: Array) -> Any:
+    """What orjson asks for that does not know an array of text."""
+    return array.tolist()
 
 
 def all_finite(arrays: Sequence[Array]) -> bool:

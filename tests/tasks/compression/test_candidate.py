@@ -17,7 +17,8 @@ from tasks.compression.graph import metadata_of
 from tasks.config import Gates, RunConfig, Train
 from tasks.data.dataset import prepare, read_split
 from tasks.errors import StepError, UserError
-from tasks.onnx.export import describe, export
+from tasks.onnx.description import describe
+from tasks.onnx.export import export
 from tasks.onnx.session import open_session, run_rows
 from tasks.proof.selection import select
 from tasks.proof.validation import validate
@@ -421,4 +422,4 @@ def test_a_full_disk_is_no_refusal_that_is_kept_and_found_again_when_there_is_ro
 def test_nothing_but_the_candidates_files_and_training_is_left_behind(cnn: Trained, tmp_path: Path) -> None:
     here = Trained(cnn.reference, cnn.workload, cnn.dataset, cnn.checkpoint, cnn.fp32, cnn.train, tmp_path)
     here.compress(STATIC, name="a")
-    assert sorted(p.name for p in (tmp_path / "compress").iterdir()) == ["a.onnx", "a.reference.npy"]
+    assert sorted(p.name for p in (tmp_path / "compress").iterdir()) == ["a.onnx", "a.reference.npz"]

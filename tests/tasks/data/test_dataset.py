@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.config import Data
-from tasks.data.arrays import arrays_of, classes_in, to_inputs
+from tasks.data.arrays import arrays_of, learn, look_at, to_inputs
 from tasks.data.dataset import prepare, read_frame, read_split
 from tasks.data.schema import load_valid
 from tasks.data.splits import SPLITS, split
@@ -371,12 +371,12 @@ def test_an_ordered_category_keeps_its_order_also_where_no_row_has_a_class(tmp_p
     frame = frame_of(40).assign(label=pd.Series([*"abca"] * 10, dtype=order))
     held = pd.Series(pd.arrays.ArrowExtensionArray(pyarrow.array(frame["label"])))
     for column in (frame["label"], held):
-        assert classes_in(workload_of(frame), column) == ("c", "none", "a", "b")
+        (fitted,) = learn(workload_of(frame), [look_at(workload_of(frame), frame.assign(label=column))])
+        assert fitted.classes == ("c", "none", "a", "b")
     unordered = frame.assign(label=frame["label"].cat.as_unordered())
-    assert classes_in(workload_of(unordered), unordered["label"]) == ("a", "b", "c")
-    assert (
-        arrays_of(workload_of(unordered), unordered, ("a", "b", "c"))["target"].tolist() == [0, 1, 2, 0] * 10
-    )
+    fitted = learn(workload_of(unordered), [look_at(workload_of(unordered), unordered)])
+    assert fitted[0].classes == ("a", "b", "c")
+    assert arrays_of(workload_of(unordered), unordered, fitted)["target"].tolist() == [0, 1, 2, 0] * 10
 
 
 @pytest.mark.parametrize(

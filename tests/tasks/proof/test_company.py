@@ -20,7 +20,7 @@ from tasks.proof.selection import select
 from tasks.records import Company, Report
 from tasks.workloads.catalogue import load_workload
 
-CLASSES = load_workload("digits")
+CLASSES = replace(load_workload("digits"), output="y")
 NUMBERS = replace(CLASSES, kind="regression")
 
 

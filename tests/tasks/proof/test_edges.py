@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from tasks.data.arrays import Samples
 from tasks.onnx.session import open_session
-from tasks.proof.edges import problems_at_edges, rows_to_ask
+from tasks.proof.edges import problems_at_edges, problems_with_odd_values, rows_to_ask
 from tasks.records import Dataset, TensorSpec
 
 Array = np.ndarray[Any, Any]
@@ -86,3 +86,34 @@ def test_rows_that_the_runtime_does_not_take_are_said(tmp_path: Path) -> None:
     np.save(tmp_path / "train" / "tokens.npy", np.ones((700, 4), "int64"))
     (said,) = problems_at_edges(open_session(mean_of_tokens()), dataset)
     assert "train rows that were asked" in said and "get no answer: " in said and "\n" not in said
+
+
+def test_a_text_without_letters_is_asked_though_no_row_is_one(reads_dataset: Dataset) -> None:
+    """The mean of the numbers between [CLS] and [SEP]: 0/0 of an empty text."""
+    nodes = [
+        helper.make_node("Cast", ["attention_mask"], ["there"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["there", "axis"], ["count"], keepdims=0),
+        helper.make_node("Sub", ["count", "two"], ["words"]),
+        helper.make_node("Div", ["words", "words"], ["mean"]),
+        *(
+            helper.make_node("Identity", [name], [f"{name}_again"])
+            for name in ("input_ids", "plan", "numbers")
+        ),
+    ]
+    shapes: dict[str, tuple[int, list[str | int]]] = {
+        "input_ids": (TensorProto.INT64, ["batch", "length"]), "attention_mask": (TensorProto.INT64, ["batch", "length"]),
+        "plan": (TensorProto.INT64, ["batch"]), "numbers": (TensorProto.FLOAT, ["batch", 2]),
+    }  # fmt: skip
+    inputs = [helper.make_tensor_value_info(name, *shape) for name, shape in shapes.items()]
+    outputs = [helper.make_tensor_value_info("mean", TensorProto.FLOAT, ["batch"])]
+    weights = [
+        helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
+        helper.make_tensor("two", TensorProto.FLOAT, [], [2.0]),
+    ]
+    graph = helper.make_graph(nodes, "mean", inputs, outputs, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    session = open_session(bytes(model.SerializeToString()))
+    assert [*problems_with_odd_values(session, reads_dataset)] == [
+        "'gloss' of no letters gets an answer that is not a finite number",
+        "'gloss' of a blank gets an answer that is not a finite number",
+    ]

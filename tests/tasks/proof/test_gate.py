@@ -9,7 +9,7 @@ import pytest
 from tasks.config import Gates
 from tasks.proof.gate import gate, more_rows
 from tasks.proof.intervals import difference_interval
-from tasks.records import Comparison, Interval, Report, ServingCheck, SliceDifference
+from tasks.records import Comparison, Interval, OtherDifference, Report, ServingCheck, SliceDifference
 from tasks.workloads.catalogue import load_workload
 
 Array = np.ndarray[Any, Any]
@@ -154,3 +154,21 @@ def test_no_true_difference_on_360_rows_is_not_failed(shared: float) -> None:
 def test_five_points_worse_on_2000_rows_is_failed(champion: float, challenger: float) -> None:
     decisions = Counter(resample(2000, champion, challenger, seed, 0.5) for seed in range(100))
     assert decisions["fail"] >= 95, decisions
+
+
+@pytest.mark.parametrize(
+    ("difference", "high", "decision"),
+    [(-0.2, -0.1, "fail"), (-0.2, 0.1, "inconclusive"), (-0.005, 0.1, "pass")],
+)
+def test_a_goal_that_picks_nothing_must_not_lose_more_than_the_margin(
+    difference: float, high: float, decision: str
+) -> None:
+    interval = Interval(low=-0.3, high=high, level=0.95)
+    other = OtherDifference(
+        goal="regression of 'weight'", score_name="r2", difference=difference, interval=interval
+    )
+    against = comparison(0.0, -0.005, 0.005).model_copy(update={"others": (other,)})
+    verdict = gate(report(), report(), None, against, None, Gates())
+    assert verdict.decision == decision
+    said = [reason for reason in verdict.reasons if reason.startswith("regression of 'weight': r2 is 0.2")]
+    assert bool(said) == (decision != "pass")

@@ -8,20 +8,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import proved
 import psutil
 import pytest
 from helper_processes import sent_to_helpers
 
-from tasks.data.dataset import read_split
+from tasks.data.asked import AskedRows
+from tasks.data.dataset import asked_rows
 from tasks.errors import LostError
+from tasks.onnx.session import open_session
 from tasks.proof import serving
 from tasks.proof.serving import serve, try_on_server
 from tasks.records import Candidate, Dataset, OnnxModel
 
 Digits = tuple[Dataset, Candidate]
-Inputs = dict[str, np.ndarray]  # type: ignore[type-arg]
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def file_of(candidate: Candidate) -> OnnxModel:
     return candidate.onnx
 
 
-def rows(dataset: Dataset, count: int) -> Inputs:
-    return {name: np.array(array[:count]) for name, array in read_split(dataset, "test").inputs.items()}
+def rows(dataset: Dataset, count: int) -> AskedRows:
+    return asked_rows(dataset, "test", count)
 
 
 def servers() -> set[int]:
@@ -149,3 +149,26 @@ def test_the_server_goes_when_whoever_started_it_is_killed(package: Path) -> Non
     process.kill()
     process.communicate()
     assert len(family) >= 3 and psutil.wait_procs(family, timeout=60)[1] == []
+
+
+@pytest.mark.slow
+def test_a_python_function_that_answers_otherwise_is_found_out(
+    reads_dataset: Dataset, tmp_path: Path
+) -> None:
+    from coded import write_echo
+
+    from tasks.onnx.export import describe
+    from tasks.onnx.package import build_folder
+
+    assert reads_dataset.codec is not None
+    write_echo(tmp_path / "echo.onnx", reads_dataset.inputs, reads_dataset.codec.sha256)
+    file, folder = describe(tmp_path / "echo.onnx", "echo", reads_dataset.inputs, None), tmp_path / "package"
+    build_folder(file, reads_dataset, folder)
+    session, asked, before = open_session(file.path), rows(reads_dataset, 40), sorted(folder.rglob("*"))
+    assert [*serving._of_python_function(folder, session, asked)] == []
+    code = folder / "code" / "slipway_codec" / "decoding.py"
+    code.write_text(code.read_text().replace("self.codes.get(value, 0)", "self.codes.get(value, 7)"))
+    assert [*serving._of_python_function(folder, session, asked)] == [
+        "sea trial: MLflow's python_function differs from ONNX Runtime by 7 in plan_again"
+    ]
+    assert sorted(folder.rglob("*")) == before

@@ -4,11 +4,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import promotions
 import pytest
 
 from tasks.config import Gates, RunConfig
+from tasks.data.arrays import load_arrays
 from tasks.outcome import Selection
 from tasks.proof.evidence import Evidence
 from tasks.proof.gate import gate
@@ -49,7 +49,7 @@ def proved_digits(
     assert report.outputs is not None
     comparison = compare_with(
         load_workload("digits"),
-        Answered(dataset, report.split, np.load(report.outputs)),
+        Answered(dataset, report.split, load_arrays(report.outputs)),
         Champion(version=3, sha256=file_of(old).sha256, folder=folder / "champion"),
         gates,
     )

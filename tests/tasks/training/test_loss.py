@@ -81,7 +81,7 @@ def test_torchs_own_losses_get_outputs_in_the_targets_shape(loss: Any) -> None:
     outputs, target = torch.randn(9, 1), torch.randn(9)
     workload = workload_of(loss)
     check_loss(workload, Linear(1), samples(NUMBERS))
-    assert loss_of(workload, CPU)(outputs, target).equal(loss(outputs[:, 0], target))
+    assert loss_of(workload, CPU)({"prediction": outputs}, (target,)).equal(loss(outputs[:, 0], target))
 
 
 def focal(outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

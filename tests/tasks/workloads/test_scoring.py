@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import UserError
+from tasks.goals.answer import softmax
 from tasks.workloads import scoring as score
 from tasks.workloads.workload import Workload
 
@@ -35,7 +36,7 @@ def test_accuracy_is_the_default_of_a_classification() -> None:
 def test_one_logit_is_a_binary_classification() -> None:
     outputs = np.array([[-1.0], [2.0], [3.0]], "float32")
     assert score.score(workload(), np.array([0, 1, 0]), outputs) == pytest.approx(2 / 3)
-    assert score.probabilities(outputs) == pytest.approx(
+    assert softmax(outputs) == pytest.approx(
         np.array([[0.7311, 0.2689], [0.1192, 0.8808], [0.0474, 0.9526]]), abs=1e-4
     )
 
@@ -68,7 +69,6 @@ def test_a_workloads_own_score_gets_class_codes() -> None:
     own = workload(score=macro)
     assert score.score(own, np.array([0, 1, 2, 1]), LOGITS) == 0.5
     assert score.score_name(own) == "macro"
-    assert score.row_scores(own, np.array([0, 1, 2, 1]), LOGITS) is None
 
 
 def test_a_score_that_asks_for_probabilities_gets_them() -> None:
@@ -81,7 +81,7 @@ def test_a_score_that_asks_for_probabilities_gets_them() -> None:
 
 
 def test_huge_logits_do_not_overflow() -> None:
-    assert score.probabilities(np.array([[1e30, 0.0], [-1e30, 0.0]], "float32")).tolist() == [[1, 0], [0, 1]]
+    assert softmax(np.array([[1e30, 0.0], [-1e30, 0.0]], "float32")).tolist() == [[1, 0], [0, 1]]
 
 
 def test_a_score_that_fails_is_named() -> None:

@@ -1,0 +1,32 @@
+"""Goals: what is learned of a row, what is said of it, and how good that is; no step outside asks which goal it has.
+
+Public: `Classify`, `MultiLabel`, `Regress`, `Forecast`, `Tag`, `Rank`, `Reconstruct` and `Match`, each of which makes a `Goal`; its
+`Target`, `Answer` (`Values`, `One`, `Many`, `Each` or `Quantiles`) and `Metric`, of which a goal of one's own is made.
+"""
+
+from tasks.goals.answer import Answer, Each, Many, One, Quantiles, Values
+from tasks.goals.goal import Goal, GoalError
+from tasks.goals.kinds import Classify, Forecast, Match, MultiLabel, Rank, Reconstruct, Regress, Tag
+from tasks.goals.metric import Metric
+from tasks.goals.target import Target
+
+__all__ = [
+    "Answer",
+    "Classify",
+    "Each",
+    "Forecast",
+    "Goal",
+    "GoalError",
+    "Many",
+    "Match",
+    "Metric",
+    "MultiLabel",
+    "One",
+    "Quantiles",
+    "Rank",
+    "Reconstruct",
+    "Regress",
+    "Tag",
+    "Target",
+    "Values",
+]
