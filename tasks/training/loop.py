@@ -141,8 +141,8 @@ class Loop:
         mine = index[self.compute.rank :: self.compute.count]
         share = len(mine) * self.compute.count / len(index)
         mine = mine if len(mine) else index[:1]
-        batches = min(self.config.accumulate, -(-len(index) // self.config.batch_size))
-        parts = np.array_split(mine, min(batches, len(mine)))
+        batches = min(self.config.accumulate, -(-len(index) // self.config.batch_size), len(mine))
+        parts = np.array_split(mine, batches) if batches > 1 else [mine]
         losses = []
         for place, rows in enumerate(parts, 1):
             batch = take(self.workload, self.samples, rows, self.compute.device)
