@@ -3,17 +3,22 @@
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from goal_workloads import both
 from torch import nn
 from toy_training import FAST, Killed, computed, train_toy, workload
 
+from tasks.data.arrays import Samples
 from tasks.errors import StepError, UserError
 from tasks.records import Metric
 from tasks.system.storage import ObjectStorage
+from tasks.training import trainer
 from tasks.training.files_in_state import packed, unpacked
 from tasks.training.metrics import read_metrics
 from tasks.training.progress import Progress
@@ -74,6 +79,7 @@ class Loop:
             self.alive()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["batches", "loader"])
 def test_a_loop_of_ones_own_killed_at_every_point_ends_as_if_it_had_not_been(by: str, tmp_path: Path) -> None:
     whole = train_toy(tmp_path / "whole", kind=workload(fit=Loop(by=by)))
@@ -110,6 +116,26 @@ def test_the_best_offer_ships_and_numbers_and_progress_go_where_those_of_our_loo
     assert {"train/loss", "their/loss", "validation/score", "validation/loss", "train/epoch"} <= keys
     assert (seen[-1].epoch, seen[-1].step, seen[-1].steps, seen[-1].score) == (3, 12, 12, 0.5)
     assert train_toy(tmp_path, kind=kind) == checkpoint, "it is not trained again"
+
+
+def test_several_goals_have_a_target_each_by_their_outputs_and_one_loss(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(120, 12)).astype("float32")
+    rows = Samples({"x": x}, (x[:, 3] > 0).astype("int64"), (x[:, :2],))
+    names: set[str] = set()
+
+    def fit(module: nn.Module, training: Training) -> None:
+        optimizer = torch.optim.Adam(module.parameters(), 0.02)
+        for epoch in range(10):
+            for batch in training.batches(epoch):
+                names.update(batch.targets)
+                optimizer.zero_grad()
+                training.loss(module(**batch.inputs), batch).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+            training.offer(module, epoch=epoch)
+
+    kind = replace(both, fit=fit)
+    checkpoint = trainer.fit(both.builder(None)(), rows, rows, FAST, tmp_path, workload=kind)  # type: ignore[call-arg]
+    assert names == {"logits", "prediction"} and checkpoint.score > 0.8
 
 
 def test_another_machine_goes_on_from_what_was_saved(tmp_path: Path) -> None:
