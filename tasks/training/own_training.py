@@ -150,6 +150,7 @@ class OwnTraining:
         try:
             self._store.load()
         except Exception as error:
+            self._store.clear()
             raise UserError(
                 f"Workload {self._workload.name}: its fit saves what cannot be read again ({first_line(error)}): save tensors, numbers and "
                 "strings, such as state_dict(), or a file by its Path."
@@ -202,8 +203,9 @@ def _ended_as_ours(name: str) -> Iterator[None]:
             f"Workload {name}: its fit ended the process (exit code {end.code}): let it raise an error."
         ) from end
     finally:
-        for number, handler in before.items() if main else ():
-            signal.signal(number, handler)
+        for number, handler in before.items():
+            if main and handler is not None:  # None: none of Python's
+                signal.signal(number, handler)
 
 
 class _Rows(Dataset[Batch]):

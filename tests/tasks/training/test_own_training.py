@@ -223,6 +223,7 @@ def exploding(module: nn.Module, training: Training) -> None:
 def test_what_goes_wrong_in_it_is_said(fit: Fit, error: type[Exception], said: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=said):
         train_toy(tmp_path, kind=workload(fit=fit))
+    assert not list(tmp_path.rglob("last-*")), "nothing is left that the next try would stumble over"
 
 
 def test_ctrl_c_stays_ctrl_c_though_the_fits_library_takes_it(tmp_path: Path) -> None:
