@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# what takes hours, 30 GB of disk, or a hundred thousand requests
-LONG := replay stream qat serving_fuzz
+# what takes hours, 30 GB of disk, or a hundred thousand requests; the campaign goes on where it was ended
+LONG := campaign replay stream qat serving_fuzz
 BENCHES := $(patsubst tests/bench/bench_%.py,%,$(sort $(wildcard tests/bench/bench_*.py)))
 
-.PHONY: env run up test test-all test-fast lint size docs screenshots bench bench-long
+.PHONY: env run up test test-all test-fast lint size docs screenshots gpu gpu-wheels bench bench-long
 
 env: $(STAMP)
 
@@ -52,6 +52,22 @@ docs: $(STAMP)
 # the pictures of the pages, by a browser on a platform of their own: a few minutes, and Debian's chromium
 screenshots: $(STAMP)
 	$(BIN)/python docs/site/screenshots.py
+
+# what a GPU alone can show, on whatever torch and Python this machine has; without a GPU it says so
+gpu:
+	PYTHONPATH=.:$(WHEELS)/site $(PYTHON) tests/bench/bench_gpu.py
+
+# for a machine that reaches no package index: what `make gpu` needs beside torch, numpy, pandas, onnx, onnxruntime and scikit-learn,
+# unpacked for its Python (make gpu-wheels FOR=3.12)
+WHEELS := build/gpu
+FOR ?= 3.12
+gpu-wheels: $(STAMP)
+	rm -rf $(WHEELS)
+	grep -E "^(annotated-types|filelock|mypy_extensions|pandera|psutil|pydantic|pydantic_core|typeguard|typing-inspect|typing-inspection|typing_extensions)==" \
+		requirements.lock > $(VENV)/gpu.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-compile --only-binary=:all: --python-version $(FOR) \
+		--platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 --platform manylinux2010_x86_64 \
+		--target $(WHEELS)/site -r $(VENV)/gpu.txt
 
 # make bench WHAT="loop proof" runs these alone
 bench: WHAT ?= $(filter-out $(LONG),$(BENCHES))

@@ -18,13 +18,14 @@ from flows.pipeline import reuse
 from flows.pipeline.context import RunContext
 from flows.pipeline.retention import tidy
 from flows.pipeline.runner import StepRunner
-from flows.pipeline.tracking import tracked
+from flows.pipeline.tracking import interrupted, tracked
 from tasks.compression.catalogue import check_run
 from tasks.config import RunConfig
 from tasks.outcome import Outcome, Selection
 from tasks.promotion.automatic import Decision
 from tasks.proof.evidence import Evidence, make_evidence
 from tasks.records import Checkpoint, Dataset, Proof, Report, Version
+from tasks.registry.tags import DECISION_TAG
 from tasks.settings import load_settings
 from tasks.system.locks import at_work
 from tasks.workloads.catalogue import load_workload
@@ -72,7 +73,13 @@ def retrain(
     settings.check_policy(definition.name, config)
     check_run(definition, config)
     wait_for_turn(definition.name)
-    context = RunContext(workload=reference, model=definition.name, settings=settings, forced=force)
+    context = RunContext(
+        workload=reference,
+        model=definition.name,
+        settings=settings,
+        forced=force,
+        materials=definition.all_materials(),
+    )
     runner = StepRunner(context)
 
     with at_work(settings.home, definition.name):
@@ -81,7 +88,10 @@ def retrain(
         runner.context = context = reuse.with_key(context, dataset, config)
         with reuse.alone(context):
             outcome = None if force else reuse.find(context, dataset)
-            outcome = outcome or _make(runner, dataset, config, started, may_promote=promote)
+            if outcome is None:
+                outcome = _make(runner, dataset, config, started, may_promote=promote)
+            else:
+                _end_interrupted(context, outcome, may_promote=promote)
     tidy(context)
     return _show(context, outcome)
 
@@ -111,7 +121,16 @@ def _make(
     if may_promote and decision.decision == "registered":
         decision = decision.model_copy(update={"reasons": (*decision.reasons, start_asking(version))})
     reuse.remember(context)
-    return _outcome(runner, selection, proof, version, decision, time.monotonic() - started)
+    return _outcome(runner, checkpoint, selection, proof, version, decision, time.monotonic() - started)
+
+
+def _end_interrupted(context: RunContext, outcome: Outcome, *, may_promote: bool) -> None:
+    """A run that was killed after it had decided owes its question, if it has one, and its end."""
+    registry = context.registry
+    with interrupted(context) as owes:
+        version = registry.version(context.model, outcome.version or 0) if owes and may_promote else None
+        if version is not None and registry.tags(version).get(DECISION_TAG) == "registered":
+            start_asking(version)
 
 
 def _show(context: RunContext, outcome: Outcome) -> Outcome:
@@ -144,6 +163,7 @@ def _evidence(
 
 def _outcome(
     runner: StepRunner,
+    checkpoint: Checkpoint,
     selection: Selection,
     proof: Proof,
     version: Version,
@@ -156,7 +176,7 @@ def _outcome(
         run_id=version.run_id,
         version=version.version,
         decision=decision.decision,
-        reasons=(*decision.reasons, f"picked {selection.reason}"),
+        reasons=(*decision.reasons, *checkpoint.remarks, f"picked {selection.reason}"),
         picked=selection.picked,
         score=proof.report.score,
         digest=version.sha256,

@@ -1,9 +1,11 @@
 """The MLflow run of a pipeline run: a new one, or the one that a killed run with the same key left behind."""
 
 import logging
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from prefect.runtime import flow_run
 
@@ -16,20 +18,19 @@ from tasks.system.files import write_atomically
 
 log = logging.getLogger("slipway")
 
+_BEGINS, _BEGUN_TAG = "begins ", "slipway.begun"
+
 
 @contextmanager
 def tracked(context: RunContext, dataset: Dataset, config: RunConfig) -> Iterator[RunContext]:
     """`context` with an MLflow run, which ends as FINISHED or FAILED; a later try with the same key continues it."""
-    assert context.key is not None
-    digest = context.key.digest
-    pending = context.folder / "pending" / f"{digest[:16]}.run"
-    registry = context.registry
+    pending, registry = _pending(context), context.registry
     run_id = pending.read_text() if pending.exists() else ""
-    if not run_id or not registry.resume_run(run_id):
-        run_id = registry.start_run(context.model, str(flow_run.name), _tags(context, digest))
-        write_atomically(pending, run_id.encode())
+    if not run_id or run_id.startswith(_BEGINS) or not registry.resume_run(run_id):
+        run_id = _begin(context, pending, run_id if run_id.startswith(_BEGINS) else "")
         registry.log_params(run_id, config.model_dump(mode="json"))
         registry.log_dataset(run_id, dataset)
+        write_atomically(pending, run_id.encode())
     try:
         yield context.model_copy(update={"run_id": run_id})
     except BaseException as error:
@@ -37,6 +38,35 @@ def tracked(context: RunContext, dataset: Dataset, config: RunConfig) -> Iterato
         raise
     registry.finish_run(run_id)
     pending.unlink(missing_ok=True)
+
+
+@contextmanager
+def interrupted(context: RunContext) -> Iterator[bool]:
+    """Whether a run with this key was killed when its version was decided on; what it still owed is done within, and then it ends."""
+    pending, registry = _pending(context), context.registry
+    yield pending.exists()
+    if pending.exists():
+        run_id = pending.read_text()
+        if not run_id.startswith(_BEGINS) and registry.resume_run(run_id):
+            registry.finish_run(run_id)
+        pending.unlink()
+
+
+def _begin(context: RunContext, pending: Path, begun: str) -> str:
+    """A new run, or the one that was made by a try that was killed before it could keep its id; what is kept before has a name for it."""
+    registry = context.registry
+    run_id = registry.run_by_tag(context.model, _BEGUN_TAG, begun) if begun else None
+    if run_id is None or not registry.resume_run(run_id):
+        begun = f"{_BEGINS}{secrets.token_hex(16)}"
+        write_atomically(pending, begun.encode())
+        tags = _tags(context) | {_BEGUN_TAG: begun}
+        run_id = registry.start_run(context.model, str(flow_run.name), tags)
+    return run_id
+
+
+def _pending(context: RunContext) -> Path:
+    assert context.key is not None
+    return context.folder / "pending" / f"{context.key.digest[:16]}.run"
 
 
 def note_failure(registry: Registry, run_id: str, error: BaseException) -> None:
@@ -49,9 +79,10 @@ def note_failure(registry: Registry, run_id: str, error: BaseException) -> None:
         log.warning("MLflow could not be told that run %s failed: %s", run_id, second)
 
 
-def _tags(context: RunContext, digest: str) -> dict[str, str]:
+def _tags(context: RunContext) -> dict[str, str]:
+    assert context.key is not None
     tags = {
-        KEY_TAG: digest,
+        KEY_TAG: context.key.digest,
         "slipway.workload": context.workload,
         "prefect.flow_run_id": str(flow_run.id),
     }

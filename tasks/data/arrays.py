@@ -9,32 +9,46 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tasks.data.fingerprint import row_hashes
 from tasks.errors import UserError
+from tasks.goals.classic import classic
+from tasks.goals.metric import Truth
 from tasks.goals.target import GoalError
 from tasks.records import Fitted, TensorSpec
 from tasks.system.files import write_atomically
 from tasks.system.sentences import as_user_error
+from tasks.workloads.rows import Rows
 from tasks.workloads.workload import Workload
 
 Array = np.ndarray[Any, Any]
 
 Arrays = dict[str, Array]
 
+GROUP, WEIGHT = "rows.group", "rows.weight"
+
 
 @dataclass(frozen=True)
 class Samples:
-    """One split's arrays, memory-mapped: `inputs` by name, each [n, ...], the first goal's `target` [n, ...] and those of others."""
+    """One split's arrays, memory-mapped: `inputs` by name, each [n, ...], the first goal's `target` [n, ...] and those of others.
+
+    `group`, uint64[n], is the same for rows that belong together, and `weight`, float32[n], is how much each counts; None where
+    the workload names no such column.
+    """
 
     inputs: dict[str, Array]
     target: Array
     others: tuple[Array, ...] = ()
+    group: Array | None = None
+    weight: Array | None = None
 
     def __len__(self) -> int:
         return len(self.target)
 
     def __getitem__(self, rows: slice | Array) -> "Samples":
         inputs = {name: array[rows] for name, array in self.inputs.items()}
-        return Samples(inputs, self.target[rows], tuple(array[rows] for array in self.others))
+        others = tuple(array[rows] for array in self.others)
+        group, weight = (None if array is None else array[rows] for array in (self.group, self.weight))
+        return Samples(inputs, self.target[rows], others, group, weight)
 
     @property
     def targets(self) -> tuple[Array, ...]:
@@ -42,10 +56,51 @@ class Samples:
         return (self.target, *self.others)
 
     @property
+    def truth(self) -> Truth:
+        """What answers are judged by."""
+        return Truth(self.targets, self.weight)
+
+    @property
     def named(self) -> list[tuple[str, Array]]:
-        """All arrays by name."""
+        """All arrays by name; those of rows that are weighed have the weights, too."""
         others = [(f"target_{place}", array) for place, array in enumerate(self.others, 1)]
-        return [*self.inputs.items(), ("target", self.target), *others]
+        beside = [(WEIGHT, self.weight)] if self.weight is not None else []
+        return [*self.inputs.items(), ("target", self.target), *others, *beside]
+
+
+def joined(parts: Sequence[Samples]) -> Samples:
+    """The rows of several, in their order."""
+    inputs = {name: np.concatenate([part.inputs[name] for part in parts]) for name in parts[0].inputs}
+    target, *others = (np.concatenate(part) for part in zip(*(part.targets for part in parts), strict=True))
+    group, weight = (
+        np.concatenate(arrays) if (arrays := [array for array in column if array is not None]) else None
+        for column in ([part.group for part in parts], [part.weight for part in parts])
+    )
+    return Samples(inputs, target, tuple(others), group, weight)
+
+
+def sampling_arrays(rows: pd.DataFrame, sampling: Rows) -> dict[str, Array]:
+    """What is kept of each row beside its tensors, by names that no input has. Raises UserError for weights that are none."""
+    arrays: dict[str, Array] = {}
+    if sampling.group is not None:
+        arrays[GROUP] = row_hashes(rows[[sampling.group]])
+    if sampling.weight is not None:
+        arrays[WEIGHT] = _weights(rows[sampling.weight])
+    return arrays
+
+
+def _weights(column: "pd.Series[Any]") -> Array:
+    if not pd.api.types.is_numeric_dtype(classic(column).dtype):
+        raise UserError(f"The weight {column.name!r} is {column.dtype}: give numbers of at least 0.")
+    weights: Array = classic(column).to_numpy("float32")
+    wrong = ~np.isfinite(weights) | (weights < 0)
+    if wrong.any():
+        raise UserError(
+            f"The weight {column.name!r} is {weights[wrong][0]:g} in {int(wrong.sum())} of {len(weights)} rows: give numbers of at least 0."
+        )
+    if not weights.any():
+        raise UserError(f"The weight {column.name!r} is 0 in every row of a split: then none of them counts.")
+    return weights
 
 
 def spec_of(workload: Workload, name: str, array: Array) -> TensorSpec:

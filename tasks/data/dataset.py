@@ -13,7 +13,17 @@ import pandas as pd
 from pyarrow import ArrowException
 
 from tasks.config import Data
-from tasks.data.arrays import Samples, arrays_of, learn, look_at, spec_of, target_name
+from tasks.data.arrays import (
+    GROUP,
+    WEIGHT,
+    Samples,
+    arrays_of,
+    learn,
+    look_at,
+    sampling_arrays,
+    spec_of,
+    target_name,
+)
 from tasks.data.asked import CODEC, AskedRows, asked_values, store_codec, with_codec
 from tasks.data.fingerprint import fingerprint
 from tasks.data.schema import load_valid
@@ -71,7 +81,11 @@ def read_split(dataset: Dataset, split: str) -> Samples:
     inputs = {spec.name: np.load(folder / f"{spec.name}.npy", mmap_mode="r") for spec in dataset.inputs}
     names = [target_name(place) for place in range(len(dataset.fitted))]
     target, *others = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in names)
-    return Samples(inputs, target, tuple(others))
+    group, weight = (
+        np.load(path, mmap_mode="r") if (path := folder / f"{name}.npy").exists() else None
+        for name in (GROUP, WEIGHT)
+    )
+    return Samples(inputs, target, tuple(others), group, weight)
 
 
 def read_frame(dataset: Dataset, split: str) -> pd.DataFrame:
@@ -140,12 +154,13 @@ def _store(workload: Workload, digest: str, folder: Path, write: Write, code: st
 def _write_frame(workload: Workload, frame: pd.DataFrame, config: Data, folder: Path) -> Written:
     """Every split's arrays and Parquet, from rows in memory."""
     fitted = learn(workload, [look_at(workload, frame)])
-    parts = {name: rows for name, rows in split(frame, config, workload.time).items() if len(rows)}
+    cut = split(frame, config, workload.sampling, workload.train is not None)
+    parts = {name: rows for name, rows in cut.items() if len(rows)}
     for name, rows in parts.items():
         (folder / name).mkdir()
         arrays = arrays_of(workload, rows, fitted)
         _write_parquet(workload, rows, folder / name / "frame.parquet")
-        for array_name, array in arrays.items():
+        for array_name, array in {**arrays, **sampling_arrays(rows, workload.sampling)}.items():
             np.save(folder / name / f"{array_name}.npy", array, allow_pickle=False)
     rows = {name: len(part) for name, part in parts.items()}
     if workload.time is None:
@@ -201,5 +216,7 @@ def _rename(temporary: Path, folder: Path, replacing: bool) -> None:
 def _split_key(reference: str, workload: Workload, config: Data) -> str:
     """What else decides the stored arrays: the split's knobs and the workload's code, which makes inputs of rows."""
     (_, own), *helpers = workload_sources(reference).items()
-    text = json.dumps([_LAYOUT, config.model_dump(mode="json"), workload.time, own, helpers])
+    rows = workload.sampling
+    cut = rows.time if (rows.group, rows.gap, rows.weight) == (None, 0, None) else repr(rows)
+    text = json.dumps([_LAYOUT, config.model_dump(mode="json"), cut, own, helpers])
     return hashlib.sha256(text.encode()).hexdigest()[:8]

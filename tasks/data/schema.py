@@ -36,18 +36,25 @@ def load_valid(workload: Workload, config: Data) -> pd.DataFrame:
 def check_filled(workload: Workload, frame: pd.DataFrame) -> None:
     """Raise UserError for rows whose target or time is empty, for a time that is none, and for lists where groups are cut."""
     source = "the source" if isinstance(workload.load, Stream) else "load()"
-    checked = [("target", column, "") for column in workload.targets]
-    for what, column, why in (*checked, ("the time", workload.time, ", which belong to no split")):
+    rows = workload.sampling
+    checked = [
+        *(("target", column, "") for column in workload.targets),
+        ("the time", rows.time, ", which belong to no split"),
+        ("the group", rows.group, ", which belong to none"),
+        ("the weight", rows.weight, ""),
+    ]
+    for what, column, why in checked:
         if column is not None and (missing := int(frame[column].isna().sum())):
             raise UserError(
                 f"Workload {workload.name}: {what} {column!r} is empty in {missing} of {len(frame)} rows{why}: drop or fill them in {source}."
             )
-    if workload.time is not None:
-        moments(frame[workload.time])
+    if rows.time is not None:
+        moments(frame[rows.time])
+    cut = [("slice", column) for column in rows.slices] + [("group", rows.group)]
     with said_of(workload):
-        for column in workload.slices:
+        for what, column in cut:
             if column in frame:
-                distinct(frame[column], f"the slice {column!r}")
+                distinct(frame[column], f"the {what} {column!r}")
 
 
 def rows_before(frame: pd.DataFrame, time: str | None, config: Data) -> pd.DataFrame:
@@ -87,7 +94,7 @@ def _load(workload: Workload) -> pd.DataFrame:
 
 
 def _check_columns(workload: Workload, frame: pd.DataFrame, who: str) -> None:
-    wanted = [name for name in (*workload.targets, workload.time, *workload.slices) if name is not None]
+    wanted = dict.fromkeys((*workload.targets, *workload.sampling.columns))
     if missing := [name for name in wanted if name not in frame.columns]:
         raise UserError(
             f"Workload {workload.name}: {who} no column {', '.join(map(repr, missing))}; it has {some([*frame.columns])}."

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from numpy.lib import format
 
 from tasks.config import Data
-from tasks.data.arrays import arrays_of, learn, look_at
+from tasks.data.arrays import arrays_of, learn, look_at, sampling_arrays
 from tasks.data.schema import check_filled, rows_before, validated
-from tasks.data.splits import SPLITS, bounds, split_by_hash
+from tasks.data.splits import SPLITS, rows_in, split_numbers, time_cuts
 from tasks.data.times import Shared, instants, newest_of, shared_instant
 from tasks.errors import UserError
 from tasks.records import Fitted
@@ -96,11 +96,13 @@ def write_stream(workload: Workload, stream: Stream, config: Data, folder: Path)
             frame = rows_before(frame, workload.time, config)
             if not frame.empty:
                 frame = validated(workload, frame)
-                numbers = _split_numbers(frame, config, workload.time, summary)
-                for number in np.unique(numbers):
-                    rows = frame[numbers == number].reset_index(drop=True)
-                    arrays = arrays_of(workload, rows, fitted)
-                    writers[SPLITS[number]].append(arrays, rows)
+                numbers = split_numbers(frame, config, workload.sampling, summary.cuts)
+                for name, chosen in rows_in(numbers, workload.train is not None).items():
+                    if chosen.any():
+                        rows = frame[chosen].reset_index(drop=True)
+                        arrays = arrays_of(workload, rows, fitted)
+                        beside = sampling_arrays(rows, workload.sampling)
+                        writers[name].append({**arrays, **beside}, rows)
     written = {name: writer.rows for name, writer in writers.items() if writer.rows}
     return Written(written, arrays, fitted, summary.newest, summary.shared)
 
@@ -117,38 +119,23 @@ class _Summary:
 
 
 def _summarise(stream: Stream, workload: Workload, config: Data) -> _Summary:
-    """The first pass, over the targets and the time alone: eight bytes a row stay in memory where rows are in time."""
-    time, wanted = workload.time, dict.fromkeys([*workload.targets, workload.time])
-    rows, looks, newest, moments = 0, [], [], []
-    for frame in stream.frames([name for name in wanted if name is not None]):
-        frame = rows_before(frame, time, config)
+    """The first pass, over the targets and what cuts the rows: eight bytes a row stay in memory where they are in time."""
+    rows, count, looks, newest, moments, groups = workload.sampling, 0, [], [], [], []
+    for frame in stream.frames([*dict.fromkeys((*workload.targets, *rows.columns))]):
+        frame = rows_before(frame, rows.time, config)
         check_filled(workload, frame)
-        rows += len(frame)
+        count += len(frame)
         looks.append(look_at(workload, frame))
-        if time is not None and len(frame):
-            moments.append(instants(frame[time]))
-            newest.append((moments[-1].max(), newest_of(frame[time])))
-    if time is None or rows == 0:
-        return _Summary(rows, tuple(looks))
-    # A moment's rows stay together: they go where the first of them would.
-    times, counts = np.unique(np.concatenate(moments), return_counts=True)
-    starts = np.searchsorted((counts.cumsum() - counts) / rows, bounds(config))
-    return _Summary(
-        rows,
-        tuple(looks),
-        np.append(times, times[-1] + 1)[starts],
-        max(newest)[1],
-        shared_instant(np.concatenate(moments)),
-    )
-
-
-def _split_numbers(frame: pd.DataFrame, config: Data, time: str | None, summary: _Summary) -> Array:
-    """Each row's split, 0 to 2: what `split` would say of the whole frame."""
-    if time is None:
-        return split_by_hash(frame, config)
-    assert summary.cuts is not None
-    numbers: Array = np.searchsorted(summary.cuts, instants(frame[time]), "right")
-    return numbers
+        if rows.time is not None and len(frame):
+            moments.append(instants(frame[rows.time]))
+            newest.append((moments[-1].max(), newest_of(frame[rows.time])))
+            groups.append(None if rows.group is None else frame[rows.group])
+    if rows.time is None or count == 0:
+        return _Summary(count, tuple(looks))
+    times = np.concatenate(moments)
+    all_groups = None if rows.group is None else pd.concat(groups, ignore_index=True)
+    cuts = time_cuts(times, all_groups, config, rows)
+    return _Summary(count, tuple(looks), cuts, max(newest)[1], shared_instant(times))
 
 
 @dataclass

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from tasks.errors import RefusedError
 from tasks.promotion.entries import Action, Ledger, LedgerEntry, name_of
 from tasks.promotion.ledger import StaleError, claim, close, compose, read_ledger, sound_ledger
-from tasks.promotion.permits import grant, may_serve, reverted, withdraw
+from tasks.promotion.permits import grant, may_serve, restore, reverted, withdraw
 from tasks.proof.permit import Basis
 from tasks.records import Version
 from tasks.registry.registry import Registry
@@ -116,7 +116,8 @@ def repair(registry: Registry, model: str) -> Ledger:
 
 def _sign_revert(registry: Registry, ledger: Ledger, champion: Version) -> Ledger:
     """Servers that went back from the champion could only say so: the refusal, and the way back, are signed here."""
-    may_serve(registry, ledger, champion)  # one from before there were permits gets its own
+    if may_serve(registry, ledger, champion) is not None:  # one from before there were permits gets its own
+        restore(registry, ledger, champion)
     found = reverted(registry, champion)
     if found is None:
         return ledger

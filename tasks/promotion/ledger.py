@@ -8,6 +8,7 @@ MLflow (`head`), so that a ledger that was cut short, lost or restored from yest
 import datetime
 import getpass
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from tasks.system.sentences import shortened
 _ENTRY, _DIGEST, _SIGNATURE = "slipway.entry", "slipway.digest", "slipway.signature"
 
 _CLAIM, _DONE = "entry-", "done-"
+
+_NUMBERED = re.compile(rf"{_CLAIM}([1-9]\d{{0,8}})")
 
 _LONGEST_REASON = 2000
 
@@ -52,17 +55,18 @@ def read_ledger(registry: Registry, model: str, *, whole: bool = False) -> Ledge
     """The model's ledger, checked from where this home has seen it hold; `whole`: from the start, and against MLflow's table."""
     claims, head = registry.claims(model), read_head(registry.settings, model)
     table = _Table(registry, model) if whole or not claims else None
-    signed = _read_claims(claims) if claims else table.signed if table else []
+    signed, unreadable = _read_claims(claims) if claims else (table.signed if table else [], [])
     entries = tuple(each.entry for each in signed)
     problems = [
         *_lost(model, claims),
+        *_unreadable(entries, unreadable),
         *_missing(entries, head),
         *_broken(model, signed, None if whole else head),
     ]
     if table:
         problems += (*table.problems, *table.differences(entries, claims or {}))
     last = entries[-1] if entries else None
-    owed = claims and last and f"{_DONE}{last.sequence}" not in claims
+    owed = claims and last and claims.get(f"{_DONE}{last.sequence}") != last.digest
     return Ledger(
         model=model,
         entries=entries,
@@ -157,10 +161,11 @@ def accept(registry: Registry, model: str, *, why: str, who: str | None = None) 
         raise UserError(f"The ledger of {model} is whole: there is nothing to accept.")
     champion = registry.by_alias(model, "champion")
     entry = compose(registry, ledger, "accept", champion, why=why, who=who)
-    if (
-        head is not None and head.sequence >= entry.sequence
-    ):  # those between are lost, and their numbers not used again
+    taken = max(_read_claims(registry.claims(model) or {})[1], default=0)
+    if head is not None and head.sequence >= entry.sequence:
         entry = entry.model_copy(update={"sequence": head.sequence + 1, "previous": head.digest})
+    # Numbers whose entries are lost, or that somebody wrote something else under, are not used again.
+    entry = entry.model_copy(update={"sequence": max(entry.sequence, taken + 1)})
     claim(registry, ledger, entry)
     return entry
 
@@ -211,16 +216,27 @@ class _Table:
         )
 
 
-def _read_claims(claims: Mapping[str, str]) -> list[_Signed]:
-    """Raises LedgerError for one that cannot be read: parameters are written once, and by nobody else."""
-    signed = []
+def _read_claims(claims: Mapping[str, str]) -> tuple[list[_Signed], list[int]]:
+    """The entries in order, and the numbers under which stands something else: whoever can write to MLflow can claim one."""
+    signed, unreadable = [], []
     for name, text in claims.items():
-        if name.startswith(_CLAIM):
-            try:
-                signed.append(_Signed.model_validate_json(text))
-            except ValidationError as error:
-                raise LedgerError(f"The ledger's parameter {name} is no entry that can be read.") from error
-    return sorted(signed, key=lambda each: each.entry.sequence)
+        if (numbered := _NUMBERED.fullmatch(name)) is None:
+            continue
+        try:
+            each = _Signed.model_validate_json(text)
+        except ValidationError:
+            each = None
+        if each is not None and each.entry.sequence == int(numbered[1]):
+            signed.append(each)
+        else:
+            unreadable.append(int(numbered[1]))
+    return sorted(signed, key=lambda each: each.entry.sequence), unreadable
+
+
+def _unreadable(entries: Sequence[LedgerEntry], numbers: Sequence[int]) -> Iterator[str]:
+    accepted = max((entry.sequence for entry in entries if entry.action == "accept"), default=0)
+    for number in sorted(number for number in numbers if number > accepted):
+        yield f"what its ledger has as entry {number} is no entry that can be read: somebody else wrote it"
 
 
 def _lost(model: str, claims: Mapping[str, str] | None) -> Iterator[str]:

@@ -60,6 +60,13 @@ def may_serve(registry: Registry, ledger: Ledger, version: Version) -> str | Non
     return why_not
 
 
+def restore(registry: Registry, ledger: Ledger, version: Version) -> None:
+    """Write a permit anew that somebody damaged, when the ledger's last word about the version is that it serves."""
+    last = next((entry for entry in reversed(ledger.entries) if entry.to_version == version.version), None)
+    if last is not None and last.moved and _readable(registry, version) is None:
+        grant(registry, version, basis="ledger", why=f"its permit was damaged; {last}", by="the ledger")
+
+
 def reverted(registry: Registry, version: Version) -> Reverted | None:
     """What servers found wanting in a version, unless it was let through again since, or that is signed already."""
     text, standing = registry.tags(version).get(REVERTED_TAG), _readable(registry, version)

@@ -42,6 +42,7 @@ def register(
         write_report(evidence, dataset, selection, metrics, page, links, hangs_on)
         for path in (page, checkpoint.path, checkpoint.metrics):
             registry.log_file(evidence.run_id, path)
+        registry.drop_candidates(evidence.model, evidence.run_id)
         for result in selection.candidates:
             tags = {"slipway.status": result.status}
             logged = registry.log_candidate(evidence.run_id, dataset, result.name, _metrics(result), tags)

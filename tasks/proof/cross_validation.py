@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.config import Gates, Train
-from tasks.data.arrays import Array, Samples
+from tasks.data.arrays import Array, joined
 from tasks.data.copies import copies
 from tasks.data.dataset import read_split
 from tasks.data.splits import SPLITS
@@ -30,22 +30,22 @@ def cross_validate(
     A share of those other folds chooses the epoch, so that the fold that is scored chooses nothing.
     """
     workload = load_workload(reference)
-    samples = _joined([read_split(dataset, name) for name in SPLITS])
+    samples = joined([read_split(dataset, name) for name in SPLITS])
     order = np.random.default_rng(config.seed).permutation(len(samples))
     copied = copies(samples)
     outputs, scores = [], []
     for fold in (folds := _folds(order, gates.folds, copied)):
         others = np.setdiff1d(order, fold, assume_unique=True)
-        choosing = round(len(others) * _CHOOSING_SHARE)
-        learn, choose = samples[others[choosing:]], samples[others[:choosing]]
+        choosing = _choosing(others, samples.group)
+        learn, choose = samples[others[~choosing]], samples[others[choosing]]
         with random_numbers_lock:
             module = build_from(workload, learn, dataset.fitted, model, config.seed)
             check_loss(workload, module, choose)
             checkpoint = fit(module, learn, choose, config, folder, workload=workload)
         module.load_state_dict(load_weights(checkpoint))
         outputs.append(predict_goals(workload, module.cpu(), samples[fold].inputs))
-        scores.append(score_if_defined(workload, samples[fold].targets, outputs[-1]))
-    targets = samples[np.concatenate(folds)].targets
+        scores.append(score_if_defined(workload, samples[fold].truth, outputs[-1]))
+    targets = samples[np.concatenate(folds)].truth
     answers = {name: np.concatenate([output[name] for output in outputs]) for name in workload.outputs}
     return CrossValidation(
         folds=gates.folds,
@@ -72,7 +72,9 @@ def _folds(order: Array, count: int, copied: Array | None) -> list[Array]:
     return [order[np.isin(copied[order], part)] for part in parts]
 
 
-def _joined(parts: list[Samples]) -> Samples:
-    inputs = {name: np.concatenate([part.inputs[name] for part in parts]) for name in parts[0].inputs}
-    target, *others = (np.concatenate(part) for part in zip(*(part.targets for part in parts), strict=True))
-    return Samples(inputs, target, tuple(others))
+def _choosing(others: Array, groups: Array | None) -> Array:
+    """Which of these rows choose the epoch, bool[n]: the first of them, and of rows in groups the first groups whole."""
+    if groups is None:
+        return np.arange(len(others)) < round(len(others) * _CHOOSING_SHARE)
+    there = np.unique(groups[others])
+    return np.isin(groups[others], there[: max(1, round(len(there) * _CHOOSING_SHARE))])

@@ -25,6 +25,11 @@ class Runs(Connection):
         run = self.client.create_run(self.experiment(model), run_name=name, tags=dict(tags))
         return str(run.info.run_id)
 
+    def run_by_tag(self, model: str, tag: str, value: str) -> str | None:
+        """The id of a run in the model's experiment with this tag, or None."""
+        runs = self.client.search_runs([self.experiment(model)], f"tags.`{tag}` = '{value}'", max_results=1)
+        return next((str(run.info.run_id) for run in runs), None)
+
     def resume_run(self, run_id: str) -> bool:
         """Set an interrupted run going again; False when MLflow no longer has it, or it had ended well."""
         from mlflow.exceptions import MlflowException
@@ -121,6 +126,12 @@ class Runs(Connection):
         ]
         self.client.log_batch(run_id, metrics=entities)
         return str(logged.model_id)
+
+    def drop_candidates(self, model: str, run_id: str) -> None:
+        """Those that a try of the same run logged, which was killed before it had registered one of them."""
+        query = f"source_run_id = '{run_id}'"
+        for logged in self.client.search_logged_models([self.experiment(model)], query):
+            self.client.delete_logged_model(logged.model_id)
 
     def model_card(self, model_id: str, run_id: str) -> "Model":
         """The MLmodel that belongs to a candidate of a run."""

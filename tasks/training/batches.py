@@ -1,7 +1,8 @@
 """Which rows make up each step, and those rows as tensors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,10 +11,16 @@ from torch import Tensor
 from tasks.data.arrays import Array, Samples
 from tasks.workloads.workload import Workload
 
+_SHARE = 0.25
+"""Of a GPU's free memory that rows may take."""
+
 
 @dataclass
 class Batch:
-    """Rows of one step: inputs by name, targets by the first output of their goal, and each row's weight, float32[n]."""
+    """Rows of one step: inputs and targets by name, and each row's weight, float32[n].
+
+    A goal's targets go by the name of its first output.
+    """
 
     inputs: dict[str, Tensor]
     targets: dict[str, Tensor]
@@ -44,13 +51,34 @@ class Order:
         return self._shuffled(epoch)[start : None if last else start + self._batch_size]
 
 
+def resident(samples: Samples, device: torch.device) -> Samples:
+    """The samples on the GPU, where they take little of its free memory: a step's rows are then picked there and not sent."""
+    if device.type != "cuda":
+        return samples
+    size = sum(array.nbytes for _, array in samples.named)
+    if size > _SHARE * torch.cuda.mem_get_info(device)[0]:
+        return samples
+
+    def moved(array: Array) -> Any:
+        return torch.from_numpy(np.array(array)).to(device)
+
+    inputs = {name: moved(array) for name, array in samples.inputs.items()}
+    others = tuple(map(moved, samples.others))
+    weight = None if samples.weight is None else moved(samples.weight)
+    return replace(samples, inputs=inputs, target=moved(samples.target), others=others, weight=weight)
+
+
 def take(workload: Workload, samples: Samples, index: Array, device: torch.device) -> Batch:
     """These rows as tensors, read from the mapped arrays and moved to the device."""
 
-    def tensor(array: Array) -> Tensor:
+    def tensor(array: Array | Tensor) -> Tensor:
+        if isinstance(array, Tensor):
+            return array[torch.from_numpy(index).to(device, non_blocking=True)]
         return torch.from_numpy(np.asarray(array)[index]).to(device, non_blocking=True)
 
     inputs = {name: tensor(array) for name, array in samples.inputs.items()}
-    pairs = zip(workload.goals, samples.targets, strict=True)
-    targets = {goal.outputs[0]: tensor(target) for goal, target in pairs}
-    return Batch(inputs, targets, torch.ones(len(index), device=device))
+    targets = {
+        goal.outputs[0]: tensor(array) for goal, array in zip(workload.goals, samples.targets, strict=True)
+    }
+    weight = torch.ones(len(index), device=device) if samples.weight is None else tensor(samples.weight)
+    return Batch(inputs, targets, weight)

@@ -11,7 +11,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tasks.config import Train
-from tasks.errors import UserError
+from tasks.errors import StepError, UserError
 
 T = TypeVar("T")
 
@@ -34,6 +34,36 @@ class Compute:
             distributed.init_process_group("cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo")
             atexit.register(_leave)
         self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
+
+    @contextmanager
+    def exact(self) -> Iterator[None]:
+        """The same bits from the same training, on a GPU too; torch is left as it was.
+
+        An operation that has no such form on a GPU stays as it is, and torch warns of it by name. Raises StepError, in a
+        sentence, where the GPU's memory does not hold a batch.
+        """
+        if self.device.type != "cuda":
+            yield
+            return
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS adds up in any order
+        before = (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        )
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise StepError(self._no_room()) from error
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+    def _no_room(self) -> str:
+        free, total = torch.cuda.mem_get_info(self.device)
+        return (
+            f"The memory of {torch.cuda.get_device_name(self.device)} ({total / 1e9:.0f} GB, of which {(total - free) / 1e9:.0f} were taken) does not "
+            "hold a batch: set a smaller train.batch_size, or train.precision=bf16."
+        )
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context a forward pass runs in."""

@@ -11,18 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from tasks.config import Train
-from tasks.data.arrays import Samples
+from tasks.data.arrays import Array, Samples
 from tasks.training.average import Average
-from tasks.training.batches import Batch, Order, take
+from tasks.training.batches import Batch, Order, resident, take
 from tasks.training.checkpoint import CheckpointStore
 from tasks.training.device import Compute
 from tasks.training.divergence import LossWatch
 from tasks.training.groups import freeze, learning_mode
-from tasks.training.loss import DistillationLoss, learned_outputs, loss_and_score, loss_of, own_step
+from tasks.training.loss import DistillationLoss, loss_of, own_step, weights_of
 from tasks.training.metrics import MetricsLog
+from tasks.training.module import goal_outputs, predict_goals
 from tasks.training.optimizer import learning_rate, make_optimizer, set_rate
 from tasks.training.progress import Reporter, ShowProgress
 from tasks.training.randomness import random_state, seed_everything, set_random_state
+from tasks.workloads.scoring import score
 from tasks.workloads.workload import Workload
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,17 @@ _LOOK_EVERY = 50
 _SAVING_SHARE = 0.01
 
 _EARLIEST_SAVE_SECONDS = 2.0  # less than that is sooner trained again than saved
+
+
+def loss_and_score(
+    workload: Workload, module: nn.Module, rows: Samples, batch_size: int, device: torch.device
+) -> tuple[float, float]:
+    """What a module makes of rows that it has not learned from."""
+    outputs = predict_goals(workload, module, rows.inputs, batch_size)
+    targets = tuple(torch.tensor(target, device=device) for target in rows.targets)
+    raw = {name: torch.from_numpy(array).to(device) for name, array in outputs.items()}
+    weight = None if rows.weight is None else torch.tensor(rows.weight, device=device)
+    return float(loss_of(workload, device)(raw, targets, weight)), score(workload, rows.truth, outputs)
 
 
 @dataclass
@@ -87,6 +100,7 @@ class Loop:
         freeze(self.module, self.config.groups)
         if self.distillation is not None:
             self.distillation.teacher.to(self.compute.device).eval()
+        self.rows = resident(self.samples, self.compute.device)
         batches = self.config.batch_size * self.config.accumulate
         self.order = Order(len(self.samples), batches, self.config.seed)
         self.steps = self.order.steps_an_epoch * self.config.epochs
@@ -139,14 +153,14 @@ class Loop:
         """The gradients of a step, added up over its batches; the mean loss of this process's rows."""
         index = self.order.rows(step)
         mine = index[self.compute.rank :: self.compute.count]
-        share = len(mine) * self.compute.count / len(index)
+        share = self._mass(mine) * self.compute.count / self._mass(index)
         mine = mine if len(mine) else index[:1]
         batches = min(self.config.accumulate, -(-len(index) // self.config.batch_size), len(mine))
         parts = np.array_split(mine, batches) if batches > 1 else [mine]
         losses = []
         for place, rows in enumerate(parts, 1):
-            batch = take(self.workload, self.samples, rows, self.compute.device)
-            part = len(rows) / len(mine)
+            batch = take(self.workload, self.rows, rows, self.compute.device)
+            part = self._mass(rows) / self._mass(mine)
             with self.compute.gathering(self.forward, place == len(parts)):
                 with self.compute.autocast():
                     loss = self._loss(batch)
@@ -160,9 +174,16 @@ class Loop:
         stepped = None if self.workload.step is None else own_step(self.workload, self.forward, batch)
         if stepped is not None and self.distillation is None:
             return stepped
-        outputs = learned_outputs(self.workload, self.forward(**batch.inputs))
-        loss = self.loss(outputs, tuple(batch.targets.values())) if stepped is None else stepped
+        raw = goal_outputs(self.workload, self.forward(**batch.inputs))
+        outputs = {name: output.float() for name, output in raw.items()}
+        weights = weights_of(self.workload, batch)
+        loss = self.loss(outputs, tuple(batch.targets.values()), weights) if stepped is None else stepped
         return loss if self.distillation is None else self.distillation.mix(batch.inputs, outputs, loss)
+
+    def _mass(self, rows: Array) -> float:
+        """How much rows weigh together."""
+        weight = self.samples.weight
+        return len(rows) if weight is None else max(float(weight[rows].sum()), 1e-12)
 
     def _rate(self, step: int) -> float:
         return learning_rate(self.config, step, self.steps)
@@ -177,7 +198,7 @@ class Loop:
         state, step = self.state, self.state.step
         epoch = step // self.order.steps_an_epoch
         with nullcontext() if self.average is None else self.average.in_place():
-            loss, self.score = self.compute.from_first(self._loss_and_score)
+            loss, self.score = self.compute.from_first(self._judged)
             state.judged(self.module, epoch, self.score)
         if epoch == self.config.epochs:
             state.stopped = f"all {epoch} epochs are done"
@@ -189,9 +210,10 @@ class Loop:
             self._save()
         self._report(always=True)
 
-    def _loss_and_score(self) -> tuple[float, float]:
-        rows = self.validation, self.compute.device, self.config.batch_size
-        return loss_and_score(self.workload, self.module, *rows)
+    def _judged(self) -> tuple[float, float]:
+        return loss_and_score(
+            self.workload, self.module, self.validation, self.config.batch_size, self.compute.device
+        )
 
     def _due(self, seconds: float = math.inf) -> bool:
         """Whether it is time to save; several processes ask the first one, and not too often."""

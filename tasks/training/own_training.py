@@ -17,12 +17,12 @@ from tasks.config import Train
 from tasks.data.arrays import Samples
 from tasks.errors import StepError, UserError
 from tasks.system.sentences import first_line, some
-from tasks.training.batches import Batch, Order, take
+from tasks.training.batches import Batch, Order, resident, take
 from tasks.training.checkpoint import CheckpointStore
 from tasks.training.divergence import LossWatch
 from tasks.training.files_in_state import packed, unpacked
-from tasks.training.loop import Best, TrainingState
-from tasks.training.loss import batch_loss, loss_and_score
+from tasks.training.loop import Best, TrainingState, loss_and_score
+from tasks.training.loss import batch_loss
 from tasks.training.metrics import MetricsLog
 from tasks.training.progress import Reporter, ShowProgress
 from tasks.training.randomness import random_state, seed_everything, set_random_state
@@ -51,6 +51,7 @@ class OwnTraining:
         self.config, self.device, self.folder = config, device, store.folder / "own"
         self._module, self._workload = module.to(device), workload
         self._samples, self._validation = samples, validation
+        self._resident = resident(samples, device)
         self._store, self._metrics = store, metrics
         self._order = Order(len(samples), config.batch_size, config.seed)
         self._steps = self._order.steps_an_epoch * config.epochs
@@ -78,7 +79,7 @@ class OwnTraining:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         for rows in self._rows(epoch, start):
-            yield take(self._workload, self._samples, rows, self.device)
+            yield take(self._workload, self._resident, rows, self.device)
 
     def loader(self, **options: Any) -> "DataLoader[Any]":
         generator = torch.Generator().manual_seed(self.config.seed)
@@ -124,8 +125,9 @@ class OwnTraining:
     def offer(self, module: nn.Module, *, epoch: int) -> float:
         self._losses.look()
         self._check_offer(module)
-        rows = self._validation, self.device, self.config.batch_size
-        loss, self._score = loss_and_score(self._workload, module, *rows)
+        loss, self._score = loss_and_score(
+            self._workload, module, self._validation, self.config.batch_size, self.device
+        )
         self._state.step = max(self._state.step, (epoch + 1) * self._order.steps_an_epoch)
         self._state.judged(module, epoch + 1, self._score)
         values = {"validation/loss": loss, "validation/score": self._score, "train/epoch": epoch + 1}

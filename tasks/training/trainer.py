@@ -30,6 +30,7 @@ from tasks.training.module import build_module
 from tasks.training.own_training import OwnTraining
 from tasks.training.progress import ShowProgress
 from tasks.training.randomness import random_numbers_lock
+from tasks.training.untrained import ship
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
 
@@ -44,7 +45,7 @@ _LATER_KNOBS = ("groups", "average", "accumulate")
 def train(
     reference: str,
     dataset: Dataset,
-    config: Train,
+    config: Train | None,
     folder: Path,
     *,
     model: str | None = None,
@@ -52,10 +53,12 @@ def train(
     progress: ShowProgress | None = None,
     store: ObjectStorage | None = None,
 ) -> Checkpoint:
-    """Train the workload's module (called `model`; None: its first) on the dataset; see `fit`.
+    """Train the workload's module (called `model`; None: its first) on the dataset; see `fit`, and without knobs `ship`.
 
     With `config.workers` above 1 this is done by so many processes of the Ray cluster that this one is connected to.
     """
+    if config is None:
+        return ship(load_workload(reference), dataset, folder, model)
     if config.workers > 1 and not launched():
         try:
             from tasks.training.ray import train_on_cluster
@@ -66,12 +69,13 @@ def train(
         same = partial(train, reference, dataset, config, folder, model=model, publish=publish, store=store)
         return train_on_cluster(same, config, folder, progress)
     workload = load_workload(reference)
+    materials = workload.materials(model)
     with random_numbers_lock:
         module = build_module(workload, dataset, model, config.seed)
         validation = read_split(dataset, "validation")
         check_loss(workload, module, validation)
         check_groups(module, config.groups)
-        return fit(
+        checkpoint = fit(
             module,
             read_split(dataset, "train"),
             validation,
@@ -82,6 +86,7 @@ def train(
             progress=progress,
             store=store,
         )
+    return checkpoint.model_copy(update={"materials": materials})
 
 
 def fit(
@@ -122,12 +127,13 @@ def fit(
                 return done
             kept, show = checkpoints(folder, key), progress if first else None
             rows = module, train_rows, validation_rows, config, workload
-            training: Loop | OwnTraining
-            if workload.fit is None:
-                training = Loop(*rows, compute, kept, metrics, distillation, show)
-            else:
-                training = OwnTraining(*rows, compute.device, kept, metrics, show)
-            state = training.run()
+            with compute.exact():
+                training: Loop | OwnTraining
+                if workload.fit is None:
+                    training = Loop(*rows, compute, kept, metrics, distillation, show)
+                else:
+                    training = OwnTraining(*rows, compute.device, kept, metrics, show)
+                state = training.run()
             return compute.from_first(lambda: _finish(folder, key, state))
 
 
@@ -166,11 +172,8 @@ def _key(
     unset = {name for name in _LATER_KNOBS if getattr(config, name) == Train.model_fields[name].default}
     knobs = config.model_dump(mode="json", exclude={"checkpoint_seconds", "threads", "workers", *unset})
     taught = None if distillation is None else [distillation.temperature, distillation.weight]
-    digest.update(
-        json.dumps(
-            [1, workload.name, "+".join(goal.name for goal in workload.goals), knobs, taught, processes]
-        ).encode()
-    )
+    goals = "+".join(goal.name for goal in workload.goals)
+    digest.update(json.dumps([1, workload.name, goals, knobs, taught, processes]).encode())
     if workload.fit is not None:
         digest.update(b"a fit of its own")
     weights = [module.state_dict(), {} if distillation is None else distillation.teacher.state_dict()]

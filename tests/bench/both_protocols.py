@@ -63,17 +63,17 @@ def unread(transport: asyncio.Transport) -> int:
 class BothProtocols:
     """One service with both protocols in front of it."""
 
-    def __init__(self, folder: Path, tmp: Path) -> None:
+    def __init__(self, folder: Path, tmp: Path, **more: Any) -> None:
         (tmp / "keys").write_text("k3y\n")
         loop = asyncio.get_running_loop()
-        options = ServeOptions(home=tmp, keys_file=tmp / "keys", max_body=200_000)
+        options = ServeOptions(home=tmp, keys_file=tmp / "keys", max_body=200_000, **more)
         self.service = Service((Target.parse(f"digits={folder}"),), options, loop)
         digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
         release = Release(model="digits", version="7", digest=digest, folder=folder, evidence="local")
         self.service.slots["digits"].swap(load_version(release, 1, 64, 1000))
         board = Board()
-        routes = Routes(self.service, board, Metrics(self.service.slots, board, tmp, 0), lambda: None)
-        self.app = App(self.service, routes)
+        self.routes = Routes(self.service, board, Metrics(self.service.slots, board, tmp, 0), lambda: None)
+        self.app = App(self.service, self.routes)
         self.config = uvicorn.Config(
             self.app, http="httptools", ws="none", access_log=False, log_config=None, server_header=False
         )

@@ -169,6 +169,10 @@ VERDICTS: dict[str, tuple[bytes, str]] = {
         HEAD + CHUNKED + b"\r\n30D41\r\n" + b" " * 200_001 + b"\r\n0\r\n\r\n",
         "413",
     ),
+    "a bad one, and one without a key that is cut off by garbage": (
+        post(b"{") + HEAD.replace(KEY, b"") + CHUNKED + b"\r\nno length\r\n",
+        "400 400",
+    ),
     "a body that is cut off by garbage": (HEAD + CHUNKED + b"\r\nno length\r\n", "400"),
 }
 """With what each is answered; where the connection stays open, a ping behind it is answered 200."""

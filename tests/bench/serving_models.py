@@ -205,7 +205,14 @@ def _save(folder: Path, model: ModelProto) -> None:
 
 def seal(folder: Path, model: str = "digits") -> None:
     """Evidence that it was proved, signed with the key of SLIPWAY_HOME."""
-    from tasks.proof.evidence import Evidence, seal
+    from tasks.proof import evidence
+
+    evidence.seal(folder, evidence_of(folder, model))
+
+
+def evidence_of(folder: Path, model: str = "digits") -> Any:
+    """What says that it was proved."""
+    from tasks.proof.evidence import Evidence
     from tasks.proof.provenance import Code
     from tasks.records import Proof, Report, Verdict
     from tasks.system.files import sha256_of
@@ -215,7 +222,7 @@ def seal(folder: Path, model: str = "digits") -> None:
         name="fp32", split="test", rows=9, score=0.9, score_name="accuracy", sha256=digest, size_bytes=300
     )
     verdict = Verdict(decision="pass", reasons=("it is good",))
-    evidence = Evidence(
+    return Evidence(
         model=model,
         workload=model,
         created=datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC),
@@ -232,4 +239,3 @@ def seal(folder: Path, model: str = "digits") -> None:
         picked="fp32",
         proof=Proof(report=report, baseline=report, verdict=verdict),
     )
-    seal(folder, evidence)

@@ -26,6 +26,9 @@ ENCODINGS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 MOST_PACKED = 1032
 """Bytes that one of DEFLATE can stand for."""
 
+ANSWERED = "slipway.answered"
+"""In the scope of a request that the connection itself has answered meanwhile: what is said to it now reaches nobody."""
+
 Scope = MutableMapping[str, Any]
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -67,7 +70,7 @@ class App:
         except Gone:
             return
         except Exception as error:
-            self._refuse(waiting, problem_of(error, f"{scope['method']} {scope['path']}"))
+            self._refuse(scope, waiting, problem_of(error, f"{scope['method']} {scope['path']}"))
         finally:
             hold.release()
         status, heading, body = await waiting.done
@@ -77,9 +80,10 @@ class App:
         await send({"type": "http.response.start", "status": status, "headers": pairs})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    def _refuse(self, waiting: Waiting, problem: Problem) -> None:
+    def _refuse(self, scope: Scope, waiting: Waiting, problem: Problem) -> None:
         """By itself, so that nothing of the request is kept by the problem's traceback until garbage is collected."""
-        self.service.count(problem.status)
+        if ANSWERED not in scope:
+            self.service.count(problem.status)
         refuse(waiting, problem)
 
     async def _handle(self, scope: Scope, receive: Receive, waiting: Waiting, hold: Hold) -> None:

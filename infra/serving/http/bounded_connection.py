@@ -9,6 +9,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from infra.serving.http.asgi import ANSWERED
 from infra.serving.http.service import Route, Service
 from infra.serving.options import MAX_HEAD
 from infra.serving.wire.budget import Hold, no_room
@@ -217,6 +218,8 @@ class BoundedConnection(HttpToolsProtocol):
                 last = b""
             else:
                 self.cycle.disconnected = True  # it has its answer now
+                if self.scope is not None:
+                    self.scope[ANSWERED] = True
         if waits:
             self.last = last
             self.flow.pause_reading()

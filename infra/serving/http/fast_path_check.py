@@ -28,7 +28,7 @@ ATTRIBUTES: Attributes = {
         *("connections", "cycle", "flow", "headers", "logger", "loop", "parser", "pipeline", "server_state"),
         *("timeout_keep_alive_task", "transport"),
     ),
-    ("HttpToolsProtocol", "on_message_begin"): ("url",),
+    ("HttpToolsProtocol", "on_message_begin"): ("scope", "url"),
     ("HttpToolsProtocol", "data_received"): ("_unset_keepalive_if_required",),
     ("RequestResponseCycle", "__init__"): (
         *("disconnected", "keep_alive", "message_event", "response_complete"),

@@ -108,9 +108,13 @@ class Up(Frozen):
 
 
 class Beat(Frozen):
-    """A worker's event loop turns, and what runs beside it gets done."""
+    """A process's event loop turns, and what runs beside it gets done."""
 
     kind: Literal["beat"] = "beat"
+
+
+BEAT_SECONDS = 0.5
+"""Between two of them, from the moment that a process has its work."""
 
 
 Message = Annotated[

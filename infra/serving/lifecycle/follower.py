@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from infra.serving.errors import NotNow, Unservable
 from infra.serving.ipc.channel import Channel
 from infra.serving.ipc.launch import Started
-from infra.serving.ipc.messages import Event, Message, Nudge, Refusal, Revert, Swap
+from infra.serving.ipc.messages import BEAT_SECONDS, Beat, Event, Message, Nudge, Refusal, Revert, Swap
 from infra.serving.lifecycle.ahead import keep_ahead
 from infra.serving.lifecycle.cache import Offer, recall
 from infra.serving.lifecycle.fallback import fallback
@@ -48,7 +48,7 @@ class Follower:
         self.served = asyncio.Event()
 
     async def run(self) -> None:
-        listening = asyncio.create_task(self._listen())
+        listening, beating = asyncio.create_task(self._listen()), asyncio.create_task(self._beat())
         await asyncio.gather(*map(self._start, self.followed))
         if not speaks_rest(self.options.registry) and any(
             followed.offered for followed in self.followed
@@ -57,10 +57,17 @@ class Follower:
                 await asyncio.wait_for(self.served.wait(), FIRST_SECONDS)
         remote = [followed for followed in self.followed if followed.target.path is None]
         following = [asyncio.create_task(self._follow(followed)) for followed in remote]
-        await asyncio.wait([listening, *following], return_when=asyncio.FIRST_COMPLETED)
-        for task in following:
+        ended, _ = await asyncio.wait([listening, *following], return_when=asyncio.FIRST_COMPLETED)
+        for task in (beating, *following):
             task.cancel()
-        await listening
+        for task in ended:
+            task.result()  # what follows no longer ends the process, and the next one does
+
+    async def _beat(self) -> None:
+        """A word to the supervisor, all the while, that the loop turns."""
+        while True:
+            self.channel.send(Beat())
+            await asyncio.sleep(BEAT_SECONDS)
 
     async def _start(self, followed: FollowedTarget) -> None:
         """What can be served without the registry."""

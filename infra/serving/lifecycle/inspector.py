@@ -16,7 +16,7 @@ from pathlib import Path
 
 from infra.serving.errors import Unservable
 from infra.serving.lifecycle.inspection import SECONDS, InspectionRequest, InspectionResult
-from tasks.errors import UserError
+from tasks.errors import LostError, UserError
 from tasks.proof.evidence import verify
 from tasks.proof.permit import Permit, PermitError, read_permit
 from tasks.proof.signing import text_checker
@@ -25,7 +25,11 @@ MAX_FILES = 1000
 
 MAX_BYTES = 16 * 1024**3
 
-MEMORY = 16 * 1024**3
+MAX_MODEL = 2 * 1024**3
+"""What its format allows: whatever is larger keeps weights elsewhere, or is none."""
+
+MEMORY, MEMORY_A_BYTE = 4 * 1024**3, 8
+"""What a model may take in bytes of address space: so many, and so many more for each byte of its folder."""
 
 
 def inspect_version(request: InspectionRequest) -> InspectionResult:
@@ -35,13 +39,15 @@ def inspect_version(request: InspectionRequest) -> InspectionResult:
         permits = tuple(read_permits(request))
         if request.folder is None:
             return InspectionResult(permits=permits)
-        check_files(request.folder)
+        bound_memory(check_files(request.folder))
         digest = hashlib.sha256((request.folder / "model.onnx").read_bytes()).hexdigest()
         decided = None if request.key is None else check_evidence(request.folder, request, digest)
         if request.parse:
             check_model(request.folder, digest)
     except Unservable as error:
         return InspectionResult(refused=str(error), permits=permits)
+    except LostError as error:
+        return InspectionResult(refused=str(error).rstrip("."), passing=True, permits=permits)
     except Exception as error:
         passing = isinstance(error, OSError | MemoryError)
         reason = f"inspection failed ({type(error).__name__})"
@@ -64,8 +70,8 @@ def read_permits(request: InspectionRequest) -> Iterator[Permit | str]:
             yield str(error).rstrip(".")
 
 
-def check_files(folder: Path) -> None:
-    """Plain files and folders only, not too many, not too large."""
+def check_files(folder: Path) -> int:
+    """Plain files and folders only, not too many, not too large; their bytes."""
     count = size = 0
     for root, folders, files in os.walk(folder):
         for name in (*folders, *files):
@@ -77,6 +83,16 @@ def check_files(folder: Path) -> None:
                 raise Unservable(f"files: more than {MAX_FILES} files or {MAX_BYTES} bytes")
     if not (folder / "model.onnx").is_file():
         raise Unservable("files: there is no model.onnx")
+    if (folder / "model.onnx").stat().st_size >= MAX_MODEL:
+        raise Unservable(f"files: model.onnx has {MAX_MODEL} bytes or more, which no ONNX file has")
+    return size
+
+
+def bound_memory(size: int) -> None:
+    """Let a file that was made to fill the memory fill no more than its size gives reason for."""
+    limits = [MEMORY + MEMORY_A_BYTE * size, *resource.getrlimit(resource.RLIMIT_AS)]
+    least = min(limit for limit in limits if limit != resource.RLIM_INFINITY)
+    resource.setrlimit(resource.RLIMIT_AS, (least, limits[2]))
 
 
 def check_evidence(folder: Path, request: InspectionRequest, digest: str) -> str:
@@ -111,7 +127,6 @@ def main() -> None:
             return
         request = InspectionRequest.model_validate_json(text)
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         line.sendall(inspect_version(request).model_dump_json().encode())
 

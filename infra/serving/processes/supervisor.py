@@ -26,7 +26,7 @@ STABLE = 30.0
 LOOK = 1.0
 
 SILENT_LOOKS = 60
-"""Looks after which a worker that says nothing is replaced. They are counted, not timed: whoever is stopped and continued
+"""Looks after which a process that says nothing is replaced. They are counted, not timed: whoever is stopped and continued
 as a whole, as a laptop that sleeps is, finds nothing wrong. A large model that loads may silence it for some."""
 
 CONVERGE_SECONDS = 0.5
@@ -73,8 +73,8 @@ class Supervisor:
         logger.info("listening on %s", self.url)
         await self.ending.wait()
         loop.call_later(self.options.drain_delay, self.listener.close)
-        await stop(self.workers, self.options.drain_delay + self.options.drain + 3)
-        await stop([self.follower], 2)
+        await stop(self.workers, self._patience(self.workers[0]))
+        await stop([self.follower], self._patience(self.follower))
         for task in keeping:
             task.cancel()
 
@@ -120,25 +120,28 @@ class Supervisor:
             self.replaced.discard(child.name)
             await asyncio.sleep(pause)
 
+    def _patience(self, child: Child) -> float:
+        """Seconds that a process has to end: a worker answers what it took, the follower holds nothing."""
+        return 2.0 if child is self.follower else self.options.drain_delay + self.options.drain + 3
+
     async def look(self) -> None:
-        """Replace a worker that hangs: it was alive and has said nothing for a long time. It may answer what it still can."""
-        last = SILENT_LOOKS + (self.options.drain_delay + self.options.drain + 3) / LOOK
+        """Replace a process that hangs: it was alive and has said nothing for a long time. A worker may answer what it still can."""
         while not self.ending.is_set():
             await asyncio.sleep(LOOK)
-            for worker in self.workers:
-                if worker.silence is None:
+            for child in (*self.workers, self.follower):
+                if child.silence is None:
                     continue
-                worker.silence += 1
-                if worker.silence == SILENT_LOOKS:
+                child.silence += 1
+                if child.silence == SILENT_LOOKS:
                     logger.error(
                         "%s hangs: it has said nothing for %d s and is replaced",
-                        worker.name,
+                        child.name,
                         SILENT_LOOKS * LOOK,
                     )
-                    worker.terminate()
-                elif worker.silence > last:
-                    worker.silence = None
-                    worker.kill()
+                    child.terminate()
+                elif child.silence > SILENT_LOOKS + self._patience(child) / LOOK:
+                    child.silence = None
+                    child.kill()
 
     async def _converge(self) -> None:
         """All workers serve the same, whatever a message, a full memory or a revert left one of them with."""

@@ -22,7 +22,7 @@ from infra.serving.http.routes import Routes
 from infra.serving.http.service import Service
 from infra.serving.ipc.channel import Channel
 from infra.serving.ipc.log import set_up
-from infra.serving.ipc.messages import Beat, Message, Nudge, Refusal, Release, Revert, Up
+from infra.serving.ipc.messages import BEAT_SECONDS, Beat, Message, Nudge, Refusal, Release, Revert, Up
 from infra.serving.lifecycle.loading import Loader
 from infra.serving.models.recording import Recorder
 from infra.serving.options import MAX_HEAD, ProcessJob
@@ -30,8 +30,6 @@ from infra.serving.telemetry.board import Board
 from infra.serving.telemetry.metrics import Metrics
 
 logger = logging.getLogger("slipway.serving")
-
-TICK = 0.5
 
 LOAD_SECONDS = 30.0
 
@@ -104,7 +102,7 @@ class Worker:
     async def tick(self) -> None:
         """The slow heartbeat: keys that changed, numbers for the siblings, and a word to the supervisor that all is well."""
         while True:
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(BEAT_SECONDS)
             troubles = self.service.troubles()
             if troubles == {}:
                 self.channel.send(Beat())

@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.config import Data
-from tasks.data.arrays import arrays_of, learn, look_at, to_inputs
+from tasks.data.arrays import arrays_of, learn, look_at, sampling_arrays, to_inputs
 from tasks.data.dataset import prepare, read_frame, read_split
 from tasks.data.schema import load_valid
 from tasks.data.splits import SPLITS, split
 from tasks.errors import UserError
 from tasks.workloads.catalogue import load_workload
+from tasks.workloads.rows import Rows
 from tasks.workloads.workload import Workload
 
 
@@ -106,8 +107,8 @@ def test_nothing_half_written_stays_behind_when_inputs_fail(tmp_path: Path) -> N
 @given(st.integers(50, 400), st.integers(0, 10_000))
 def test_rows_stay_in_their_split_when_data_grows_and_is_shuffled(rows: int, seed: int) -> None:
     frame = frame_of(400)
-    small = split(frame.head(rows), Data(), None)
-    large = split(frame.sample(frac=1, random_state=seed), Data(), None)
+    small = split(frame.head(rows), Data(), Rows())
+    large = split(frame.sample(frac=1, random_state=seed), Data(), Rows())
     for name in SPLITS:
         assert set(small[name]["x"]) <= set(large[name]["x"])
 
@@ -115,25 +116,25 @@ def test_rows_stay_in_their_split_when_data_grows_and_is_shuffled(rows: int, see
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=30, max_size=200), st.text(max_size=5))
 def test_duplicates_never_straddle_two_splits(values: list[int], salt: str) -> None:
-    parts = split(pd.DataFrame({"x": values, "label": [v % 2 for v in values]}), Data(salt=salt), None)
+    parts = split(pd.DataFrame({"x": values, "label": [v % 2 for v in values]}), Data(salt=salt), Rows())
     seen = [set(part["x"]) for part in parts.values()]
     assert sum(len(s) for s in seen) == len(set(values))
     assert sum(len(part) for part in parts.values()) == len(values)
 
 
 def test_the_shares_of_a_hashed_split_are_about_those_asked_for() -> None:
-    parts = split(pd.DataFrame({"x": np.arange(20_000)}), Data(validation=0.1, test=0.3), None)
+    parts = split(pd.DataFrame({"x": np.arange(20_000)}), Data(validation=0.1, test=0.3), Rows())
     assert [round(len(parts[name]) / 20_000, 1) for name in SPLITS] == [0.6, 0.1, 0.3]
 
 
 @pytest.mark.parametrize("columns", [["x"], ["when"], ["label"], ["x", "when", "label"]])
 def test_a_salt_makes_another_split_of_whatever_columns(columns: list[str]) -> None:
     frame = frame_of(200).assign(label=lambda rows: rows["x"].astype(str))[columns]
-    assert not split(frame, Data(), None)["test"].equals(split(frame, Data(salt="other"), None)["test"])
+    assert not split(frame, Data(), Rows())["test"].equals(split(frame, Data(salt="other"), Rows())["test"])
 
 
 def test_a_split_by_time_tests_on_the_newest_rows() -> None:
-    parts = split(frame_of(100).sample(frac=1, random_state=1), Data(), "when")
+    parts = split(frame_of(100).sample(frac=1, random_state=1), Data(), Rows(time="when"))
     assert parts["train"]["when"].max() < parts["validation"]["when"].min()
     assert parts["validation"]["when"].max() < parts["test"]["when"].min()
     assert len(parts["test"]) == 20
@@ -254,6 +255,35 @@ def test_rows_that_cannot_be_stored_or_learned_are_refused_and_leave_nothing(
     with pytest.raises(UserError, match=message):
         prepare(str(tmp_path / "mine.py"), Data(), tmp_path / "data")
     assert not any((tmp_path / "data").glob("mine/*"))
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([-1.0], "The weight 'w' is -1 in 1 of"),
+        ([float("inf")], "The weight 'w' is inf in 1 of"),
+        ([None], "the weight 'w' is empty in 1 of 200 rows"),
+        ([0.0] * 200, "The weight 'w' is 0 in every row"),
+        (["much"] * 200, "The weight 'w' is str: give numbers"),
+    ],
+)
+def test_weights_that_are_none_are_refused(tmp_path: Path, weights: list[Any], message: str) -> None:
+    frame = frame_of(200)
+    workload = workload_of(frame.assign(w=weights + [1.0] * (200 - len(weights))), rows=Rows(weight="w"))
+    with pytest.raises(UserError, match=message):
+        sampling_arrays(load_valid(workload, Data()), workload.sampling)
+
+
+def test_time_and_slices_are_said_once() -> None:
+    frame = frame_of(50)
+    assert workload_of(frame, rows=Rows(time="when", slices=("label",))).sampling == Rows(
+        time="when", slices=("label",)
+    )
+    assert workload_of(frame, time="when", rows=Rows(group="x")).sampling == Rows(time="when", group="x")
+    with pytest.raises(
+        UserError, match=r"time='x' stands beside rows=Rows\(time='when'\): leave the first out"
+    ):
+        workload_of(frame, time="x", rows=Rows(time="when"))
 
 
 def test_a_failing_source_is_the_users_error() -> None:

@@ -24,7 +24,7 @@ from tasks.workloads.workload import Workload
 
 FILE = """
 import pandera.pandas as pa
-from tasks.workloads import Workload
+from tasks.workloads import Rows, Workload
 from tasks.workloads.sources import parquet
 
 workload = Workload(
@@ -36,6 +36,7 @@ workload = Workload(
     inputs=lambda rows: {{"x": rows[["x"]].to_numpy("float32"), "code": rows[["code"]].to_numpy("int64")}},
     model=lambda: None,
     time={time!r},
+    rows={rows},
 )
 """
 
@@ -63,24 +64,38 @@ def folder(tmp_path: Path) -> Path:
     return here
 
 
-def reference(tmp_path: Path, url: Path, stream: bool, time: str | None) -> str:
+def reference(tmp_path: Path, url: Path, stream: bool, time: str | None, rows: str = "Rows()") -> str:
     path = tmp_path / f"streamed_{stream}_{time}.py"
-    path.write_text(FILE.format(name="streamed", url=str(url), stream=stream, time=time))
+    path.write_text(FILE.format(name="streamed", url=str(url), stream=stream, time=time, rows=rows))
     return str(path)
 
 
-@pytest.mark.parametrize(("time", "until"), [(None, None), ("when", None), ("when", "2026-01-04")])
+@pytest.mark.parametrize(
+    ("time", "until", "rows"),
+    [
+        (None, None, "Rows()"),
+        ("when", None, "Rows()"),
+        ("when", "2026-01-04", "Rows()"),
+        (None, None, "Rows(group='code', weight='code')"),
+        ("when", None, "Rows(group='when', gap='12h', weight='code')"),
+    ],
+)
 def test_streamed_rows_land_in_the_splits_of_rows_loaded_whole(
-    folder: Path, tmp_path: Path, time: str | None, until: str | None
+    folder: Path, tmp_path: Path, time: str | None, until: str | None, rows: str
 ) -> None:
     config = Data.model_validate({"until": until})
-    whole = prepare(reference(tmp_path, folder, False, time), config, tmp_path / "whole")
-    streamed = prepare(reference(tmp_path, folder, True, time), config, tmp_path / "streamed")
+    whole = prepare(reference(tmp_path, folder, False, time, rows), config, tmp_path / "whole")
+    streamed = prepare(reference(tmp_path, folder, True, time, rows), config, tmp_path / "streamed")
     assert streamed.rows == whole.rows and streamed.classes == whole.classes
     assert streamed.inputs == whole.inputs and streamed.newest == whole.newest
     for name in SPLITS:
         ours, theirs = read_split(streamed, name), read_split(whole, name)
         assert (ours.inputs["x"] == theirs.inputs["x"]).all() and (ours.target == theirs.target).all()
+        assert (ours.weight is None) == ("weight" not in rows) and (ours.group is None) == (
+            "group" not in rows
+        )
+        np.testing.assert_array_equal(ours.weight, theirs.weight)
+        np.testing.assert_array_equal(ours.group, theirs.group)
         pd.testing.assert_frame_equal(read_frame(streamed, name), read_frame(whole, name))
 
 

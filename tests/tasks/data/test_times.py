@@ -16,6 +16,7 @@ from tasks.config import Data
 from tasks.data.splits import split
 from tasks.data.times import instants, moments
 from tasks.errors import UserError
+from tasks.workloads.rows import Rows
 
 Times = list[datetime.datetime]
 
@@ -64,7 +65,7 @@ FORMS: dict[str, Callable[[Times], Any]] = {
 def test_rows_fall_where_their_times_do_however_these_are_written(form: str, times: Times) -> None:
     def parts(column: Any) -> dict[str, list[int]]:
         rows = pd.DataFrame({"when": column, "row": range(len(times))})
-        return {name: part["row"].tolist() for name, part in split(rows, Data(), "when").items()}
+        return {name: part["row"].tolist() for name, part in split(rows, Data(), Rows(time="when")).items()}
 
     assert parts(FORMS[form](times)) == parts(pd.Series(times, dtype="datetime64[us]"))
 

@@ -275,6 +275,23 @@ def test_a_ledger_that_was_deleted_stops_decisions_until_it_is_accepted(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("written", ["", "not an entry", "a copy of entry 2"])
+def test_what_somebody_else_claims_stops_decisions_until_it_is_accepted(
+    settings: Settings, registry: Registry, model: str, decided: list[Version], written: str
+) -> None:
+    """Whoever can write to MLflow can write the next entry's parameter, or one far ahead; parameters stay for ever."""
+    text = (registry.claims(model) or {})["entry-2"] if "copy" in written else written
+    for name in ("entry-4", "entry-40", "done-41", "entry-" + "9" * 40):
+        registry.claim(model, name, text)
+    with pytest.raises(LedgerError, match="as entry 4 is no entry that can be read.*slipway ledger accept"):
+        promote(registry, decided[2], against=2, why="better still")
+    entry = accept_ledger(registry.settings, model, why="somebody scribbled in it", who="ada")
+    assert (entry.action, entry.sequence, entry.to_version) == ("accept", 41, 2)
+    assert promote(registry, decided[2], against=2, why="better still").sequence == 42
+    assert history(settings, model).problems == () and registry.number(model, "champion") == 3
+
+
+@pytest.mark.slow
 def test_a_tail_that_was_cut_off_is_missed_by_who_saw_it_and_by_the_store(
     home: Path, empty_mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

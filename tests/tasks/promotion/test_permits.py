@@ -182,7 +182,9 @@ def test_a_damaged_permit_holds_up_no_decision(registry: Registry, tmp_path: Pat
         registry.tag_version(version, {PERMIT_TAG: "{"})
     registry.set_alias("toy", "champion", 2)
     assert repair(registry, "toy").serving == 1 and registry.number("toy", "champion") == 1
-    held = permit(registry, second)
+    assert repair(registry, "toy").serving == 1
+    held, champions = permit(registry, second), permit(registry, first)
     assert held and not held.granted
+    assert champions and champions.granted, "the champion's own is written anew"
     promote(registry, second, against=1, why="looked at", who="ada")
     assert repair(registry, "toy").serving == 2

@@ -92,6 +92,7 @@ def test_a_loop_of_ones_own_killed_at_every_point_ends_as_if_it_had_not_been(by:
         assert computed(resumed) == computed(whole)
 
 
+@pytest.mark.slow
 def test_it_is_killed_again_and_again_at_its_first_save_and_still_the_same(tmp_path: Path) -> None:
     whole = train_toy(tmp_path / "whole", kind=workload(fit=Loop()))
     ended = None
@@ -275,6 +276,8 @@ def test_an_offer_leaves_the_module_in_the_mode_that_each_of_its_layers_was_in(t
 def test_it_is_refused_beside_a_step_and_on_several_workers() -> None:
     with pytest.raises(UserError, match="names both step= and fit=: step is for Slipway's loop"):
         workload(fit=Loop(), step=lambda module, batch: module)
+    with pytest.raises(UserError, match="train=None trains nothing, and fit= is a training: leave one out"):
+        workload(fit=Loop(), train=None)
     run = workload(fit=Loop()).defaults()
     run = run.model_copy(update={"train": FAST.model_copy(update={"workers": 2})})
     with pytest.raises(UserError, match="train.workers=2 cannot be, for its fit is a loop of its own"):

@@ -189,3 +189,25 @@ def test_folders_that_were_offered_once_are_pruned_and_those_in_use_are_not(on_m
         assert target.before is not None and target.before.release.folder.is_dir()
 
     on_machine(test)
+
+
+def test_a_follower_whose_following_fails_ends_so_that_another_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        machine = Machine(tmp_path, monkeypatch)
+
+        async def forever() -> Any:
+            await asyncio.sleep(60)
+            yield
+
+        async def fails(followed: object) -> None:
+            raise LookupError("not meant to happen")
+
+        machine.follower.channel.messages = forever  # type: ignore[assignment]
+        monkeypatch.setattr(machine.follower, "_follow", fails)
+        with pytest.raises(LookupError):
+            await machine.follower.run()
+        assert [message.kind for message in machine.said] == ["beat"]
+
+    asyncio.run(test())

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import serving_models as models
+from hostile_models import ort_format
 from onnx import TensorProto, helper
 from serving_inspector import Inspector
 from serving_process import ServerProcess, publish, wait_for
@@ -94,6 +95,29 @@ def tag(folder: Path) -> None:
     (folder / "MLmodel").write_text("!!python/object/apply:os.system ['touch /tmp/slipway-was-here']\n")
 
 
+def own_format(folder: Path) -> None:
+    """What ONNX Runtime saves: it would load that, too, past every check of ONNX."""
+    (folder / "model.onnx").write_bytes(ort_format((folder / "model.onnx").read_bytes(), folder))
+
+
+def sparse(folder: Path) -> None:
+    """Two gigabytes that take no room on the disk."""
+    os.truncate(folder / "model.onnx", 2 * 1024**3)
+
+
+def five_gigabytes(folder: Path) -> None:
+    """A model of a few hundred bytes that computes a sum of as many zeros."""
+    sizes = {"sizes": np.array([1_300_000_000])}
+    nodes = [
+        helper.make_node("ConstantOfShape", ["sizes"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["x", "sum"], ["logits"]),
+    ]
+    inputs, outputs = [models.floats("x", "n", 64)], [models.floats("logits", "n", 64)]
+    models.save(folder.with_name("large"), models.graph(nodes, inputs, outputs, sizes), {"x": [ROW]})
+    shutil.copytree(folder.with_name("large"), folder, dirs_exist_ok=True)
+
+
 HARM: dict[str, tuple[Callable[[Path], object], str]] = {
     "external data": (lambda folder: external(folder, "weights.bin"), "another file"),
     "path traversal": (lambda folder: external(folder, "../../../etc/passwd"), "another file"),
@@ -109,6 +133,9 @@ HARM: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda folder: (folder / "model.onnx").write_text("<html>"), "not an ONNX"),
     "yaml bomb": (bomb, "signature"),
     "yaml code": (tag, "signature"),
+    "another format": (own_format, "not an ONNX"),
+    "two gigabytes": (sparse, "no ONNX file"),
+    "memory for a sum": (five_gigabytes, "ConstantOfShape"),
     "example that is not JSON": (
         lambda folder: (folder / "serving_input_example.json").write_text("{"),
         "example",

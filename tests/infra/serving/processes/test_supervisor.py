@@ -5,13 +5,17 @@ import errno
 import http.client
 import json
 import logging
+import os
+import signal
 import socket
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import serving_models as models
-from registered import BODY, Registered
+from registered import BODY, ROW, Registered
 from serving_process import PATIENCE, wait_for
 
 from infra.serving.ipc import launch
@@ -19,6 +23,7 @@ from infra.serving.ipc.launch import FOLLOWER, Started
 from infra.serving.ipc.messages import Beat
 from infra.serving.options import ServeOptions, Target
 from infra.serving.processes import supervisor as supervisor_module
+from infra.serving.processes.main import bind
 from infra.serving.processes.supervisor import Supervisor
 
 
@@ -69,26 +74,72 @@ def supervised(tmp_path: Path, *children: Silent) -> Supervisor:
     return made
 
 
-@pytest.mark.slow
-def test_a_worker_that_says_nothing_for_long_is_ended_and_then_killed(
+def test_a_process_that_says_nothing_for_long_is_ended_and_then_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor_module, "LOOK", 0.005)
     monkeypatch.setattr(supervisor_module, "SILENT_LOOKS", 5)
+    monkeypatch.setattr(Supervisor, "_patience", lambda supervisor, child: 0.05)
     hung, well, starting = Silent("hung", 0), Silent("well", 0), Silent("starting", None)
+    follower = Silent("follower", 0)
 
     async def run() -> None:
         supervisor = supervised(tmp_path, hung, well, starting)
+        supervisor.follower = follower  # type: ignore[assignment]
         looking = asyncio.create_task(supervisor.look())
-        while "kill" not in hung.done:
+        while "kill" not in hung.done or "kill" not in follower.done:
             supervisor._receive(well, Beat())  # type: ignore[arg-type]
             await asyncio.sleep(0.001)
         supervisor.ending.set()
         await looking
 
     asyncio.run(run())
-    assert hung.done == ["terminate", "kill"] and well.done == starting.done == []
+    assert hung.done == follower.done == ["terminate", "kill"] and well.done == starting.done == []
     assert hung.silence is None and starting.silence is None
+
+
+@pytest.mark.slow
+def test_a_follower_that_stands_still_is_replaced_and_the_server_answers_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "LOOK", 0.1)
+    monkeypatch.setattr(supervisor_module, "SILENT_LOOKS", 30)
+    monkeypatch.setattr(Supervisor, "_patience", lambda supervisor, child: 0.5)
+    folder = models.save(tmp_path / "digits", models.mlp(), {"x": ROW.tolist()})
+
+    async def until(condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                await asyncio.sleep(0.02)
+
+    async def run() -> tuple[int, int, int]:
+        options = ServeOptions(home=tmp_path, host="127.0.0.1", port=0, drain=0)
+        listener = bind(options)
+        supervisor = Supervisor((Target.parse(f"digits={folder}"),), options, listener, tmp_path, {})
+        running, follower = asyncio.create_task(supervisor.run()), supervisor.follower
+        await until(lambda: supervisor.announced and follower.silence is not None)
+        assert follower.process is not None
+        before = follower.process.pid
+        os.kill(before, signal.SIGSTOP)
+        await until(lambda: follower.process.pid != before and follower.silence is not None)
+        url = f"{supervisor.url}/invocations"
+        status, after = await asyncio.to_thread(answered, url), follower.process.pid
+        supervisor._end()
+        await running
+        for child in (supervisor.workers[0], follower):
+            assert child.channel is not None
+            child.channel.close()
+        await asyncio.sleep(0)
+        return status, before, after
+
+    status, before, after = asyncio.run(run())
+    assert status == 200 and before != after
+
+
+def answered(url: str) -> int:
+    request = urllib.request.Request(url, json.dumps(BODY).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        return int(answer.status)
 
 
 def test_a_process_that_says_what_nobody_understands_is_replaced(

@@ -104,7 +104,7 @@ def test_a_task_in_the_background_that_fails_is_noticed_and_said(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(logging.getLogger("slipway"), "propagate", True)
-    monkeypatch.setattr(worker_module, "TICK", 0.002)
+    monkeypatch.setattr(worker_module, "BEAT_SECONDS", 0.002)
 
     async def run() -> None:
         worker = worker_of(tmp_path)
@@ -129,7 +129,7 @@ def test_a_worker_says_that_all_is_well_until_a_batch_does_not_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(logging.getLogger("slipway"), "propagate", True)
-    monkeypatch.setattr(worker_module, "TICK", 0.002)
+    monkeypatch.setattr(worker_module, "BEAT_SECONDS", 0.002)
 
     async def run() -> None:
         worker = worker_of(tmp_path)
@@ -149,7 +149,7 @@ def test_a_worker_says_that_all_is_well_until_a_batch_does_not_end(
 def test_the_numbers_of_a_worker_that_is_replaced_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "TICK", 0.002)
+    monkeypatch.setattr(worker_module, "BEAT_SECONDS", 0.002)
 
     async def run() -> None:
         worker = worker_of(tmp_path)

@@ -1,0 +1,70 @@
+"""The campaign's frame: what was tried is kept, what was cut off is tried again, and a sample is a sample of the whole."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import campaign
+import pytest
+from campaign import Case, Exhausted, Part, Tried, Try, Wrong
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str, wrong: int = -1, total: int = 10
+) -> list[int]:
+    """The numbers of the cases that were tried; the part thinks that it has ten."""
+    tried = []
+
+    @contextmanager
+    def opened(scratch: Path) -> Iterator[Try]:
+        def attempt(case: Case) -> Tried:
+            tried.append(case.among(total))
+            if case.number == wrong:
+                raise Wrong("two champions")
+            return Tried("right", tries=100, figures={"MB": float(case.number)})
+
+        yield attempt
+
+    monkeypatch.setattr(sys, "argv", ["bench_campaign.py", "--folder", str(folder), *words])
+    code = campaign.main([Part("toys", "toys broken", 10, opened, tries=100)])
+    assert code == (wrong >= 0)
+    return tried
+
+
+def test_a_campaign_that_was_ended_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(monkeypatch, tmp_path, "--scale", "0.4")
+    with (tmp_path / "toys.jsonl").open("ab") as file:
+        file.write(b'{"case": 4, "seed": 20')
+    rest = run(monkeypatch, tmp_path)
+    assert len(first) == 4 and sorted([*first, *rest]) == list(range(10))
+    assert run(monkeypatch, tmp_path) == []
+    assert "| 1,000 of 1,000 | 0 | 1,000 right; MB 4.5 (0 to 9) |" in (tmp_path / "table.md").read_text()
+
+
+def test_what_ended_wrong_is_kept_said_and_tried_again_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, tmp_path, wrong=3)
+    assert "toys 3: two champions" in capsys.readouterr().err
+    assert len(run(monkeypatch, tmp_path, "--again")) == 1
+    assert run(monkeypatch, tmp_path) == []
+
+
+def test_a_part_has_no_more_cases_than_there_are_things_to_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sorted(run(monkeypatch, tmp_path, total=7)) == list(range(7))
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 10, 997, 1000])
+def test_numbers_are_spread_each_over_all_of_it_once(total: int) -> None:
+    among = [Case(number, 7, "toys").among(total) for number in range(total)]
+    assert sorted(among) == list(range(total))
+    if total > 100:
+        first = sorted(among[:10])
+        assert max(after - before for before, after in zip(first, first[1:], strict=False)) < total / 4
+    with pytest.raises(Exhausted):
+        Case(total, 7, "toys").among(total)

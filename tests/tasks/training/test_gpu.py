@@ -1,0 +1,42 @@
+"""What a GPU alone can show: the parts of `make gpu` that are right or wrong. Skipped, by name, where torch sees none."""
+
+from pathlib import Path
+
+import bench_gpu
+import numpy as np
+import pytest
+import torch
+
+from tasks.data.arrays import Samples
+from tasks.training.batches import resident, take
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+
+
+@needs_gpu
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*does not have a deterministic implementation")
+def test_a_training_killed_on_a_gpu_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    assert all(bench_gpu.killed_and_resumed(tmp_path).values())
+
+
+@needs_gpu
+@pytest.mark.slow
+def test_memory_that_is_short_on_a_gpu_is_a_sentence_and_the_next_training_goes_on(tmp_path: Path) -> None:
+    assert bench_gpu.short_of_memory(tmp_path)["gone on"]
+
+
+@needs_gpu
+@pytest.mark.slow
+def test_what_was_trained_on_a_gpu_is_exported_and_holds_on_cpus(tmp_path: Path) -> None:
+    assert bench_gpu.file_for_cpus(tmp_path)["problems"] == []
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+def test_rows_are_the_same_wherever_they_are_kept(device: str) -> None:
+    random = np.random.default_rng(0)
+    samples = Samples({"x": random.normal(size=(50, 3)).astype("float32")}, random.integers(0, 3, 50))
+    kept, index = resident(samples, torch.device(device)), random.permutation(50)[:7]
+    batch = take(bench_gpu.workload(), kept, index, torch.device(device))
+    np.testing.assert_array_equal(batch.inputs["x"].cpu(), samples.inputs["x"][index])
+    np.testing.assert_array_equal(batch.targets["logits"].cpu(), samples.target[index])
