@@ -46,7 +46,8 @@ class Context:
         from tasks.training.module import load_module
 
         module = load_module(self.workload, self.dataset, self.checkpoint, model=self.model)
-        freeze(module, self.train.groups)
+        if self.train is not None:
+            freeze(module, self.train.groups)
         return module
 
 

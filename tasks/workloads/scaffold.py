@@ -6,7 +6,15 @@ from pathlib import Path
 from tasks.errors import UserError
 from tasks.workloads.catalogue import names
 
-_TEMPLATES = {"table": "template.py", "text": "template_text.py", "image": "template_image.py"}
+_TEMPLATES = {
+    "table": "template.py",
+    "text": "template_text.py",
+    "image": "template_image.py",
+    "lightning": "template.py",
+}
+
+_FITS = {"lightning": "template_lightning.py"}
+"""Of these the table's template gets its `fit` from another file."""
 
 
 def new_workload(path: Path, like: str = "table") -> str:
@@ -28,15 +36,29 @@ def new_workload(path: Path, like: str = "table") -> str:
         )
     if not path.parent.is_dir():
         raise UserError(f"There is no folder {path.parent}: make it first, or name another.")
-    text = (
-        Path(__file__)
-        .with_name(_TEMPLATES[like])
-        .read_text("utf-8")
-        .replace('name="template"', f'name="{name}"')
-    )
+    text = _template(like).replace('name="template"', f'name="{name}"')
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
     return name
+
+
+def _template(like: str) -> str:
+    folder = Path(__file__).parent
+    text = (folder / _TEMPLATES[like]).read_text("utf-8")
+    if like not in _FITS:
+        return text
+    fit = (folder / _FITS[like]).read_text("utf-8").partition("\n\n\ndef fit(")[2]
+    for before, after in (
+        ("import DEFAULT_RECIPES, Workload", "import DEFAULT_RECIPES, Training, Workload"),
+        (
+            "    import pandera.pandas as pa\n    from torch",
+            "    import pandera.pandas as pa\n    import torch\n    from torch",
+        ),
+        ("\nworkload = Workload(", f"\ndef fit({fit}\n\nworkload = Workload("),
+        ("    train=Train(", "    fit=fit,\n    train=Train("),
+    ):
+        text = text.replace(before, after, 1)
+    return text

@@ -13,7 +13,7 @@ from flows.cli import __main__ as cli
 from tasks.errors import UserError
 from tasks.preflight import check as checkup
 from tasks.preflight.check import Checkup, PartResult, check
-from tasks.workloads.catalogue import names
+from tasks.workloads.catalogue import load_workload, names
 from tasks.workloads.scaffold import new_workload
 from tasks.workloads.workload import Workload
 
@@ -66,6 +66,24 @@ def test_a_new_file_of_another_sort_holds_too(tmp_path: Path, like: str, asked: 
     assert [str(spec) for spec in checkup.inputs] == [asked] and checkup.request is not None
     (sent,) = checkup.request["inputs"].values()
     assert len(sent) == 1 and isinstance(sent[0], str)
+
+
+def test_a_new_file_like_lightning_is_the_tables_with_a_training_of_its_own(tmp_path: Path) -> None:
+    assert new_workload(tmp_path / "mine.py", "lightning") == "mine"
+    assert new_workload(tmp_path / "table.py") == "table"
+    mine, table = (load_workload(str(tmp_path / name)) for name in ("mine.py", "table.py"))
+    assert mine.fit is not None and table.fit is None and mine.train == table.train
+
+
+@pytest.mark.platform
+def test_a_new_file_like_lightning_holds_in_every_part_and_resumes_to_the_bit(tmp_path: Path) -> None:
+    pytest.importorskip("pytorch_lightning")
+    new_workload(tmp_path / "mine.py", "lightning")
+    checkup = look(tmp_path / "mine.py")
+    assert {part.status for part in checkup.findings} == {"held"}, checkup.findings
+    assert "a killed training resumes to the bit" in next(
+        p.said for p in checkup.findings if p.name == "step"
+    )
 
 
 @pytest.mark.parametrize(
