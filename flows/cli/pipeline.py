@@ -56,7 +56,10 @@ def run(
 def new(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The workload's file, such as churn.py.")],
     like: Annotated[
-        str, typer.Option(metavar="SORT", help="What a request brings: table, text or image.")
+        str,
+        typer.Option(
+            metavar="SORT", help="What a request brings (table, text, image), or that the model exists: onnx."
+        ),
     ] = "table",
 ) -> None:
     """Write a commented workload file that runs as it stands, to make your own from."""
