@@ -65,8 +65,8 @@ def new_workload(path: Path, like: str = "table") -> str:
         )
     if not path.parent.is_dir():
         raise UserError(f"There is no folder {path.parent}: make it first, or name another.")
-    write_beside = _BESIDE.get(like, lambda _: None)
-    write_beside(path)
+    if (write := _BESIDE.get(like)) is not None:
+        write(path)
     text = (
         Path(__file__)
         .with_name(_TEMPLATES[like])
