@@ -58,7 +58,8 @@ def new(
     like: Annotated[
         str,
         typer.Option(
-            metavar="SORT", help="What it is like: table, text, image or lightning (its own training)."
+            metavar="SORT",
+            help="What it is like: table, text, image, onnx (a model that exists) or lightning (its own training).",
         ),
     ] = "table",
 ) -> None:

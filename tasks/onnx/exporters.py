@@ -83,7 +83,8 @@ def _dynamic_axes(dataset: Dataset) -> dict[str, dict[int, str]]:
 def as_it_came(module: nn.Module, workload: Workload, dataset: Dataset, arrays: Arrays) -> onnx.ModelProto:
     """A given file's own graph, with the names that the workload's axes have."""
     assert isinstance(module, OnnxModule)
-    proto = onnx.ModelProto.FromString(module.graph.proto.SerializeToString())
+    proto = onnx.ModelProto()
+    proto.CopyFrom(module.graph.proto)
     values = {value.name: value for value in proto.graph.input}
     for spec in dataset.inputs:
         values[spec.name].type.tensor_type.ClearField("shape")
@@ -98,6 +99,9 @@ def as_it_came(module: nn.Module, workload: Workload, dataset: Dataset, arrays: 
 
 Exporter = Callable[[nn.Module, Workload, Dataset, Arrays], onnx.ModelProto]
 
+AS_IT_CAME = "as it came"
+"""In place of an exporter's name."""
+
 EXPORTERS: dict[str, Exporter] = {"dynamo": with_dynamo, "torchscript": with_torchscript}
 
 
@@ -105,7 +109,7 @@ def exporters_of(module: nn.Module) -> dict[str, Exporter]:
     """The ways to try, the likeliest first: torch's, also for the program in a file, and for an ONNX file none but its own."""
     match module:
         case OnnxModule():
-            return {"as it came": as_it_came}
+            return {AS_IT_CAME: as_it_came}
         case ProgramModule():
             program = module.program
             return {name: lambda _, *given, way=way: way(program, *given) for name, way in EXPORTERS.items()}

@@ -28,7 +28,8 @@ def module_of(source: Any, known: Known) -> nn.Module:
 
     Raises UserError for a file that is not there, or that cannot be served.
     """
-    return _MADE.get(type(source), _built)(source, known)
+    make: Callable[[Any, Known], nn.Module] = _MADE.get(type(source), _built)
+    return make(source, known)
 
 
 class FileModule(nn.Module):
@@ -155,6 +156,19 @@ _MADE: dict[type[ModelFile], Callable[[Any, Known], nn.Module]] = {
     Exported: _exported,
     Onnx: _onnx,
 }
+
+
+def name_of(module: nn.Module) -> str:
+    """What people call a module: its class, or its file."""
+    return module.name if isinstance(module, FileModule) else type(module).__name__
+
+
+def weights_of(module: nn.Module) -> tuple[int, int]:
+    """How many numbers are learned, and how many are there besides; of a file none is learned."""
+    if isinstance(module, FileModule):
+        return 0, module.weights
+    sizes = [(p.requires_grad, p.numel()) for p in module.parameters()]
+    return sum(n for learned, n in sizes if learned), sum(n for learned, n in sizes if not learned)
 
 
 def reference_of(module: nn.Module) -> str:

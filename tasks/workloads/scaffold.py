@@ -1,9 +1,11 @@
 """A first workload file of one's own: a template under another name."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from tasks.errors import UserError
+from tasks.system.files import write_atomically
 from tasks.workloads.catalogue import names
 
 _TEMPLATES = {
@@ -11,7 +13,38 @@ _TEMPLATES = {
     "text": "template_text.py",
     "image": "template_image.py",
     "lightning": "template.py",
+    "onnx": "template_onnx.py",
 }
+
+
+def _write_onnx(path: Path) -> None:
+    """The file that stands for yours, unless there is one. It was not trained: its numbers were written down."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    file = path.with_suffix(".onnx")
+    if file.exists():
+        return
+    risk = np.array([-0.09, 0.03, 1.6], "float32")
+    made_of = [
+        numpy_helper.from_array(np.stack([risk, -risk], axis=1), "weight"),
+        numpy_helper.from_array(np.array([0.0, 0.0], "float32"), "bias"),
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["numbers", "weight", "bias"], ["logits"])],
+        "churn",
+        [helper.make_tensor_value_info("numbers", TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
+        made_of,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    write_atomically(file, model.SerializeToString())
+
+
+_BESIDE: dict[str, Callable[[Path], None]] = {"onnx": _write_onnx}
+"""What a template needs beside it to run as it stands."""
 
 _FITS = {"lightning": "template_lightning.py"}
 """Of these the table's template gets its `fit` from another file."""
@@ -36,7 +69,13 @@ def new_workload(path: Path, like: str = "table") -> str:
         )
     if not path.parent.is_dir():
         raise UserError(f"There is no folder {path.parent}: make it first, or name another.")
-    text = _template(like).replace('name="template"', f'name="{name}"')
+    if (write := _BESIDE.get(like)) is not None:
+        write(path)
+    text = (
+        _template(like)
+        .replace('name="template"', f'name="{name}"')
+        .replace('with_name("template.onnx")', f'with_name("{path.stem}.onnx")')
+    )
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)

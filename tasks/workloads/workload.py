@@ -200,9 +200,9 @@ class Workload:
         self.materials(run.model)
         self.check_data(run.data)
         if (run.train is None) != (self.train is None):
-            why = "trains nothing (train=None)" if self.train is None else "is trained"
+            said = "trains nothing (train=None)" if self.train is None else "is trained"
             raise UserError(
-                f"Workload {self.name} {why}, as its file says: leave train= out of the run's settings."
+                f"Workload {self.name} {said}, as its file says: leave train= out of the run's settings."
             )
         if self.fit is not None and run.train is not None and run.train.workers > 1:
             raise UserError(
