@@ -1,7 +1,7 @@
-"""The four workloads as `slipway run` runs them, each in a fresh home: score beside a baseline on the same rows, time, memory.
+"""The workloads that come along as `slipway run` runs them, each in a fresh home: score beside a baseline on the same rows, time, memory.
 
 Baselines, on the same test rows and fitted on the same training rows: flights, scikit-learn's HistGradientBoostingClassifier; glosses,
-TF-IDF and logistic regression; cells (by folds) and digits, logistic regression.
+TF-IDF and logistic regression; cells (by folds) and digits, logistic regression; the others', example_baselines.py.
 """
 
 import json
@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from example_baselines import BASELINES as EXAMPLES
 
 from tasks.config import Data
 from tasks.data.dataset import prepare, read_frame
 from tasks.records import Dataset
 from tasks.workloads.catalogue import load_workload
 
-LIMITS = {"digits": 90, "cells": 90, "glosses": 600, "flights": 600}
+LIMITS = {"digits": 90, "cells": 90, "glosses": 600, "flights": 600, **dict.fromkeys(EXAMPLES, 180)}
 
 
 def main() -> None:
@@ -116,6 +117,7 @@ BASELINES: dict[str, Callable[[Dataset], float]] = {
     "cells": linear_folds,
     "glosses": tfidf,
     "flights": boosting,
+    **EXAMPLES,
 }
 
 if __name__ == "__main__":
