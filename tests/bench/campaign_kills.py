@@ -94,7 +94,7 @@ class Drill:
     def kill(self, first: int, dice: random.Random, kills: int) -> Tried:
         """A retraining killed, the next killed in what was left to do, and so on; then one that nothing disturbs."""
         self.begin()
-        said, at = [], first
+        said, at, left = list[str](), first, len(self.calls)
         while len(said) < kills:
             fault = Fault(dice.choice(("kill", "tear")), at)
             what = f"{fault.way} at the {self.what(fault)}" if not said else f"{fault.way} at call {at}"
@@ -105,7 +105,8 @@ class Drill:
                 break
             said.append(what)
             self.check_aliases(" and ".join(said))
-            at = dice.randrange(max(50, len(self.calls) - at))
+            left = max(left - at, 40)
+            at = dice.randrange(left)
         self.check_next(" and ".join(said))
         return Tried("kills, and the next run ended the same", tries=len(said))
 
