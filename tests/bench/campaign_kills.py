@@ -28,6 +28,7 @@ class Drill:
     ) -> None:
         self.retrainings, self.model = retrainings, model
         self._reference, self._then = reference, then
+        self._cpu = 0.0
         self._before = retrainings.scratch / f"{model}-before"
         ended = retrainings.run(*first, reference=reference)
         _expect(ended, "promoted")
@@ -50,10 +51,13 @@ class Drill:
         return state
 
     def begin(self) -> None:
+        self._cpu = 0.0
         self.retrainings.fresh_home(self._before)
 
     def run(self, fault: Fault = NOTHING, log: Path | None = None) -> Ended:
-        return self.retrainings.run(*self._then, reference=self._reference, fault=fault, log=log)
+        ended = self.retrainings.run(*self._then, reference=self._reference, fault=fault, log=log)
+        self._cpu += ended.cpu
+        return ended
 
     def what(self, fault: Fault) -> str:
         """The call that it is about, as the undisturbed retraining had it: in another it may be a neighbour."""
@@ -108,7 +112,7 @@ class Drill:
             left = max(left - at, 40)
             at = dice.randrange(left)
         self.check_next(" and ".join(said))
-        return Tried("kills, and the next run ended the same", tries=len(said))
+        return Tried("kills, and the next run ended the same", len(said), {"CPU s a case": self._cpu})
 
     def fail(self, fault: Fault) -> Tried:
         """One retraining on a disk that fails, and another on one that does not."""
@@ -124,7 +128,7 @@ class Drill:
         self.check_aliases(what)
         self.check_next(what)
         how = "it failed in a sentence" if ended.sentence else "it ended well all the same"
-        return Tried(f"{name} {since}: {how}, the next run ended the same")
+        return Tried(f"{name} {since}: {how}, the next run ended the same", 1, {"CPU s a case": self._cpu})
 
 
 def _expect(ended: Ended, decision: str) -> None:
@@ -166,7 +170,10 @@ def open_kills(scratch: Path) -> Iterator[Try]:
 
 @contextmanager
 def open_kills_of_digits(scratch: Path) -> Iterator[Try]:
-    knobs: dict[str, Any] = {"first": ("recipes=[]", "train.epochs=8"), "then": ("train.epochs=9",)}
+    knobs: dict[str, Any] = {
+        "first": ("recipes=[]", "train.epochs=8", "gates.margin=0.2"),
+        "then": ("train.epochs=9", "gates.margin=0.2"),
+    }
     with (
         prefect_server(scratch / "prefect-server") as api,
         drilled(scratch, api, None, "digits", "digits", **knobs) as drill,
