@@ -13,32 +13,35 @@ from typing import Any
 
 from campaign import Case, Part, Tried, Try, Wrong
 from faulty_disk import NOTHING, Fault
-from retrainings import DOTS, Ended, Retrainings, empty_registry, prefect_server
+from retrainings import DOTS, Ended, Retrainings, prefect_server
 
-KILLS, IN_A_ROW, KILLS_OF_DIGITS, FAILURES = 1_000, 4, 20, 1_000
+KILLS, IN_A_ROW, FAILURES = 1_000, 4, 1_000
+
+KILLS_OF_FIRST_RUNS, KILLS_OF_DIGITS = 100, 20
 
 _LONGEST_SENTENCE = 1_000
 
 
 class Drill:
-    """A home with a champion, a retraining of it that nothing disturbs, and others that something does."""
+    """A home with a champion, or (`first` None) an empty one; a run in it that nothing disturbs, and others that something does."""
 
     def __init__(
-        self, retrainings: Retrainings, model: str, reference: str, first: list[str], then: list[str]
+        self, retrainings: Retrainings, model: str, reference: str, first: list[str] | None, then: list[str]
     ) -> None:
         self.retrainings, self.model = retrainings, model
         self._reference, self._then = reference, then
         self._cpu = 0.0
         self._before = retrainings.scratch / f"{model}-before"
-        ended = retrainings.run(*first, reference=reference)
-        _expect(ended, "promoted")
+        self._number = 1 if first is None else 2
+        if first is not None:
+            _expect(retrainings.run(*first, reference=reference), "promoted")
         shutil.copytree(retrainings.home, self._before, symlinks=True)
         log = retrainings.scratch / f"{model}.log"
         self.whole = self.run(log=log)
         _expect(self.whole, "promoted")
         self.calls = log.read_text().splitlines()
         self.state = self._state()
-        if self.state["problems"] or self.state["aliases"]["champion"] != 2:
+        if self.state["problems"] or self.state["aliases"]["champion"] != self._number:
             raise AssertionError(f"the undisturbed retraining ended wrong: {self.state}")
 
     def _state(self) -> dict[str, Any]:
@@ -68,6 +71,8 @@ class Drill:
     def check_aliases(self, what: str) -> None:
         """At any moment the champion is the old one or the new one. Looked at in a copy: opening it here would mend it."""
         names = [path for path in self.retrainings.home.glob("mlflow.db*") if path.is_file()]
+        if not names:
+            return
         folder = self.retrainings.scratch / "looked-at"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -77,7 +82,8 @@ class Drill:
             query = "select version from registered_model_aliases where name = ? and alias = 'champion'"
             champions = [int(row[0]) for row in database.execute(query, [self.model])]
             sound = database.execute("pragma integrity_check").fetchone()[0]
-        if champions not in ([1], [2]) or sound != "ok":
+        before = [[1], [2]] if self._number == 2 else [[], [1]]
+        if champions not in before or sound != "ok":
             raise Wrong(f"right after {what} the champion is {champions}, and the database {sound}")
 
     def check_next(self, what: str) -> None:
@@ -92,7 +98,7 @@ class Drill:
         for name, value in self.state.items():
             if state[name] != value:
                 raise Wrong(f"after {what} and another run, {name} is {state[name]} and not {value}")
-        if ended.outcome["version"] != 2:
+        if ended.outcome["version"] != self._number:
             raise Wrong(f"the run after {what} speaks of version {ended.outcome['version']}")
 
     def kill(self, first: int, dice: random.Random, kills: int) -> Tried:
@@ -143,17 +149,15 @@ def drilled(
     empty_database: Path | None,
     model: str = "dots",
     reference: str = DOTS,
-    first: tuple[str, ...] = (),
+    first: tuple[str, ...] | None = (),
     then: tuple[str, ...] = ("train.lr=0.4",),
 ) -> Iterator[Drill]:
     retrainings = Retrainings(scratch, prefect_api)
     try:
         retrainings.home.mkdir(mode=0o700)
-        if empty_database is None:
-            empty_registry(retrainings.home / "mlflow.db")
-        else:
+        if empty_database is not None:
             shutil.copyfile(empty_database, retrainings.home / "mlflow.db")
-        yield Drill(retrainings, model, reference, list(first), list(then))
+        yield Drill(retrainings, model, reference, first if first is None else list(first), list(then))
     finally:
         retrainings.close()
 
@@ -164,6 +168,20 @@ def open_kills(scratch: Path) -> Iterator[Try]:
 
         def attempt(case: Case) -> Tried:
             return drill.kill(case.spread(len(drill.calls)), case.dice, IN_A_ROW)
+
+        yield attempt
+
+
+@contextmanager
+def open_kills_of_first_runs(scratch: Path) -> Iterator[Try]:
+    """In a home where nothing is yet: its database, its keys and its first version are made as well."""
+    with (
+        prefect_server(scratch / "prefect-server") as api,
+        drilled(scratch, api, None, first=None) as drill,
+    ):
+
+        def attempt(case: Case) -> Tried:
+            return drill.kill(case.spread(len(drill.calls)), case.dice, 1)
 
         yield attempt
 
@@ -206,6 +224,12 @@ PARTS = (
         KILLS // IN_A_ROW,
         open_kills,
         IN_A_ROW,
+    ),
+    Part(
+        "kills-of-first-runs",
+        f"{KILLS_OF_FIRST_RUNS} first runs in an empty home, killed so",
+        KILLS_OF_FIRST_RUNS,
+        open_kills_of_first_runs,
     ),
     Part(
         "kills-of-digits",
