@@ -183,7 +183,7 @@ async def readers(address: tuple[str, int], over: asyncio.Event, dice: random.Ra
         end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         end.setblocking(False)
         await loop.sock_connect(end, address)
-        await loop.sock_sendall(end, post(600) * 2)
+        await loop.sock_sendall(end, post(400))
         while not over.is_set():
             await asyncio.sleep(0.3)
             await loop.sock_recv(end, 64)
