@@ -52,14 +52,17 @@ def run(
     raise typer.Exit(3 if outcome.decision == "refused" else 0)
 
 
-@commands.command(epilog=examples("slipway new churn.py"))
+@commands.command(epilog=examples("slipway new churn.py", "slipway new topics.py --like text"))
 def new(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The workload's file, such as churn.py.")],
+    like: Annotated[
+        str, typer.Option(metavar="SORT", help="What a request brings: table, text or image.")
+    ] = "table",
 ) -> None:
     """Write a commented workload file that runs as it stands, to make your own from."""
     from tasks.workloads.scaffold import new_workload
 
-    name = new_workload(path)
+    name = new_workload(path, like)
     print(
         f"{path}: the workload {name}. Replace its functions with yours; next: slipway check {quote(str(path))}"
     )

@@ -6,8 +6,9 @@ COPY pyproject.toml requirements.lock ./
 COPY flows/__init__.py flows/
 COPY tasks tasks
 COPY infra infra
-# The lock pins the versions; the extra says which of them the server needs.
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --constraint requirements.lock ".[serving]"
+# The lock pins the versions; the extras say which of them the server needs: serving,text,image for models that take text or pictures (60 MB more).
+ARG EXTRAS=serving
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --constraint requirements.lock ".[${EXTRAS}]"
 
 FROM python:3.11-slim
 RUN useradd --uid 10001 --no-create-home slipway && install -d -o slipway -m 0700 /state

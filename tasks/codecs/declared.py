@@ -49,11 +49,12 @@ class Text:
     """Text through a tokenizer.json of Hugging Face's tokenizers: int64[n, length] numbers, and a mask of those that are there.
 
     `gives` names the tensors: the numbers, the mask, and, if it has a third name, the segments. A request's rows are padded
-    together, to a multiple of `pad` numbers and no more than `length`, at which they are cut.
+    together, to a multiple of `pad` numbers and no more than `length`, at which they are cut. `tokenizer` is the file's path,
+    or a function that makes its text, the same each time.
     """
 
     column: str
-    tokenizer: Path | str
+    tokenizer: Path | str | Callable[[], str]
     length: int = 128
     pad: int = 16
     gives: tuple[str, ...] = ("input_ids", "attention_mask")
@@ -72,7 +73,7 @@ class Text:
 
     def spec(self, name: str) -> dict[str, Any]:
         (file, content), *_ = self.files(name).items()
-        said = _tokenizer_in(content, self.tokenizer)
+        said = _tokenizer_in(content, f"{name}'s tokenizer" if callable(self.tokenizer) else self.tokenizer)
         return {
             "kind": "text",
             "file": file,
@@ -85,6 +86,8 @@ class Text:
         }
 
     def files(self, name: str) -> dict[str, bytes]:
+        if callable(self.tokenizer):
+            return {f"{name}.tokenizer.json": self.tokenizer().encode()}
         path = Path(self.tokenizer)
         try:
             return {f"{name}.tokenizer.json": path.read_bytes()}

@@ -7,7 +7,6 @@ pillow where they are first needed.
 import base64
 import binascii
 import hashlib
-import importlib
 import io
 import json
 import os
@@ -78,18 +77,23 @@ class Reader(Protocol):
 class TextReader:
     """Words as the numbers of a tokenizer, and a mask of those that are there."""
 
-    bodies = ("text/plain",)
-    prompt = True
+    bodies: tuple[str, ...] = ("text/plain",)
+    prompt: bool = True
 
     def __init__(self, name: str, spec: Spec, files: Mapping[str, bytes]) -> None:
         os.environ.setdefault(
             "TOKENIZERS_PARALLELISM", "false"
         )  # a thread of its own for each core helps nobody
-        tokenizers = _library("tokenizers", "text")
+        try:
+            import tokenizers
+        except ImportError:
+            raise _absent("tokenizers", "text") from None
         try:
             self.tokenizer = tokenizers.Tokenizer.from_str(files[spec["file"]].decode())
         except Exception as error:  # the library raises bare ones
-            raise CodecError(f"{spec['file']} is no tokenizer that {_version(tokenizers)} reads") from error
+            raise CodecError(
+                f"{spec['file']} is no tokenizer that tokenizers {tokenizers.__version__} reads"
+            ) from error
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(spec["length"])
         self.name = name
@@ -139,12 +143,16 @@ class TextReader:
 class ImageReader:
     """Pictures upright, in one size, uint8[n, height, width, 3]; a size that is too large is refused before it is decoded."""
 
-    bodies = ("image/jpeg", "image/png")
-    prompt = False
+    bodies: tuple[str, ...] = ("image/jpeg", "image/png")
+    prompt: bool = False
 
     def __init__(self, name: str, spec: Spec, files: Mapping[str, bytes]) -> None:
-        self.pillow = _library("PIL.Image", "image")
-        self.upright = _library("PIL.ImageOps", "image").exif_transpose
+        try:
+            from PIL import Image, ImageOps
+        except ImportError:
+            raise _absent("pillow", "image") from None
+        self.pillow: Any = Image
+        self.upright: Any = ImageOps.exif_transpose
         self.name = name
         self.gives = tuple(spec["gives"])
         self.height, self.width = spec["size"]
@@ -205,8 +213,8 @@ class ImageReader:
 class CodesReader:
     """Words as their places in a table, int64[n], from 1; 0 is a word that is not in it."""
 
-    bodies = ()
-    prompt = True
+    bodies: tuple[str, ...] = ()
+    prompt: bool = True
 
     def __init__(self, name: str, spec: Spec, files: Mapping[str, bytes]) -> None:
         self.name = name
@@ -326,15 +334,7 @@ def _content(value: Any, otherwise: str, at: int) -> bytes:
         raise Unreadable({at: otherwise}) from None
 
 
-def _library(module: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        package = {"text": "tokenizers", "image": "pillow"}[extra]
-        raise CodecError(
-            f"The package {package!r} is not installed: pip install 'slipway[{extra}]', or {package} alone"
-        ) from None
-
-
-def _version(module: Any) -> str:
-    return f"{module.__name__} {getattr(module, '__version__', '')}".strip()
+def _absent(package: str, extra: str) -> CodecError:
+    return CodecError(
+        f"The package {package!r} is not installed: pip install 'slipway[{extra}]', or {package} alone"
+    )

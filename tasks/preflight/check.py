@@ -62,7 +62,7 @@ def check(
             workload=reference,
             model=bench.workload.name if "file" in usable else None,
             findings=tuple(findings),
-            inputs=served.inputs if served else (),
+            inputs=bench.dataset.asked if served else (),
             outputs=served.outputs if served else (),
             request=example_request(bench.dataset) if "splits" in usable else None,
         )

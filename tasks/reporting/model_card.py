@@ -17,7 +17,7 @@ def model_card(evidence: Evidence, dataset: Dataset, onnx_model: OnnxModel) -> s
             *_score(evidence),
             *_limits(evidence),
             *_data(evidence, dataset),
-            *_call(evidence.model, onnx_model),
+            *_call(evidence.model, dataset, onnx_model),
         ]
     )
 
@@ -71,13 +71,13 @@ def _data(evidence: Evidence, dataset: Dataset) -> Iterator[str]:
         yield f"Classes in the order of the outputs: {shown}{' …' if len(classes) > 30 else ''}."
 
 
-def _call(model: str, onnx_model: OnnxModel) -> Iterator[str]:
+def _call(model: str, dataset: Dataset, onnx_model: OnnxModel) -> Iterator[str]:
     yield "\n## Call it\n"
     yield "| tensor | dtype | shape |"
     yield "|---|---|---|"
-    yield from (f"| in: {_tensor(spec)} |" for spec in onnx_model.inputs)
+    yield from (f"| in: {_tensor(spec)} |" for spec in dataset.asked)
     yield from (f"| out: {_tensor(spec)} |" for spec in onnx_model.outputs)
-    names = ", ".join(f'"{spec.name}": […]' for spec in onnx_model.inputs)
+    names = ", ".join(f'"{spec.name}": […]' for spec in dataset.asked)
     yield f"""
 ```
 slipway serve {model}@champion

@@ -1,4 +1,4 @@
-"""A first workload file of one's own: the template under another name."""
+"""A first workload file of one's own: a template under another name."""
 
 import re
 from pathlib import Path
@@ -6,14 +6,17 @@ from pathlib import Path
 from tasks.errors import UserError
 from tasks.workloads.catalogue import names
 
-_TEMPLATE = Path(__file__).parent / "template.py"
+_TEMPLATES = {"table": "template.py", "text": "template_text.py", "image": "template_image.py"}
 
 
-def new_workload(path: Path) -> str:
+def new_workload(path: Path, like: str = "table") -> str:
     """Write a commented workload that runs as it stands to `path`, and return the model's name, which is the file's.
 
-    Raises UserError for a file that is there, a folder that is not, and a name that cannot be a model's or is one of ours.
+    Raises UserError for a file that is there, a folder that is not, a name that cannot be a model's or is one of ours, and a
+    sort of workload that there is no template of.
     """
+    if like not in _TEMPLATES:
+        raise UserError(f"There is no template like {like!r}: choose one of {', '.join(_TEMPLATES)}.")
     name = re.sub(r"[^a-z0-9_-]", "_", path.stem.lower()).lstrip("_-")[:64]
     if path.suffix != ".py" or not name:
         raise UserError(f"{str(path)!r} cannot be a workload's file: name one such as churn.py.")
@@ -25,7 +28,12 @@ def new_workload(path: Path) -> str:
         )
     if not path.parent.is_dir():
         raise UserError(f"There is no folder {path.parent}: make it first, or name another.")
-    text = _TEMPLATE.read_text("utf-8").replace('name="template"', f'name="{name}"')
+    text = (
+        Path(__file__)
+        .with_name(_TEMPLATES[like])
+        .read_text("utf-8")
+        .replace('name="template"', f'name="{name}"')
+    )
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)

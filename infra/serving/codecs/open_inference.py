@@ -1,7 +1,6 @@
 """Open Inference Protocol v2 over HTTP, with its binary tensor extension."""
 
-import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
+from infra.serving.codecs.bytes_tensors import in_json, packed, unpacked
 from infra.serving.codecs.json_arrays import exact
 from infra.serving.codecs.limits import limits_of
 from infra.serving.codecs.number_text import NumberText
@@ -21,9 +21,6 @@ from infra.serving.wire.tensors import Array, Outputs, RequestRows, Spec, Tensor
 MAX_PLANS = 256
 
 MAX_TEXT = 4096
-
-LENGTH = 4
-"""Bytes of the length that stands before each value of text in a binary tensor."""
 
 MAX_BOOLEANS = 1024 * 1024
 """Bytes of binary tensors that are looked at one by one in less than a millisecond, which only booleans are."""
@@ -55,14 +52,14 @@ class Wanted:
         return heading, b"".join([text, *raw])
 
     def _text(
-        self, spec: Spec, arrays: list[Array], headings: Headings, packed: Mapping[int, bytes] = {}
+        self, spec: Spec, arrays: list[Array], headings: Headings, sizes: Mapping[int, int] = {}
     ) -> bytes:
         described = []
         for array, (index, binary) in zip(arrays, self.outputs, strict=True):
             tensor = spec.outputs[index]
             head: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": array.shape}
             if binary:
-                size = len(packed[index]) if index in packed else array.nbytes
+                size = sizes.get(index, array.nbytes)
                 described.append(orjson.dumps({**head, "parameters": {"binary_data_size": size}}))
             else:
                 data = orjson.dumps(
@@ -82,15 +79,13 @@ class WantedText(Wanted):
 
     def render(self, headings: Headings, outputs: Outputs, start: int, stop: int) -> tuple[Heading, bytes]:
         arrays = [outputs.arrays[index][start:stop] for index, _ in self.outputs]
-        packed = {
-            index: packed_texts(array) if array.dtype.kind == "O" else array.tobytes()
+        raw = {
+            index: packed(array) if array.dtype.kind == "O" else array.tobytes()
             for array, (index, binary) in zip(arrays, self.outputs, strict=True)
             if binary
         }
-        text = self._text(outputs.spec, arrays, headings, packed)
-        return headings.with_length(len(text)) if packed else headings.json, b"".join(
-            [text, *packed.values()]
-        )
+        text = self._text(outputs.spec, arrays, headings, {index: len(part) for index, part in raw.items()})
+        return headings.with_length(len(text)) if raw else headings.json, b"".join([text, *raw.values()])
 
 
 class Plan(NamedTuple):
@@ -237,8 +232,11 @@ def _tensor(tensor: Tensor, item: dict[str, Any], raw: memoryview) -> tuple[Arra
         return _from_json(tensor, shape, item.get("data"), parameters.get("content_type")), raw
     if "data" in item:
         raise unacceptable(f"input {tensor.name!r} has both 'data' and 'binary_data_size'")
-    if tensor.wire == "s":
-        return _unpacked(tensor, shape, size, raw)
+    read = unpacked if tensor.wire == "s" else _numbers
+    return read(tensor, shape, size, raw)
+
+
+def _numbers(tensor: Tensor, shape: list[int], size: Any, raw: memoryview) -> tuple[Array, memoryview]:
     if type(size) is not int or size != prod(shape) * tensor.dtype.itemsize or size > len(raw):
         raise unacceptable(
             f"binary_data_size of input {tensor.name!r} does not match its shape, or the body is too short"
@@ -251,7 +249,7 @@ def _tensor(tensor: Tensor, item: dict[str, Any], raw: memoryview) -> tuple[Arra
 
 def _from_json(tensor: Tensor, shape: list[int], data: Any, content_type: Any) -> Array:
     if tensor.wire == "s":
-        return _texts(tensor, shape, data, content_type)
+        return in_json(tensor, shape, data, content_type)
     text = data if isinstance(data, NumberText) else None
     if text is None and not isinstance(data, list):
         raise unacceptable(f"input {tensor.name!r} has no 'data'")
@@ -267,54 +265,6 @@ def _from_json(tensor: Tensor, shape: list[int], data: Any, content_type: Any) -
     if count != prod(shape):
         raise unacceptable(f"input {tensor.name!r} has {count} values, its shape {shape} needs {prod(shape)}")
     return exact(flat, data).reshape(shape)
-
-
-def _texts(tensor: Tensor, shape: list[int], data: Any, content_type: Any) -> Array:
-    """Text, or what is in base64, for JSON has no bytes; flat, or in lists of the shape."""
-    if content_type not in (None, "str", "base64"):
-        raise unacceptable(
-            f"the content_type of input {tensor.name!r} is {shown(content_type)}: it may be 'str' or 'base64'"
-        )
-    flat = isinstance(data, list) and list not in set(map(type, data[:1]))
-    array = exact(Tensor(tensor.name, tensor.dtype, (-1,)) if flat else tensor, data)
-    if array.size != prod(shape) or not (flat or list(array.shape) == shape):
-        raise unacceptable(
-            f"input {tensor.name!r} has {array.size} values, its shape {shape} needs {prod(shape)}"
-        )
-    if content_type == "base64":
-        try:
-            array[...] = _objects([base64.b64decode(each, validate=True) for each in array.flat], array.shape)
-        except ValueError:
-            raise unacceptable(f"input {tensor.name!r} holds a value that is no base64") from None
-    return array.reshape(shape)
-
-
-def _unpacked(tensor: Tensor, shape: list[int], size: Any, raw: memoryview) -> tuple[Array, memoryview]:
-    """Values each behind its length, four bytes little-endian."""
-    if type(size) is not int or not 0 <= size <= len(raw):
-        raise unacceptable(f"binary_data_size of input {tensor.name!r} is no size, or the body is too short")
-    values, at = list[bytes](), 0
-    while at < size and len(values) < prod(shape):
-        start = at + LENGTH
-        at = start + int.from_bytes(raw[at:start], "little")
-        values.append(raw[start:at].tobytes())
-    if at != size or len(values) != prod(shape):
-        raise unacceptable(
-            f"binary_data_size of input {tensor.name!r} does not match its shape and its values"
-        )
-    return _objects(values, shape), raw[size:]
-
-
-def packed_texts(array: Array) -> bytes:
-    """Text as the protocol's BYTES: each value behind its length."""
-    values = [value.encode() for value in array.flat]
-    return b"".join([part for value in values for part in (len(value).to_bytes(LENGTH, "little"), value)])
-
-
-def _objects(values: list[Any], shape: Sequence[int]) -> Array:
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array.reshape(shape)
 
 
 def _parameters(item: dict[str, Any], where: str) -> dict[str, Any]:

@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from infra.serving.wire.problems import Unfit, unacceptable
+from infra.serving.wire.problems import Problem, Unfit, unacceptable
 from infra.serving.wire.tensors import Array, RequestRows, Spec, Tensor, narrow, rows_of
 from tasks.codecs.decoding import Decoder, Reader, Unreadable
+
+MOST_DECODED = 512 * 1024 * 1024
+"""Bytes that the pictures of one request come to, one after another: about two seconds of a batch's thread."""
 
 
 class Taking(NamedTuple):
@@ -117,5 +120,12 @@ def _taken(reader: Reader, values: Sequence[Any]) -> tuple[list[Any], int]:
         taken = [reader.take(value, at) for at, value in enumerate(values)]
     except Unreadable as error:
         raise unacceptable(str(error)) from None
+    decoded = sum(each.passing for each in taken)
+    if decoded > MOST_DECODED:
+        raise Problem(
+            413,
+            "too_large",
+            f"the pictures of one request come to {decoded} bytes when they are decoded, at most {MOST_DECODED} are taken: send fewer at once",
+        )
     size = sum(each.size for each in taken) + max(each.passing for each in taken)
     return [each.value for each in taken], size

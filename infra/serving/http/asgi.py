@@ -96,10 +96,7 @@ class App:
         route = service.route(path)
         if route is not None and method == "POST":
             value = self._value_type(route, headers)
-            body = await self._body(headers, receive, hold)
-            loaded = route.slot.current
-            if value is not None and loaded is not None:
-                body = loaded.invocations.wrapped(value, body)
+            body = _wrapped(route, value, await self._body(headers, receive, hold))
             service.submit(route, headers, body, waiting)
         else:
             allowed = "POST" if route is not None else self.routes.method(path)
@@ -155,6 +152,12 @@ class App:
             )
             hold.shrink(len(unpacked))
         return unpacked
+
+
+def _wrapped(route: Route, value: str | None, body: bytes) -> bytes:
+    """A body that is one value, as the model's protocol has it."""
+    loaded = route.slot.current
+    return body if value is None or loaded is None else loaded.invocations.wrapped(value, body)
 
 
 def headers_of(scope: Scope) -> Headers:

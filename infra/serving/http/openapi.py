@@ -1,5 +1,6 @@
 """Our own OpenAPI document, made from the models that are served: what a client, or a fuzzer, may send."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ def document(served: dict[str, LoadedVersion | None]) -> dict[str, Any]:
             continue
         made["paths"] |= {
             f"/models/{name}/invocations": {
-                "post": operation(f"{name}_invocations", invocations(loaded), predicted(loaded))
+                "post": operation(
+                    f"{name}_invocations",
+                    invocations(loaded),
+                    predicted(loaded),
+                    loaded.invocations.taking.bodies,
+                )
             },
             f"/v2/models/{name}/infer": {
                 "post": operation(f"{name}_infer", inference(loaded), {"type": "object"})
@@ -32,10 +38,14 @@ def document(served: dict[str, LoadedVersion | None]) -> dict[str, Any]:
     return made
 
 
-def operation(name: str, body: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+def operation(
+    name: str, body: dict[str, Any], answer: dict[str, Any], values: Collection[str] = ()
+) -> dict[str, Any]:
+    """`values`: the content types of bodies that are one value as they are."""
+    content: dict[str, Any] = {kind: {"schema": {"type": "string"}} for kind in values}
     return {
         "operationId": name,
-        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}, **content}},
         "responses": answers(answer, 400, 401, 413, 415, 422, 429, 503),
     }
 

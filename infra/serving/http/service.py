@@ -155,9 +155,10 @@ class Service:
     ) -> None:
         self.budget.used -= size
         outcome = work.result()
-        problem = outcome if isinstance(outcome, Problem) else self._without_room(outcome[0].size)
-        if problem is not None or isinstance(outcome, Problem):
-            self._refuse(slot, reply, problem or outcome)
+        if isinstance(outcome, Problem):
+            self._refuse(slot, reply, outcome)
+        elif (problem := self._without_room(outcome[0].size)) is not None:
+            self._refuse(slot, reply, problem)
         else:
             slot.batcher.put(Request(*outcome, reply, taken))
 

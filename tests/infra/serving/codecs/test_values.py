@@ -10,16 +10,20 @@ import numpy as np
 import onnx
 import orjson
 import pytest
-from coded import NASTY, echo_of, jpegs, texts, write_tokenizer
+from coded import NASTY, echo_of, jpeg, jpegs, texts, write_tokenizer
 from onnx import TensorProto, helper
+from PIL import Image as Pictures
 
+from infra.serving.codecs.bytes_tensors import packed as packed_texts
 from infra.serving.codecs.mlflow_scoring import predictions
-from infra.serving.codecs.open_inference import packed_texts
 from infra.serving.errors import Unservable
+from infra.serving.http import openapi
+from infra.serving.http.service import Service
 from infra.serving.ipc.messages import Release
 from infra.serving.models.execution import Request, execute
 from infra.serving.models.recording import _line
 from infra.serving.models.version import LoadedVersion, load_version
+from infra.serving.wire.budget import Budget
 from infra.serving.wire.problems import Problem
 from infra.serving.wire.tensors import Outputs, RequestRows
 from tasks.codecs import Coded, Codes, Image, Text
@@ -204,6 +208,12 @@ def test_a_body_that_is_one_value_is_what_json_would_have_of_it(
     rows = sees.invocations.read(sees.invocations.wrapped("image/jpeg", jpegs(1)[0]))
     assert rows.buffers == ([jpegs(1)[0]],)
     assert reads.invocations.taking.bodies == {}  # it has three inputs
+    paths = openapi.document({"m": sees, "n": reads})["paths"]
+    bodies = [paths[f"/models/{name}/invocations"]["post"]["requestBody"]["content"] for name in "mn"]
+    assert [[*body] for body in bodies] == [
+        ["application/json", "image/jpeg", "image/png"],
+        ["application/json"],
+    ]
 
 
 def test_no_text_is_recorded_but_what_is_watched_of_it(reads: LoadedVersion) -> None:
@@ -278,3 +288,23 @@ def test_a_codec_that_does_not_hold_is_not_served(sees: LoadedVersion, tmp_path:
     (folder / "codec.json").unlink()
     with pytest.raises(Unservable, match="codec: codec.json cannot be read: No such file"):
         loaded_from(folder)
+
+
+def test_pictures_that_take_seconds_to_decode_are_too_many(sees: LoadedVersion) -> None:
+    blank = jpeg(Pictures.new("1", (7000, 7000)), "PNG")
+    assert len(blank) < 20_000
+    many = [base64.b64encode(blank).decode()] * 4
+    with pytest.raises(Problem, match="come to 588000000 bytes when they are decoded") as caught:
+        sees.invocations.read(orjson.dumps({"inputs": {"photo": many}}))
+    assert caught.value.status == 413
+    assert sees.invocations.read(orjson.dumps({"inputs": {"photo": many[:1]}})).size > 3 * 7000 * 7000
+
+
+def test_rows_that_come_to_more_than_is_held_are_refused_before_they_wait(sees: LoadedVersion) -> None:
+    """By the service, which is where bytes are counted: for ever when they never fit, and else for now."""
+    service = Service.__new__(Service)
+    service.budget = Budget(100_000)
+    for size, used, status in ((90_000, 0, 413), (70_000, 50_000, 503), (70_000, 1_000, None)):
+        service.budget.used = used
+        problem = service._without_room(size)
+        assert (problem and problem.status) == status

@@ -35,10 +35,19 @@ class Version:
         self.release = type("Release", (), {"model": "m"})
 
     def run(self, group: list[RequestRows]) -> Outputs:
+        return self._ran(sum(rows.length for rows in group), sum(rows.size for rows in group))
+
+    def assemble(self, group: list[RequestRows]) -> dict[str, Any]:
+        return {"x": np.zeros((sum(rows.length for rows in group), 2), "float32")}
+
+    def answer(self, feeds: dict[str, Any]) -> Outputs:
+        return self._ran(len(feeds["x"]), feeds["x"].nbytes)
+
+    def _ran(self, rows: int, size: int) -> Outputs:
         here = threading.current_thread() is threading.main_thread()
-        self.ran.append((sum(rows.length for rows in group), sum(rows.size for rows in group), here))
+        self.ran.append((rows, size, here))
         self.gate.wait(10)
-        return Outputs(SPEC, [np.zeros((self.ran[-1][0], 2), "float32")])
+        return Outputs(SPEC, [np.zeros((rows, 2), "float32")])
 
 
 class Source:
