@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from tasks.codecs import Codec, Coded, Plain, Reading
 from tasks.config import Data, Gates, RunConfig, Train
 from tasks.errors import UserError
 from tasks.recipes import Recipe
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     import pandera.pandas as pa
     from torch import nn
 
+    from tasks.codecs import Codec, Reading
     from tasks.goals.goal import Goal
 
     Inputs = dict[str, np.ndarray[Any, Any]]
@@ -128,6 +128,8 @@ class Workload:
     @cached_property
     def reading(self) -> Reading:
         """The inputs as a function of the frame, whichever way they are declared. Raises UserError when they make no sense."""
+        from tasks.codecs import Coded, Plain
+
         return Coded(self.inputs) if isinstance(self.inputs, Mapping) else Plain(self.inputs)
 
     @property
