@@ -103,7 +103,13 @@ def build_model() -> "nn.Module":
         def forward(self, carrier: torch.Tensor, to: torch.Tensor, timetable: torch.Tensor) -> torch.Tensor:
             turns = timetable[:, :1] * (2 * torch.pi / 24)
             scales = torch.tensor([12.0, 30.0, 3.0, 1500.0], device=timetable.device)
-            parts = [self.carriers(carrier), self.destinations(to), timetable / scales - 1, turns.sin(), turns.cos()]
+            parts = [
+                self.carriers(carrier),
+                self.destinations(to),
+                timetable / scales - 1,
+                turns.sin(),
+                turns.cos(),
+            ]
             score: torch.Tensor = self.layers(torch.cat(parts, 1)).squeeze(1)
             return score
 

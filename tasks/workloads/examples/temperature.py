@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import pandera.pandas as pa
-    import torch
     from torch import nn
 
 PAST, NEXT, EVERY = 96, 24, 4
