@@ -513,7 +513,7 @@ def _(proto: ModelProto, dice: Dice) -> None:
         case 2:
             del side[:]
         case 3:
-            shape.dim[1].dim_value = dice.choice((2**62, -3, 0, 65))
+            proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = dice.choice((2**62, -3, 0, 65))
 
 
 @edits("names that are not for people", odd=True)
