@@ -73,7 +73,13 @@ def retrain(
     settings.check_policy(definition.name, config)
     check_run(definition, config)
     wait_for_turn(definition.name)
-    context = RunContext(workload=reference, model=definition.name, settings=settings, forced=force)
+    context = RunContext(
+        workload=reference,
+        model=definition.name,
+        settings=settings,
+        forced=force,
+        materials=definition.all_materials(),
+    )
     runner = StepRunner(context)
 
     with at_work(settings.home, definition.name):
@@ -115,7 +121,7 @@ def _make(
     if may_promote and decision.decision == "registered":
         decision = decision.model_copy(update={"reasons": (*decision.reasons, start_asking(version))})
     reuse.remember(context)
-    return _outcome(runner, selection, proof, version, decision, time.monotonic() - started)
+    return _outcome(runner, checkpoint, selection, proof, version, decision, time.monotonic() - started)
 
 
 def _end_interrupted(context: RunContext, outcome: Outcome, *, may_promote: bool) -> None:
@@ -157,6 +163,7 @@ def _evidence(
 
 def _outcome(
     runner: StepRunner,
+    checkpoint: Checkpoint,
     selection: Selection,
     proof: Proof,
     version: Version,
@@ -169,7 +176,7 @@ def _outcome(
         run_id=version.run_id,
         version=version.version,
         decision=decision.decision,
-        reasons=(*decision.reasons, f"picked {selection.reason}"),
+        reasons=(*decision.reasons, *checkpoint.remarks, f"picked {selection.reason}"),
         picked=selection.picked,
         score=proof.report.score,
         digest=version.sha256,

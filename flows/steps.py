@@ -40,13 +40,13 @@ def prepare(context: RunContext, config: Data) -> Dataset:
 
 
 @step(minutes=24 * 60, retries=2)
-def train(context: RunContext, dataset: Dataset, config: Train, model: str | None) -> Checkpoint:
-    """Train; a retry goes on from the last checkpoint."""
+def train(context: RunContext, dataset: Dataset, config: Train | None, model: str | None) -> Checkpoint:
+    """Train; a retry goes on from the last checkpoint. Without knobs: the weights that exist, as they are."""
     from flows.orchestration.progress import report_progress
     from tasks.training.trainer import train
 
     with exclusive(context.home, "train"), report_progress(context.model) as show:
-        return train(
+        checkpoint = train(
             context.workload,
             dataset,
             config,
@@ -56,6 +56,8 @@ def train(context: RunContext, dataset: Dataset, config: Train, model: str | Non
             progress=show,
             store=context.store,
         )
+    context.check_materials(checkpoint)
+    return checkpoint
 
 
 @step(minutes=60)
@@ -77,7 +79,7 @@ def compress(
     checkpoint: Checkpoint,
     baseline: Candidate,
     recipe: Recipe,
-    train: Train,
+    train: Train | None,
     gates: Gates,
     model: str | None,
 ) -> Candidate:
@@ -135,6 +137,7 @@ def cross_validate(context: RunContext, dataset: Dataset, config: RunConfig) -> 
     """How good such a training is, by folds of all rows, where a test split is too small to tell."""
     from tasks.proof.cross_validation import cross_validate
 
+    assert config.train is not None  # the workload has said so before
     folder = context.folder / "training" / context.state_of("flows.steps.cross_validate")
     with exclusive(context.home, "train"):
         return cross_validate(

@@ -3,9 +3,11 @@
 import datetime
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from types import UnionType
+from typing import Any, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from tasks.recipes import Recipe
 from tasks.system.frozen import Frozen
@@ -138,7 +140,7 @@ class RunConfig(Frozen):
 
     data: Data = Data()
     model: str | None = Field(None, description="Which of the workload's models to train; null: its first.")
-    train: Train = Train()
+    train: Train | None = Field(Train(), description="null: nothing is trained, as the workload's file says.")
     recipes: tuple[Recipe, ...] = Field(
         (), description="Compression candidates to try besides fp32; [] tries none."
     )
@@ -151,6 +153,13 @@ class RunConfig(Frozen):
         if len(set(names)) < len(names):
             raise ValueError(f"two recipes have the same name: {', '.join(sorted(names))}")
         return self
+
+
+def group_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The knobs that a field is a group of, also where it may be null; None for a knob."""
+    annotation = field.annotation
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, str]:

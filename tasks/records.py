@@ -90,16 +90,34 @@ class Dataset(Frozen):
         return (*texts, *(spec for spec in self.inputs if spec.name not in made))
 
 
+class Material(Frozen):
+    """A file, or the files of a folder, that a model is made of besides rows and code."""
+
+    name: str
+    sha256: str = Field(description="Of the file; of a folder, over its files' names and digests.")
+    licence: str | None = Field(None, description="As the workload states it; None: not stated.")
+
+    def __str__(self) -> str:
+        """`model.onnx (SHA-256 0123456789abcdef…, Apache-2.0)`."""
+        return f"{self.name} (SHA-256 {self.sha256[:16]}…, {self.licence or 'licence not stated'})"
+
+
 class Checkpoint(Frozen):
-    """Trained weights on disk, the best by validation score."""
+    """Trained weights on disk, the best by validation score; or, where nothing is trained, those that were given."""
 
     path: Path
     sha256: str
     epoch: int
     step: int
-    score: float = Field(description="On the validation split.")
-    stopped: str = Field(description="Why training ended, in words.")
+    score: float | None = Field(description="On the validation split; None when nothing was trained.")
+    stopped: str = Field(description="Why training ended, or that there was none, in words.")
     metrics: Path = Field(description="The append-only log of every metric of this training.")
+    materials: tuple[Material, ...] = Field((), description="What the weights began as, or are.")
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What has to be said of weights that were not trained here."""
+        return () if self.step else (self.stopped,)
 
 
 class OnnxModel(Frozen):

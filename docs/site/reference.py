@@ -15,7 +15,7 @@ from flows.cli.__main__ import app
 from flows.orchestration.form import bounds_of
 from infra.secrets.inject import SECRETS
 from infra.serving.options import ServeOptions
-from tasks.config import RunConfig
+from tasks.config import RunConfig, group_of
 from tasks.recipes import KINDS
 from tasks.settings import Limits, Policy
 
@@ -160,8 +160,7 @@ def settings(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, st
     """Name, default, and sentence with bounds of every field, those of groups with dotted names."""
     fields = model.model_json_schema(mode="serialization")["properties"]
     for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        if (inner := group_of(field)) is not None:
             if inner is not Limits:  # has a prefix of its own
                 yield from settings(inner, f"{prefix}{name}.")
             continue

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tasks.config import RunConfig
+from tasks.config import RunConfig, group_of
 from tasks.errors import UserError
 from tasks.recipes import chosen
 from tasks.settings import Settings
@@ -44,6 +44,8 @@ def override(run: RunConfig, settings: Iterable[str]) -> RunConfig:
         name, equals, text = setting.partition("=")
         if not equals or not name:
             raise UserError(f"--set {setting!r} has no value: write --set train.epochs=3.")
+        if run.train is None and name.partition(".")[0] == "train":
+            raise UserError(f"--set {setting}: this workload trains nothing (train=None): leave it out.")
         _put(tree, name, _yaml(setting, text))
     if isinstance(tree["recipes"], list | tuple):
         tree["recipes"] = chosen(tree["recipes"], (*DEFAULT_RECIPES, *run.recipes), "--set recipes")
@@ -57,8 +59,7 @@ def knob_names(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[str
     """Every dotted name that `--set` takes."""
     knobs = []
     for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        if (inner := group_of(field)) is not None:
             knobs += knob_names(inner, f"{prefix}{name}.")
         else:
             knobs.append(f"{prefix}{name}")

@@ -14,6 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from tasks.config import Data, Gates, RunConfig, Search, Train
+from tasks.errors import UserError
 from tasks.recipes import BASELINE, Recipe, chosen
 from tasks.system.frozen import Frozen
 from tasks.workloads.catalogue import names
@@ -88,7 +89,7 @@ def filled_in(config: RunConfig) -> Form:
     """Every field filled in, for a caller that has the whole configuration."""
     return Form(
         model=config.model or "",
-        training=TrainingForm.model_validate(config.train.model_dump()),
+        training=TrainingForm.model_validate(config.train.model_dump()) if config.train else TRAINING,
         recipes=config.recipes or (BASELINE,),
         gates=GatesForm.model_validate(config.gates.model_dump()),
         search=SearchForm.model_validate(config.search.model_dump()),
@@ -101,12 +102,21 @@ def read(form: Form, workload: Workload, defaults: RunConfig) -> RunConfig:
     named = (*DEFAULT_RECIPES, *workload.recipes)
     return RunConfig(
         model=form["model"] or defaults.model,
-        train=_over(defaults.train, form["training"]),
+        train=_train(defaults.train, form["training"]),
         recipes=chosen(form["recipes"], named, "recipes") if form["recipes"] else defaults.recipes,
         gates=_over(defaults.gates, form["gates"]),
         search=_over(defaults.search, form["search"]),
         data=_over(defaults.data, form["data"]),
     )
+
+
+def _train(knobs: Train | None, form: TrainingForm) -> Train | None:
+    """Raises UserError for knobs of a training that there is none of."""
+    if knobs is not None:
+        return _over(knobs, form)
+    if asked := sorted(form.model_fields_set):
+        raise UserError(f"training.{asked[0]}: this workload trains nothing (train=None): leave it empty.")
+    return None
 
 
 def bounds_of(field: dict[str, Any]) -> list[str]:

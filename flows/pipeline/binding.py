@@ -35,7 +35,7 @@ class CachedTask(Generic[P, R]):
         return str(self.task.name)
 
     def key(self, context: RunContext, inputs: dict[str, Any]) -> keys.Key:
-        return keys.make_key((self.root,), context.workload, inputs, self.returns)
+        return keys.make_key((self.root,), context.workload, inputs, self.returns, context.materials)
 
 
 def step(*, minutes: float, retries: int = 1) -> Callable[[Callable[P, R]], CachedTask[P, R]]:

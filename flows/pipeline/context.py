@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flows.pipeline.keys import Key, code_of
-from tasks.records import Dataset, Metric
+from tasks.errors import StepError
+from tasks.records import Checkpoint, Dataset, Material, Metric
 from tasks.registry.registry import Registry
 from tasks.settings import Settings
 from tasks.system.frozen import Frozen
@@ -28,6 +29,8 @@ class RunContext(Frozen):
     """Of the whole run; known once its rows are."""
     run_id: str | None = None
     forced: bool = False
+    materials: tuple[Material, ...] = ()
+    """What the workload's models are made of besides rows and code, as it was when the run began."""
 
     @property
     def home(self) -> Path:
@@ -55,6 +58,11 @@ class RunContext(Frozen):
     def store(self) -> ObjectStorage | None:
         """Where other machines find this one's datasets and checkpoints."""
         return ObjectStorage(self.settings.store, self.home) if self.settings.store else None
+
+    def check_materials(self, checkpoint: Checkpoint) -> None:
+        """Raise StepError for weights of other files than the run has in its keys."""
+        if other := [m.name for m in checkpoint.materials if m not in self.materials]:
+            raise StepError(f"{', '.join(other)} was changed while this run went on: run again.")
 
     def publish(self) -> Callable[[Sequence[Metric]], None] | None:
         """Where training metrics go: the MLflow run, when there is one."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from flows.pipeline.definitions import Code
 from flows.pipeline.reach import reach, source_of
 from tasks.config import flatten
+from tasks.records import Material
 from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
 from tasks.system.libraries import COMPUTING, installed
@@ -40,7 +41,8 @@ class Key(Frozen):
     """The parts of a key by kind.
 
     `code` is all that the step's definitions say and how they are wired, `source` a line for each of them, for people;
-    `workload` the workload's own file and `files` what that imports; `returns` the classes that the result is stored as.
+    `workload` the workload's own file and `files` what that imports, and what its models
+    are made of; `returns` the classes that the result is stored as.
     """
 
     scheme: str = ""
@@ -59,7 +61,11 @@ class Key(Frozen):
 
 
 def make_key(
-    roots: Iterable[str], workload: str, inputs: Mapping[str, Any], returns: Iterable[str] = ()
+    roots: Iterable[str],
+    workload: str,
+    inputs: Mapping[str, Any],
+    returns: Iterable[str] = (),
+    materials: Iterable[Material] = (),
 ) -> Key:
     """The key of what `roots` (such as "tasks.training.trainer.train") make of a workload and these inputs, here.
 
@@ -73,7 +79,7 @@ def make_key(
         code=code,
         source=source,
         workload=own,
-        files=dict(helpers),
+        files=dict(helpers) | {material.name: material.sha256 for material in materials},
         returns=tuple(returns),
         libraries=dict(_libraries()),
         inputs=flatten(_plain(inputs)),

@@ -1,6 +1,7 @@
 """Whether a run has anything new to do: the registry knows what each version was made of."""
 
 import json
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from tasks.config import RunConfig
 from tasks.errors import UserError
 from tasks.outcome import Outcome
 from tasks.promotion.permits import serving_version
-from tasks.records import Dataset, Version
+from tasks.records import Dataset, Material, Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import DECISION_TAG, KEY_TAG, NEWEST_TAG
 from tasks.settings import Settings
@@ -22,14 +23,17 @@ from tasks.workloads.workload import Workload
 _NAME = "pipeline"
 
 
-def pipeline_key(reference: str, fingerprint: str, config: RunConfig) -> Key:
-    """The key of a whole run: code, workload, data, every knob and the libraries."""
-    return keys.make_key(keys.RUN, reference, {"fingerprint": fingerprint, "config": config})
+def pipeline_key(
+    reference: str, fingerprint: str, config: RunConfig, materials: Iterable[Material] = ()
+) -> Key:
+    """The key of a whole run: code, workload, what its models are made of, data, every knob and the libraries."""
+    inputs = {"fingerprint": fingerprint, "config": config}
+    return keys.make_key(keys.RUN, reference, inputs, materials=materials)
 
 
 def with_key(context: RunContext, dataset: Dataset, config: RunConfig) -> RunContext:
     """`context` with the key of its whole run, now that its rows are known."""
-    key = pipeline_key(context.workload, dataset.fingerprint, config)
+    key = pipeline_key(context.workload, dataset.fingerprint, config, context.materials)
     return context.model_copy(update={"key": key})
 
 
@@ -74,7 +78,8 @@ def find_unchanged(
     last = keys.recall(folder, _NAME)
     if last is None or "fingerprint" not in last.inputs:
         return None
-    if pipeline_key(reference, last.inputs["fingerprint"], config).digest != last.digest:
+    key = pipeline_key(reference, last.inputs["fingerprint"], config, workload.all_materials())
+    if key.digest != last.digest:
         return None
     from tasks.data.dataset import data_fingerprint
 

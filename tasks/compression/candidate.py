@@ -33,7 +33,7 @@ def compress(
     baseline: Candidate,
     recipe: Recipe,
     folder: Path,
-    train: Train,
+    train: Train | None,
     gates: Gates,
     *,
     model: str | None = None,
@@ -92,6 +92,8 @@ def _torch_side(
     steps = [method for method in map(method_of, recipe.steps) if isinstance(method, TorchMethod)]
     if not steps:
         return context.baseline, ()
+    if (why := context.workload.why_untrainable(context.model)) is not None:
+        raise NotApplicable(f"Recipe {recipe.name}: {steps[0].kind} {why}.")
     module = context.load_module()
     notes: tuple[str, ...] = ()
     for step in steps:

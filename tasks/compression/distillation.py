@@ -24,13 +24,13 @@ class Distillation(Distill, TorchMethod):
         return None
 
     def passes(self, context: Context) -> int:
-        return self.epochs or context.train.epochs
+        return self.epochs or context.knobs.epochs
 
     def apply(self, module: "nn.Module", context: Context) -> "tuple[nn.Module, tuple[str, ...]]":
         from tasks.training.module import build_module
 
         students = replace(context.workload, model=context.workload.students)
-        first = build_module(students, context.dataset, self.student, context.train.seed)
+        first = build_module(students, context.dataset, self.student, context.knobs.seed)
         student = self.train(first, context)
         sizes = f"{count(student):,} parameters, the teacher has {count(module):,}"
         return student, (f"student {self.student}: {sizes}",)

@@ -29,10 +29,16 @@ class Context:
     dataset: Dataset
     checkpoint: Checkpoint
     baseline: OnnxModel
-    train: Train
+    train: Train | None
     gates: Gates
     model: str | None
     folder: Path
+
+    @property
+    def knobs(self) -> Train:
+        """Of the training that a step repeats; what trains nothing has no such step (`Workload.why_untrainable`)."""
+        assert self.train is not None
+        return self.train
 
     def load_module(self) -> nn.Module:
         """The trained module; what training froze is frozen."""
@@ -63,7 +69,7 @@ class TorchMethod(TorchStep, Method):
         """
 
     def passes(self, context: Context) -> int:
-        return self.epochs or -(-context.train.epochs // 2)
+        return self.epochs or -(-context.knobs.epochs // 2)
 
     def train(self, module: nn.Module, context: Context) -> nn.Module:
         """The module with the best weights that these knobs find; resumes, or returns at once when it was done."""
@@ -76,12 +82,12 @@ class TorchMethod(TorchStep, Method):
         if self.teacher:
             fp32 = context.load_module()
             distillation = DistillationLoss(context.workload, fp32, self.temperature, self.teacher_weight)
-        knobs = {"epochs": self.passes(context), "lr": self.lr or context.train.lr}
+        knobs = {"epochs": self.passes(context), "lr": self.lr or context.knobs.lr}
         checkpoint = fit(
             module.train(),
             read_split(context.dataset, "train"),
             read_split(context.dataset, "validation"),
-            context.train.model_copy(update=knobs),
+            context.knobs.model_copy(update=knobs),
             context.folder / "training",
             workload=replace(
                 context.workload, fit=None

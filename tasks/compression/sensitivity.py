@@ -69,7 +69,7 @@ def sensitivity(quantiser: StaticQuantiser, samples: Samples, folder: Path, ends
 
 def _score(context: Context, path: Path, samples: Samples) -> float:
     outputs = run_named(open_session(path), samples.inputs, context.workload.outputs)
-    value = score(context.workload, samples.targets, outputs, context.dataset.fitted)
+    value = score(context.workload, samples.truth, outputs, context.dataset.fitted)
     return value if np.isfinite(value) else -float("inf")
 
 

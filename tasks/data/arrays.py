@@ -12,6 +12,7 @@ import pandas as pd
 from tasks.data.fingerprint import row_hashes
 from tasks.errors import UserError
 from tasks.goals.classic import classic
+from tasks.goals.metric import Truth
 from tasks.goals.target import GoalError
 from tasks.records import Fitted, TensorSpec
 from tasks.system.files import write_atomically
@@ -53,6 +54,11 @@ class Samples:
     def targets(self) -> tuple[Array, ...]:
         """Each goal's, in their order."""
         return (self.target, *self.others)
+
+    @property
+    def truth(self) -> Truth:
+        """What answers are judged by."""
+        return Truth(self.targets, self.weight)
 
     @property
     def named(self) -> list[tuple[str, Array]]:

@@ -154,7 +154,8 @@ def _store(workload: Workload, digest: str, folder: Path, write: Write, code: st
 def _write_frame(workload: Workload, frame: pd.DataFrame, config: Data, folder: Path) -> Written:
     """Every split's arrays and Parquet, from rows in memory."""
     fitted = learn(workload, [look_at(workload, frame)])
-    parts = {name: rows for name, rows in split(frame, config, workload.sampling).items() if len(rows)}
+    cut = split(frame, config, workload.sampling, workload.train is not None)
+    parts = {name: rows for name, rows in cut.items() if len(rows)}
     for name, rows in parts.items():
         (folder / name).mkdir()
         arrays = arrays_of(workload, rows, fitted)

@@ -19,18 +19,27 @@ LEFT_OUT = -1
 Array = np.ndarray[Any, Any]
 
 
-def split(frame: pd.DataFrame, config: Data, rows: Rows) -> dict[str, pd.DataFrame]:
+def split(frame: pd.DataFrame, config: Data, rows: Rows, trains: bool = True) -> dict[str, pd.DataFrame]:
     """Rows to train, validation and test: by a hash of each row's content, or of its group, or in order of time.
 
     Hashed: a row stays in its split as data grows, and neither duplicates nor groups straddle two. By time: the test rows are
-    the newest, and rows of one instant stay together. Raises UserError for a group that has rows on both sides of a cut.
+    the newest, and rows of one instant stay together. Where nothing `trains`, all but the test rows choose. Raises UserError for a group that has rows on both sides of a cut.
     """
     cuts = None
     if rows.time is not None:
         groups = None if rows.group is None else frame[rows.group]
         cuts = time_cuts(instants(frame[rows.time]), groups, config, rows)
     numbers = split_numbers(frame, config, rows, cuts)
-    return {name: frame[numbers == number].reset_index(drop=True) for number, name in enumerate(SPLITS)}
+    return {name: frame[chosen].reset_index(drop=True) for name, chosen in rows_in(numbers, trains).items()}
+
+
+def rows_in(numbers: Array, trains: bool) -> dict[str, Array]:
+    """Which rows are in each split, bool[n], by the number of each row's.
+
+    Where nothing `trains`, the first two are one: what is fitted to rows, such as ranges of 8-bit numbers, is to those that choose.
+    """
+    chosen = {name: numbers == number for number, name in enumerate(SPLITS)}
+    return chosen if trains else chosen | dict.fromkeys(SPLITS[:2], np.isin(numbers, (0, 1)))
 
 
 def split_numbers(frame: pd.DataFrame, config: Data, rows: Rows, cuts: Array | None) -> Array:

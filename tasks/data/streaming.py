@@ -17,7 +17,7 @@ from numpy.lib import format
 from tasks.config import Data
 from tasks.data.arrays import arrays_of, learn, look_at, sampling_arrays
 from tasks.data.schema import check_filled, rows_before, validated
-from tasks.data.splits import LEFT_OUT, SPLITS, split_numbers, time_cuts
+from tasks.data.splits import SPLITS, rows_in, split_numbers, time_cuts
 from tasks.data.times import Shared, instants, newest_of, shared_instant
 from tasks.errors import UserError
 from tasks.records import Fitted
@@ -97,11 +97,12 @@ def write_stream(workload: Workload, stream: Stream, config: Data, folder: Path)
             if not frame.empty:
                 frame = validated(workload, frame)
                 numbers = split_numbers(frame, config, workload.sampling, summary.cuts)
-                for number in np.unique(numbers[numbers != LEFT_OUT]):
-                    rows = frame[numbers == number].reset_index(drop=True)
-                    arrays = arrays_of(workload, rows, fitted)
-                    beside = sampling_arrays(rows, workload.sampling)
-                    writers[SPLITS[number]].append({**arrays, **beside}, rows)
+                for name, chosen in rows_in(numbers, workload.train is not None).items():
+                    if chosen.any():
+                        rows = frame[chosen].reset_index(drop=True)
+                        arrays = arrays_of(workload, rows, fitted)
+                        beside = sampling_arrays(rows, workload.sampling)
+                        writers[name].append({**arrays, **beside}, rows)
     written = {name: writer.rows for name, writer in writers.items() if writer.rows}
     return Written(written, arrays, fitted, summary.newest, summary.shared)
 

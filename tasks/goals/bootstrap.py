@@ -25,7 +25,7 @@ _AT_ONCE = 4_000_000
 def marks_of(metric: Metric, target: Array, answer: Arrays, weight: Array | None = None) -> "Marks":
     """What a metric needs of rows: target [n, …], what was decided of them, and what each row weighs, [n] (None: 1)."""
     if metric.sums is None:
-        return WholeMarks(metric, target, answer)
+        return WholeMarks(metric, target, answer, weight)
     sums, weights = metric.sums(target, answer), np.ones(len(target)) if weight is None else weight
     table = np.hstack([sums, np.ones((len(sums), 1))]) * np.asarray(weights, "float64")[:, None]
     return SumMarks(metric, table, None if metric.units is None else metric.units(target))
@@ -121,18 +121,20 @@ class WholeMarks(Marks):
     metric: Metric
     target: Array
     answer: Arrays
+    weight: Array | None = None
 
     def __len__(self) -> int:
         return len(self.target)
 
     def __getitem__(self, rows: Array) -> Self:
-        return replace(
-            self, target=self.target[rows], answer={name: array[rows] for name, array in self.answer.items()}
-        )
+        answer = {name: array[rows] for name, array in self.answer.items()}
+        weight = None if self.weight is None else self.weight[rows]
+        return replace(self, target=self.target[rows], answer=answer, weight=weight)
 
     def score(self) -> float:
         assert self.metric.whole is not None
-        return float(self.metric.whole(self.target, self.answer)) if len(self) else float("nan")
+        weight = () if self.weight is None else (self.weight,)
+        return float(self.metric.whole(self.target, self.answer, *weight)) if len(self) else float("nan")
 
     def resampled(self, pair: tuple["WholeMarks", ...], groups: Array | None) -> Array:
         units = _Units(groups if groups is not None else np.arange(len(self)))

@@ -200,13 +200,13 @@ _KINDS: dict[str, tuple[Callable[..., Goal], str, str]] = {
 def _asked(score: Score, what: str) -> Callable[[Array, Arrays], float]:
     """A score of somebody's own, given class codes [n], probabilities [n, classes] or values [n]."""
 
-    def whole(target: Array, answer: Arrays) -> float:
+    def whole(target: Array, answer: Arrays, weight: Array | None = None) -> float:
         given = answer[what]
         if what == "probability":
             given = given[:, 1] if given.shape[1] == 2 and _takes_one_column(score) else given
         if what == "value":
             given = given.reshape(len(given), -1)[:, 0]
-        return float(score(target, given))
+        return float(score(target, given) if weight is None else score(target, given, sample_weight=weight))  # type: ignore[call-arg]
 
     return whole
 

@@ -1,49 +1,59 @@
-"""The losses that goals have by themselves: (output, target) to one number. torch is imported where it is used."""
+"""The losses that goals have by themselves: (output, target) to one number. torch is imported where it is used.
+
+With reduction="none", as torch's own have it, they give numbers of each row, which can be weighed.
+"""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def cross_entropy(output: "Tensor", target: "Tensor") -> "Tensor":
+def cross_entropy(output: "Tensor", target: "Tensor", reduction: str = "mean") -> "Tensor":
     """Of logits [n, classes] and codes [n]; of one logit, binary."""
     from torch.nn import functional
 
     if output.ndim == 1 or output.shape[1] == 1:
         return functional.binary_cross_entropy_with_logits(
-            output.reshape(target.shape), target.to(output.dtype)
+            output.reshape(target.shape), target.to(output.dtype), reduction=reduction
         )
-    return functional.cross_entropy(output, target)
+    return functional.cross_entropy(output, target, reduction=reduction)
 
 
-def each_cross_entropy(output: "Tensor", target: "Tensor") -> "Tensor":
+def each_cross_entropy(output: "Tensor", target: "Tensor", reduction: str = "mean") -> "Tensor":
     """Of logits [n, …, classes] and codes [n, …]; places below 0 count nowhere."""
     from torch.nn.functional import cross_entropy
 
+    if reduction == "none":
+        places = cross_entropy(output.flatten(0, -2), target.flatten(), ignore_index=-100, reduction="none")
+        counted = (target >= 0).flatten(1).sum(1).clamp(min=1)
+        return places.reshape(len(target), -1).sum(1) / counted
     loss = cross_entropy(output.flatten(0, -2), target.flatten(), ignore_index=-100, reduction="sum")
     return loss / (target >= 0).sum().clamp(min=1)
 
 
-def binary_cross_entropy(output: "Tensor", target: "Tensor") -> "Tensor":
+def binary_cross_entropy(output: "Tensor", target: "Tensor", reduction: str = "mean") -> "Tensor":
     """Of a logit for each label, [n, labels], and whether each applies, 0 or 1."""
     from torch.nn.functional import binary_cross_entropy_with_logits
 
-    return binary_cross_entropy_with_logits(output, target.to(output.dtype))
+    return binary_cross_entropy_with_logits(output, target.to(output.dtype), reduction=reduction)
 
 
-def mean_squared_error(output: "Tensor", target: "Tensor") -> "Tensor":
+def mean_squared_error(output: "Tensor", target: "Tensor", reduction: str = "mean") -> "Tensor":
     from torch.nn.functional import mse_loss
 
-    return mse_loss(output.reshape(target.shape), target)
+    return mse_loss(output.reshape(target.shape), target, reduction=reduction)
 
 
-def mean_absolute_error(output: "Tensor", target: "Tensor") -> "Tensor":
+def mean_absolute_error(output: "Tensor", target: "Tensor", reduction: str = "mean") -> "Tensor":
     from torch.nn.functional import l1_loss
 
-    return l1_loss(output.reshape(target.shape), target)
+    return l1_loss(output.reshape(target.shape), target, reduction=reduction)
 
 
 @dataclass(frozen=True)
@@ -52,12 +62,13 @@ class Pinball:
 
     levels: tuple[float, ...]
 
-    def __call__(self, output: "Tensor", target: "Tensor") -> "Tensor":
+    def __call__(self, output: "Tensor", target: "Tensor", reduction: str = "mean") -> "Tensor":
         import torch
 
         levels = torch.tensor(self.levels, device=output.device, dtype=output.dtype)
         over = target[..., None] - output
-        return torch.maximum(levels * over, (levels - 1) * over).mean()
+        loss = torch.maximum(levels * over, (levels - 1) * over)
+        return loss.mean() if reduction == "mean" else loss
 
 
 def listwise(output: "Tensor", target: "Tensor") -> "Tensor":
@@ -94,6 +105,9 @@ class InTheTargetsShape:
     def __call__(self, output: "Tensor", target: "Tensor") -> Any:
         return self.loss(output.reshape(target.shape) if output.numel() == target.numel() else output, target)
 
+    def by_row(self) -> "InTheTargetsShape":
+        return InTheTargetsShape(by_row(self.loss))
+
     def to(self, device: Any) -> "InTheTargetsShape":
         return InTheTargetsShape(moved_to(self.loss, device))
 
@@ -110,3 +124,20 @@ def fitting(loss: Callable[..., Any] | None) -> Callable[..., Any]:
 def moved_to(loss: Any, device: Any) -> Any:
     """A loss on the device where outputs are; one without weights of its own is anywhere."""
     return loss.to(device) if hasattr(loss, "to") else loss
+
+
+def by_row(loss: Any) -> Any:
+    """The same loss as numbers of each row, [n, …], where it has such a form, as torch's have; else as it is."""
+    if hasattr(loss, "by_row"):
+        return loss.by_row()
+    if hasattr(loss, "reduction"):
+        loss = copy(loss)
+        loss.reduction = "none"
+        return loss
+    return partial(loss, reduction="none") if "reduction" in signature(loss).parameters else loss
+
+
+def weighed(values: "Tensor", weight: "Tensor") -> "Tensor":
+    """The weighted mean of rows' losses, [n, …] and [n]."""
+    rows = values.flatten(1).mean(1) if values.ndim > 1 else values
+    return (rows * weight).sum() / weight.sum().clamp(min=1e-12)

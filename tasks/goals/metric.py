@@ -13,8 +13,27 @@ Arrays = dict[str, Array]
 Outputs = Array | Mapping[str, Array]
 """A model's outputs by name, or the first alone."""
 
-Targets = Array | tuple[Array, ...]
-"""Each goal's, or the first's alone."""
+
+@dataclass(frozen=True)
+class Truth:
+    """What answers are judged by: each goal's target, [n, …], and what each row weighs, [n] (None: 1)."""
+
+    targets: tuple[Array, ...]
+    weight: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets[0])
+
+
+Targets = Array | tuple[Array, ...] | Truth
+"""Each goal's, or the first's alone, where all rows weigh the same."""
+
+
+def truth_of(targets: Targets) -> Truth:
+    if isinstance(targets, Truth):
+        return targets
+    return Truth(targets if isinstance(targets, tuple) else (targets,))
+
 
 _ROUNDING = 1e-12
 """The share of a sum of squares below which a variance is what rounding leaves of none."""
@@ -33,7 +52,7 @@ class Metric:
 
     `sums` makes float64[n, k] of a target [n, …] and what an answer decided; `finish` makes a score [...] of their sums
     [..., k + 1], of which the last is that of the weights; NaN: not defined on these rows. `bounds` are the least and the most
-    that a row adds to a mean. `whole` stands in place of `sums` for what only all rows have, such as AUC. `units` numbers the
+    that a row adds to a mean. `whole`, of (target, answer) or, where rows weigh, (target, answer, weight [n]), stands in place of `sums` for what only all rows have, such as AUC. `units` numbers the
     rows of a target that come and go together, such as a query's.
     """
 
@@ -41,7 +60,7 @@ class Metric:
     sums: Callable[[Array, Arrays], Array] | None = None
     finish: Callable[[Array], Array] = mean
     bounds: tuple[float, float] | None = None
-    whole: Callable[[Array, Arrays], float] | None = None
+    whole: Callable[..., float] | None = None
     units: Callable[[Array], Array] | None = None
 
 

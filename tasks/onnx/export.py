@@ -15,13 +15,14 @@ from tasks.errors import StepError
 from tasks.onnx.decision import with_decision
 from tasks.onnx.description import describe, dims
 from tasks.onnx.exporter_output import Line, followed, is_by_data, own_line, quietly, reason
-from tasks.onnx.exporters import EXPORTERS
+from tasks.onnx.exporters import exporters_of
 from tasks.onnx.origin import remove_origin
 from tasks.onnx.session import open_session
 from tasks.onnx.sizes import Arrays, batch_of, edge_rows, odd_sizes, otherwise, reference_lengths
 from tasks.records import Candidate, Checkpoint, Dataset, OnnxModel
 from tasks.system.files import is_the_machines, write_atomically
 from tasks.training.footprint import without_footprint
+from tasks.training.given import reference_of, rounds
 from tasks.training.module import answers, load_module
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
@@ -61,7 +62,7 @@ def export_module(
     samples = read_split(dataset, "validation")
     module = module.cpu().eval()
     failures: dict[str, Exception | str] = {}
-    for name, export in EXPORTERS.items():
+    for name, export in exporters_of(module).items():
         try:
             with quietly() as frozen:
                 proto = export(module, workload, dataset, batch_of(samples, 3))
@@ -148,34 +149,37 @@ def _input_problem(proto: onnx.ModelProto, dataset: Dataset) -> str | None:
 def _answer_problem(
     proto: onnx.ModelProto, module: nn.Module, workload: Workload, dataset: Dataset, samples: Samples
 ) -> str | None:
-    session = open_session(proto.SerializeToString())
+    session, whose = open_session(proto.SerializeToString()), reference_of(module)
     for arrays in odd_sizes(samples, workload):
         if not _answers_agree(session, module, arrays):
             sizes = {name: array.shape for name, array in arrays.items()}
-            return f"its answers for inputs of {sizes} differ from torch's"
+            return f"its answers for inputs of {sizes} differ from {whose}"
     edges = edge_rows(dataset)
     for row in range(len(next(iter(edges.values())))):
         if not _answers_agree(session, module, {name: array[row : row + 1] for name, array in edges.items()}):
-            return "its answer to a row at the edge of the data differs from torch's"
+            return f"its answer to a row at the edge of the data differs from {whose}"
     for what, arrays in otherwise(batch_of(samples, 7)):
         try:
             answers(module, arrays)
         except Exception:  # numbers that the model itself does not take
             continue
         if not _answers_agree(session, module, arrays):
-            return f"its answers to rows {what} differ from torch's: it decides by the data, or leaves the range of its numbers"
+            return f"its answers to rows {what} differ from {whose}: it decides by the data, or leaves the range of its numbers"
     return None
 
 
 def _answers_agree(session: InferenceSession, module: nn.Module, arrays: Arrays) -> bool:
     pairs = zip(answers(module, arrays).values(), session.run(None, arrays), strict=True)
-    return all(_agree(expected.numpy(), answer) for expected, answer in pairs)
+    return all(_agree(expected.numpy(), answer, rounds(module)) for expected, answer in pairs)
 
 
-def _agree(expected: Array, answer: Array) -> bool:
-    """Within rounding, which grows with the numbers; where torch has no number of its own, the file need not have its."""
-    if expected.shape != answer.shape:
-        return False
+def _agree(expected: Array, answer: Array, rounded: bool = False) -> bool:
+    """Within rounding, which grows with the numbers; where torch has no number of its own, the file need not have its.
+
+    What is rounded to 8 bits is held to its decisions later, where it is measured.
+    """
+    if rounded or expected.shape != answer.shape:
+        return expected.shape == answer.shape
     finite = np.isfinite(expected) | (expected.dtype.kind != "f")
     scale = max(1.0, float(np.abs(expected[finite]).max(initial=0.0)))
     return np.allclose(expected[finite], answer[finite], rtol=TOLERANCE, atol=TOLERANCE * scale)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tasks.onnx.sizes import Arrays
 from tasks.records import Dataset
 from tasks.training.footprint import without_footprint
+from tasks.training.given import OnnxModule, ProgramModule
 from tasks.training.module import all_outputs, answers, output_names
 from tasks.workloads.workload import Workload
 
@@ -79,7 +80,33 @@ def _dynamic_axes(dataset: Dataset) -> dict[str, dict[int, str]]:
     }
 
 
-EXPORTERS: dict[str, Callable[[nn.Module, Workload, Dataset, Arrays], onnx.ModelProto]] = {
-    "dynamo": with_dynamo,
-    "torchscript": with_torchscript,
-}
+def as_it_came(module: nn.Module, workload: Workload, dataset: Dataset, arrays: Arrays) -> onnx.ModelProto:
+    """A given file's own graph, with the names that the workload's axes have."""
+    assert isinstance(module, OnnxModule)
+    proto = onnx.ModelProto.FromString(module.graph.proto.SerializeToString())
+    values = {value.name: value for value in proto.graph.input}
+    for spec in dataset.inputs:
+        values[spec.name].type.tensor_type.ClearField("shape")
+        for size in spec.shape:
+            dim = values[spec.name].type.tensor_type.shape.dim.add()
+            if isinstance(size, str):
+                dim.dim_param = size
+            else:
+                dim.dim_value = size
+    return proto
+
+
+Exporter = Callable[[nn.Module, Workload, Dataset, Arrays], onnx.ModelProto]
+
+EXPORTERS: dict[str, Exporter] = {"dynamo": with_dynamo, "torchscript": with_torchscript}
+
+
+def exporters_of(module: nn.Module) -> dict[str, Exporter]:
+    """The ways to try, the likeliest first: torch's, also for the program in a file, and for an ONNX file none but its own."""
+    match module:
+        case OnnxModule():
+            return {"as it came": as_it_came}
+        case ProgramModule():
+            program = module.program
+            return {name: lambda _, *given, way=way: way(program, *given) for name, way in EXPORTERS.items()}
+    return EXPORTERS

@@ -1,18 +1,10 @@
 """What exporters and quantisers note in a graph about where it was made: paths, lines of source. It is not shipped."""
 
-from collections.abc import Iterator
 from typing import Any
 
+from tasks.system.protobuf import messages
+
 NOTES = ("doc_string", "metadata_props")
-
-
-def messages(message: Any) -> Iterator[Any]:
-    """A protobuf message and all that it holds, wherever: a tensor may hide in an attribute of a function's node."""
-    yield message
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for inner in value if hasattr(value, "__len__") else (value,):
-                yield from messages(inner)
 
 
 def remove_origin(proto: Any) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import LostError, UserError
-from tasks.onnx.origin import messages
 from tasks.system.files import is_the_machines
+from tasks.system.protobuf import messages
 from tasks.system.sentences import first_line
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ def open_session(model: Path | bytes, threads: int = 1) -> "onnxruntime.Inferenc
     options.log_severity_level = 4  # what fails is raised; a server must not log every client's bad row too
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry(_OUTSIDE, os.devnull)
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # not its own, which nothing else checks
+    options.add_session_config_entry(
+        "session.load_model_format", "ONNX"
+    )  # not its own, which nothing else checks
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:

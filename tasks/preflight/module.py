@@ -42,7 +42,7 @@ def look_at_score(bench: Bench) -> str:
     from tasks.training.module import predict_goals
 
     workload, rows = bench.workload, read_split(bench.dataset, "validation")[:_SOME]
-    untrained = scores(workload, rows.targets, predict_goals(workload, bench.module, rows.inputs))
+    untrained = scores(workload, rows.truth, predict_goals(workload, bench.module, rows.inputs))
     right, wrong = (_scores_of(bench, rows, side) for side in ("of_target", "wrong"))
     said = []
     for goal, value, best, worst in zip(workload.goals, untrained, right, wrong, strict=True):
@@ -73,7 +73,7 @@ def _scores_of(bench: Bench, rows: Samples, side: str) -> tuple[float, ...]:
         for name in goal.outputs
     }
     try:
-        return scores(bench.workload, rows.targets, outputs)
+        return scores(bench.workload, rows.truth, outputs)
     except UserError:
         return (float("nan"),) * len(bench.workload.goals)
 

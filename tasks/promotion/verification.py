@@ -131,7 +131,7 @@ def _replay(settings: Settings, evidence: Evidence, folder: Path) -> float:
 
     report = evidence.proof.report
     answered = answer_again(evidence, folder / MODEL, settings.home / "datasets")
-    targets = read_split(answered.dataset, answered.split).targets
+    targets = read_split(answered.dataset, answered.split).truth
     fitted = answered.dataset.fitted
     again = score(load_workload(evidence.workload), targets, answered.outputs, fitted)
     if abs(again - report.score) > _SAME_SCORE:

@@ -44,8 +44,8 @@ def cross_validate(
             checkpoint = fit(module, learn, choose, config, folder, workload=workload)
         module.load_state_dict(load_weights(checkpoint))
         outputs.append(predict_goals(workload, module.cpu(), samples[fold].inputs))
-        scores.append(score_if_defined(workload, samples[fold].targets, outputs[-1]))
-    targets = samples[np.concatenate(folds)].targets
+        scores.append(score_if_defined(workload, samples[fold].truth, outputs[-1]))
+    targets = samples[np.concatenate(folds)].truth
     answers = {name: np.concatenate([output[name] for output in outputs]) for name in workload.outputs}
     return CrossValidation(
         folds=gates.folds,

@@ -11,7 +11,7 @@ from tasks.outcome import Selection, StepTime
 from tasks.proof import signing
 from tasks.proof.provenance import Code, code_state, library_versions, machine
 from tasks.proof.signing import SIGNATURE, EvidenceError, check_folder, sign_folder
-from tasks.records import Checkpoint, Dataset, Proof, Report
+from tasks.records import Checkpoint, Dataset, Material, Proof, Report
 from tasks.system.files import sha256_of, write_atomically
 from tasks.system.frozen import Frozen
 
@@ -36,6 +36,7 @@ class Evidence(Frozen):
     )
     classes: tuple[str, ...] | None = None
     checkpoint_sha256: str
+    materials: tuple[Material, ...] = Field((), description="What the weights began as, or are, by digest.")
     code: Code
     config: dict[str, Any]
     libraries: dict[str, str]
@@ -46,6 +47,13 @@ class Evidence(Frozen):
     proof: Proof
     champion: int | None = None
     times: tuple[StepTime, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What has to be said of how the weights came to be, besides training."""
+        if self.config.get("train", {}) is None:
+            return (f"Nothing was trained: the weights are those of {', '.join(map(str, self.materials))}.",)
+        return tuple(f"Training began with {material}." for material in self.materials)
 
     @property
     def decision(self) -> str:
@@ -139,6 +147,7 @@ def make_evidence(
         dataset=dataset.folder.name,
         classes=dataset.classes,
         checkpoint_sha256=checkpoint.sha256,
+        materials=checkpoint.materials,
         code=code_state(),
         config=config.model_dump(mode="json"),
         libraries=library_versions(),

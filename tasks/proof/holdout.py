@@ -107,7 +107,7 @@ def compare_with(workload: Workload, answered: Answered, champion: Champion, gat
         frame, copied = read_frame(dataset, split), copies(samples)
         fitted = dataset.fitted
         return compare(
-            workload, samples.targets, frame, answered.outputs, theirs, champion, gates, copied, fitted
+            workload, samples.truth, frame, answered.outputs, theirs, champion, gates, copied, fitted
         )
     except LostError:
         raise
@@ -129,7 +129,7 @@ def _against_fp32(
     samples = read_split(dataset, report.split)
     ours, theirs = load_arrays(report.outputs), load_arrays(baseline.outputs)
     workload, copied = load_workload(reference), copies(samples)
-    pair = (workload, samples.targets, ours, theirs, gates.confidence, copied, dataset.fitted)
+    pair = (workload, samples.truth, ours, theirs, gates.confidence, copied, dataset.fitted)
     return difference_interval(*pair), other_differences(*pair)
 
 

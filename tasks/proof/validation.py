@@ -139,7 +139,7 @@ def _score(
     samples = read_split(dataset, split)
     outputs = run_named(open_session(onnx_model.path), samples.inputs, workload.served)
     save_arrays(path, outputs)
-    answered, fitted = (workload, samples.targets), dataset.fitted
+    answered, fitted = (workload, samples.truth), dataset.fitted
     if all(np.isfinite(array).all() for array in outputs.values() if array.dtype.kind == "f"):
         total: float | None = score(*answered, outputs, fitted)
     else:  # which is the file's problem: it must not end the run of all the others

@@ -64,7 +64,8 @@ def resident(samples: Samples, device: torch.device) -> Samples:
 
     inputs = {name: moved(array) for name, array in samples.inputs.items()}
     others = tuple(map(moved, samples.others))
-    return replace(samples, inputs=inputs, target=moved(samples.target), others=others)
+    weight = None if samples.weight is None else moved(samples.weight)
+    return replace(samples, inputs=inputs, target=moved(samples.target), others=others, weight=weight)
 
 
 def take(workload: Workload, samples: Samples, index: Array, device: torch.device) -> Batch:
@@ -79,4 +80,5 @@ def take(workload: Workload, samples: Samples, index: Array, device: torch.devic
     targets = {
         goal.outputs[0]: tensor(array) for goal, array in zip(workload.goals, samples.targets, strict=True)
     }
-    return Batch(inputs, targets, torch.ones(len(index), device=device))
+    weight = torch.ones(len(index), device=device) if samples.weight is None else tensor(samples.weight)
+    return Batch(inputs, targets, weight)

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from tasks.config import Train
-from tasks.data.arrays import Samples
+from tasks.data.arrays import Array, Samples
 from tasks.training.average import Average
 from tasks.training.batches import Batch, Order, resident, take
 from tasks.training.checkpoint import CheckpointStore
 from tasks.training.device import Compute
 from tasks.training.divergence import LossWatch
 from tasks.training.groups import freeze, learning_mode
-from tasks.training.loss import DistillationLoss, loss_of, own_step
+from tasks.training.loss import DistillationLoss, loss_of, own_step, weights_of
 from tasks.training.metrics import MetricsLog
 from tasks.training.module import goal_outputs, predict_goals
 from tasks.training.optimizer import learning_rate, make_optimizer, set_rate
@@ -45,7 +45,8 @@ def loss_and_score(
     outputs = predict_goals(workload, module, rows.inputs, batch_size)
     targets = tuple(torch.tensor(target, device=device) for target in rows.targets)
     raw = {name: torch.from_numpy(array).to(device) for name, array in outputs.items()}
-    return float(loss_of(workload, device)(raw, targets)), score(workload, rows.targets, outputs)
+    weight = None if rows.weight is None else torch.tensor(rows.weight, device=device)
+    return float(loss_of(workload, device)(raw, targets, weight)), score(workload, rows.truth, outputs)
 
 
 @dataclass
@@ -152,14 +153,14 @@ class Loop:
         """The gradients of a step, added up over its batches; the mean loss of this process's rows."""
         index = self.order.rows(step)
         mine = index[self.compute.rank :: self.compute.count]
-        share = len(mine) * self.compute.count / len(index)
+        share = self._mass(mine) * self.compute.count / self._mass(index)
         mine = mine if len(mine) else index[:1]
         batches = min(self.config.accumulate, -(-len(index) // self.config.batch_size))
         parts = np.array_split(mine, min(batches, len(mine)))
         losses = []
         for place, rows in enumerate(parts, 1):
             batch = take(self.workload, self.rows, rows, self.compute.device)
-            part = len(rows) / len(mine)
+            part = self._mass(rows) / self._mass(mine)
             with self.compute.gathering(self.forward, place == len(parts)):
                 with self.compute.autocast():
                     loss = self._loss(batch)
@@ -175,8 +176,14 @@ class Loop:
             return stepped
         raw = goal_outputs(self.workload, self.forward(**batch.inputs))
         outputs = {name: output.float() for name, output in raw.items()}
-        loss = self.loss(outputs, tuple(batch.targets.values())) if stepped is None else stepped
+        weights = weights_of(self.workload, batch)
+        loss = self.loss(outputs, tuple(batch.targets.values()), weights) if stepped is None else stepped
         return loss if self.distillation is None else self.distillation.mix(batch.inputs, outputs, loss)
+
+    def _mass(self, rows: Array) -> float:
+        """How much rows weigh together."""
+        weight = self.samples.weight
+        return len(rows) if weight is None else max(float(weight[rows].sum()), 1e-12)
 
     def _rate(self, step: int) -> float:
         return learning_rate(self.config, step, self.steps)

@@ -12,17 +12,18 @@ from torch import Tensor, nn
 from tasks.data.arrays import Array, Samples
 from tasks.errors import UserError
 from tasks.goals.goal import Goal
-from tasks.goals.losses import moved_to
+from tasks.goals.losses import by_row, moved_to, weighed
 from tasks.system.sentences import as_user_error
 from tasks.training.batches import Batch
 from tasks.training.footprint import without_footprint
 from tasks.training.module import goal_outputs, predict_goals
 from tasks.workloads.workload import Workload
 
-Loss = Callable[[dict[str, Tensor], tuple[Tensor, ...]], Tensor]
-"""(outputs by name, each goal's target) to one number."""
+Loss = Callable[[dict[str, Tensor], tuple[Tensor, ...], Tensor | None], Tensor]
+"""(outputs by name, each goal's target, what rows weigh or None) to one number."""
 
-GoalLoss = Callable[[Sequence[Tensor], Tensor], Tensor]
+GoalLoss = Callable[..., Tensor]
+"""(outputs, target, what rows weigh or None) to one number, or to numbers of each row where they weigh."""
 
 BatchLoss = Callable[[Any, Batch], Tensor]
 
@@ -32,13 +33,16 @@ _SOME = 64
 
 def loss_of(workload: Workload, device: torch.device) -> Loss:
     """The goals' losses, summed by their weights."""
-    losses = [(goal.outputs, goal.weight, _loss_on(goal.loss, device)) for goal in workload.goals]
+    losses = [
+        (goal.outputs, goal.weight, _loss_on(goal.loss, device, weighs=workload.rows.weight is not None))
+        for goal in workload.goals
+    ]
 
-    def loss(outputs: dict[str, Tensor], targets: tuple[Tensor, ...]) -> Tensor:
+    def loss(outputs: dict[str, Tensor], targets: tuple[Tensor, ...], rows: Tensor | None = None) -> Tensor:
         first, *others = (
-            weight * own([outputs[name] for name in names], target)
+            weight * own([outputs[name] for name in names], target, rows)
             if weight != 1
-            else own([outputs[name] for name in names], target)
+            else own([outputs[name] for name in names], target, rows)
             for (names, weight, own), target in zip(losses, targets, strict=True)
         )
         return sum(others, start=first)
@@ -46,9 +50,15 @@ def loss_of(workload: Workload, device: torch.device) -> Loss:
     return loss
 
 
-def _loss_on(loss: Any, device: torch.device) -> GoalLoss:
-    own = moved_to(loss, device)
-    return lambda outputs, target: own(*outputs, target)
+def _loss_on(loss: Any, device: torch.device, *, weighs: bool = False) -> GoalLoss:
+    """A goal's loss; where rows weigh, as the weighted mean over them, or what it gives where that is not a number a row."""
+    own = moved_to(by_row(loss) if weighs else loss, device)
+
+    def of_rows(outputs: Sequence[Tensor], target: Tensor, weight: Tensor | None = None) -> Tensor:
+        value: Tensor = own(*outputs, target)
+        return value if weight is None or not value.ndim else weighed(value, weight)
+
+    return of_rows
 
 
 def batch_loss(workload: Workload, device: torch.device) -> BatchLoss:
@@ -57,9 +67,15 @@ def batch_loss(workload: Workload, device: torch.device) -> BatchLoss:
 
     def of_batch(outputs: Any, batch: Batch) -> Tensor:
         raw = goal_outputs(workload, outputs)
-        return loss({name: output.float() for name, output in raw.items()}, tuple(batch.targets.values()))
+        named = {name: output.float() for name, output in raw.items()}
+        return loss(named, tuple(batch.targets.values()), weights_of(workload, batch))
 
     return of_batch
+
+
+def weights_of(workload: Workload, batch: Batch) -> Tensor | None:
+    """What the rows weigh, where they do not weigh the same."""
+    return None if workload.rows.weight is None else batch.weight
 
 
 def own_step(workload: Workload, module: nn.Module, batch: Batch) -> Tensor:
@@ -88,18 +104,28 @@ def check_loss(workload: Workload, module: nn.Module, samples: Samples) -> None:
 
 def _check(workload: Workload, goal: Goal, outputs: list[Tensor], targets: Array) -> None:
     target = torch.from_numpy(np.array(targets[:3]))
-    loss = _loss_on(deepcopy(goal.loss), target.device)  # it may keep what it has seen
+    weighs = workload.rows.weight is not None
+    loss = _loss_on(deepcopy(goal.loss), target.device, weighs=weighs)  # it may keep what it has seen
     for rows in (2, 3):
         given = " and ".join(str(list(output[:rows].shape)) for output in outputs)
         shapes = f"outputs {given} and a target {target.dtype} {list(target[:rows].shape)}"
         with as_user_error(f"Workload {workload.name}: its loss fails on {shapes}"):
             shape = list(loss([output[:rows] for output in outputs], target[:rows]).shape)
-        if shape:
+        if weighs and shape[:1] != [rows]:
+            raise UserError(
+                f"Workload {workload.name}: its rows weigh, and its loss gives {shape or 'one number'} for {shapes}: give a number a row, "
+                "as torch's losses do with reduction='none', or leave out rows=Rows(weight=…)."
+            )
+        if shape and not weighs:
             raise UserError(
                 f"Workload {workload.name}: its loss gives {shape} for {shapes}; return one number, such as its mean."
             )
     some = np.linspace(0, len(targets) - 1, min(_SOME, len(targets)), dtype=int)
-    if goal.rowwise and _mixes_rows(loss, outputs[0].shape[1:], torch.from_numpy(targets[some])):
+    if (
+        goal.rowwise
+        and not weighs
+        and _mixes_rows(loss, outputs[0].shape[1:], torch.from_numpy(targets[some]))
+    ):
         raise UserError(
             f"Workload {workload.name}: its loss compares each row's output with every row's target, for {shapes} are broadcast against "
             "each other: give it outputs.reshape(target.shape), or return that shape from forward()."
@@ -119,14 +145,20 @@ def _mixes_rows(loss: GoalLoss, shape: Sequence[int], target: Tensor) -> bool:
     turned = [target.roll(turns) for turns in range(1, 8)]
     try:
         with torch.no_grad():
-            before, same, *after = (
-                float(loss([outputs], given)) for given in (target, target[:1].expand_as(target), *turned)
+            before, elsewhere, *after = (
+                float(loss([outputs], given)) for given in (target, _far_from(target), *turned)
             )
     except Exception:  # of a loss that asks more of real rows than their shape
         return False
-    if not np.isfinite(before) or np.isclose(same, before, rtol=1e-4):
+    if not np.isfinite(before) or np.isclose(elsewhere, before, rtol=1e-4):
         return False
     return np.allclose(after, before, rtol=1e-4)
+
+
+def _far_from(target: Tensor) -> Tensor:
+    """One target for all rows: a number beyond all of them, for nearer ones may cost the same by chance, or a class of theirs."""
+    one = target.max() + 8 * (target.max() - target.min()) if target.is_floating_point() else target[0]
+    return one.expand_as(target)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The module of a workload: built from a seed, loaded from a checkpoint, and asked for its outputs."""
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -16,7 +15,9 @@ from tasks.records import Checkpoint, Dataset, Fitted
 from tasks.system.sentences import as_user_error
 from tasks.training.checkpoint import load_weights
 from tasks.training.footprint import is_lazy, without_footprint
+from tasks.training.given import check_inputs, module_of, signature_of
 from tasks.training.randomness import random_numbers_lock, seed_everything
+from tasks.workloads.model_files import Known, not_a_module
 from tasks.workloads.workload import Workload
 
 
@@ -32,16 +33,18 @@ def build_from(
     workload: Workload, samples: Samples, fitted: tuple[Fitted, ...], model: str | None, seed: int
 ) -> nn.Module:
     """The same from training rows in memory."""
-    build = workload.builder(model)
+    classes = {
+        name: own.classes for goal, own in zip(workload.goals, fitted, strict=True) for name in goal.outputs
+    }
+    known = Known(samples.inputs, classes, workload.bases)
     with as_user_error(f"Workload {workload.name}: its model was not built"), random_numbers_lock:
         seed_everything(seed)
-        module = build(samples.inputs) if _asks_for_inputs(build) else build()  # type: ignore[call-arg]
+        module = module_of(workload.builder(model), known)
         if not isinstance(module, nn.Module):
-            raise UserError(
-                f"Workload {workload.name}: its model is a {type(module).__name__}; return a torch.nn.Module."
-            )
+            raise UserError(f"Workload {workload.name}: {not_a_module(module)}")
         _check_names(workload, module, list(samples.inputs))
         few = samples[:2]
+        check_inputs(module, few.inputs, workload.axes)
         outputs = _first_outputs(workload, module, few)  # here: lazy layers draw their weights in it
     _check_outputs(workload, few, outputs, fitted)
     return module
@@ -151,14 +154,8 @@ def _first(module: nn.Module, inputs: dict[str, Array], count: int, batch_size: 
     return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
-def _asks_for_inputs(build: Callable[..., nn.Module]) -> bool:
-    """Whether it has a parameter that must be given."""
-    named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return any(p.kind in named and p.default is p.empty for p in inspect.signature(build).parameters.values())
-
-
 def _check_names(workload: Workload, module: nn.Module, names: list[str]) -> None:
-    signature = inspect.signature(module.forward)
+    signature = signature_of(module)
     try:
         signature.bind(**dict.fromkeys(names))
     except TypeError as error:

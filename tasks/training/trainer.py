@@ -30,6 +30,7 @@ from tasks.training.module import build_module
 from tasks.training.own_training import OwnTraining
 from tasks.training.progress import ShowProgress
 from tasks.training.randomness import random_numbers_lock
+from tasks.training.untrained import ship
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
 
@@ -44,7 +45,7 @@ _LATER_KNOBS = ("groups", "average", "accumulate")
 def train(
     reference: str,
     dataset: Dataset,
-    config: Train,
+    config: Train | None,
     folder: Path,
     *,
     model: str | None = None,
@@ -52,10 +53,12 @@ def train(
     progress: ShowProgress | None = None,
     store: ObjectStorage | None = None,
 ) -> Checkpoint:
-    """Train the workload's module (called `model`; None: its first) on the dataset; see `fit`.
+    """Train the workload's module (called `model`; None: its first) on the dataset; see `fit`, and without knobs `ship`.
 
     With `config.workers` above 1 this is done by so many processes of the Ray cluster that this one is connected to.
     """
+    if config is None:
+        return ship(load_workload(reference), dataset, folder, model)
     if config.workers > 1 and not launched():
         try:
             from tasks.training.ray import train_on_cluster
@@ -66,12 +69,13 @@ def train(
         same = partial(train, reference, dataset, config, folder, model=model, publish=publish, store=store)
         return train_on_cluster(same, config, folder, progress)
     workload = load_workload(reference)
+    materials = workload.materials(model)
     with random_numbers_lock:
         module = build_module(workload, dataset, model, config.seed)
         validation = read_split(dataset, "validation")
         check_loss(workload, module, validation)
         check_groups(module, config.groups)
-        return fit(
+        checkpoint = fit(
             module,
             read_split(dataset, "train"),
             validation,
@@ -82,6 +86,7 @@ def train(
             progress=progress,
             store=store,
         )
+    return checkpoint.model_copy(update={"materials": materials})
 
 
 def fit(

@@ -24,12 +24,13 @@ def marks(
 ) -> "tuple[Marks, ...]":
     """Rows as each goal's metric sees them. Raises UserError when a metric of the workload's own fails."""
     from tasks.goals.bootstrap import marks_of
+    from tasks.goals.metric import truth_of
 
-    truth = targets if isinstance(targets, tuple) else (targets,)
-    made = []
-    for goal, target, answer in zip(workload.goals, truth, decisions(workload, outputs, fitted), strict=True):
+    truth, made = truth_of(targets), []
+    answers = decisions(workload, outputs, fitted)
+    for goal, target, answer in zip(workload.goals, truth.targets, answers, strict=True):
         with as_user_error(_what_failed(workload, goal.metric.name, len(target))):
-            made.append(marks_of(goal.metric, target, answer))
+            made.append(marks_of(goal.metric, target, answer, truth.weight))
     return tuple(made)
 
 
@@ -41,9 +42,11 @@ def scores(
     NaN where it is not defined on these rows (no rows, a constant target under R², one class under AUC). Raises UserError
     when a metric of the workload's own fails.
     """
-    truth = targets if isinstance(targets, tuple) else (targets,)
-    if not len(truth[0]):
-        return (float("nan"),) * len(truth)
+    from tasks.goals.metric import truth_of
+
+    truth = truth_of(targets)
+    if not len(truth):
+        return (float("nan"),) * len(workload.goals)
     scored = []
     for goal, rows in zip(workload.goals, marks(workload, truth, outputs, fitted), strict=True):
         with as_user_error(_what_failed(workload, goal.metric.name, len(rows))):

@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Any, Literal
 from tasks.config import Data, Gates, RunConfig, Train
 from tasks.errors import UserError
 from tasks.recipes import Recipe
+from tasks.records import Material
+from tasks.workloads.model_files import Files, ModelFile, why_not_ours
 from tasks.workloads.rows import Rows
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import pandera.pandas as pa
-    from torch import nn
 
     from tasks.codecs import Codec, Reading
     from tasks.goals.goal import Goal
+    from tasks.workloads.model_files import Build, Source
     from tasks.workloads.own_training import Fit, Step
 
     Inputs = dict[str, np.ndarray[Any, Any]]
-    Build = Callable[[], nn.Module] | Callable[[Inputs], nn.Module]
     Score = Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], float]
 
 DEFAULT_RECIPES: tuple[Recipe, ...] = tuple(
@@ -59,7 +60,8 @@ class Workload:
     goal: Goal | tuple[Goal, ...] | None = None
     inputs: Callable[[pd.DataFrame], Inputs] | Mapping[str, Codec | Callable[[pd.DataFrame], Any]]
     """A function of the frame; or what a request brings by name, each a codec, or a function that makes that one tensor."""
-    model: Build | Mapping[str, Build]
+    model: Source | Mapping[str, Source]
+    bases: Mapping[str, Files] = field(default_factory=dict)
     students: Mapping[str, Build] = field(default_factory=dict)
     rows: Rows = Rows()
     time: str | None = None
@@ -73,7 +75,8 @@ class Workload:
     probabilities: bool = False
     """`score` gets class probabilities [n, classes] instead of class codes [n]; scikit-learn's roc_auc_score and its like, of two
     classes, the second's [n]."""
-    train: Train = Train()
+    train: Train | None = Train()
+    """None: nothing is trained, the weights of Weights, Exported or Onnx ship as they are."""
     step: Step | None = None
     """(module, batch) -> loss: Slipway's loop, a loss of one's own that runs the module as it likes; see docs/own-training.md."""
     fit: Fit | None = None
@@ -95,10 +98,7 @@ class Workload:
             )
         elif self.target is None:
             raise UserError(f"Workload {self.name} says no target: name the column to predict.")
-        if self.step is not None and self.fit is not None:
-            raise UserError(
-                f"Workload {self.name} names both step= and fit=: step is for Slipway's loop, fit brings its own; leave one out."
-            )
+        self._check_training()
         for name in ("time", "slices"):
             inside, beside = getattr(self.rows, name), getattr(self, name)
             if inside and beside and inside != beside:
@@ -107,6 +107,16 @@ class Workload:
                 )
             object.__setattr__(self, name, inside or beside)
         _ = self.reading
+
+    def _check_training(self) -> None:
+        """Raise UserError for two who turn the crank, or for weights that nobody made."""
+        if self.step is not None and self.fit is not None:
+            raise UserError(
+                f"Workload {self.name} names both step= and fit=: step is for Slipway's loop, fit brings its own; leave one out."
+            )
+        for source in self.model.values() if isinstance(self.model, Mapping) else [self.model]:
+            if problem := why_not_ours(source, self.train is not None):
+                raise UserError(f"Workload {self.name}: {problem}")
 
     def _check_goal(self) -> None:
         """Raise UserError for what says the same in two ways, and for goals that one graph cannot hold."""
@@ -182,17 +192,51 @@ class Workload:
 
     def check(self, run: RunConfig) -> None:
         """Raise UserError for settings that cannot work for this workload; its recipes: `check_recipes`."""
-        self.builder(run.model)
+        self.materials(run.model)
         self.check_data(run.data)
-        if self.fit is not None and run.train.workers > 1:
+        if (run.train is None) != (self.train is None):
+            why = "trains nothing (train=None)" if self.train is None else "is trained"
+            raise UserError(
+                f"Workload {self.name} {why}, as its file says: leave train= out of the run's settings."
+            )
+        if self.fit is not None and run.train is not None and run.train.workers > 1:
             raise UserError(
                 f"Workload {self.name}: train.workers={run.train.workers} cannot be, for its fit is a loop of its own: set train.workers=1."
             )
-        if run.gates.folds and (self.time is not None or run.gates.folds == 1):
-            why = "its rows are in time" if self.time is not None else "one fold leaves nothing to train on"
+        if run.gates.folds and (why := self._why_no_folds(run.gates.folds)):
             raise UserError(
                 f"Workload {self.name}: gates.folds={run.gates.folds} cannot be, for {why}: set gates.folds=0."
             )
+
+    def _why_no_folds(self, folds: int) -> str | None:
+        if self.train is None:
+            return "nothing is trained (train=None), so that all rows but the test rows choose already"
+        if self.time is not None:
+            return "its rows are in time"
+        return "one fold leaves nothing to train on" if folds == 1 else None
+
+    def materials(self, model: str | None = None) -> tuple[Material, ...]:
+        """The files that the model called `model` is made of, by digest: its own first, then the bases.
+
+        Raises UserError for an unknown name, and for files that are not there.
+        """
+        source = self.builder(model)
+        own = [source.files.material(source.name)] if isinstance(source, ModelFile) else []
+        return (*own, *(files.material(f"base {name}") for name, files in self.bases.items()))
+
+    def all_materials(self) -> tuple[Material, ...]:
+        """Those of every model, each once."""
+        names = list(self.model) if isinstance(self.model, Mapping) else [None]
+        return tuple(dict.fromkeys(material for name in names for material in self.materials(name)))
+
+    def why_untrainable(self, model: str | None) -> str | None:
+        """Why no step of a recipe can train the model called `model`; None when it can."""
+        source = self.builder(model)
+        if isinstance(source, ModelFile) and not source.has_module:
+            return "needs a torch module, and this workload ships a file: give quantize or float16"
+        if self.train is None:
+            return "trains what it has changed, and train=None trains nothing: give quantize or float16"
+        return None
 
     def check_data(self, data: Data) -> None:
         """Raise UserError when rows are to be cut by time and no column says when they are from."""
@@ -201,8 +245,8 @@ class Workload:
                 f"data.until={data.until} needs a time column, and workload {self.name} names none: leave it out."
             )
 
-    def builder(self, name: str | None) -> Build:
-        """The function that builds the model called `name` (None: the first). Raises UserError for an unknown name."""
+    def builder(self, name: str | None) -> Source:
+        """What the model called `name` (None: the first) is built by or read from. Raises UserError for an unknown name."""
         if not isinstance(self.model, Mapping):
             if name is not None:
                 raise UserError(f"Workload {self.name} has one model without a name: leave out model={name}.")

@@ -39,7 +39,9 @@ LENGTH = re.compile(rb"content-length: (\d+)")
 
 
 def post(rows: int, path: str = "/invocations", width: int = 64) -> bytes:
-    body = json.dumps({"inputs": {"x": np.linspace(-1, 1, rows * width).round(3).reshape(rows, width).tolist()}})
+    body = json.dumps(
+        {"inputs": {"x": np.linspace(-1, 1, rows * width).round(3).reshape(rows, width).tolist()}}
+    )
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body.encode()
 
@@ -130,14 +132,22 @@ def end(case: Case, folders: dict[str, Path], scratch: Path) -> Tried:
     finally:
         asked = asker.stop()
         server.stop(signal.SIGKILL)
-    lost = [each for each in asked if not each.came and (delay or each.ended != "before the answer" or each.sent < told - 0.05)]
+    lost = [
+        each
+        for each in asked
+        if not each.came and (delay or each.ended != "before the answer" or each.sent < told - 0.05)
+    ]
     if lost or code or took > delay + DRAIN + 1:
-        raise Wrong(f"{name}, {options}: exit code {code} after {took:.1f} s, lost {[(e.ended, round(e.sent - told, 3)) for e in lost]}")
+        raise Wrong(
+            f"{name}, {options}: exit code {code} after {took:.1f} s, lost {[(e.ended, round(e.sent - told, 3)) for e in lost]}"
+        )
     other = sorted({each.status for each in asked if each.came} - {200, 503})
     if other or not any(each.status == 200 for each in asked):
         raise Wrong(f"{name}: answered {other or 'nothing'}")
     after = sum(each.came > told for each in asked)
-    return Tried("nothing lost", 1, {"s to end": took, "answers": len(asked), "answers after the signal": after})
+    return Tried(
+        "nothing lost", 1, {"s to end": took, "answers": len(asked), "answers after the signal": after}
+    )
 
 
 Behave = Callable[[tuple[str, int], asyncio.Event, random.Random], Awaitable[None]]
@@ -206,7 +216,10 @@ def slow_clients(address: tuple[str, int], chosen: list[str], seed: str, over: A
 
     async def run() -> None:
         ended = asyncio.Event()
-        each = [KINDS[chosen[n % len(chosen)]](address, ended, random.Random(f"{seed} {n}")) for n in range(SLOW_CLIENTS)]
+        each = [
+            KINDS[chosen[n % len(chosen)]](address, ended, random.Random(f"{seed} {n}"))
+            for n in range(SLOW_CLIENTS)
+        ]
         tasks = [asyncio.create_task(one) for one in each]
         await asyncio.to_thread(over.wait)
         ended.set()
@@ -227,7 +240,9 @@ def beside(case: Case, server: ServerProcess) -> Tried:
     kinds, spawn = list(KINDS), multiprocessing.get_context("fork")
     chosen = [kinds[case.number % len(kinds)]] if case.number % 6 else kinds
     over = spawn.Event()
-    slow = spawn.Process(target=slow_clients, args=(server.address, chosen, f"{case.seed} {case.number}", over))
+    slow = spawn.Process(
+        target=slow_clients, args=(server.address, chosen, f"{case.seed} {case.number}", over)
+    )
     alone = good(server, BESIDE_SECONDS)
     slow.start()
     try:
@@ -239,11 +254,20 @@ def beside(case: Case, server: ServerProcess) -> Tried:
         slow.kill()
     bad = [each for each in (*alone.asked, *besides.asked) if each.status != 200]
     if bad:
-        raise Wrong(f"beside {chosen} good clients were answered {[(e.status, e.ended) for e in bad[:5]]} ({len(bad)} times)")
+        raise Wrong(
+            f"beside {chosen} good clients were answered {[(e.status, e.ended) for e in bad[:5]]} ({len(bad)} times)"
+        )
     share, by_cpu = besides.rate / alone.rate, alone.cost / besides.cost
     if max(share, by_cpu) < 0.5:
-        raise Wrong(f"beside {chosen} good clients have {share:.2f} of their answers, {by_cpu:.2f} by CPU time")
-    figures = {"goodput": share, "goodput by CPU time": by_cpu, "p99 ms": besides.p99 * 1e3, "server MB": megabytes}
+        raise Wrong(
+            f"beside {chosen} good clients have {share:.2f} of their answers, {by_cpu:.2f} by CPU time"
+        )
+    figures = {
+        "goodput": share,
+        "goodput by CPU time": by_cpu,
+        "p99 ms": besides.p99 * 1e3,
+        "server MB": megabytes,
+    }
     return Tried("every good client was answered", 1, figures)
 
 
@@ -316,8 +340,15 @@ async def overloaded(server: ServerProcess) -> Tried:
     other = sorted({answer.status for answer in over} - {200, 429, 503})
     untold = sum(not answer.retry for answer in over if answer.status != 200)
     if max(share, by_cpu) < LEAST or recovery > RECOVERY or other or untold:
-        raise Wrong(f"{share:.2f} of the peak ({by_cpu:.2f} by CPU time), recovered after {recovery:.1f} s, answered {other}, {untold} not told when to come back")
-    figures = {"useful work": share, "useful work by CPU time": by_cpu, "s to recover": recovery, "offered, times the peak": len(over) / (ended - start) / peaks[0]}
+        raise Wrong(
+            f"{share:.2f} of the peak ({by_cpu:.2f} by CPU time), recovered after {recovery:.1f} s, answered {other}, {untold} not told when to come back"
+        )
+    figures = {
+        "useful work": share,
+        "useful work by CPU time": by_cpu,
+        "s to recover": recovery,
+        "offered, times the peak": len(over) / (ended - start) / peaks[0],
+    }
     return Tried("useful work went on", 1, figures)
 
 

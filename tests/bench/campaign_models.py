@@ -156,7 +156,9 @@ def attempt(case: Case, served: Served, scratch: Path) -> Tried:
     except Wrong as error:
         raise Wrong(f"{name}: {error}") from None
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    figures = {"server MB": served.megabytes()} | ({"largest helper MB": peak / 1024} if peak > before else {})
+    figures = {"server MB": served.megabytes()} | (
+        {"largest helper MB": peak / 1024} if peak > before else {}
+    )
     return Tried("serves, and does what any model may" if serves else "refused in a sentence", 1, figures)
 
 
@@ -209,9 +211,21 @@ def unproved(folder: Path, sound: Path) -> None:
 
 def started(folder: Path, scratch: Path) -> bool:
     """Whether a server that is given the folder itself serves it; it ends with a sentence otherwise."""
-    words = [sys.executable, "-m", "infra.serving", f"{NAME}={folder}", "--port=0", f"--home={scratch / 'own'}"]
+    words = [
+        sys.executable,
+        "-m",
+        "infra.serving",
+        f"{NAME}={folder}",
+        "--port=0",
+        f"--home={scratch / 'own'}",
+    ]
     done = subprocess.run(
-        words, capture_output=True, text=True, timeout=LONGEST, cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL
+        words,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.DEVNULL,
     )
     last = (done.stderr.strip().splitlines() or [""])[-1]
     if done.returncode == 0 or "Traceback" in done.stderr:

@@ -102,8 +102,12 @@ class Gate:
         if self.kind == "silent":
             await reader.read(1)
             return
-        head, body = (b"503 Service Unavailable", b"") if self.kind == "unavailable" else (b"200 OK", b"<html>{")
-        writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (head, len(body), body))
+        head, body = (
+            (b"503 Service Unavailable", b"") if self.kind == "unavailable" else (b"200 OK", b"<html>{")
+        )
+        writer.write(
+            b"HTTP/1.1 %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (head, len(body), body)
+        )
         await writer.drain()
 
 
@@ -149,7 +153,9 @@ class Fleet:
         self.ahead = scratch / "ahead"
         self.ahead.mkdir()
         (self.ahead / "sitecustomize.py").write_text(SOON)
-        folders = [models.save(scratch / f"m{seed}", models.mlp(seed=seed), {"x": [[0.5] * 64]}) for seed in (1, 2)]
+        folders = [
+            models.save(scratch / f"m{seed}", models.mlp(seed=seed), {"x": [[0.5] * 64]}) for seed in (1, 2)
+        ]
         for folder in folders:
             models.seal(folder, NAME)
         self.versions = [publish(self.uri, NAME, folder) for folder in folders]
@@ -184,7 +190,9 @@ def open_outages(scratch: Path) -> Iterator[Try]:
 
 def follower(server: ServerProcess) -> tuple[float, float]:
     """Megabytes and open files of what follows and of what answers."""
-    pids = server.children("infra.serving.processes.follower") + server.children("infra.serving.processes.worker")
+    pids = server.children("infra.serving.processes.follower") + server.children(
+        "infra.serving.processes.worker"
+    )
     lines = [line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
     size = sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
     return size, float(sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids))
@@ -209,9 +217,13 @@ def outage(case: Case, fleet: Fleet) -> Tried:
             _check_ready(server, kind)
             client.end()
             seen += gate.looks - start
-            sizes += [(size - sizes_of_this[0][0], files - sizes_of_this[0][1]) for size, files in sizes_of_this]
+            sizes += [
+                (size - sizes_of_this[0][0], files - sizes_of_this[0][1]) for size, files in sizes_of_this
+            ]
             if client.failures or client.version != before:
-                raise Wrong(f"{kind}: version {client.version} answered, not {before}; {len(client.failures)} failed: {client.failures[:3]}")
+                raise Wrong(
+                    f"{kind}: version {client.version} answered, not {before}; {len(client.failures)} failed: {client.failures[:3]}"
+                )
             if half == 0:
                 after = fleet.champion(number + 1)
                 if server.stop() != 0:
@@ -230,8 +242,16 @@ def outage(case: Case, fleet: Fleet) -> Tried:
         server.stop()
     megabytes, files = max(size for size, _ in sizes), max(files for _, files in sizes)
     if megabytes > GROWTH or files > MORE_FILES or recovered > MOST_TO_RECOVER:
-        raise Wrong(f"{kind}: {megabytes:.0f} MB and {files:.0f} files more, recovered after {recovered} polls")
-    figures = {"polls": seen, "MB more at most": megabytes, "files more at most": files, "polls to recover": recovered, "s to the version named meanwhile": took}
+        raise Wrong(
+            f"{kind}: {megabytes:.0f} MB and {files:.0f} files more, recovered after {recovered} polls"
+        )
+    figures = {
+        "polls": seen,
+        "MB more at most": megabytes,
+        "files more at most": files,
+        "polls to recover": recovered,
+        "s to the version named meanwhile": took,
+    }
     return Tried(f"{kind}: served throughout", 1, figures)
 
 

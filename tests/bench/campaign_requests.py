@@ -33,7 +33,9 @@ class Asked(NamedTuple):
         """What is answered; Wrong where the two ways differ in what they say or count, or fail."""
         fast, plain = self.loop.run_until_complete(self.protocols.both(pieces, patient=True))
         if fast != plain:
-            raise Wrong(f"answered {fast!r:.500} with the fast path and {plain!r:.500} without: {pieces!r:.2000}")
+            raise Wrong(
+                f"answered {fast!r:.500} with the fast path and {plain!r:.500} without: {pieces!r:.2000}"
+            )
         answer: bytes = fast[0]
         failed = [status for status in STATUS.findall(answer) if status.startswith(b"5")]
         if failed:
@@ -156,7 +158,9 @@ def open_credentials(scratch: Path) -> Iterator[Try]:
 
 def ask(method: bytes, target: str, credentials: bytes) -> bytes:
     body = b'{"inputs": {"x": [%b]}}' % str(ROW).encode()
-    head = b"%b %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n"
+    head = (
+        b"%b %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n"
+    )
     with_body = method in (b"POST", b"PUT", b"PATCH")
     return head % (method, target.encode(), credentials, len(body) * with_body) + body * with_body
 
@@ -175,7 +179,9 @@ def shut(asked: Asked, request: bytes, answer: bytes, name: str) -> None:
 
     status = int(STATUS.findall(answer)[0])
     target = request.split(b" ", 2)[1].decode()
-    path = unquote(urlsplit(target).path if target.startswith("http") else target.partition("?")[0].partition("#")[0])
+    path = unquote(
+        urlsplit(target).path if target.startswith("http") else target.partition("?")[0].partition("#")[0]
+    )
     free = asked.protocols.routes.open(path or "/")
     allowed = (400, 401, 421, 431, *((200, 404, 405) if free else ()))
     if status not in allowed or (path == "/webhook" and status == 200):

@@ -148,7 +148,9 @@ def function(proto: ModelProto, name: str, nodes: list[Any], inputs: list[str], 
 
 @edits("an operator that nobody has")
 def _(proto: ModelProto, dice: Dice) -> None:
-    domain = dice.choice(("", "evil", "com.microsoft", "ai.onnx.contrib", "ai.onnx.ml", "com.ms.internal.nhwc"))
+    domain = dice.choice(
+        ("", "evil", "com.microsoft", "ai.onnx.contrib", "ai.onnx.ml", "com.ms.internal.nhwc")
+    )
     name = dice.choice(("PyOp", "Exec", "CDist2", "BertTokenizer", "../../lib.so", "Gemm2"))
     proto.graph.node[-1].op_type, proto.graph.node[-1].domain = name, domain
     if domain:
@@ -241,7 +243,9 @@ def _(proto: ModelProto, dice: Dice) -> None:
     constant(proto, "three", np.int64(3))
     constant(proto, "yes", True)
     constant(proto, "words", np.array(["a"], object).astype(str).astype(object))
-    body = loop([helper.make_node("Identity", ["v"], ["w"])], [models.floats("v", 3)], [models.floats("w", 4)])
+    body = loop(
+        [helper.make_node("Identity", ["v"], ["w"])], [models.floats("v", 3)], [models.floats("w", 4)]
+    )
     joined(proto, [helper.make_node("Loop", ["three", "yes", "words"], ["c"], body=body)], "c")
 
 
@@ -369,7 +373,9 @@ def _(proto: ModelProto, dice: Dice) -> None:
     tensor = proto.graph.initializer[0]
     del tensor.dims[:]
     tensor.dims.extend(
-        dice.choice(([2**31, 2], [2**40], [2**62, 2**62], [-1, 256], [2**63 - 1], [64, 2**28], [1 << 32, 1 << 32]))
+        dice.choice(
+            ([2**31, 2], [2**40], [2**62, 2**62], [-1, 256], [2**63 - 1], [64, 2**28], [1 << 32, 1 << 32])
+        )
     )
     if dice.random() < 0.5:
         tensor.ClearField("raw_data")
@@ -438,9 +444,15 @@ def _(proto: ModelProto, dice: Dice) -> None:
         case 1:
             nodes[1].input[0] = nodes[1].output[0]
         case 2:
-            joined(proto, [helper.make_node("Add", ["a", "plain"], ["b"]), helper.make_node("Relu", ["b"], ["a"])], "a")
+            joined(
+                proto,
+                [helper.make_node("Add", ["a", "plain"], ["b"]), helper.make_node("Relu", ["b"], ["a"])],
+                "a",
+            )
         case 3:
-            inner = helper.make_graph([helper.make_node("Relu", ["logits"], ["o"])], "g", [], [models.floats("o", "n", 10)])
+            inner = helper.make_graph(
+                [helper.make_node("Relu", ["logits"], ["o"])], "g", [], [models.floats("o", "n", 10)]
+            )
             constant(proto, "yes", True)
             joined(proto, [helper.make_node("If", ["yes"], ["c"], then_branch=inner, else_branch=inner)], "c")
 
@@ -507,7 +519,19 @@ def _(proto: ModelProto, dice: Dice) -> None:
 @edits("names that are not for people", odd=True)
 def _(proto: ModelProto, dice: Dice) -> None:
     name = dice.choice(
-        ("a\nX-Key: b", "a\0b", "\r\n\r\n", "‮x", "a" * 1_000_000, '"},{"', "\x1b[2J", "../../x", "", "{0}%s", "x\ud7ff")
+        (
+            "a\nX-Key: b",
+            "a\0b",
+            "\r\n\r\n",
+            "‮x",
+            "a" * 1_000_000,
+            '"},{"',
+            "\x1b[2J",
+            "../../x",
+            "",
+            "{0}%s",
+            "x\ud7ff",
+        )
     )
     if dice.random() < 0.5:
         proto.graph.input[0].name = proto.graph.node[0].input[0] = name

@@ -11,13 +11,13 @@ from rich.table import Table
 from flows.cli.overrides import knob_names
 from flows.cli.views.document import show_document
 from flows.orchestration.form import bounds_of
-from tasks.config import RunConfig
+from tasks.config import RunConfig, group_of
 
 
 def show_settings(reference: str | None, run: RunConfig, *, as_json: bool) -> None:
     """One JSON object on stdout, or a table for people."""
     if as_json:
-        settings = {name: {"value": _value(run, name), "help": _sentence(name)} for name in knob_names()}
+        settings = {name: {"value": _value(run, name), "help": _sentence(name)} for name in _names(run)}
         show_document(json.dumps(settings))
         return
     console = Console(highlight=False)
@@ -29,11 +29,17 @@ def show_settings(reference: str | None, run: RunConfig, *, as_json: bool) -> No
     table.add_column("setting", no_wrap=True)
     table.add_column("value", max_width=16, overflow="fold")
     table.add_column("what it is", style="dim")
-    for name in knob_names():
+    for name in _names(run):
         table.add_row(name, escape(_shown(_value(run, name))), escape(_sentence(name)))
     console.print(table)
-    example = f"slipway run {reference or 'digits'} --set train.epochs=3 --set 'recipes=[int8-static]'"
+    first = "train.epochs=3" if run.train is not None else "gates.confidence=0.99"
+    example = f"slipway run {reference or 'digits'} --set {first} --set 'recipes=[int8-static]'"
     console.print(f"\nTry some:\n  {escape(example)}", soft_wrap=True)
+
+
+def _names(run: RunConfig) -> list[str]:
+    """Of a workload that trains nothing, those of training say nothing."""
+    return [name for name in knob_names() if run.train is not None or not name.startswith("train.")]
 
 
 def _value(run: RunConfig, name: str) -> Any:
@@ -55,7 +61,7 @@ def _sentence(name: str) -> str:
     *folders, leaf = name.split(".")
     model: type[BaseModel] = RunConfig
     for folder in folders:
-        model = model.model_fields[folder].annotation  # type: ignore[assignment]
+        model = group_of(model.model_fields[folder]) or model
     field = model.model_json_schema()["properties"][leaf]
     for given in field.get("anyOf", []):
         field |= given if given != {"type": "null"} else {}

@@ -150,7 +150,7 @@ def test_what_a_workload_uses_of_ours_is_in_its_key(tmp_path: Path) -> None:
 def test_the_class_of_a_result_is_in_the_key_by_where_it_is_imported_from() -> None:
     from flows import steps
 
-    assert steps.train.returns == ("tasks.records.Checkpoint",)
+    assert steps.train.returns == ("tasks.records.Checkpoint", "tasks.records.Material")
     assert "tasks.records.Interval" in steps.prove.returns
     old = make_key(ROOTS, "digits", {}, steps.train.returns)
     new = make_key(ROOTS, "digits", {}, ["tasks.records.training.Checkpoint"])

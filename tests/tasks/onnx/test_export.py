@@ -173,7 +173,7 @@ def test_rows_of_another_sign_or_size_are_asked_too(
     linear_digits: tuple[Dataset, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With real rows alone, a branch that was frozen agrees everywhere."""
-    monkeypatch.setattr("tasks.onnx.export.EXPORTERS", {"torchscript": EXPORTERS["torchscript"]})
+    monkeypatch.setattr("tasks.onnx.exporters.EXPORTERS", {"torchscript": EXPORTERS["torchscript"]})
     with pytest.raises(
         StepError, match="torchscript: its answers to rows of the other sign differ from torch's"
     ):
@@ -216,7 +216,7 @@ def test_the_same_weights_give_the_same_bytes_from_another_checkout(
     exporter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The line, its source and its path are what dynamo notes at each node."""
-    monkeypatch.setattr("tasks.onnx.export.EXPORTERS", {exporter: EXPORTERS[exporter]})
+    monkeypatch.setattr("tasks.onnx.exporters.EXPORTERS", {exporter: EXPORTERS[exporter]})
     digests = []
     for place, comment in (("here", ""), ("there", "\n\n# Some lines further down.\n\n")):
         (tmp_path / place).mkdir()
@@ -248,7 +248,7 @@ class Spelled(nn.Module):
 def test_an_output_says_which_of_its_axes_are_free(
     exporter: str, texts: tuple[Workload, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.onnx.export.EXPORTERS", {exporter: EXPORTERS[exporter]})
+    monkeypatch.setattr("tasks.onnx.exporters.EXPORTERS", {exporter: EXPORTERS[exporter]})
     module = Spelled() if exporter == "dynamo" else SpelledPlainly()  # it is wrong for the inner part
     shape = export_module(module, *texts, tmp_path / "model.onnx", {}).outputs[1].shape
     assert shape[0] == "batch" and isinstance(shape[1], str) and shape[2] == 2

@@ -4,8 +4,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tasks.onnx.origin import messages, remove_origin
+from tasks.onnx.origin import remove_origin
 from tasks.onnx.session import open_session
+from tasks.system.protobuf import messages
 
 PLACE = "/home/somebody/mine.py:23"
 
