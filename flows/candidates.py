@@ -11,6 +11,7 @@ from tasks.promotion.permits import serving_version
 from tasks.proof.gate import with_cross_validation
 from tasks.proof.selection import select
 from tasks.records import Candidate, Checkpoint, Dataset, Proof, Report
+from tasks.workloads.catalogue import load_workload
 
 
 def make_and_measure(
@@ -80,7 +81,8 @@ def _search(
     assert baseline is not None
     state = runner.context.state_of("flows.candidates.make_and_measure")
     name = f"{given['checkpoint'].sha256[:16]}-{state}.log"
-    study = Study(config.search, config.gates, runner.context.folder / "search" / name)
+    why_not = load_workload(runner.context.workload).why_untrainable(config.model)
+    study = Study(config.search, config.gates, runner.context.folder / "search" / name, why_not is None)
     for candidate, report in measured[1:]:
         if candidate.recipe is not None and report is not None:
             study.learn(candidate.recipe, report, baseline)

@@ -59,12 +59,15 @@ def run(
 def new(
     path: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", help="The workload's file, such as churn.py; left out: its sort's own name."),
+        typer.Argument(
+            metavar="FILE", help="The workload's file, such as churn.py; left out: its sort's own name."
+        ),
     ] = None,
     like: Annotated[
         str | None,
         typer.Option(
-            metavar="SORT", help="table, text, image, forecast, onnx or lightning; left out: table, or it asks."
+            metavar="SORT",
+            help="table, text, image, forecast, onnx or lightning; left out: table, or it asks.",
         ),
     ] = None,
 ) -> None:
@@ -82,11 +85,11 @@ def new(
 
 def asked_sort(sorts: Mapping[str, tuple[str, str]]) -> str:
     """Which of the sorts the person at the terminal wants, by number."""
-    import click
-
     for number, (sort, (_, about)) in enumerate(sorts.items(), 1):
         print(f"{number}  {sort:10} {about}")
-    number = typer.prompt("What is it like?", default=1, type=click.IntRange(1, len(sorts)))
+    number = int(typer.prompt("What is it like?", default=1, type=int))
+    if not 1 <= number <= len(sorts):
+        raise UserError(f"{number} is none of them: choose 1 to {len(sorts)}.")
     return list(sorts)[number - 1]
 
 

@@ -28,10 +28,10 @@ class Study:
     Kept in one file, so that a search that was killed goes on: what it was trying is tried again.
     """
 
-    def __init__(self, config: Search, gates: Gates, path: Path) -> None:
+    def __init__(self, config: Search, gates: Gates, path: Path, trains: bool = True) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._config = config
+        self._config, self._trains = config, trains
         self._gates = gates
         self._started = time.monotonic()
         self._open: dict[str, optuna.Trial] = {}
@@ -101,7 +101,9 @@ class Study:
         return limit is not None and time.monotonic() - self._started > limit
 
     def _is_worth_a_trial(self, params: Mapping[str, Any]) -> bool:
-        """Not fp32 itself, not what was measured before, and no more pruned than what lost far too much already."""
+        """Not fp32 itself, not what was measured before, and no more pruned than what lost far too much already, or at all of a file."""
+        if params["module"] != "none" and not self._trains:
+            return False
         measured = [trial for trial in self._study.trials if trial.values is not None]
         return params != _FP32 and not any(
             _exact(trial.params) == params or self._shows_too_much(trial, params) for trial in measured

@@ -98,6 +98,9 @@ def as_it_came(module: nn.Module, workload: Workload, dataset: Dataset, arrays: 
 
 Exporter = Callable[[nn.Module, Workload, Dataset, Arrays], onnx.ModelProto]
 
+AS_IT_CAME = "as it came"
+"""In place of an exporter's name."""
+
 EXPORTERS: dict[str, Exporter] = {"dynamo": with_dynamo, "torchscript": with_torchscript}
 
 
@@ -105,7 +108,7 @@ def exporters_of(module: nn.Module) -> dict[str, Exporter]:
     """The ways to try, the likeliest first: torch's, also for the program in a file, and for an ONNX file none but its own."""
     match module:
         case OnnxModule():
-            return {"as it came": as_it_came}
+            return {AS_IT_CAME: as_it_came}
         case ProgramModule():
             program = module.program
             return {name: lambda _, *given, way=way: way(program, *given) for name, way in EXPORTERS.items()}

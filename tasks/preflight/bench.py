@@ -67,7 +67,9 @@ class Bench:
     def module(self) -> "nn.Module":
         from tasks.training.module import build_module
 
-        return build_module(self.workload, self.dataset, self.run.model, self.run.train.seed)
+        return build_module(
+            self.workload, self.dataset, self.run.model, self.run.train.seed if self.run.train else 0
+        )
 
     @cached_property
     def onnx_model(self) -> OnnxModel:

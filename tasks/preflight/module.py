@@ -1,6 +1,5 @@
 """The parts of a checkup that look at a workload's model: built, trained for a step, exported, and asked."""
 
-import inspect
 import re
 from typing import Any
 
@@ -20,13 +19,12 @@ _FEW, _SOME = 7, 500
 
 def look_at_model(bench: Bench) -> str:
     from tasks.training.footprint import without_footprint
+    from tasks.training.given import name_of, signature_of, weights_of
     from tasks.training.module import predict_goals
 
     module = bench.module
-    learned = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
-    takes = ", ".join(inspect.signature(module.forward).parameters)
-    said = f"{type(module).__name__}({takes}) with {learned:,} parameters"
+    learned, frozen = weights_of(module)
+    said = f"{name_of(module)}({', '.join(signature_of(module).parameters)}) with {learned:,} parameters"
     said += f" and {frozen:,} frozen ones" if frozen else ""
     few = read_split(bench.dataset, "train")[:2]
     with without_footprint(module):
@@ -44,7 +42,7 @@ def look_at_score(bench: Bench) -> str:
     workload, rows = bench.workload, read_split(bench.dataset, "validation")[:_SOME]
     untrained = scores(workload, rows.truth, predict_goals(workload, bench.module, rows.inputs))
     right, wrong = (_scores_of(bench, rows, side) for side in ("of_target", "wrong"))
-    said = []
+    said, when = [], "before training" if bench.run.train is not None else "as it came"
     for goal, value, best, worst in zip(workload.goals, untrained, right, wrong, strict=True):
         name = goal.metric.name
         if value != value and goal.metric.sums is None:
@@ -56,7 +54,7 @@ def look_at_score(bench: Bench) -> str:
                 f"{name} is {best:.4g} for the right answers and {worst:.4g} for wrong ones, and higher is taken for better: give score= "
                 "its negative."
             )
-        said.append(f"{name} is {value:.4g} before training, on {len(rows)} validation rows")
+        said.append(f"{name} is {value:.4g} {when}, on {len(rows)} validation rows")
         if re.search(r"(error|loss)$", name) and not name.startswith("neg"):
             raise Doubt(
                 f"{said[-1]}, and is called a {name.rpartition('_')[2]}: higher is taken for better, so give its negative, or a name that says so."
@@ -83,13 +81,16 @@ def look_at_step(bench: Bench) -> str:
     from tasks.preflight.kill import rehearse
     from tasks.training.dry_run import dry_run
 
-    batch = dry_run(bench.module, bench.workload, bench.dataset, bench.run.train)
+    if (train := bench.run.train) is None:
+        materials = ", ".join(map(str, bench.workload.materials(bench.run.model)))
+        return f"nothing is trained (train=None): {materials} ships as it came"
+    batch = dry_run(bench.module, bench.workload, bench.dataset, train)
     said = (
         f"a batch of {batch.rows} forward and backward in {batch.seconds * 1e3:.3g} ms, loss {batch.loss:.3g}"
     )
     if batch.without_gradient:
         raise Doubt(f"{said}; no gradient reaches {some(batch.without_gradient, 3)}: freeze or use them.")
-    said += f"; {bench.run.train.epochs} epochs take about {_duration(batch.seconds * batch.steps)}"
+    said += f"; {train.epochs} epochs take about {_duration(batch.seconds * batch.steps)}"
     if bench.workload.step is None and bench.workload.fit is None:
         return said
     try:
@@ -99,8 +100,13 @@ def look_at_step(bench: Bench) -> str:
 
 
 def look_at_export(bench: Bench) -> str:
+    from tasks.onnx.exporters import AS_IT_CAME
+    from tasks.training.given import reference_of
+
     model = bench.onnx_model
-    said = f"{model.size_bytes / 1e3:,.0f} kB of ONNX by {model.exporter}, opset {model.opset}, agrees with torch at odd sizes"
+    made = model.exporter if model.exporter == AS_IT_CAME else f"by {model.exporter}"
+    whose = reference_of(bench.module).removesuffix("'s")
+    said = f"{model.size_bytes / 1e3:,.0f} kB of ONNX {made}, opset {model.opset}, agrees with {whose} at odd sizes"
     if model.findings:
         raise Doubt(f"{said}; {some(model.findings, 3)}")
     return said

@@ -14,6 +14,7 @@ from tasks.data.splits import SPLITS
 from tasks.errors import UserError
 from tasks.preflight.bench import Bench, Doubt
 from tasks.preflight.leaks import telling_input
+from tasks.recipes import TorchStep
 from tasks.records import Dataset
 from tasks.workloads.workload import Workload
 
@@ -47,6 +48,9 @@ def look_at_splits(bench: Bench) -> str:
         )
     if lost := list(_lost_classes(bench.workload, dataset)):
         raise Doubt(f"{'; '.join(lost)}: more rows, or another data.salt, would score them.")
+    if bench.run.train is None:
+        rows = dataset.rows
+        return f"{rows['validation']:,} choose, {rows['test']:,} judge, and none trains (train=None)"
     return ", ".join(f"{dataset.rows[split]:,} {split}" for split in SPLITS)
 
 
@@ -90,5 +94,8 @@ def _common(alone: Array, among: Array) -> tuple[Array, Array]:
 
 def look_at_recipes(bench: Bench) -> str:
     check_run(bench.workload, bench.run, bench.dataset.rows["train"])
-    names = [recipe.name for recipe in bench.run.recipes]
-    return f"fp32 and {', '.join(names)} would be tried" if names else "fp32 alone would be tried"
+    why = bench.workload.why_untrainable(bench.run.model)
+    left = [r.name for r in bench.run.recipes if why and any(isinstance(step, TorchStep) for step in r.steps)]
+    names = [recipe.name for recipe in bench.run.recipes if recipe.name not in left]
+    said = f"fp32 and {', '.join(names)} would be tried" if names else "fp32 alone would be tried"
+    return f"{said}; not {', '.join(left)}, which {why}" if left else said

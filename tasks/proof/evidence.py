@@ -51,9 +51,24 @@ class Evidence(Frozen):
     @property
     def remarks(self) -> tuple[str, ...]:
         """What has to be said of how the weights came to be, besides training."""
-        if self.config.get("train", {}) is None:
+        if not self.trained:
             return (f"Nothing was trained: the weights are those of {', '.join(map(str, self.materials))}.",)
         return tuple(f"Training began with {material}." for material in self.materials)
+
+    @property
+    def trained(self) -> bool:
+        """Whether weights were learned here, and did not come as they are."""
+        return self.config.get("train", {}) is not None
+
+    @property
+    def described_rows(self) -> str:
+        """`2,636 train, 564 validation, 800 test`; where nothing is trained, the first two are one."""
+        rows = (
+            self.rows
+            if self.trained
+            else {"to choose by": self.rows["validation"], "test": self.rows["test"]}
+        )
+        return ", ".join(f"{count:,} {split}" for split, count in rows.items())
 
     @property
     def decision(self) -> str:

@@ -53,8 +53,7 @@ def _numbers(number: int, evidence: Evidence, verdict: Verdict, champion: int | 
         yield f"| batch of {speed.batch} | {speed.p50_ms:.2f} ms, {speed.throughput_ratio:.2f}× as fast as fp32 |"
     if (trial := evidence.proof.trial) is not None:
         yield f"| in the server | {trial.requests} requests, p95 {trial.single_p95_ms:.1f} ms, {trial.peak_bytes / 1e6:.0f} MB |"
-    rows = ", ".join(f"{count:,} {split}" for split, count in evidence.rows.items())
-    yield f"| data | {rows} rows, `{evidence.fingerprint[:12]}` |"
+    yield f"| data | {evidence.described_rows} rows, `{evidence.fingerprint[:12]}` |"
     yield f"| made | {evidence.created:%d %B %Y, %H:%M} UTC by code `{(evidence.code.revision or 'unknown')[:12]}` |"
 
 

@@ -30,7 +30,7 @@ def _what(evidence: Evidence, onnx_model: OnnxModel) -> Iterator[str]:
         f"on {evidence.created:%d %B %Y} from code `{(evidence.code.revision or 'unknown')[:12]}`"
         f"{' with uncommitted changes' if evidence.code.dirty else ''}. SHA-256 `{evidence.model_sha256}`.\n"
     )
-    yield from (f"- {reason}" for reason in evidence.proof.verdict.reasons)
+    yield from (f"- {reason}" for reason in (*evidence.proof.verdict.reasons, *evidence.remarks))
 
 
 def _score(evidence: Evidence) -> Iterator[str]:
@@ -63,9 +63,8 @@ def _limits(evidence: Evidence) -> Iterator[str]:
 
 
 def _data(evidence: Evidence, dataset: Dataset) -> Iterator[str]:
-    rows = ", ".join(f"{count:,} {split}" for split, count in evidence.rows.items())
     yield "\n## Data\n"
-    yield f"{rows} rows, fingerprint `{evidence.fingerprint}`."
+    yield f"{evidence.described_rows} rows, fingerprint `{evidence.fingerprint}`."
     for classes in (fitted.classes for fitted in dataset.fitted if fitted.classes):
         shown = ", ".join(f"{code} = {name}" for code, name in enumerate(classes[:30]))
         yield f"Classes in the order of the outputs: {shown}{' …' if len(classes) > 30 else ''}."

@@ -157,6 +157,19 @@ _MADE: dict[type[ModelFile], Callable[[Any, Known], nn.Module]] = {
 }
 
 
+def name_of(module: nn.Module) -> str:
+    """What people call a module: its class, or its file."""
+    return module.name if isinstance(module, FileModule) else type(module).__name__
+
+
+def weights_of(module: nn.Module) -> tuple[int, int]:
+    """How many numbers are learned, and how many are there besides; of a file none is learned."""
+    if isinstance(module, FileModule):
+        return 0, module.weights
+    sizes = [(p.requires_grad, p.numel()) for p in module.parameters()]
+    return sum(n for learned, n in sizes if learned), sum(n for learned, n in sizes if not learned)
+
+
 def reference_of(module: nn.Module) -> str:
     """Whose answers an export of the module is held to, in words."""
     return module.reference if isinstance(module, FileModule) else FileModule.reference

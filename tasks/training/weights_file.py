@@ -50,7 +50,7 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
 
 def unsafe_globals(content: bytes) -> list[str]:
     """What unpickling would look up besides tensors and plain values, found without unpickling anything."""
-    return list(torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content)))  # type: ignore[arg-type]
+    return list(torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content)))
 
 
 def _safetensors(content: bytes, name: str) -> dict[str, Tensor]:

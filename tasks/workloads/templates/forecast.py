@@ -102,5 +102,7 @@ workload = Workload(
     rows=Rows(time="at", gap=f"{PAST + NEXT}h", group="day"),
     train=Train(epochs=15, lr=2e-3, batch_size=128),
     recipes=DEFAULT_RECIPES,  # compression candidates to try; () ships the model as it is
-    gates=Gates(min_score=-4),  # what a version has to hold to be promoted: the pinball loss, negative, in visitors
+    gates=Gates(
+        min_score=-4
+    ),  # what a version has to hold to be promoted: the pinball loss, negative, in visitors
 )

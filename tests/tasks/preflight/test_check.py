@@ -214,6 +214,6 @@ def test_a_new_file_replaces_nothing_and_takes_no_name_that_a_model_cannot_have(
             new_workload(tmp_path / name)
     assert (tmp_path / "there.py").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
     assert new_workload(tmp_path / "2026 Churn.py") == "2026_churn"
-    with pytest.raises(UserError, match="no template like 'sound': choose one of table, text, image"):
+    with pytest.raises(UserError, match="no template like 'sound': choose one of table, text, image, forecast, onnx, lightning"):
         new_workload(tmp_path / "other.py", "sound")
     assert "template" not in names()

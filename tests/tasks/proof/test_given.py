@@ -10,6 +10,7 @@ from given_models import Way, given
 
 from tasks.config import Gates
 from tasks.errors import UserError
+from tasks.onnx.exporters import AS_IT_CAME
 from tasks.onnx.package import build_folder
 from tasks.proof.holdout import prove
 from tasks.records import Candidate, Report
@@ -57,7 +58,7 @@ def test_the_same_net_is_the_same_file_whether_it_came_as_weights_or_as_a_progra
 @pytest.mark.slow
 def test_an_onnx_file_ships_as_it_came_but_for_its_notes(ways: dict[str, Way]) -> None:
     shipped = ways["Onnx"].fp32.onnx
-    assert shipped is not None and shipped.exporter == "as it came" and shipped.opset == 17
+    assert shipped is not None and shipped.exporter == AS_IT_CAME and shipped.opset == 17
     ours, theirs = onnx.load(shipped.path), given_models.graph()
     assert [node.op_type for node in ours.graph.node] == [node.op_type for node in theirs.graph.node]
     assert list(ours.graph.initializer) == list(theirs.graph.initializer)
