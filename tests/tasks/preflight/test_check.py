@@ -57,17 +57,6 @@ def test_a_new_file_holds_in_every_part_and_its_request_fits_its_signature(churn
     assert (churn.parent / "home" / "datasets" / "churn").is_dir()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("like", "asked"), [("text", "message str[batch]"), ("image", "photo str[batch]")])
-def test_a_new_file_of_another_sort_holds_too(tmp_path: Path, like: str, asked: str) -> None:
-    assert new_workload(tmp_path / "mine.py", like) == "mine"
-    checkup = look(tmp_path / "mine.py")
-    assert {part.status for part in checkup.findings} == {"held"}, checkup.findings
-    assert [str(spec) for spec in checkup.inputs] == [asked] and checkup.request is not None
-    (sent,) = checkup.request["inputs"].values()
-    assert len(sent) == 1 and isinstance(sent[0], str)
-
-
 @pytest.mark.parametrize(
     ("part", "said", "changes"),
     [
@@ -214,6 +203,9 @@ def test_a_new_file_replaces_nothing_and_takes_no_name_that_a_model_cannot_have(
             new_workload(tmp_path / name)
     assert (tmp_path / "there.py").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
     assert new_workload(tmp_path / "2026 Churn.py") == "2026_churn"
-    with pytest.raises(UserError, match="no template like 'sound': choose one of table, text, image, forecast, onnx, lightning"):
+    with pytest.raises(
+        UserError,
+        match="no template like 'sound': choose one of table, text, image, forecast, onnx, lightning",
+    ):
         new_workload(tmp_path / "other.py", "sound")
     assert "template" not in names()

@@ -18,18 +18,28 @@ from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scaffold import SORTS, new_workload
 from tasks.workloads.workload import Workload
 
+ASKED = {
+    "table": "numbers float32[batch, 3]",
+    "text": "message str[batch]",
+    "image": "photo str[batch]",
+    "forecast": "past float32[batch, 48]",
+    "onnx": "numbers float32[batch, 3]",
+    "lightning": "cells float32[batch, 30]",
+}
+"""What a request brings to each."""
+
 NEEDS = {"text": "tokenizers", "image": "PIL", "lightning": "pytorch_lightning"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("like", SORTS)
+@pytest.mark.parametrize("like", ASKED)
 def test_a_new_file_holds_in_every_part_and_trains(like: str, tmp_path: Path) -> None:
     pytest.importorskip(NEEDS.get(like, "torch"))
     assert new_workload(tmp_path / "mine.py", like) == "mine"
     reference = str(tmp_path / "mine.py")
     checkup = check(reference, Workload.defaults, tmp_path / "home")
     assert {part.status for part in checkup.findings} == {"held"}, checkup.findings
-    assert checkup.request is not None and checkup.model == "mine"
+    assert checkup.request is not None and str(checkup.inputs[0]) == ASKED[like]
     workload = load_workload(reference)
     dataset = prepare(reference, workload.data, tmp_path / "home" / "datasets")
     config = None if workload.train is None else Train(epochs=1, threads=1, lr=workload.train.lr)
@@ -39,7 +49,7 @@ def test_a_new_file_holds_in_every_part_and_trains(like: str, tmp_path: Path) ->
 
 def test_each_sort_has_a_template_and_each_template_its_sort() -> None:
     folder = ROOT / "tasks" / "workloads" / "templates"
-    assert {path.stem for path in folder.glob("[!_]*.py")} == {*SORTS}
+    assert {path.stem for path in folder.glob("[!_]*.py")} == {*SORTS} == {*ASKED}
     assert len({name for name, _ in SORTS.values()}) == len(SORTS)
 
 
