@@ -29,7 +29,12 @@ class Question(Frozen):
     name="promote", flow_run_name="promote-{model}-v{version}", persist_result=True, result_serializer="json"
 )
 def promote(
-    model: str, version: int, reason: str, who: str | None = None, ask: bool | None = None
+    model: str,
+    version: int,
+    reason: str,
+    who: str | None = None,
+    ask: bool | None = None,
+    new_signature: bool = False,
 ) -> LedgerEntry:
     """Make a version the champion, if it passes the gate against the one that serves now.
 
@@ -39,6 +44,7 @@ def promote(
         reason: Why; kept in the ledger.
         who: Who decides; empty: the user that the worker runs as.
         ask: Wait for a person's approval; empty: as mlflow.yaml says, and always when the gate is not sure.
+        new_signature: Whoever asks the champion has been told that this version takes or gives something else.
     """
     settings = load_settings()
     asked = judge(model, version, ask)
@@ -49,7 +55,9 @@ def promote(
             refuse.fn(model, version, reason, who)
             raise RefusedError(f"{model} version {version} was refused by {who}: {reason}.")
     with announced(Registry(settings), model):
-        return promote_version(settings, model, version, why=reason, who=who)
+        return promote_version(
+            settings, model, version, why=reason, who=who, new_signature=new_signature or asked.ask
+        )
 
 
 @task(

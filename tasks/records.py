@@ -302,6 +302,9 @@ class Comparison(Frozen):
     slices: tuple[SliceDifference, ...] = ()
     others: tuple[OtherDifference, ...] = Field((), description="Of each further goal.")
     problem: str | None = Field(None, description="Why the champion could not be scored on these rows.")
+    new_signature: str | None = Field(
+        None, description="What is taken or given otherwise than the champion does."
+    )
 
 
 class ServingCheck(Frozen):
@@ -328,6 +331,9 @@ class Verdict(Frozen):
         None, description="Challenger's score less the champion's, on the same rows."
     )
     interval: Interval | None = None
+    new_signature: str | None = Field(
+        None, description="What clients of the champion have to be told before this version serves."
+    )
     more_rows: int | None = Field(
         None, description="About how many more test rows would decide, if more would."
     )

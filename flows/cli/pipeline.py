@@ -93,6 +93,17 @@ def asked_sort(sorts: Mapping[str, tuple[str, str]]) -> str:
     return list(sorts)[number - 1]
 
 
+@commands.command(epilog=examples("slipway migrate churn.py"))
+def migrate(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The workload's file, such as churn.py.")],
+) -> None:
+    """Write kind= and target= of a workload's file as the goal= that they are, and say what its clients will see."""
+    from tasks.workloads.migration import migrate as carry_over
+
+    migrated = carry_over(file)
+    print(f"{migrated.path}: goal={migrated.goal}. {migrated.said}")
+
+
 @commands.command(
     epilog=examples("slipway check churn.py", "slipway check digits --set train.batch_size=256 --json")
 )

@@ -24,6 +24,13 @@ def promote(
     version: Annotated[int, typer.Argument(metavar="VERSION", help="The version to make the champion.")],
     reason: Reason,
     who: Who = None,
+    new_signature: Annotated[
+        bool,
+        typer.Option(
+            "--new-signature",
+            help="Its clients know that it takes or gives something else than the champion.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Make a version the champion, if it passes the gate against the one that serves now."""
@@ -33,7 +40,7 @@ def promote(
 
     settings = load_settings()
     with _decision(settings, model):
-        entry = promote_version(settings, model, version, why=reason, who=who)
+        entry = promote_version(settings, model, version, why=reason, who=who, new_signature=new_signature)
     show_entry(entry, json)
 
 

@@ -8,6 +8,7 @@ from infra.platform.accounts import MLFLOW
 from infra.platform.own_machine import OwnMachineOnly
 from tasks.errors import exiting_in_a_sentence
 from tasks.registry.moved import lead_home
+from tasks.registry.tables import make_tables
 
 
 def main() -> None:
@@ -27,6 +28,7 @@ def main() -> None:
             constants.SERVE_ARTIFACTS_ENV_VAR: "true",
         }
     )
+    make_tables(store)
     handlers.initialize_backend_stores(store, None, "mlflow-artifacts:/")
     os.environ["_MLFLOW_SGI_NAME"] = "uvicorn"  # as `mlflow server` says: the kind of app that is made
     app = _with_accounts() if os.environ.get(MLFLOW) else _open()

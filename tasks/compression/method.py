@@ -46,7 +46,7 @@ class Context:
         from tasks.training.module import load_module
 
         module = load_module(self.workload, self.dataset, self.checkpoint, model=self.model)
-        freeze(module, self.train.groups)
+        freeze(module, self.knobs.groups)
         return module
 
 

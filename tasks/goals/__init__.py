@@ -1,14 +1,26 @@
 """Goals: what is learned of a row, what is said of it, and how good that is; no step outside asks which goal it has.
 
 Public: `Classify`, `MultiLabel`, `Regress`, `Forecast`, `Tag`, `Rank`, `Reconstruct` and `Match`, each of which makes a `Goal`; its
-`Target`, `Answer` (`Values`, `One`, `Many`, `Each` or `Quantiles`) and `Metric`, of which a goal of one's own is made.
+`Target`, `Answer` (`Values`, `One`, `Many`, `Each` or `Quantiles`) and `Metric`, of which a goal of one's own is made; and
+`metric_of` a score function.
 """
 
-from tasks.goals.answer import Answer, Each, Many, One, Quantiles, Values
+from tasks.goals.answer import Answer, Quantiles, Values
 from tasks.goals.goal import Goal, GoalError
-from tasks.goals.kinds import Classify, Forecast, Match, MultiLabel, Rank, Reconstruct, Regress, Tag
+from tasks.goals.kinds import (
+    Classify,
+    Forecast,
+    Match,
+    MultiLabel,
+    Rank,
+    Reconstruct,
+    Regress,
+    Tag,
+    metric_of,
+)
 from tasks.goals.metric import Metric
 from tasks.goals.target import Target
+from tasks.goals.words import Each, Many, One
 
 __all__ = [
     "Answer",
@@ -29,4 +41,5 @@ __all__ = [
     "Tag",
     "Target",
     "Values",
+    "metric_of",
 ]

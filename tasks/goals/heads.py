@@ -42,17 +42,19 @@ class Wires:
         self.constants.append(made)
         return name
 
-    def node(self, kind: str, *inputs: str, to: str | None = None, **attributes: Any) -> str:
-        """The name of what it gives."""
+    def node(
+        self, kind: str, *inputs: str, to: str | tuple[str, ...] | None = None, **attributes: Any
+    ) -> str:
+        """The name of what it gives, or of the first of several."""
         import onnx
 
-        name = to or f"{self.prefix}/{kind}_{len(self.nodes)}"
+        names = (to,) if isinstance(to, str) else to or (f"{self.prefix}/{kind}_{len(self.nodes)}",)
         self.nodes.append(
             onnx.helper.make_node(
-                kind, [*inputs], [name], name=f"{self.prefix}/{len(self.nodes)}", **attributes
+                kind, [*inputs], [*names], name=f"{self.prefix}/{len(self.nodes)}", **attributes
             )
         )
-        return name
+        return names[0]
 
     def head(self, outputs: Sequence[tuple[str, bool, Axes]]) -> Head:
         """With outputs (name, whether it is text, shape)."""
@@ -72,23 +74,17 @@ def one(output: str, axes: Axes, served: Sequence[str], words: Sequence[str], li
         zeros = wires.node("Sub", column, column)
         logits, axes = wires.node("Concat", zeros, column, axis=1), (axes[0], 2)
     shares = wires.node("Softmax", logits, to=probability, axis=-1)
-    code = wires.node("ArgMax", logits, axis=-1, keepdims=0)
     named = wires.constant(words, str)
     if limits is None:
-        wires.node("Gather", named, code, to=label)
+        wires.node("Gather", named, wires.node("ArgMax", logits, axis=-1, keepdims=0), to=label)
     else:
-        word = wires.node("Gather", named, code)
-        last = wires.constant([-1], "int64")
-        own = wires.node("GatherElements", shares, wires.node("Unsqueeze", code, last), axis=-1)
-        highest = wires.node("Squeeze", own, last)
+        last = wires.constant([1], "int64")
+        highest, code = f"{wires.prefix}/highest", f"{wires.prefix}/code"
+        wires.node("TopK", shares, last, to=(highest, code), axis=-1)
         least = wires.node("Gather", wires.constant(limits, "float32"), code)
-        wires.node(
-            "Where",
-            wires.node("GreaterOrEqual", highest, least),
-            word,
-            wires.constant("", str),
-            to=label,
-        )
+        likely = wires.node("GreaterOrEqual", highest, least)
+        word = wires.node("Where", likely, wires.node("Gather", named, code), wires.constant("", str))
+        wires.node("Squeeze", word, last, to=label)
     return wires.head([(label, True, axes[:-1]), (probability, False, axes)])
 
 

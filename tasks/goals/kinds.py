@@ -6,10 +6,11 @@ from inspect import signature
 from typing import Any
 
 from tasks.goals import losses, metric
-from tasks.goals.answer import Each, Many, One, Quantiles, Values
+from tasks.goals.answer import Quantiles, Values
 from tasks.goals.goal import Goal
 from tasks.goals.metric import Array, Arrays, Metric
 from tasks.goals.target import Flags, Gains, InputItself, Labels, NoTarget, Numbers, Steps, Tags
+from tasks.goals.words import Each, Many, One
 
 Loss = Callable[..., Any]
 
@@ -185,10 +186,7 @@ def by_kind(
     goal = replace(goal, answer=replace(goal.answer, undecided=True))
     if score is None:
         return replace(goal, metric=replace(goal.metric, name=score_name or goal.metric.name))
-    called = score_name or getattr(score, "__name__", "score").strip("<>")
-    return replace(
-        goal, metric=Metric(called, whole=_asked(score, "probability" if probabilities else asked))
-    )
+    return replace(goal, metric=metric_of(score, "probability" if probabilities else asked, name=score_name))
 
 
 _KINDS: dict[str, tuple[Callable[..., Goal], str, str]] = {
@@ -197,9 +195,16 @@ _KINDS: dict[str, tuple[Callable[..., Goal], str, str]] = {
 }
 
 
-def _asked(score: Score, what: str) -> Callable[[Array, Arrays], float]:
-    """A score of somebody's own, given class codes [n], probabilities [n, classes] or values [n]."""
+def metric_of(score: Score, of: str = "code", *, name: str | None = None) -> Metric:
+    """A score of somebody's own, (truth, answers) to a number, of class codes [n], of their "probability" [n, classes] or of "value"s [n].
 
+    Higher is better. scikit-learn's roc_auc_score and its like get, of two classes, the second's probability. Where rows weigh, it
+    is given sample_weight.
+    """
+    return Metric(name or getattr(score, "__name__", "score").strip("<>"), whole=_asked(score, of))
+
+
+def _asked(score: Score, what: str) -> Callable[..., float]:
     def whole(target: Array, answer: Arrays, weight: Array | None = None) -> float:
         given = answer[what]
         if what == "probability":

@@ -196,15 +196,19 @@ def _discounted(gains: Array, by: Array, queries: Array, sizes: Array, at: int) 
 
 
 def recall(at: int) -> Metric:
-    """The share of the rows whose own partner is among the `at` nearest of all rows' partners, by cosine."""
+    """The share of the rows whose own partner is among the `at` nearest of all rows' partners, by cosine.
+
+    One that is as near as others stands in their middle: encoders that say the same of all rows find nothing.
+    """
 
     def hits(target: Array, answer: Arrays) -> Array:
         ours, theirs = (_unit(answer[name]) for name in ("value", "beside"))
         found = np.empty(len(ours))
         for start in range(0, len(ours), 1024):
             near = ours[start : start + 1024] @ theirs.T
-            own = near[np.arange(len(near)), np.arange(start, start + len(near))]
-            found[start : start + 1024] = (near > own[:, None] + _ROUNDING).sum(axis=1) < at
+            own = near[np.arange(len(near)), np.arange(start, start + len(near))][:, None]
+            nearer, as_near = (near > own + _ROUNDING), np.abs(near - own) <= _ROUNDING
+            found[start : start + 1024] = nearer.sum(axis=1) + (as_near.sum(axis=1) - 1) / 2 < at
         return found[:, None]
 
     return Metric(f"recall@{at}", hits, bounds=(0.0, 1.0))

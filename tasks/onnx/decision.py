@@ -34,12 +34,38 @@ def with_decision(workload: Workload, dataset: Dataset, candidate: Candidate) ->
     )
 
 
+def _make_way(graph: onnx.GraphProto, names: set[str]) -> None:
+    """Rename what inside the graph has a name that the decision is served under, such as a parameter called label."""
+    for node in graph.node:
+        for own in (node.input, node.output):
+            own[:] = [f"decide/{name}/before" if name in names else name for name in own]
+    for tensor in (*graph.initializer, *graph.value_info):
+        if tensor.name in names:
+            tensor.name = f"decide/{tensor.name}/before"
+
+
+def _as_float(graph: onnx.GraphProto, value: onnx.ValueInfoProto) -> None:
+    """Have an output of another type of numbers, such as float16, come as float32, which words and thresholds are found by."""
+    kind = value.type.tensor_type
+    if kind.elem_type == onnx.TensorProto.FLOAT:
+        return
+    own = f"decide/{value.name}/own"
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [own if name == value.name else name for name in names]
+    graph.node.append(onnx.helper.make_node("Cast", [own], [value.name], to=onnx.TensorProto.FLOAT))
+    kind.elem_type = onnx.TensorProto.FLOAT
+
+
 def _append(workload: Workload, bare: OnnxModel, fitted: tuple[Fitted, ...], path: Path) -> OnnxModel:
     """Write the file with the decisions' nodes; what they are made of is given back only where the goal asks for it."""
     proto = onnx.load(bare.path)
     graph, given = proto.graph, {value.name: value for value in proto.graph.output}
+    _make_way(graph, {*workload.served} - {*given})
     decided: list[onnx.ValueInfoProto] = []
     for goal, own in zip(workload.goals, fitted, strict=True):
+        for name in goal.outputs:
+            _as_float(graph, given[name])
         shapes = {name: axes_of(given[name]) for name in goal.outputs}
         head = goal.answer.head(shapes, own)
         own_outputs = {name: given.pop(name) for name in goal.outputs}

@@ -83,7 +83,8 @@ def _dynamic_axes(dataset: Dataset) -> dict[str, dict[int, str]]:
 def as_it_came(module: nn.Module, workload: Workload, dataset: Dataset, arrays: Arrays) -> onnx.ModelProto:
     """A given file's own graph, with the names that the workload's axes have."""
     assert isinstance(module, OnnxModule)
-    proto = onnx.ModelProto.FromString(module.graph.proto.SerializeToString())
+    proto = onnx.ModelProto()
+    proto.CopyFrom(module.graph.proto)
     values = {value.name: value for value in proto.graph.input}
     for spec in dataset.inputs:
         values[spec.name].type.tensor_type.ClearField("shape")

@@ -60,6 +60,7 @@ class Result(Frozen):
 def rehearse(bench: Bench) -> str:
     """Two epochs of a few batches, whole and killed after the first save; in words what came of it. Raises Doubt, UserError."""
     workload, train = bench.workload, bench.run.train
+    assert train is not None  # look_at_step has said so before
     short = train.model_copy(update={"epochs": 2, "patience": None, "checkpoint_seconds": 0.0, "workers": 1})
     with TemporaryDirectory(dir=bench.scratch) as scratch:
 

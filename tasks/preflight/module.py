@@ -41,11 +41,11 @@ def look_at_score(bench: Bench) -> str:
 
     workload, rows = bench.workload, read_split(bench.dataset, "validation")[:_SOME]
     untrained = scores(workload, rows.truth, predict_goals(workload, bench.module, rows.inputs))
-    right, wrong = (_scores_of(bench, rows, side) for side in ("of_target", "wrong"))
+    sides = (_scores_of(bench, rows, side) for side in ("of_target", "wrong", "constant"))
     said, when = [], "before training" if bench.run.train is not None else "as it came"
-    for goal, value, best, worst in zip(workload.goals, untrained, right, wrong, strict=True):
+    for goal, value, best, worst, constant in zip(workload.goals, untrained, *sides, strict=True):
         name = goal.metric.name
-        if value != value and goal.metric.sums is None:
+        if value != value:
             raise Doubt(
                 f"{name} is not defined on {len(rows)} validation rows: a run would end there, so use more rows."
             )
@@ -54,7 +54,12 @@ def look_at_score(bench: Bench) -> str:
                 f"{name} is {best:.4g} for the right answers and {worst:.4g} for wrong ones, and higher is taken for better: give score= "
                 "its negative."
             )
-        said.append(f"{name} is {value:.4g} {when}, on {len(rows)} validation rows")
+        beside = (
+            ""
+            if constant != constant
+            else f", and {round(constant, 9) + 0.0:.4g} for one and the same answer to all of them"
+        )
+        said.append(f"{name} is {value:.4g} {when}, on {len(rows)} validation rows{beside}")
         if re.search(r"(error|loss)$", name) and not name.startswith("neg"):
             raise Doubt(
                 f"{said[-1]}, and is called a {name.rpartition('_')[2]}: higher is taken for better, so give its negative, or a name that says so."

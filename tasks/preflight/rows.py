@@ -77,7 +77,7 @@ def look_at_inputs(bench: Bench) -> str:
     said = ", ".join(str(spec_of(workload, name, array)) for name, array in among.items())
     if (told := telling_input(workload, frame)) is not None:
         raise Doubt(
-            f"{said}; {told} alone tells the target {workload.targets[0]!r} in every row: leave it out if it is the truth, or is known only after it."
+            f"{said}; {told[0]} alone tells the target {told[1]} in every row: leave it out if it is the truth, or is known only after it."
         )
     return said
 

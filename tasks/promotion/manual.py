@@ -15,11 +15,19 @@ from tasks.settings import Settings
 
 
 def promote_version(
-    settings: Settings, model: str, number: int, *, why: str, who: str | None = None, approved: bool = True
+    settings: Settings,
+    model: str,
+    number: int,
+    *,
+    why: str,
+    who: str | None = None,
+    approved: bool = True,
+    new_signature: bool = False,
 ) -> LedgerEntry:
     """Move the champion to a version through the gate, judged against whatever serves now; the ledger's entry.
 
     `approved`: a person stands behind it, so that an inconclusive verdict may pass; a failed one never does.
+    `new_signature`: whoever asks the champion knows that this version takes or gives something else.
     Raises UserError for a version that is not there, EvidenceError for one whose proof does not hold, RefusedError
     for one that the gate refuses.
     """
@@ -37,6 +45,11 @@ def promote_version(
             raise RefusedError(
                 f"{model} version {number} is refused, and {serving} serves as before: {verdict.reasons[0]}. "
                 f"`slipway history {model}` keeps it."
+            )
+        if verdict.new_signature is not None and not new_signature:
+            raise RefusedError(
+                f"{model} version {number} is not what its clients ask: {verdict.new_signature}. Tell them, and promote it with "
+                "--new-signature; servers take it when they start anew."
             )
         return promote(registry, version, against=ledger.serving, why=why, who=who, verdict=verdict.decision)
 

@@ -6,27 +6,35 @@ import numpy as np
 import onnxruntime
 
 from tasks.data.arrays import Arrays
+from tasks.data.asked import AskedRows
 from tasks.goals.answer import distances
 from tasks.onnx.session import run_named
 from tasks.records import Company, Fitted
 from tasks.workloads.scoring import decisions
 from tasks.workloads.workload import Workload
 
-_ROWS = 200
+COMPANY_ROWS = 200
 
-_BATCHES = (7, 64, _ROWS)
+_BATCHES = (7, 64, COMPANY_ROWS)
 
 
 def measure_company(
-    session: onnxruntime.InferenceSession, inputs: Arrays, workload: Workload, fitted: Sequence[Fitted] = ()
+    session: onnxruntime.InferenceSession,
+    inputs: Arrays,
+    workload: Workload,
+    fitted: Sequence[Fitted] = (),
+    asked: AskedRows | None = None,
 ) -> Company:
     """The same rows alone, in batches of several sizes, in the other order and in another: each answer against its own alone.
 
     8-bit arithmetic that takes its scale from a whole batch fails here (2.5% of answers of a text classifier), and so does
-    a model that normalises over the batch.
+    a model that normalises over the batch. With `asked`, the rows as requests bring them, alone is as such a request is padded,
+    and beside others as the longest text there can be would have it: so does one that does not leave its padding out of account.
     """
-    few = {name: array[:_ROWS] for name, array in inputs.items()}
+    few = {name: array[:COMPANY_ROWS] for name, array in inputs.items()}
     alone = run_named(session, few, workload.served, 1)
+    if asked is not None:
+        alone = _as_asked(session, asked, workload.served, alone)
     own, rows = decisions(workload, alone, fitted), len(alone[workload.served[0]])
     changed, farthest = np.zeros(rows, dtype=bool), 0.0
     for order in (np.arange(rows), np.arange(rows)[::-1], np.random.default_rng(0).permutation(rows)):
@@ -41,3 +49,17 @@ def measure_company(
                 farthest = max(farthest, float(far.max(initial=0.0)))
                 changed |= goal.answer.moved(ours, theirs)
     return Company(rows=rows, max_abs=farthest, changed=float(changed.mean()))
+
+
+def _as_asked(
+    session: onnxruntime.InferenceSession, asked: AskedRows, names: Sequence[str], alone: Arrays
+) -> Arrays:
+    """Each row's outputs as a request of its own has them; as they were where they are as long as the row is padded."""
+    answers = [session.run([*names], asked.feed(slice(row, row + 1))) for row in range(len(asked))]
+    columns = [[answer[place] for answer in answers] for place in range(len(names))]
+    return {
+        name: np.concatenate(column)
+        if {each.shape[1:] for each in column} == {alone[name].shape[1:]}
+        else alone[name]
+        for name, column in zip(names, columns, strict=True)
+    }

@@ -51,6 +51,7 @@ def gate(
         reasons=(*reasons["fail"], *reasons["inconclusive"], *reasons["pass"], _score_reason(report, gates)),
         difference=comparison.difference if comparison else None,
         interval=comparison.interval if comparison else None,
+        new_signature=comparison.new_signature if comparison else None,
         more_rows=more_rows(comparison, gates) if comparison and decision == "inconclusive" else None,
     )
 
@@ -128,6 +129,13 @@ def _beside_champion(comparison: Comparison | None, gates: Gates) -> Iterator[tu
     if comparison is None:
         yield "pass", "there is no champion to compare with"
         return
+    if comparison.new_signature is not None:
+        yield (
+            "inconclusive",
+            (
+                f"{comparison.new_signature}: tell whoever asks champion v{comparison.champion}, and promote with --new-signature"
+            ),
+        )
     if comparison.problem is not None:
         reason = f"champion v{comparison.champion} could not be compared: {comparison.problem}"
         yield "inconclusive", reason

@@ -1,6 +1,5 @@
 """Pick → Proof: on test rows that nothing has seen, against the champion's own bytes, in the real server."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tasks.proof.gate import gate, with_folds
 from tasks.proof.intervals import compare, difference_interval, other_differences
 from tasks.proof.rows import rows_of
 from tasks.proof.serving import MOST_ASKED, try_on_server
+from tasks.proof.signature import signature_change
 from tasks.proof.validation import validate
 from tasks.records import (
     Candidate,
@@ -57,7 +57,7 @@ def prove(
     trial = try_on_server(package, workload.name, candidate.onnx, asked_rows(dataset, "test", MOST_ASKED))
     comparison = None
     if champion and report.outputs:
-        answered = Answered(dataset, "test", load_arrays(report.outputs))
+        answered = Answered(dataset, "test", load_arrays(report.outputs), package)
         comparison = compare_with(workload, answered, champion, gates)
     against_fp32, others = _against_fp32(reference, dataset, report, baseline, gates)
     return Proof(
@@ -78,6 +78,8 @@ class Answered:
     dataset: Dataset
     split: str
     outputs: Arrays
+    package: Path | None = None
+    """Its MLflow folder."""
 
 
 def answer_again(evidence: Evidence, model: Path, datasets: Path) -> Answered:
@@ -86,7 +88,7 @@ def answer_again(evidence: Evidence, model: Path, datasets: Path) -> Answered:
     split = evidence.proof.report.split
     names = load_workload(evidence.workload).served
     outputs = run_named(open_session(model), read_split(dataset, split).inputs, names)
-    return Answered(dataset, split, outputs)
+    return Answered(dataset, split, outputs, model.parent)
 
 
 def judge(evidence: Evidence, champion: Champion, answered: Answered) -> Verdict:
@@ -100,6 +102,11 @@ def judge(evidence: Evidence, champion: Champion, answered: Answered) -> Verdict
 
 def compare_with(workload: Workload, answered: Answered, champion: Champion, gates: Gates) -> Comparison:
     """The answers of one file and the champion's to the same rows; a champion that does not fit them is said to."""
+    change = answered.package and signature_change(answered.package, champion.folder)
+    return _compare(workload, answered, champion, gates).model_copy(update={"new_signature": change})
+
+
+def _compare(workload: Workload, answered: Answered, champion: Champion, gates: Gates) -> Comparison:
     dataset, split = answered.dataset, answered.split
     samples = read_split(dataset, split)
     try:
@@ -139,24 +146,26 @@ def _champion_outputs(workload: Workload, champion: Champion, dataset: Dataset, 
         raise UserError(f"its {MODEL} is not the file that was registered, {champion.sha256[:16]}…")
     proved = (champion.folder / EVIDENCE).exists()
     evidence = read(champion.folder) if proved else None
-    outputs, learned = _ask(workload, champion, dataset, samples), dataset.fitted
+    learned = dataset.fitted
     if evidence is not None:
         learned = evidence.proof.report.fitted or (Fitted(classes=evidence.classes), *learned[1:])
-    return _by_our_words(workload, outputs, learned, dataset.fitted)
-
-
-def _by_our_words(
-    workload: Workload, outputs: Arrays, theirs: Sequence[Fitted], ours: Sequence[Fitted]
-) -> Arrays:
-    """The champion's answers in the order of our classes, by their words: one that it does not know, it gets wrong."""
-    aligned: Arrays = {}
-    for goal, known, wanted in zip(workload.goals, theirs, ours, strict=False):
-        answers = goal.answer.aligned([outputs[name] for name in goal.served], known, wanted)
-        if answers is None:
-            said, given = (some(fitted.classes or ("none",), 5) for fitted in (known, wanted))
-            raise UserError(f"it knows other classes ({said}) than the data has now ({given})")
-        aligned |= dict(zip(goal.served, answers, strict=True))
+    for goal, known, wanted in zip(workload.goals, learned, dataset.fitted, strict=False):
+        if not goal.answer.comparable(known, wanted):
+            raise _other_classes(known, wanted)
+    outputs = _ask(workload, champion, dataset, samples)
+    aligned: Arrays = {}  # by our words: a class that it does not know, it gets wrong
+    for goal, known, wanted in zip(workload.goals, learned, dataset.fitted, strict=False):
+        names = goal.served if goal.served[0] in outputs else goal.outputs
+        if names != goal.served and known.classes != wanted.classes:  # logits have no words beside them
+            raise _other_classes(known, wanted)
+        answers = goal.answer.aligned([outputs[name] for name in names], known, wanted)
+        aligned |= dict(zip(names, answers, strict=True))
     return aligned
+
+
+def _other_classes(theirs: Fitted, ours: Fitted) -> UserError:
+    known, given = (some(fitted.classes or ("none",), 5) for fitted in (theirs, ours))
+    return UserError(f"it knows other classes ({known}) than the data has now ({given})")
 
 
 def _ask(workload: Workload, champion: Champion, dataset: Dataset, samples: Samples) -> Arrays:
@@ -165,10 +174,8 @@ def _ask(workload: Workload, champion: Champion, dataset: Dataset, samples: Samp
     takes = {value.name: value.type for value in session.get_inputs()}
     if set(takes) != set(wanted):
         raise UserError(f"it takes the inputs {', '.join(sorted(takes))} and not {', '.join(sorted(wanted))}")
-    names = workload.served
     gives = [value.name for value in session.get_outputs()]
-    if not {*names} <= {*gives} and workload.outputs != names:
-        raise UserError(f"it answers with {', '.join(gives)} and not with {', '.join(names)}")
+    names = next((n for n in (workload.served, workload.outputs) if {*n} <= {*gives}), workload.outputs)
     gives = [*names] if {*names} <= {*gives} else gives[: len(names)]
     try:
         outputs = run_named(session, samples.inputs, gives)

@@ -52,15 +52,26 @@ def _refusals(report: Report, fp32: Report, gates: Gates) -> Iterator[str]:
             f"{report.score_name} {report.score:.4f} is {_points(drop)} below fp32's {fp32.score:.4f}, "
             f"over the {_points(gates.max_score_drop)} allowed"
         )
-    for ours, theirs in zip(report.others, fp32.others, strict=False):
-        if ours.score is None or theirs.score is None or theirs.score - ours.score > gates.max_score_drop:
-            yield f"{ours.goal}: {ours.score_name} {ours.score} is below fp32's {theirs.score} by more than {_points(gates.max_score_drop)}"
+    yield from _lost_goals(report, fp32, gates)
     allowed = "" if gates.max_latency_ratio == 1 else f", over the {gates.max_latency_ratio:g}× allowed"
     for speed in report.speed:
         if 1 / speed.interval.high > gates.max_latency_ratio:
             yield (
                 f"takes {speed.latency_ratio:.2f}× fp32's time at batch {speed.batch} "
                 f"({1 / speed.interval.high:.2f}–{1 / speed.interval.low:.2f}){allowed}"
+            )
+
+
+def _lost_goals(report: Report, fp32: Report, gates: Gates) -> Iterator[str]:
+    """Of the goals that pick nothing."""
+    for ours, theirs in zip(report.others, fp32.others, strict=False):
+        if ours.score is None or theirs.score is None or theirs.score - ours.score > gates.max_score_drop:
+            mine, its = (
+                "not defined" if value is None else f"{value:.4f}" for value in (ours.score, theirs.score)
+            )
+            yield (
+                f"{ours.goal}: {ours.score_name} {mine} is below fp32's {its} by more than the "
+                f"{_points(gates.max_score_drop)} allowed"
             )
 
 

@@ -9,10 +9,10 @@ import onnx
 
 from tasks.data.arrays import load_arrays, save_arrays
 from tasks.data.copies import copies
-from tasks.data.dataset import read_frame, read_split
+from tasks.data.dataset import asked_rows, read_frame, read_split
 from tasks.errors import UserError
 from tasks.onnx.session import open_session, run_named
-from tasks.proof.company import measure_company
+from tasks.proof.company import COMPANY_ROWS, measure_company
 from tasks.proof.edges import problems_at_edges, problems_with_odd_values
 from tasks.proof.intervals import other_scores, score_if_defined, score_interval, score_slices
 from tasks.proof.parity import measure_lengths, measure_parity, numbers_in, problems_of
@@ -81,7 +81,13 @@ def validate(
             "behaviour": fresh.behaviour,
             "speed": speed,
             "parity": parity,
-            "company": measure_company(open_session(onnx_model.path), inputs, workload, fitted),
+            "company": measure_company(
+                open_session(onnx_model.path),
+                inputs,
+                workload,
+                fitted,
+                asked_rows(dataset, split, COMPANY_ROWS) if dataset.codec else None,
+            ),
             "problems": (*problems, *_not_finite(scored["outputs"])),
             **scored,
         }

@@ -13,6 +13,7 @@ from tasks.errors import StepError
 from tasks.registry.moved import lead_home
 from tasks.registry.reachability import check_mlflow, explain_database
 from tasks.registry.rest import RestClient, speaks_rest
+from tasks.registry.tables import make_tables
 from tasks.settings import Settings
 from tasks.system.urls import without_secrets
 
@@ -37,6 +38,7 @@ def _mlflows_own(uri: str) -> "MlflowClient":
     try:
         from mlflow import MlflowClient, set_tracking_uri
 
+        make_tables(uri)
         set_tracking_uri(uri)  # where its stores look for a version's model, whoever's client asks
         client = MlflowClient(uri, uri)
         client.search_experiments(max_results=1)

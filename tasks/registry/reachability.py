@@ -16,6 +16,9 @@ _DATABASES = ("sqlite", "postgresql", "postgresql+psycopg2", "postgresql+psycopg
 _DAMAGED = ("malformed", "not a database", "disk image", "file is encrypted", "disk I/O error")
 """What SQLite says of a file that is not what it wrote."""
 
+_HALF_MADE = (") table ", ") index ", ") duplicate column name")
+"""What SQLite says when tables are made that are there already: `(sqlite3.OperationalError) table datasets already exists`."""
+
 _PAUSE_SECONDS = 1.0
 
 _TIMEOUT_SECONDS = 10
@@ -51,6 +54,10 @@ def explain_database(uri: str, error: Exception) -> StepError:
         return lacking
     if "database is locked" in text:
         return StepError(f"{where} is held by another process: wait for it, or end it, and run again.")
+    if any(words in text for words in _HALF_MADE):
+        return StepError(
+            f"{where} is half made or half upgraded, by a process that was ended amid it: put a backup in its place, or move it away to begin anew."
+        )
     if any(words in text for words in _DAMAGED):
         return StepError(
             f"{where} is damaged ({typed_line(error, 80)}): put a backup in its place, or rescue what is left with `sqlite3 FILE .recover`."

@@ -54,6 +54,11 @@ class CheckpointStore:
             return state
         return None
 
+    def clear(self) -> None:
+        """Keep nothing: what is there is of no use to anybody."""
+        self._good = []
+        self._tidy()
+
     def _tidy(self) -> None:
         kept = [*self._good, *map(digest_path, self._good)]
         for path in [*self.folder.glob("last-*"), *self.folder.glob(".*.tmp")]:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from tasks.errors import StepError
+
 _KEY = "slipway.files"
 
 
@@ -25,6 +27,10 @@ def unpacked(state: Any, folder: Path) -> Any:
         return state
     shutil.rmtree(folder, ignore_errors=True)
     for name, content in state[_KEY].items():
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise StepError(
+                f"A checkpoint names a file outside of its folder, {name}: remove it, and train again."
+            )
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content.numpy().tobytes())
     return folder / state["name"]

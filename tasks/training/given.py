@@ -28,7 +28,8 @@ def module_of(source: Any, known: Known) -> nn.Module:
 
     Raises UserError for a file that is not there, or that cannot be served.
     """
-    return _MADE.get(type(source), _built)(source, known)
+    make: Callable[[Any, Known], nn.Module] = _MADE.get(type(source), _built)
+    return make(source, known)
 
 
 class FileModule(nn.Module):

@@ -155,8 +155,8 @@ class Loop:
         mine = index[self.compute.rank :: self.compute.count]
         share = self._mass(mine) * self.compute.count / self._mass(index)
         mine = mine if len(mine) else index[:1]
-        batches = min(self.config.accumulate, -(-len(index) // self.config.batch_size))
-        parts = np.array_split(mine, min(batches, len(mine)))
+        batches = min(self.config.accumulate, -(-len(index) // self.config.batch_size), len(mine))
+        parts = np.array_split(mine, batches) if batches > 1 else [mine]
         losses = []
         for place, rows in enumerate(parts, 1):
             batch = take(self.workload, self.rows, rows, self.compute.device)

@@ -194,7 +194,8 @@ def _check_outputs(
     """Raise UserError for names that one graph cannot hold, and for outputs that are not of the goals' shapes."""
     who = f"Workload {workload.name}: its model"
     names = output_names(workload, outputs)
-    if same := _repeated([*few.inputs, *names]):
+    decided = [name for name in workload.served if name not in workload.outputs]
+    if same := _repeated([*few.inputs, *names, *decided]):
         what = "an input" if same in few.inputs else "another output"
         raise UserError(
             f"{who}'s output {same} has the name of {what}, and a graph has one thing of each name: return it as {same}_out."

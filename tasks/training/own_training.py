@@ -17,7 +17,7 @@ from tasks.config import Train
 from tasks.data.arrays import Samples
 from tasks.errors import StepError, UserError
 from tasks.system.sentences import first_line, some
-from tasks.training.batches import Batch, Order, take
+from tasks.training.batches import Batch, Order, resident, take
 from tasks.training.checkpoint import CheckpointStore
 from tasks.training.divergence import LossWatch
 from tasks.training.files_in_state import packed, unpacked
@@ -51,6 +51,7 @@ class OwnTraining:
         self.config, self.device, self.folder = config, device, store.folder / "own"
         self._module, self._workload = module.to(device), workload
         self._samples, self._validation = samples, validation
+        self._resident = resident(samples, device)
         self._store, self._metrics = store, metrics
         self._order = Order(len(samples), config.batch_size, config.seed)
         self._steps = self._order.steps_an_epoch * config.epochs
@@ -78,7 +79,7 @@ class OwnTraining:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         for rows in self._rows(epoch, start):
-            yield take(self._workload, self._samples, rows, self.device)
+            yield take(self._workload, self._resident, rows, self.device)
 
     def loader(self, **options: Any) -> "DataLoader[Any]":
         generator = torch.Generator().manual_seed(self.config.seed)
@@ -125,7 +126,7 @@ class OwnTraining:
         self._losses.look()
         self._check_offer(module)
         loss, self._score = loss_and_score(
-            self._workload, module, self._validation, self.config.batch_size, torch.device("cpu")
+            self._workload, module, self._validation, self.config.batch_size, self.device
         )
         self._state.step = max(self._state.step, (epoch + 1) * self._order.steps_an_epoch)
         self._state.judged(module, epoch + 1, self._score)
@@ -151,6 +152,7 @@ class OwnTraining:
         try:
             self._store.load()
         except Exception as error:
+            self._store.clear()
             raise UserError(
                 f"Workload {self._workload.name}: its fit saves what cannot be read again ({first_line(error)}): save tensors, numbers and "
                 "strings, such as state_dict(), or a file by its Path."
@@ -203,8 +205,9 @@ def _ended_as_ours(name: str) -> Iterator[None]:
             f"Workload {name}: its fit ended the process (exit code {end.code}): let it raise an error."
         ) from end
     finally:
-        for number, handler in before.items() if main else ():
-            signal.signal(number, handler)
+        for number, handler in before.items():
+            if main and handler is not None:  # None: none of Python's
+                signal.signal(number, handler)
 
 
 class _Rows(Dataset[Batch]):

@@ -12,6 +12,8 @@ OLDER = ("kind", "target", "output", "loss", "score", "score_name", "probabiliti
 
 _MAKES = {"classification": "Classify", "regression": "Regress"}
 
+_ASKED = {"classification": "code", "regression": "value"}
+
 
 class Migrated(NamedTuple):
     """The file, the goal that it has now, and what whoever asks the model is to be told."""
@@ -40,7 +42,7 @@ def migrate(file: str) -> Migrated:
     edits.append((_span(text, given["kind"], whole=False), f"goal={goal}"))
     for (start, stop), new in sorted(edits, reverse=True):
         text = text[:start] + new + text[stop:]
-    names = ", ".join(sorted({goal.partition("(")[0], *(["Metric"] if "Metric(" in goal else [])}))
+    names = ", ".join(sorted({goal.partition("(")[0], *(["metric_of"] if "metric_of(" in goal else [])}))
     text = _with_import(text, f"from tasks.goals import {names}")
     write_atomically(path, text.encode())
     return Migrated(path, goal, said)
@@ -68,26 +70,21 @@ def _goal(text: str, given: dict[str, ast.keyword], path: Path) -> tuple[str, st
     parts = [str(source["target"])]
     parts += [f"{name}={source[name]}" for name in ("output", "loss") if name in source]
     if "score" in source:
-        asked = (
-            "probability"
-            if "probabilities" in source
-            else {"classification": "code"}.get(kind.value, "value")
-        )
-        named = source.get("score_name") or repr(str(source["score"]).rpartition(".")[2])
-        parts.append(
-            f"score=Metric({named}, whole=lambda target, answer: {source['score']}(target, answer[{asked!r}]))"
-        )
+        asked = "probability" if source.get("probabilities") == "True" else _ASKED[str(kind.value)]
+        named = f", name={source['score_name']}" if "score_name" in source else ""
+        parts.append(f"score=metric_of({source['score']}, {asked!r}{named})")
     output = str(source.get("output") or "'logits'").strip("'\"")
-    if kind.value == "regression":
-        return (
-            f"Regress({', '.join(parts)})",
-            "Nothing changes for clients: the answer is the same numbers under the same name.",
-        )
+    return f"{_MAKES[kind.value]}({', '.join(parts)})", _said(str(kind.value), output)
+
+
+def _said(kind: str, output: str) -> str:
+    """What changes for clients."""
+    if kind == "regression":
+        return "Nothing changes for clients: the answer is the same numbers under the same name."
     names = "label and probability" if output == "logits" else f"{output}_label and {output}_probability"
     return (
-        f"Classify({', '.join(parts)})",
         f"The answer will have {names}; clients that read {output} must be told, and the first version needs "
-        "`slipway promote … --new-signature`.",
+        "`slipway promote … --new-signature`."
     )
 
 

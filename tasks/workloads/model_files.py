@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    Inputs = dict[str, np.ndarray[Any, Any]]
-    Build = Callable[[], nn.Module] | Callable[[Inputs], nn.Module] | Callable[["Known"], nn.Module]
-    Source = Build | "ModelFile"
-
 _NO_CONTENT = ("__pycache__",)
 
 
@@ -153,6 +149,15 @@ class Known(dict[str, "np.ndarray[Any, Any]"]):
                 f"known.base({name!r}) is asked for, and the workload's bases are {named}: add bases={{{name!r}: Files(…)}}."
             )
         return self._bases[name].locate(f"base {name}")
+
+
+if TYPE_CHECKING:
+    Build = (
+        Callable[[], nn.Module]
+        | Callable[[dict[str, np.ndarray[Any, Any]]], nn.Module]
+        | Callable[[Known], nn.Module]
+    )
+    Source = Build | ModelFile
 
 
 def why_not_ours(source: object, trains: bool) -> str | None:

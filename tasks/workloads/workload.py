@@ -114,6 +114,11 @@ class Workload:
             raise UserError(
                 f"Workload {self.name} names both step= and fit=: step is for Slipway's loop, fit brings its own; leave one out."
             )
+        if self.train is None and (self.step or self.fit):
+            named = "fit" if self.step is None else "step"
+            raise UserError(
+                f"Workload {self.name}: train=None trains nothing, and {named}= is a training: leave one out."
+            )
         for source in self.model.values() if isinstance(self.model, Mapping) else [self.model]:
             if problem := why_not_ours(source, self.train is not None):
                 raise UserError(f"Workload {self.name}: {problem}")
@@ -195,9 +200,9 @@ class Workload:
         self.materials(run.model)
         self.check_data(run.data)
         if (run.train is None) != (self.train is None):
-            why = "trains nothing (train=None)" if self.train is None else "is trained"
+            said = "trains nothing (train=None)" if self.train is None else "is trained"
             raise UserError(
-                f"Workload {self.name} {why}, as its file says: leave train= out of the run's settings."
+                f"Workload {self.name} {said}, as its file says: leave train= out of the run's settings."
             )
         if self.fit is not None and run.train is not None and run.train.workers > 1:
             raise UserError(

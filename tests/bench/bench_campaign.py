@@ -3,6 +3,7 @@
 What it finds is fixed and becomes a test; figures go to docs/benchmarks.md. Parts are in campaign_*.py, the frame in campaign.py.
 """
 
+import signal
 import sys
 
 import campaign
@@ -25,4 +26,5 @@ PARTS = (
 )
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what a part has started ends with it
     sys.exit(campaign.main(PARTS))

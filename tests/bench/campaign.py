@@ -247,7 +247,10 @@ def main(parts: Sequence[Part]) -> int:
         "--minutes", type=float, default=math.inf, help="begin no case after so many; go on later"
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, help="processes for parts whose cases may run side by side"
+        "--jobs",
+        type=int,
+        default=min(2, os.cpu_count() or 1),
+        help="processes for parts whose cases may run side by side",
     )
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--again", action="store_true", help="try those again that ended wrong")

@@ -60,6 +60,14 @@ class Served:
     def __init__(self, scratch: Path) -> None:
         self.process, self.uri = registry(scratch)
         self.home = scratch / "home"
+        try:
+            self.server = self._serve(scratch)
+        except BaseException:
+            self.process.terminate()
+            raise
+        self.pids = self._pids()
+
+    def _serve(self, scratch: Path) -> ServerProcess:
         os.environ["SLIPWAY_HOME"] = str(self.home)
         self.sound = hostile_models.sound(scratch / "sound")
         good = shutil.copytree(self.sound, scratch / "good")
@@ -68,8 +76,7 @@ class Served:
         options: dict[str, Any] = {"tracking_uri": self.uri, "poll": 0.1, "log_level": "error", "watch": 0}
         (scratch / "ahead").mkdir()
         (scratch / "ahead" / "sitecustomize.py").write_text(PATIENCE)
-        self.server = ServerProcess(f"{NAME}@champion", home=self.home, ahead=scratch / "ahead", **options)
-        self.pids = self._pids()
+        return ServerProcess(f"{NAME}@champion", home=self.home, ahead=scratch / "ahead", **options)
 
     def _pids(self) -> list[int]:
         return self.server.children("infra.serving.processes.worker") + self.server.children(

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import socket
 import struct
 import threading
@@ -21,7 +20,7 @@ from serving_process import ServerProcess, move, permit, publish, wait_for
 
 NAME = "digits"
 
-OUTAGES, POLLS, SILENT_POLLS = 8, 3_600, 200
+OUTAGES, POLLS, SILENT_POLLS = 8, 3_600, 60
 """An hour at a poll a second; one that says nothing keeps each poll waiting."""
 
 WITHDRAWALS, MOST_POLLS = 50, 2
@@ -148,19 +147,23 @@ class Fleet:
     def __init__(self, scratch: Path) -> None:
         self.process, self.uri = registry(scratch)
         self.gate = Gate(self.uri)
-        self.home = scratch / "home"
+        self.home, self.ahead = scratch / "home", scratch / "ahead"
+        self.serial = 1
+        try:
+            self.versions = list(self._published(scratch))
+            self.champion(0)
+        except BaseException:
+            self.close()
+            raise
+
+    def _published(self, scratch: Path) -> Iterator[str]:
         os.environ["SLIPWAY_HOME"] = str(self.home)
-        self.ahead = scratch / "ahead"
         self.ahead.mkdir()
         (self.ahead / "sitecustomize.py").write_text(SOON)
-        folders = [
-            models.save(scratch / f"m{seed}", models.mlp(seed=seed), {"x": [[0.5] * 64]}) for seed in (1, 2)
-        ]
-        for folder in folders:
+        for seed in (1, 2):
+            folder = models.save(scratch / f"m{seed}", models.mlp(seed=seed), {"x": [[0.5] * 64]})
             models.seal(folder, NAME)
-        self.versions = [publish(self.uri, NAME, folder) for folder in folders]
-        self.serial = 1
-        self.champion(0)
+            yield publish(self.uri, NAME, folder)
 
     def champion(self, at: int) -> str:
         move(self.uri, NAME, "champion", self.versions[at % 2])
@@ -180,7 +183,7 @@ class Fleet:
 
 @contextmanager
 def open_outages(scratch: Path) -> Iterator[Try]:
-    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "0.5"
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "1"
     fleet = Fleet(scratch)
     try:
         yield lambda case: outage(case, fleet)
@@ -212,7 +215,7 @@ def outage(case: Case, fleet: Fleet) -> Tried:
             sizes_of_this: list[tuple[float, float]] = []
             while gate.looks - start < polls / 2:
                 time.sleep(0.5)
-                if gate.looks - start > 100:
+                if gate.looks - start > polls / 20:
                     sizes_of_this.append(follower(server))
             _check_ready(server, kind)
             client.end()
@@ -270,16 +273,15 @@ def _check_ready(server: ServerProcess, kind: str) -> None:
 def open_withdrawals(scratch: Path) -> Iterator[Try]:
     os.environ.pop("MLFLOW_HTTP_REQUEST_TIMEOUT", None)
     fleet = Fleet(scratch)
-    with fleet.serve(0.5) as server:
-        client = Client(server.address)
-        # both are in the cache, as a champion and the one before it are
-        wait_for(lambda: len(list((fleet.home / "serving" / "cache").glob("*.inspected"))) == 2)
-        try:
+    try:
+        with fleet.serve(0.5) as server:
+            client = Client(server.address)
+            # both are in the cache, as a champion and the one before it are
+            wait_for(lambda: len(list((fleet.home / "serving" / "cache").glob("*.inspected"))) == 2)
             yield lambda case: withdraw(case, fleet, client)
-        finally:
             client.end()
-    fleet.close()
-    shutil.rmtree(fleet.home, ignore_errors=True)
+    finally:
+        fleet.close()
 
 
 def withdraw(case: Case, fleet: Fleet, client: Client) -> Tried:

@@ -22,16 +22,18 @@
 
 enum { COUNT, KILL, TEAR, FAIL, FULL };
 
-static char below[4096];
+static char below[4096], only[512];
 static size_t below_length;
 static atomic_int armed_pid;
 static atomic_long calls;
 static long chosen;
 static int way, error_number, log_handle = -1;
 
-/* `way` at the call number `at` (from 0): KILL before it, TEAR a write in the middle, FAIL it with `error`, FULL: it and all later writes. */
-void faulty_disk_arm(const char *folder, int how, long at, int error, int log) {
+/* `way` at the call number `at` (from 0) of those that are `like` this, as in the log ("rename /keys/"): KILL before it, TEAR a write
+ * in the middle, FAIL it with `error`, FULL: it and all later ones that take space. */
+void faulty_disk_arm(const char *folder, int how, long at, int error, int log, const char *like) {
     strncpy(below, folder, sizeof below - 1);
+    strncpy(only, like, sizeof only - 1);
     below_length = strlen(below);
     way = how, chosen = at, error_number = error, log_handle = log;
     calls = 0;
@@ -61,12 +63,11 @@ static void die(void) {
 
 /* 0: do it; 1: tear it (only where `tearable`), then die; -1: fail, errno is set. */
 static int happens(const char *call, const char *path, int tearable) {
+    char line[4400];
+    int length = snprintf(line, sizeof line, "%s %s\n", call, path + below_length);
+    if (log_handle >= 0) syscall(SYS_write, log_handle, line, (size_t)length);
+    if (!strstr(line, only) && !(way == FULL && calls > chosen)) return 0;
     long number = atomic_fetch_add(&calls, 1);
-    if (log_handle >= 0) {
-        char line[4400];
-        int length = snprintf(line, sizeof line, "%s %s\n", call, path + below_length);
-        syscall(SYS_write, log_handle, line, (size_t)length);
-    }
     if (way == FULL && number >= chosen && strcmp(call, "unlink") && strcmp(call, "rmdir") && strcmp(call, "rename")) {
         errno = error_number;
         return -1;

@@ -17,11 +17,15 @@ _WAYS: dict[Way, int] = {"count": 0, "kill": 1, "tear": 2, "fail": 3, "full": 4}
 
 
 class Fault(NamedTuple):
-    """What happens at the call number `at`, from 0: the process is killed before it, or within a write; or it fails; or it and all later ones."""
+    """What happens at the call number `at`, from 0: the process is killed before it, or within a write; or it fails; or it and all later ones.
+
+    Counted are calls `like` this, as they stand in the log: "rename /work/dots/keys/".
+    """
 
     way: Way = "count"
     at: int = -1
     error: int = 0
+    like: str = ""
 
 
 NOTHING = Fault()
@@ -52,8 +56,11 @@ def arm(folder: Path, fault: Fault, log: Path | None = None) -> None:
     """From now on in this process, for what is below `folder`; each call is a line of `log`. It must have begun `preloaded`."""
     here = ctypes.CDLL(None)
     handle = -1 if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    here.faulty_disk_arm.argtypes = (ctypes.c_char_p, ctypes.c_int, ctypes.c_long, ctypes.c_int, ctypes.c_int)
-    here.faulty_disk_arm(os.fsencode(folder), _WAYS[fault.way], fault.at, fault.error, handle)
+    text, number = ctypes.c_char_p, ctypes.c_int
+    here.faulty_disk_arm.argtypes = (text, number, ctypes.c_long, number, number, text)
+    here.faulty_disk_arm(
+        os.fsencode(folder), _WAYS[fault.way], fault.at, fault.error, handle, fault.like.encode()
+    )
 
 
 def calls() -> int:

@@ -388,7 +388,7 @@ def _(proto: ModelProto, dice: Dice) -> None:
     tensor.raw_data = b"\1" * dice.choice((0, 1, size - 1, size + 4))
 
 
-@edits("sparse weights that are dense")
+@edits("sparse weights that are dense", odd=True)
 def _(proto: ModelProto, dice: Dice) -> None:
     value = numpy_helper.from_array(np.ones(1, np.float32), "t")
     places = helper.make_tensor("i", TensorProto.INT64, [1], [dice.choice((0, -1, 2**40))])

@@ -104,8 +104,9 @@ class Retrainings:
         return answer
 
     def close(self) -> None:
-        assert self._server.stdin is not None
+        assert self._server.stdin is not None and self._server.stdout is not None
         self._server.stdin.close()
+        self._server.stdout.close()
         self._server.wait()
         self._log.close()
 
@@ -268,7 +269,7 @@ def state_of(model: str) -> dict[str, Any]:
             "verified": [verified.version, verified.sha256],
             "candidates": _candidates(home / "work" / model / "package" / "evidence.json"),
             "left": sorted(
-                re.sub(r"[0-9a-z_]{8}(?=\\.tmp|$)", "*", str(path.relative_to(home)))
+                re.sub(r"[0-9a-z_]{8}(?=\.tmp|$)", "*", str(path.relative_to(home)))
                 for path in home.rglob("*")
                 if path.name.endswith((".tmp", "-journal", "-wal"))
                 or path.name.startswith((".prove", ".probe", ".going", "tmp"))

@@ -26,7 +26,7 @@ def run(
 
         yield attempt
 
-    monkeypatch.setattr(sys, "argv", ["bench_campaign.py", "--folder", str(folder), *words])
+    monkeypatch.setattr(sys, "argv", ["bench_campaign.py", "--folder", str(folder), "--jobs", "1", *words])
     code = campaign.main([Part("toys", "toys broken", 10, opened, tries=100)])
     assert code == (wrong >= 0)
     return tried

@@ -1,6 +1,5 @@
 """What any workload file has to hold, whoever wrote it: `broken_clauses("path/to/yours.py", folder)` is empty."""
 
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,9 +20,11 @@ from tasks.onnx.export import export_module
 from tasks.onnx.package import build_folder
 from tasks.onnx.session import open_session
 from tasks.records import Checkpoint, Dataset, OnnxModel
+from tasks.training.given import signature_of
 from tasks.training.loss import loss_of
 from tasks.training.module import all_outputs, build_module, goal_outputs, load_module, predict
 from tasks.training.trainer import fit
+from tasks.training.untrained import ship as ship_as_it_is
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
 
@@ -58,6 +59,8 @@ class Ship:
     def train(self, folder: str) -> tuple[nn.Module, Checkpoint]:
         """A new module after one epoch of a few rows."""
         module = self.built()
+        if self.workload.train is None:
+            return module, ship_as_it_is(self.workload, self.dataset, self.folder / folder, self.model)
         config = Train(epochs=1, batch_size=16, threads=1, lr=self.workload.train.lr)
         rows, validation = self.rows("train", _TRAINED_ROWS), self.rows("validation", 40)
         return module, fit(module, rows, validation, config, self.folder / folder, workload=self.workload)
@@ -108,7 +111,7 @@ def a_row_does_not_depend_on_its_neighbours(ship: Ship) -> Iterator[str]:
 def names_agree_from_the_forward_to_the_signature(ship: Ship) -> Iterator[str]:
     names = [spec.name for spec in ship.dataset.inputs]
     session = open_session(ship.exported.path)
-    takes = set(inspect.signature(ship.loaded.forward).parameters)
+    takes = set(signature_of(ship.loaded).parameters)
     if not set(names) <= takes:
         yield f"forward takes {takes}, inputs() gives {names}"
     if {value.name for value in session.get_inputs()} != set(names):
@@ -130,6 +133,8 @@ def building_and_training_are_the_same_every_time(ship: Ship) -> Iterator[str]:
 
 
 def training_moves_what_it_may_and_nothing_else(ship: Ship) -> Iterator[str]:
+    if ship.workload.train is None:
+        return
     before, after = dict(ship.built().named_parameters()), dict(ship.trained[0].named_parameters())
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     if frozen := [name for name in moved if not before[name].requires_grad]:
@@ -145,6 +150,8 @@ def a_checkpoint_answers_as_the_module_it_was_saved_from(ship: Ship) -> Iterator
 
 
 def the_loss_is_one_number_that_reaches_the_weights(ship: Ship) -> Iterator[str]:
+    if ship.workload.train is None:
+        return
     module, rows = ship.built().train(), ship.rows("train", 8)
     inputs = {name: torch.from_numpy(np.array(array)) for name, array in rows.inputs.items()}
     targets = tuple(torch.from_numpy(np.array(target)) for target in rows.targets)

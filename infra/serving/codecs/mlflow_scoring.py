@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import simdjson
 
-from infra.serving.codecs.json_arrays import SOURCE, exact
+from infra.serving.codecs.json_arrays import PIECE, SOURCE, exact, written
 from infra.serving.codecs.limits import limits_of
 from infra.serving.codecs.number_text import NumberText
 from infra.serving.codecs.strict_json import AT_ONCE, load
@@ -195,7 +195,12 @@ def _records(field: str, value: list[Any]) -> dict[str, Any]:
 def predictions(headings: Headings, outputs: Outputs, start: int, stop: int) -> tuple[Heading, bytes]:
     """The answer for rows start to stop, in the shape MLflow's scoring server gives a model with named tensors."""
     openings, arrays = outputs.spec.openings, outputs.arrays
-    text = openings[0] + orjson.dumps(arrays[0][start:stop], listed, orjson.OPT_SERIALIZE_NUMPY)
+    rows = arrays[0][start:stop]
+    if rows.size <= PIECE:
+        parts = [openings[0], orjson.dumps(rows, listed, orjson.OPT_SERIALIZE_NUMPY)]
+    else:
+        parts = [openings[0], *written(rows)]
     for at in range(1, len(arrays)):
-        text += openings[at] + orjson.dumps(arrays[at][start:stop], listed, orjson.OPT_SERIALIZE_NUMPY)
-    return headings.json, text + b"}}"
+        parts += (openings[at], *written(arrays[at][start:stop]))
+    parts.append(b"}}")
+    return headings.json, b"".join(parts)

@@ -9,14 +9,14 @@ import numpy as np
 import orjson
 
 from infra.serving.codecs.bytes_tensors import in_json, packed, unpacked
-from infra.serving.codecs.json_arrays import exact
+from infra.serving.codecs.json_arrays import exact, written
 from infra.serving.codecs.limits import limits_of
 from infra.serving.codecs.number_text import NumberText
 from infra.serving.codecs.strict_json import AT_ONCE, load
 from infra.serving.codecs.values import NUMBERS, Taking
 from infra.serving.wire.headings import Heading, Headings
 from infra.serving.wire.problems import malformed, shown, unacceptable
-from infra.serving.wire.tensors import Array, Outputs, RequestRows, Spec, Tensor, listed
+from infra.serving.wire.tensors import Array, Outputs, RequestRows, Spec, Tensor
 
 MAX_PLANS = 256
 
@@ -32,7 +32,7 @@ class Wanted:
 
     id: str | None
     outputs: tuple[tuple[int, bool], ...]
-    texts: dict[object, bytes] = field(default_factory=dict, compare=False)
+    texts: dict[object, list[bytes]] = field(default_factory=dict, compare=False)
     """JSON parts that were made for answers all binary: they depend on the version and the shapes alone."""
 
     def render(self, headings: Headings, outputs: Outputs, start: int, stop: int) -> tuple[Heading, bytes]:
@@ -43,33 +43,33 @@ class Wanted:
             text = self._text(outputs.spec, arrays, headings)
         else:
             key = (headings.version, *[array.shape for array in arrays])
-            text = self.texts.get(key, b"")
+            text = self.texts.get(key, [])
             if not text:
-                text = self._text(outputs.spec, arrays, headings)
+                text = [b"".join(self._text(outputs.spec, arrays, headings))]
                 if len(self.texts) < MAX_PLANS:
                     self.texts[key] = text
-        heading = headings.with_length(len(text)) if raw else headings.json
-        return heading, b"".join([text, *raw])
+        heading = headings.with_length(sum(map(len, text))) if raw else headings.json
+        return heading, b"".join([*text, *raw])
 
     def _text(
         self, spec: Spec, arrays: list[Array], headings: Headings, sizes: Mapping[int, int] = {}
-    ) -> bytes:
-        described = []
+    ) -> list[bytes]:
+        about = {"model_name": headings.model, "model_version": headings.version}
+        if self.id is not None:
+            about["id"] = self.id
+        text, mark = [orjson.dumps(about)[:-1]], b',"outputs":['
         for array, (index, binary) in zip(arrays, self.outputs, strict=True):
             tensor = spec.outputs[index]
             head: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": array.shape}
             if binary:
                 size = sizes.get(index, array.nbytes)
-                described.append(orjson.dumps({**head, "parameters": {"binary_data_size": size}}))
+                sized = {**head, "parameters": {"binary_data_size": size}}
+                text += (mark, orjson.dumps(sized))
             else:
-                data = orjson.dumps(
-                    np.ascontiguousarray(array).reshape(-1), listed, orjson.OPT_SERIALIZE_NUMPY
-                )
-                described.append(orjson.dumps(head)[:-1] + b',"data":' + data + b"}")
-        about = {"model_name": headings.model, "model_version": headings.version}
-        if self.id is not None:
-            about["id"] = self.id
-        return orjson.dumps(about)[:-1] + b',"outputs":[' + b",".join(described) + b"]}"
+                flat = np.ascontiguousarray(array).reshape(-1)
+                text += (mark, orjson.dumps(head)[:-1], b',"data":', *written(flat), b"}")
+            mark = b","
+        return [*text, b"]}"]
 
 
 class WantedText(Wanted):
@@ -85,7 +85,8 @@ class WantedText(Wanted):
             if binary
         }
         text = self._text(outputs.spec, arrays, headings, {index: len(part) for index, part in raw.items()})
-        return headings.with_length(len(text)) if raw else headings.json, b"".join([text, *raw.values()])
+        heading = headings.with_length(sum(map(len, text))) if raw else headings.json
+        return heading, b"".join([*text, *raw.values()])
 
 
 class Plan(NamedTuple):

@@ -7,6 +7,9 @@ from infra.serving.wire.headings import Heading
 
 LENGTHS = tuple(b"content-length: %d\r\n\r\n" % length for length in range(4096))
 
+LARGE = 256 * 1024
+"""Copied in a tenth of a millisecond, which costs less than three pieces that are sent; a longer body is not copied."""
+
 
 class FastReply:
     """A claimed request in flight; it has the attributes that uvicorn reads of a cycle."""
@@ -37,7 +40,10 @@ class FastReply:
         current = status == 200 and heading.made_for is connection.server_state.default_headers
         front = heading.front if current else connection.front(status, heading)
         if self.keep_alive and not connection.service.draining and not heading.closes:
-            transport.write(b"".join((front, head, body)))
+            if length < LARGE:
+                transport.write(b"".join((front, head, body)))
+            else:
+                transport.writelines((front, head, body))
         else:
             close = b"" if heading.closes else b"connection: close\r\n"
             transport.write(b"".join((front, head[:-2], close, b"\r\n", body)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.codecs import Image
 from tasks.config import Gates, Train
+from tasks.goals import Classify
 from tasks.workloads import DEFAULT_RECIPES, Workload
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ def load_frame() -> "pd.DataFrame":
     from PIL import ImageDraw
 
     draw, rows = np.random.default_rng(0), []
-    for shape in draw.choice(SHAPES, 1500):
-        light, dark = draw.integers(150, 256, 3), draw.integers(0, 110, 3)
+    for shape in draw.choice(SHAPES, 2000):
+        light, dark = draw.integers(190, 256, 3), draw.integers(0, 90, 3)
         picture = Pictures.new("RGB", (64, 48), tuple(map(int, light)))
-        left, top, wide = int(draw.integers(2, 30)), int(draw.integers(2, 14)), int(draw.integers(18, 30))
+        left, top, wide = int(draw.integers(2, 30)), int(draw.integers(2, 14)), int(draw.integers(20, 32))
         box, colour = (left, top, left + wide, top + wide), tuple(map(int, dark))
         pen = ImageDraw.Draw(picture)
         if shape == "circle":
@@ -85,14 +86,13 @@ def build_model(inputs: "dict[str, np.ndarray[Any, Any]]") -> "nn.Module":
 
 workload = Workload(
     name="template",  # the registered model's name
-    kind="classification",  # or "regression"
     load=load_frame,
     schema=schema,
-    target="shape",  # the column to predict
+    goal=Classify("shape"),  # the column to predict: an answer is its word, and the probability of each
     # what a request brings, by name; more may stand beside it: Text(…), Codes(…), or a function of the frame for numbers
     inputs={"photo": Image(column="photo", size=(SIZE, SIZE))},
     model=build_model,
-    train=Train(epochs=6, lr=2e-3),
+    train=Train(epochs=12, lr=3e-3),
     recipes=DEFAULT_RECIPES,  # compression candidates to try; () ships the model as it is
     gates=Gates(min_score=0.8),  # what a version has to hold to be promoted
 )

@@ -80,15 +80,15 @@ def fit(module: "nn.Module", training: Training) -> None:
             self.net = module
 
         def training_step(self, batch: Any, _: int) -> torch.Tensor:
-            cells, tumour = batch
-            return cross_entropy(self.net(cells), tumour)
+            loss: torch.Tensor = cross_entropy(self.net(**batch.inputs), batch.targets["logits"])
+            return loss
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.AdamW(self.parameters(), lr=training.config.lr)
 
     class Keep(pl.Callback):
-        def on_train_epoch_end(self, trainer: pl.Trainer, lit: pl.LightningModule) -> None:
-            training.offer(module, epoch=trainer.current_epoch)
+        def on_train_epoch_end(self, trainer: Any, _: Any) -> None:
+            training.offer(module, epoch=trainer.current_epoch)  # judged; the best one ships
             trainer.save_checkpoint(path := training.folder / "last.ckpt", weights_only=False)
             training.save(path, epoch=trainer.current_epoch)
 
@@ -102,8 +102,7 @@ def fit(module: "nn.Module", training: Training) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    loader = training.loader(collate_fn=lambda batch: (*batch.inputs.values(), batch.targets["logits"]))
-    trainer.fit(Tumours(), loader, ckpt_path=training.resume())
+    trainer.fit(Tumours(), training.loader(), ckpt_path=training.resume())
 
 
 workload = Workload(

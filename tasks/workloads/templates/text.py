@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.codecs import Text
 from tasks.config import Gates, Train
+from tasks.goals import Classify
 from tasks.workloads import DEFAULT_RECIPES, Workload
 
 if TYPE_CHECKING:
@@ -89,10 +90,9 @@ def build_model(inputs: "dict[str, np.ndarray[Any, Any]]") -> "nn.Module":
 
 workload = Workload(
     name="template",  # the registered model's name
-    kind="classification",  # or "regression"
     load=load_frame,
     schema=schema,
-    target="topic",  # the column to predict
+    goal=Classify("topic"),  # the column to predict: an answer is its word, and the probability of each
     # what a request brings, by name; more may stand beside it: Image(…), Codes(…), or a function of the frame for numbers
     inputs={"message": Text(column="message", tokenizer=tokenizer, length=32)},
     model=build_model,

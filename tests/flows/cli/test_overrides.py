@@ -75,3 +75,10 @@ def test_a_gate_that_production_has_set_is_not_dropped_unsaid(tmp_path: Path) ->
         configure(digits, production, ["gates.min_score=0.5"])
     run = configure(digits, production, ["gates.min_score=0.96", "gates.margin=0.03"])
     assert run.gates.min_score == 0.96 and run.gates.margin == 0.03
+
+
+@pytest.mark.parametrize("setting", ["train.epochs=3", "train=null"])
+def test_what_trains_nothing_takes_no_knob_of_training(setting: str) -> None:
+    with pytest.raises(UserError) as caught:
+        override(RunConfig(train=None), [setting])
+    assert str(caught.value) == f"--set {setting}: this workload trains nothing (train=None): leave it out."

@@ -11,7 +11,8 @@ from flows.pipeline.definitions import Code
 from flows.pipeline.keys import STEPS, Key, difference, main, make_key, recall, remember
 from flows.pipeline.reach import reach
 from tasks.config import Train, flatten
-from tasks.records import Dataset, TensorSpec
+from tasks.errors import StepError
+from tasks.records import Checkpoint, Dataset, Material, TensorSpec
 
 ROOTS = ["flows.steps.train"]
 
@@ -138,6 +139,36 @@ def test_a_changed_helper_of_a_workload_changes_the_key(tmp_path: Path) -> None:
     assert make_key(ROOTS, str(tmp_path / "mine.py"), {}) == old
     (tmp_path / "sizes.py").write_text("SIZE = 4")
     assert difference(old, make_key(ROOTS, str(tmp_path / "mine.py"), {})) == "sizes.py changed"
+
+
+def test_an_edited_file_that_a_model_is_made_of_changes_the_key() -> None:
+    old, new = (
+        make_key(ROOTS, "digits", {}, materials=[Material(name="model.onnx", sha256=digit * 64)])
+        for digit in "ab"
+    )
+    assert difference(old, new) == "model.onnx changed" and old.digest != make_key(ROOTS, "digits", {}).digest
+
+
+def test_a_run_does_not_go_on_with_other_weights_than_its_keys_are_of(tmp_path: Path) -> None:
+    from flows.pipeline.context import RunContext
+    from tasks.settings import Settings
+
+    ours, theirs = (Material(name="model.onnx", sha256=digit * 64) for digit in "ab")
+    settings = Settings(home=tmp_path, tracking_uri="")
+    context = RunContext(workload="mine", model="mine", settings=settings, materials=(ours,))
+    record = Checkpoint(
+        path=tmp_path,
+        sha256="",
+        epoch=0,
+        step=0,
+        score=None,
+        stopped="",
+        metrics=tmp_path,
+        materials=(theirs,),
+    )
+    context.check_materials(record.model_copy(update={"materials": (ours,)}))
+    with pytest.raises(StepError, match=r"^model.onnx was changed while this run went on: run again\.$"):
+        context.check_materials(record)
 
 
 def test_what_a_workload_uses_of_ours_is_in_its_key(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.goals import metric
-from tasks.goals.answer import Each, Many, Quantiles, Values
+from tasks.goals.answer import Quantiles, Values
 from tasks.goals.bootstrap import difference, interval, marks_of
+from tasks.goals.words import Each, Many
 from tasks.records import Fitted
 
 Array = np.ndarray[Any, Any]
@@ -109,3 +110,12 @@ def test_an_interval_in_pairs_is_narrower_and_groups_make_it_as_wide_as_they_are
     plain, grouped, fooled = wide(None, np.arange(200)), wide(copied, copied), wide(None, copied)
     assert plain[1] < 0.5 * plain[0]
     assert grouped == pytest.approx(plain, rel=0.25) and fooled[0] < 0.6 * plain[0]
+
+
+def test_encoders_that_say_the_same_of_all_rows_find_nothing() -> None:
+    target, rng = np.zeros(40), np.random.default_rng(0)
+    same = Values().decide([np.ones((40, 3)), np.ones((40, 3))], Fitted())
+    assert marks_of(metric.recall(1), target, same).score() == 0
+    vectors = rng.normal(size=(40, 3))
+    right = Values().decide([vectors, 2 * vectors], Fitted())
+    assert marks_of(metric.recall(1), target, right).score() == 1

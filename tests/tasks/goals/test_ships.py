@@ -1,21 +1,29 @@
 """Every kind of goal on its way: trained, exported, held to torch, scored, compared and judged, by the same steps."""
 
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from checkout import SUPPORT
 
-from tasks.config import Gates
+from tasks.compression.candidate import compress
+from tasks.config import Gates, Train
 from tasks.data.arrays import load_arrays
-from tasks.data.dataset import prepare
+from tasks.data.dataset import asked_rows, prepare, read_split
 from tasks.onnx.export import export
+from tasks.onnx.package import build_folder
+from tasks.onnx.session import open_session, run_named
 from tasks.proof.gate import gate
 from tasks.proof.holdout import Answered, compare_with
+from tasks.proof.serving import serve, try_on_server
+from tasks.proof.signature import signature_change
 from tasks.proof.validation import validate
 from tasks.records import Champion
 from tasks.training.trainer import train
 from tasks.workloads.catalogue import load_workload
+from tasks.workloads.workload import DEFAULT_RECIPES
 
 GOALS = {
     "labels": 0.6,
@@ -57,5 +65,80 @@ def test_a_goal_is_trained_exported_proved_and_judged(
     champion = Champion(version=1, sha256=fp32.onnx.sha256, folder=tmp_path / "champion")
     comparison = compare_with(workload, answered, champion, workload.gates)
     assert comparison.problem is None and comparison.difference == 0 and comparison.changed == 0
+    shutil.copyfile((fp32.bare or fp32.onnx).path, tmp_path / "champion" / "model.onnx")
+    older = compare_with(workload, answered, Champion(version=0, sha256="", folder=champion.folder), Gates())
+    assert older.problem is None  # one that serves the model's own outputs is decided as ours are
     verdict = gate(report, report, None, comparison, None, Gates(margin=0.1))
     assert verdict.decision == "pass", verdict.reasons
+
+
+@pytest.mark.slow
+def test_words_come_back_from_the_server_from_mlflow_and_from_the_runtime_alike(tmp_path: Path) -> None:
+    import mlflow.pyfunc
+    import requests
+
+    reference = f"{SUPPORT / 'goal_workloads.py'}:both"
+    workload = load_workload(reference)
+    dataset = prepare(reference, workload.data, tmp_path / "datasets")
+    checkpoint = train(reference, dataset, Train(epochs=3, threads=1), tmp_path / "training")
+    fp32 = export(reference, dataset, checkpoint, tmp_path / "export" / "model.onnx", metadata={})
+    assert fp32.onnx is not None and fp32.bare is not None
+    package = tmp_path / "package"
+    build_folder(fp32.onnx, dataset, package)
+    trial = try_on_server(package, "both", fp32.onnx, asked_rows(dataset, "test", 70))
+    assert trial.problems == () and trial.rows == 130
+
+    rows = np.array(read_split(dataset, "test").inputs["x"][:5])
+    expected = run_named(open_session(fp32.onnx.path), {"x": rows}, workload.served)
+    words = expected["label"].tolist()
+    assert set(words) <= {"cold", "mild", "warm"} and expected["probability"].shape == (5, 3)
+    bare = run_named(open_session(fp32.bare.path), {"x": rows}, workload.outputs)
+    assert [(dataset.classes or ())[code] for code in bare["logits"].argmax(1)] == words
+    assert mlflow.pyfunc.load_model(str(package)).predict({"x": rows})["label"].tolist() == words
+
+    with serve(package, "both") as (url, _):
+        said = requests.post(f"{url}/invocations", json={"inputs": {"x": rows.tolist()}}, timeout=30).json()
+        assert said["predictions"]["label"] == words
+        tensor = {"name": "x", "shape": [5, 12], "datatype": "FP32", "data": rows.ravel().tolist()}
+        path = f"{url}/v2/models/both/infer"
+        plain = requests.post(path, json={"inputs": [tensor]}, timeout=30).json()["outputs"]
+        assert plain[0] | {"name": "label", "datatype": "BYTES", "shape": [5], "data": words} == plain[0]
+        asked = {"inputs": [tensor], "outputs": [{"name": "label", "parameters": {"binary_data": True}}]}
+        answer = requests.post(path, json=asked, timeout=30)
+        packed = answer.content[int(answer.headers["Inference-Header-Content-Length"]) :]
+        assert packed == b"".join(len(word).to_bytes(4, "little") + word.encode() for word in words)
+
+
+@pytest.mark.slow
+def test_a_file_of_8_bits_has_thresholds_of_its_own_and_its_decision_behind_its_quantised_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = f"{SUPPORT / 'goal_workloads.py'}:labels"
+    workload, gates = load_workload(reference), Gates(max_score_drop=1.0)
+    dataset = prepare(reference, workload.data, tmp_path / "datasets")
+    checkpoint = train(reference, dataset, Train(epochs=8, threads=1), tmp_path / "training")
+    fp32 = export(reference, dataset, checkpoint, tmp_path / "export" / "model.onnx", metadata={})
+    recipe, folder = DEFAULT_RECIPES[0], tmp_path / "candidates"
+    int8 = compress(reference, dataset, checkpoint, fp32, recipe, folder, workload.train, gates)
+    assert int8.refused is None and int8.onnx is not None and int8.bare is not None
+    assert [spec.name for spec in int8.onnx.outputs] == ["label", "probability"]
+    assert int8.fitted[0].thresholds != fp32.fitted[0].thresholds != (0.5,) * 14
+    assert any("fit no threshold" in note for note in int8.notes)
+    monkeypatch.setattr("tasks.proof.validation.MEASURE_SECONDS", 0.02)
+    report = validate(reference, dataset, int8, fp32, tmp_path / "reports")
+    assert report.problems == () and report.fitted == int8.fitted and report.score > 0.3
+
+
+def test_another_signature_is_said_in_words_and_an_unknown_one_is_not(tmp_path: Path) -> None:
+    for name, outputs in (("old", ["logits", "float32"]), ("new", ["label", "str"])):
+        (tmp_path / name).mkdir()
+        tensors = [
+            {"name": n, "type": "tensor", "tensor-spec": {"dtype": kind, "shape": [-1]}}
+            for n, kind in (["x", "float32"], outputs)
+        ]
+        signature = {"inputs": json.dumps(tensors[:1]), "outputs": json.dumps(tensors[1:])}
+        (tmp_path / name / "MLmodel").write_text(json.dumps({"signature": signature}))
+    said = signature_change(tmp_path / "new", tmp_path / "old")
+    assert said == "outputs are label str[-1] and were logits float32[-1]"
+    assert signature_change(tmp_path / "new", tmp_path / "new") is None
+    assert signature_change(tmp_path / "new", tmp_path) is None

@@ -57,6 +57,29 @@ def test_a_new_file_holds_in_every_part_and_its_request_fits_its_signature(churn
     assert (churn.parent / "home" / "datasets" / "churn").is_dir()
 
 
+@pytest.mark.platform
+def test_a_new_file_like_lightning_holds_in_every_part_and_resumes_to_the_bit(tmp_path: Path) -> None:
+    pytest.importorskip("pytorch_lightning")
+    new_workload(tmp_path / "mine.py", "lightning")
+    checkup = look(tmp_path / "mine.py")
+    assert {part.status for part in checkup.findings} == {"held"}, checkup.findings
+    assert "a killed training resumes to the bit" in next(
+        p.said for p in checkup.findings if p.name == "step"
+    )
+
+
+@pytest.mark.slow
+def test_a_new_file_of_a_model_that_exists_holds_with_the_file_beside_it(tmp_path: Path) -> None:
+    assert new_workload(tmp_path / "mine.py", "onnx") == "mine"
+    assert (tmp_path / "mine.onnx").is_file()
+    said = {part.name: part.said for part in look(tmp_path / "mine.py").findings if part.status == "held"}
+    assert len(said) == 10
+    assert re.fullmatch(r"[\d,]+ choose, [\d,]+ judge, and none trains \(train=None\)", said["splits"])
+    assert said["step"].startswith("nothing is trained (train=None): mine.onnx (SHA-256 ")
+    assert "of ONNX as it came, opset 17, agrees with its own without optimisations" in said["export"]
+    assert said["recipes"].startswith("fp32 and int8-dynamic, int8-static would be tried; not pruned-50, ")
+
+
 @pytest.mark.parametrize(
     ("part", "said", "changes"),
     [

@@ -44,7 +44,7 @@ def beside(column: Any) -> "Callable[[pd.DataFrame], dict[str, Any]]":
     ],
 )
 def test_truth_among_the_inputs_is_seen(frame: pd.DataFrame, kind: str, column: Any) -> None:
-    assert telling_input(workload(kind, beside(column)), frame) == "inputs()['x'][:, 1]"
+    assert telling_input(workload(kind, beside(column)), frame) == ("inputs()['x'][:, 1]", "'y'")
     assert (
         telling_input(workload(kind, beside(column)), frame.sort_values("y", ignore_index=True)) is not None
     )

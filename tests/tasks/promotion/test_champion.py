@@ -14,7 +14,7 @@ from tasks.promotion.ledger import StaleError, read_ledger
 from tasks.promotion.manual import promote_version, roll_back_to
 from tasks.promotion.permits import grant
 from tasks.proof.signing import EvidenceError
-from tasks.records import Version
+from tasks.records import Verdict, Version
 from tasks.registry.registry import Registry
 from tasks.settings import Settings
 
@@ -263,6 +263,13 @@ def test_promote_by_hand_lets_doubt_pass_but_not_failure(
     doubtful = promotions.register(registry, model, tmp_path, 4.0, decision="inconclusive", champion=2)
     with pytest.raises(RefusedError):
         promote_version(settings, model, doubtful.version, why="by a machine", approved=False)
+    new = Verdict(decision="inconclusive", reasons=("?",), new_signature="outputs are a and were b")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(RefusedError, match="promote it with --new-sig"),
+    ):
+        patch.setattr("tasks.promotion.manual.verdict_against_champion", lambda *_: (None, new))
+        promote_version(settings, model, doubtful.version, why="we need it", who="ada")
     entry = promote_version(settings, model, doubtful.version, why="we need it", who="ada")
     assert (entry.verdict, entry.to_version, champion(registry, model)) == ("inconclusive", 4, 4)
     assert [e.action for e in read_ledger(registry, model).entries] == [

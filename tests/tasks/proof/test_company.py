@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from tasks.config import Gates
+from tasks.data.dataset import asked_rows, read_split
 from tasks.onnx.session import open_session
 from tasks.outcome import Selection
 from tasks.proof.company import measure_company
 from tasks.proof.gate import beside_others, gate
 from tasks.proof.selection import select
-from tasks.records import Company, Report
+from tasks.records import Company, Dataset, Report
 from tasks.workloads.catalogue import load_workload
 
 CLASSES = replace(load_workload("digits"), output="y")
@@ -133,3 +134,32 @@ def test_what_the_quantiser_makes_of_a_dense_layer_changes_answers_and_the_layer
     dense = measure_company(open_session(tmp_path / "dense.onnx"), rows(), CLASSES)
     int8 = measure_company(open_session(tmp_path / "int8.onnx"), rows(), CLASSES)
     assert dense.changed == 0 and dense.max_abs < 1e-5 < int8.max_abs and int8.changed > 0
+
+
+def test_a_text_alone_is_padded_less_than_beside_a_long_one(reads_dataset: Dataset) -> None:
+    """The mean over the padding too: it changes with whoever comes along, and nothing does that leaves the padding out."""
+    cast = helper.make_node("Cast", ["attention_mask"], ["there"], to=TensorProto.FLOAT)
+    measured = {}
+    for kind in ("ReduceMean", "ReduceSum"):
+        nodes = [cast, helper.make_node(kind, ["there", "axis"], ["logit"], keepdims=1)]
+        nodes.append(helper.make_node("Sub", ["logit", "half"], ["logits"]))
+        integers = [
+            helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
+            for name in ("input_ids", "attention_mask")
+        ]
+        others = [
+            helper.make_tensor_value_info("plan", TensorProto.INT64, ["batch"]),
+            helper.make_tensor_value_info("numbers", TensorProto.FLOAT, ["batch", 2]),
+        ]
+        weights = [
+            numpy_helper.from_array(np.array([1]), "axis"),
+            numpy_helper.from_array(np.array(0.5, "float32"), "half"),
+        ]
+        answer = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1])
+        graph = helper.make_graph(nodes, "beside", [*integers, *others], [answer], weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+        session, asked = open_session(model.SerializeToString()), asked_rows(reads_dataset, "test", 40)
+        workload = replace(CLASSES, output="logits")
+        inputs = {name: array[:40] for name, array in read_split(reads_dataset, "test").inputs.items()}
+        measured[kind] = measure_company(session, inputs, workload, asked=asked)
+    assert measured["ReduceMean"].changed > 0.1 and measured["ReduceSum"].max_abs == 0

@@ -172,3 +172,14 @@ def test_a_goal_that_picks_nothing_must_not_lose_more_than_the_margin(
     assert verdict.decision == decision
     said = [reason for reason in verdict.reasons if reason.startswith("regression of 'weight': r2 is 0.2")]
     assert bool(said) == (decision != "pass")
+
+
+def test_a_changed_signature_is_a_persons_to_let_through_and_said_whether_or_not_it_can_be_compared() -> None:
+    changed = "outputs are label str[-1] and were logits float32[-1, 3]"
+    for against in (
+        comparison(0.02, 0.01, 0.03, new_signature=changed),
+        comparison(0.02, 0.01, 0.03, new_signature=changed, problem="it does not run"),
+    ):
+        verdict = decide(against)
+        assert verdict.decision == "inconclusive" and verdict.new_signature == changed
+        assert any("promote with --new-signature" in reason for reason in verdict.reasons)

@@ -147,7 +147,7 @@ class Scored(Net):
         return super().forward(x) + self.score
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(rows=st.integers(2, 90), batch=st.integers(1, 12), accumulate=st.integers(2, 5), clip=st.booleans())
 def test_batches_that_are_added_up_make_the_step_of_one_large_batch(
     rows: int, batch: int, accumulate: int, clip: bool

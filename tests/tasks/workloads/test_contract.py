@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import contract
+import given_models
 import pytest
 from checkout import SUPPORT
 
@@ -48,6 +49,17 @@ def test_a_shape_that_ours_are_not_holds_the_contract(shape: str, tmp_path: Path
     if shape == "hugging_face":
         pytest.importorskip("transformers")
     assert contract.broken_clauses(f"{MODELS}:{shape}", tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_model_that_exists_holds_the_contract(tmp_path: Path) -> None:
+    assert contract.broken_clauses(given_models.given(tmp_path, "Onnx"), tmp_path) == []
+
+
+@pytest.mark.platform
+def test_the_file_types_of_this_machine_hold_the_contract(tmp_path: Path) -> None:
+    pytest.importorskip("magika")
+    assert contract.broken_clauses("filetype", tmp_path) == []
 
 
 BROKEN = f"""

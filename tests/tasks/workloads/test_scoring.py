@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import UserError
-from tasks.goals.answer import softmax
+from tasks.goals.words import softmax
 from tasks.workloads import scoring as score
 from tasks.workloads.workload import Workload
 

@@ -6,7 +6,9 @@ bench_serving_fuzz.py tries a hundred thousand; the suite tries few.
 from collections.abc import Iterator
 from pathlib import Path
 
+import campaign_requests
 import pytest
+from campaign import SEED, Case
 from hypothesis import HealthCheck, given, settings
 from serving_mutations import VALID, mutated, targets
 from serving_process import ServerProcess
@@ -63,3 +65,10 @@ def test_the_openapi_document_describes_what_is_served(server: ServerProcess) ->
     for path, routes in document["paths"].items():
         if "get" in routes:
             assert server.get(path).status == 200, path
+
+
+@pytest.mark.slow
+def test_no_route_opens_for_a_key_that_is_none_by_any_method_or_path(tmp_path: Path) -> None:
+    with campaign_requests.open_credentials(tmp_path) as attempt:
+        for number in range(8):
+            attempt(Case(number, SEED, "credentials"))

@@ -76,7 +76,7 @@ def test_what_was_asked_and_answered_is_found_again_a_row_each(
     features = np.concatenate([feeds["features"] for feeds in given])
     np.testing.assert_allclose(columns["features[2]"], features[:, 2], rtol=1e-7)
     answered = np.concatenate([batch.outputs.arrays[0] for batch in batches])
-    np.testing.assert_allclose(outputs(table), answered, rtol=1e-6)
+    np.testing.assert_allclose(outputs(table, {"sum": answered})["sum"], answered, rtol=1e-6)
 
 
 def test_of_a_large_request_the_first_rows_are_kept(version: LoadedVersion, tmp_path: Path) -> None:
@@ -93,7 +93,8 @@ def test_numbers_that_json_has_no_word_for_are_read_as_nan(version: LoadedVersio
     recorded(tmp_path, version, other)
     table = read_traffic(tmp_path / "traffic" / "texts", LONG_AGO)
     assert table is not None
-    assert np.isnan(outputs(table)).sum() == 5 and len(table) == 3
+    like = {"sum": np.zeros((1, 4), "float32")}
+    assert np.isnan(outputs(table, like)["sum"]).sum() == 5 and len(table) == 3
 
 
 def test_more_than_there_is_time_for_is_dropped_and_counted(version: LoadedVersion, tmp_path: Path) -> None:
@@ -210,6 +211,6 @@ def test_rows_that_the_last_release_kept_as_parquet_are_read_with_the_new_ones(
     recorded(tmp_path, version, asked(version, 2))
     both = read_traffic(tmp_path / "traffic" / "texts", LONG_AGO)
     assert both is not None and volume(both).by_version == {"6": 3, "7": 2}
-    assert outputs(both).shape == (5, 4)
+    assert outputs(both, {"sum": np.zeros((1, 4), "float32")})["sum"].shape == (5, 4)
     later = now + datetime.timedelta(hours=2)
     assert read_traffic(tmp_path / "traffic" / "texts", later) is None
