@@ -88,7 +88,7 @@ def build_model() -> "nn.Module":
     class DeparturesNet(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.carriers, self.to = nn.Embedding(len(CARRIERS) + 1, 8), nn.Embedding(len(TO) + 1, 8)
+            self.carriers, self.airports = nn.Embedding(len(CARRIERS) + 1, 8), nn.Embedding(len(TO) + 1, 8)
             self.layers = nn.Sequential(
                 nn.Linear(8 + 8 + 6, 64),
                 nn.ReLU(),
@@ -101,7 +101,13 @@ def build_model() -> "nn.Module":
         def forward(self, carrier: torch.Tensor, to: torch.Tensor, timetable: torch.Tensor) -> torch.Tensor:
             turns = timetable[:, :1] * (2 * torch.pi / 24)
             scales = torch.tensor([12.0, 30.0, 3.0, 1500.0], device=timetable.device)
-            parts = [self.carriers(carrier), self.to(to), timetable / scales - 1, turns.sin(), turns.cos()]
+            parts = [
+                self.carriers(carrier),
+                self.airports(to),
+                timetable / scales - 1,
+                turns.sin(),
+                turns.cos(),
+            ]
             score: torch.Tensor = self.layers(torch.cat(parts, 1)).squeeze(1)
             return score
 
