@@ -178,7 +178,7 @@ def _agree(expected: Array, answer: Array, rounded: bool = False) -> bool:
 
     What is rounded to 8 bits is held to its decisions later, where it is measured.
     """
-    alike = expected.shape == answer.shape
+    alike = bool(expected.shape == answer.shape)
     if rounded or not alike:
         return alike
     finite = np.isfinite(expected) | (expected.dtype.kind != "f")

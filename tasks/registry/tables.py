@@ -23,8 +23,8 @@ def make_tables(uri: str) -> None:
         new = path.with_name(f".{path.name}.new")
         for left in (new, new.with_name(f"{new.name}-journal")):
             left.unlink(missing_ok=True)
-        engine = create_sqlalchemy_engine_with_retry(f"sqlite:///{new}")
-        _initialize_tables(engine)
+        engine = create_sqlalchemy_engine_with_retry(f"sqlite:///{new}")  # type: ignore[no-untyped-call]
+        _initialize_tables(engine)  # type: ignore[no-untyped-call]
         engine.dispose()
         new.rename(path)
         sync_folder(path.parent)

@@ -13,31 +13,35 @@ from typing import Any
 
 from campaign import Case, Part, Tried, Try, Wrong
 from faulty_disk import NOTHING, Fault
-from retrainings import DOTS, Ended, Retrainings, empty_registry, prefect_server
+from retrainings import DOTS, Ended, Retrainings, prefect_server
 
-KILLS, IN_A_ROW, KILLS_OF_DIGITS, FAILURES = 1_000, 4, 20, 1_000
+KILLS, IN_A_ROW, FAILURES = 1_000, 4, 1_000
+
+KILLS_OF_FIRST_RUNS, KILLS_OF_DIGITS = 100, 20
 
 _LONGEST_SENTENCE = 1_000
 
 
 class Drill:
-    """A home with a champion, a retraining of it that nothing disturbs, and others that something does."""
+    """A home with a champion, or (`first` None) an empty one; a run in it that nothing disturbs, and others that something does."""
 
     def __init__(
-        self, retrainings: Retrainings, model: str, reference: str, first: list[str], then: list[str]
+        self, retrainings: Retrainings, model: str, reference: str, first: list[str] | None, then: list[str]
     ) -> None:
         self.retrainings, self.model = retrainings, model
         self._reference, self._then = reference, then
+        self._cpu = 0.0
         self._before = retrainings.scratch / f"{model}-before"
-        ended = retrainings.run(*first, reference=reference)
-        _expect(ended, "promoted")
+        self._number = 1 if first is None else 2
+        if first is not None:
+            _expect(retrainings.run(*first, reference=reference), "promoted")
         shutil.copytree(retrainings.home, self._before, symlinks=True)
         log = retrainings.scratch / f"{model}.log"
         self.whole = self.run(log=log)
         _expect(self.whole, "promoted")
         self.calls = log.read_text().splitlines()
         self.state = self._state()
-        if self.state["problems"] or self.state["aliases"]["champion"] != 2:
+        if self.state["problems"] or self.state["aliases"]["champion"] != self._number:
             raise AssertionError(f"the undisturbed retraining ended wrong: {self.state}")
 
     def _state(self) -> dict[str, Any]:
@@ -50,10 +54,13 @@ class Drill:
         return state
 
     def begin(self) -> None:
+        self._cpu = 0.0
         self.retrainings.fresh_home(self._before)
 
     def run(self, fault: Fault = NOTHING, log: Path | None = None) -> Ended:
-        return self.retrainings.run(*self._then, reference=self._reference, fault=fault, log=log)
+        ended = self.retrainings.run(*self._then, reference=self._reference, fault=fault, log=log)
+        self._cpu += ended.cpu
+        return ended
 
     def what(self, fault: Fault) -> str:
         """The call that it is about, as the undisturbed retraining had it: in another it may be a neighbour."""
@@ -64,6 +71,8 @@ class Drill:
     def check_aliases(self, what: str) -> None:
         """At any moment the champion is the old one or the new one. Looked at in a copy: opening it here would mend it."""
         names = [path for path in self.retrainings.home.glob("mlflow.db*") if path.is_file()]
+        if not names:
+            return
         folder = self.retrainings.scratch / "looked-at"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -73,7 +82,8 @@ class Drill:
             query = "select version from registered_model_aliases where name = ? and alias = 'champion'"
             champions = [int(row[0]) for row in database.execute(query, [self.model])]
             sound = database.execute("pragma integrity_check").fetchone()[0]
-        if champions not in ([1], [2]) or sound != "ok":
+        before = [[1], [2]] if self._number == 2 else [[], [1]]
+        if champions not in before or sound != "ok":
             raise Wrong(f"right after {what} the champion is {champions}, and the database {sound}")
 
     def check_next(self, what: str) -> None:
@@ -88,13 +98,13 @@ class Drill:
         for name, value in self.state.items():
             if state[name] != value:
                 raise Wrong(f"after {what} and another run, {name} is {state[name]} and not {value}")
-        if ended.outcome["version"] != 2:
+        if ended.outcome["version"] != self._number:
             raise Wrong(f"the run after {what} speaks of version {ended.outcome['version']}")
 
     def kill(self, first: int, dice: random.Random, kills: int) -> Tried:
         """A retraining killed, the next killed in what was left to do, and so on; then one that nothing disturbs."""
         self.begin()
-        said, at = [], first
+        said, at, left = list[str](), first, len(self.calls)
         while len(said) < kills:
             fault = Fault(dice.choice(("kill", "tear")), at)
             what = f"{fault.way} at the {self.what(fault)}" if not said else f"{fault.way} at call {at}"
@@ -105,9 +115,10 @@ class Drill:
                 break
             said.append(what)
             self.check_aliases(" and ".join(said))
-            at = dice.randrange(max(50, len(self.calls) - at))
+            left = max(left - at, 40)
+            at = dice.randrange(left)
         self.check_next(" and ".join(said))
-        return Tried("kills, and the next run ended the same", tries=len(said))
+        return Tried("kills, and the next run ended the same", len(said), {"CPU s a case": self._cpu})
 
     def fail(self, fault: Fault) -> Tried:
         """One retraining on a disk that fails, and another on one that does not."""
@@ -123,7 +134,7 @@ class Drill:
         self.check_aliases(what)
         self.check_next(what)
         how = "it failed in a sentence" if ended.sentence else "it ended well all the same"
-        return Tried(f"{name} {since}: {how}, the next run ended the same")
+        return Tried(f"{name} {since}: {how}, the next run ended the same", 1, {"CPU s a case": self._cpu})
 
 
 def _expect(ended: Ended, decision: str) -> None:
@@ -138,17 +149,15 @@ def drilled(
     empty_database: Path | None,
     model: str = "dots",
     reference: str = DOTS,
-    first: tuple[str, ...] = (),
+    first: tuple[str, ...] | None = (),
     then: tuple[str, ...] = ("train.lr=0.4",),
 ) -> Iterator[Drill]:
     retrainings = Retrainings(scratch, prefect_api)
     try:
         retrainings.home.mkdir(mode=0o700)
-        if empty_database is None:
-            empty_registry(retrainings.home / "mlflow.db")
-        else:
+        if empty_database is not None:
             shutil.copyfile(empty_database, retrainings.home / "mlflow.db")
-        yield Drill(retrainings, model, reference, list(first), list(then))
+        yield Drill(retrainings, model, reference, first if first is None else list(first), list(then))
     finally:
         retrainings.close()
 
@@ -164,8 +173,25 @@ def open_kills(scratch: Path) -> Iterator[Try]:
 
 
 @contextmanager
+def open_kills_of_first_runs(scratch: Path) -> Iterator[Try]:
+    """In a home where nothing is yet: its database, its keys and its first version are made as well."""
+    with (
+        prefect_server(scratch / "prefect-server") as api,
+        drilled(scratch, api, None, first=None) as drill,
+    ):
+
+        def attempt(case: Case) -> Tried:
+            return drill.kill(case.spread(len(drill.calls)), case.dice, 1)
+
+        yield attempt
+
+
+@contextmanager
 def open_kills_of_digits(scratch: Path) -> Iterator[Try]:
-    knobs: dict[str, Any] = {"first": ("recipes=[]", "train.epochs=8"), "then": ("train.epochs=9",)}
+    knobs: dict[str, Any] = {
+        "first": ("recipes=[]", "train.epochs=8", "gates.margin=0.2"),
+        "then": ("train.epochs=9", "gates.margin=0.2"),
+    }
     with (
         prefect_server(scratch / "prefect-server") as api,
         drilled(scratch, api, None, "digits", "digits", **knobs) as drill,
@@ -198,6 +224,12 @@ PARTS = (
         KILLS // IN_A_ROW,
         open_kills,
         IN_A_ROW,
+    ),
+    Part(
+        "kills-of-first-runs",
+        f"{KILLS_OF_FIRST_RUNS} first runs in an empty home, killed so",
+        KILLS_OF_FIRST_RUNS,
+        open_kills_of_first_runs,
     ),
     Part(
         "kills-of-digits",

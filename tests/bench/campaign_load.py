@@ -183,7 +183,7 @@ async def readers(address: tuple[str, int], over: asyncio.Event, dice: random.Ra
         end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         end.setblocking(False)
         await loop.sock_connect(end, address)
-        await loop.sock_sendall(end, post(600) * 2)
+        await loop.sock_sendall(end, post(400))
         while not over.is_set():
             await asyncio.sleep(0.3)
             await loop.sock_recv(end, 64)
@@ -349,7 +349,12 @@ async def overloaded(server: ServerProcess) -> Tried:
         "s to recover": recovery,
         "offered, times the peak": len(over) / (ended - start) / peaks[0],
     }
-    return Tried("useful work went on", 1, figures)
+    enough = len(over) / (ended - start) / peaks[0] > 0.8 * OVER
+    return Tried(
+        "useful work went on" if enough else "useful work went on, at less than was meant to be offered",
+        1,
+        figures,
+    )
 
 
 PARTS = (

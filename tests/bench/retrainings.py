@@ -149,12 +149,6 @@ def prefect_server(folder: Path) -> Iterator[str]:
         process.wait()
 
 
-def empty_registry(path: Path) -> None:
-    """MLflow's tables, which take seconds to make."""
-    code = f"import mlflow; mlflow.MlflowClient('sqlite:///{path}').search_experiments()"
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True)
-
-
 def serve() -> None:
     """Fork for every line that asks for a retraining, and say how it ended."""
     answers = os.dup(1)

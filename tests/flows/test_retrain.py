@@ -209,6 +209,41 @@ def test_a_version_that_another_machine_made_meanwhile_is_taken(
     assert Registry(load_settings()).version("digits", 1) is None and looks == []
 
 
+@pytest.mark.slow
+def test_a_run_that_was_killed_before_it_asked_a_person_lets_the_next_one_ask(
+    home: Path, empty_mlflow_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from promotions import register_bare
+
+    from flows.pipeline.context import RunContext
+    from flows.pipeline.keys import Key
+    from flows.retrain import _end_interrupted
+
+    home.mkdir(mode=0o700)
+    (home / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
+    context = RunContext(workload="digits", model="digits", settings=load_settings(), key=Key())
+    registry, asked = context.registry, list[int]()
+    monkeypatch.setattr("flows.retrain.start_asking", lambda version: asked.append(version.version))
+    [version] = register_bare(registry, "digits", 1)
+    registry.tag_version(version, {DECISION_TAG: "registered"})
+    outcome = Outcome(
+        workload="digits",
+        model="digits",
+        run_id=version.run_id,
+        version=1,
+        decision="unchanged",
+        reasons=("",),
+    )
+    _end_interrupted(context, outcome, may_promote=True)
+    assert asked == []  # nothing was cut off
+    assert context.key is not None
+    pending = context.folder / "pending" / f"{context.key.digest[:16]}.run"
+    pending.parent.mkdir(parents=True)
+    pending.write_text(version.run_id)
+    _end_interrupted(context, outcome, may_promote=True)
+    assert asked == [1] and registry.client.get_run(version.run_id).info.status == "FINISHED"
+
+
 def wait_for_metrics(process: "subprocess.Popen[bytes]", registry: Registry, home: Path) -> str:
     """Until training has told MLflow something; the run's id."""
     deadline = time.monotonic() + 120

@@ -219,7 +219,7 @@ class BoundedConnection(HttpToolsProtocol):
             else:
                 self.cycle.disconnected = True  # it has its answer now
                 if self.scope is not None:
-                    self.scope[ANSWERED] = True
+                    self.scope[ANSWERED] = True  # type: ignore[literal-required]
         if waits:
             self.last = last
             self.flow.pause_reading()

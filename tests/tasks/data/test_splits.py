@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.config import Data
-from tasks.data.splits import SPLITS, split
+from tasks.data.splits import LEFT_OUT, SPLITS, rows_in, split
 from tasks.errors import UserError
 from tasks.workloads.rows import Rows
 
@@ -76,3 +76,12 @@ def test_what_cannot_be_cut_is_said(rows: Rows, words: str) -> None:
     frame = hourly(100, patient=[f"p{number % 3}" for number in range(100)])
     with pytest.raises(UserError, match=words):
         split(frame, Data(), rows)
+
+
+@given(st.lists(st.sampled_from([LEFT_OUT, 0, 1, 2]), min_size=1))
+def test_rows_are_in_one_split_or_where_nothing_trains_choose_unless_they_judge(places: list[int]) -> None:
+    numbers = np.array(places)
+    trains, ships = rows_in(numbers, True), rows_in(numbers, False)
+    assert (sum(chosen.astype(int) for chosen in trains.values()) == (numbers != LEFT_OUT)).all()
+    assert (ships["train"] == ships["validation"]).all() and (ships["test"] == trains["test"]).all()
+    assert (ships["validation"] == (trains["train"] | trains["validation"])).all()

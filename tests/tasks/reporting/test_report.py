@@ -15,7 +15,7 @@ from tasks.proof.gate import gate
 from tasks.proof.holdout import Answered, compare_with
 from tasks.proof.selection import select
 from tasks.proof.validation import validate
-from tasks.records import Candidate, Champion, Dataset, Metric, OnnxModel, Proof, ServingCheck
+from tasks.records import Candidate, Champion, Dataset, Material, Metric, OnnxModel, Proof, ServingCheck
 from tasks.reporting.explained_rows import Attributions, Row, Word, attributions
 from tasks.reporting.explanation import Explanation
 from tasks.reporting.model_card import model_card
@@ -209,3 +209,23 @@ def test_the_model_card_says_what_how_good_where_weak_and_how_to_call(
         assert part in card
     assert f"accuracy {min(group.score or 0 for group in evidence.proof.report.slices):.4f}" in card
     assert '{"inputs": {"image": […]}}' in card
+
+
+@pytest.mark.slow
+def test_card_and_report_say_that_nothing_was_trained_and_what_the_weights_are(
+    proved_digits: tuple[Evidence, Selection], linear_digits: Digits, tmp_path: Path
+) -> None:
+    evidence, selection = proved_digits
+    (dataset, fp32), given = linear_digits, Material(name="model.onnx", sha256="a" * 64, licence="Apache-2.0")
+    shipped = evidence.model_copy(
+        update={"config": {**evidence.config, "train": None}, "materials": (given,)}
+    )
+    said = f"Nothing was trained: the weights are those of model.onnx (SHA-256 {'a' * 16}…, Apache-2.0)."
+    card = model_card(shipped, dataset, file_of(fp32))
+    assert (
+        said in card and "to choose by" in card and said not in model_card(evidence, dataset, file_of(fp32))
+    )
+    page = write_report(shipped, dataset, selection, [], tmp_path / "report.html").read_text()
+    assert said in page and "Parity with the given model" in page and "a" * 64 in page
+    tuned = evidence.model_copy(update={"materials": (given.model_copy(update={"licence": None}),)})
+    assert tuned.remarks == (f"Training began with model.onnx (SHA-256 {'a' * 16}…, licence not stated).",)

@@ -18,8 +18,10 @@ from serving_inspector import Inspector
 from serving_process import ServerProcess, publish, wait_for
 
 from infra.serving.lifecycle import inspection
+from infra.serving.lifecycle import inspector as inspector_module
 from infra.serving.lifecycle.cache import Cache, digest_of
 from infra.serving.lifecycle.inspection import InspectionRequest, InspectionResult
+from tasks.errors import LostError
 from tasks.proof import signing
 from tasks.proof.permit import Permit, issue
 from tasks.system.files import sha256_of
@@ -150,6 +152,18 @@ def test_a_hostile_folder_is_refused(inspector: Inspector, folder: Path, harm: s
     result = inspector.ask(request(folder))
     assert result.refused is not None and says in result.refused, result
     assert not Path("/tmp/slipway-was-here").exists()
+
+
+def test_a_machine_without_memory_says_nothing_of_the_model(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check_model(folder: Path, digest: str) -> None:
+        raise LostError("There is no memory to load it.")
+
+    monkeypatch.setattr(inspector_module, "check_model", check_model)
+    monkeypatch.setattr(inspector_module, "bound_memory", lambda size: None)
+    result = inspector_module.inspect_version(request(folder))
+    assert result == InspectionResult(refused="There is no memory to load it", passing=True)
 
 
 @pytest.mark.slow
