@@ -6,11 +6,12 @@ from flows import steps
 from flows.orchestration.artifacts import show_candidates
 from flows.pipeline.runner import StepRunner
 from tasks.config import RunConfig
+from tasks.measured import Proof, Report
 from tasks.outcome import Selection
 from tasks.promotion.permits import serving_version
 from tasks.proof.gate import with_cross_validation
 from tasks.proof.selection import select
-from tasks.records import Candidate, Checkpoint, Dataset, Proof, Report
+from tasks.records import Candidate, Checkpoint, Dataset
 from tasks.workloads.catalogue import load_workload
 
 

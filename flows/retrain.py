@@ -21,10 +21,11 @@ from flows.pipeline.runner import StepRunner
 from flows.pipeline.tracking import interrupted, tracked
 from tasks.compression.catalogue import check_run
 from tasks.config import RunConfig
+from tasks.measured import Proof, Report
 from tasks.outcome import Outcome, Selection
 from tasks.promotion.automatic import Decision
 from tasks.proof.evidence import Evidence, make_evidence
-from tasks.records import Checkpoint, Dataset, Proof, Report, Version
+from tasks.records import Checkpoint, Dataset, Version
 from tasks.registry.tags import DECISION_TAG
 from tasks.settings import load_settings
 from tasks.system.locks import at_work

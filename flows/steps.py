@@ -9,11 +9,12 @@ from flows.pipeline.binding import cost_path, step, worth_a_retry
 from flows.pipeline.context import RunContext
 from flows.pipeline.keys import code_of
 from tasks.config import Data, Gates, RunConfig, Train
+from tasks.measured import Champion, CrossValidation, Proof, Report
 from tasks.outcome import Selection
 from tasks.promotion.automatic import Decision
 from tasks.proof.evidence import Evidence
 from tasks.recipes import Recipe
-from tasks.records import Candidate, Champion, Checkpoint, CrossValidation, Dataset, Proof, Report, Version
+from tasks.records import Candidate, Checkpoint, Dataset, Version
 from tasks.reporting.cost import metered
 from tasks.system.locks import exclusive
 

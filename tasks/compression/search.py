@@ -13,8 +13,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from tasks.config import Gates, Search
+from tasks.measured import Report, latency
 from tasks.recipes import Recipe, Step
-from tasks.records import Report, latency
 
 _CLEARLY = 3.0
 """A lighter recipe that lost this many times the allowed score makes a heavier one not worth its training."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from tasks.goals.metric import Array, Arrays, Metric
-from tasks.records import Interval
+from tasks.measured import Interval
 
 _RESAMPLES = 2000
 

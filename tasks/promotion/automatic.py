@@ -2,10 +2,11 @@
 
 from typing import Literal
 
+from tasks.measured import Proof
 from tasks.promotion.champion import model_lock, promote, refuse, repair
 from tasks.promotion.ledger import StaleError, in_short
 from tasks.promotion.permits import grant
-from tasks.records import Proof, Version
+from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import DECISION_TAG
 from tasks.system.frozen import Frozen

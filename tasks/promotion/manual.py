@@ -1,13 +1,14 @@
 """Decisions that people make about versions, each a plain call: promote this one, go back to that one."""
 
 from tasks.errors import RefusedError, UserError
+from tasks.measured import Champion, Verdict
 from tasks.promotion.champion import model_lock, promote, refuse, repair, roll_back
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.ledger import accept, in_short
 from tasks.promotion.permits import serving_version
 from tasks.promotion.verification import answer, check_version, downloaded
 from tasks.proof.evidence import MODEL, Evidence
-from tasks.records import Champion, Verdict, Version
+from tasks.records import Version
 from tasks.registry.lookup import check_model, find_version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import VERDICT_TAG

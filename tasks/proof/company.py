@@ -8,8 +8,9 @@ import onnxruntime
 from tasks.data.arrays import Arrays
 from tasks.data.asked import AskedRows
 from tasks.goals.answer import distances
+from tasks.measured import Company
 from tasks.onnx.session import run_named
-from tasks.records import Company, Fitted
+from tasks.records import Fitted
 from tasks.workloads.scoring import decisions
 from tasks.workloads.workload import Workload
 

@@ -9,8 +9,9 @@ from tasks.data.arrays import Array, joined
 from tasks.data.copies import copies
 from tasks.data.dataset import read_split
 from tasks.data.splits import SPLITS
+from tasks.measured import CrossValidation
 from tasks.proof.intervals import score_if_defined, score_interval
-from tasks.records import CrossValidation, Dataset
+from tasks.records import Dataset
 from tasks.training.checkpoint import load_weights
 from tasks.training.loss import check_loss
 from tasks.training.module import build_from, predict_goals

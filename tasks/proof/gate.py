@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from tasks.config import Gates
-from tasks.records import (
+from tasks.measured import (
     Comparison,
     CrossValidation,
     Interval,

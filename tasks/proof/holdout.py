@@ -8,6 +8,7 @@ from tasks.data.arrays import Arrays, Samples, load_arrays
 from tasks.data.copies import copies
 from tasks.data.dataset import asked_rows, read_frame, read_split
 from tasks.errors import LostError, UserError
+from tasks.measured import Champion, Comparison, Interval, OtherDifference, Proof, Report, Verdict
 from tasks.onnx.session import open_session, run_named
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, read
 from tasks.proof.gate import gate, with_folds
@@ -16,18 +17,7 @@ from tasks.proof.rows import rows_of
 from tasks.proof.serving import MOST_ASKED, try_on_server
 from tasks.proof.signature import signature_change
 from tasks.proof.validation import validate
-from tasks.records import (
-    Candidate,
-    Champion,
-    Comparison,
-    Dataset,
-    Fitted,
-    Interval,
-    OtherDifference,
-    Proof,
-    Report,
-    Verdict,
-)
+from tasks.records import Candidate, Dataset, Fitted
 from tasks.system.files import is_the_machines, sha256_of
 from tasks.system.sentences import first_line, some
 from tasks.workloads.catalogue import load_workload

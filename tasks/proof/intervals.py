@@ -11,16 +11,8 @@ from tasks.errors import UserError
 from tasks.goals import bootstrap
 from tasks.goals.bootstrap import Marks
 from tasks.goals.metric import Outputs, Targets
-from tasks.records import (
-    Champion,
-    Comparison,
-    Fitted,
-    Interval,
-    OtherDifference,
-    OtherScore,
-    Slice,
-    SliceDifference,
-)
+from tasks.measured import Champion, Comparison, Interval, OtherDifference, OtherScore, Slice, SliceDifference
+from tasks.records import Fitted
 from tasks.workloads.scoring import decisions, marks, scores
 from tasks.workloads.workload import Workload
 

@@ -10,9 +10,10 @@ import onnxruntime
 
 from tasks.data.arrays import Array, Arrays, load_arrays
 from tasks.goals.answer import distances
+from tasks.measured import Parity
 from tasks.onnx.session import run_named
 from tasks.onnx.sizes import reference_lengths
-from tasks.records import Fitted, OnnxModel, Parity
+from tasks.records import Fitted, OnnxModel
 from tasks.workloads.scoring import decisions
 from tasks.workloads.workload import Workload
 

@@ -16,8 +16,9 @@ import numpy as np
 import onnxruntime
 
 from tasks.errors import LostError
+from tasks.measured import Behaviour
 from tasks.onnx.session import open_session
-from tasks.records import Behaviour, Dataset
+from tasks.records import Dataset
 from tasks.system.files import is_the_machines, short_of_memory
 from tasks.system.frozen import Frozen
 from tasks.system.memory import peak_bytes

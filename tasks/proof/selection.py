@@ -5,9 +5,10 @@ from math import isfinite, log
 from operator import ge
 
 from tasks.config import Gates
+from tasks.measured import Report, latency
 from tasks.outcome import CandidateResult, Selection
 from tasks.proof.gate import beside_others
-from tasks.records import Candidate, Report, latency
+from tasks.records import Candidate
 
 _NOISE = 0.03
 """Latency ratios and sizes closer than this count as equal: a rerun would swap them."""

@@ -18,9 +18,10 @@ import onnxruntime
 from tasks.data.arrays import Array
 from tasks.data.asked import AskedRows
 from tasks.errors import LostError
+from tasks.measured import ServingCheck
 from tasks.onnx.asking import Unanswered, ask
 from tasks.onnx.session import open_session
-from tasks.records import OnnxModel, ServingCheck
+from tasks.records import OnnxModel
 from tasks.system.files import short_of_memory
 from tasks.system.processes import end_all, family, how_it_ended, start_tied
 from tasks.system.sentences import typed_line

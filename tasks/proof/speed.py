@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime
 
 from tasks.data.arrays import Arrays
+from tasks.measured import Interval, Speed
 from tasks.onnx.session import open_session
-from tasks.records import Interval, Speed
 
 _FEEDS = 16
 

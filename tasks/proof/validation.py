@@ -11,6 +11,7 @@ from tasks.data.arrays import load_arrays, save_arrays
 from tasks.data.copies import copies
 from tasks.data.dataset import asked_rows, read_frame, read_split
 from tasks.errors import UserError
+from tasks.measured import Parity, Report
 from tasks.onnx.session import open_session, run_named
 from tasks.proof.company import COMPANY_ROWS, measure_company
 from tasks.proof.edges import problems_at_edges, problems_with_odd_values
@@ -18,7 +19,7 @@ from tasks.proof.intervals import other_scores, score_if_defined, score_interval
 from tasks.proof.parity import measure_lengths, measure_parity, numbers_in, problems_of
 from tasks.proof.probe import probe
 from tasks.proof.speed import gzipped_size, measure
-from tasks.records import Candidate, Dataset, Fitted, OnnxModel, Parity, Report
+from tasks.records import Candidate, Dataset, Fitted, OnnxModel
 from tasks.system.files import is_the_machines, sha256_of
 from tasks.system.sentences import first_line
 from tasks.workloads.catalogue import load_workload

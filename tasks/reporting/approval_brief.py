@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from tasks.measured import Comparison, Interval, Verdict
 from tasks.proof.evidence import Evidence
-from tasks.records import Comparison, Interval, Verdict
 from tasks.system.frozen import Frozen
 
 _WORST = 5

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.records import Interval, Metric, Slice, SliceDifference
+from tasks.measured import Interval, Slice, SliceDifference
+from tasks.records import Metric
 
 if TYPE_CHECKING:
     from tasks.data.arrays import Array

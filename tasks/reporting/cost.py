@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from tasks.measured import Proof
 from tasks.outcome import Cost, StepTime
-from tasks.records import Metric, Proof
+from tasks.records import Metric
 from tasks.system.files import write_atomically
 from tasks.system.memory import peak_bytes, reset_peak
 

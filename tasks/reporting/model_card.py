@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from tasks.config import Gates
+from tasks.measured import Interval
 from tasks.proof.evidence import Evidence
-from tasks.records import Dataset, Interval, OnnxModel, TensorSpec
+from tasks.records import Dataset, OnnxModel, TensorSpec
 
 _WEAKEST = 5
 

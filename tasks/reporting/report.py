@@ -10,9 +10,10 @@ from markupsafe import Markup
 from tasks.config import Gates, flatten
 from tasks.data.arrays import load_arrays
 from tasks.data.dataset import read_split
+from tasks.measured import Comparison, Interval, Proof
 from tasks.outcome import Selection
 from tasks.proof.evidence import Evidence
-from tasks.records import Comparison, Dataset, Interval, Metric, Proof
+from tasks.records import Dataset, Metric
 from tasks.reporting import charts, cost, pareto
 from tasks.reporting.candidates import number
 from tasks.reporting.explained_rows import Attributions

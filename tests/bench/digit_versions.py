@@ -10,12 +10,13 @@ from onnx import numpy_helper
 
 from tasks.config import Data, Gates
 from tasks.data.dataset import read_split
+from tasks.measured import Proof, Report, Verdict
 from tasks.onnx.package import build_folder
 from tasks.onnx.session import open_session, run_rows
 from tasks.proof import evidence
 from tasks.proof.evidence import Evidence
 from tasks.proof.provenance import Code
-from tasks.records import Candidate, Dataset, OnnxModel, Proof, Report, Verdict, Version
+from tasks.records import Candidate, Dataset, OnnxModel, Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, VERDICT_TAG
 from tasks.system.files import sha256_of

@@ -16,13 +16,14 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from tasks.errors import RefusedError
+from tasks.measured import Proof, Report, Verdict
 from tasks.promotion.champion import model_lock, promote, repair
 from tasks.promotion.entries import Ledger
 from tasks.promotion.ledger import read_ledger
 from tasks.proof import evidence
 from tasks.proof.evidence import Evidence
 from tasks.proof.provenance import Code
-from tasks.records import OnnxModel, Proof, Report, Verdict, Version
+from tasks.records import OnnxModel, Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, VERDICT_TAG
 from tasks.settings import Settings

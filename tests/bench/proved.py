@@ -9,12 +9,13 @@ from torch import nn
 from tasks.config import Data, Gates
 from tasks.data.arrays import load_arrays
 from tasks.data.dataset import prepare, read_split
+from tasks.measured import Champion, Comparison, Report
 from tasks.onnx.export import write_export
 from tasks.onnx.exporter_output import quietly
 from tasks.onnx.exporters import with_torchscript
 from tasks.onnx.sizes import batch_of
 from tasks.proof.holdout import Answered, compare_with
-from tasks.records import Candidate, Champion, Comparison, Dataset, Report
+from tasks.records import Candidate, Dataset
 from tasks.workloads.catalogue import load_workload
 
 

@@ -212,9 +212,9 @@ def seal(folder: Path, model: str = "digits") -> None:
 
 def evidence_of(folder: Path, model: str = "digits") -> Any:
     """What says that it was proved."""
+    from tasks.measured import Proof, Report, Verdict
     from tasks.proof.evidence import Evidence
     from tasks.proof.provenance import Code
-    from tasks.records import Proof, Report, Verdict
     from tasks.system.files import sha256_of
 
     digest = sha256_of(folder / "model.onnx")

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from tasks.compression.candidate import compress
 from tasks.config import Gates
 from tasks.data.dataset import prepare
+from tasks.measured import Report
 from tasks.onnx.export import export
 from tasks.proof.validation import validate
 from tasks.recipes import Recipe
-from tasks.records import Candidate, Checkpoint, Dataset, Report
+from tasks.records import Candidate, Checkpoint, Dataset
 from tasks.training.trainer import train
 from tasks.workloads.catalogue import load_workload
 

@@ -77,7 +77,8 @@ def schema() -> "pa.DataFrameSchema":
 
 def timetable(frame: "pd.DataFrame") -> "np.ndarray[Any, Any]":
     """float32[n, 4]: hour, minute, weekday from Monday, miles."""
-    return frame[["hour", "minute", "weekday", "miles"]].to_numpy("float32")
+    numbers: np.ndarray[Any, Any] = frame[["hour", "minute", "weekday", "miles"]].to_numpy("float32")
+    return numbers
 
 
 def build_model() -> "nn.Module":
@@ -88,7 +89,8 @@ def build_model() -> "nn.Module":
     class DeparturesNet(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.carriers, self.airports = nn.Embedding(len(CARRIERS) + 1, 8), nn.Embedding(len(TO) + 1, 8)
+            self.carriers = nn.Embedding(len(CARRIERS) + 1, 8)
+            self.destinations = nn.Embedding(len(TO) + 1, 8)
             self.layers = nn.Sequential(
                 nn.Linear(8 + 8 + 6, 64),
                 nn.ReLU(),
@@ -103,7 +105,7 @@ def build_model() -> "nn.Module":
             scales = torch.tensor([12.0, 30.0, 3.0, 1500.0], device=timetable.device)
             parts = [
                 self.carriers(carrier),
-                self.airports(to),
+                self.destinations(to),
                 timetable / scales - 1,
                 turns.sin(),
                 turns.cos(),

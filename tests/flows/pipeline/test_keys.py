@@ -182,7 +182,7 @@ def test_the_class_of_a_result_is_in_the_key_by_where_it_is_imported_from() -> N
     from flows import steps
 
     assert steps.train.returns == ("tasks.records.Checkpoint", "tasks.records.Material")
-    assert "tasks.records.Interval" in steps.prove.returns
+    assert "tasks.measured.Interval" in steps.prove.returns
     old = make_key(ROOTS, "digits", {}, steps.train.returns)
     new = make_key(ROOTS, "digits", {}, ["tasks.records.training.Checkpoint"])
     assert old.digest != new.digest and difference(old, new) == "the class of its result moved"

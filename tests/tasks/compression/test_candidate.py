@@ -17,13 +17,14 @@ from tasks.compression.graph import metadata_of
 from tasks.config import Gates, RunConfig, Train
 from tasks.data.dataset import prepare, read_split
 from tasks.errors import StepError, UserError
+from tasks.measured import Report
 from tasks.onnx.description import describe
 from tasks.onnx.export import export
 from tasks.onnx.session import open_session, run_rows
 from tasks.proof.selection import select
 from tasks.proof.validation import validate
 from tasks.recipes import Recipe
-from tasks.records import Candidate, Checkpoint, Dataset, Report
+from tasks.records import Candidate, Checkpoint, Dataset
 from tasks.training.trainer import train
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scoring import score

@@ -7,9 +7,9 @@ import pytest
 
 from tasks.compression.search import Study, params_of, recipe_of
 from tasks.config import Gates, Search
+from tasks.measured import Interval, Report, Speed
 from tasks.proof.selection import select
 from tasks.recipes import Recipe
-from tasks.records import Interval, Report, Speed
 from tasks.workloads.workload import DEFAULT_RECIPES
 
 GATES = Gates(max_score_drop=0.005)

@@ -12,6 +12,7 @@ from tasks.compression.candidate import compress
 from tasks.config import Gates, Train
 from tasks.data.arrays import load_arrays
 from tasks.data.dataset import asked_rows, prepare, read_split
+from tasks.measured import Champion
 from tasks.onnx.export import export
 from tasks.onnx.package import build_folder
 from tasks.onnx.session import open_session, run_named
@@ -20,7 +21,6 @@ from tasks.proof.holdout import Answered, compare_with
 from tasks.proof.serving import serve, try_on_server
 from tasks.proof.signature import signature_change
 from tasks.proof.validation import validate
-from tasks.records import Champion
 from tasks.training.trainer import train
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import DEFAULT_RECIPES

@@ -8,13 +8,14 @@ import promotions
 import pytest
 
 from tasks.errors import RefusedError, StepError, UserError
+from tasks.measured import Verdict
 from tasks.promotion.automatic import apply_verdict
 from tasks.promotion.champion import model_lock, promote, refuse, repair
 from tasks.promotion.ledger import StaleError, read_ledger
 from tasks.promotion.manual import promote_version, roll_back_to
 from tasks.promotion.permits import grant
 from tasks.proof.signing import EvidenceError
-from tasks.records import Verdict, Version
+from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.settings import Settings
 

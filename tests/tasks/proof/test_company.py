@@ -13,12 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tasks.config import Gates
 from tasks.data.dataset import asked_rows, read_split
+from tasks.measured import Company, Report
 from tasks.onnx.session import open_session
 from tasks.outcome import Selection
 from tasks.proof.company import measure_company
 from tasks.proof.gate import beside_others, gate
 from tasks.proof.selection import select
-from tasks.records import Company, Dataset, Report
+from tasks.records import Dataset
 from tasks.workloads.catalogue import load_workload
 
 CLASSES = replace(load_workload("digits"), output="y")

@@ -16,11 +16,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tasks.errors import UserError
+from tasks.measured import Proof, Report, Verdict
 from tasks.proof import evidence, provenance, signing
 from tasks.proof.evidence import Evidence
 from tasks.proof.provenance import Code
 from tasks.proof.signing import EvidenceError
-from tasks.records import Proof, Report, Verdict
 from tasks.system.files import sha256_of
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tasks.config import Gates
+from tasks.measured import Comparison, Interval, OtherDifference, Report, ServingCheck, SliceDifference
 from tasks.proof.gate import gate, more_rows
 from tasks.proof.intervals import difference_interval
-from tasks.records import Comparison, Interval, OtherDifference, Report, ServingCheck, SliceDifference
 from tasks.workloads.catalogue import load_workload
 
 Array = np.ndarray[Any, Any]

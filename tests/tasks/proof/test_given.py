@@ -10,10 +10,11 @@ from given_models import Way, given
 
 from tasks.config import Gates
 from tasks.errors import UserError
+from tasks.measured import Report
 from tasks.onnx.exporters import AS_IT_CAME
 from tasks.onnx.package import build_folder
 from tasks.proof.holdout import prove
-from tasks.records import Candidate, Report
+from tasks.records import Candidate
 
 DYNAMIC = {"kind": "quantize", "mode": "dynamic"}
 PRUNE = {"kind": "prune", "ratio": 0.5}

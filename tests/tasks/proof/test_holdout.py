@@ -8,9 +8,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from tasks.config import Gates
+from tasks.measured import Champion
 from tasks.proof.gate import gate
 from tasks.proof.validation import validate
-from tasks.records import Candidate, Champion, Dataset, OnnxModel
+from tasks.records import Candidate, Dataset, OnnxModel
 
 Digits = tuple[Dataset, Candidate]
 

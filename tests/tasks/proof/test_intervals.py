@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from tasks.config import Gates
+from tasks.measured import Champion
 from tasks.proof.intervals import compare, difference_interval, score_interval, score_slices, slices
-from tasks.records import Champion
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
 

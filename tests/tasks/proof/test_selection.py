@@ -1,10 +1,11 @@
 import pytest
 
 from tasks.config import Gates
+from tasks.measured import Interval, Report, Speed, latency
 from tasks.outcome import Selection
 from tasks.proof.selection import select
 from tasks.recipes import Recipe
-from tasks.records import Candidate, Interval, Report, Speed, latency
+from tasks.records import Candidate
 
 GATES = Gates(max_score_drop=0.005)
 

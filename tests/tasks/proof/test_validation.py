@@ -13,22 +13,14 @@ from onnx import TensorProto, helper, numpy_helper
 from tasks.config import Gates, RunConfig
 from tasks.data.arrays import load_arrays
 from tasks.errors import UserError
+from tasks.measured import Champion, CrossValidation, Interval, Proof, Verdict
 from tasks.onnx.description import describe
 from tasks.proof.gate import gate
 from tasks.proof.holdout import answer_again, judge
 from tasks.proof.parity import numbers_in
 from tasks.proof.probe import probe
 from tasks.proof.validation import validate
-from tasks.records import (
-    Candidate,
-    Champion,
-    CrossValidation,
-    Dataset,
-    Interval,
-    OnnxModel,
-    Proof,
-    Verdict,
-)
+from tasks.records import Candidate, Dataset, OnnxModel
 
 Digits = tuple[Dataset, Candidate]
 

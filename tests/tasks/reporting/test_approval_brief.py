@@ -2,7 +2,7 @@
 
 import promotions
 
-from tasks.records import Comparison, Interval, SliceDifference
+from tasks.measured import Comparison, Interval, SliceDifference
 from tasks.reporting.approval_brief import Addresses, brief
 
 INTERVAL = Interval(low=-0.03, high=0.01, level=0.95)

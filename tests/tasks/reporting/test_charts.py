@@ -2,8 +2,9 @@ import re
 
 import numpy as np
 
+from tasks.measured import Slice
 from tasks.outcome import CandidateResult
-from tasks.records import Metric, Slice
+from tasks.records import Metric
 from tasks.reporting import charts as pictures
 from tasks.reporting import pareto
 

@@ -9,13 +9,14 @@ import pytest
 
 from tasks.config import Gates, RunConfig
 from tasks.data.arrays import load_arrays
+from tasks.measured import Champion, Proof, ServingCheck
 from tasks.outcome import Selection
 from tasks.proof.evidence import Evidence
 from tasks.proof.gate import gate
 from tasks.proof.holdout import Answered, compare_with
 from tasks.proof.selection import select
 from tasks.proof.validation import validate
-from tasks.records import Candidate, Champion, Dataset, Material, Metric, OnnxModel, Proof, ServingCheck
+from tasks.records import Candidate, Dataset, Material, Metric, OnnxModel
 from tasks.reporting.explained_rows import Attributions, Row, Word, attributions
 from tasks.reporting.explanation import Explanation
 from tasks.reporting.model_card import model_card

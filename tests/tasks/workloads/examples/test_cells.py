@@ -12,9 +12,10 @@ from tasks.config import Data, Gates
 from tasks.data.dataset import prepare
 from tasks.data.schema import load_valid
 from tasks.errors import UserError
+from tasks.measured import CrossValidation, Interval, Proof, Report, Verdict
 from tasks.proof.cross_validation import cross_validate
 from tasks.proof.gate import with_cross_validation
-from tasks.records import CrossValidation, Dataset, Interval, Proof, Report, Verdict
+from tasks.records import Dataset
 from tasks.workloads.examples.cells import load_frame, to_inputs, workload
 from tasks.workloads.examples.flights import workload as flights
 
