@@ -1,6 +1,7 @@
 """Making a model: run, new, check, settings."""
 
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from shlex import quote
@@ -52,24 +53,44 @@ def run(
     raise typer.Exit(3 if outcome.decision == "refused" else 0)
 
 
-@commands.command(epilog=examples("slipway new churn.py", "slipway new topics.py --like text"))
+@commands.command(
+    epilog=examples("slipway new churn.py", "slipway new messages.py --like text", "slipway new")
+)
 def new(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="The workload's file, such as churn.py.")],
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE", help="The workload's file, such as churn.py; left out: its sort's own name."
+        ),
+    ] = None,
     like: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="SORT",
-            help="What it is like: table, text, image, onnx (a model that exists) or lightning (its own training).",
+            help="table, text, image, forecast, onnx or lightning; left out: table, or it asks.",
         ),
-    ] = "table",
+    ] = None,
 ) -> None:
-    """Write a commented workload file that runs as it stands, to make your own from."""
-    from tasks.workloads.scaffold import new_workload
+    """Write a commented workload file that runs as it stands, to make your own from. On a terminal, without words, it asks."""
+    from tasks.workloads.scaffold import SORTS, new_workload
 
+    if like is None:
+        like = asked_sort(SORTS) if path is None and sys.stdin.isatty() else "table"
+    path = path or Path(SORTS[like][0] if like in SORTS else "churn.py")
     name = new_workload(path, like)
     print(
         f"{path}: the workload {name}. Replace its functions with yours; next: slipway check {quote(str(path))}"
     )
+
+
+def asked_sort(sorts: Mapping[str, tuple[str, str]]) -> str:
+    """Which of the sorts the person at the terminal wants, by number."""
+    for number, (sort, (_, about)) in enumerate(sorts.items(), 1):
+        print(f"{number}  {sort:10} {about}")
+    number = int(typer.prompt("What is it like?", default=1, type=int))
+    if not 1 <= number <= len(sorts):
+        raise UserError(f"{number} is none of them: choose 1 to {len(sorts)}.")
+    return list(sorts)[number - 1]
 
 
 @commands.command(epilog=examples("slipway migrate churn.py"))

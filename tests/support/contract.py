@@ -152,7 +152,8 @@ def a_checkpoint_answers_as_the_module_it_was_saved_from(ship: Ship) -> Iterator
 def the_loss_is_one_number_that_reaches_the_weights(ship: Ship) -> Iterator[str]:
     if ship.workload.train is None:
         return
-    module, rows = ship.built().train(), ship.rows("train", 8)
+    # enough of them for a query of a ranking to have some that are worth something
+    module, rows = ship.built().train(), ship.rows("train", 64)
     inputs = {name: torch.from_numpy(np.array(array)) for name, array in rows.inputs.items()}
     targets = tuple(torch.from_numpy(np.array(target)) for target in rows.targets)
     loss = loss_of(ship.workload, targets[0].device)(goal_outputs(ship.workload, module(**inputs)), targets)

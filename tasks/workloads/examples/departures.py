@@ -133,5 +133,5 @@ workload = Workload(
     recipes=(
         Recipe.model_validate({"name": "int8-static", "steps": [{"kind": "quantize", "mode": "static"}]}),
     ),
-    gates=Gates(min_score=0.4),
+    gates=Gates(min_score=0.27),
 )

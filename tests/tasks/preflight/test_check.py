@@ -13,7 +13,7 @@ from flows.cli import __main__ as cli
 from tasks.errors import UserError
 from tasks.preflight import check as checkup
 from tasks.preflight.check import Checkup, PartResult, check
-from tasks.workloads.catalogue import load_workload, names
+from tasks.workloads.catalogue import names
 from tasks.workloads.scaffold import new_workload
 from tasks.workloads.workload import Workload
 
@@ -55,24 +55,6 @@ def test_a_new_file_holds_in_every_part_and_its_request_fits_its_signature(churn
         sent = np.asarray(checkup.request["inputs"][spec.name], spec.dtype)
         assert sent.shape == (1, *spec.shape[1:])
     assert (churn.parent / "home" / "datasets" / "churn").is_dir()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("like", "asked"), [("text", "message str[batch]"), ("image", "photo str[batch]")])
-def test_a_new_file_of_another_sort_holds_too(tmp_path: Path, like: str, asked: str) -> None:
-    assert new_workload(tmp_path / "mine.py", like) == "mine"
-    checkup = look(tmp_path / "mine.py")
-    assert {part.status for part in checkup.findings} == {"held"}, checkup.findings
-    assert [str(spec) for spec in checkup.inputs] == [asked] and checkup.request is not None
-    (sent,) = checkup.request["inputs"].values()
-    assert len(sent) == 1 and isinstance(sent[0], str)
-
-
-def test_a_new_file_like_lightning_is_the_tables_with_a_training_of_its_own(tmp_path: Path) -> None:
-    assert new_workload(tmp_path / "mine.py", "lightning") == "mine"
-    assert new_workload(tmp_path / "table.py") == "table"
-    mine, table = (load_workload(str(tmp_path / name)) for name in ("mine.py", "table.py"))
-    assert mine.fit is not None and table.fit is None and mine.train == table.train
 
 
 @pytest.mark.platform
@@ -244,6 +226,9 @@ def test_a_new_file_replaces_nothing_and_takes_no_name_that_a_model_cannot_have(
             new_workload(tmp_path / name)
     assert (tmp_path / "there.py").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
     assert new_workload(tmp_path / "2026 Churn.py") == "2026_churn"
-    with pytest.raises(UserError, match="no template like 'sound': choose one of table, text, image"):
+    with pytest.raises(
+        UserError,
+        match="no template like 'sound': choose one of table, text, image, forecast, onnx, lightning",
+    ):
         new_workload(tmp_path / "other.py", "sound")
     assert "template" not in names()

@@ -14,7 +14,7 @@ from tasks.reporting.explanation import STABLE, explain, explain_version, reques
 from tasks.workloads.catalogue import load_workload
 
 pytest.importorskip("captum")
-TEMPLATE = load_workload("tasks.workloads.template")
+TEMPLATE = load_workload("tasks.workloads.templates.table")
 
 
 def test_pixels_go_by_their_columns_and_a_dead_one_weighs_nothing(
@@ -55,7 +55,7 @@ def by_the_bill(path: Path) -> Path:
 
 
 def test_the_one_column_that_decides_has_all_the_weight(tmp_path: Path) -> None:
-    dataset = prepare("tasks.workloads.template", Data(), tmp_path / "data")
+    dataset = prepare("tasks.workloads.templates.table", Data(), tmp_path / "data")
     rows = read_frame(dataset, "test").head(3)
     explanation = explain(TEMPLATE, dataset, by_the_bill(tmp_path / "model.onnx"), rows, [4, 5, 6])
     assert [row.row for row in explanation.rows] == [4, 5, 6]
@@ -111,7 +111,7 @@ def test_a_version_is_explained_on_the_rows_that_it_was_judged_on(tmp_path: Path
     import promotions
 
     file, home = tmp_path / "mine.py", tmp_path / "home"
-    source = "from tasks.workloads.template import *\nfrom dataclasses import replace\nfrom tasks.workloads import template\n"
+    source = "from tasks.workloads.templates.table import *\nfrom dataclasses import replace\nfrom tasks.workloads.templates import table as template\n"
     file.write_text(f"{source}workload = replace(template.workload, name='mine')\n")
     dataset = prepare(str(file), Data(), home / "datasets")
     folder = tmp_path / "version"
@@ -132,7 +132,7 @@ def test_of_one_logit_what_holds_the_answer_up_weighs_above_zero_for_either_clas
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    dataset = prepare("tasks.workloads.template", Data(), tmp_path / "data")
+    dataset = prepare("tasks.workloads.templates.table", Data(), tmp_path / "data")
     bills = read_frame(dataset, "train")["monthly_bill"]
     tensors = {
         "weights": np.array([[0], [1], [0]], "float32"),

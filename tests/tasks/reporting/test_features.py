@@ -9,7 +9,7 @@ from checkout import SUPPORT
 from tasks.reporting.features import columns_behind, cut
 from tasks.workloads.catalogue import load_workload
 
-TEMPLATE = load_workload("tasks.workloads.template")
+TEMPLATE = load_workload("tasks.workloads.templates.table")
 
 
 def test_columns_are_found_by_what_moves_with_them_also_as_category_codes() -> None:
