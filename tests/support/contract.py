@@ -29,6 +29,7 @@ from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
 
 TOLERANCE = 1e-4
+COMPANY = 1e-3  # batches of another size add up in another order, which a deep softmax shows
 _TRAINED_ROWS = 129  # by sixteens: the last batch would be a single row
 _SIZES = (1, 2, 3, 31)
 
@@ -183,7 +184,7 @@ def a_row_is_answered_alike_in_any_company(ship: Ship) -> Iterator[str]:
     inputs = ship.rows("test", 31).inputs
     together = session.run(None, {name: np.array(array) for name, array in inputs.items()})[0]
     alone = session.run(None, {name: np.array(array[5:6]) for name, array in inputs.items()})[0]
-    if not np.allclose(together[5:6], alone, TOLERANCE, TOLERANCE):
+    if not np.allclose(together[5:6], alone, COMPANY, COMPANY):
         yield "a row's answer changes with the rows it comes with"
 
 

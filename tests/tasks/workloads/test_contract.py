@@ -14,16 +14,17 @@ from tasks.errors import UserError
 from tasks.workloads.catalogue import load_workload, names
 
 MODELS = SUPPORT / "contract_models.py"
+LARGE = ("topics", "filetype")
 SHORT = {"flights": Data(until="2013-02-01")}  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.platform) if name == "topics" else name for name in names()],
+    [pytest.param(name, marks=pytest.mark.platform) if name in LARGE else name for name in names()],
 )
 def test_ours_hold_the_contract(name: str, tmp_path: Path) -> None:
-    """topics brings 83 MB of weights: with `make test-all`, where they are."""
+    """topics brings 83 MB of weights, and filetype reads files of the whole machine: with `make test-all`."""
     workload = load_workload(name)
     try:
         load_valid(workload, SHORT.get(name, workload.data))
@@ -54,12 +55,6 @@ def test_a_shape_that_ours_are_not_holds_the_contract(shape: str, tmp_path: Path
 @pytest.mark.slow
 def test_a_model_that_exists_holds_the_contract(tmp_path: Path) -> None:
     assert contract.broken_clauses(given_models.given(tmp_path, "Onnx"), tmp_path) == []
-
-
-@pytest.mark.platform
-def test_the_file_types_of_this_machine_hold_the_contract(tmp_path: Path) -> None:
-    pytest.importorskip("magika")
-    assert contract.broken_clauses("filetype", tmp_path) == []
 
 
 BROKEN = f"""

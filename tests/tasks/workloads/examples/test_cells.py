@@ -61,18 +61,18 @@ def test_no_row_is_predicted_by_a_training_that_saw_it(
     import tasks.proof.cross_validation as module
 
     seen: list[set[bytes]] = []
-    fit, predict = module.fit, module.predict
+    fit, predict = module.fit, module.predict_goals
 
     def watched_fit(net, learn, choose, *rest, **more):  # type: ignore[no-untyped-def]
         seen.append({row.tobytes() for rows in (learn, choose) for row in rows.inputs["genes"]})
         return fit(net, learn, choose, *rest, **more)
 
-    def watched_predict(net, inputs):  # type: ignore[no-untyped-def]
+    def watched_predict(workload, net, inputs):  # type: ignore[no-untyped-def]
         assert not seen[-1] & {row.tobytes() for row in inputs["genes"]}
-        return predict(net, inputs)
+        return predict(workload, net, inputs)
 
     monkeypatch.setattr(module, "fit", watched_fit)
-    monkeypatch.setattr(module, "predict", watched_predict)
+    monkeypatch.setattr(module, "predict_goals", watched_predict)
     quick = workload.train.model_copy(update={"epochs": 1, "batch_size": 256})
     cross_validate("cells", dataset, quick, Gates(folds=2), tmp_path)
     assert len(seen) == 2
