@@ -114,7 +114,7 @@ REQUESTS: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]
     "scans": (
         lambda: {"scan": [scan_of_a_seven()]},
         lambda said: said["label"] == ["seven"],
-        ["train.epochs=8"],
+        [],
     ),
     "stress": (
         lambda: {"sounds": ["T EH L AH F OW N"]},
