@@ -63,9 +63,9 @@ class Samples:
     @property
     def named(self) -> list[tuple[str, Array]]:
         """All arrays by name; those of rows that are weighed have the weights, too."""
-        others = [(f"target_{place}", array) for place, array in enumerate(self.others, 1)]
+        targets = [(target_name(place), array) for place, array in enumerate(self.targets)]
         beside = [(WEIGHT, self.weight)] if self.weight is not None else []
-        return [*self.inputs.items(), ("target", self.target), *others, *beside]
+        return [*self.inputs.items(), *targets, *beside]
 
 
 def joined(parts: Sequence[Samples]) -> Samples:

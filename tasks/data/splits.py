@@ -55,11 +55,6 @@ def split_numbers(frame: pd.DataFrame, config: Data, rows: Rows, cuts: Array | N
     return numbers
 
 
-def groups_of(frame: pd.DataFrame, rows: Rows) -> Array | None:
-    """A number for each row, uint64[n], the same for rows of one group; None where rows belong to none."""
-    return None if rows.group is None else row_hashes(frame[[rows.group]])
-
-
 def time_cuts(times: Array, groups: "pd.Series[Any] | None", config: Data, rows: Rows) -> Array:
     """The instants, [2], at which the rows of validation and of test begin; rows of one instant, or of one group, stay together.
 

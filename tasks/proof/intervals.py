@@ -13,7 +13,7 @@ from tasks.goals.bootstrap import Marks
 from tasks.goals.metric import Outputs, Targets
 from tasks.measured import Champion, Comparison, Interval, OtherDifference, OtherScore, Slice, SliceDifference
 from tasks.records import Fitted
-from tasks.workloads.scoring import decisions, marks, scores
+from tasks.workloads.scoring import decisions, marks, scores, scores_of
 from tasks.workloads.workload import Workload
 
 _LARGEST_GROUPS = 50
@@ -61,7 +61,7 @@ def compare(
 ) -> Comparison:
     """Challenger (`ours`) less champion (`theirs`), both raw outputs on the same rows, with intervals."""
     mine, other = (marks(workload, target, outputs, fitted) for outputs in (ours, theirs))
-    before, after = (scores(workload, target, outputs, fitted) for outputs in (theirs, ours))
+    before, after = (scores_of(workload, made)[0] for made in (other, mine))
     groups = [group for group in slices(workload, frame) if int(group[2].sum()) >= gates.min_slice_rows]
     level = 1 - (1 - gates.confidence) / max(1, len(groups))  # Bonferroni: many slices, few false alarms
     parts = (
@@ -72,12 +72,12 @@ def compare(
         champion=champion.version,
         sha256=champion.sha256,
         rows=len(mine[0]),
-        score=before[0],
-        difference=after[0] - before[0],
+        score=before,
+        difference=after - before,
         interval=bootstrap.difference(mine[0], other[0], gates.confidence, copied),
         changed=_share_changed(workload, ours, theirs, fitted),
         slices=tuple(part for part in parts if part is not None),
-        others=other_differences(workload, target, ours, theirs, gates.confidence, copied, fitted),
+        others=_other_differences(workload, mine, other, gates.confidence, copied),
     )
 
 
@@ -118,8 +118,13 @@ def other_differences(
     fitted: Sequence[Fitted] = (),
 ) -> tuple[OtherDifference, ...]:
     """Of each goal but the first: ours less theirs, by the same paired rows."""
-    made = (marks(workload, target, outputs, fitted) for outputs in (ours, theirs))
-    pairs = zip(workload.goals, *made, strict=True)
+    mine, other = (marks(workload, target, outputs, fitted) for outputs in (ours, theirs))
+    return _other_differences(workload, mine, other, level, groups)
+
+
+def _other_differences(
+    workload: Workload, ours: Sequence[Marks], theirs: Sequence[Marks], level: float, groups: Array | None
+) -> tuple[OtherDifference, ...]:
     return tuple(
         OtherDifference(
             goal=goal.said,
@@ -127,7 +132,7 @@ def other_differences(
             difference=mine.score() - other.score(),
             interval=bootstrap.difference(mine, other, level, groups),
         )
-        for goal, mine, other in [*pairs][1:]
+        for goal, mine, other in [*zip(workload.goals, ours, theirs, strict=True)][1:]
     )
 
 

@@ -159,13 +159,6 @@ class Registry(Runs):
         """The registered model's tags, or None when there is no such model."""
         return _find(lambda: dict(self.decisions.get_registered_model(model).tags))
 
-    def tag_model(self, model: str, key: str, value: str | None) -> None:
-        """Set one tag of the registered model; None removes it."""
-        if value is not None:
-            self.decisions.set_registered_model_tag(model, key, value)
-        elif key in (self.model_tags(model) or {}):
-            self.decisions.delete_registered_model_tag(model, key)
-
     def download(self, version: Version, folder: Path) -> Path:
         """The version's whole folder, downloaded below `folder`; its path. Raises StepError when its files are not to be had."""
         return download_version(self.decisions, version.model, version.version, folder)

@@ -4,7 +4,7 @@ import inspect
 import types
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,9 +15,6 @@ from tasks.errors import UserError
 from tasks.training.program_file import inputs_of, program_in
 from tasks.training.weights_file import fill, weights_in
 from tasks.workloads.model_files import Exported, Known, ModelFile, Onnx, Weights
-
-if TYPE_CHECKING:
-    pass
 
 _AT_ONCE = 64
 """Rows that an ONNX file is asked together: without optimisations it holds every intermediate result."""

@@ -47,8 +47,13 @@ def scores(
     truth = truth_of(targets)
     if not len(truth):
         return (float("nan"),) * len(workload.goals)
+    return scores_of(workload, marks(workload, truth, outputs, fitted))
+
+
+def scores_of(workload: Workload, made: "tuple[Marks, ...]") -> tuple[float, ...]:
+    """Each goal's score of rows as its metric sees them. Raises UserError when a metric of the workload's own fails."""
     scored = []
-    for goal, rows in zip(workload.goals, marks(workload, truth, outputs, fitted), strict=True):
+    for goal, rows in zip(workload.goals, made, strict=True):
         with as_user_error(_what_failed(workload, goal.metric.name, len(rows))):
             scored.append(rows.score())
     return tuple(scored)

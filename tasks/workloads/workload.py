@@ -106,6 +106,10 @@ class Workload:
                     f"Workload {self.name}: {name}={beside!r} stands beside rows=Rows({name}={inside!r}): leave the first out."
                 )
             object.__setattr__(self, name, inside or beside)
+        if self.rows.gap and self.time is None:
+            raise UserError(
+                f"Workload {self.name}: rows.gap={self.rows.gap!r} is before a cut in time, and no time is named: add Rows(time=…), or leave it out."
+            )
         _ = self.reading
 
     def _check_training(self) -> None:

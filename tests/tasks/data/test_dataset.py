@@ -286,6 +286,11 @@ def test_time_and_slices_are_said_once() -> None:
         workload_of(frame, time="x", rows=Rows(time="when"))
 
 
+def test_a_gap_without_a_time_is_refused() -> None:
+    with pytest.raises(UserError, match=r"rows.gap='5h' is before a cut in time, and no time is named"):
+        workload_of(frame_of(50), rows=Rows(gap="5h"))
+
+
 def test_a_failing_source_is_the_users_error() -> None:
     def load() -> pd.DataFrame:
         raise FileNotFoundError("rows.csv")

@@ -165,16 +165,16 @@ def test_a_loss_that_gives_no_number_a_row_is_refused_where_rows_weigh(goal: Goa
 def test_intervals_of_overlapping_windows_cover_when_they_are_resampled_in_groups() -> None:
     """An AR(1) series in windows of 24 steps, one an hour: neighbours hold nearly the same errors, and rows are too sure."""
     goal, random, steps, hours = Forecast("next", horizon=24), np.random.default_rng(0), 24, 1200
-    covered, asked = {"rows": 0, "weeks": 0}, {"rows": 20, "weeks": 120}
+    covered, asked = {"rows": 0, "blocks": 0}, {"rows": 20, "blocks": 120}
     truth = -np.sqrt(2 / np.pi) / np.sqrt(1 - 0.9**2)
-    for trial in range(asked["weeks"]):
+    for trial in range(asked["blocks"]):
         series = lfilter([1.0], [1.0, -0.9], random.normal(size=hours + steps + 200))[200:]
         windows = np.lib.stride_tricks.sliding_window_view(series, steps)[:hours].astype("float32")
         marks = marks_of(goal.metric, windows, {"value": np.zeros_like(windows)})
-        for name, groups in (("rows", None), ("weeks", np.arange(hours) // 96)):
+        for name, groups in (("rows", None), ("blocks", np.arange(hours) // 96)):
             if trial < asked[name]:
                 found = interval(marks, 0.95, groups)
                 assert found is not None
                 covered[name] += found.low <= truth <= found.high
-    assert covered["weeks"] >= 0.85 * asked["weeks"]
+    assert covered["blocks"] >= 0.85 * asked["blocks"]
     assert covered["rows"] <= 0.5 * asked["rows"]
