@@ -9,7 +9,7 @@ from tasks.data.arrays import Samples
 
 Array = np.ndarray[Any, Any]
 
-_WIDEST, _TELLING, _OFTEN = 256, 4, 10
+_WIDEST, _TELLING, _OFTEN = 256, 6, 10
 """Numbers of a row that are looked at; those that tell rows apart best; how many times what chance makes."""
 
 
@@ -18,7 +18,7 @@ def copies(samples: Samples) -> Array | None:
 
     Where a workload says which rows belong together, its groups are what comes and goes as one.
     Rows that are alike by chance, for there are few that can be, are no copies: a table of three yes-and-no columns has
-    eight. Chance is held to be the collisions of the four numbers that tell rows apart best, by themselves and together.
+    eight. Chance is held to be the collisions of the six numbers that tell rows apart best, by themselves and together.
     """
     if samples.group is not None:
         return samples.group
