@@ -69,7 +69,9 @@ def time_cuts(times: Array, groups: "pd.Series[Any] | None", config: Data, rows:
     # They go where the first of them would.
     moments, counts = np.unique(firsts, return_counts=True)
     starts = np.searchsorted((counts.cumsum() - counts) / len(times), bounds(config))
-    cuts: Array = np.append(moments, times.max() + 1)[starts]
+    # Where no row is left, the cut is after the last: the next number above it, since 1 more than a large one may be itself.
+    after = np.nextafter(times.max(), np.inf) if times.dtype.kind == "f" else times.max() + 1
+    cuts: Array = np.append(moments, after)[starts]
     if groups is not None:
         for cut in cuts:
             torn = ((spans["min"] < cut) & (spans["max"] >= cut)).to_numpy()[places]

@@ -29,7 +29,7 @@ def moments(column: "pd.Series[Any]") -> "pd.Series[Any]":
     if isinstance(dtype, pd.PeriodDtype):
         return plain.dt.to_timestamp()
     if pd.api.types.is_timedelta64_dtype(dtype):
-        return plain.astype("int64").where(plain.notna())
+        return plain.astype("int64").astype("Int64").where(plain.notna())
     if isinstance(dtype, pd.CategoricalDtype):
         return moments(pd.Series([*plain], index=plain.index))
     if kind in ("integer", "floating", "mixed-integer-float", "decimal"):

@@ -1,6 +1,6 @@
 """Retrainings that end as they are told: forked from a process that has imported everything, so that one takes three seconds.
 
-python -m retrainings      serves: a line of JSON asks for one, or for what a home has come to; a line of JSON answers
+python tests/bench/retrainings.py      serves: a line of JSON asks for one, or for what a home has come to; a line of JSON answers
 """
 
 import contextlib
@@ -68,7 +68,7 @@ class Retrainings:
         environment.pop("MLFLOW_TRACKING_URI", None)
         self._log = (scratch / "retrainings.log").open("ab")
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "retrainings"],
+            [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
