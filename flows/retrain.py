@@ -117,6 +117,8 @@ def _make(
             picked=picked(candidates, selection),
             selection=selection,
         )
+        if not context.forced and (outcome := reuse.yielded(context, version)) is not None:
+            return outcome
         decision = runner.call(steps.promote, version=version, proof=proof, may_promote=may_promote)
         runner.log_costs()
     if may_promote and decision.decision == "registered":

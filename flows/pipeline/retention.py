@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from pydantic import computed_field
 
@@ -20,6 +19,8 @@ from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.system.frozen import Frozen
 from tasks.system.locks import nobody_at_work
+from tasks.system.scratch import scratch
+from tasks.system.storage import ObjectStorage
 
 NEWEST = 3
 """Trainings whose files stay, whatever became of them; what came to be since the oldest of them stays too."""
@@ -78,10 +79,11 @@ def models(home: Path) -> list[str]:
 
 
 def clean(registry: Registry, names: Iterable[str], *, dry_run: bool = False) -> Cleaning:
-    """Remove what is not needed of these models. Raises StepError, before anything is, when the evidence of what serves is not to be had."""
+    """Remove what is not needed of these models, here and where it is mirrored. Raises StepError, before anything is, when the evidence of what serves is not to be had."""
     removed: list[Removal] = []
     busy: list[str] = []
-    home = registry.settings.home
+    home, address = registry.settings.home, registry.settings.store
+    store = None if address is None else ObjectStorage(address, home)
     for model in names:
         with nobody_at_work(home, model) as alone:
             if not alone:
@@ -90,6 +92,8 @@ def clean(registry: Registry, names: Iterable[str], *, dry_run: bool = False) ->
             removals = list(_unneeded(home, model, _digests(registry, model)))
             for removal in () if dry_run else removals:
                 _remove(removal.path)
+                if store is not None and not removal.path.name.startswith("."):
+                    store.forget(removal.path)
             removed += removals
     return Cleaning(removed=tuple(removed), busy=tuple(busy), dry_run=dry_run)
 
@@ -101,8 +105,8 @@ def _digests(registry: Registry, model: str) -> set[str]:
 
 
 def _evidence(registry: Registry, version: Version) -> Evidence:
-    with TemporaryDirectory(prefix="slipway-") as folder:
-        return read(registry.download_file(version, "evidence.json", Path(folder)))
+    with scratch("evidence") as folder:
+        return read(registry.download_file(version, "evidence.json", folder))
 
 
 def _spoken_of(evidence: Evidence) -> Iterator[str]:

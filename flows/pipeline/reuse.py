@@ -1,6 +1,8 @@
 """Whether a run has anything new to do: the registry knows what each version was made of."""
 
 import json
+import logging
+import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
@@ -21,6 +23,11 @@ from tasks.system import locks
 from tasks.workloads.workload import Workload
 
 _NAME = "pipeline"
+
+PATIENCE_SECONDS = 60.0
+"""For another machine's run between its registration and its decision, which takes seconds."""
+
+log = logging.getLogger("slipway")
 
 
 def pipeline_key(
@@ -61,10 +68,32 @@ def find(context: RunContext, dataset: Dataset) -> Outcome | None:
     return None
 
 
+def yielded(context: RunContext, version: Version) -> Outcome | None:
+    """The outcome where a run of another home registered the same before this one registered `version`, which goes then.
+
+    Both have seen nothing before they registered. Of two numbers one is lower, and both see that it is; whoever has the
+    higher one waits until the other has decided, and goes on alone when it does not.
+    """
+    assert context.key is not None
+    registry, until = context.registry, time.monotonic() + PATIENCE_SECONDS
+    versions = registry.all_by_tag(context.model, KEY_TAG, context.key.digest)
+    before = [other for other in versions if other.version < version.version]
+    while before:
+        for other in before:
+            if DECISION_TAG in registry.tags(other):
+                registry.delete_version(version)
+                return unchanged_outcome(registry, context.workload, other)
+        if time.monotonic() > until:
+            break
+        log.info("waits: another machine has registered the same as version %d", before[0].version)
+        time.sleep(PATIENCE_SECONDS / 30)
+    return None
+
+
 def _same_version(registry: Registry, model: str, key: Key) -> Version | None:
-    """The version that a finished run with this key registered, or None."""
-    version = registry.by_tag(model, KEY_TAG, key.digest)
-    return version if version is not None and DECISION_TAG in registry.tags(version) else None
+    """The newest version that a finished run with this key registered, or None."""
+    versions = registry.all_by_tag(model, KEY_TAG, key.digest)
+    return next((version for version in versions if DECISION_TAG in registry.tags(version)), None)
 
 
 def find_unchanged(

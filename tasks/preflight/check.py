@@ -1,7 +1,6 @@
 """A workload looked over in seconds: does each part do what a run will ask of it, and what would be served?"""
 
 import re
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from tasks.preflight import module, rows
 from tasks.preflight.bench import Bench, Doubt
 from tasks.records import Dataset, TensorSpec
 from tasks.system.frozen import Frozen
+from tasks.system.scratch import scratch
 from tasks.workloads.workload import Workload
 
 Status = Literal["held", "doubtful", "failed", "skipped"]
@@ -51,8 +51,8 @@ def check(
     A part that needs another that failed is skipped; all others are looked at, so that one call finds all there is.
     """
     findings: list[PartResult] = []
-    with tempfile.TemporaryDirectory(prefix="slipway-check-") as scratch:
-        bench = Bench(reference, configure, home, Path(scratch), code)
+    with scratch("check") as folder:
+        bench = Bench(reference, configure, home, folder, code)
         for name, (need, look) in PARTS.items():
             skipped = PartResult(name=name, status="skipped", said=f"needs {need}")
             findings.append(_look(name, look, bench) if need in ("", *_usable(findings)) else skipped)

@@ -1,7 +1,6 @@
 """A registered version looked at again, from the bytes that are stored: does its proof hold, does it answer, would it score the same?"""
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from tasks.registry.registry import Registry
 from tasks.settings import Settings
 from tasks.system.files import sha256_of
 from tasks.system.frozen import Frozen
+from tasks.system.scratch import scratch
 from tasks.system.sentences import first_line, typed_line
 
 _SAME_SCORE = 1e-6
@@ -67,9 +67,9 @@ def verify(settings: Settings, reference: str, *, replay: bool = False) -> Verif
 @contextmanager
 def downloaded(registry: Registry, version: Version) -> Iterator[Path]:
     """The version's folder, for as long as it is looked at."""
-    with tempfile.TemporaryDirectory(prefix="slipway-") as temporary:
+    with scratch("version") as temporary:
         try:
-            folder = registry.download(version, Path(temporary) / f"{version.model}-v{version.version}")
+            folder = registry.download(version, temporary / f"{version.model}-v{version.version}")
         except (StepError, OSError) as error:
             raise EvidenceError(
                 f"{version.model} version {version.version} has no files to check: {error}", "missing"

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -24,6 +23,7 @@ from tasks.onnx.session import open_session
 from tasks.records import OnnxModel
 from tasks.system.files import short_of_memory
 from tasks.system.processes import end_all, family, how_it_ended, start_tied
+from tasks.system.scratch import scratch
 from tasks.system.sentences import typed_line
 
 TOLERANCE = 1e-4
@@ -103,11 +103,11 @@ def try_on_server(package: Path, name: str, onnx_model: OnnxModel, asked: AskedR
 @contextmanager
 def serve(package: Path, name: str) -> Iterator[tuple[str, int]]:
     """The server's address and process id, once it is ready. It serves from local bytes and needs no registry."""
-    with tempfile.TemporaryDirectory(prefix="slipway-trial-") as home:
-        log = Path(home) / "log"
+    with scratch("trial") as home:
+        log = home / "log"
         with log.open("wb") as errors:
             process = start_tied(  # it ends with us, also when we are killed
-                ("infra.serving", f"{name}={package}", "--port", "0", "--home", home),
+                ("infra.serving", f"{name}={package}", "--port", "0", "--home", str(home)),
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=Path(__file__).parent.parent.parent,

@@ -68,11 +68,15 @@ class Registry(Runs):
         version = self.by_alias(model, alias)
         return version.version if version is not None else None
 
-    def by_tag(self, model: str, tag: str, value: str) -> Version | None:
-        """The newest version with this tag, or None."""
+    def all_by_tag(self, model: str, tag: str, value: str) -> list[Version]:
+        """The versions with this tag, the newest first."""
         query = f"name = '{model}' AND tags.`{tag}` = '{value}'"
         versions = map(_version, self.decisions.search_model_versions(query))
-        return max(versions, key=lambda version: version.version, default=None)
+        return sorted(versions, key=lambda version: version.version, reverse=True)
+
+    def by_tag(self, model: str, tag: str, value: str) -> Version | None:
+        """The newest version with this tag, or None."""
+        return next(iter(self.all_by_tag(model, tag, value)), None)
 
     def tags(self, version: Version) -> dict[str, str]:
         return dict(self.decisions.get_model_version(version.model, str(version.version)).tags)
@@ -80,6 +84,10 @@ class Registry(Runs):
     def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
         for key, value in tags.items():
             self.decisions.set_model_version_tag(version.model, str(version.version), key, value)
+
+    def delete_version(self, version: Version) -> None:
+        """Take a version away; its run and files stay."""
+        self.client.delete_model_version(version.model, str(version.version))
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
         """Move an alias. The registry takes no expected version (the last writer wins): callers hold the model's lock."""

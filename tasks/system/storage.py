@@ -83,6 +83,13 @@ class ObjectStorage:
                 shutil.rmtree(scratch, ignore_errors=True)
         return True
 
+    def forget(self, folder: Path) -> None:
+        """Keep a folder, and all below it, no longer: manifests go first, so that nobody fetches half. Raises StepError when the storage fails."""
+        with self._explained():
+            objects = self._files.find(self._object(folder, ""))
+            for path in sorted(objects, key=lambda path: not path.endswith(f"/{_MANIFEST}")):
+                self._files.rm_file(path)
+
     def read(self, path: Path) -> bytes | None:
         """A single small file kept under the name of `path` below home, or None. Raises StepError when the storage fails."""
         with self._explained():

@@ -1,13 +1,10 @@
 """`serve`: bind the port, run the supervisor, tidy up."""
 
 import asyncio
-import contextlib
 import logging
-import shutil
 import socket
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import closing, suppress
 
 from infra.serving.http.api_keys import keys_given
 from infra.serving.ipc.launch import Started
@@ -15,6 +12,7 @@ from infra.serving.ipc.log import set_up
 from infra.serving.options import LOOPBACK, ServeOptions, Target, traffic_of
 from infra.serving.processes.supervisor import Supervisor
 from tasks.errors import UserError
+from tasks.system.scratch import scratch
 
 logger = logging.getLogger("slipway.serving")
 
@@ -31,13 +29,9 @@ def serve(models: Sequence[str], options: ServeOptions, ahead: dict[str, Started
     if open_to_all and options.host not in LOOPBACK:
         logger.warning("%s is open to whoever can reach it: there are no keys (--keys-file)", options.host)
     listener = bind(options)
-    run_folder = Path(tempfile.mkdtemp(prefix="slipway-serving-"))
-    try:
+    with closing(listener), scratch("serving") as run_folder:
         supervisor = Supervisor(targets, options, listener, run_folder, ahead)
         asyncio.run(supervisor.run())
-    finally:
-        listener.close()
-        shutil.rmtree(run_folder, ignore_errors=True)
     if supervisor.failure is not None:
         raise UserError(supervisor.failure)
     return 0
@@ -80,7 +74,7 @@ def check_key(options: ServeOptions) -> None:
     if options.public_key is None and not options.key.is_file():
         from tasks.proof.signing import public_key
 
-        with contextlib.suppress(UserError):
+        with suppress(UserError):
             public_key()
     if not options.key.is_file():
         raise UserError(

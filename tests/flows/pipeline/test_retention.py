@@ -17,6 +17,7 @@ from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
 from tasks.system.locks import at_work
+from tasks.system.storage import ObjectStorage
 
 BEGINS = "import sys, time; from pathlib import Path; from tasks.system.locks import at_work\n"
 
@@ -113,17 +114,23 @@ def test_however_often_it_retrains_a_home_holds_what_serves_and_the_newest_few(
     assert not any(path.is_dir() and not any(path.iterdir()) for path in (home / "work").rglob("*"))
 
 
-def test_of_what_one_checkpoint_was_made_into_by_changing_code_the_newest_stays(
+def test_of_what_one_checkpoint_was_made_into_by_changing_code_the_newest_stays_and_the_store_lets_go_too(
     registry: Registry, tmp_path: Path
 ) -> None:
     champion = Retraining(registry, 0)
     registry.set_alias("toy", "champion", champion.register(registry, tmp_path).version)
     onnx = champion.made[1]
+    registry = Registry(registry.settings.model_copy(update={"store": (tmp_path / "bucket").as_uri()}))
+    store = ObjectStorage((tmp_path / "bucket").as_uri(), registry.settings.home)
+    mirrored = [Retraining(registry, number) for number in (1, 2)]
+    for folder in (mirrored[0].made[6].parent, champion.made[6].parent):
+        store.keep(folder)
     edited = [write(onnx.parent.with_name(digest(str(n))[:16]) / "model.onnx", "x", n) for n in (1, 2)]
     for number in range(3, 7):
         Retraining(registry, number)
     clean(registry, ["toy"])
     assert edited[-1].is_file() and not edited[0].exists() and not onnx.exists()
+    assert not store.fetch(mirrored[0].made[6].parent) and store.fetch(champion.made[6].parent)
 
 
 @pytest.mark.slow

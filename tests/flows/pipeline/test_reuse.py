@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 from promotions import register_bare
 
+from flows.pipeline import reuse
+from flows.pipeline.context import RunContext
+from flows.pipeline.keys import Key
 from flows.pipeline.reuse import _earlier, check_not_older, unchanged_outcome
 from tasks.errors import UserError
 from tasks.promotion.champion import promote
 from tasks.records import Dataset, TensorSpec
 from tasks.registry.registry import Registry
-from tasks.registry.tags import DECISION_TAG, NEWEST_TAG
+from tasks.registry.tags import DECISION_TAG, KEY_TAG, NEWEST_TAG
 from tasks.settings import Settings
 
 
@@ -92,3 +95,24 @@ def test_a_report_of_another_run_is_not_shown_as_that_of_this_version(registry: 
     for run_id, report in (("of-another", None), (version.run_id, str(folder / "report.html"))):
         (folder / "package" / "evidence.json").write_text(json.dumps({"run_id": run_id}))
         assert unchanged_outcome(registry, "flights", version).report == report
+
+
+KEY = Key(code="the same in both homes")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decides", [True, False])
+def test_of_two_homes_that_register_the_same_the_later_takes_its_version_back_once_the_other_has_decided(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, decides: bool
+) -> None:
+    monkeypatch.setattr(reuse, "PATIENCE_SECONDS", 60.0 if decides else 0.3)
+    other, own = (register_bare(registry, "flights", number)[0] for number in (1, 2))
+    for version in (other, own):
+        registry.tag_version(version, {KEY_TAG: KEY.digest})
+    context = RunContext(workload="flights", model="flights", settings=registry.settings, key=KEY)
+    assert reuse.yielded(context, other) is None
+    if decides:
+        registry.tag_version(other, {DECISION_TAG: "promoted"})
+    outcome = reuse.yielded(context, own)
+    assert (outcome and (outcome.decision, outcome.version)) == (("unchanged", 1) if decides else None)
+    assert (registry.version("flights", 2) is None) == decides

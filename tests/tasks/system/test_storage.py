@@ -50,6 +50,24 @@ def test_a_folder_comes_back_as_it_was_on_another_machine(tmp_path: Path, url: s
     assert not there.fetch(tmp_path / "there" / "datasets" / "unknown")
 
 
+def test_a_folder_that_is_forgotten_is_gone_with_all_below_it_and_its_neighbours_stay(
+    tmp_path: Path, url: str
+) -> None:
+    here = machine(tmp_path, "here", url)
+    for name in ("work/a", "work/a/b", "work/ab"):
+        (tmp_path / "here" / name).mkdir(parents=True)
+        (tmp_path / "here" / name / "file").write_text(name)
+        here.keep(tmp_path / "here" / name, ["file"])
+    here.forget(tmp_path / "here" / "work" / "a")
+    left = [
+        path.relative_to(tmp_path / "bucket").parts[:2]
+        for path in (tmp_path / "bucket").rglob("*")
+        if path.is_file()
+    ]
+    assert {*left} == {("work", "ab")}
+    here.forget(tmp_path / "here" / "never" / "kept")
+
+
 def test_an_altered_object_is_refused_and_nothing_appears(tmp_path: Path, url: str) -> None:
     here, there = machine(tmp_path, "here", url), machine(tmp_path, "there", url)
     folder = tmp_path / "here" / "work"
