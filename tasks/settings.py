@@ -1,6 +1,7 @@
 """Where things are: SLIPWAY_HOME, the registry, and each model's promotion policy (mlflow.yaml)."""
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,9 +144,8 @@ def _writable(home: Path) -> Path:
         )
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe = home / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=home):
+            pass  # nameless where the system has that: a kill leaves nothing
     except OSError as error:
         raise UserError(
             f"SLIPWAY_HOME={home} cannot be written ({error.strerror}): choose another folder or mend its permissions."
