@@ -91,7 +91,7 @@ class Quantization(Quantize, OnnxMethod):
         from tasks.compression.calibration import StaticQuantiser
         from tasks.compression.sensitivity import keep_sensitive_in_float
 
-        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".quantizing-") as scratch:
             ranges = Path(scratch) / "ranges.json"
             quantiser = StaticQuantiser(self, self.seven_bits, prepared, op_types, context.dataset, ranges)
             quantiser.write(target)

@@ -1,7 +1,6 @@
 """The two ways in which torch writes a module as ONNX; which of them is right for a model, tasks.onnx.export finds out."""
 
 import functools
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from tasks.onnx.sizes import Arrays
 from tasks.records import Dataset
+from tasks.system.scratch import scratch
 from tasks.training.footprint import without_footprint
 from tasks.training.given import OnnxModule, ProgramModule
 from tasks.training.module import all_outputs, answers, output_names
@@ -36,9 +36,10 @@ def with_torchscript(
 ) -> onnx.ModelProto:
     names = _names(module, workload, arrays)
     axes = _dynamic_axes(dataset) | {name: {0: "batch"} for name in names}
-    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-        _export(module, arrays, names, f=file.name, dynamic_axes=axes, dynamo=False)
-        return onnx.load(file.name)
+    with scratch("export") as folder:
+        file = str(folder / "model.onnx")
+        _export(module, arrays, names, f=file, dynamic_axes=axes, dynamo=False)
+        return onnx.load(file)
 
 
 def _names(module: nn.Module, workload: Workload, arrays: Arrays) -> list[str]:

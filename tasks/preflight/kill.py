@@ -62,7 +62,7 @@ def rehearse(bench: Bench) -> str:
     workload, train = bench.workload, bench.run.train
     assert train is not None  # look_at_step has said so before
     short = train.model_copy(update={"epochs": 2, "patience": None, "checkpoint_seconds": 0.0, "workers": 1})
-    with TemporaryDirectory(dir=bench.scratch) as scratch:
+    with TemporaryDirectory(dir=bench.scratch, prefix=".killed-") as scratch:
 
         def order(name: str, kill: bool = False) -> Order:
             return Order(

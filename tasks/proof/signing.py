@@ -110,7 +110,7 @@ def sign_folder(folder: Path, key: Path) -> None:
     with as_user_error(f"{key} is not an unencrypted PEM private key"):
         config = signing.Config().use_elliptic_key_signer(private_key=key)
     config.set_hashing_config(_every_file())
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".signing-") as temporary:
         config.sign(folder, Path(temporary) / SIGNATURE)
         write_atomically(folder / SIGNATURE, (Path(temporary) / SIGNATURE).read_bytes())
 
