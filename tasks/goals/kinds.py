@@ -140,7 +140,7 @@ def Rank(
         outputs=(output,),
         loss=losses.listwise if loss is None else loss,
         answer=Values(width=1),
-        metric=score or metric.ndcg(at),
+        metric=replace(score or metric.ndcg(at), units=metric.query_of),
     )
 
 

@@ -52,8 +52,9 @@ class Metric:
 
     `sums` makes float64[n, k] of a target [n, …] and what an answer decided; `finish` makes a score [...] of their sums
     [..., k + 1], of which the last is that of the weights; NaN: not defined on these rows. `bounds` are the least and the most
-    that a row adds to a mean. `whole`, of (target, answer) or, where rows weigh, (target, answer, weight [n]), stands in place of `sums` for what only all rows have, such as AUC. `units` numbers the
-    rows of a target that come and go together, such as a query's.
+    that a row adds to a mean. `whole`, of (target, answer) or, where rows weigh, (target, answer, weight [n]), stands in place of `sums` for
+    what only all rows have, such as AUC. `units` numbers the rows of a target that come and go together, such as a query's: in an
+    interval, and in a batch.
     """
 
     name: str
@@ -184,7 +185,12 @@ def ndcg(at: int) -> Metric:
     def finish(sums: Array) -> Array:
         return mean(sums[..., :2])
 
-    return Metric(f"ndcg@{at}", shares, finish, units=lambda target: target[:, 1])
+    return Metric(f"ndcg@{at}", shares, finish, units=query_of)
+
+
+def query_of(target: Array) -> Array:
+    """Of rows (gain, query)."""
+    return target[:, 1]
 
 
 def _discounted(gains: Array, by: Array, queries: Array, sizes: Array, at: int) -> Array:

@@ -33,6 +33,11 @@ class Target:
         """The columns, as a sentence has them."""
         return some([repr(column) for column in self.columns], 4)
 
+    @property
+    def unit(self) -> str | None:
+        """The column whose equal cells are compared with each other, where rows are."""
+        return None
+
     def check(self, frame: "pd.DataFrame") -> None:
         """Raise GoalError for columns of a type that cannot be learned."""
 
@@ -284,6 +289,10 @@ class Tags(Labels):
 @dataclass(frozen=True)
 class Gains(Target):
     """How much each row is worth to its query, from two columns: float64[n, 2], the gain and a number of the query."""
+
+    @property
+    def unit(self) -> str:
+        return self.columns[1]
 
     def check(self, frame: "pd.DataFrame") -> None:
         Numbers(self.columns[:1]).check(frame)
