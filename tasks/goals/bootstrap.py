@@ -58,6 +58,10 @@ class Marks(ABC):
     def score(self) -> float:
         """NaN where it is not defined on these rows."""
 
+    def values(self) -> Array:
+        """[1], the score; or what a metric of several numbers comes to, [m]."""
+        return np.array([self.score()])
+
     @abstractmethod
     def resampled(self, pair: tuple[Any, ...], groups: Array | None) -> Array:
         """The score of these marks, or the first's less the second's, on some hundred resamples; NaN where not defined."""
@@ -80,6 +84,9 @@ class SumMarks(Marks):
 
     def score(self) -> float:
         return float(self.metric.finish(self.table.sum(axis=0))) if len(self) else float("nan")
+
+    def values(self) -> Array:
+        return np.atleast_1d(self.metric.finish(self.table.sum(axis=0)))
 
     def resampled(self, pair: tuple["SumMarks", ...], groups: Array | None) -> Array:
         """Multinomial over distinct rows: those of few different marks, such as right and wrong, cost nothing however many."""

@@ -8,11 +8,12 @@ from tasks.data.arrays import Arrays, Samples, load_arrays
 from tasks.data.copies import copies
 from tasks.data.dataset import asked_rows, read_frame, read_split
 from tasks.errors import LostError, UserError
+from tasks.goals.bootstrap import difference
 from tasks.measured import Champion, Comparison, Interval, OtherDifference, Proof, Report, Verdict
 from tasks.onnx.session import open_session, run_named
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, read
 from tasks.proof.gate import gate, with_folds
-from tasks.proof.intervals import compare, difference_interval, other_differences
+from tasks.proof.intervals import compare, other_differences
 from tasks.proof.rows import rows_of
 from tasks.proof.serving import MOST_ASKED, try_on_server
 from tasks.proof.signature import signature_change
@@ -21,6 +22,7 @@ from tasks.records import Candidate, Dataset, Fitted
 from tasks.system.files import is_the_machines, sha256_of
 from tasks.system.sentences import first_line, some
 from tasks.workloads.catalogue import load_workload
+from tasks.workloads.scoring import marks
 from tasks.workloads.workload import Workload
 
 
@@ -124,10 +126,13 @@ def _against_fp32(
     if report.outputs is None or baseline.outputs is None or report.sha256 == baseline.sha256:
         return None, ()
     samples = read_split(dataset, report.split)
-    ours, theirs = load_arrays(report.outputs), load_arrays(baseline.outputs)
     workload, copied = load_workload(reference), copies(samples)
-    pair = (workload, samples.truth, ours, theirs, gates.confidence, copied, dataset.fitted)
-    return difference_interval(*pair), other_differences(*pair)
+    ours, theirs = (
+        marks(workload, samples.truth, load_arrays(path), dataset.fitted)
+        for path in (report.outputs, baseline.outputs)
+    )
+    others = other_differences(workload, ours, theirs, gates.confidence, copied)
+    return difference(ours[0], theirs[0], gates.confidence, copied), others
 
 
 def _champion_outputs(workload: Workload, champion: Champion, dataset: Dataset, samples: Samples) -> Arrays:

@@ -163,7 +163,7 @@ labels = workload("labels", MultiLabel(*LABELS), lambda: Perceptron(14))
 amounts = workload("amounts", Regress("weight", "height"), lambda: Perceptron(2))
 ahead = workload("ahead", Forecast("next", horizon=6), lambda: Ahead(0), series, past_of)
 spread = workload(
-    "spread", Forecast("next", horizon=6, quantiles=(0.1, 0.5, 0.9)), lambda: Ahead(3), series, past_of
+    "spread", Forecast("next", horizon=6, quantiles=(0.1, 0.5, 0.9), past="past"), lambda: Ahead(3), series, past_of
 )
 tags = workload("tags", Tag("tags", length=10), Tagger, sentences, tokens_of)
 order = workload("order", Rank("gain", query="query", at=5), lambda: Perceptron(0), rows=Rows(group="query"))

@@ -38,6 +38,12 @@ GOALS = {
 }
 """The least that each learns to score."""
 
+BESIDE = {
+    "ahead": ["mae by step"],
+    "spread": ["mase", "mae by step", "coverage of 0.8", "crossed quantiles"],
+}
+"""What is said beside a score."""
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GOALS)
@@ -58,6 +64,7 @@ def test_a_goal_is_trained_exported_proved_and_judged(
     assert report.interval is not None and report.interval.low <= report.score <= report.interval.high
     assert report.company is not None and report.company.changed == 0
     assert len(report.others) == len(workload.goals) - 1
+    assert [detail.name for detail in report.details] == BESIDE.get(name, [])
 
     answered = Answered(dataset, "test", load_arrays(report.outputs))
     (tmp_path / "champion").mkdir()
