@@ -11,7 +11,7 @@ from tasks.data.arrays import Array, Samples
 from tasks.errors import UserError
 from tasks.goals import bootstrap
 from tasks.goals.bootstrap import Marks
-from tasks.goals.metric import Outputs, Targets, input_called
+from tasks.goals.metric import Outputs, Targets, input_called, truth_of
 from tasks.measured import Champion, Comparison, Detail, OtherDifference, OtherScore, Slice, SliceDifference
 from tasks.records import Fitted
 from tasks.workloads.scoring import decisions, marks, scores, scores_of
@@ -47,14 +47,17 @@ def compare(
         score=before,
         difference=after - before,
         interval=bootstrap.difference(mine[0], other[0], gates.confidence, copied),
-        changed=_share_changed(workload, ours, theirs, fitted),
+        changed=_share_changed(workload, target, ours, theirs, fitted),
         slices=tuple(part for part in parts if part is not None),
         others=other_differences(workload, mine, other, gates.confidence, copied),
     )
 
 
-def _share_changed(workload: Workload, ours: Outputs, theirs: Outputs, fitted: Sequence[Fitted]) -> float:
-    said = (decisions(workload, outputs, fitted) for outputs in (ours, theirs))
+def _share_changed(
+    workload: Workload, target: Targets, ours: Outputs, theirs: Outputs, fitted: Sequence[Fitted]
+) -> float:
+    targets = truth_of(target).targets
+    said = (decisions(workload, outputs, fitted, targets) for outputs in (ours, theirs))
     pairs = zip(workload.goals, *said, strict=True)
     return float(np.any([goal.answer.moved(mine, other) for goal, mine, other in pairs], axis=0).mean())
 

@@ -69,8 +69,8 @@ def validate(
     fresh = probe(onnx_model.path, dataset, split, _LARGEST_BATCH)
     if fresh.problem is not None:
         return report.model_copy(update={"problems": (fresh.problem,)})
-    inputs = read_split(dataset, split).inputs
-    speed = measure(onnx_model.path, baseline.path, inputs, seconds=MEASURE_SECONDS)
+    samples = read_split(dataset, split)
+    speed = measure(onnx_model.path, baseline.path, samples.inputs, seconds=MEASURE_SECONDS)
     fitted = candidate.fitted or dataset.fitted
     parity, problems = _parity(workload, dataset, onnx_model, baseline, fitted)
     scored = _score(
@@ -85,10 +85,11 @@ def validate(
             "parity": parity,
             "company": measure_company(
                 open_session(onnx_model.path),
-                inputs,
+                samples.inputs,
                 workload,
                 fitted,
                 asked_rows(dataset, split, COMPANY_ROWS) if dataset.codec else None,
+                samples.targets,
             ),
             "problems": (*problems, *_not_finite(scored["outputs"])),
             **scored,
@@ -128,12 +129,13 @@ def _parity(
             f"{onnx_model.path.name}: torch's outputs were not kept, so there is nothing to compare with",
         )
     expected = load_arrays(path)
-    inputs = read_split(dataset, "validation").inputs
+    samples = read_split(dataset, "validation")
+    inputs, targets = samples.inputs, samples.targets
     session = open_session(onnx_model.path)
-    parity = measure_parity(session, inputs, expected, workload, fitted)
+    parity = measure_parity(session, inputs, expected, workload, fitted, targets)
     edges = (*problems_at_edges(session, dataset), *problems_with_odd_values(session, dataset))
     if (lengths := onnx_model.lengths or baseline.lengths) is not None:
-        parity += measure_lengths(session, inputs, lengths, workload, fitted)
+        parity += measure_lengths(session, inputs, lengths, workload, fitted, targets)
     elif any(workload.axes.values()):
         unkept = f"{onnx_model.path.name}: torch's outputs at other lengths were not kept, so its lengths cannot be tried"
         return parity, (unkept, *edges)
