@@ -166,6 +166,7 @@ class Comparison(Frozen):
     )
     slices: tuple[SliceDifference, ...] = ()
     others: tuple[OtherDifference, ...] = Field((), description="Of each further goal.")
+    classes: str | None = Field(None, description="Which classes only one of the two knows, in words.")
     problem: str | None = Field(None, description="Why the champion could not be scored on these rows.")
     new_signature: str | None = Field(
         None, description="What is taken or given otherwise than the champion does."

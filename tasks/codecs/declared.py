@@ -86,8 +86,13 @@ class Text:
         }
 
     def files(self, name: str) -> dict[str, bytes]:
-        if callable(self.tokenizer):
-            return {f"{name}.tokenizer.json": self.tokenizer().encode()}
+        try:
+            if callable(self.tokenizer):
+                return {f"{name}.tokenizer.json": self.tokenizer().encode()}
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"The package {error.name!r}, which makes {name}'s tokenizer, is not installed: pip install {error.name}."
+            ) from error
         path = Path(self.tokenizer)
         try:
             return {f"{name}.tokenizer.json": path.read_bytes()}
