@@ -55,6 +55,15 @@ class OtherScore(Frozen):
     interval: Interval | None = None
 
 
+class Detail(Frozen):
+    """What a goal says beside its score, on the same rows; nothing is judged by it."""
+
+    goal: str
+    name: str = Field(description="Such as: mase, coverage of 0.8, mae by step.")
+    values: tuple[float | None, ...] = Field(description="One number, or one for each step.")
+    interval: Interval | None = Field(None, description="Of one number, by bootstrap over the rows.")
+
+
 class OtherDifference(Frozen):
     """A further goal's score less another file's, on the same rows."""
 
@@ -102,6 +111,7 @@ class Report(Frozen):
     score_name: str
     interval: Interval | None = Field(None, description="Of the score, by bootstrap over the rows.")
     others: tuple[OtherScore, ...] = Field((), description="Of each further goal.")
+    details: tuple[Detail, ...] = Field((), description="What goals say beside their scores.")
     fitted: tuple[Fitted, ...] = Field((), description="What the decision in this file was fitted to.")
     sha256: str = Field(description="Of the file that was measured.")
     size_bytes: int
@@ -156,6 +166,7 @@ class Comparison(Frozen):
     )
     slices: tuple[SliceDifference, ...] = ()
     others: tuple[OtherDifference, ...] = Field((), description="Of each further goal.")
+    classes: str | None = Field(None, description="Which classes only one of the two knows, in words.")
     problem: str | None = Field(None, description="Why the champion could not be scored on these rows.")
     new_signature: str | None = Field(
         None, description="What is taken or given otherwise than the champion does."

@@ -86,8 +86,13 @@ class Text:
         }
 
     def files(self, name: str) -> dict[str, bytes]:
-        if callable(self.tokenizer):
-            return {f"{name}.tokenizer.json": self.tokenizer().encode()}
+        try:
+            if callable(self.tokenizer):
+                return {f"{name}.tokenizer.json": self.tokenizer().encode()}
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"The package {error.name!r}, which makes {name}'s tokenizer, is not installed: pip install {error.name}."
+            ) from error
         path = Path(self.tokenizer)
         try:
             return {f"{name}.tokenizer.json": path.read_bytes()}
@@ -201,6 +206,14 @@ class Coded:
             for name, codec in self.codecs.items()
             for tensor, axes in codec.axes_of(name).items()
         }
+        self.widths = {
+            axis: codec.pad
+            for name, codec in self.codecs.items()
+            if isinstance(codec, Text)
+            for axes in codec.axes_of(name).values()
+            for axis in axes.values()
+        }
+        """Of what the size of such an axis is a multiple, by the axis's name."""
 
     def _check_names(self) -> None:
         made = [tensor for name, codec in self.codecs.items() for tensor in codec.gives_of(name)]
@@ -265,6 +278,7 @@ class Plain:
         self.make = make
         self.codecs: dict[str, Codec] = {}
         self.axes: dict[str, dict[int, str]] = {}
+        self.widths: dict[str, int] = {}
         self.files: dict[str, bytes] = {}
         self.document = b""
 

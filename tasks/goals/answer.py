@@ -80,6 +80,10 @@ class Answer(ABC):
         """What of the outputs is never learned, in words."""
         return None
 
+    def within(self, answer: Arrays, target: Array) -> Arrays:
+        """The answer without what it says of places where rows have nothing, as their target has them."""
+        return answer
+
     def changed(self, ours: Arrays, theirs: Arrays) -> Array:
         """bool[n]: rows on which two answers decide otherwise; numbers decide nothing."""
         return np.zeros(len(ours["numbers"]), dtype=bool)

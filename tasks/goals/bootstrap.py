@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from tasks.goals.metric import Array, Arrays, Metric
+from tasks.goals.units import Units
 from tasks.measured import Interval
 
 _RESAMPLES = 2000
@@ -57,6 +58,10 @@ class Marks(ABC):
     def score(self) -> float:
         """NaN where it is not defined on these rows."""
 
+    def values(self) -> Array:
+        """[1], the score; or what a metric of several numbers comes to, [m]."""
+        return np.array([self.score()])
+
     @abstractmethod
     def resampled(self, pair: tuple[Any, ...], groups: Array | None) -> Array:
         """The score of these marks, or the first's less the second's, on some hundred resamples; NaN where not defined."""
@@ -79,6 +84,9 @@ class SumMarks(Marks):
 
     def score(self) -> float:
         return float(self.metric.finish(self.table.sum(axis=0))) if len(self) else float("nan")
+
+    def values(self) -> Array:
+        return np.atleast_1d(self.metric.finish(self.table.sum(axis=0)))
 
     def resampled(self, pair: tuple["SumMarks", ...], groups: Array | None) -> Array:
         """Multinomial over distinct rows: those of few different marks, such as right and wrong, cost nothing however many."""
@@ -137,7 +145,7 @@ class WholeMarks(Marks):
         return float(self.metric.whole(self.target, self.answer, *weight)) if len(self) else float("nan")
 
     def resampled(self, pair: tuple["WholeMarks", ...], groups: Array | None) -> Array:
-        units = _Units(groups if groups is not None else np.arange(len(self)))
+        units = Units(groups if groups is not None else np.arange(len(self)))
         rng = np.random.default_rng(0)
         if len(units) < 2:
             return np.empty(0)
@@ -155,26 +163,6 @@ class WholeMarks(Marks):
         count = int(_SECONDS / max(time.perf_counter() - started, 1e-6))
         draws = max(_FEWEST, min(_RESAMPLES, count))
         return np.array([at(rng.integers(0, len(units), len(units))) for _ in range(draws)])
-
-
-class _Units:
-    """What is resampled: rows, or groups of rows that come and go together."""
-
-    def __init__(self, groups: Array) -> None:
-        places = np.unique(groups, return_inverse=True)[1]
-        self._order = np.argsort(places, kind="stable")
-        self._sizes = np.bincount(places)
-        self._starts = self._sizes.cumsum() - self._sizes
-
-    def __len__(self) -> int:
-        return len(self._sizes)
-
-    def rows(self, units: Array) -> Array:
-        """The numbers of all rows of these units, in their order."""
-        sizes = self._sizes[units]
-        before = np.repeat(self._starts[units] - (sizes.cumsum() - sizes), sizes)
-        taken: Array = self._order[before + np.arange(sizes.sum())]
-        return taken
 
 
 def _percentiles(values: Array, level: float) -> Interval | None:

@@ -18,7 +18,8 @@ class Goal:
 
     `outputs` are the names of the model's outputs that it is about, the first ones of `forward`, in the order of the goals.
     `loss` is asked (*outputs, target) and gives one number; of several goals the losses are summed by `weight`. `rowwise` says
-    that each row's loss should be of its own target alone, which is tried before training.
+    that each row's loss should be of its own target alone, which is tried before training. `details` are said beside the score:
+    their `sums` find the model's inputs among the answers (`input_called`), and `finish` may give several numbers.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Goal:
     loss: Callable[..., Any]
     answer: Answer
     metric: Metric
+    details: tuple[Metric, ...] = ()
     weight: float = 1.0
     rowwise: bool = False
 

@@ -86,13 +86,25 @@ def Forecast(
     *,
     horizon: int,
     quantiles: tuple[float, ...] = (),
+    past: str | None = None,
+    season: int = 1,
     output: str = "forecast",
     score: Metric | None = None,
 ) -> Goal:
-    """The next `horizon` steps, of cells that hold as many; values [n, horizon], or [n, horizon, quantiles]. MAE or pinball loss."""
+    """The next `horizon` steps, of cells that hold as many; values [n, horizon], or [n, horizon, quantiles]. MAE or pinball loss.
+
+    Said beside the score: the error of each step, and how much the quantiles cover and cross. `past` names the input, [n, steps],
+    that is the series before, the oldest first: then also MASE, in units of the naive forecast of the same `season` before.
+    """
+    details = [metric.error_by_step(horizon)]
+    if past is not None:
+        details.insert(0, metric.mase(past, season))
+    if len(quantiles) > 1:
+        details += [metric.coverage(quantiles), metric.crossed(quantiles)]
     return Goal(
         name="forecast",
-        target=Steps((column,), length=horizon),
+        target=Steps((column,), length=horizon, past=past, season=season),
+        details=tuple(details),
         outputs=(output,),
         loss=losses.Pinball(quantiles) if quantiles else losses.mean_absolute_error,
         answer=Quantiles(levels=quantiles) if quantiles else Values(),
@@ -140,7 +152,7 @@ def Rank(
         outputs=(output,),
         loss=losses.listwise if loss is None else loss,
         answer=Values(width=1),
-        metric=score or metric.ndcg(at),
+        metric=replace(score or metric.ndcg(at), units=metric.query_of),
     )
 
 

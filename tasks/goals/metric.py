@@ -52,8 +52,9 @@ class Metric:
 
     `sums` makes float64[n, k] of a target [n, …] and what an answer decided; `finish` makes a score [...] of their sums
     [..., k + 1], of which the last is that of the weights; NaN: not defined on these rows. `bounds` are the least and the most
-    that a row adds to a mean. `whole`, of (target, answer) or, where rows weigh, (target, answer, weight [n]), stands in place of `sums` for what only all rows have, such as AUC. `units` numbers the
-    rows of a target that come and go together, such as a query's.
+    that a row adds to a mean. `whole`, of (target, answer) or, where rows weigh, (target, answer, weight [n]), stands in place of `sums` for
+    what only all rows have, such as AUC. `units` numbers the rows of a target that come and go together, such as a query's: in an
+    interval, and in a batch.
     """
 
     name: str
@@ -165,6 +166,59 @@ def negative_pinball(quantiles: tuple[float, ...]) -> Metric:
     return Metric("neg_pinball", errors)
 
 
+def input_called(name: str) -> str:
+    """What an input of the model is called among the answers that details are made of."""
+    return f"input {name}"
+
+
+def mase(past: str, season: int) -> Metric:
+    """The error in units of the seasonal naive forecast's on each row's own past, [n, steps] (Hyndman & Koehler 2006).
+
+    A past that repeats itself to the bit counts nowhere.
+    """
+
+    def shares(target: Array, answer: Arrays) -> Array:
+        series = answer[input_called(past)].astype("float64")
+        naive = np.abs(series[:, season:] - series[:, :-season]).mean(axis=1)
+        far = np.abs(target - alike(answer["value"], target)).mean(axis=1)
+        counted = naive > _ROUNDING
+        return np.stack([np.where(counted, far / np.maximum(naive, _ROUNDING), 0.0), counted], axis=1)
+
+    return Metric("mase", shares, lambda sums: mean(sums[..., :2]))
+
+
+def error_by_step(horizon: int) -> Metric:
+    """The mean absolute error of each step of a forecast, in order."""
+
+    def errors(target: Array, answer: Arrays) -> Array:
+        return np.abs(target - alike(answer["value"], target))
+
+    return Metric("mae by step", errors, lambda sums: sums[..., :horizon] / sums[..., -1:])
+
+
+def coverage(quantiles: tuple[float, ...]) -> Metric:
+    """The share of what came that lay between the outer quantiles, which say how large it should be."""
+    low, high = (int(pick(quantiles)) for pick in (np.argmin, np.argmax))
+
+    def between(target: Array, answer: Arrays) -> Array:
+        said = answer["quantiles"]
+        held = (said[..., low] <= target) & (target <= said[..., high])
+        return held.reshape(len(target), -1).mean(axis=1, keepdims=True)
+
+    return Metric(f"coverage of {quantiles[high] - quantiles[low]:.3g}", between)
+
+
+def crossed(quantiles: tuple[float, ...]) -> Metric:
+    """The share of steps of which a higher quantile lies below a lower one."""
+    order = np.argsort(quantiles)
+
+    def against(target: Array, answer: Arrays) -> Array:
+        falls = (np.diff(answer["quantiles"][..., order], axis=-1) < 0).any(axis=-1)
+        return falls.reshape(len(target), -1).mean(axis=1, keepdims=True)
+
+    return Metric("crossed quantiles", against)
+
+
 def ndcg(at: int) -> Metric:
     """Normalised discounted cumulative gain of each query's first `at` documents, the mean over the queries.
 
@@ -184,7 +238,12 @@ def ndcg(at: int) -> Metric:
     def finish(sums: Array) -> Array:
         return mean(sums[..., :2])
 
-    return Metric(f"ndcg@{at}", shares, finish, units=lambda target: target[:, 1])
+    return Metric(f"ndcg@{at}", shares, finish, units=query_of)
+
+
+def query_of(target: Array) -> Array:
+    """Of rows (gain, query)."""
+    return target[:, 1]
 
 
 def _discounted(gains: Array, by: Array, queries: Array, sizes: Array, at: int) -> Array:

@@ -33,6 +33,11 @@ class Target:
         """The columns, as a sentence has them."""
         return some([repr(column) for column in self.columns], 4)
 
+    @property
+    def unit(self) -> str | None:
+        """The column whose equal cells are compared with each other, where rows are."""
+        return None
+
     def check(self, frame: "pd.DataFrame") -> None:
         """Raise GoalError for columns of a type that cannot be learned."""
 
@@ -209,9 +214,12 @@ class Steps(Target):
     """A series a row, in cells that hold `length` numbers each: float32[n, length]."""
 
     length: int
+    past: str | None = None
+    season: int = 1
 
     def encode(self, frame: "pd.DataFrame", fitted: Fitted, inputs: Arrays) -> Array:
         (column,) = self.columns
+        self._check_past(inputs)
         cells = [np.asarray(cell) for cell in frame[column]]
         if wrong := next((cell for cell in cells if cell.shape != (self.length,)), None):
             raise GoalError(
@@ -220,6 +228,17 @@ class Steps(Target):
         series = np.stack(cells).astype("float32") if cells else np.empty((0, self.length), "float32")
         finite(column, series)
         return series
+
+    def _check_past(self, inputs: Arrays) -> None:
+        """The series before, of which `past` is the input, has to reach back over a season."""
+        if self.past is None:
+            return
+        if (before := inputs.get(self.past)) is None:
+            raise GoalError(f"its forecast goes on from input {self.past!r}, and inputs() gives {', '.join(inputs)}.")
+        if before.ndim != 2 or before.shape[1] <= self.season:
+            raise GoalError(
+                f"its forecast goes on from input {self.past!r} of shape {list(before.shape)}, and season={self.season} needs [rows, steps] with more steps."
+            )
 
     def describe(self, frame: "pd.DataFrame") -> str:
         return f"{self.length} steps of {self.said}"
@@ -284,6 +303,10 @@ class Tags(Labels):
 @dataclass(frozen=True)
 class Gains(Target):
     """How much each row is worth to its query, from two columns: float64[n, 2], the gain and a number of the query."""
+
+    @property
+    def unit(self) -> str:
+        return self.columns[1]
 
     def check(self, frame: "pd.DataFrame") -> None:
         Numbers(self.columns[:1]).check(frame)

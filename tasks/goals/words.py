@@ -173,6 +173,11 @@ class Each(One):
     def distance(self, ours: "Tensor", theirs: "Tensor", temperature: float) -> "Tensor":
         return softened(ours.flatten(0, -2), theirs.flatten(0, -2), temperature, 1)
 
+    def within(self, answer: Arrays, target: Array) -> Arrays:
+        """Of rows, and of places in each, there may be fewer than in the target."""
+        there = target[tuple(slice(size) for size in answer["code"].shape)] >= 0
+        return {**answer, "code": np.where(there, answer["code"], -1)}
+
     def changed(self, ours: Arrays, theirs: Arrays) -> Array:
         return np.asarray((ours["code"] != theirs["code"]).reshape(len(ours["code"]), -1).any(axis=1))
 

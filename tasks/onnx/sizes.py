@@ -67,15 +67,22 @@ def batch_of(samples: Samples, count: int) -> Arrays:
 
 
 def at_lengths(arrays: Arrays, workload: Workload, shares: tuple[float, ...]) -> Iterator[tuple[str, Arrays]]:
-    """The arrays with each dynamic axis but the batch's cut to these shares of its length, and what that is: length=12."""
+    """The arrays with each dynamic axis but the batch's cut to about these shares of its length, and what that is: length=12.
+
+    Of text it is a length to which a request is padded.
+    """
     for axis_name in sorted({name for axes in workload.axes.values() for name in axes.values()}):
+        step, tried = workload.reading.widths.get(axis_name, 1), set()
         for share in shares:
             cut, length = dict(arrays), 0
             for name, axes in workload.axes.items():
                 for axis in (axis for axis, named in axes.items() if named == axis_name):
-                    length = max(1, int(cut[name].shape[axis] * share))
+                    whole = cut[name].shape[axis]
+                    length = min(whole, max(step, int(whole * share) // step * step))
                     cut[name] = cut[name].take(range(length), axis=axis)
-            yield f"{axis_name}={length}", cut
+            if length not in tried:
+                yield f"{axis_name}={length}", cut
+            tried.add(length)
 
 
 def reference_lengths(inputs: Arrays, workload: Workload) -> Iterator[tuple[str, Arrays]]:

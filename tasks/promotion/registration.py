@@ -1,13 +1,14 @@
 """Pick and proof → a registered version: every candidate logged, the proved bytes sealed, uploaded and tagged."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.onnx.package import build_folder
 from tasks.outcome import CandidateResult, Selection
 from tasks.proof.evidence import Evidence, seal
 from tasks.proof.permit import policy_digest
-from tasks.records import Candidate, Checkpoint, Dataset, Version
+from tasks.records import Candidate, Checkpoint, Dataset, Metric, Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import DATA_TAG, EVIDENCE_TAG, KEY_TAG, NEWEST_TAG, POLICY_TAG, VERDICT_TAG
 from tasks.reporting.explained_rows import attributions
@@ -42,6 +43,7 @@ def register(
         write_report(evidence, dataset, selection, metrics, page, links, hangs_on)
         for path in (page, checkpoint.path, checkpoint.metrics):
             registry.log_file(evidence.run_id, path)
+        registry.log_metrics(evidence.run_id, [*_details(evidence)])
         registry.drop_candidates(evidence.model, evidence.run_id)
         for result in selection.candidates:
             tags = {"slipway.status": result.status}
@@ -69,6 +71,16 @@ def register(
 def _metrics(result: CandidateResult) -> dict[str, float]:
     numbers = result.model_dump(exclude={"name", "status", "reasons"}, exclude_none=True)
     return {name: float(value) for name, value in numbers.items()}
+
+
+def _details(evidence: Evidence) -> Iterator[Metric]:
+    """What the goals say beside their scores, a curve of what has several numbers; the same again where a run goes on."""
+    at = round(evidence.created.timestamp() * 1000)
+    for detail in evidence.proof.report.details:
+        key = f"test/{detail.name.replace(' ', '_')}"
+        for step, value in enumerate(detail.values, 1):
+            if value is not None:
+                yield Metric(key=key, value=value, step=step, timestamp=at)
 
 
 def _tags(evidence: Evidence, dataset: Dataset, key: str, digest: str) -> dict[str, str]:

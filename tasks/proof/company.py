@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnxruntime
 
-from tasks.data.arrays import Arrays
+from tasks.data.arrays import Array, Arrays
 from tasks.data.asked import AskedRows
 from tasks.goals.answer import distances
 from tasks.measured import Company
@@ -25,6 +25,7 @@ def measure_company(
     workload: Workload,
     fitted: Sequence[Fitted] = (),
     asked: AskedRows | None = None,
+    targets: Sequence[Array] = (),
 ) -> Company:
     """The same rows alone, in batches of several sizes, in the other order and in another: each answer against its own alone.
 
@@ -36,16 +37,15 @@ def measure_company(
     alone = run_named(session, few, workload.served, 1)
     if asked is not None:
         alone = _as_asked(session, asked, workload.served, alone)
-    own, rows = decisions(workload, alone, fitted), len(alone[workload.served[0]])
+    own, rows = decisions(workload, alone, fitted, targets), len(alone[workload.served[0]])
     changed, farthest = np.zeros(rows, dtype=bool), 0.0
     for order in (np.arange(rows), np.arange(rows)[::-1], np.random.default_rng(0).permutation(rows)):
         for batch in _BATCHES:
             turned = {name: array[order] for name, array in few.items()}
             answered = run_named(session, turned, workload.served, batch)
             beside = {name: output[np.argsort(order)] for name, output in answered.items()}
-            for goal, ours, theirs in zip(
-                workload.goals, own, decisions(workload, beside, fitted), strict=True
-            ):
+            said = decisions(workload, beside, fitted, targets)
+            for goal, ours, theirs in zip(workload.goals, own, said, strict=True):
                 far = distances(ours["numbers"], theirs["numbers"])
                 farthest = max(farthest, float(far.max(initial=0.0)))
                 changed |= goal.answer.moved(ours, theirs)

@@ -9,8 +9,9 @@ from tasks.data.arrays import Array, joined
 from tasks.data.copies import copies
 from tasks.data.dataset import read_split
 from tasks.data.splits import SPLITS
+from tasks.goals.bootstrap import interval
 from tasks.measured import CrossValidation
-from tasks.proof.intervals import score_if_defined, score_interval
+from tasks.proof.intervals import score_if_defined
 from tasks.records import Dataset
 from tasks.training.checkpoint import load_weights
 from tasks.training.loss import check_loss
@@ -18,7 +19,7 @@ from tasks.training.module import build_from, predict_goals
 from tasks.training.randomness import random_numbers_lock
 from tasks.training.trainer import fit
 from tasks.workloads.catalogue import load_workload
-from tasks.workloads.scoring import score, score_name
+from tasks.workloads.scoring import marks, score_name, scores_of
 
 _CHOOSING_SHARE = 0.15
 
@@ -48,18 +49,14 @@ def cross_validate(
         scores.append(score_if_defined(workload, samples[fold].truth, outputs[-1]))
     targets = samples[np.concatenate(folds)].truth
     answers = {name: np.concatenate([output[name] for output in outputs]) for name in workload.outputs}
+    made = marks(workload, targets, answers)
+    together = None if copied is None else copied[np.concatenate(folds)]
     return CrossValidation(
         folds=gates.folds,
         rows=len(samples),
-        score=score(workload, targets, answers),
+        score=scores_of(workload, made)[0],
         score_name=score_name(workload),
-        interval=score_interval(
-            workload,
-            targets,
-            answers,
-            gates.confidence,
-            None if copied is None else copied[np.concatenate(folds)],
-        ),
+        interval=interval(made[0], gates.confidence, together),
         scores=tuple(value for value in scores if value is not None),
     )
 

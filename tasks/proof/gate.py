@@ -169,9 +169,10 @@ def _on_all_rows(comparison: Comparison, gates: Gates) -> tuple[Decision, str]:
     difference, interval = comparison.difference, comparison.interval
     if difference is None or interval is None:
         return "inconclusive", f"the score's interval against {champion} is not defined on {rows} rows"
+    known = f"; {comparison.classes}" if comparison.classes else ""
     size = (
         f"{abs(difference):.4f} {'worse' if difference < 0 else 'better'} than {champion} "
-        f"on the same {rows} rows ({interval.describe('+.4f')})"
+        f"on the same {rows} rows ({interval.describe('+.4f')}{known})"
     )
     if interval.low >= -gates.margin:
         return "pass", f"{size}: not worse by more than the margin of {gates.margin:g}"

@@ -1,5 +1,6 @@
 """Pick → Proof: on test rows that nothing has seen, against the champion's own bytes, in the real server."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +9,12 @@ from tasks.data.arrays import Arrays, Samples, load_arrays
 from tasks.data.copies import copies
 from tasks.data.dataset import asked_rows, read_frame, read_split
 from tasks.errors import LostError, UserError
+from tasks.goals.bootstrap import difference
 from tasks.measured import Champion, Comparison, Interval, OtherDifference, Proof, Report, Verdict
 from tasks.onnx.session import open_session, run_named
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, read
 from tasks.proof.gate import gate, with_folds
-from tasks.proof.intervals import compare, difference_interval, other_differences
+from tasks.proof.intervals import compare, other_differences
 from tasks.proof.rows import rows_of
 from tasks.proof.serving import MOST_ASKED, try_on_server
 from tasks.proof.signature import signature_change
@@ -21,6 +23,7 @@ from tasks.records import Candidate, Dataset, Fitted
 from tasks.system.files import is_the_machines, sha256_of
 from tasks.system.sentences import first_line, some
 from tasks.workloads.catalogue import load_workload
+from tasks.workloads.scoring import marks
 from tasks.workloads.workload import Workload
 
 
@@ -100,12 +103,14 @@ def _compare(workload: Workload, answered: Answered, champion: Champion, gates: 
     dataset, split = answered.dataset, answered.split
     samples = read_split(dataset, split)
     try:
-        theirs = _champion_outputs(workload, champion, dataset, samples)
+        learned = _learned(champion, dataset)
+        theirs = _champion_outputs(workload, champion, dataset, samples, learned)
         frame, copied = read_frame(dataset, split), copies(samples)
         fitted = dataset.fitted
-        return compare(
+        compared = compare(
             workload, samples.truth, frame, answered.outputs, theirs, champion, gates, copied, fitted
         )
+        return compared.model_copy(update={"classes": _known_to_one(learned, fitted)})
     except LostError:
         raise
     except UserError as error:  # also of a score that does not take the champion's answers, NaN for one
@@ -124,21 +129,37 @@ def _against_fp32(
     if report.outputs is None or baseline.outputs is None or report.sha256 == baseline.sha256:
         return None, ()
     samples = read_split(dataset, report.split)
-    ours, theirs = load_arrays(report.outputs), load_arrays(baseline.outputs)
     workload, copied = load_workload(reference), copies(samples)
-    pair = (workload, samples.truth, ours, theirs, gates.confidence, copied, dataset.fitted)
-    return difference_interval(*pair), other_differences(*pair)
+    ours, theirs = (
+        marks(workload, samples.truth, load_arrays(path), dataset.fitted)
+        for path in (report.outputs, baseline.outputs)
+    )
+    others = other_differences(workload, ours, theirs, gates.confidence, copied)
+    return difference(ours[0], theirs[0], gates.confidence, copied), others
 
 
-def _champion_outputs(workload: Workload, champion: Champion, dataset: Dataset, samples: Samples) -> Arrays:
-    """Raises UserError, saying why, when the champion cannot be asked these rows or its answers mean something else."""
+def _learned(champion: Champion, dataset: Dataset) -> tuple[Fitted, ...]:
+    """What each goal of the champion has learned, by its evidence; without any, what the data has now."""
     if champion.sha256 and sha256_of(champion.folder / MODEL) != champion.sha256:
         raise UserError(f"its {MODEL} is not the file that was registered, {champion.sha256[:16]}…")
-    proved = (champion.folder / EVIDENCE).exists()
-    evidence = read(champion.folder) if proved else None
-    learned = dataset.fitted
-    if evidence is not None:
-        learned = evidence.proof.report.fitted or (Fitted(classes=evidence.classes), *learned[1:])
+    if not (champion.folder / EVIDENCE).exists():
+        return dataset.fitted
+    evidence = read(champion.folder)
+    return evidence.proof.report.fitted or (Fitted(classes=evidence.classes), *dataset.fitted[1:])
+
+
+def _known_to_one(theirs: Sequence[Fitted], ours: Sequence[Fitted]) -> str | None:
+    """The classes that only the champion or only the new version knows, in words that follow on the champion."""
+    known, wanted = ({word for fitted in both for word in fitted.classes or ()} for both in (theirs, ours))
+    new, gone = (some(sorted(words), 5) for words in (wanted - known, known - wanted))
+    parts = [f"it does not know {new}, whose rows it gets wrong"] if new else []
+    return "; ".join([*parts, *([f"only it knows {gone}"] if gone else [])]) or None
+
+
+def _champion_outputs(
+    workload: Workload, champion: Champion, dataset: Dataset, samples: Samples, learned: Sequence[Fitted]
+) -> Arrays:
+    """Raises UserError, saying why, when the champion cannot be asked these rows or its answers mean something else."""
     for goal, known, wanted in zip(workload.goals, learned, dataset.fitted, strict=False):
         if not goal.answer.comparable(known, wanted):
             raise _other_classes(known, wanted)

@@ -1,51 +1,23 @@
 """How sure a score is, and a difference of two on the same rows: paired bootstrap, overall and slice by slice."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from tasks.config import Gates
-from tasks.data.arrays import Array
+from tasks.data.arrays import Array, Samples
 from tasks.errors import UserError
 from tasks.goals import bootstrap
 from tasks.goals.bootstrap import Marks
-from tasks.goals.metric import Outputs, Targets
-from tasks.measured import Champion, Comparison, Interval, OtherDifference, OtherScore, Slice, SliceDifference
+from tasks.goals.metric import Outputs, Targets, input_called, truth_of
+from tasks.measured import Champion, Comparison, Detail, OtherDifference, OtherScore, Slice, SliceDifference
 from tasks.records import Fitted
 from tasks.workloads.scoring import decisions, marks, scores, scores_of
 from tasks.workloads.workload import Workload
 
 _LARGEST_GROUPS = 50
-
-
-def score_interval(
-    workload: Workload,
-    target: Targets,
-    outputs: Outputs,
-    level: float,
-    groups: Array | None = None,
-    fitted: Sequence[Fitted] = (),
-) -> Interval | None:
-    """The interval of a score over the rows it could have been measured on; None when it is not defined.
-
-    Rows of one number in `groups` come and go together, as copies of a row do.
-    """
-    return bootstrap.interval(marks(workload, target, outputs, fitted)[0], level, groups)
-
-
-def difference_interval(
-    workload: Workload,
-    target: Targets,
-    ours: Outputs,
-    theirs: Outputs,
-    level: float,
-    groups: Array | None = None,
-    fitted: Sequence[Fitted] = (),
-) -> Interval | None:
-    """The interval of score(ours) − score(theirs), rows resampled in pairs; None when it is not defined."""
-    mine, other = (marks(workload, target, outputs, fitted) for outputs in (ours, theirs))
-    return bootstrap.difference(mine[0], other[0], level, groups)
 
 
 def compare(
@@ -75,28 +47,25 @@ def compare(
         score=before,
         difference=after - before,
         interval=bootstrap.difference(mine[0], other[0], gates.confidence, copied),
-        changed=_share_changed(workload, ours, theirs, fitted),
+        changed=_share_changed(workload, target, ours, theirs, fitted),
         slices=tuple(part for part in parts if part is not None),
-        others=_other_differences(workload, mine, other, gates.confidence, copied),
+        others=other_differences(workload, mine, other, gates.confidence, copied),
     )
 
 
-def _share_changed(workload: Workload, ours: Outputs, theirs: Outputs, fitted: Sequence[Fitted]) -> float:
-    said = (decisions(workload, outputs, fitted) for outputs in (ours, theirs))
+def _share_changed(
+    workload: Workload, target: Targets, ours: Outputs, theirs: Outputs, fitted: Sequence[Fitted]
+) -> float:
+    targets = truth_of(target).targets
+    said = (decisions(workload, outputs, fitted, targets) for outputs in (ours, theirs))
     pairs = zip(workload.goals, *said, strict=True)
     return float(np.any([goal.answer.moved(mine, other) for goal, mine, other in pairs], axis=0).mean())
 
 
 def other_scores(
-    workload: Workload,
-    target: Targets,
-    outputs: Outputs,
-    level: float,
-    groups: Array | None = None,
-    fitted: Sequence[Fitted] = (),
+    workload: Workload, made: Sequence[Marks], level: float, groups: Array | None
 ) -> tuple[OtherScore, ...]:
-    """Of each goal but the first."""
-    made = zip(workload.goals, marks(workload, target, outputs, fitted), strict=True)
+    """Of each goal but the first, by their rows' marks."""
     return tuple(
         OtherScore(
             goal=goal.said,
@@ -104,27 +73,14 @@ def other_scores(
             score_name=goal.metric.name,
             interval=bootstrap.interval(rows, level, groups),
         )
-        for goal, rows in [*made][1:]
+        for goal, rows in [*zip(workload.goals, made, strict=True)][1:]
     )
 
 
 def other_differences(
-    workload: Workload,
-    target: Targets,
-    ours: Outputs,
-    theirs: Outputs,
-    level: float,
-    groups: Array | None = None,
-    fitted: Sequence[Fitted] = (),
-) -> tuple[OtherDifference, ...]:
-    """Of each goal but the first: ours less theirs, by the same paired rows."""
-    mine, other = (marks(workload, target, outputs, fitted) for outputs in (ours, theirs))
-    return _other_differences(workload, mine, other, level, groups)
-
-
-def _other_differences(
     workload: Workload, ours: Sequence[Marks], theirs: Sequence[Marks], level: float, groups: Array | None
 ) -> tuple[OtherDifference, ...]:
+    """Of each goal but the first: ours less theirs, by the same paired rows."""
     return tuple(
         OtherDifference(
             goal=goal.said,
@@ -136,6 +92,26 @@ def _other_differences(
     )
 
 
+def details(
+    workload: Workload,
+    samples: Samples,
+    outputs: Outputs,
+    level: float,
+    groups: Array | None,
+    fitted: Sequence[Fitted],
+) -> tuple[Detail, ...]:
+    """What the goals say beside their scores; an interval for what is one number."""
+    said, answers = [], decisions(workload, outputs, fitted)
+    inputs = {input_called(name): array for name, array in samples.inputs.items()}
+    for goal, target, answer in zip(workload.goals, samples.targets, answers, strict=True):
+        for metric in goal.details:
+            rows = bootstrap.marks_of(metric, target, {**answer, **inputs}, samples.weight)
+            values = [value if math.isfinite(value) else None for value in rows.values().tolist()]
+            sure = bootstrap.interval(rows, level, groups) if len(values) == 1 else None
+            said.append(Detail(goal=goal.said, name=metric.name, values=tuple(values), interval=sure))
+    return tuple(said)
+
+
 def slices(workload: Workload, frame: pd.DataFrame) -> Iterator[tuple[str, str, Array]]:
     """(column, value, mask over the rows) of each group of the workload's slice columns, the largest first."""
     for column in workload.slices:
@@ -143,15 +119,8 @@ def slices(workload: Workload, frame: pd.DataFrame) -> Iterator[tuple[str, str, 
             yield column, str(value), (frame[column] == value).to_numpy(bool, na_value=False)
 
 
-def score_slices(
-    workload: Workload,
-    target: Targets,
-    frame: pd.DataFrame,
-    outputs: Outputs,
-    fitted: Sequence[Fitted] = (),
-) -> tuple[Slice, ...]:
-    """Each slice scored by itself; None where the score is not defined (one class under AUC)."""
-    rows = marks(workload, target, outputs, fitted)[0]
+def score_slices(workload: Workload, rows: Marks, frame: pd.DataFrame) -> tuple[Slice, ...]:
+    """Each slice scored by itself, by the first goal's marks; None where the score is not defined (one class under AUC)."""
     return tuple(
         Slice(column=column, value=value, rows=int(mask.sum()), score=_defined(rows[mask]))
         for column, value, mask in slices(workload, frame)

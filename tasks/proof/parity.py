@@ -46,6 +46,7 @@ def measure_parity(
     reference: Arrays,
     workload: Workload,
     fitted: Sequence[Fitted] = (),
+    targets: Sequence[Array] = (),
 ) -> tuple[Parity, ...]:
     """What is served against what is decided of torch's outputs `reference`: row by row, by sevens, and all at once."""
     largest = len(reference[workload.outputs[0]])
@@ -57,6 +58,7 @@ def measure_parity(
             {name: reference[name][:rows] for name in workload.outputs},
             run_named(session, inputs, workload.served, batch, rows),
             fitted,
+            targets,
         )
         for batch, rows in sizes
     )
@@ -68,13 +70,14 @@ def measure_lengths(
     lengths: Path,
     workload: Workload,
     fitted: Sequence[Fitted] = (),
+    targets: Sequence[Array] = (),
 ) -> tuple[Parity, ...]:
     """Against torch's outputs in `lengths`, with every further dynamic axis cut to other lengths."""
     kept, measured = load_arrays(lengths), []
     for sizes, cut in reference_lengths(inputs, workload):
         expected = {name: kept[f"{sizes} {name}"] for name in workload.outputs}
         got = run_named(session, cut, workload.served)
-        parity = _parity(workload, len(next(iter(got.values()))), expected, got, fitted)
+        parity = _parity(workload, len(next(iter(got.values()))), expected, got, fitted, targets)
         measured.append(parity.model_copy(update={"sizes": sizes}))
     return tuple(measured)
 
@@ -93,10 +96,15 @@ def problems_of(parity: tuple[Parity, ...], numbers: Numbers, reference: Sequenc
 
 
 def _parity(
-    workload: Workload, batch: int, expected: Arrays, got: Arrays, fitted: Sequence[Fitted]
+    workload: Workload,
+    batch: int,
+    expected: Arrays,
+    got: Arrays,
+    fitted: Sequence[Fitted],
+    targets: Sequence[Array],
 ) -> Parity:
     parts, changed = [], np.zeros(len(got[workload.served[0]]), dtype=bool)
-    said = (decisions(workload, outputs, fitted) for outputs in (expected, got))
+    said = (decisions(workload, outputs, fitted, targets) for outputs in (expected, got))
     for goal, theirs, ours in zip(workload.goals, *said, strict=True):
         parts.append(distances(theirs["numbers"], ours["numbers"]).ravel())
         changed |= goal.answer.changed(ours, theirs)

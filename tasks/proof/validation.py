@@ -11,11 +11,12 @@ from tasks.data.arrays import load_arrays, save_arrays
 from tasks.data.copies import copies
 from tasks.data.dataset import asked_rows, read_frame, read_split
 from tasks.errors import UserError
+from tasks.goals.bootstrap import interval
 from tasks.measured import Parity, Report
 from tasks.onnx.session import open_session, run_named
 from tasks.proof.company import COMPANY_ROWS, measure_company
 from tasks.proof.edges import problems_at_edges, problems_with_odd_values
-from tasks.proof.intervals import other_scores, score_if_defined, score_interval, score_slices
+from tasks.proof.intervals import details, other_scores, score_slices
 from tasks.proof.parity import measure_lengths, measure_parity, numbers_in, problems_of
 from tasks.proof.probe import probe
 from tasks.proof.speed import gzipped_size, measure
@@ -23,7 +24,7 @@ from tasks.records import Candidate, Dataset, Fitted, OnnxModel
 from tasks.system.files import is_the_machines, sha256_of
 from tasks.system.sentences import first_line
 from tasks.workloads.catalogue import load_workload
-from tasks.workloads.scoring import decisions, score, score_name
+from tasks.workloads.scoring import decisions, marks, score_name, scores_of
 from tasks.workloads.workload import Workload
 
 _LARGEST_BATCH = 512
@@ -68,8 +69,8 @@ def validate(
     fresh = probe(onnx_model.path, dataset, split, _LARGEST_BATCH)
     if fresh.problem is not None:
         return report.model_copy(update={"problems": (fresh.problem,)})
-    inputs = read_split(dataset, split).inputs
-    speed = measure(onnx_model.path, baseline.path, inputs, seconds=MEASURE_SECONDS)
+    samples = read_split(dataset, split)
+    speed = measure(onnx_model.path, baseline.path, samples.inputs, seconds=MEASURE_SECONDS)
     fitted = candidate.fitted or dataset.fitted
     parity, problems = _parity(workload, dataset, onnx_model, baseline, fitted)
     scored = _score(
@@ -84,10 +85,11 @@ def validate(
             "parity": parity,
             "company": measure_company(
                 open_session(onnx_model.path),
-                inputs,
+                samples.inputs,
                 workload,
                 fitted,
                 asked_rows(dataset, split, COMPANY_ROWS) if dataset.codec else None,
+                samples.targets,
             ),
             "problems": (*problems, *_not_finite(scored["outputs"])),
             **scored,
@@ -127,12 +129,13 @@ def _parity(
             f"{onnx_model.path.name}: torch's outputs were not kept, so there is nothing to compare with",
         )
     expected = load_arrays(path)
-    inputs = read_split(dataset, "validation").inputs
+    samples = read_split(dataset, "validation")
+    inputs, targets = samples.inputs, samples.targets
     session = open_session(onnx_model.path)
-    parity = measure_parity(session, inputs, expected, workload, fitted)
+    parity = measure_parity(session, inputs, expected, workload, fitted, targets)
     edges = (*problems_at_edges(session, dataset), *problems_with_odd_values(session, dataset))
     if (lengths := onnx_model.lengths or baseline.lengths) is not None:
-        parity += measure_lengths(session, inputs, lengths, workload, fitted)
+        parity += measure_lengths(session, inputs, lengths, workload, fitted, targets)
     elif any(workload.axes.values()):
         unkept = f"{onnx_model.path.name}: torch's outputs at other lengths were not kept, so its lengths cannot be tried"
         return parity, (unkept, *edges)
@@ -146,13 +149,16 @@ def _score(
     samples = read_split(dataset, split)
     outputs = run_named(open_session(onnx_model.path), samples.inputs, workload.served)
     save_arrays(path, outputs)
-    answered, fitted = (workload, samples.truth), dataset.fitted
-    if all(np.isfinite(array).all() for array in outputs.values() if array.dtype.kind == "f"):
-        total: float | None = score(*answered, outputs, fitted)
-    else:  # which is the file's problem: it must not end the run of all the others
-        total = score_if_defined(*answered, outputs, fitted)
-        if total is None or not np.isfinite(total):
-            return {"outputs": path}
+    finite = all(np.isfinite(array).all() for array in outputs.values() if array.dtype.kind == "f")
+    try:
+        made = marks(workload, samples.truth, outputs, dataset.fitted)
+        total = scores_of(workload, made)[0]
+    except UserError:
+        if finite:
+            raise
+        total = float("nan")
+    if not finite and not np.isfinite(total):  # which is the file's problem: it must not end the run of all the others
+        return {"outputs": path}
     if total != total:
         raise UserError(
             f"Workload {workload.name}: the score is not defined on the {len(samples)} {split} rows; use more rows."
@@ -160,9 +166,10 @@ def _score(
     copied = copies(samples)
     return {
         "score": total,
-        "interval": score_interval(*answered, outputs, confidence, copied, fitted),
-        "others": other_scores(*answered, outputs, confidence, copied, fitted),
-        "slices": score_slices(*answered, read_frame(dataset, split), outputs, fitted),
+        "interval": interval(made[0], confidence, copied),
+        "others": other_scores(workload, made, confidence, copied),
+        "details": details(workload, samples, outputs, confidence, copied, dataset.fitted),
+        "slices": score_slices(workload, made[0], read_frame(dataset, split)),
         "outputs": path,
     }
 

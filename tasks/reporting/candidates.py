@@ -1,5 +1,7 @@
 """The candidates of a run as a table of words, for the terminal and for Prefect's pages alike."""
 
+from collections.abc import Sequence
+
 from tasks.outcome import CandidateResult
 
 
@@ -19,3 +21,8 @@ def cells(candidate: CandidateResult) -> dict[str, str]:
 def number(value: object, form: str) -> str:
     """The value as `form` writes it; a dash for one that there is not."""
     return "–" if value is None else form.format(value)
+
+
+def numbers(values: Sequence[float | None]) -> str:
+    """Each to four places, in order."""
+    return ", ".join(number(value, "{:.4f}") for value in values)

@@ -6,6 +6,7 @@ from tasks.config import Gates
 from tasks.measured import Interval
 from tasks.proof.evidence import Evidence
 from tasks.records import Dataset, OnnxModel, TensorSpec
+from tasks.reporting.candidates import numbers
 
 _WEAKEST = 5
 
@@ -46,6 +47,8 @@ def _score(evidence: Evidence) -> Iterator[str]:
         yield f"| less champion v{proof.comparison.champion} | {proof.comparison.difference:+.4f} | {_interval(proof.comparison.interval, '+.4f')} |"
     for other in proof.report.others:
         yield f"| {other.goal}, {other.score_name} | {other.score} | {_interval(other.interval)} |"
+    for detail in proof.report.details:
+        yield f"| {detail.name} | {numbers(detail.values)} | {_interval(detail.interval)} |"
     for speed in proof.report.speed:
         yield f"| batch {speed.batch}, one thread | {speed.p50_ms:.3f} ms | {speed.throughput_ratio:.2f}× fp32's throughput |"
 

@@ -15,7 +15,7 @@ from tasks.outcome import Selection
 from tasks.proof.evidence import Evidence
 from tasks.records import Dataset, Metric
 from tasks.reporting import charts, cost, pareto
-from tasks.reporting.candidates import number
+from tasks.reporting.candidates import number, numbers
 from tasks.reporting.explained_rows import Attributions
 from tasks.reporting.explanation import STABLE
 from tasks.system.files import write_atomically
@@ -126,7 +126,7 @@ def _environment() -> Any:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    environment.filters |= {"number": _number, "megabytes": _megabytes, "beside": _beside}
+    environment.filters |= {"number": _number, "megabytes": _megabytes, "numbers": numbers, "beside": _beside}
     return environment
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tasks.data.arrays import Array, Samples
+from tasks.goals.units import Units
 from tasks.workloads.workload import Workload
 
 _SHARE = 0.25
@@ -49,6 +50,66 @@ class Order:
         start = position * self._batch_size
         last = position == self.steps_an_epoch - 1
         return self._shuffled(epoch)[start : None if last else start + self._batch_size]
+
+    def share(self, rows: Array, rank: int, count: int) -> Array:
+        """Those of a step's rows that one of `count` processes learns from."""
+        return rows[rank::count]
+
+    def parts(self, rows: Array, count: int) -> list[Array]:
+        """A process's rows in at most `count` batches."""
+        return np.array_split(rows, count) if count > 1 else [rows]
+
+
+class OrderOfUnits(Order):
+    """Steps that hold whole units, such as queries, and about as many rows each: what a loss compares is never torn.
+
+    `numbers`, [rows], says by equal numbers which rows hang together. The units are shuffled, then cut; where some have a
+    single row, a step has two units at least.
+    """
+
+    def __init__(self, numbers: Array, batch_size: int, seed: int) -> None:
+        self._numbers, units = numbers, Units(numbers)
+        least = 1 if units.sizes.min() > 1 else 2
+        self.steps_an_epoch = max(1, min(round(len(numbers) / batch_size), len(units) // least))
+
+        def shuffled(epoch: int) -> list[Array]:
+            order = np.random.default_rng((seed, epoch)).permutation(len(units))
+            cuts = _cuts(units.sizes[order], self.steps_an_epoch, least)
+            return [units.rows(part) for part in np.split(order, cuts)]
+
+        self._steps = lru_cache(1)(shuffled)
+
+    def rows(self, step: int) -> Array:
+        epoch, position = divmod(step, self.steps_an_epoch)
+        return self._steps(epoch)[position]
+
+    def share(self, rows: Array, rank: int, count: int) -> Array:
+        return np.concatenate([rows[:0], *self._whole(rows)[rank::count]])
+
+    def parts(self, rows: Array, count: int) -> list[Array]:
+        whole = self._whole(rows)
+        cuts = _cuts(np.array([len(unit) for unit in whole]), min(count, len(whole)), 1)
+        ends = np.cumsum([len(unit) for unit in whole])[cuts - 1]
+        return np.split(rows, ends)
+
+    def _whole(self, rows: Array) -> list[Array]:
+        return np.split(rows, np.flatnonzero(np.diff(self._numbers[rows])) + 1)
+
+
+def _cuts(sizes: Array, parts: int, least: int) -> Array:
+    """Between which units to cut, so that each part has about as many rows, and `least` units or more."""
+    middles, needed = sizes.cumsum() - sizes / 2, least * np.arange(1, parts)
+    cuts = np.searchsorted(middles, sizes.sum() * np.arange(1, parts) / parts)
+    cuts = np.maximum.accumulate(np.maximum(cuts - needed, 0)) + needed
+    return np.minimum(cuts, len(sizes) - needed[::-1])
+
+
+def order_of(workload: Workload, samples: Samples, batch_size: int, seed: int) -> Order:
+    """The order that the goals need: the first whose rows hang together says which do."""
+    for goal, target in zip(workload.goals, samples.targets, strict=True):
+        if goal.metric.units is not None:
+            return OrderOfUnits(goal.metric.units(np.asarray(target)), batch_size, seed)
+    return Order(len(samples), batch_size, seed)
 
 
 def resident(samples: Samples, device: torch.device) -> Samples:

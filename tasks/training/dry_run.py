@@ -11,7 +11,7 @@ from tasks.errors import UserError
 from tasks.records import Dataset
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import as_user_error
-from tasks.training.batches import Batch, Order, take
+from tasks.training.batches import Batch, order_of, take
 from tasks.training.footprint import without_footprint
 from tasks.training.groups import check_groups, freeze, learning_mode
 from tasks.training.loss import batch_loss, check_loss, own_step
@@ -37,8 +37,8 @@ def dry_run(module: nn.Module, workload: Workload, dataset: Dataset, config: Tra
     samples = read_split(dataset, "train")
     check_loss(workload, module, samples)
     check_groups(module, config.groups)
-    order, device = Order(len(samples), config.batch_size, config.seed), torch.device("cpu")
-    batch = take(workload, samples, order.rows(0), device)
+    order = order_of(workload, samples, config.batch_size, config.seed)
+    batch = take(workload, samples, order.rows(0), torch.device("cpu"))
     learned = [weight for weight in module.parameters() if weight.requires_grad]
     with random_numbers_lock, without_footprint(module):
         seed_everything(config.seed)

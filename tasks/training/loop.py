@@ -6,14 +6,13 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tasks.config import Train
 from tasks.data.arrays import Array, Samples
 from tasks.training.average import Average
-from tasks.training.batches import Batch, Order, resident, take
+from tasks.training.batches import Batch, order_of, resident, take
 from tasks.training.checkpoint import CheckpointStore
 from tasks.training.device import Compute
 from tasks.training.divergence import LossWatch
@@ -102,7 +101,7 @@ class Loop:
             self.distillation.teacher.to(self.compute.device).eval()
         self.rows = resident(self.samples, self.compute.device)
         batches = self.config.batch_size * self.config.accumulate
-        self.order = Order(len(self.samples), batches, self.config.seed)
+        self.order = order_of(self.workload, self.samples, batches, self.config.seed)
         self.steps = self.order.steps_an_epoch * self.config.epochs
         self.optimizer = make_optimizer(self.module, self.config)
         self.scaler = self.compute.scaler()
@@ -152,11 +151,11 @@ class Loop:
     def _backward(self, step: int) -> Tensor:
         """The gradients of a step, added up over its batches; the mean loss of this process's rows."""
         index = self.order.rows(step)
-        mine = index[self.compute.rank :: self.compute.count]
+        mine = self.order.share(index, self.compute.rank, self.compute.count)
         share = self._mass(mine) * self.compute.count / self._mass(index)
         mine = mine if len(mine) else index[:1]
         batches = min(self.config.accumulate, -(-len(index) // self.config.batch_size), len(mine))
-        parts = np.array_split(mine, batches) if batches > 1 else [mine]
+        parts = self.order.parts(mine, batches)
         losses = []
         for place, rows in enumerate(parts, 1):
             batch = take(self.workload, self.rows, rows, self.compute.device)

@@ -17,7 +17,7 @@ from tasks.config import Train
 from tasks.data.arrays import Samples
 from tasks.errors import StepError, UserError
 from tasks.system.sentences import first_line, some
-from tasks.training.batches import Batch, Order, resident, take
+from tasks.training.batches import Batch, order_of, resident, take
 from tasks.training.checkpoint import CheckpointStore
 from tasks.training.divergence import LossWatch
 from tasks.training.files_in_state import packed, unpacked
@@ -53,7 +53,7 @@ class OwnTraining:
         self._samples, self._validation = samples, validation
         self._resident = resident(samples, device)
         self._store, self._metrics = store, metrics
-        self._order = Order(len(samples), config.batch_size, config.seed)
+        self._order = order_of(workload, samples, config.batch_size, config.seed)
         self._steps = self._order.steps_an_epoch * config.epochs
         self._batch_loss = batch_loss(workload, device)
         self._state, self._score, self._next_epoch = TrainingState(), math.nan, 0

@@ -176,6 +176,8 @@ def _key(
     digest.update(json.dumps([1, workload.name, goals, knobs, taught, processes]).encode())
     if workload.fit is not None:
         digest.update(b"a fit of its own")
+    if any(goal.metric.units is not None for goal in workload.goals):
+        digest.update(b"whole units")
     weights = [module.state_dict(), {} if distillation is None else distillation.teacher.state_dict()]
     for name, value in [pair for state in weights for pair in state.items()]:
         digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())

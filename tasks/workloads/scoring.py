@@ -9,14 +9,24 @@ from tasks.workloads.workload import Workload
 
 if TYPE_CHECKING:
     from tasks.goals.bootstrap import Marks
-    from tasks.goals.metric import Arrays, Outputs, Targets
+    from tasks.goals.metric import Array, Arrays, Outputs, Targets
 
 
-def decisions(workload: Workload, outputs: "Outputs", fitted: Sequence[Fitted] = ()) -> "tuple[Arrays, ...]":
-    """What is said of rows by each goal, from a model's outputs by name, or the first one alone."""
+def decisions(
+    workload: Workload,
+    outputs: "Outputs",
+    fitted: Sequence[Fitted] = (),
+    targets: "Sequence[Array]" = (),
+) -> "tuple[Arrays, ...]":
+    """What is said of rows by each goal, from a model's outputs by name, or the first one alone.
+
+    With `targets`, each goal's, nothing is said of places behind a row's end.
+    """
     named = {**outputs} if isinstance(outputs, Mapping) else {workload.outputs[0]: outputs}
     learned = fitted or (Fitted(),) * len(workload.goals)
-    return tuple(goal.decide(named, own) for goal, own in zip(workload.goals, learned, strict=True))
+    said = tuple(goal.decide(named, own) for goal, own in zip(workload.goals, learned, strict=True))
+    pairs = zip(workload.goals, said, targets, strict=False)
+    return tuple(goal.answer.within(answer, target) for goal, answer, target in pairs) if targets else said
 
 
 def marks(

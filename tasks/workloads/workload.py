@@ -138,6 +138,11 @@ class Workload:
             raise UserError(
                 f"Workload {self.name}: goal=() learns nothing: give one, such as Classify('left')."
             )
+        if self.rows.group is None and (torn := [goal.target.unit for goal in self.goals if goal.target.unit]):
+            raise UserError(
+                f"Workload {self.name}: rows of one {torn[0]!r} are compared with each other, and splits would tear them apart: "
+                f"add rows=Rows(group={torn[0]!r})."
+            )
         if same := [name for place, name in enumerate(self.outputs) if name in self.outputs[:place]]:
             raise UserError(
                 f"Workload {self.name}: two goals have an output {same[0]!r}: give one another, output='{same[0]}_2'."

@@ -104,9 +104,11 @@ def boosted_delays(dataset: Dataset) -> float:
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.metrics import ndcg_score
 
+    from tasks.workloads.examples.departures import RECORD
+
     train, test = read_frame(dataset, "train"), read_frame(dataset, "test")
     words = {name: pd.CategoricalDtype(sorted(train[name].unique())) for name in ("carrier", "to")}
-    columns = [*words, "hour", "minute", "weekday", "miles"]
+    columns = [*words, "hour", "minute", "weekday", "miles", *RECORD]
     model = HistGradientBoostingRegressor(categorical_features="from_dtype", random_state=0)
     model.fit(train[columns].astype(words), train["late"])
     asked = test.assign(score=model.predict(test[columns].astype(words)))

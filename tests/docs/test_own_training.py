@@ -1,7 +1,11 @@
 """The page on own training, done to the letter in an empty folder: three scripts, each to a champion that answers."""
 
+import hashlib
+import json
 import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,7 +44,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def test_the_page_has_a_file_for_each_way() -> None:
-    assert [name_of(block) for block in FILES] == ["mixed", "looped", "lit", "lightned", "trained"]
+    assert [name_of(block) for block in FILES] == ["mixed", "looped", "lit", "lightned", "trained", "elsewhere", "shipped"]
 
 
 @pytest.mark.platform
@@ -59,6 +63,23 @@ def test_a_script_becomes_a_champion_that_answers(name: str, folder: Path) -> No
     assert "a killed training resumes to the bit" in said and "promoted in" in said, said
     with served(where, mine[2]) as url:
         logits = answer(url, shlex.split(mine[3])[-1])["predictions"]["logits"][0]
+    assert logits[1] > logits[0], "she leaves"
+
+
+@pytest.mark.slow
+def test_weights_that_were_trained_elsewhere_are_proved_and_served_as_they_came(folder: Path) -> None:
+    where = environment(folder)
+    script, run, serve = next(b.commands for b in blocks(PAGE) if "elsewhere.py" in b.text and b.commands)
+    subprocess.run([sys.executable, *script.split()[1:]], env=where, cwd=folder, check=True)
+    done = slipway(run, where, folder)
+    assert done.returncode == 0 and "promoted in" in done.stdout, done.stdout + done.stderr
+    (evidence,) = (folder / "home").glob("work/churn-shipped/package/evidence.json")
+    said = json.loads(evidence.read_text())
+    digest = hashlib.sha256((folder / "churn.pt").read_bytes()).hexdigest()
+    assert digest in [material["sha256"] for material in said["materials"]]
+    asked = next(c for b in blocks(PAGE) if b.language == "sh" for c in b.commands)
+    with served(where, serve) as url:
+        logits = answer(url, shlex.split(asked)[-1])["predictions"]["logits"][0]
     assert logits[1] > logits[0], "she leaves"
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from tasks.config import Data, Gates, Train
 from tasks.goals import Classify, Forecast, Match, MultiLabel, Rank, Reconstruct, Regress, Tag
 from tasks.goals.goal import Goal
-from tasks.workloads import Workload
+from tasks.workloads import Rows, Workload
 
 ROWS, WIDTH = 400, 12
 LABELS = [f"Class{number}" for number in range(1, 15)]
@@ -142,8 +142,10 @@ def workload(
     model: Callable[[], nn.Module],
     load: Callable[[], pd.DataFrame] = levels,
     inputs: Callable[[pd.DataFrame], dict[str, Any]] = x_of,
+    rows: Rows = Rows(),
 ) -> Workload:
     return Workload(
+        rows=rows,
         name=name,
         goal=goal,
         load=load,
@@ -161,10 +163,10 @@ labels = workload("labels", MultiLabel(*LABELS), lambda: Perceptron(14))
 amounts = workload("amounts", Regress("weight", "height"), lambda: Perceptron(2))
 ahead = workload("ahead", Forecast("next", horizon=6), lambda: Ahead(0), series, past_of)
 spread = workload(
-    "spread", Forecast("next", horizon=6, quantiles=(0.1, 0.5, 0.9)), lambda: Ahead(3), series, past_of
+    "spread", Forecast("next", horizon=6, quantiles=(0.1, 0.5, 0.9), past="past"), lambda: Ahead(3), series, past_of
 )
 tags = workload("tags", Tag("tags", length=10), Tagger, sentences, tokens_of)
-order = workload("order", Rank("gain", query="query", at=5), lambda: Perceptron(0))
+order = workload("order", Rank("gain", query="query", at=5), lambda: Perceptron(0), rows=Rows(group="query"))
 again = workload("again", Reconstruct("x"), lambda: Perceptron(WIDTH))
 pairs = workload("pairs", Match(at=1), Pair, levels, halves_of)
 both = workload("both", (Classify("kind"), Regress("weight", "height")), Both)

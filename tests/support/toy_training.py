@@ -31,9 +31,9 @@ class Net(nn.Module):
         return result
 
 
-def workload(kind: str = "classification", **fields: Any) -> Workload:
-    given = {"load": lambda: None, "schema": lambda: None, "inputs": lambda frame: {}, "model": Net}
-    return Workload(name="toy", kind=kind, target="y", **{**given, **fields})  # type: ignore[arg-type]
+def workload(kind: str | None = "classification", **fields: Any) -> Workload:
+    given = {"load": lambda: None, "schema": lambda: None, "inputs": lambda frame: {}, "model": Net, "target": "y"}
+    return Workload(name="toy", kind=kind, **{**given, **fields})  # type: ignore[arg-type]
 
 
 def clouds(count: int, seed: int = 0) -> Samples:

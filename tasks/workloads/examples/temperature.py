@@ -92,7 +92,7 @@ def build_model() -> "nn.Module":
 
 workload = Workload(
     name="temperature",
-    goal=Forecast("next", horizon=NEXT, quantiles=QUANTILES),
+    goal=Forecast("next", horizon=NEXT, quantiles=QUANTILES, past="past", season=24),
     load=load_frame,
     schema=schema,
     inputs=to_inputs,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.goals import metric
+from tasks.goals import Forecast, metric
 from tasks.goals.answer import Quantiles, Values
 from tasks.goals.bootstrap import difference, interval, marks_of
 from tasks.goals.words import Each, Many
@@ -119,3 +119,20 @@ def test_encoders_that_say_the_same_of_all_rows_find_nothing() -> None:
     vectors = rng.normal(size=(40, 3))
     right = Values().decide([vectors, 2 * vectors], Fitted())
     assert marks_of(metric.recall(1), target, right).score() == 1
+
+
+def test_what_a_forecast_says_beside_its_score_is_what_it_says_by_hand() -> None:
+    rng = np.random.default_rng(0)
+    past, target = rng.normal(size=(40, 12)).cumsum(axis=1), rng.normal(size=(40, 3)).astype("float32")
+    said = rng.normal(size=(40, 3, 3)).astype("float32")
+    goal, weight = Forecast("y", horizon=3, quantiles=(0.9, 0.1, 0.5), past="past", season=4), rng.random(40)
+    answer = {**goal.answer.decide([said], Fitted()), metric.input_called("past"): past}
+    values = {m.name: marks_of(m, target, answer, weight).values() for m in goal.details}
+    far = np.abs(target - said[..., 2])
+    naive = np.array([np.mean([abs(row[i] - row[i - 4]) for i in range(4, 12)]) for row in past])
+    within = (said[..., 1] <= target) & (target <= said[..., 0])
+    falls = (said[..., 1] > said[..., 2]) | (said[..., 2] > said[..., 0])
+    assert values["mase"] == pytest.approx(np.average(far.mean(axis=1) / naive, weights=weight))
+    assert values["mae by step"] == pytest.approx(np.average(far, axis=0, weights=weight))
+    assert values["coverage of 0.8"] == pytest.approx(np.average(within.mean(axis=1), weights=weight))
+    assert values["crossed quantiles"] == pytest.approx(np.average(falls.mean(axis=1), weights=weight))

@@ -40,6 +40,7 @@ def anew(**fields: Any) -> Workload:
         ({"goal": Classify("label"), "target": "label"}, "leave out target"),
         ({"goal": ()}, "learns nothing"),
         ({"goal": (Classify("label"), Classify("other"))}, "two goals have an output 'logits'"),
+        ({"goal": Rank("gain", query="visit")}, "'visit' are compared with each other.*: add rows=Rows\\(group='visit'\\)"),
         ({"kind": "classification"}, "says no target"),
         ({}, "kind None is neither"),
     ],

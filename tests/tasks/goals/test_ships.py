@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import promotions
 import pytest
 from checkout import SUPPORT
 
@@ -12,7 +13,7 @@ from tasks.compression.candidate import compress
 from tasks.config import Gates, Train
 from tasks.data.arrays import load_arrays
 from tasks.data.dataset import asked_rows, prepare, read_split
-from tasks.measured import Champion
+from tasks.measured import Champion, Report
 from tasks.onnx.export import export
 from tasks.onnx.package import build_folder
 from tasks.onnx.session import open_session, run_named
@@ -38,6 +39,12 @@ GOALS = {
 }
 """The least that each learns to score."""
 
+BESIDE = {
+    "ahead": ["mae by step"],
+    "spread": ["mase", "mae by step", "coverage of 0.8", "crossed quantiles"],
+}
+"""What is said beside a score."""
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GOALS)
@@ -58,6 +65,7 @@ def test_a_goal_is_trained_exported_proved_and_judged(
     assert report.interval is not None and report.interval.low <= report.score <= report.interval.high
     assert report.company is not None and report.company.changed == 0
     assert len(report.others) == len(workload.goals) - 1
+    assert [detail.name for detail in report.details] == BESIDE.get(name, [])
 
     answered = Answered(dataset, "test", load_arrays(report.outputs))
     (tmp_path / "champion").mkdir()
@@ -92,6 +100,19 @@ def test_words_come_back_from_the_server_from_mlflow_and_from_the_runtime_alike(
     expected = run_named(open_session(fp32.onnx.path), {"x": rows}, workload.served)
     words = expected["label"].tolist()
     assert set(words) <= {"cold", "mild", "warm"} and expected["probability"].shape == (5, 3)
+    old = promotions.make_evidence("both", "both").model_copy(update={"classes": ("cold", "fog", "warm")})
+    (tmp_path / "old").mkdir()
+    shutil.copyfile(fp32.onnx.path, tmp_path / "old" / "model.onnx")
+    (tmp_path / "old" / "evidence.json").write_text(old.model_dump_json())
+    outputs = run_named(open_session(fp32.onnx.path), read_split(dataset, "test").inputs, workload.served)
+    champion = Champion(version=4, sha256="", folder=tmp_path / "old")
+    comparison = compare_with(workload, Answered(dataset, "test", outputs), champion, workload.gates)
+    report = Report(
+        name="fp32", split="test", rows=130, score=1, score_name="accuracy", sha256="", size_bytes=1
+    )
+    reasons = gate(report, report, None, comparison, None, workload.gates).reasons
+    assert any("it does not know mild, whose rows it gets wrong; only it knows fog" in said for said in reasons)
+
     bare = run_named(open_session(fp32.bare.path), {"x": rows}, workload.outputs)
     assert [(dataset.classes or ())[code] for code in bare["logits"].argmax(1)] == words
     assert mlflow.pyfunc.load_model(str(package)).predict({"x": rows})["label"].tolist() == words

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from coded import write_tokenizer
+from toy_training import workload
 
-from tasks.onnx.sizes import edge_rows, otherwise
+from tasks.codecs import Text
+from tasks.onnx.sizes import at_lengths, edge_rows, otherwise
 from tasks.records import Dataset, TensorSpec
 
 
@@ -44,3 +47,18 @@ def test_floating_numbers_are_asked_of_every_sign_and_size_and_integers_are_left
     }
     assert all(arrays["x"].dtype == "float32" and arrays["code"].tolist() == [3] for arrays in tried.values())
     assert list(otherwise({"code": np.array([3])})) == []
+
+
+def test_text_is_tried_at_the_widths_that_requests_are_padded_to(tmp_path: Path) -> None:
+    text = Text(column="gloss", tokenizer=write_tokenizer(tmp_path / "tokenizer.json"), length=40, pad=16)
+    reads = workload(inputs={"gloss": text})
+    arrays = {name: np.ones((3, 40), "int64") for name in text.gives}
+    tried = {said: [*cut.values()] for said, cut in at_lengths(arrays, reads, (0.1, 0.45, 0.8, 1.0))}
+    assert {said: each[0].shape for said, each in tried.items()} == {
+        "gloss_length=16": (3, 16),
+        "gloss_length=32": (3, 32),
+    }
+    decoder = reads.reading.decoder
+    for words in range(1, 60):
+        width = decoder.read({"gloss": decoder.take({"gloss": ["a " * words]})["gloss"]})["input_ids"].shape[1]
+        assert width in (16, 32, 40)

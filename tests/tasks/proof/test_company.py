@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from toy_training import workload as toy
 
 from tasks.config import Gates
 from tasks.data.dataset import asked_rows, read_split
+from tasks.goals import Tag
 from tasks.measured import Company, Report
 from tasks.onnx.session import open_session
 from tasks.outcome import Selection
@@ -21,6 +23,7 @@ from tasks.proof.gate import beside_others, gate
 from tasks.proof.selection import select
 from tasks.records import Dataset
 from tasks.workloads.catalogue import load_workload
+from tasks.workloads.scoring import decisions
 
 CLASSES = replace(load_workload("digits"), output="y")
 NUMBERS = replace(CLASSES, kind="regression")
@@ -71,6 +74,18 @@ def test_a_model_that_looks_at_each_row_alone_changes_nothing(workload: Any) -> 
 def test_one_that_takes_a_mean_over_the_batch_is_seen(workload: Any) -> None:
     measured = measure_company(by_the_mean(), rows(), workload)
     assert measured.changed > 0.5 and measured.max_abs > 0.5
+
+
+def test_tags_behind_a_rows_end_count_as_no_answer() -> None:
+    """What stands there flips with anything: it is nobody's answer, and nothing is scored on it."""
+    tags = toy(kind=None, target=None, goal=Tag("tags", length=3))
+    target, logits = np.array([[0, 1, -100], [1, 1, 1]]), np.zeros((2, 3, 2), "float32")
+    other = logits.copy()
+    other[:, 2, 1] = 1
+    said = [decisions(tags, outputs, targets=(target,)) for outputs in (logits, other)]
+    assert tags.goals[0].answer.moved(said[0][0], said[1][0]).tolist() == [False, True]
+    shorter = decisions(tags, logits[:1, :2], targets=(target,))[0]
+    assert shorter["code"].tolist() == [[0, 0]]
 
 
 def test_so_is_a_scale_over_the_batch_whichever_answers_it_moves() -> None:

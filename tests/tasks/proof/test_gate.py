@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from tasks.config import Gates
+from tasks.goals import bootstrap
 from tasks.measured import Comparison, Interval, OtherDifference, Report, ServingCheck, SliceDifference
 from tasks.proof.gate import gate, more_rows
-from tasks.proof.intervals import difference_interval
 from tasks.workloads.catalogue import load_workload
+from tasks.workloads.scoring import marks
 
 Array = np.ndarray[Any, Any]
 DIGITS = load_workload("digits")
@@ -132,7 +133,7 @@ def resample(rows: int, champion: float, challenger: float, seed: int, shared: f
     other = np.where(rng.random(rows) < shared, luck, rng.random(rows))
     ours, theirs = logits(target, luck < challenger), logits(target, other < champion)
     difference = float((ours.argmax(1) == target).mean() - (theirs.argmax(1) == target).mean())
-    interval = difference_interval(DIGITS, target, ours, theirs, 0.95)
+    interval = bootstrap.difference(*(marks(DIGITS, target, said)[0] for said in (ours, theirs)), 0.95)
     assert interval is not None
     against = comparison(difference, interval.low, interval.high, rows=rows)
     return str(decide(against, Gates()).decision)

@@ -7,15 +7,30 @@ import pandas as pd
 import pytest
 
 from tasks.config import Gates
-from tasks.measured import Champion
-from tasks.proof.intervals import compare, difference_interval, score_interval, score_slices, slices
+from tasks.goals.bootstrap import difference, interval
+from tasks.measured import Champion, Interval
+from tasks.proof.intervals import compare, details, score_slices, slices
 from tasks.workloads.catalogue import load_workload
+from tasks.workloads.scoring import marks
 from tasks.workloads.workload import Workload
 
 Array = np.ndarray[Any, Any]
 
 
 DIGITS = load_workload("digits")
+
+
+def score_interval(
+    workload: Workload, target: Array, outputs: Array, level: float, groups: Array | None = None
+) -> Interval | None:
+    return interval(marks(workload, target, outputs)[0], level, groups)
+
+
+def difference_interval(
+    workload: Workload, target: Array, ours: Array, theirs: Array, level: float, groups: Array | None = None
+) -> Interval | None:
+    mine, other = (marks(workload, target, outputs)[0] for outputs in (ours, theirs))
+    return difference(mine, other, level, groups)
 
 
 def logits(target: Array, right: Array) -> Array:
@@ -60,7 +75,7 @@ def test_slices_are_scored_and_compared_where_rows_are_enough() -> None:
     frame = pd.DataFrame({"label": target})
     ours = logits(target, (target != 3) | (rng.random(600) < 0.5))
     theirs = logits(target, rng.random(600) < 0.98)
-    scores = {group.value: group.score for group in score_slices(DIGITS, target, frame, ours)}
+    scores = {group.value: group.score for group in score_slices(DIGITS, marks(DIGITS, target, ours)[0], frame)}
     assert scores["3"] == pytest.approx(0.5, abs=0.15) and scores["4"] == 1.0
     against = compare(
         DIGITS,

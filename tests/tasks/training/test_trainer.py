@@ -22,6 +22,8 @@ from tasks.config import Data, Train
 from tasks.data.arrays import Samples
 from tasks.data.dataset import prepare
 from tasks.errors import StepError, UserError
+from tasks.goals import Rank
+from tasks.goals.losses import listwise
 from tasks.records import Checkpoint, Dataset, Metric
 from tasks.training.batches import Batch
 from tasks.training.checkpoint import load, load_weights
@@ -31,6 +33,7 @@ from tasks.training.module import load_module, predict
 from tasks.training.progress import Progress
 from tasks.training.trainer import fit, train
 from tasks.workloads.catalogue import load_workload
+from tasks.workloads.rows import Rows
 from tasks.workloads.scoring import score
 
 TINY = str(BENCH / "tiny_digits.py")
@@ -134,6 +137,35 @@ def test_a_training_stopped_at_every_single_step_ends_as_if_it_had_not_been(
     assert resumed.model_dump(include={"epoch", "step", "score", "stopped"}) == whole.model_dump(
         include={"epoch", "step", "score", "stopped"}
     )
+
+
+def test_a_ranking_learns_from_whole_queries_and_resumes_to_the_bit(tmp_path: Path) -> None:
+    toy = workload(
+        kind=None, target=None, goal=Rank("gain", query="query"), rows=Rows(group="query"), step=whole_queries
+    )
+    clusters, queries = clouds(200), np.random.default_rng(3).integers(0, 40, 200)
+    rows = Samples(clusters.inputs, np.stack([clusters.target, queries], 1).astype("float64"))
+    config = EVERY_STEP.model_copy(update={"batch_size": 12, "accumulate": 2})
+
+    def trained(folder: Path, show: Callable[[Progress], None] | None = None) -> Checkpoint:
+        torch.manual_seed(0)
+        return fit(Net(1), rows, rows, config, folder, workload=toy, progress=show)
+
+    whole = trained(tmp_path / "whole")
+    assert whole.score > 0.9
+    for step in (1, 7, 30):
+        with pytest.raises(Killed):
+            trained(tmp_path / "killed", killed_at(step))
+    assert trained(tmp_path / "killed").sha256 == whole.sha256
+
+
+def whole_queries(module: nn.Module, batch: Batch) -> torch.Tensor:
+    """The loss of a ranking, of batches in which no query of the rows above is torn."""
+    target = batch.targets["score"]
+    sizes = np.bincount(np.random.default_rng(3).integers(0, 40, 200))
+    numbers, counts = np.unique(target[:, 1].numpy(), return_counts=True)
+    assert counts.tolist() == sizes[numbers.astype(int)].tolist()
+    return listwise(module(**batch.inputs), target)
 
 
 class Scored(Net):

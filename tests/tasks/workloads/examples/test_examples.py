@@ -107,6 +107,7 @@ REQUESTS: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]
             "carrier": ["B6", "DL"],
             "to": ["MCO", "ATL"],
             "timetable": [[18, 5, 4, 944], [6, 0, 4, 760]],
+            "record": [[30, 40, 50, 20], [5, 5, 13, 13]],
         },
         lambda said: said["score"][0] > said["score"][1],
         [],
