@@ -186,6 +186,10 @@ asyncio.run(main(sys.argv[1], json.load(open(sys.argv[2]))))
 
 ROWS = 7
 
+DATATYPES = {"float32": "FP32", "int64": "INT64", "str": "BYTES"}
+
+NUMPY = {"FP32": np.float32, "INT64": np.int64}
+
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shipped]:
@@ -223,9 +227,6 @@ def tensors_of(shipped: Shipped) -> dict[str, tuple[str, list[int], list[Any]]]:
     return {name: (kinds[name], [*np.shape(values)], values) for name, values in columns.items()}
 
 
-DATATYPES = {"float32": "FP32", "int64": "INT64", "str": "BYTES"}
-
-
 @pytest.mark.platform
 def test_every_kind_of_answer_is_ours_and_the_runtimes_and_comes_through_tritons_client(
     fleet: dict[str, Shipped], harbour: ServerProcess
@@ -250,9 +251,6 @@ def test_every_kind_of_answer_is_ours_and_the_runtimes_and_comes_through_tritons
                 read = {output: words_of(result.as_numpy(output)) for output in wanted}
                 agree(read, wanted, f"Triton's of {name}")
     assert seen == {"label", "probability", "prediction", "forecast", "score", "copy", "anchor", "positive"}
-
-
-NUMPY = {"FP32": np.float32, "INT64": np.int64}
 
 
 def words_of(array: Any) -> Any:
