@@ -13,6 +13,7 @@ BENCHES := $(patsubst tests/bench/bench_%.py,%,$(sort $(wildcard tests/bench/ben
 env: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml
+	@echo "$(VENV): $$(grep -c == requirements.lock) packages, once; it takes a few minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -34,11 +34,12 @@ class Answer(ABC):
     """What the steps of a pipeline ask of an answer; rows are axis 0 throughout.
 
     `undecided`: the model's outputs are what is served, under their own names, and whoever asks decides. `raw`: they are served
-    beside the decision.
+    beside the decision. `thresholds`: `fit` learns some of validation rows, and else looks at none.
     """
 
     undecided: bool = False
     raw: bool = False
+    thresholds: bool = False
 
     def served(self, outputs: tuple[str, ...]) -> tuple[str, ...]:
         """The names under which the answer comes back, of a model's outputs of these names."""

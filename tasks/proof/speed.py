@@ -63,7 +63,7 @@ def _measure(
     batch: int,
     seconds: float,
 ) -> Speed:
-    slowest = max(_warm(ours, feeds), _warm(theirs, feeds))
+    slowest = max(_warm(session, feeds) for session in {ours, theirs})
     calls = max(1, min(200, round(_TURN_SECONDS / slowest)))  # long for the clock, short for the machine
     mine: list[float] = []
     ratios: list[float] = []
@@ -71,7 +71,9 @@ def _measure(
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(ratios) < 5:
         turn = [next(supply) for _ in range(calls)]
-        if len(ratios) % 2:
+        if ours is theirs:
+            base = times = _time(ours, turn)
+        elif len(ratios) % 2:
             base, times = _time(theirs, turn), _time(ours, turn)
         else:
             times, base = _time(ours, turn), _time(theirs, turn)

@@ -27,6 +27,14 @@ DRAWS = 32
 _AT_ONCE, _SEEDS, _LOOKED_AT, _GROUPS = 512, (0, 1), 200, 8
 
 
+class TooLongError(Exception):
+    """The parts of one row alone would take `seconds` of CPU."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"a row takes about {seconds:.0f} s of CPU")
+        self.seconds = seconds
+
+
 def captum_installed() -> bool:
     """Whether captum is installed; the model server never has it."""
     return importlib.util.find_spec("captum") is not None
@@ -53,9 +61,15 @@ class AttributedRow:
 
 
 def attribute(
-    workload: Workload, dataset: Dataset, file: Path | bytes, frame: pd.DataFrame, numbers: list[int]
+    workload: Workload,
+    dataset: Dataset,
+    file: Path | bytes,
+    frame: pd.DataFrame,
+    numbers: list[int],
+    longest: float | None = None,
 ) -> Iterator[AttributedRow]:
-    """The rows of `frame` one after the other, as far as the caller has time for."""
+    """The rows of `frame` one after the other, as far as the caller has time for. Raises TooLongError before one that would take
+    more than `longest` seconds of CPU."""
     session, inputs = open_session(file), to_inputs(workload, frame)
     training = read_split(dataset, "train").inputs
     named = columns_behind(workload, _some_rows(dataset), inputs)
@@ -63,8 +77,18 @@ def attribute(
         row = {name: array[place : place + 1] for name, array in inputs.items()}
         parts = cut(row, named)
         focus, answer = _asked(workload, session, row, dataset)
+        if longest is not None and (seconds := _foreseen(focus, row, parts)) > longest:
+            raise TooLongError(seconds)
         first, second = (_weights(focus, row, training, parts, seed) for seed in _SEEDS)
         yield AttributedRow(number, answer, row, parts, (first, second))
+
+
+def _foreseen(focus: Focus, row: Arrays, parts: Parts) -> float:
+    """Seconds of CPU that a row will take, by those of one part of it."""
+    drawn = {name: array.repeat(DRAWS, 0) for name, array in row.items()}
+    started = time.process_time()
+    focus(drawn)
+    return (time.process_time() - started) * len(parts.names) * len(_SEEDS)
 
 
 def _some_rows(dataset: Dataset) -> pd.DataFrame:
@@ -78,20 +102,27 @@ def _some_rows(dataset: Dataset) -> pd.DataFrame:
 
 
 def attribute_test_rows(
-    workload: Workload, dataset: Dataset, file: Path, most: int, seconds: float
+    workload: Workload, dataset: Dataset, file: Path, most: int, seconds: float, longest: float | None = None
 ) -> list[AttributedRow]:
-    """Up to `most` test rows, of each class in turn: the first, and then as many as are begun in `seconds` of CPU."""
+    """Up to `most` test rows, of each class in turn: the first, and then as many as are begun in `seconds` of CPU.
+
+    Raises TooLongError when already the first would take more than `longest`.
+    """
     attributed = list[AttributedRow]()
     test = read_frame(dataset, "test")
     target = read_split(dataset, "test").target
     numbers = of_each_class(workload.goals[0].target.strata(target), most)
     chosen = test.iloc[numbers].reset_index(drop=True)
-    for row in attribute(workload, dataset, file, chosen, numbers):
+    try:
+        for row in attribute(workload, dataset, file, chosen, numbers, longest):
+            if not attributed:
+                started = time.process_time()  # importing captum, and looking for columns, is paid once
+            attributed.append(row)
+            if time.process_time() - started >= seconds:
+                break
+    except TooLongError:
         if not attributed:
-            started = time.process_time()  # importing captum, and looking for columns, is paid once
-        attributed.append(row)
-        if time.process_time() - started >= seconds:
-            break
+            raise
     return attributed
 
 

@@ -9,12 +9,15 @@ from tasks.data.arrays import Array
 from tasks.data.dataset import read_split
 from tasks.records import Dataset
 from tasks.reporting import charts
-from tasks.reporting.attribution import AttributedRow, attribute_test_rows, captum_installed
+from tasks.reporting.attribution import AttributedRow, TooLongError, attribute_test_rows, captum_installed
 from tasks.reporting.explanation import Explanation, summarise
 from tasks.system.sentences import first_line
 from tasks.workloads.catalogue import load_workload
 
 _MOST_ROWS, _SECONDS = 30, 2.0
+
+_LONGEST = 20.0
+"""Seconds of CPU for one row: a page is not what a run should wait for."""
 
 _SHOWN_ROWS, _SHOWN_PARTS, _PARTS_A_ROW = 6, 15, 4
 
@@ -71,7 +74,11 @@ def attributions(reference: str, dataset: Dataset, file: Path) -> Attributions:
 
 def _attributions(reference: str, dataset: Dataset, file: Path) -> Attributions:
     workload = load_workload(reference)
-    rows = attribute_test_rows(workload, dataset, file, _MOST_ROWS, _SECONDS)
+    try:
+        rows = attribute_test_rows(workload, dataset, file, _MOST_ROWS, _SECONDS, _LONGEST)
+    except TooLongError as error:
+        said = f"What the answers hang on is not shown, for {error}: slipway explain {workload.name} 1 takes that long."
+        return Attributions(missing=said)
     explanation = summarise(workload, rows)
     target, goal = read_split(dataset, "test").target, workload.goals[0]
     truths = [goal.target.word(target[row.number], dataset.fitted[0]) for row in rows[:_SHOWN_ROWS]]

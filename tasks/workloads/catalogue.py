@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import reprlib
 import sys
 import traceback
 from collections.abc import Mapping
@@ -58,7 +59,8 @@ def _said(error: BaseException) -> str:
     """What an exception of the user's code says, on one line."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        given = "" if first["type"] == "missing" else f"={reprlib.repr(first['input'])}"
+        return f"{error.title}: {'.'.join(map(str, first['loc']))}{given}: {first['msg']}"
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(".: ")
 
 

@@ -1,6 +1,7 @@
 """Workloads whose requests are text and words beside numbers, and pictures; each named as file:attribute. Their tokenizer is beside the frame."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from tasks.codecs import Codes, Image, Text
 from tasks.config import Train
+from tasks.goals import Classify
 from tasks.workloads.workload import Workload
 
 ROWS, LENGTH = 600, 48
@@ -96,3 +98,7 @@ sees = Workload(
     train=Train(epochs=1),
     recipes=(),
 )
+
+told = replace(reads, name="told", kind=None, target=None, goal=Classify("kind"))
+shown = replace(sees, name="shown", kind=None, target=None, goal=Classify("digit"))
+"""The same with words in the answer."""

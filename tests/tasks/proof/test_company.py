@@ -93,6 +93,29 @@ def test_so_is_a_scale_over_the_batch_whichever_answers_it_moves() -> None:
     assert measure_company(by_the_scale(), rows(), NUMBERS).changed > 0
 
 
+class Counted:
+    """A session, and how many rows it was asked."""
+
+    def __init__(self, session: Any) -> None:
+        self.session, self.rows = session, 0
+
+    def get_outputs(self) -> Any:
+        return self.session.get_outputs()
+
+    def run(self, names: Any, feed: dict[str, Any]) -> Any:
+        self.rows += len(feed["x"])
+        return self.session.run(names, feed)
+
+
+def test_what_three_companies_do_not_move_is_asked_in_no_more() -> None:
+    counts = {}
+    for model in (own, by_the_scale):
+        counted = Counted(model())
+        measure_company(counted, rows(), NUMBERS)  # type: ignore[arg-type]
+        counts[model] = counted.rows
+    assert counts == {own: 200 * (1 + 3), by_the_scale: 200 * (1 + 9)}
+
+
 @given(st.integers(1, 30))
 def test_any_number_of_rows_is_measured(count: int) -> None:
     assert measure_company(own(), rows(count), CLASSES).rows == count

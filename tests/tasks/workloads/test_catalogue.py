@@ -56,7 +56,7 @@ def test_a_file_may_import_its_neighbour(file: Path) -> None:
         ("raise SystemExit(3)\n", "line 1: SystemExit: 3"),
         (
             "from tasks.config import Gates\nGates(min_score='x')\n",
-            "line 2: Gates: min_score: Input should be a valid number, unable to parse string as a number\\.$",
+            "line 2: Gates: min_score='x': Input should be a valid number, unable to parse string as a number\\.$",
         ),
         ("from tasks.workloads import Workload\nworkload = Workload(name='A B')\n", "line 2: TypeError"),
     ],
