@@ -112,6 +112,11 @@ def order_of(workload: Workload, samples: Samples, batch_size: int, seed: int) -
     return Order(len(samples), batch_size, seed)
 
 
+def named_order(workload: Workload) -> bytes:
+    """What the order is in a training's key; of single rows, as it always was, nothing."""
+    return b"whole units" if any(goal.metric.units is not None for goal in workload.goals) else b""
+
+
 def resident(samples: Samples, device: torch.device) -> Samples:
     """The samples on the GPU, where they take little of its free memory: a step's rows are then picked there and not sent."""
     if device.type != "cuda":
