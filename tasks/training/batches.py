@@ -101,7 +101,8 @@ def _cuts(sizes: Array, parts: int, least: int) -> Array:
     middles, needed = sizes.cumsum() - sizes / 2, least * np.arange(1, parts)
     cuts = np.searchsorted(middles, sizes.sum() * np.arange(1, parts) / parts)
     cuts = np.maximum.accumulate(np.maximum(cuts - needed, 0)) + needed
-    return np.minimum(cuts, len(sizes) - needed[::-1])
+    within: Array = np.minimum(cuts, len(sizes) - needed[::-1])
+    return within
 
 
 def order_of(workload: Workload, samples: Samples, batch_size: int, seed: int) -> Order:
