@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tasks.codecs.decoding import VERSION, CodecError, Decoder, Unreadable
 from tasks.errors import UserError
@@ -22,30 +22,35 @@ if TYPE_CHECKING:
 _KINDS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 
 
-class Codec(Protocol):
+class Codec:
     """One input of a request: which column has such values, and how they become tensors."""
 
-    @property
-    def column(self) -> str: ...
+    column: str
+    gives: tuple[str, ...]
 
     def gives_of(self, name: str) -> tuple[str, ...]:
         """The tensors' names, in `forward` and in the graph, for the input of this name."""
+        return self.gives or (name,)
 
     def axes_of(self, name: str) -> dict[str, dict[int, str]]:
         """Those axes of them, besides the batch, whose size differs between requests."""
+        return {}
 
     def spec(self, name: str) -> dict[str, Any]:
         """Its part of codec.json. UserError for a file that is not what it has to be."""
+        raise NotImplementedError
 
     def files(self, name: str) -> dict[str, bytes]:
         """What lies beside model.onnx for it."""
+        return {}
 
     def value_of(self, cell: Any) -> Any:
         """A cell of the column, as a request has it."""
+        return cell
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text:
+class Text(Codec):
     """Text through a tokenizer.json of Hugging Face's tokenizers: int64[n, length] numbers, and a mask of those that are there.
 
     `gives` names the tensors: the numbers, the mask, and, if it has a third name, the segments. A request's rows are padded
@@ -64,9 +69,6 @@ class Text:
         _check(self, 1 <= len(self.gives) <= 3, "gives", "one to three names")
         for field in ("length", "pad", "most_characters"):
             _check(self, getattr(self, field) > 0, field, "a number above 0")
-
-    def gives_of(self, name: str) -> tuple[str, ...]:
-        return self.gives
 
     def axes_of(self, name: str) -> dict[str, dict[int, str]]:
         return {tensor: {1: f"{name}_length"} for tensor in self.gives}
@@ -102,12 +104,9 @@ class Text:
                 "tokenizer.save_pretrained(folder) writes."
             ) from error
 
-    def value_of(self, cell: Any) -> Any:
-        return cell
-
 
 @dataclass(frozen=True, kw_only=True)
-class Image:
+class Image(Codec):
     """Pictures, as bytes or paths in the column: uint8[n, height, width, 3], turned as EXIF says, in one `size` (height, width).
 
     Scaling of the numbers belongs into the module.
@@ -130,12 +129,6 @@ class Image:
         )
         _check(self, self.most_pixels > 0, "most_pixels", "a number above 0")
 
-    def gives_of(self, name: str) -> tuple[str, ...]:
-        return self.gives
-
-    def axes_of(self, name: str) -> dict[str, dict[int, str]]:
-        return {}
-
     def spec(self, name: str) -> dict[str, Any]:
         return {
             "kind": "image",
@@ -144,15 +137,12 @@ class Image:
             "most_pixels": self.most_pixels,
         }
 
-    def files(self, name: str) -> dict[str, bytes]:
-        return {}
-
     def value_of(self, cell: Any) -> Any:
         return picture_in(cell)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Codes:
+class Codes(Codec):
     """Words as their places in `words`, int64[n], from 1; any other word is 0. The tensor has the input's name, or `gives`."""
 
     column: str
@@ -163,20 +153,8 @@ class Codes:
         _check(self, len(self.gives) < 2, "gives", "one name, or none")
         _check(self, bool(self.words) and len({*self.words}) == len(self.words), "words", "different words")
 
-    def gives_of(self, name: str) -> tuple[str, ...]:
-        return self.gives or (name,)
-
-    def axes_of(self, name: str) -> dict[str, dict[int, str]]:
-        return {}
-
     def spec(self, name: str) -> dict[str, Any]:
         return {"kind": "codes", "words": [*self.words]}
-
-    def files(self, name: str) -> dict[str, bytes]:
-        return {}
-
-    def value_of(self, cell: Any) -> Any:
-        return cell
 
 
 class Coded:
@@ -190,7 +168,7 @@ class Coded:
         self.columns: dict[str, Column] = {}
         self.codecs: dict[str, Codec] = {}
         for name, value in declared.items():
-            if isinstance(value, Text | Image | Codes):
+            if isinstance(value, Codec):
                 self.codecs[name] = value
             elif callable(value):
                 self.columns[name] = value

@@ -7,9 +7,10 @@ from typing import Any
 
 from tasks.goals import losses, metric
 from tasks.goals.answer import Quantiles, Values
+from tasks.goals.classes import Flags, Labels, Tags
 from tasks.goals.goal import Goal
 from tasks.goals.metric import Array, Arrays, Metric
-from tasks.goals.target import Flags, Gains, InputItself, Labels, NoTarget, Numbers, Steps, Tags
+from tasks.goals.target import Gains, InputItself, NoTarget, Numbers, Steps
 from tasks.goals.words import Each, Many, One
 
 Loss = Callable[..., Any]

@@ -191,7 +191,8 @@ def error_by_step(horizon: int) -> Metric:
     """The mean absolute error of each step of a forecast, in order."""
 
     def errors(target: Array, answer: Arrays) -> Array:
-        return np.abs(target - alike(answer["value"], target))
+        far: Array = np.abs(target - alike(answer["value"], target))
+        return far
 
     return Metric("mae by step", errors, lambda sums: sums[..., :horizon] / sums[..., -1:])
 
@@ -203,7 +204,8 @@ def coverage(quantiles: tuple[float, ...]) -> Metric:
     def between(target: Array, answer: Arrays) -> Array:
         said = answer["quantiles"]
         held = (said[..., low] <= target) & (target <= said[..., high])
-        return held.reshape(len(target), -1).mean(axis=1, keepdims=True)
+        share: Array = held.reshape(len(target), -1).mean(axis=1, keepdims=True)
+        return share
 
     return Metric(f"coverage of {quantiles[high] - quantiles[low]:.3g}", between)
 
@@ -214,7 +216,8 @@ def crossed(quantiles: tuple[float, ...]) -> Metric:
 
     def against(target: Array, answer: Arrays) -> Array:
         falls = (np.diff(answer["quantiles"][..., order], axis=-1) < 0).any(axis=-1)
-        return falls.reshape(len(target), -1).mean(axis=1, keepdims=True)
+        share: Array = falls.reshape(len(target), -1).mean(axis=1, keepdims=True)
+        return share
 
     return Metric("crossed quantiles", against)
 

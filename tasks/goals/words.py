@@ -106,12 +106,18 @@ class One(Worded):
 
     def distance(self, ours: "Tensor", theirs: "Tensor", temperature: float) -> "Tensor":
         """KL divergence of the softened probabilities, times temperature² (Hinton et al. 2015, arXiv:1503.02531)."""
-        if ours.ndim == 1 or ours.shape[1] == 1:
+        from torch.nn import functional
+
+        if ours.ndim == 1 or ours.shape[-1] == 1:
             return Values().distance(ours, theirs, temperature)
-        return softened(ours, theirs, temperature, 1)
+        mine, other = (
+            functional.log_softmax(logits.flatten(0, -2) / temperature, dim=1) for logits in (ours, theirs)
+        )
+        return functional.kl_div(mine, other, reduction="batchmean", log_target=True) * temperature**2
 
     def changed(self, ours: Arrays, theirs: Arrays) -> Array:
-        return np.asarray(ours["code"] != theirs["code"])
+        other = ours["code"] != theirs["code"]
+        return np.asarray(other.any(axis=tuple(range(1, other.ndim))))
 
     def focus(self, answer: Arrays, row: Arrays) -> Array:
         """By how much the row's own class wins from the best other."""
@@ -124,14 +130,18 @@ class One(Worded):
         return np.asarray(columns[:, code] - others.max(axis=1))
 
     def words(self, answer: Arrays, fitted: Fitted) -> list[str]:
-        return [word_of(code, fitted) for code in answer["code"].tolist()]
+        """Of places, the first twelve."""
+        return [
+            " ".join(word_of(code, fitted) for code in row.reshape(-1)[:12].tolist())
+            for row in answer["code"]
+        ]
 
     def watched(self, answer: Arrays) -> Array:
         return answer["code"]
 
     def pairs(self, target: Array, answer: Arrays, fitted: Fitted) -> Pairs:
-        said = answer["code"] >= 0
-        return Pairs(target[said], answer["code"][said], fitted.classes or ())
+        both = (target >= 0) & (answer["code"] >= 0)
+        return Pairs(target[both], answer["code"][both], fitted.classes or ())
 
     def of_target(self, target: Array, fitted: Fitted) -> Array:
         return 20 * np.eye(len(fitted.classes or ()), dtype="float32")[np.maximum(target, 0)]
@@ -170,16 +180,10 @@ class Each(One):
     def doubt(self, shapes: Sequence[Shape], fitted: Fitted) -> str | None:
         return None
 
-    def distance(self, ours: "Tensor", theirs: "Tensor", temperature: float) -> "Tensor":
-        return softened(ours.flatten(0, -2), theirs.flatten(0, -2), temperature, 1)
-
     def within(self, answer: Arrays, target: Array) -> Arrays:
         """Of rows, and of places in each, there may be fewer than in the target."""
         there = target[tuple(slice(size) for size in answer["code"].shape)] >= 0
         return {**answer, "code": np.where(there, answer["code"], -1)}
-
-    def changed(self, ours: Arrays, theirs: Arrays) -> Array:
-        return np.asarray((ours["code"] != theirs["code"]).reshape(len(ours["code"]), -1).any(axis=1))
 
     def focus(self, answer: Arrays, row: Arrays) -> Array:
         """The mean log-probability of the row's own tags."""
@@ -187,19 +191,9 @@ class Each(One):
         own = np.take_along_axis(answer["probability"], code, axis=-1)
         return np.asarray(np.log(np.maximum(own, 1e-12)).reshape(len(own), -1).mean(axis=1))
 
-    def words(self, answer: Arrays, fitted: Fitted) -> list[str]:
-        return [
-            " ".join(word_of(code, fitted) for code in row.reshape(-1)[:12].tolist())
-            for row in answer["code"]
-        ]
-
     def watched(self, answer: Arrays) -> Array:
         """At how many places each row has another class than the first, which most places have."""
         return np.asarray((answer["code"] != 0).reshape(len(answer["code"]), -1).sum(axis=1))
-
-    def pairs(self, target: Array, answer: Arrays, fitted: Fitted) -> Pairs:
-        there = target >= 0
-        return Pairs(target[there], answer["code"][there], fitted.classes or ())
 
 
 @dataclass(frozen=True)
@@ -290,15 +284,6 @@ def softmax(outputs: Array) -> Array:
     grown = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares: Array = grown / grown.sum(axis=1, keepdims=True)
     return shares
-
-
-def softened(ours: "Tensor", theirs: "Tensor", temperature: float, axis: int) -> "Tensor":
-    """KL divergence of the probabilities that logits over a temperature have, times temperature²."""
-    from torch.nn import functional
-
-    mine = functional.log_softmax(ours / temperature, dim=axis)
-    other = functional.log_softmax(theirs / temperature, dim=axis)
-    return functional.kl_div(mine, other, reduction="batchmean", log_target=True) * temperature**2
 
 
 def with_thresholds(

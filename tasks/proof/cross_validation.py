@@ -11,7 +11,7 @@ from tasks.data.dataset import read_split
 from tasks.data.splits import SPLITS
 from tasks.goals.bootstrap import interval
 from tasks.measured import CrossValidation
-from tasks.proof.intervals import score_if_defined
+from tasks.proof.intervals import defined
 from tasks.records import Dataset
 from tasks.training.checkpoint import load_weights
 from tasks.training.loss import check_loss
@@ -46,7 +46,7 @@ def cross_validate(
             checkpoint = fit(module, learn, choose, config, folder, workload=workload)
         module.load_state_dict(load_weights(checkpoint))
         outputs.append(predict_goals(workload, module.cpu(), samples[fold].inputs))
-        scores.append(score_if_defined(workload, samples[fold].truth, outputs[-1]))
+        scores.append(defined(marks(workload, samples[fold].truth, outputs[-1])[0]))
     targets = samples[np.concatenate(folds)].truth
     answers = {name: np.concatenate([output[name] for output in outputs]) for name in workload.outputs}
     made = marks(workload, targets, answers)

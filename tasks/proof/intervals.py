@@ -8,13 +8,12 @@ import pandas as pd
 
 from tasks.config import Gates
 from tasks.data.arrays import Array, Samples
-from tasks.errors import UserError
 from tasks.goals import bootstrap
 from tasks.goals.bootstrap import Marks
 from tasks.goals.metric import Outputs, Targets, input_called, truth_of
 from tasks.measured import Champion, Comparison, Detail, OtherDifference, OtherScore, Slice, SliceDifference
 from tasks.records import Fitted
-from tasks.workloads.scoring import decisions, marks, scores, scores_of
+from tasks.workloads.scoring import decisions, marks, scores_of
 from tasks.workloads.workload import Workload
 
 _LARGEST_GROUPS = 50
@@ -69,7 +68,7 @@ def other_scores(
     return tuple(
         OtherScore(
             goal=goal.said,
-            score=_defined(rows),
+            score=defined(rows),
             score_name=goal.metric.name,
             interval=bootstrap.interval(rows, level, groups),
         )
@@ -122,23 +121,12 @@ def slices(workload: Workload, frame: pd.DataFrame) -> Iterator[tuple[str, str, 
 def score_slices(workload: Workload, rows: Marks, frame: pd.DataFrame) -> tuple[Slice, ...]:
     """Each slice scored by itself, by the first goal's marks; None where the score is not defined (one class under AUC)."""
     return tuple(
-        Slice(column=column, value=value, rows=int(mask.sum()), score=_defined(rows[mask]))
+        Slice(column=column, value=value, rows=int(mask.sum()), score=defined(rows[mask]))
         for column, value, mask in slices(workload, frame)
     )
 
 
-def score_if_defined(
-    workload: Workload, target: Targets, outputs: Outputs, fitted: Sequence[Fitted] = ()
-) -> float | None:
-    """The score, or None where these rows have none (one class under AUC, a constant target under R²)."""
-    try:
-        value = scores(workload, target, outputs, fitted)[0]
-    except UserError:
-        return None
-    return value if value == value else None
-
-
-def _defined(rows: Marks) -> float | None:
+def defined(rows: Marks) -> float | None:
     """The score of some rows, where they have one; somebody's own may raise where they have none."""
     try:
         value = rows.score()
@@ -150,7 +138,7 @@ def _defined(rows: Marks) -> float | None:
 def _slice(
     column: str, value: str, ours: Marks, theirs: Marks, level: float, groups: Array | None
 ) -> SliceDifference | None:
-    mine, other = _defined(ours), _defined(theirs)
+    mine, other = defined(ours), defined(theirs)
     interval = bootstrap.difference(ours, theirs, level, groups)
     if mine is None or other is None or interval is None:
         return None

@@ -157,7 +157,9 @@ def _score(
         if finite:
             raise
         total = float("nan")
-    if not finite and not np.isfinite(total):  # which is the file's problem: it must not end the run of all the others
+    if not finite and not np.isfinite(
+        total
+    ):  # which is the file's problem: it must not end the run of all the others
         return {"outputs": path}
     if total != total:
         raise UserError(

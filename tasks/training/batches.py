@@ -101,7 +101,8 @@ def _cuts(sizes: Array, parts: int, least: int) -> Array:
     middles, needed = sizes.cumsum() - sizes / 2, least * np.arange(1, parts)
     cuts = np.searchsorted(middles, sizes.sum() * np.arange(1, parts) / parts)
     cuts = np.maximum.accumulate(np.maximum(cuts - needed, 0)) + needed
-    return np.minimum(cuts, len(sizes) - needed[::-1])
+    within: Array = np.minimum(cuts, len(sizes) - needed[::-1])
+    return within
 
 
 def order_of(workload: Workload, samples: Samples, batch_size: int, seed: int) -> Order:
@@ -110,6 +111,11 @@ def order_of(workload: Workload, samples: Samples, batch_size: int, seed: int) -
         if goal.metric.units is not None:
             return OrderOfUnits(goal.metric.units(np.asarray(target)), batch_size, seed)
     return Order(len(samples), batch_size, seed)
+
+
+def named_order(workload: Workload) -> bytes:
+    """What the order is in a training's key; of single rows, as it always was, nothing."""
+    return b"whole units" if any(goal.metric.units is not None for goal in workload.goals) else b""
 
 
 def resident(samples: Samples, device: torch.device) -> Samples:

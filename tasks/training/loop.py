@@ -1,10 +1,10 @@
 """The training loop: plain torch, and everything needed to stop at any step and go on as if nothing had happened."""
 
-import logging
 import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,6 @@ from tasks.training.progress import Reporter, ShowProgress
 from tasks.training.randomness import random_state, seed_everything, set_random_state
 from tasks.workloads.scoring import score
 from tasks.workloads.workload import Workload
-
-log = logging.getLogger(__name__)
 
 _POINTS = 5000
 
@@ -66,6 +64,17 @@ class TrainingState:
     best: Best | None = None
     stale: int = 0
     stopped: str = ""
+
+    @classmethod
+    def of(cls, standing: dict[str, Any]) -> "TrainingState":
+        """What `standing` has kept."""
+        best = standing["best"]
+        return cls(**{**standing, "best": Best(**best) if best else None})
+
+    @property
+    def standing(self) -> dict[str, Any]:
+        """As a checkpoint keeps it."""
+        return vars(self) | {"best": self.best and vars(self.best)}
 
     def judged(self, module: nn.Module, epoch: int, score: float) -> None:
         """Keep the module's weights when no score was better."""
@@ -230,9 +239,8 @@ class Loop:
         began = time.monotonic()
         random = self.compute.from_all(random_state())
         if self.compute.rank == 0:
-            best = self.state.best
             saved = {
-                "standing": vars(self.state) | {"best": best and vars(best)},
+                "standing": self.state.standing,
                 "module": self.module.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
@@ -249,16 +257,15 @@ class Loop:
         self.compute.from_first(lambda: None)
         if saved is None:
             return
-        best = saved["standing"]["best"]
-        self.state = TrainingState(**{**saved["standing"], "best": Best(**best) if best else None})
+        self.state = TrainingState.of(saved["standing"])
         self.module.load_state_dict(saved["module"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         if self.average is not None:
             self.average.load(saved["average"])
         set_random_state(saved["random"][self.compute.rank])
-        if self.metrics is not None and self.metrics.sync() < saved["metrics"]:
-            log.warning("Some metrics before step %d are lost from %s.", self.state.step, self.metrics.path)
+        if self.metrics is not None:
+            self.metrics.resumed(saved["metrics"])
 
     def _note(self, values: dict[str, float], step: int) -> None:
         if self.metrics is not None:

@@ -53,6 +53,11 @@ class MetricsLog:
                 self._reached[key] = step
                 self._fresh.append(Metric(key, value, step, now))
 
+    def resumed(self, count: int) -> None:
+        """Say so where fewer than the `count` that a checkpoint speaks of are there."""
+        if (there := self.sync()) < count:
+            log.warning("%d metrics before the last checkpoint are lost from %s.", count - there, self.path)
+
     def sync(self) -> int:
         """Put what was noted on the disk; returns how many metrics are there now. Raises StepError when the disk fails."""
         with self._lock:

@@ -1,6 +1,5 @@
 """A training whose loop is the workload's own: batches, checkpoints, and a judge of what it offers."""
 
-import logging
 import math
 import signal
 import threading
@@ -21,14 +20,12 @@ from tasks.training.batches import Batch, order_of, resident, take
 from tasks.training.checkpoint import CheckpointStore
 from tasks.training.divergence import LossWatch
 from tasks.training.files_in_state import packed, unpacked
-from tasks.training.loop import Best, TrainingState, loss_and_score
+from tasks.training.loop import TrainingState, loss_and_score
 from tasks.training.loss import batch_loss
 from tasks.training.metrics import MetricsLog
 from tasks.training.progress import Reporter, ShowProgress
 from tasks.training.randomness import random_state, seed_everything, set_random_state
 from tasks.workloads.workload import Workload
-
-log = logging.getLogger(__name__)
 
 _POINTS = 5000
 
@@ -97,24 +94,20 @@ class OwnTraining:
         saved = self._store.load()
         if saved is None:
             return None
-        best = saved["standing"]["best"]
-        self._state = TrainingState(**{**saved["standing"], "best": Best(**best) if best else None})
+        self._state = TrainingState.of(saved["standing"])
         self._next_epoch, self._readable = saved["epoch"] + 1, True
-        if self._metrics is not None and self._metrics.sync() < saved["metrics"]:
-            log.warning(
-                "Some metrics before epoch %d are lost from %s.", self._next_epoch, self._metrics.path
-            )
+        if self._metrics is not None:
+            self._metrics.resumed(saved["metrics"])
         state = unpacked(saved["state"], self.folder / "resumed")
         set_random_state(saved["random"])
         return state
 
     def save(self, state: Any, *, epoch: int) -> None:
         self._losses.look()
-        best = self._state.best
         saved = {
             "state": packed(state),
             "epoch": epoch,
-            "standing": vars(self._state) | {"best": best and vars(best)},
+            "standing": self._state.standing,
             "random": random_state(),
             "metrics": self._metrics.sync() if self._metrics else 0,
         }

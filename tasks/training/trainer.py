@@ -20,6 +20,7 @@ from tasks.errors import StepError, UserError
 from tasks.records import Checkpoint, Dataset
 from tasks.system.files import sha256_of, why_not_written, write_atomically
 from tasks.system.storage import ObjectStorage, mirrored
+from tasks.training.batches import named_order
 from tasks.training.checkpoint import CheckpointStore, digest_is_right, files_to_mirror, save
 from tasks.training.device import Compute, launched, threads
 from tasks.training.groups import check_groups
@@ -176,8 +177,7 @@ def _key(
     digest.update(json.dumps([1, workload.name, goals, knobs, taught, processes]).encode())
     if workload.fit is not None:
         digest.update(b"a fit of its own")
-    if any(goal.metric.units is not None for goal in workload.goals):
-        digest.update(b"whole units")
+    digest.update(named_order(workload))
     weights = [module.state_dict(), {} if distillation is None else distillation.teacher.state_dict()]
     for name, value in [pair for state in weights for pair in state.items()]:
         digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())

@@ -138,7 +138,9 @@ class Workload:
             raise UserError(
                 f"Workload {self.name}: goal=() learns nothing: give one, such as Classify('left')."
             )
-        if self.rows.group is None and (torn := [goal.target.unit for goal in self.goals if goal.target.unit]):
+        if self.rows.group is None and (
+            torn := [goal.target.unit for goal in self.goals if goal.target.unit]
+        ):
             raise UserError(
                 f"Workload {self.name}: rows of one {torn[0]!r} are compared with each other, and splits would tear them apart: "
                 f"add rows=Rows(group={torn[0]!r})."

@@ -44,7 +44,15 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def test_the_page_has_a_file_for_each_way() -> None:
-    assert [name_of(block) for block in FILES] == ["mixed", "looped", "lit", "lightned", "trained", "elsewhere", "shipped"]
+    assert [name_of(block) for block in FILES] == [
+        "mixed",
+        "looped",
+        "lit",
+        "lightned",
+        "trained",
+        "elsewhere",
+        "shipped",
+    ]
 
 
 @pytest.mark.platform
@@ -66,7 +74,8 @@ def test_a_script_becomes_a_champion_that_answers(name: str, folder: Path) -> No
     assert logits[1] > logits[0], "she leaves"
 
 
-@pytest.mark.slow
+@pytest.mark.platform
+@pytest.mark.timeout(1800)
 def test_weights_that_were_trained_elsewhere_are_proved_and_served_as_they_came(folder: Path) -> None:
     where = environment(folder)
     script, run, serve = next(b.commands for b in blocks(PAGE) if "elsewhere.py" in b.text and b.commands)

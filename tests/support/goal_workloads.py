@@ -142,10 +142,10 @@ def workload(
     model: Callable[[], nn.Module],
     load: Callable[[], pd.DataFrame] = levels,
     inputs: Callable[[pd.DataFrame], dict[str, Any]] = x_of,
-    rows: Rows = Rows(),
+    group: str | None = None,
 ) -> Workload:
     return Workload(
-        rows=rows,
+        rows=Rows(group=group),
         name=name,
         goal=goal,
         load=load,
@@ -163,10 +163,14 @@ labels = workload("labels", MultiLabel(*LABELS), lambda: Perceptron(14))
 amounts = workload("amounts", Regress("weight", "height"), lambda: Perceptron(2))
 ahead = workload("ahead", Forecast("next", horizon=6), lambda: Ahead(0), series, past_of)
 spread = workload(
-    "spread", Forecast("next", horizon=6, quantiles=(0.1, 0.5, 0.9), past="past"), lambda: Ahead(3), series, past_of
+    "spread",
+    Forecast("next", horizon=6, quantiles=(0.1, 0.5, 0.9), past="past"),
+    lambda: Ahead(3),
+    series,
+    past_of,
 )
 tags = workload("tags", Tag("tags", length=10), Tagger, sentences, tokens_of)
-order = workload("order", Rank("gain", query="query", at=5), lambda: Perceptron(0), rows=Rows(group="query"))
+order = workload("order", Rank("gain", query="query", at=5), lambda: Perceptron(0), group="query")
 again = workload("again", Reconstruct("x"), lambda: Perceptron(WIDTH))
 pairs = workload("pairs", Match(at=1), Pair, levels, halves_of)
 both = workload("both", (Classify("kind"), Regress("weight", "height")), Both)

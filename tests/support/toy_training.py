@@ -32,7 +32,13 @@ class Net(nn.Module):
 
 
 def workload(kind: str | None = "classification", **fields: Any) -> Workload:
-    given = {"load": lambda: None, "schema": lambda: None, "inputs": lambda frame: {}, "model": Net, "target": "y"}
+    given = {
+        "load": lambda: None,
+        "schema": lambda: None,
+        "inputs": lambda frame: {},
+        "model": Net,
+        "target": "y",
+    }
     return Workload(name="toy", kind=kind, **{**given, **fields})  # type: ignore[arg-type]
 
 

@@ -85,7 +85,8 @@ def minutes_late(
         before, until = groups[key if isinstance(key, tuple) else (key,)], table["hour_at"].to_numpy()[rows]
         summed = np.append(0, before["minutes"].cumsum())
         first, last = (
-            np.searchsorted(before["left"].to_numpy(), at) for at in (until - np.timedelta64(hours, "h"), until)
+            np.searchsorted(before["left"].to_numpy(), at)
+            for at in (until - np.timedelta64(hours, "h"), until)
         )
         mean[rows] = (summed[last] - summed[first] + 3 * USUAL) / (last - first + 3)
     return mean

@@ -51,7 +51,10 @@ def test_a_codec_that_cannot_be_is_said(make: Any, said: str) -> None:
 def test_a_tokenizer_that_is_none_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Text finds no tokenizer at .*nowhere \(No such file"):
         _ = Coded({"a": Text(column="a", tokenizer=tmp_path / "nowhere")}).document
-    with pytest.raises(UserError, match="The package 'absent', which makes a's tokenizer, is not installed: pip install absent."):
+    with pytest.raises(
+        UserError,
+        match="The package 'absent', which makes a's tokenizer, is not installed: pip install absent.",
+    ):
         _ = Coded({"a": Text(column="a", tokenizer=lambda: importlib.import_module("absent").text)}).document
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n")
     with pytest.raises(UserError, match="Text takes a tokenizer.json: tokenizer.save_pretrained"):

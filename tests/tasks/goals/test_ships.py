@@ -111,7 +111,9 @@ def test_words_come_back_from_the_server_from_mlflow_and_from_the_runtime_alike(
         name="fp32", split="test", rows=130, score=1, score_name="accuracy", sha256="", size_bytes=1
     )
     reasons = gate(report, report, None, comparison, None, workload.gates).reasons
-    assert any("it does not know mild, whose rows it gets wrong; only it knows fog" in said for said in reasons)
+    assert any(
+        "it does not know mild, whose rows it gets wrong; only it knows fog" in said for said in reasons
+    )
 
     bare = run_named(open_session(fp32.bare.path), {"x": rows}, workload.outputs)
     assert [(dataset.classes or ())[code] for code in bare["logits"].argmax(1)] == words

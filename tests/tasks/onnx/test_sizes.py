@@ -60,5 +60,7 @@ def test_text_is_tried_at_the_widths_that_requests_are_padded_to(tmp_path: Path)
     }
     decoder = reads.reading.decoder
     for words in range(1, 60):
-        width = decoder.read({"gloss": decoder.take({"gloss": ["a " * words]})["gloss"]})["input_ids"].shape[1]
+        width = decoder.read({"gloss": decoder.take({"gloss": ["a " * words]})["gloss"]})["input_ids"].shape[
+            1
+        ]
         assert width in (16, 32, 40)

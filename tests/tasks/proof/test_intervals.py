@@ -9,7 +9,7 @@ import pytest
 from tasks.config import Gates
 from tasks.goals.bootstrap import difference, interval
 from tasks.measured import Champion, Interval
-from tasks.proof.intervals import compare, details, score_slices, slices
+from tasks.proof.intervals import compare, score_slices, slices
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scoring import marks
 from tasks.workloads.workload import Workload
@@ -75,7 +75,9 @@ def test_slices_are_scored_and_compared_where_rows_are_enough() -> None:
     frame = pd.DataFrame({"label": target})
     ours = logits(target, (target != 3) | (rng.random(600) < 0.5))
     theirs = logits(target, rng.random(600) < 0.98)
-    scores = {group.value: group.score for group in score_slices(DIGITS, marks(DIGITS, target, ours)[0], frame)}
+    scores = {
+        group.value: group.score for group in score_slices(DIGITS, marks(DIGITS, target, ours)[0], frame)
+    }
     assert scores["3"] == pytest.approx(0.5, abs=0.15) and scores["4"] == 1.0
     against = compare(
         DIGITS,

@@ -38,7 +38,9 @@ def test_no_batch_has_one_row_unless_that_is_all_there_is(rows: int, sizes: list
 def test_no_step_process_or_batch_cuts_a_query(
     sizes: list[int], batch_size: int, accumulate: int, seed: int
 ) -> None:
-    queries = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes)).astype("float64")
+    queries = (
+        np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes)).astype("float64")
+    )
     order = OrderOfUnits(queries, batch_size, seed)
     epoch = [order.rows(step) for step in range(order.steps_an_epoch)]
     assert sorted(np.concatenate(epoch).tolist()) == list(range(len(queries)))
