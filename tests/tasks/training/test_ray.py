@@ -123,7 +123,7 @@ class Run:
 
     def outcome(self) -> Any:
         output = self._process.communicate(timeout=_SECONDS)[0]
-        assert self._process.returncode == 0, self._log.read_text()[-3000:]
+        assert self._process.returncode == 0, f"{output.decode()[:3000]}\n{self._log.read_text()[-3000:]}"
         return json.loads(output)
 
     def failure(self) -> str:
