@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tasks.errors import RefusedError, StepError, UserError
-from tasks.promotion.entries import Action, Ledger, LedgerEntry, check_chain, clock_notes, name_of
+from tasks.promotion.entries import Action, Ledger, LedgerEntry, Origin, check_chain, clock_notes, name_of
 from tasks.promotion.head import Head, read_head, write_head
 from tasks.proof.signing import public_key, sign_text, signing_key, text_checker
 from tasks.records import Version
@@ -130,6 +130,7 @@ def compose(
     why: str,
     who: str | None,
     verdict: str | None = None,
+    origin: Origin | None = None,
 ) -> LedgerEntry:
     """The entry that would come next. Raises UserError for a reason that is empty or too long to keep, or a key that cannot sign."""
     if not why.strip():
@@ -151,6 +152,7 @@ def compose(
         verdict=verdict or tags.get(VERDICT_TAG, "unproved"),
         evidence=tags.get(EVIDENCE_TAG),
         previous=ledger.head,
+        origin=origin,
     )
 
 
@@ -316,7 +318,8 @@ def _key(model: str) -> Path:
 
 def _shown(entry: LedgerEntry) -> dict[str, str]:
     """What MLflow's table of runs shows of an entry."""
-    return {
+    origin = {} if entry.origin is None else {"origin": str(entry.origin)}
+    return origin | {
         "action": entry.action,
         "from": name_of(entry.from_version),
         "to": name_of(entry.to_version),
