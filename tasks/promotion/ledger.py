@@ -26,7 +26,7 @@ from tasks.system.sentences import shortened
 
 _ENTRY, _DIGEST, _SIGNATURE = "slipway.entry", "slipway.digest", "slipway.signature"
 
-_CLAIM, _DONE = "entry-", "done-"
+_CLAIM, _DONE, _BEGUN = "entry-", "done-", "begun"
 
 _NUMBERED = re.compile(rf"{_CLAIM}([1-9]\d{{0,8}})")
 
@@ -247,9 +247,10 @@ def _lost(model: str, claims: Mapping[str, str] | None) -> Iterator[str]:
 
 
 def _carry_over(registry: Registry, ledger: Ledger) -> None:
-    """Claim what was decided before there were claims."""
+    """Claim what was decided before there were claims; and that they began, for a run that holds nothing looks like one that was deleted."""
     signed = _Table(registry, ledger.model).signed
-    values = {f"{_CLAIM}{each.entry.sequence}": each.model_dump_json() for each in signed}
+    values = {_BEGUN: ledger.model}
+    values |= {f"{_CLAIM}{each.entry.sequence}": each.model_dump_json() for each in signed}
     values |= {f"{_DONE}{each.entry.sequence}": each.entry.digest for each in signed}
     registry.begin_claims(ledger.model, values)
 

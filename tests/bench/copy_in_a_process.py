@@ -7,17 +7,16 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 from tasks.promotion.copying import copy_version, destination
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
 
-MOMENTS = ("half uploaded", "uploaded", "registered", "before the claim", "claimed")
+MOMENTS = ("half uploaded", "uploaded", "before the claim", "claimed")
 
 
 def main(to: str, moment: str) -> None:
-    upload, add_version, claim = Registry.upload, Registry.add_version, Registry.claim
+    upload, claim = Registry.upload, Registry.claim
 
     def uploads(self: Registry, model_id: str, folder: Path) -> None:
         if moment == "half uploaded":
@@ -27,12 +26,6 @@ def main(to: str, moment: str) -> None:
         if moment == "uploaded":
             die()
 
-    def adds(self: Registry, *what: Any) -> Any:
-        version = add_version(self, *what)
-        if moment == "registered":
-            die()
-        return version
-
     def claims(self: Registry, model: str, name: str, value: str) -> str:
         if moment == "before the claim" and name.startswith("entry-"):
             die()
@@ -41,7 +34,7 @@ def main(to: str, moment: str) -> None:
             die()
         return standing
 
-    for name, method in {"upload": uploads, "add_version": adds, "claim": claims}.items():
+    for name, method in {"upload": uploads, "claim": claims}.items():
         setattr(Registry, name, method)
     settings = load_settings()
     copy_version(settings, "digits", destination(settings, to), why="it was asked")
