@@ -8,7 +8,8 @@ from flows.orchestration.events import announced
 from flows.pipeline.binding import worth_a_retry
 from tasks.errors import RefusedError
 from tasks.promotion.entries import LedgerEntry
-from tasks.promotion.manual import decline_version, promote_version, roll_back_to, verdict_against_champion
+from tasks.promotion.judging import verdict_against_champion
+from tasks.promotion.manual import decline_version, promote_version, roll_back_to
 from tasks.promotion.permits import serving_version
 from tasks.records import Version
 from tasks.registry.lookup import find_version
@@ -73,7 +74,7 @@ def judge(model: str, version: int, ask: bool | None) -> Question:
     settings = load_settings()
     registry = Registry(settings)
     challenger = find_version(registry, f"{model}/{version}")
-    evidence, verdict = verdict_against_champion(settings, registry, challenger)
+    evidence, verdict = verdict_against_champion(registry, challenger)
     champion = serving_version(registry, model)
     number = champion.version if champion is not None else None
     text = brief(version, evidence, verdict, number, _addresses(registry, challenger))

@@ -31,6 +31,14 @@ Reason = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
 
 Who = Annotated[str | None, typer.Option(help="Who decides; default: SLIPWAY_USER, else the OS user.")]
 
+NewSignature = Annotated[
+    bool,
+    typer.Option(
+        "--new-signature",
+        help="Its clients know that it takes or gives something else than the champion.",
+    ),
+]
+
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")
 ]

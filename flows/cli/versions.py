@@ -1,4 +1,4 @@
-"""Registered versions: promote, rollback, history, verify, monitor, explain."""
+"""Registered versions: promote, rollback, copy, history, verify, monitor, explain."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.arguments import Json, Model, Reason, Target, Who, examples
+from flows.cli.arguments import Json, Model, NewSignature, Reason, Target, Who, examples
 
 if TYPE_CHECKING:
     from tasks.settings import Settings
@@ -24,13 +24,7 @@ def promote(
     version: Annotated[int, typer.Argument(metavar="VERSION", help="The version to make the champion.")],
     reason: Reason,
     who: Who = None,
-    new_signature: Annotated[
-        bool,
-        typer.Option(
-            "--new-signature",
-            help="Its clients know that it takes or gives something else than the champion.",
-        ),
-    ] = False,
+    new_signature: NewSignature = False,
     json: Json = False,
 ) -> None:
     """Make a version the champion, if it passes the gate against the one that serves now."""
@@ -67,6 +61,32 @@ def rollback(
     with _decision(settings, model):
         entry = roll_back_to(settings, model, to, why=reason, who=who)
     show_entry(entry, json)
+
+
+@commands.command(epilog=examples("slipway copy digits@champion --to http://mlflow.prod:5000"))
+def copy(
+    target: Target,
+    to: Annotated[
+        str,
+        typer.Option(metavar="REGISTRY", help="Where: http://host:port, or sqlite:///path/mlflow.db."),
+    ],
+    reason: Annotated[
+        str | None, typer.Option(help="Why; kept in the ledger there; default: the reason here.")
+    ] = None,
+    who: Who = None,
+    new_signature: NewSignature = False,
+    json: Json = False,
+) -> None:
+    """Take a version that serves, with its proof, to another registry, and promote it there; again changes nothing."""
+    from flows.cli.views.versions import show_copied
+    from tasks.promotion.copying import copy_version, destination
+    from tasks.settings import load_settings
+
+    settings = load_settings()
+    there = destination(settings, to)
+    with _decision(there, target.partition("@")[0].partition("/")[0]):
+        copied = copy_version(settings, target, there, why=reason, who=who, new_signature=new_signature)
+    show_copied(copied, json)
 
 
 @commands.command(

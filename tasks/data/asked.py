@@ -4,10 +4,9 @@ import base64
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from tasks.codecs import Reading
 from tasks.codecs.declared import picture_in
@@ -15,6 +14,9 @@ from tasks.codecs.decoding import DOCUMENT, CodecError, Decoder, Unreadable, ope
 from tasks.data.arrays import Arrays
 from tasks.errors import StepError
 from tasks.records import CodecInput, CodecRecord, Dataset, TensorSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CODEC = "codec"
 """The folder of a dataset in which codec.json and its files lie as they will beside the model."""
@@ -72,7 +74,7 @@ class AskedRows:
         return {tensor for reader in readers for tensor in reader.gives}
 
 
-def asked_values(dataset: Dataset, frame: pd.DataFrame) -> tuple[Decoder, dict[str, list[Any]]]:
+def asked_values(dataset: Dataset, frame: "pd.DataFrame") -> tuple[Decoder, dict[str, list[Any]]]:
     """The codec that a dataset was stored with, and what a request would bring of these rows, as that takes it."""
     assert dataset.codec is not None
     try:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from filelock import FileLock, Timeout
 
 from tasks.errors import RefusedError
-from tasks.promotion.entries import Action, Ledger, LedgerEntry, name_of
+from tasks.promotion.entries import Action, Ledger, LedgerEntry, Origin, name_of
 from tasks.promotion.ledger import StaleError, claim, close, compose, read_ledger, sound_ledger
 from tasks.promotion.permits import grant, may_serve, restore, reverted, withdraw
 from tasks.proof.permit import Basis
@@ -48,6 +48,7 @@ def promote(
     why: str,
     who: str | None = None,
     verdict: str | None = None,
+    origin: Origin | None = None,
 ) -> LedgerEntry:
     """Make `version` the champion, if the champion still is `against` (None: there is none); the ledger's entry.
 
@@ -67,7 +68,10 @@ def promote(
         with contextlib.suppress(
             StaleError
         ):  # what came first may have been a refusal, which changes nothing here
-            return _decide(registry, ledger, "promote", version, why=why, who=who, verdict=verdict)
+            entry = compose(
+                registry, ledger, "promote", version, why=why, who=who, verdict=verdict, origin=origin
+            )
+            return _make(registry, ledger, entry)
 
 
 def roll_back(registry: Registry, version: Version, *, why: str, who: str | None = None) -> LedgerEntry:
@@ -140,7 +144,12 @@ def _decide(
     who: str | None,
     verdict: str | None = None,
 ) -> LedgerEntry:
-    entry = compose(registry, ledger, action, version, why=why, who=who, verdict=verdict)
+    return _make(
+        registry, ledger, compose(registry, ledger, action, version, why=why, who=who, verdict=verdict)
+    )
+
+
+def _make(registry: Registry, ledger: Ledger, entry: LedgerEntry) -> LedgerEntry:
     claim(registry, ledger, entry)
     _carry_out(registry, ledger.model)
     return entry

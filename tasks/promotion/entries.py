@@ -16,6 +16,19 @@ Action = Literal["promote", "refuse", "rollback", "repair", "accept"]
 FIRST = "0" * 64
 
 
+class Origin(Frozen):
+    """Where a version was promoted before it was copied here: what its ledger there says of it."""
+
+    registry: str = Field(description="Its address, without an account.")
+    version: int
+    entry: str = Field(description="Digest of the ledger's entry there that let it serve.")
+    who: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"v{self.version} of {self.registry}, by {self.who}: {self.why} (entry {self.entry[:16]}…)"
+
+
 class LedgerEntry(Frozen):
     """One decision about a model. A refusal names in `to_version` what was refused; nothing moved."""
 
@@ -30,6 +43,11 @@ class LedgerEntry(Frozen):
     verdict: str = Field(description="pass, inconclusive, fail, or unproved.")
     evidence: str | None = Field(description="SHA-256 of the version's evidence.json.")
     previous: str = Field(description="Digest of the entry before.")
+    origin: Origin | None = Field(
+        None,
+        description="Of a version that was copied here; else left out, as in entries of before.",
+        exclude_if=lambda origin: origin is None,
+    )
 
     @property
     def canonical(self) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tasks.errors import RefusedError, StepError, UserError
-from tasks.promotion.entries import Action, Ledger, LedgerEntry, check_chain, clock_notes, name_of
+from tasks.promotion.entries import Action, Ledger, LedgerEntry, Origin, check_chain, clock_notes, name_of
 from tasks.promotion.head import Head, read_head, write_head
 from tasks.proof.signing import public_key, sign_text, signing_key, text_checker
 from tasks.records import Version
@@ -26,7 +26,7 @@ from tasks.system.sentences import shortened
 
 _ENTRY, _DIGEST, _SIGNATURE = "slipway.entry", "slipway.digest", "slipway.signature"
 
-_CLAIM, _DONE = "entry-", "done-"
+_CLAIM, _DONE, _BEGUN = "entry-", "done-", "begun"
 
 _NUMBERED = re.compile(rf"{_CLAIM}([1-9]\d{{0,8}})")
 
@@ -130,6 +130,7 @@ def compose(
     why: str,
     who: str | None,
     verdict: str | None = None,
+    origin: Origin | None = None,
 ) -> LedgerEntry:
     """The entry that would come next. Raises UserError for a reason that is empty or too long to keep, or a key that cannot sign."""
     if not why.strip():
@@ -151,6 +152,7 @@ def compose(
         verdict=verdict or tags.get(VERDICT_TAG, "unproved"),
         evidence=tags.get(EVIDENCE_TAG),
         previous=ledger.head,
+        origin=origin,
     )
 
 
@@ -245,9 +247,10 @@ def _lost(model: str, claims: Mapping[str, str] | None) -> Iterator[str]:
 
 
 def _carry_over(registry: Registry, ledger: Ledger) -> None:
-    """Claim what was decided before there were claims."""
+    """Claim what was decided before there were claims; and that they began, for a run that holds nothing looks like one that was deleted."""
     signed = _Table(registry, ledger.model).signed
-    values = {f"{_CLAIM}{each.entry.sequence}": each.model_dump_json() for each in signed}
+    values = {_BEGUN: ledger.model}
+    values |= {f"{_CLAIM}{each.entry.sequence}": each.model_dump_json() for each in signed}
     values |= {f"{_DONE}{each.entry.sequence}": each.entry.digest for each in signed}
     registry.begin_claims(ledger.model, values)
 
@@ -316,7 +319,8 @@ def _key(model: str) -> Path:
 
 def _shown(entry: LedgerEntry) -> dict[str, str]:
     """What MLflow's table of runs shows of an entry."""
-    return {
+    origin = {} if entry.origin is None else {"origin": str(entry.origin)}
+    return origin | {
         "action": entry.action,
         "from": name_of(entry.from_version),
         "to": name_of(entry.to_version),

@@ -1,13 +1,12 @@
 """Decisions that people make about versions, each a plain call: promote this one, go back to that one."""
 
 from tasks.errors import RefusedError, UserError
-from tasks.measured import Champion, Verdict
+from tasks.measured import Verdict
 from tasks.promotion.champion import model_lock, promote, refuse, repair, roll_back
-from tasks.promotion.entries import LedgerEntry
+from tasks.promotion.entries import Ledger, LedgerEntry, Origin
+from tasks.promotion.judging import verdict_against_champion
 from tasks.promotion.ledger import accept, in_short
-from tasks.promotion.permits import serving_version
 from tasks.promotion.verification import answer, check_version, downloaded
-from tasks.proof.evidence import MODEL, Evidence
 from tasks.records import Version
 from tasks.registry.lookup import check_model, find_version
 from tasks.registry.registry import Registry
@@ -38,21 +37,48 @@ def promote_version(
         ledger = repair(registry, model)
         if ledger.serving == number:
             raise RefusedError(f"{model} version {number} already is the champion; nothing was moved.")
-        _, verdict = verdict_against_champion(settings, registry, version)
-        if verdict.decision == "fail" or (verdict.decision == "inconclusive" and not approved):
-            asked = in_short((*verdict.reasons, f"asked for with: {why}"))
-            refuse(registry, version, why=asked, verdict=verdict.decision, who=who)
-            serving = "nothing" if ledger.serving is None else f"version {ledger.serving}"
-            raise RefusedError(
-                f"{model} version {number} is refused, and {serving} serves as before: {verdict.reasons[0]}. "
-                f"`slipway history {model}` keeps it."
-            )
-        if verdict.new_signature is not None and not new_signature:
-            raise RefusedError(
-                f"{model} version {number} is not what its clients ask: {verdict.new_signature}. Tell them, and promote it with "
-                "--new-signature; servers take it when they start anew."
-            )
-        return promote(registry, version, against=ledger.serving, why=why, who=who, verdict=verdict.decision)
+        _, verdict = verdict_against_champion(registry, version)
+        return let_through(
+            registry,
+            ledger,
+            version,
+            verdict,
+            why=why,
+            who=who,
+            approved=approved,
+            new_signature=new_signature,
+        )
+
+
+def let_through(
+    registry: Registry,
+    ledger: Ledger,
+    version: Version,
+    verdict: Verdict,
+    *,
+    why: str,
+    who: str | None,
+    approved: bool = True,
+    new_signature: bool = False,
+    origin: Origin | None = None,
+) -> LedgerEntry:
+    """Promote on a verdict against what serves by `ledger`, or keep that it was refused, as `promote_version` says. The caller holds the model's lock."""
+    name = f"{version.model} version {version.version}"
+    if verdict.decision == "fail" or (verdict.decision == "inconclusive" and not approved):
+        asked = in_short((*verdict.reasons, f"asked for with: {why}"))
+        refuse(registry, version, why=asked, verdict=verdict.decision, who=who)
+        serving = "nothing" if ledger.serving is None else f"version {ledger.serving}"
+        raise RefusedError(
+            f"{name} is refused, and {serving} serves as before: {verdict.reasons[0]}. "
+            f"`slipway history {version.model}` keeps it."
+        )
+    if verdict.new_signature is not None and not new_signature:
+        raise RefusedError(
+            f"{name} is not what its clients ask: {verdict.new_signature}. Tell them, and promote it with "
+            "--new-signature; servers take it when they start anew."
+        )
+    against, decision = ledger.serving, verdict.decision
+    return promote(registry, version, against=against, why=why, who=who, verdict=decision, origin=origin)
 
 
 def decline_version(
@@ -78,23 +104,6 @@ def accept_ledger(settings: Settings, model: str, *, why: str, who: str | None =
         entry = accept(registry, model, why=why, who=who)
         repair(registry, model)
         return entry
-
-
-def verdict_against_champion(
-    settings: Settings, registry: Registry, version: Version
-) -> tuple[Evidence, Verdict]:
-    """The version's evidence, and its verdict against the champion of now: judged again when it was against another."""
-    champion = serving_version(registry, version.model)
-    with downloaded(registry, version) as folder:
-        evidence = check_version(folder, version)
-        if champion is None or champion.version == evidence.champion or champion.version == version.version:
-            return evidence, evidence.proof.verdict
-        from tasks.proof.holdout import answer_again, judge
-
-        with downloaded(registry, champion) as theirs:
-            other = Champion(version=champion.version, sha256=champion.sha256, folder=theirs)
-            answered = answer_again(evidence, folder / MODEL, settings.home / "datasets")
-            return evidence, judge(evidence, other, answered)
 
 
 def roll_back_to(

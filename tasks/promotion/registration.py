@@ -63,7 +63,7 @@ def register(
             model_id,
             folder,
             picked.onnx,
-            _tags(evidence, dataset, key, digest),
+            {KEY_TAG: key, **tags_of(evidence, digest, dataset.newest)},
             card,
         )
 
@@ -83,11 +83,10 @@ def _details(evidence: Evidence) -> Iterator[Metric]:
                 yield Metric(key=key, value=value, step=step, timestamp=at)
 
 
-def _tags(evidence: Evidence, dataset: Dataset, key: str, digest: str) -> dict[str, str]:
+def tags_of(evidence: Evidence, digest: str, newest: str | None) -> dict[str, str]:
+    """What a version says of its evidence, whose own SHA-256 is `digest`; `newest`: the last moment of its rows."""
     report, verdict = evidence.proof.report, evidence.proof.verdict
-    newest = {NEWEST_TAG: dataset.newest} if dataset.newest is not None else {}
-    return newest | {
-        KEY_TAG: key,
+    return ({NEWEST_TAG: newest} if newest is not None else {}) | {
         "slipway.workload": evidence.workload,
         "slipway.picked": evidence.picked,
         "slipway.score": repr(report.score),

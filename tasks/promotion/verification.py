@@ -1,17 +1,17 @@
 """A registered version looked at again, from the bytes that are stored: does its proof hold, does it answer, would it score the same?"""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tasks.codecs.decoding import CodecError, Unreadable, bound_decoder
 from tasks.errors import StepError
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence
 from tasks.proof.evidence import verify as verify_folder
 from tasks.proof.signing import EvidenceError
-from tasks.records import Version
+from tasks.records import TensorSpec, Version
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.settings import Settings
@@ -19,6 +19,11 @@ from tasks.system.files import sha256_of
 from tasks.system.frozen import Frozen
 from tasks.system.scratch import scratch
 from tasks.system.sentences import first_line, typed_line
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+    from tasks.data.asked import AskedRows
 
 _SAME_SCORE = 1e-6
 
@@ -96,16 +101,9 @@ def answer(folder: Path) -> None:
     from tasks.onnx.session import open_session
 
     session = open_session((folder / MODEL).read_bytes())
-    example = json.loads((folder / "serving_input_example.json").read_text())["inputs"]
-    feed = _decoded(folder, session.get_modelmeta().custom_metadata_map, example)
-    for value in session.get_inputs():
-        if value.name in feed:
-            continue
-        kind = value.type.removeprefix("tensor(").removesuffix(")")
-        # numpy calls all of ONNX's types by the same names, and its float is another one
-        feed[value.name] = np.asarray(example[value.name], "float32" if kind == "float" else kind)
+    asked = example_rows(folder, session)
     try:
-        outputs = session.run(None, feed)
+        outputs = session.run(None, asked.feed(slice(None)))
     except Exception as error:
         raise StepError(
             f"{folder.name} loads but does not answer its own example: {first_line(error)}"
@@ -114,13 +112,29 @@ def answer(folder: Path) -> None:
         raise StepError(f"{folder.name} loads but answers its own example with numbers that are not finite.")
 
 
-def _decoded(folder: Path, metadata: Mapping[str, str], example: Mapping[str, Any]) -> dict[str, Any]:
-    """What the example comes to by the codec that the graph names. Raises StepError when that does not hold."""
+def example_rows(folder: Path, session: "InferenceSession") -> "AskedRows":
+    """The rows that travel with a version, as a request brings them. Raises StepError when its codec does not read them."""
+    import numpy as np
+
+    from tasks.data.asked import AskedRows
+
+    example = json.loads((folder / "serving_input_example.json").read_text())["inputs"]
     try:
-        decoder = bound_decoder(folder, metadata)
-        return {} if decoder is None else decoder.read(decoder.take(example))
+        decoder = bound_decoder(folder, session.get_modelmeta().custom_metadata_map)
+        values = {} if decoder is None else decoder.take(example)
+        inputs = {} if decoder is None else decoder.read(values)
     except (CodecError, Unreadable, KeyError) as error:
         raise StepError(f"{folder.name} cannot read its own example: {typed_line(error)}.") from error
+    specs = [TensorSpec(name=name, dtype="str", shape=("batch",)) for name in values]
+    for value in session.get_inputs():
+        if value.name in inputs:
+            continue
+        kind = value.type.removeprefix("tensor(").removesuffix(")")
+        # numpy calls all of ONNX's types by the same names, and its float is another one
+        dtype = "float32" if kind == "float" else kind
+        inputs[value.name] = np.asarray(example[value.name], dtype)
+        specs.append(TensorSpec(name=value.name, dtype=dtype, shape=tuple(inputs[value.name].shape)))
+    return AskedRows(inputs, values, decoder, tuple(specs))
 
 
 def _replay(settings: Settings, evidence: Evidence, folder: Path) -> float:

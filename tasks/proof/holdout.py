@@ -10,7 +10,16 @@ from tasks.data.copies import copies
 from tasks.data.dataset import asked_rows, read_frame, read_split
 from tasks.errors import LostError, UserError
 from tasks.goals.bootstrap import difference
-from tasks.measured import Champion, Comparison, Interval, OtherDifference, Proof, Report, Verdict
+from tasks.measured import (
+    Champion,
+    Comparison,
+    Interval,
+    OtherDifference,
+    Proof,
+    Report,
+    ServingCheck,
+    Verdict,
+)
 from tasks.onnx.session import open_session, run_named
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, read
 from tasks.proof.gate import gate, with_folds
@@ -47,7 +56,9 @@ def prove(
     if candidate.name != fp32.name:
         baseline = validate(reference, dataset, fp32, fp32, folder, "test", gates.confidence)
     assert candidate.onnx is not None
-    trial = try_on_server(package, workload.name, candidate.onnx, asked_rows(dataset, "test", MOST_ASKED))
+    trial = try_on_server(
+        package, workload.name, candidate.onnx.sha256, asked_rows(dataset, "test", MOST_ASKED)
+    )
     comparison = None
     if champion and report.outputs:
         answered = Answered(dataset, "test", load_arrays(report.outputs), package)
@@ -86,10 +97,17 @@ def answer_again(evidence: Evidence, model: Path, datasets: Path) -> Answered:
 
 def judge(evidence: Evidence, champion: Champion, answered: Answered) -> Verdict:
     """The gate against another champion than the evidence has, on the evidence's own test rows."""
+    gates = Gates.model_validate(evidence.config["gates"])
+    return judge_again(evidence, compare_with(load_workload(evidence.workload), answered, champion, gates))
+
+
+def judge_again(
+    evidence: Evidence, comparison: Comparison | None, trial: ServingCheck | None = None
+) -> Verdict:
+    """The gate on what the evidence has, with another comparison, and with a sea trial of now where there was one."""
     gates, proof = Gates.model_validate(evidence.config["gates"]), evidence.proof
-    comparison = compare_with(load_workload(evidence.workload), answered, champion, gates)
-    others = proof.others_against_fp32
-    verdict = gate(proof.report, proof.baseline, proof.against_fp32, comparison, proof.trial, gates, others)
+    others, trial = proof.others_against_fp32, trial or proof.trial
+    verdict = gate(proof.report, proof.baseline, proof.against_fp32, comparison, trial, gates, others)
     return verdict if proof.cross_validation is None else with_folds(verdict, proof.cross_validation, gates)
 
 

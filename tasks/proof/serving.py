@@ -20,7 +20,7 @@ from tasks.errors import LostError
 from tasks.measured import ServingCheck
 from tasks.onnx.asking import Unanswered, ask
 from tasks.onnx.session import open_session
-from tasks.records import OnnxModel
+from tasks.proof.evidence import MODEL
 from tasks.system.files import short_of_memory
 from tasks.system.processes import end_all, family, how_it_ended, start_tied
 from tasks.system.scratch import scratch
@@ -58,8 +58,8 @@ class _Exchange(NamedTuple):
     problems: list[str]
 
 
-def try_on_server(package: Path, name: str, onnx_model: OnnxModel, asked: AskedRows) -> ServingCheck:
-    """Serve the MLflow folder `package` as `name`, send it recorded rows singly and in batches, compare every answer.
+def try_on_server(package: Path, name: str, sha256: str, asked: AskedRows) -> ServingCheck:
+    """Serve the MLflow folder `package`, whose model is `sha256`, as `name`, send it rows singly and in batches, compare every answer.
 
     What the server says is evidence; a server that ended, or said nothing, is not: raises LostError. It is gone when this returns
     or raises.
@@ -72,11 +72,10 @@ def try_on_server(package: Path, name: str, onnx_model: OnnxModel, asked: AskedR
     try:
         with serve(package, name) as (url, pid), _lost_with_its_processes():
             ready = time.perf_counter() - started
-            session = open_session(onnx_model.path)
+            session = open_session(package / MODEL)
             with closing(HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
                 exchanges = [
-                    _exchange(connection, session, onnx_model.sha256, asked, part)
-                    for part in (*singles, *batches)
+                    _exchange(connection, session, sha256, asked, part) for part in (*singles, *batches)
                 ]
             memory = sum(process.memory_info().rss for process in family(pid))
     except ServingError as error:

@@ -37,10 +37,26 @@ class Registry(Runs):
         description: str = "",
     ) -> Version:
         """Upload a candidate's sealed folder and make it the model's next version. No alias moves."""
-        from mlflow.exceptions import MlflowException
+        self.upload(model_id, folder)
+        return self.add_version(run_id, model, model_id, onnx_model.sha256, tags, description)
 
+    def upload(self, model_id: str, folder: Path) -> None:
+        """The files of a LoggedModel, which is whole then."""
         self.client.log_model_artifacts(model_id, str(folder))
         self.client.finalize_logged_model(model_id, "READY")
+
+    def add_version(
+        self,
+        run_id: str,
+        model: str,
+        model_id: str,
+        sha256: str,
+        tags: Mapping[str, str],
+        description: str = "",
+    ) -> Version:
+        """Make what was uploaded the model's next version. No alias moves."""
+        from mlflow.exceptions import MlflowException
+
         try:
             self.client.create_registered_model(model)
         except MlflowException:
@@ -49,11 +65,11 @@ class Registry(Runs):
             model,
             source=f"models:/{model_id}",
             run_id=run_id,
-            tags={"slipway.sha256": onnx_model.sha256, **tags},
+            tags={"slipway.sha256": sha256, **tags},
             description=shortened(description, _LONGEST - 1),
             model_id=model_id,
         )
-        return Version(model=model, version=int(made.version), sha256=onnx_model.sha256, run_id=run_id)
+        return Version(model=model, version=int(made.version), sha256=sha256, run_id=run_id)
 
     def version(self, model: str, version: int) -> Version | None:
         """A registered version, or None."""
@@ -80,6 +96,10 @@ class Registry(Runs):
 
     def tags(self, version: Version) -> dict[str, str]:
         return dict(self.decisions.get_model_version(version.model, str(version.version)).tags)
+
+    def description(self, version: Version) -> str:
+        stored = self.decisions.get_model_version(version.model, str(version.version))
+        return stored.description or ""
 
     def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
         for key, value in tags.items():

@@ -12,6 +12,7 @@ from tasks.registry.rest import now_ms
 from tasks.system.urls import without_secrets
 
 if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
     from mlflow.models import Model
 
 _BATCH = 1000  # the most metrics that MLflow takes in one call
@@ -100,24 +101,16 @@ class Runs(Connection):
 
         `finish_candidate` or `register` ends it.
         """
-        from mlflow.entities import LoggedModelOutput
         from mlflow.entities import Metric as Entity
 
-        logged = self.client.create_logged_model(
-            self.experiment(dataset.workload),
-            name=name.replace(".", "_"),  # a recipe may have a dot in its name, and MLflow takes none
-            source_run_id=run_id,
-            tags=dict(tags),
-            model_type="onnx",
-        )
-        self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        model_id = self.log_model(run_id, dataset.workload, name, tags)
         entities = [
             Entity(
                 f"{name}/{key}",
                 value,
                 now_ms(),
                 0,
-                model_id=logged.model_id,
+                model_id=model_id,
                 dataset_name=f"{dataset.workload}-validation",
                 dataset_digest=dataset.fingerprint[:16],
                 run_id=run_id,
@@ -125,13 +118,35 @@ class Runs(Connection):
             for key, value in metrics.items()
         ]
         self.client.log_batch(run_id, metrics=entities)
+        return model_id
+
+    def log_model(self, run_id: str, model: str, name: str, tags: Mapping[str, str]) -> str:
+        """A LoggedModel of the run, without files yet; its id."""
+        from mlflow.entities import LoggedModelOutput
+
+        logged = self.client.create_logged_model(
+            self.experiment(model),
+            name=name.replace(".", "_"),  # a recipe may have a dot in its name, and MLflow takes none
+            source_run_id=run_id,
+            tags=dict(tags),
+            model_type="onnx",
+        )
+        self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         return str(logged.model_id)
 
-    def drop_candidates(self, model: str, run_id: str) -> None:
-        """Those that a try of the same run logged, which was killed before it had registered one of them."""
-        query = f"source_run_id = '{run_id}'"
-        for logged in self.client.search_logged_models([self.experiment(model)], query):
-            self.client.delete_logged_model(logged.model_id)
+    def whole_model(self, model: str, run_id: str) -> str | None:
+        """The id of a LoggedModel of the run that has all its files, or None."""
+        whole = (logged for logged in self._logged(model, run_id) if str(logged.status) == "READY")
+        return next((str(logged.model_id) for logged in whole), None)
+
+    def drop_candidates(self, model: str, run_id: str, *, whole: bool = True) -> None:
+        """Those that a try of the same run logged, which was killed before it had registered one; `whole` False: only uploads that it broke off."""
+        for logged in self._logged(model, run_id):
+            if whole or str(logged.status) != "READY":
+                self.client.delete_logged_model(logged.model_id)
+
+    def _logged(self, model: str, run_id: str) -> "Sequence[LoggedModel]":
+        return self.client.search_logged_models([self.experiment(model)], f"source_run_id = '{run_id}'")
 
     def model_card(self, model_id: str, run_id: str) -> "Model":
         """The MLmodel that belongs to a candidate of a run."""

@@ -18,5 +18,8 @@ POLICY_TAG = "slipway.gates"
 MOVE_TAG = "slipway.move"
 """Why a move of the alias by hand to this version was refused."""
 
+ORIGIN_TAG = "slipway.origin"
+"""Of a run and its version that were copied here: the SHA-256 of the evidence, by which a copy that was killed is found again."""
+
 REVERTED_TAG = "slipway.reverted"
 """What a server found wanting in it, when it went back to the version before."""

@@ -41,8 +41,9 @@ def register(
         update={"path": path, "sha256": sha256_of(path), "size_bytes": path.stat().st_size}
     )
     build_folder(file, dataset, folder)
-    digest = evidence.seal(folder, _evidence(dataset, file, decision, champion))
-    version = _upload(registry, folder, file, {EVIDENCE_TAG: digest, VERDICT_TAG: decision})
+    run_id = registry.start_run("digits", "run", {})
+    digest = evidence.seal(folder, _evidence(dataset, file, decision, champion, run_id))
+    version = _upload(registry, run_id, folder, file, {EVIDENCE_TAG: digest, VERDICT_TAG: decision})
     shutil.rmtree(folder)
     return version
 
@@ -58,7 +59,9 @@ def _disturb(source: Path, target: Path, noise: float) -> None:
     onnx.save(model, target)
 
 
-def _evidence(dataset: Dataset, file: OnnxModel, decision: str, champion: int | None) -> Evidence:
+def _evidence(
+    dataset: Dataset, file: OnnxModel, decision: str, champion: int | None, run_id: str
+) -> Evidence:
     rows = read_split(dataset, "test")
     found = score(load_workload("digits"), rows.target, run_rows(open_session(file.path), rows.inputs))
     report = Report(
@@ -76,7 +79,7 @@ def _evidence(dataset: Dataset, file: OnnxModel, decision: str, champion: int | 
         workload="digits",
         created=datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC),
         model_sha256=file.sha256,
-        run_id="0" * 32,
+        run_id=run_id,
         fingerprint=dataset.fingerprint,
         rows=dataset.rows,
         classes=dataset.classes,
@@ -92,8 +95,7 @@ def _evidence(dataset: Dataset, file: OnnxModel, decision: str, champion: int | 
     )
 
 
-def _upload(registry: Registry, folder: Path, file: OnnxModel, tags: dict[str, str]) -> Version:
-    run_id = registry.start_run("digits", "run", {})
+def _upload(registry: Registry, run_id: str, folder: Path, file: OnnxModel, tags: dict[str, str]) -> Version:
     experiment = registry.experiment("digits")
     logged = registry.client.create_logged_model(experiment, name="fp32", source_run_id=run_id)
     version = registry.register(run_id, "digits", str(logged.model_id), folder, file, tags)

@@ -44,7 +44,13 @@ def write_model(path: Path, weight: float = 2.0) -> None:
     path.write_bytes(proto.SerializeToString())
 
 
-def make_evidence(sha256: str, model: str, decision: str = "pass", champion: int | None = None) -> Evidence:
+def make_evidence(
+    sha256: str,
+    model: str,
+    decision: str = "pass",
+    champion: int | None = None,
+    run_id: str = "0" * 32,
+) -> Evidence:
     report = Report(
         name="fp32", split="test", rows=360, score=0.98, score_name="accuracy", sha256=sha256, size_bytes=300
     )
@@ -54,7 +60,7 @@ def make_evidence(sha256: str, model: str, decision: str = "pass", champion: int
         workload=model,
         created=datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC),
         model_sha256=sha256,
-        run_id="0" * 32,
+        run_id=run_id,
         fingerprint="f" * 64,
         rows={"train": 1000, "validation": 200, "test": 360},
         checkpoint_sha256="c" * 64,
@@ -70,13 +76,18 @@ def make_evidence(sha256: str, model: str, decision: str = "pass", champion: int
 
 
 def seal_folder(
-    folder: Path, model: str, weight: float, decision: str = "pass", champion: int | None = None
+    folder: Path,
+    model: str,
+    weight: float,
+    decision: str = "pass",
+    champion: int | None = None,
+    run_id: str = "0" * 32,
 ) -> str:
     """An MLflow folder of a toy model with signed evidence; the evidence's digest."""
     write_model(folder / "model.onnx", weight)
     (folder / "MLmodel").write_text("flavors:\n  onnx:\n    data: model.onnx\n")
     (folder / "serving_input_example.json").write_text(json.dumps({"inputs": {"x": [[1.0, 2.0, 3.0, 4.0]]}}))
-    found = make_evidence(sha256_of(folder / "model.onnx"), model, decision, champion)
+    found = make_evidence(sha256_of(folder / "model.onnx"), model, decision, champion, run_id)
     return evidence.seal(folder, found)
 
 
@@ -87,11 +98,12 @@ def register(
     weight: float,
     decision: str = "pass",
     champion: int | None = None,
+    elsewhere: str = "",
 ) -> Version:
-    """A real version: sealed, uploaded, registered as the pipeline does."""
+    """A real version: sealed, uploaded, registered as the pipeline does; `elsewhere`: the run of another registry that made it."""
     folder = scratch / f"{model}-{weight}"
-    digest = seal_folder(folder, model, weight, decision, champion)
     run_id = registry.start_run(model, "run", {})
+    digest = seal_folder(folder, model, weight, decision, champion, elsewhere or run_id)
     model_id = str(
         registry.client.create_logged_model(
             registry.experiment(model), name="fp32", source_run_id=run_id

@@ -54,6 +54,11 @@ NOT_RUN = {
     "docs/reuse.md": {
         "python -m flows.pipeline.keys": "tests/flows/pipeline/test_keys.py prints the same",
     },
+    "docs/promotion.md": {
+        'slipway copy digits@champion --to http://mlflow.prod:5000 --reason "a week without a complaint"': "tests/docs/test_promotion.py runs it, between two servers",
+        "export MLFLOW_TRACKING_URI=http://mlflow.prod:5000": "the same",
+        "slipway serve digits@champion --port 8080": "the same",
+    },
     "docs/platform.md": {
         "make up": "tests/infra/platform/test_local.py starts it",
         "python -m infra.secrets.generate": "writes into the checkout; tests/infra/test_compose.py gives it a folder",
@@ -201,6 +206,8 @@ def assert_exists(command: str) -> None:
         for word in words:
             name = word.partition("=")[0]
             assert not name.startswith("SLIPWAY_") or f"`{name}`" in reference, name
+    elif program == "slipway":
+        assert f"### slipway {words[0]}\n" in (ROOT / "docs" / "reference.md").read_text()
     else:
         assert program in ("docker", "kubectl", "prefect")
         assert all((ROOT / word).exists() for word in words if word.startswith("infra/"))

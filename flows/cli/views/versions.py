@@ -9,7 +9,8 @@ from rich.table import Table
 
 from flows.cli.views import or_json
 from tasks.monitoring.watched import Watched
-from tasks.promotion.entries import LedgerEntry
+from tasks.promotion.copying import Copied
+from tasks.promotion.entries import LedgerEntry, name_of
 from tasks.promotion.history import History
 from tasks.promotion.verification import Verification
 from tasks.reporting.candidates import number
@@ -27,6 +28,24 @@ def show_entry(entry: LedgerEntry, console: Console) -> None:
     console.print(f"[bold]{entry.model}[/bold]: version {entry.to_version} is the champion, after {before}")
     console.print(f"  {entry.action} by {escape(entry.who)}: {escape(entry.why)}")
     console.print(f"\nTry next:\n  slipway history {entry.model}")
+
+
+@or_json
+def show_copied(copied: Copied, console: Console) -> None:
+    """What serves there now, where it came from, and what was compared on the way."""
+    name = f"[bold]{copied.model}[/bold]: version {copied.version} at {escape(copied.registry)}"
+    if copied.entry is None:
+        console.print(f"{name} is already there, to the byte, and serves; nothing was changed")
+    else:
+        console.print(f"{name} is the champion, after {name_of(copied.entry.from_version)}")
+        console.print(f"  promote by {escape(copied.entry.who)}: {escape(copied.entry.why)}")
+    console.print(f"  copied from {escape(str(copied.origin))}")
+    for reason in copied.reasons:
+        console.print(f"  • {escape(reason)}")
+    if copied.trial is not None:
+        console.print(f"  • in the real server {copied.trial.requests} requests were answered alike")
+    there = f"MLFLOW_TRACKING_URI={copied.registry}"
+    console.print(f"\nTry next:\n  {escape(there)} slipway verify {copied.model}")
 
 
 @or_json
@@ -63,9 +82,10 @@ def ledger_lines(entries: tuple[LedgerEntry, ...], width: int | None) -> Iterato
     yield f"[dim]{header}{'' if below else '  why'}[/dim]"
     for head, entry in zip(heads, entries, strict=True):
         first, indent = ("    ", 4) if below else (f"{head}  ", len(head) + 2)
-        lines = [first + entry.why]
+        why = entry.why if entry.origin is None else f"{entry.why} [from {entry.origin}]"
+        lines = [first + why]
         if width is not None:
-            lines = textwrap.wrap(entry.why, width, initial_indent=first, subsequent_indent=" " * indent)
+            lines = textwrap.wrap(why, width, initial_indent=first, subsequent_indent=" " * indent)
         yield from map(escape, [head, *lines] if below else lines or [head])
 
 

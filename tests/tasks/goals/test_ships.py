@@ -93,7 +93,7 @@ def test_words_come_back_from_the_server_from_mlflow_and_from_the_runtime_alike(
     assert fp32.onnx is not None and fp32.bare is not None
     package = tmp_path / "package"
     build_folder(fp32.onnx, dataset, package)
-    trial = try_on_server(package, "both", fp32.onnx, asked_rows(dataset, "test", 70))
+    trial = try_on_server(package, "both", fp32.onnx.sha256, asked_rows(dataset, "test", 70))
     assert trial.problems == () and trial.rows == 130
 
     rows = np.array(read_split(dataset, "test").inputs["x"][:5])

@@ -58,7 +58,7 @@ def running(module: str) -> list[int]:
 @pytest.mark.slow
 def test_the_server_answers_as_the_runtime_does_and_is_gone(linear_digits: Digits, package: Path) -> None:
     dataset, fp32 = linear_digits
-    trial = try_on_server(package, "digits", file_of(fp32), rows(dataset, 100))
+    trial = try_on_server(package, "digits", file_of(fp32).sha256, rows(dataset, 100))
     assert trial.problems == () and trial.requests == 62 and trial.rows == 160
     assert trial.max_abs < 1e-5 and 0 < trial.single_p50_ms <= trial.single_p95_ms
     assert trial.peak_bytes > 10_000_000
@@ -71,7 +71,7 @@ def test_a_server_that_serves_other_bytes_is_found_out(
 ) -> None:
     dataset, _ = linear_digits
     other = proved.candidate(dataset, tmp_path / "other.onnx", "other", noise=0.1)
-    trial = try_on_server(package, "digits", file_of(other), rows(dataset, 3))
+    trial = try_on_server(package, "digits", file_of(other).sha256, rows(dataset, 3))
     assert "sea trial: the server says it serves" in trial.problems[0]
     assert servers() == set()
 
@@ -82,7 +82,7 @@ def test_a_folder_that_cannot_be_served_is_a_problem_and_not_a_crash(
 ) -> None:
     dataset, fp32 = linear_digits
     (tmp_path / "model.onnx").write_bytes(b"not a model")
-    trial = try_on_server(tmp_path, "digits", file_of(fp32), rows(dataset, 3))
+    trial = try_on_server(tmp_path, "digits", file_of(fp32).sha256, rows(dataset, 3))
     assert trial.problems[0].startswith("sea trial: the server did not start")
     assert servers() == set()
 
@@ -103,7 +103,7 @@ def test_a_server_whose_process_is_killed_while_it_starts_says_nothing_about_the
     """It recovers, or the trial is lost."""
     dataset, fp32 = linear_digits
     with sent_to_helpers(signal.SIGKILL, module) as hit, suppress(LostError):
-        assert try_on_server(package, "digits", file_of(fp32), rows(dataset, 3)).problems == ()
+        assert try_on_server(package, "digits", file_of(fp32).sha256, rows(dataset, 3)).problems == ()
     assert hit and servers() == set()
 
 
@@ -124,7 +124,7 @@ def test_a_server_that_is_killed_while_it_answers_says_nothing_about_the_file(
 
     monkeypatch.setattr(serving, "_exchange", kill_at_the_third)
     with suppress(LostError):
-        assert try_on_server(package, "digits", file_of(fp32), rows(dataset, 100)).problems == ()
+        assert try_on_server(package, "digits", file_of(fp32).sha256, rows(dataset, 100)).problems == ()
     assert len(asked) >= 3 and servers() == set()
 
 
