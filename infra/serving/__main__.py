@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _EXAMPLES = (
     "digits@champion",
     "digits@champion flights --port 8081 --record 0.1",
+    "--all --port 8080",
     "digits=path/to/a/version --allow-unsigned",
 )
 
@@ -33,7 +34,10 @@ def parser(prog: str) -> "argparse.ArgumentParser":
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(
-        "models", nargs="+", metavar="MODEL", help="NAME, NAME@ALIAS, NAME/VERSION or NAME=FOLDER"
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="NAME, NAME@ALIAS, NAME/VERSION or NAME=FOLDER; see also --all",
     )
     for name, field in ServeOptions.model_fields.items():
         if not field.repr:
