@@ -16,8 +16,8 @@ from infra.platform.prefect import client_environment
 from infra.platform.services import Service, ServiceGroup
 from infra.platform.state import State, read_state, write_state
 from tasks.errors import UserError
-from tasks.proof import signing
 from tasks.settings import Settings
+from tasks.system import signing
 from tasks.workloads.catalogue import names
 
 _STOP_SECONDS = 10

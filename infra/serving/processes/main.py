@@ -84,7 +84,7 @@ def check_home(options: ServeOptions) -> None:
 def check_key(options: ServeOptions) -> None:
     """There must be a key to check evidence with; beside its private half it is made when it is missing."""
     if options.public_key is None and not options.key.is_file():
-        from tasks.proof.signing import public_key
+        from tasks.system.signing import public_key
 
         with contextlib.suppress(UserError):
             public_key()
