@@ -12,9 +12,8 @@ from flows.cli.arguments import Json, examples
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
-    from tasks.bundles.bundle import Bundle
-
     from flows.orchestration.deployments import Deployed
+    from tasks.bundles.bundle import Bundle
 
 commands = typer.Typer()
 
@@ -137,8 +136,6 @@ def _deploy(
     image: str | None,
 ) -> "tuple[Bundle, Deployed]":
     """Bad settings are said before anything is published, and a server that is not there before the workload is read."""
-    from tasks.workloads.publishing import publish
-
     from flows.cli.overrides import configure
     from flows.orchestration import deployments as prefects
     from flows.orchestration.own_form import own_form, parameters
@@ -146,12 +143,16 @@ def _deploy(
     from tasks.compression.catalogue import check_run
     from tasks.settings import load_settings
     from tasks.workloads.catalogue import load_workload
+    from tasks.workloads.publishing import publish
 
     with prefects.prefect_server() as client:
         client.hello().raise_for_status()
-        bundle = publish(reference, requirements=requirements)
+        bundle = publish(reference) if requirements is None else publish(reference, requirements)
         workload = load_workload(bundle.workload)
-        config = configure(workload, load_settings(), params or ())
+        try:
+            config = configure(workload, load_settings(), params or ())
+        except UserError as error:
+            raise UserError(str(error).replace("--set ", "--params ")) from error
         check_run(workload, config)
         wanted = prefects.Wanted(
             name=name or workload.name,

@@ -85,7 +85,7 @@ def show_deployments(listed: OwnDeployments, console: Console) -> None:
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("name", "model", "bundle", "schedule", "next run", "last run", "champion"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column != "last run")
     for made in listed.deployments:
         last = made.last_run
         table.add_row(
