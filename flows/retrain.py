@@ -95,7 +95,7 @@ def retrain(
                 outcome = _make(runner, dataset, config, started, may_promote=promote)
             else:
                 _end_interrupted(context, outcome, may_promote=promote)
-                _show_source(context.model_copy(update={"run_id": outcome.run_id}))
+                _show_source(context.model_copy(update={"run_id": outcome.run_id}), ran=False)
     tidy(context)
     return _show(context, outcome)
 
@@ -106,7 +106,7 @@ def _make(
     """From rows to a decision about a new version."""
     context = runner.context
     with tracked(context, dataset, config) as runner.context:
-        _show_source(runner.context)
+        _show_source(runner.context, ran=True)
         checkpoint = runner.run(steps.train, dataset=dataset, config=config.train, model=config.model)
         candidates, reports = make_and_measure(runner, dataset, config, checkpoint)
         selection, proof = pick_and_prove(runner, dataset, config, candidates, reports)
@@ -138,11 +138,11 @@ def _end_interrupted(context: RunContext, outcome: Outcome, *, may_promote: bool
             start_asking(version)
 
 
-def _show_source(context: RunContext) -> None:
+def _show_source(context: RunContext, *, ran: bool) -> None:
     """A bundle's run says whose code it is from its beginning on."""
     if is_bundle(context.workload):
         address = context.registry.run_address(context.model, context.run_id or "")
-        show_source(bundle_of(context.workload), context.model, address)
+        show_source(bundle_of(context.workload), context.model, address, ran=ran)
 
 
 def _show(context: RunContext, outcome: Outcome) -> Outcome:

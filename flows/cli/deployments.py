@@ -145,12 +145,14 @@ def _deploy(
     from tasks.workloads.catalogue import load_workload
     from tasks.workloads.publishing import publish
 
+    settings = load_settings()
     with prefects.prefect_server() as client:
         client.hello().raise_for_status()
+        prefects.check_store(settings.store)
         bundle = publish(reference) if requirements is None else publish(reference, requirements)
         workload = load_workload(bundle.workload)
         try:
-            config = configure(workload, load_settings(), params or ())
+            config = configure(workload, settings, params or ())
         except UserError as error:
             raise UserError(str(error).replace("--set ", "--params ")) from error
         check_run(workload, config)

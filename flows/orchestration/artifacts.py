@@ -24,13 +24,14 @@ def show_candidates(model: str, selection: Selection) -> None:
         _show_picture(f"{_slug(model)}-pareto", title, picture(candidates))
 
 
-def show_source(bundle: Bundle, model: str, address: str | None) -> None:
-    """Whose code runs, from which commit, and where its files are, as they run."""
+def show_source(bundle: Bundle, model: str, address: str | None, *, ran: bool) -> None:
+    """Whose code runs, from which commit, and where its files are: as they ran, or as they were when nothing had to run again."""
     lines = [f"# The code of {model}", "", f"- bundle `{bundle.digest}`", f"- {bundle.state}"]
     lines += [f"- by {bundle.author}"] if bundle.author else []
     lines += [f"- with {', '.join(bundle.requirements)}"] if bundle.requirements else []
     if address:
-        lines += ["", f"Source: [its files as they run]({address}/artifacts/source)"]
+        which = "its files as they run" if ran else "the files that the version was made with"
+        lines += ["", f"Source: [{which}]({address}/artifacts/source)"]
     create_markdown_artifact("\n".join(lines), key=f"{_slug(model)}-source")
 
 

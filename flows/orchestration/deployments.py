@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import yaml
 from httpx import HTTPStatusError
@@ -90,6 +91,15 @@ def prefect_server() -> Iterator[SyncPrefectClient]:
         raise StepError(
             f"Prefect refuses it ({error.response.status_code}: {said}); everything is as it was before."
         ) from error
+
+
+def check_store(store: str | None) -> None:
+    """Raise UserError where workers of another machine could not have what stays on this one."""
+    host = urlsplit(PREFECT_API_URL.value() or "").hostname
+    if store is None and host not in ("127.0.0.1", "localhost", "::1"):
+        raise UserError(
+            f"The workers of Prefect at {host} cannot fetch a bundle from this machine: set SLIPWAY_STORE to what they share, such as s3://bucket/slipway."
+        )
 
 
 def deploy(client: SyncPrefectClient, wanted: Wanted) -> Deployed:

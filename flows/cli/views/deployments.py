@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
-from tasks.bundles.bundle import Bundle
 
 from flows.cli.views import or_json
 from flows.orchestration.deployment_list import OwnDeployments
 from flows.orchestration.deployments import Deployed
+from tasks.bundles.bundle import Bundle
 from tasks.system.frozen import Frozen
 
 _DIGITS = 12
@@ -55,7 +55,6 @@ def show_deployed(bundle: Bundle, made: Deployed, as_json: bool) -> None:
 def _code_changes(before: str, bundle: Bundle) -> tuple[str, ...]:
     from tasks.bundles.bundle import changes
     from tasks.bundles.kept import bundle_of
-
     from tasks.errors import StepError, UserError
 
     try:
@@ -84,20 +83,21 @@ def show_deployments(listed: OwnDeployments, console: Console) -> None:
         console.print("Nothing is deployed. Deploy a workload of yours with: slipway deploy FILE")
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("name", "model", "bundle", "schedule", "next run", "last run", "champion"):
-        table.add_column(column, no_wrap=column != "last run")
+    for column in ("name", "model", "bundle", "schedule", "next run", "champion"):
+        table.add_column(column, no_wrap=True)
     for made in listed.deployments:
-        last = made.last_run
         table.add_row(
             made.name,
             made.model,
             made.bundle[:_DIGITS],
             "; ".join(made.schedules) or "–",
             _at(made.next_run),
-            "–" if last is None else f"{_at(last.at)}: {last.came_of_it or last.state}",
             "–" if made.champion is None else f"version {made.champion}",
         )
     console.print(table)
+    for made in listed.deployments:
+        if (last := made.last_run) is not None:
+            console.print(f"{made.name}: last run {_at(last.at)}, {last.came_of_it or last.state}")
 
 
 @or_json

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,9 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCre
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.monitor import maker
 from flows.orchestration import deployments
 from flows.orchestration.deployment_list import listed
 from flows.orchestration.deployments import Wanted, deploy, prefect_server, withdraw
@@ -164,7 +167,29 @@ def test_the_name_of_another_models_deployment_is_refused(client: SyncPrefectCli
         deploy(client, again(wanted, model="other"))
 
 
-def test_without_a_server_it_says_where_one_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", "")
-    with pytest.raises(StepError, match="There is no Prefect server to deploy to"), prefect_server():
-        pass
+def test_what_drifts_is_retrained_by_its_own_deployment_with_the_bundle_that_it_has_now(
+    client: SyncPrefectClient, wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(client, again(wanted, pool=wanted.pool, reference=SECOND, form=form(SECOND)))
+    monkeypatch.setattr("flows.monitor.deployment", SimpleNamespace(name=wanted.name))
+    made_by = maker(FIRST)
+    own = read(client, "retrain", wanted)
+    assert made_by.asked["file"] == SECOND
+    assert [each["prefect.resource.id"] for each in made_by.related] == [f"prefect.deployment.{own.id}"]
+    run = client.create_flow_run_from_deployment(own.id, parameters=made_by.asked)
+    assert run.parameters["file"] == SECOND, "the form takes what the automation says"
+
+
+def test_workers_elsewhere_need_a_store() -> None:
+    with temporary_settings({PREFECT_API_URL: "http://prefect.internal:4200/api"}):
+        with pytest.raises(UserError, match="set SLIPWAY_STORE"):
+            deployments.check_store(None)
+        deployments.check_store("s3://bucket/slipway")
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:4200/api"}):
+        deployments.check_store(None)
+
+
+def test_without_a_server_it_says_where_one_comes_from() -> None:
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        with pytest.raises(StepError, match="There is no Prefect server to deploy to"), prefect_server():
+            pass
