@@ -28,7 +28,7 @@ def parser(prog: str) -> "argparse.ArgumentParser":
 
     made = argparse.ArgumentParser(
         prog,
-        usage=f"{prog} MODEL [MODEL ...] [--option VALUE ...]",
+        usage=f"{prog} [MODEL ...] [--option VALUE ...]",
         description="Serve models of the registry, following their aliases.",
         epilog="\n".join(["examples:", *(f"  {prog} {words}" for words in _EXAMPLES)]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
