@@ -95,18 +95,25 @@ def test_a_model_is_served_from_its_first_promotion_on_and_without_the_registry_
     home: Path, tmp_path: Path, empty_mlflow_database: Path
 ) -> None:
     shutil.copyfile(empty_mlflow_database, tmp_path / "mlflow.db")
-    churn = Registered(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "models")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    churn, broken = (Registered(uri, tmp_path / name) for name in ("churn", "broken"))
+    broken.add(
+        models.mlp(seed=2), "champion", change=lambda folder: (folder / "model.onnx").write_bytes(b"no")
+    )
     options: dict[str, Any] = {"all": True, "allow_unsigned": True, "poll": 0.1, "home": home}
     with ServerProcess(tracking_uri=churn.uri, workers=2, **options) as server:
         wait_for(lambda: server.get("/ready").status == 200)
-        assert server.get("/health").json["models"] == {}
+        served = server.get("/health").json["models"]
+        assert list(served) == [broken.name] and served[broken.name]["refused"], (
+            "and the others need not wait"
+        )
         version = churn.add(models.mlp(seed=1))
         path = f"/models/{churn.name}/invocations"
         assert server.post(path, BODY).status == 404
         churn.move(version)
         wait_for(lambda: server.post(path, BODY).status == 200)
         assert server.get("/ready").status == 200
-        assert list(server.get("/health").json["models"]) == [churn.name]
+        assert {*server.get("/health").json["models"]} == {churn.name, broken.name}
     with ServerProcess(tracking_uri=AWAY, **options) as server:
         wait_for(lambda: server.get("/ready").status == 200)
         assert server.post(path, BODY).version == version
