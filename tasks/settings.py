@@ -14,6 +14,12 @@ from tasks.system.urls import without_secrets
 
 _FILE = "mlflow.yaml"
 
+ANYONE: Literal["anyone on this machine"] = "anyone on this machine"
+
+
+Runs = Literal["anyone on this machine"] | tuple[Path, ...]
+"""Whose workloads run: files and modules here and bundles by this machine's own key; or only bundles by one of these public keys."""
+
 
 class Limits(Frozen):
     """When served traffic is no longer what the champion was trained on."""
@@ -53,6 +59,7 @@ class Settings(Frozen):
     home: Path
     tracking_uri: str
     store: str | None = None
+    runs: Runs = ANYONE
     models: dict[str, Policy] = {}
 
     @property
@@ -61,9 +68,14 @@ class Settings(Frozen):
         return self.tracking_uri.startswith("sqlite:")
 
     @property
+    def has_own_registry(self) -> bool:
+        """Whether neither the environment nor mlflow.yaml names another than the one in `home`."""
+        return self.tracking_uri == _own_database(self.home)
+
+    @property
     def registry(self) -> str:
         """Where models are looked for, in words, without a password."""
-        if self.tracking_uri == _own_database(self.home):
+        if self.has_own_registry:
             return f"of {self.home} (SLIPWAY_HOME)"
         return f"at {without_secrets(self.tracking_uri)}"
 
@@ -102,11 +114,24 @@ def load_settings() -> Settings:
         given = {
             "home": _writable(home),
             "tracking_uri": uri or _own_database(home),
+            "runs": runs(),
             "store": os.environ.get("SLIPWAY_STORE") or content.get("store"),
         }
         return Settings.model_validate(content | given)
     except ValidationError as error:
         raise UserError(f"{path}: {_first(error)}.") from error
+
+
+def runs() -> Runs:
+    """mlflow.yaml's `runs` alone, which holds before any code of a user's is imported; no home is made for it."""
+    path = _settings_file()
+    given = _read_yaml(path).get("runs", ANYONE)
+    listed = isinstance(given, list) and given and all(isinstance(key, str) for key in given)
+    if given != ANYONE and not listed:
+        raise UserError(
+            f"{path}: runs: {given!r} says not whose: write `{ANYONE}`, or a list of PEM public keys' paths."
+        )
+    return ANYONE if given == ANYONE else tuple(path.absolute().parent / key for key in given)
 
 
 def _own_database(home: Path) -> str:

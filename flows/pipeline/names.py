@@ -13,8 +13,8 @@ ROOT = Path(__file__).parent.parent.parent
 ROOMS = ("tasks", "infra", "flows.steps", "flows.candidates")
 """Where names are followed. The rest of flows/ moves, keeps and shows results and decides none."""
 
-_NOT_OURS = "tasks.workloads.examples"
-"""Workloads: their files are in a key as a user's are."""
+_NOT_OURS = ("tasks.workloads.examples", "tasks.bundles")
+"""Workloads: their files are in a key as a user's are; and how they come to where they run, which decides no result."""
 
 WHOLE, ON_IMPORT, ON_RUN, MODULE = "*", " (import)", " (run)", ""
 """Names of what is not bound to one: a file as a whole, what importing or running it does, the module as an object."""

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tasks.errors import UserError, exiting_in_a_sentence
-from tasks.proof import signing
+from tasks.system import signing
 
 FOLDER = Path(__file__).parent.parent / ".secrets"
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tasks.errors import UserError
-from tasks.proof.signing import public_key, sign_text, signing_key, text_checker
 from tasks.settings import Settings
 from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
+from tasks.system.signing import public_key, sign_text, signing_key, text_checker
 from tasks.system.storage import ObjectStorage
 from tasks.system.urls import without_secrets
 

@@ -17,12 +17,12 @@ from pydantic import ValidationError
 from tasks.errors import RefusedError, StepError, UserError
 from tasks.promotion.entries import Action, Ledger, LedgerEntry, Origin, check_chain, clock_notes, name_of
 from tasks.promotion.head import Head, read_head, write_head
-from tasks.proof.signing import public_key, sign_text, signing_key, text_checker
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, VERDICT_TAG
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import shortened
+from tasks.system.signing import public_key, sign_text, signing_key, text_checker
 
 _ENTRY, _DIGEST, _SIGNATURE = "slipway.entry", "slipway.digest", "slipway.signature"
 

@@ -14,11 +14,11 @@ from tasks.promotion.entries import Ledger
 from tasks.promotion.ledger import read_ledger
 from tasks.promotion.verification import check_version, downloaded
 from tasks.proof.permit import PERMIT_TAG, Basis, Permit, PermitError, issue, read_permit
-from tasks.proof.signing import public_key, signing_key, text_checker
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, POLICY_TAG, REVERTED_TAG
 from tasks.system.frozen import Frozen
+from tasks.system.signing import public_key, signing_key, text_checker
 
 
 class Reverted(Frozen):

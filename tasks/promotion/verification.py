@@ -10,7 +10,6 @@ from tasks.codecs.decoding import CodecError, Unreadable, bound_decoder
 from tasks.errors import StepError
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence
 from tasks.proof.evidence import verify as verify_folder
-from tasks.proof.signing import EvidenceError
 from tasks.records import TensorSpec, Version
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
@@ -19,6 +18,7 @@ from tasks.system.files import sha256_of
 from tasks.system.frozen import Frozen
 from tasks.system.scratch import scratch
 from tasks.system.sentences import first_line, typed_line
+from tasks.system.signing import EvidenceError
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

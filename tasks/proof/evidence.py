@@ -9,12 +9,12 @@ from pydantic import Field, ValidationError
 from tasks.config import RunConfig
 from tasks.measured import Proof, Report
 from tasks.outcome import Selection, StepTime
-from tasks.proof import signing
 from tasks.proof.provenance import Code, code_state, library_versions, machine
-from tasks.proof.signing import SIGNATURE, EvidenceError, check_folder, sign_folder
 from tasks.records import Checkpoint, Dataset, Material
+from tasks.system import signing
 from tasks.system.files import sha256_of, write_atomically
 from tasks.system.frozen import Frozen
+from tasks.system.signing import SIGNATURE, EvidenceError, check_folder, sign_folder
 
 EVIDENCE = "evidence.json"
 

@@ -17,9 +17,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError
 
 from tasks.errors import StepError
-from tasks.proof.signing import sign_text
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import shortened
+from tasks.system.signing import sign_text
 
 PERMIT_TAG = "slipway.permit"
 """Of a model version: the envelope of its newest statement."""

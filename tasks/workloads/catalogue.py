@@ -13,14 +13,18 @@ from types import ModuleType
 
 from pydantic import ValidationError
 
+from tasks.bundles.kept import without_bytecode
 from tasks.errors import UserError
 from tasks.workloads.dependencies import is_a_users, workload_files, workload_sources
-from tasks.workloads.places import is_path, module_name, names, source_file
+from tasks.workloads.places import names, place_of, source_file
 from tasks.workloads.workload import Workload
 
 __all__ = ["load_workload", "names", "source_file"]
 
 _PREFIX = "slipway_workload_"
+
+_PLACED: set[str] = set()
+"""Folders of workloads that are on this process's path."""
 
 
 def load_workload(reference: str) -> Workload:
@@ -28,11 +32,15 @@ def load_workload(reference: str) -> Workload:
 
     Raises UserError when it is unknown, does not import, or defines no `workload`.
     """
-    path = source_file(reference)
-    target, _, attribute = reference.partition(":")
+    place = place_of(reference)
+    path, attribute = place.file, place.attribute
+    if place.code is not None:
+        without_bytecode()
     try:
         module = (
-            _import_path(target, path) if is_path(target) else importlib.import_module(module_name(target))
+            _import_path(reference, path)
+            if place.module is None
+            else _import_module(place.module, place.code)
         )
     except UserError:
         raise
@@ -64,6 +72,25 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(".: ")
 
 
+def _import_module(name: str, code: Path | None) -> ModuleType:
+    """Import by name; from a bundle's folder, nothing of that name that was imported from elsewhere is taken for it."""
+    if code is None:
+        return importlib.import_module(name)
+    for dotted, module in [*sys.modules.items()]:
+        file = getattr(module, "__file__", None) or ""
+        within = code.joinpath(*dotted.split("."))
+        bundled = within.is_dir() or within.with_suffix(".py").is_file()
+        if bundled and not Path(file).is_relative_to(code) and (not file or is_a_users(Path(file))):
+            del sys.modules[dotted]
+    importlib.invalidate_caches()
+    sys.path.insert(0, str(code))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(code))
+        _put_on_path(code)
+
+
 def _import_path(reference: str, path: Path) -> ModuleType:
     """Import a file by path. Its folder is on the path, so that it may import its neighbours, also later and relatively."""
     folder, files = path.parent, workload_files(reference)
@@ -91,8 +118,8 @@ def _import_path(reference: str, path: Path) -> ModuleType:
 
 def _put_on_path(folder: Path) -> None:
     """For what functions import when they are called: behind all else, and before the folders of other workloads."""
-    files = (str(module.__file__) for name, module in sys.modules.items() if name.startswith(_PREFIX))
-    others = {str(Path(file).parent) for file in files} - {str(folder)}
+    others = _PLACED - {str(folder)}
+    _PLACED.add(str(folder))
     place = next((place for place, entry in enumerate(sys.path) if entry in others), len(sys.path))
     if str(folder) not in sys.path[:place]:
         sys.path[place:] = [str(folder), *(entry for entry in sys.path[place:] if entry != str(folder))]

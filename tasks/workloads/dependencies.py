@@ -3,14 +3,14 @@
 import os
 import sys
 import sysconfig
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from tasks.system.files import sha256_of
 from tasks.system.syntax import syntax_of
-from tasks.workloads.places import module_name, source_file
+from tasks.workloads.places import place_of
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -40,15 +40,30 @@ def workload_sources(reference: str) -> dict[str, str]:
     a list, such as a vocabulary, that lies beside any of the code and is named in it.
     """
     files = workload_files(reference)
+    lists = {name: sha256_of(path) for name, path in _lists(files).items()}
+    return {name: syntax_of(path).digest for name, path in files.items()} | lists
+
+
+def packed_files(reference: str) -> dict[str, Path]:
+    """What has to travel with a workload: its files and their lists, but for those that come with Slipway."""
+    files = workload_files(reference)
+    return {
+        name: path
+        for name, path in {**files, **_lists(files)}.items()
+        if not path.is_relative_to(ROOT / "tasks")
+    }
+
+
+def _lists(files: Mapping[str, Path]) -> dict[str, Path]:
+    """The lists beside any of the code that are named in it."""
     words = sorted({text for path in files.values() for text in syntax_of(path).strings})
     folders = {Path(name).parent: path.parent for name, path in files.items()}
-    lists = {
-        str(place / text): sha256_of(folder / text)
+    return {
+        str(place / text): folder / text
         for place, folder in folders.items()
         for text in words
         if text.endswith(_LISTS) and (folder / text).is_file()
     }
-    return {name: syntax_of(path).digest for name, path in files.items()} | lists
 
 
 def slipway_names(reference: str) -> list[str]:
@@ -65,17 +80,21 @@ def workload_files(reference: str) -> dict[str, Path]:
     """The workload's own file first, then those that its imports reach, also those inside functions, by their paths.
 
     That is whatever is beside it, in its package or elsewhere on the path and is neither installed nor Slipway's own:
-    what steps are made of has keys of its own.
+    what steps are made of has keys of its own. A bundle is whole: what else lies on this machine is none of it.
     """
-    file, module = source_file(reference), reference.partition(":")[0]
-    by_path = file == Path(module).resolve()
-    dotted = module_name(module)
-    home = file.parent if by_path else _folder(dotted.partition(".")[0]) or file.parent
-    queue = [file] if by_path else [file, *_files(home, dotted)]
+    place = place_of(reference)
+    file = place.file
+    if place.module is None:
+        home, queue = file.parent, [file]
+    else:
+        home = place.code or _folder(place.module.partition(".")[0]) or file.parent
+        queue = [file, *_files(home, place.module)]
     reached: dict[Path, str] = {}
     while queue:
-        if (path := queue.pop(0)) not in reached and (path == file or not _is_slipways(path)):
-            reached[path] = os.path.relpath(path, ROOT if path.is_relative_to(ROOT) else home)
+        path = queue.pop(0)
+        strange = place.code is not None and not any(map(path.is_relative_to, (place.code, ROOT / "tasks")))
+        if path not in reached and not strange and (path == file or not _is_slipways(path)):
+            reached[path] = os.path.relpath(path, ROOT if path.is_relative_to(ROOT / "tasks") else home)
             queue += sorted(set(_imported(path, home)))
     return {name: path for path, name in reached.items()}
 

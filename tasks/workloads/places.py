@@ -1,12 +1,20 @@
-"""Where a workload's code is, by what a user typed: `digits`, `package.module`, `package.module:attribute` or a path."""
+"""Where a workload's code is, by what a user typed: `digits`, `package.module`, `package.module:attribute`, a path or a bundle."""
 
 import difflib
 import importlib.util
+import re
+import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import NamedTuple
 
+from tasks.bundles.bundle import is_bundle
+from tasks.bundles.kept import locate
+from tasks.bundles.trust import refuse_unsigned
 from tasks.errors import UserError
 from tasks.system.sentences import typed_line
+
+_IN_BUNDLE = re.compile(r"/bundles/[0-9a-f]{64}/code/")
 
 
 def names() -> tuple[str, ...]:
@@ -14,27 +22,73 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (Path(__file__).parent / "examples").glob("[!_]*.py")))
 
 
+class Place(NamedTuple):
+    """Where a workload's code is: its file, the module that it is imported as unless it is named by its path, and what in it.
+
+    `code`: the folder of the bundle that it is in, of which every byte was checked.
+    """
+
+    file: Path
+    module: str | None
+    attribute: str
+    code: Path | None = None
+
+
 def source_file(reference: str) -> Path:
     """The file that defines the workload, without running it. Raises UserError when there is none."""
-    module = reference.partition(":")[0]
-    if is_path(module):
-        path = Path(module).resolve()
+    return place_of(reference).file
+
+
+def place_of(reference: str) -> Place:
+    """Where the code is that a reference names; a bundle is fetched, and checked before anything in it can be imported.
+
+    Raises UserError when there is none, and for code that mlflow.yaml's `runs` does not let run here.
+    """
+    if is_bundle(reference):
+        located = locate(reference)
+        return _place(located.bundle.reference, located.code)
+    if not _is_slipways_own(reference):
+        refuse_unsigned(reference)
+    return _place(reference)
+
+
+def _place(reference: str, code: Path | None = None) -> Place:
+    """Where it is on this machine, or in a bundle's folder `code`."""
+    target, _, attribute = reference.partition(":")
+    if is_path(target):
+        path = (code or Path.cwd()).joinpath(target).resolve()
         if not path.is_file():
-            raise UserError(f"No workload file {module!r}: check the path.")
-        return path
-    spec = _spec(module)
+            raise UserError(f"No workload file {target!r}: check the path.")
+        return Place(path, None, attribute, code)
+    if code is not None:
+        base = code.joinpath(*target.split("."))
+        path = next(
+            (path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None
+        )
+        if path is None:
+            raise UserError(f"The bundle has no module {target}: deploy it again.")
+        return Place(path, target, attribute, code)
+    spec = _spec(target)
     if spec is None or spec.origin is None:
         close = difflib.get_close_matches(reference, names(), n=1)
         hint = f" (is it {close[0]!r}?)" if close else ""
         raise UserError(
             f"Unknown workload {reference!r}{hint}: name one of {', '.join(names())}, a module (package.module) or a file (path/to/file.py)."
         )
-    return Path(spec.origin)
+    path = Path(spec.origin)
+    return Place(path, module_name(target), attribute)
+
+
+def _is_slipways_own(reference: str) -> bool:
+    """Whether a workload comes with Slipway: whoever installed that believes it already."""
+    target = reference.partition(":")[0]
+    return target in names() or (not is_path(target) and target.startswith("tasks.workloads."))
 
 
 def _spec(module: str) -> ModuleSpec | None:
     """Where a module is; None when there is none. Raises UserError when a package above it does not import."""
     name = module_name(module)
+    forget_bundled(name.partition(".")[0])
     try:
         return importlib.util.find_spec(name)
     except Exception as error:
@@ -44,6 +98,13 @@ def _spec(module: str) -> ModuleSpec | None:
         raise UserError(
             f"The package of {module!r} does not import: {typed_line(error).rstrip('.: ')}."
         ) from error
+
+
+def forget_bundled(top: str) -> None:
+    """What was imported under this name from a bundle is not what lies on the path."""
+    for dotted, module in [*sys.modules.items()]:
+        if dotted.partition(".")[0] == top and _IN_BUNDLE.search(getattr(module, "__file__", None) or ""):
+            del sys.modules[dotted]
 
 
 def is_path(reference: str) -> bool:

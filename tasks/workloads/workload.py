@@ -236,14 +236,25 @@ class Workload:
 
         Raises UserError for an unknown name, and for files that are not there.
         """
-        source = self.builder(model)
-        own = [source.files.material(source.name)] if isinstance(source, ModelFile) else []
-        return (*own, *(files.material(f"base {name}") for name, files in self.bases.items()))
+        return tuple(files.material(name) for name, files in self.files(model))
 
     def all_materials(self) -> tuple[Material, ...]:
         """Those of every model, each once."""
-        names = list(self.model) if isinstance(self.model, Mapping) else [None]
-        return tuple(dict.fromkeys(material for name in names for material in self.materials(name)))
+        return tuple(dict.fromkeys(material for name in self._models for material in self.materials(name)))
+
+    def all_files(self) -> tuple[tuple[str, Files], ...]:
+        """The files of every model, by what each is for."""
+        return tuple(dict.fromkeys(named for name in self._models for named in self.files(name)))
+
+    def files(self, model: str | None = None) -> tuple[tuple[str, Files], ...]:
+        """The files that the model called `model` is made of, unread. Raises UserError for an unknown name."""
+        source = self.builder(model)
+        own = [(source.name, source.files)] if isinstance(source, ModelFile) else []
+        return (*own, *((f"base {name}", files) for name, files in self.bases.items()))
+
+    @property
+    def _models(self) -> list[str] | list[None]:
+        return list(self.model) if isinstance(self.model, Mapping) else [None]
 
     def why_untrainable(self, model: str | None) -> str | None:
         """Why no step of a recipe can train the model called `model`; None when it can."""

@@ -15,9 +15,9 @@ import promotions
 from tasks.promotion.entries import FIRST, LedgerEntry
 from tasks.promotion.head import Head, write_head
 from tasks.promotion.ledger import read_ledger
-from tasks.proof.signing import private_key, sign_text
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
+from tasks.system.signing import private_key, sign_text
 
 ENTRIES, ROUNDS, MOST_SECONDS = (10, 100, 1000), 9, 0.2
 

@@ -276,8 +276,8 @@ class Bundle(NamedTuple):
         import promotions
 
         from tasks.proof.permit import Permit, issue
-        from tasks.proof.signing import private_key, public_key
         from tasks.system.files import sha256_of
+        from tasks.system.signing import private_key, public_key
 
         folder.mkdir()
         promotions.seal_folder(folder, model, weight)
@@ -297,7 +297,7 @@ class Bundle(NamedTuple):
         from infra.serving.lifecycle.inspection import InspectionRequest
         from infra.serving.lifecycle.inspector import inspect_version
         from tasks.proof.permit import Permit, PermitError
-        from tasks.proof.signing import public_key
+        from tasks.system.signing import public_key
 
         request = InspectionRequest(
             folder=folder, model=self.model, key=public_key(), parse=False, permits=(permit,)

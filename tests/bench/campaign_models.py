@@ -47,7 +47,7 @@ def one_sentence(said: str, of: str) -> str:
 def sign(folder: Path) -> None:
     """As whoever has the key can, whatever the file is."""
     from tasks.proof.evidence import EVIDENCE
-    from tasks.proof.signing import private_key, sign_folder
+    from tasks.system.signing import private_key, sign_folder
 
     evidence = models.evidence_of(folder, NAME)
     (folder / EVIDENCE).write_bytes(evidence.model_dump_json().encode())
@@ -198,7 +198,7 @@ def probed(path: Path, scratch: Path) -> None:
 def unproved(folder: Path, sound: Path) -> None:
     """What was signed with other bytes in it, or not at all, does not pass for proved."""
     from tasks.proof.evidence import verify
-    from tasks.proof.signing import EvidenceError
+    from tasks.system.signing import EvidenceError
 
     signed = folder.with_name("signed")
     shutil.rmtree(signed, ignore_errors=True)

@@ -211,7 +211,7 @@ def permit(uri: str, name: str, version: str, **what: Any) -> str:
     import mlflow
 
     from tasks.proof.permit import PERMIT_TAG, Permit, issue
-    from tasks.proof.signing import private_key
+    from tasks.system.signing import private_key
 
     client = mlflow.MlflowClient(uri, uri)
     registered = client.get_model_version(name, version)

@@ -19,7 +19,7 @@ from infra.serving.lifecycle.inspection import SECONDS, InspectionRequest, Inspe
 from tasks.errors import LostError, UserError
 from tasks.proof.evidence import verify
 from tasks.proof.permit import Permit, PermitError, read_permit
-from tasks.proof.signing import text_checker
+from tasks.system.signing import text_checker
 
 MAX_FILES = 1000
 

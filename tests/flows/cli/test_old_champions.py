@@ -15,9 +15,9 @@ from serving_process import ServerProcess, publish, wait_for
 
 from flows.cli.old_champions import permit
 from tasks.proof.permit import PERMIT_TAG
-from tasks.proof.signing import public_key
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
+from tasks.system.signing import public_key
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from prefect.events.schemas.automations import AutomationCore
 from flows.orchestration import automations
 from tasks.promotion.champion import model_lock, promote
 from tasks.promotion.ledger import read_ledger
-from tasks.proof.signing import private_key
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
+from tasks.system.signing import private_key
 from tasks.system.urls import answers
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")

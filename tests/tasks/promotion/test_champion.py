@@ -14,10 +14,10 @@ from tasks.promotion.champion import model_lock, promote, refuse, repair
 from tasks.promotion.ledger import StaleError, read_ledger
 from tasks.promotion.manual import promote_version, roll_back_to
 from tasks.promotion.permits import grant
-from tasks.proof.signing import EvidenceError
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.settings import Settings
+from tasks.system.signing import EvidenceError
 
 
 def champion(registry: Registry, model: str) -> int | None:

@@ -18,10 +18,10 @@ from tasks.promotion.history import history
 from tasks.promotion.ledger import LedgerError, decided_by, in_short, read_ledger
 from tasks.promotion.manual import accept_ledger
 from tasks.promotion.verification import verify
-from tasks.proof.signing import EvidenceError, private_key, public_key, sign_text
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.settings import Settings, load_settings
+from tasks.system.signing import EvidenceError, private_key, public_key, sign_text
 
 DAY = datetime.datetime(2026, 5, 3, 12, 0, tzinfo=datetime.UTC)
 

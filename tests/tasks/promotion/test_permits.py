@@ -14,11 +14,11 @@ from tasks.promotion.ledger import read_ledger
 from tasks.promotion.manual import decline_version, promote_version
 from tasks.promotion.permits import may_serve, serving_version
 from tasks.proof.permit import PERMIT_TAG, Permit, read_permit
-from tasks.proof.signing import public_key, text_checker
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import POLICY_TAG
 from tasks.settings import Policy, load_settings
+from tasks.system.signing import public_key, text_checker
 
 
 @pytest.fixture

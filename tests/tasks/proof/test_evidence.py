@@ -17,11 +17,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tasks.errors import UserError
 from tasks.measured import Proof, Report, Verdict
-from tasks.proof import evidence, provenance, signing
+from tasks.proof import evidence, provenance
 from tasks.proof.evidence import Evidence
 from tasks.proof.provenance import Code
-from tasks.proof.signing import EvidenceError
+from tasks.system import signing
 from tasks.system.files import sha256_of
+from tasks.system.signing import EvidenceError
 
 
 def write_model(path: Path, weight: float = 2.0, external: bool = False) -> None:

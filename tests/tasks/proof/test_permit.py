@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.proof import permit as permits
 from tasks.proof.permit import Permit, PermitError, issue, read_permit
-from tasks.proof.signing import create_key_pair, text_checker
+from tasks.system.signing import create_key_pair, text_checker
 
 SHA = "ab" * 32
 

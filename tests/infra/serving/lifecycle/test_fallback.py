@@ -14,8 +14,8 @@ from registered import AWAY, BODY, ROW, Registered, looked_again, serves
 from serving_process import ServerProcess, wait_for
 
 from tasks.proof.permit import PERMIT_TAG
-from tasks.proof.signing import private_key, public_key
 from tasks.registry.tags import REVERTED_TAG
+from tasks.system.signing import private_key, public_key
 
 pytestmark = pytest.mark.slow  # every test starts servers
 

@@ -22,8 +22,8 @@ from infra.serving.lifecycle import inspector as inspector_module
 from infra.serving.lifecycle.cache import Cache, digest_of
 from infra.serving.lifecycle.inspection import InspectionRequest, InspectionResult
 from tasks.errors import LostError
-from tasks.proof import signing
 from tasks.proof.permit import Permit, issue
+from tasks.system import signing
 from tasks.system.files import sha256_of
 
 ROW = np.linspace(-1, 1, 64).round(3).tolist()

@@ -19,8 +19,8 @@ from infra.serving.lifecycle.inspection import InspectionRequest, InspectionResu
 from infra.serving.lifecycle.preparation import Preparer
 from infra.serving.lifecycle.registry import Pointer
 from infra.serving.options import ServeOptions, Target
-from tasks.proof import signing
 from tasks.proof.permit import Permit, issue
+from tasks.system import signing
 from tasks.system.files import sha256_of
 
 DIGITS, NOON = Target.parse("digits"), datetime.datetime(2026, 11, 26, 12, tzinfo=datetime.UTC)

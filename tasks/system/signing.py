@@ -55,6 +55,17 @@ def public_key() -> Path:
     return path if path.exists() else _derive_public_key(path, path.with_name("private.pem"))
 
 
+def public_keys() -> tuple[Path, ...]:
+    """Every public key that this machine was given, or has the private half of; none on one that has neither."""
+    folder = _keys_folder()
+    given = any(os.environ.get(name) for name in ("SLIPWAY_PUBLIC_KEY", "SLIPWAY_PRIVATE_KEY"))
+    keys = [public_key()] if given else []
+    if (folder / "public.pem").exists() or (folder / "private.pem").exists():
+        own = folder / "public.pem"
+        keys.append(own if own.exists() else _derive_public_key(own, folder / "private.pem"))
+    return tuple(dict.fromkeys(keys))
+
+
 def create_key_pair(private: Path, public: Path) -> None:
     """A new key, 0600, unless `private` is there; and its public half. For machines whose keys are mounted."""
     _create_private_key(private)
