@@ -1,11 +1,16 @@
 """Watching: served traffic against training data, and the workload's rows against those that versions were made of."""
 
-from prefect import flow, get_client, task
+from typing import NamedTuple
+
+from prefect import State, flow, get_client, task
 from prefect.client.schemas.filters import FlowFilter
+from prefect.runtime import deployment
+from prefect.states import Completed
 
 from flows.orchestration.artifacts import show_watched
 from flows.orchestration.events import DATA_CHANGED, DRIFT_ALARM, emit
 from flows.pipeline.binding import worth_a_retry
+from infra.platform.status import DEPLOYED_TAG
 from tasks.monitoring import monitor as watching
 from tasks.monitoring.watched import Watched
 from tasks.promotion.verification import check_version, downloaded
@@ -34,24 +39,32 @@ class NewRows(Frozen):
 
 
 @flow(name="monitor", flow_run_name="monitor-{model}", persist_result=True, result_serializer="json")
-def monitor(model: str = "digits") -> Watched:
+def monitor(model: str = "digits") -> Watched | State[Watched]:
     """Compare what is asked in production with what the champion was trained on; an alarm, or new data, starts retrain.
 
     Args:
         model: The registered model's name, such as digits.
     """
+    if not has_champion(model):
+        return Completed(message=f"{model} has no champion yet: there is nothing to watch.")
     watched = look(model)
     show_watched(watched, load_settings().policy(model).monitor.psi)
     reference = watched.workload
-    shipped = reference in names()
-    asked = {"workload": reference if shipped else names()[0], "file": "" if shipped else reference}
     if watched.status == "drifted":
-        about = Alarm(**asked, version=watched.version, reasons=watched.reasons)
-        emit(DRIFT_ALARM, model, f"{model}: {'; '.join(watched.reasons)}", about, maker(reference))
+        made_by = maker(reference)
+        about = Alarm(**made_by.asked, version=watched.version, reasons=watched.reasons)
+        emit(DRIFT_ALARM, model, f"{model}: {'; '.join(watched.reasons)}", about, made_by.related)
     if (fingerprint := ask_for_rows(model)) is not None:
         message = f"{model}: {reference} loads rows that no version was made of ({fingerprint[:16]}…)"
-        emit(DATA_CHANGED, model, message, NewRows(**asked, fingerprint=fingerprint), maker(reference))
+        made_by = maker(reference)
+        about_rows = NewRows(**made_by.asked, fingerprint=fingerprint)
+        emit(DATA_CHANGED, model, message, about_rows, made_by.related)
     return watched
+
+
+def has_champion(model: str) -> bool:
+    """A model that was deployed is watched from the first hour on, whenever its first version passes."""
+    return Registry(load_settings()).by_alias(model, "champion") is not None
 
 
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=worth_a_retry)
@@ -69,14 +82,29 @@ def ask_for_rows(model: str) -> str | None:
         return watching.new_rows(registry, check_version(folder, champion))
 
 
-def maker(reference: str) -> list[dict[str, str]]:
-    """The deployment of retrain for this workload (else the one for any), as the event's related resource to be inferred."""
+class Maker(NamedTuple):
+    """What an event says of who is to retrain: retrain's parameters, and its deployment as a related resource to be inferred."""
+
+    asked: dict[str, str]
+    related: list[dict[str, str]]
+
+
+def maker(reference: str) -> Maker:
+    """The deployment of retrain that `slipway deploy` made beside this one, with the bundle that it has now.
+
+    Else the one for this workload, else the one for any.
+    """
     retrain = FlowFilter.model_validate({"name": {"any_": ["retrain"]}})
     with get_client(sync_client=True) as client:
         deployments = client.read_deployments(flow_filter=retrain)
-    own = [made for made in deployments if reference in map(made.parameters.get, ("workload", "file"))]
+    own = [made for made in deployments if DEPLOYED_TAG in made.tags and made.name == deployment.name]
+    own += [made for made in deployments if reference in map(made.parameters.get, ("workload", "file"))]
     chosen = own or [made for made in deployments if made.name == "any"]
-    return [
-        {"prefect.resource.id": f"prefect.deployment.{made.id}", "prefect.resource.role": "maker"}
-        for made in chosen[:1]
-    ]
+    file = str(own[0].parameters.get("file", "")) if own else "" if reference in names() else reference
+    return Maker(
+        asked={"workload": names()[0] if file else reference, "file": file},
+        related=[
+            {"prefect.resource.id": f"prefect.deployment.{made.id}", "prefect.resource.role": "maker"}
+            for made in chosen[:1]
+        ],
+    )

@@ -4,13 +4,13 @@ import time
 from pathlib import Path
 
 from prefect import flow
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 
 from flows import steps
 from flows.candidates import make_and_measure, pick_and_prove, picked
 from flows.orchestration import form
 from flows.orchestration.approval import start_asking
-from flows.orchestration.artifacts import show_outcome
+from flows.orchestration.artifacts import show_outcome, show_source
 from flows.orchestration.failures import failing_in_a_sentence
 from flows.orchestration.run_lock import wait_for_turn
 from flows.orchestration.task_runner import task_runner
@@ -19,6 +19,8 @@ from flows.pipeline.context import RunContext
 from flows.pipeline.retention import tidy
 from flows.pipeline.runner import StepRunner
 from flows.pipeline.tracking import interrupted, tracked
+from tasks.bundles.bundle import is_bundle
+from tasks.bundles.kept import bundle_of
 from tasks.compression.catalogue import check_run
 from tasks.config import RunConfig
 from tasks.measured import Proof, Report
@@ -93,6 +95,7 @@ def retrain(
                 outcome = _make(runner, dataset, config, started, may_promote=promote)
             else:
                 _end_interrupted(context, outcome, may_promote=promote)
+                _show_source(context.model_copy(update={"run_id": outcome.run_id}), ran=False)
     tidy(context)
     return _show(context, outcome)
 
@@ -103,6 +106,7 @@ def _make(
     """From rows to a decision about a new version."""
     context = runner.context
     with tracked(context, dataset, config) as runner.context:
+        _show_source(runner.context, ran=True)
         checkpoint = runner.run(steps.train, dataset=dataset, config=config.train, model=config.model)
         candidates, reports = make_and_measure(runner, dataset, config, checkpoint)
         selection, proof = pick_and_prove(runner, dataset, config, candidates, reports)
@@ -132,6 +136,13 @@ def _end_interrupted(context: RunContext, outcome: Outcome, *, may_promote: bool
         version = registry.version(context.model, outcome.version or 0) if owes and may_promote else None
         if version is not None and registry.tags(version).get(DECISION_TAG) == "registered":
             start_asking(version)
+
+
+def _show_source(context: RunContext, *, ran: bool) -> None:
+    """A bundle's run says whose code it is from its beginning on."""
+    if is_bundle(context.workload):
+        address = context.registry.run_address(context.model, context.run_id or "")
+        show_source(bundle_of(context.workload), context.model, address, ran=ran)
 
 
 def _show(context: RunContext, outcome: Outcome) -> Outcome:
@@ -192,7 +203,9 @@ def _run_name() -> str:
     """digits-2026-11-22-nightly: what a list of runs should say."""
     asked, started = flow_run.parameters, flow_run.scheduled_start_time
     when = "nightly" if "auto-scheduled" in flow_run.tags else f"{started:%H%M}"
-    return f"{short_name(asked.get('file') or asked.get('workload', 'digits'))}-{started:%Y-%m-%d}-{when}"
+    reference = asked.get("file") or asked.get("workload", "digits")
+    name = deployment.name if is_bundle(reference) and deployment.name else short_name(reference)
+    return f"{name}-{started:%Y-%m-%d}-{when}"
 
 
 def short_name(reference: str) -> str:

@@ -67,9 +67,14 @@ class Settings(Frozen):
         return self.tracking_uri.startswith("sqlite:")
 
     @property
+    def has_own_registry(self) -> bool:
+        """Whether neither the environment nor mlflow.yaml names another than the one in `home`."""
+        return self.tracking_uri == _own_database(self.home)
+
+    @property
     def registry(self) -> str:
         """Where models are looked for, in words, without a password."""
-        if self.tracking_uri == _own_database(self.home):
+        if self.has_own_registry:
             return f"of {self.home} (SLIPWAY_HOME)"
         return f"at {without_secrets(self.tracking_uri)}"
 

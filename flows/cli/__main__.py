@@ -5,11 +5,12 @@ import os
 import sys
 import warnings
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli import pipeline, platform, versions
+from flows.cli import deployments, pipeline, platform, versions
 from flows.cli.failures import check_limits, in_a_sentence
 from flows.cli.views.document import json_alone
 from tasks.errors import exiting_in_a_sentence
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for group in (pipeline, platform, versions):
+for group in (pipeline, deployments, platform, versions):
     app.add_typer(group.commands)
 
 _INTERRUPTED = 130
@@ -35,11 +36,23 @@ def main() -> None:
     try:
         with exiting_in_a_sentence(), json_alone(sys.argv[1:]), in_a_sentence():
             check_limits()
+            _join_platform()
             app(standalone_mode=True)
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # what typer makes of Ctrl-C, without a word
             print(f"slipway: {_stopped(sys.argv[1:])}", file=sys.stderr)
         raise
+
+
+def _join_platform() -> None:
+    """Where `slipway up` runs on this home, its servers are the ones to ask."""
+    home = Path(os.environ.get("SLIPWAY_HOME") or ".slipway").absolute()
+    if not (home / "up.json").is_file():
+        return
+    from infra.platform.beside import join
+    from tasks.settings import load_settings
+
+    join(home, registry=load_settings().has_own_registry)
 
 
 def _print_anywhere() -> None:

@@ -4,6 +4,7 @@ import base64
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from tasks.bundles.bundle import Bundle
 from tasks.monitoring.chart import drifts
 from tasks.monitoring.watched import Watched
 from tasks.outcome import Outcome, Selection
@@ -21,6 +22,17 @@ def show_candidates(model: str, selection: Selection) -> None:
     if sum(candidate.score is not None for candidate in candidates) > 1:
         title = f"{model}: score against latency of the candidates"
         _show_picture(f"{_slug(model)}-pareto", title, picture(candidates))
+
+
+def show_source(bundle: Bundle, model: str, address: str | None, *, ran: bool) -> None:
+    """Whose code runs, from which commit, and where its files are: as they ran, or as they were when nothing had to run again."""
+    lines = [f"# The code of {model}", "", f"- bundle `{bundle.digest}`", f"- {bundle.state}"]
+    lines += [f"- by {bundle.author}"] if bundle.author else []
+    lines += [f"- with {', '.join(bundle.requirements)}"] if bundle.requirements else []
+    if address:
+        which = "its files as they run" if ran else "the files that the version was made with"
+        lines += ["", f"Source: [{which}]({address}/artifacts/source)"]
+    create_markdown_artifact("\n".join(lines), key=f"{_slug(model)}-source")
 
 
 def show_outcome(outcome: Outcome, address: str | None) -> None:

@@ -21,12 +21,9 @@ from prefect.variables import Variable
 from prefect.workers.process import ProcessWorker
 
 from flows.orchestration import automations
+from flows.orchestration.deployments import FILE, POOL
 from flows.orchestration.reachability import in_a_sentence
 from tasks.errors import exiting_in_a_sentence
-
-POOL = "slipway"
-
-FILE = Path(__file__).parent.parent.parent / "infra" / "prefect.yaml"
 
 _MARK = "slipway_deployed"
 

@@ -26,16 +26,24 @@ def accounts(home: Path, given: Mapping[str, str]) -> dict[str, str]:
     for name in (PREFECT, MLFLOW):
         if variables.get(name) and not variables[name].strip(" :"):
             raise UserError(f"{name} is set and names no password: give one, or unset it.")
-    if variables.get(PREFECT):
-        account["PREFECT_API_AUTH_STRING"] = variables[PREFECT]
+    account |= account_of_commands(variables)
     if variables.get(MLFLOW):
         account |= {
-            "MLFLOW_TRACKING_USERNAME": variables.get("MLFLOW_AUTH_ADMIN_USERNAME", _ADMIN),
-            "MLFLOW_TRACKING_PASSWORD": variables[MLFLOW],
             "MLFLOW_AUTH_CONFIG_PATH": variables.get("MLFLOW_AUTH_CONFIG_PATH") or _config(home),
             "MLFLOW_FLASK_SERVER_SECRET_KEY": variables.get("MLFLOW_FLASK_SERVER_SECRET_KEY")
             or secrets.token_urlsafe(32),
         }
+    return account
+
+
+def account_of_commands(variables: Mapping[str, str]) -> dict[str, str]:
+    """What a client of these servers answers: the same word as they ask for."""
+    account = {}
+    if variables.get(PREFECT):
+        account["PREFECT_API_AUTH_STRING"] = variables[PREFECT]
+    if variables.get(MLFLOW):
+        account["MLFLOW_TRACKING_USERNAME"] = variables.get("MLFLOW_AUTH_ADMIN_USERNAME", _ADMIN)
+        account["MLFLOW_TRACKING_PASSWORD"] = variables[MLFLOW]
     return account
 
 

@@ -50,7 +50,17 @@ def services(home: Path, ports: dict[str, int]) -> list[Service]:
         ),
         Service(
             "server",
-            ("infra.serving", *models(home), *here, str(ports["server"]), "--poll", "2", "--record", "1"),
+            (
+                "infra.serving",
+                *models(home),
+                "--all",
+                *here,
+                str(ports["server"]),
+                "--poll",
+                "2",
+                "--record",
+                "1",
+            ),
             health=f"{at['server']}/health",
             url=at["server"],
             after=("mlflow",),
@@ -65,7 +75,7 @@ def services(home: Path, ports: dict[str, int]) -> list[Service]:
 
 
 def models(home: Path) -> list[str]:
-    """What to serve as soon as it has a champion: the workloads that come with Slipway, and what was trained here."""
+    """What is said to have no champion yet: the workloads that come with Slipway, and what was trained here."""
     trained = [folder.name for folder in (home / "work").glob("*") if folder.is_dir()]
     return [f"{name}@champion" for name in sorted({*names(), *trained})]
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _EXAMPLES = (
     "digits@champion",
     "digits@champion flights --port 8081 --record 0.1",
+    "--all --port 8080",
     "digits=path/to/a/version --allow-unsigned",
 )
 
@@ -27,13 +28,16 @@ def parser(prog: str) -> "argparse.ArgumentParser":
 
     made = argparse.ArgumentParser(
         prog,
-        usage=f"{prog} MODEL [MODEL ...] [--option VALUE ...]",
+        usage=f"{prog} [MODEL ...] [--option VALUE ...]",
         description="Serve models of the registry, following their aliases.",
         epilog="\n".join(["examples:", *(f"  {prog} {words}" for words in _EXAMPLES)]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(
-        "models", nargs="+", metavar="MODEL", help="NAME, NAME@ALIAS, NAME/VERSION or NAME=FOLDER"
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="NAME, NAME@ALIAS, NAME/VERSION or NAME=FOLDER; see also --all",
     )
     for name, field in ServeOptions.model_fields.items():
         if not field.repr:

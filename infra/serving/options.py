@@ -84,6 +84,10 @@ class ServeOptions(Frozen):
         default_factory=lambda: Path(key) if (key := os.environ.get("SLIPWAY_PUBLIC_KEY")) else None,
         description="Key that evidence must be signed with; default: home/keys/public.pem.",
     )
+    all: bool = Field(
+        False, description="Serve every registered model that has a champion, or gets one while this runs."
+    )
+    max_models: Positive = Field(100, description="Most models that are served because of --all.")
     allow_unsigned: bool = Field(
         False, description="Serve versions without evidence. For trying things out only."
     )

@@ -24,6 +24,8 @@ class Entity:
     def __getattr__(self, name: str) -> Any:
         if name in ("tags", "params"):
             return {pair["key"]: pair.get("value", "") for pair in self._fields.get(name, ())}
+        if name == "aliases":
+            return {pair["alias"]: pair["version"] for pair in self._fields.get(name, ())}
         value = self._fields.get(name)
         return Entity(value) if isinstance(value, dict) else value
 
@@ -53,6 +55,10 @@ class RestClient:
 
     def get_registered_model(self, name: str) -> Any:
         return self._get("registered-models/get", name=name).registered_model
+
+    def search_registered_models(self, max_results: int = 100, page_token: str | None = None) -> Page:
+        asked = {"max_results": max_results, "page_token": page_token}
+        return _page(self._get("registered-models/search", **asked), "registered_models")
 
     def get_model_version(self, name: str, version: str) -> Any:
         return self._get("model-versions/get", name=name, version=version).model_version

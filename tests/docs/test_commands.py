@@ -22,7 +22,7 @@ from tasks.settings import Settings
 
 WALK = "docs/workloads.md"
 
-OWN_TESTS = ("docs/goals.md", "docs/own-training.md")
+OWN_TESTS = ("docs/deploy.md", "docs/goals.md", "docs/own-training.md")
 """Pages that a test file of their own runs."""
 
 ORDER = ("README.md", "docs/quickstart.md", "docs/compression.md", "docs/proof.md", "docs/promotion.md")

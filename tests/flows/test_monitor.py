@@ -1,5 +1,6 @@
 """What follows from an alarm: a retraining, and a word to whoever asked to be told."""
 
+import shutil
 from pathlib import Path
 
 import deployed
@@ -34,3 +35,14 @@ def test_an_alarm_starts_retrain_and_reaches_the_webhook(
                 [run] = deployed.wait_until(lambda: deployed.runs_of(maker), "nothing retrains")
     assert "digits: " in told["text"] and "inputs drifted from the training rows" in told["text"]
     assert run.parameters["workload"] == "digits" and run.state is not None and run.state.is_scheduled()
+
+
+@pytest.mark.slow
+def test_a_model_that_was_deployed_is_watched_before_it_has_a_champion_without_a_failure(
+    empty_mlflow_database: Path, home: Path, prefect_server: str
+) -> None:
+    home.mkdir()
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    with deployed.talking_to(prefect_server, home):
+        state = monitor("churn", return_state=True)
+    assert state.is_completed() and state.message == "churn has no champion yet: there is nothing to watch."

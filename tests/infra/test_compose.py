@@ -1,53 +1,35 @@
 """infra/compose.yaml as processes: a run through Prefect on PostgreSQL and Redis, MLflow on PostgreSQL and S3, and two workers."""
 
-import base64
-import contextlib
-import json
 import subprocess
 import sys
-import time
 import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from checkout import ROOT, SUPPORT
 from composed import Composed
+from composed_platform import (
+    call,
+    give_up,
+    mlflow,
+    objects,
+    prefect,
+    running,
+    s3_environment,
+    state_of,
+    until,
+)
 
-from infra.secrets.generate import make_secrets
-
-T = TypeVar("T")
 WORKLOAD = str(SUPPORT / "held_digits.py")
 MODEL = "held-digits"
-_SECONDS = 1200
 
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Iterator[Composed]:
-    """All services but the workers and what only watches, up."""
-    make_secrets(tmp_path / "secrets")
-    (tmp_path / "state").mkdir()
-    composed = Composed(tmp_path / "state", tmp_path / "secrets")
-    try:
-        for service in ("postgres", "redis", "s3"):
-            composed.start(service)
-        for service in ("postgres", "redis", "s3"):
-            composed.wait(service)
-        until(lambda: bucket_exists(composed, "mlflow"), composed)
-        composed.make_databases()
-        accounts = composed.write_config("mlflow_auth", tmp_path)
-        composed.start("prefect")
-        composed.start("mlflow", extra={"MLFLOW_AUTH_CONFIG_PATH": str(accounts)})
-        composed.wait("prefect", "/api/health")
-        composed.wait("mlflow", "/health")
-        composed.start("mlflow-account", words={"digits": MODEL})
-        assert composed.processes.pop("mlflow-account").wait(240) == 0, composed.last_lines("mlflow-account")
-        composed.start("prefect-services")
+    with running(tmp_path, MODEL) as composed:
         yield composed
-    finally:
-        composed.stop()
 
 
 @pytest.mark.platform
@@ -64,7 +46,7 @@ def test_a_run_outlives_its_worker_on_the_composed_platform(platform: Composed, 
     give_up(platform, lost)
 
     platform.start("worker", "worker-2")
-    platform.start("server", words={"digits@champion": f"{MODEL}@champion"})
+    platform.start("server")
     run = start_run(platform)
     until(lambda: state_of(platform, run) == "COMPLETED", platform)
 
@@ -96,18 +78,6 @@ def start_run(platform: Composed) -> str:
         {"parameters": parameters, "state": {"type": "SCHEDULED"}},
     )
     return str(made["id"])
-
-
-def give_up(platform: Composed, run: str) -> None:
-    """What infra/automations/lost-runs.yaml does when a run's heartbeats stop; tested by itself."""
-    body = {"state": {"type": "CRASHED", "message": "lost"}, "force": True}
-    assert prefect(platform, f"flow_runs/{run}/set_state", body)["status"] == "ACCEPT"
-
-
-def state_of(platform: Composed, run: str) -> str:
-    state = prefect(platform, f"flow_runs/{run}")["state"]
-    assert state["type"] not in ("FAILED", "CRASHED", "CANCELLED"), state
-    return str(state["type"])
 
 
 def checkpoint_is_mirrored(platform: Composed, run: str) -> bool:
@@ -143,7 +113,7 @@ def artifacts_are_on_s3(platform: Composed, tracked: dict[str, Any]) -> None:
 
 
 def serves_the_model_to_who_has_a_key(platform: Composed) -> None:
-    url = f"{platform.address('server')}/invocations"
+    url = f"{platform.address('server')}/models/{MODEL}/invocations"
     rows = {"inputs": {"image": [[[[0] * 8] * 8]]}}
     with pytest.raises(urllib.error.HTTPError, match="401"):
         call(url, rows, {})
@@ -180,78 +150,3 @@ def a_wrong_password_and_a_missing_bucket_are_one_sentence(platform: Composed, t
         [sys.executable, "-c", probe], env=environment, cwd=ROOT, capture_output=True, text=True
     )
     assert "StepError: SLIPWAY_STORE=s3://nobodys/store is not there" in asked.stderr
-
-
-def prefect(platform: Composed, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    return call(f"{platform.address('prefect')}/api/{path}", body, basic(platform.secret("prefect_auth")))
-
-
-def mlflow(platform: Composed, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    account = basic(f"slipway:{platform.secret('mlflow_password')}")
-    return call(f"{platform.address('mlflow')}/api/2.0/mlflow/{path}", body, account)
-
-
-def basic(account: str) -> dict[str, str]:
-    return {"Authorization": f"Basic {base64.b64encode(account.encode()).decode()}"}
-
-
-def call(url: str, body: dict[str, Any] | None, headers: dict[str, str]) -> dict[str, Any]:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            document: dict[str, Any] = json.load(answer)
-            return document
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise
-
-
-def s3_environment(platform: Composed) -> dict[str, str]:
-    return {
-        "AWS_ENDPOINT_URL": platform.address("s3"),
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": platform.secret("s3_access_key"),
-        "AWS_SECRET_ACCESS_KEY": platform.secret("s3_secret_key"),
-    }
-
-
-def objects(platform: Composed, bucket: str) -> list[str]:
-    """The names in a bucket; none when there is no such bucket yet."""
-    import boto3
-
-    given = s3_environment(platform)
-    client = boto3.client(
-        "s3",
-        endpoint_url=given["AWS_ENDPOINT_URL"],
-        region_name=given["AWS_DEFAULT_REGION"],
-        aws_access_key_id=given["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=given["AWS_SECRET_ACCESS_KEY"],
-    )
-    with contextlib.closing(client):
-        return [entry["Key"] for entry in client.list_objects_v2(Bucket=bucket).get("Contents", ())]
-
-
-def bucket_exists(platform: Composed, bucket: str) -> bool:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        objects(platform, bucket)
-    except (BotoCoreError, ClientError):
-        return False
-    return True
-
-
-def until(get: Callable[[], T], platform: Composed) -> T:
-    """What `get` gives once it gives something; a service that is not there yet gives nothing."""
-    end = time.monotonic() + _SECONDS
-    problem: object = None
-    while time.monotonic() < end:
-        try:
-            if given := get():
-                return given
-        except OSError as error:
-            problem = error
-        time.sleep(0.3)
-    logs = {name: platform.last_lines(name) for name in platform.processes}
-    pytest.fail(f"nothing within {_SECONDS} s; last {problem!r}; {logs}")

@@ -35,8 +35,9 @@ def show_status(status: Status, console: Console) -> None:
             str(part.restarts or "–"),
         )
     console.print(table)
-    widest = max(map(len, status.serves), default=0)
-    for model, version in status.serves.items():
+    serves = {**dict.fromkeys(status.deployed), **status.serves}
+    widest = max(map(len, serves), default=0)
+    for model, version in sorted(serves.items()):
         absent = "[dim]loading[/]" if model in status.loading else "[dim]no champion yet[/]"
         console.print(f"{model:<{widest}}  {f'version {version}' if version else absent}")
 

@@ -12,6 +12,7 @@ import orjson
 from infra.serving.http.openapi import document
 from infra.serving.http.service import Headers, Service, absent
 from infra.serving.http.webhook import check
+from infra.serving.ipc.messages import EVERY
 from infra.serving.models.counters import LATENCY
 from infra.serving.models.version import LoadedVersion
 from infra.serving.telemetry.board import Board
@@ -107,7 +108,7 @@ class Routes:
         return as_json(200, {"status": "draining" if self.service.draining else "alive", "models": models})
 
     def _ready(self) -> Answer:
-        waiting = [name for name, slot in self.service.slots.items() if slot.current is None]
+        waiting = [*self.service.waiting, *([] if self.service.looked else [EVERY])]
         reasons = {name: self.board.about(name) for name in waiting}
         behind = {name: why for name in self.service.slots if (why := self.board.behind(name))}
         answer = {

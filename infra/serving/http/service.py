@@ -70,17 +70,42 @@ class Service:
         self.hosts = allowed_hosts(options)
         self.draining = False
         self.clock = time.monotonic()
-        self.predict_routes = self._predict_routes()
-
-    def _predict_routes(self) -> dict[bytes, Route]:
+        self.predict_routes: dict[bytes, Route] = {}
         """By their exact text, which is also all that the fast path takes."""
-        routes = {}
-        for name, slot in self.slots.items():
-            routes[f"/models/{name}/invocations".encode()] = Route(slot, False)
-            routes[f"/v2/models/{name}/infer".encode()] = Route(slot, True)
-        if len(self.slots) == 1:
-            routes[b"/invocations"] = Route(next(iter(self.slots.values())), False)
-        return routes
+        self.looked = not options.all
+        """Whether it is known what is to be served: with --all the registry says so."""
+        self.unawaited: set[str] = set()
+        """Models that came later, or that were refused and nobody named: readiness waits for none of them."""
+        for slot in self.slots.values():
+            self._route_to(slot)
+        if len(self.slots) == 1 and not options.all:
+            self.predict_routes[b"/invocations"] = Route(next(iter(self.slots.values())), False)
+        self.named = frozenset(self.targets)
+
+    def _route_to(self, slot: Slot) -> None:
+        self.predict_routes[f"/models/{slot.name}/invocations".encode()] = Route(slot, False)
+        self.predict_routes[f"/v2/models/{slot.name}/infer".encode()] = Route(slot, True)
+
+    def follow(self, targets: tuple[Target, ...]) -> list[Slot]:
+        """Have room for models that nobody named; the new slots."""
+        new = {
+            target.name: Slot(target.name, self.options, self.loop, self.budget)
+            for target in targets
+            if target.name not in self.targets
+        }
+        self.targets.update({target.name: target for target in targets if target.name in new})
+        self.slots.update(new)
+        for slot in new.values():
+            self._route_to(slot)
+        if self.looked:
+            self.unawaited.update(new)
+        self.looked = True
+        return list(new.values())
+
+    def refused(self, name: str) -> None:
+        """One model of many must not keep the others from being served: only what was named is waited for."""
+        if name not in self.named:
+            self.unawaited.add(name)
 
     def route(self, path: str) -> Route | None:
         """The predict route at a decoded path; Problem 404 when the version it pins is not the one that serves."""
@@ -96,8 +121,14 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        loaded = all(slot.current is not None for slot in self.slots.values())
-        return loaded and not self.draining and not self.troubles()
+        return self.looked and not self.waiting and not self.draining and not self.troubles()
+
+    @property
+    def waiting(self) -> list[str]:
+        """Models that must be loaded before this worker is ready, and are not."""
+        return [
+            name for name, slot in self.slots.items() if slot.current is None and name not in self.unawaited
+        ]
 
     def troubles(self) -> dict[str, str]:
         """What is wrong with this worker, by the name of the part: it will be replaced."""

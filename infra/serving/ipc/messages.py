@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter
 
+from infra.serving.options import Target
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import shortened
 
@@ -95,6 +96,17 @@ class Revert(Event):
     reason: Reason
 
 
+EVERY = "*"
+"""In place of a model's name: what concerns the registry's models as a whole."""
+
+
+class Found(Frozen):
+    """Models that are followed from now on without having been named; the first look may find none."""
+
+    kind: Literal["found"] = "found"
+    targets: tuple[Target, ...]
+
+
 class Nudge(Frozen):
     """Look at the registry now."""
 
@@ -118,7 +130,7 @@ BEAT_SECONDS = 0.5
 
 
 Message = Annotated[
-    Release | Refusal | RegistryCheck | Swap | Revert | Nudge | Up | Beat, Field(discriminator="kind")
+    Release | Refusal | RegistryCheck | Swap | Revert | Found | Nudge | Up | Beat, Field(discriminator="kind")
 ]
 
 ANY: TypeAdapter[Message] = TypeAdapter(Message)

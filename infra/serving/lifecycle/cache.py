@@ -122,6 +122,12 @@ def recall(root: Path, target: Target) -> Note | None:
     return _moved(note, root).model_copy(update={"before": before})
 
 
+def remembered(root: Path, alias: str) -> list[str]:
+    """The models of which this alias served here in the last run."""
+    end = f"@{alias}.json"
+    return sorted(path.name.removesuffix(end) for path in (root / "targets").glob(f"*{end}"))
+
+
 def _moved(offer: OfferT, root: Path) -> OfferT:
     folder = root / offer.release.folder.name
     return offer.model_copy(update={"release": offer.release.model_copy(update={"folder": folder})})

@@ -19,6 +19,7 @@ from infra.serving.ipc.messages import BEAT_SECONDS, Beat, Event, Message, Nudge
 from infra.serving.lifecycle.ahead import keep_ahead
 from infra.serving.lifecycle.cache import Offer, recall
 from infra.serving.lifecycle.fallback import fallback
+from infra.serving.lifecycle.finding import Finder
 from infra.serving.lifecycle.followed import FollowedTarget
 from infra.serving.lifecycle.preparation import Preparer
 from infra.serving.lifecycle.registry import Absent, AliasSource, Pointer
@@ -57,11 +58,27 @@ class Follower:
                 await asyncio.wait_for(self.served.wait(), FIRST_SECONDS)
         remote = [followed for followed in self.followed if followed.target.path is None]
         following = [asyncio.create_task(self._follow(followed)) for followed in remote]
+        if self.options.all:
+            named = [followed.target.name for followed in self.followed]
+            finder = Finder(self.options, named, self._source, self.channel.send, self._take_up)
+            following.append(asyncio.create_task(finder.run()))
         ended, _ = await asyncio.wait([listening, *following], return_when=asyncio.FIRST_COMPLETED)
         for task in (beating, *following):
             task.cancel()
         for task in ended:
             task.result()  # what follows no longer ends the process, and the next one does
+
+    async def _take_up(self, target: Target) -> None:
+        """Follow what was not named; what the cache holds of it first, as ever."""
+        followed = FollowedTarget(target, False)
+        self.followed.append(followed)
+        await self._start(followed)
+        await self._follow(followed)
+
+    async def _source(self) -> AliasSource:
+        if self.registry is None:
+            self.registry = await asyncio.to_thread(AliasSource, self.options.registry)
+        return self.registry
 
     async def _beat(self) -> None:
         """A word to the supervisor, all the while, that the loop turns."""
@@ -108,14 +125,13 @@ class Follower:
             started = time.monotonic()
             followed.wake.clear()
             try:
-                if self.registry is None:
-                    self.registry = await asyncio.to_thread(AliasSource, self.options.registry)
-                await self._check(self.registry, followed)
+                registry = await self._source()
+                await self._check(registry, followed)
                 self._checked(followed, None)
-                await self._record_reverts(self.registry)
+                await self.preparer.standings.record(registry)
                 if ahead is None:
                     pause = self.options.poll * AHEAD_POLLS
-                    ahead = asyncio.create_task(keep_ahead(self.preparer, self.registry, followed, pause))
+                    ahead = asyncio.create_task(keep_ahead(self.preparer, registry, followed, pause))
             except Absent as error:
                 self._checked(followed, str(error))
             except Exception as error:
@@ -132,18 +148,6 @@ class Follower:
         failed = followed.retry.pointer
         if followed.current is None and failed is not None and followed.retry.due(failed):
             await self._resume(followed)
-
-    async def _record_reverts(self, registry: AliasSource) -> None:
-        """Write to the registry which version was found wanting, and why; what cannot be written now is tried again."""
-        for name, version, created in self.preparer.standings.unrecorded():
-            pointer = Pointer(version=version, created=created)
-            note = self.preparer.standings.of(name, pointer).reverted
-            try:
-                await asyncio.to_thread(registry.note_revert, name, version, note)
-            except Exception as error:
-                logger.debug("%s version %s: its revert cannot be written: %r", name, version, error)
-                return
-            self.preparer.standings.recorded(name, pointer)
 
     def _checked(self, followed: FollowedTarget, error: str | None) -> None:
         if error != followed.error:

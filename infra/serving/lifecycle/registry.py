@@ -24,6 +24,8 @@ SETTINGS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
+PAGE = 200
+
 LONGEST_PAUSE = 30.0
 """Between two tries to download: by then a registry that was away may be back."""
 
@@ -82,6 +84,15 @@ class AliasSource:
             permit=tags.get(PERMIT_TAG, ""),
             reverted=tags.get(REVERTED_TAG, ""),
         )
+
+    def champions(self) -> list[str]:
+        """The models that have a champion, in order."""
+        names, token = [], None
+        while True:
+            page = self.client.search_registered_models(max_results=PAGE, page_token=token)
+            names += [model.name for model in page if "champion" in model.aliases]
+            if (token := page.token) is None:
+                return sorted(names)
 
     def note_revert(self, name: str, version: str, note: str) -> None:
         """Tag the version that a server went back from, for people, for the next decision, and for the other servers.

@@ -3,6 +3,7 @@
 Both are kept beside the cache: what was withdrawn stays so when the registry forgets it, is away, or has an older statement again.
 """
 
+import asyncio
 import datetime
 import logging
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from pydantic import AwareDatetime, ValidationError
 
 from infra.serving.errors import Unservable
-from infra.serving.lifecycle.registry import Pointer
+from infra.serving.lifecycle.registry import AliasSource, Pointer
 from tasks.proof.permit import Permit, PermitError
 from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
@@ -115,6 +116,17 @@ class Standings:
                 update={"at": max(note.at, permit.at + datetime.timedelta(milliseconds=1))}
             )
         self._keep(name, pointer, reverted=note.model_dump_json(), recorded=False)
+
+    async def record(self, registry: AliasSource) -> None:
+        """Write to the registry which version was found wanting, and why; what cannot be written now is tried again."""
+        for name, version, created in self.unrecorded():
+            pointer = Pointer(version=version, created=created)
+            try:
+                await asyncio.to_thread(registry.note_revert, name, version, self.of(name, pointer).reverted)
+            except Exception as error:
+                logger.debug("%s version %s: its revert cannot be written: %r", name, version, error)
+                return
+            self.recorded(name, pointer)
 
     def unrecorded(self) -> Iterator[tuple[str, str, int]]:
         """Versions whose note is not in the registry yet."""

@@ -46,9 +46,18 @@ def serve(models: Sequence[str], options: ServeOptions, ahead: dict[str, Started
 def check(targets: tuple[Target, ...], options: ServeOptions) -> None:
     """What no registry needs to be asked for."""
     keys_given()
+    check_names(targets, options)
+    by_alias = options.all or any(target.path is None for target in targets)
+    if by_alias and not options.allow_unsigned:
+        check_key(options)
+    check_home(options)
+
+
+def check_names(targets: tuple[Target, ...], options: ServeOptions) -> None:
+    """What is to be served is said, once."""
     names = [target.name for target in targets]
-    if not targets:
-        raise UserError("there is nothing to serve: name a model, such as digits@champion")
+    if not targets and not options.all:
+        raise UserError("there is nothing to serve: name a model, such as digits@champion, or say --all")
     if len(set(names)) != len(names):
         raise UserError(
             f"{max(names, key=names.count)!r} is named twice: one name serves one version (see --shadow)"
@@ -61,9 +70,6 @@ def check(targets: tuple[Target, ...], options: ServeOptions) -> None:
     for text in options.shadow:
         if Target.parse(text).name not in names:
             raise UserError(f"shadow {text!r} is of a model that is not served")
-    if any(target.path is None for target in targets) and not options.allow_unsigned:
-        check_key(options)
-    check_home(options)
 
 
 def check_home(options: ServeOptions) -> None:

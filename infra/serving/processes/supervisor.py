@@ -14,7 +14,18 @@ import orjson
 from infra.serving.ipc.channel import Channel
 from infra.serving.ipc.child import Child, stop
 from infra.serving.ipc.launch import FOLLOWER, WORKER, Started
-from infra.serving.ipc.messages import Beat, Event, Message, Nudge, Refusal, RegistryCheck, Release, Swap, Up
+from infra.serving.ipc.messages import (
+    Beat,
+    Event,
+    Found,
+    Message,
+    Nudge,
+    Refusal,
+    RegistryCheck,
+    Release,
+    Swap,
+    Up,
+)
 from infra.serving.lifecycle.alias_state import AliasState
 from infra.serving.options import ProcessJob, ServeOptions, Target
 from infra.serving.telemetry.board import Board
@@ -57,6 +68,7 @@ class Supervisor:
         self.states: dict[tuple[str, bool], AliasState] = {}
         self.board = Board()
         self.checks: dict[tuple[str, bool], RegistryCheck] = {}
+        self.found: Found | None = None
         self.up: set[str] = set()
         self.replaced: set[str] = set()
         self.announced = False
@@ -168,6 +180,8 @@ class Supervisor:
         if child is not self.follower:
             for state in self.states.values():
                 state.started(child.name)
+            if self.found is not None:
+                channel.send(self.found)
             for message in (*releases, *reversed(self.board.events), *self.checks.values()):
                 channel.send(message)
         return channel
@@ -192,6 +206,9 @@ class Supervisor:
                     self._tell([self.follower], Swap(**message.named, seconds=0))
             elif isinstance(message, Refusal) and message.stops:
                 self.states.setdefault(message.about, AliasState()).stop(message.version)
+            elif isinstance(message, Found):
+                known = () if self.found is None else self.found.targets
+                self.found = Found(targets=tuple(dict.fromkeys((*known, *message.targets))))
             elif isinstance(message, RegistryCheck):
                 self.checks[message.about] = message
             self.board.note(message)

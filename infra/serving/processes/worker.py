@@ -22,7 +22,7 @@ from infra.serving.http.routes import Routes
 from infra.serving.http.service import Service
 from infra.serving.ipc.channel import Channel
 from infra.serving.ipc.log import set_up
-from infra.serving.ipc.messages import BEAT_SECONDS, Beat, Message, Nudge, Refusal, Release, Revert, Up
+from infra.serving.ipc.messages import BEAT_SECONDS, Beat, Found, Message, Nudge, Refusal, Release, Revert, Up
 from infra.serving.lifecycle.loading import Loader
 from infra.serving.models.recording import Recorder
 from infra.serving.options import MAX_HEAD, ProcessJob
@@ -68,6 +68,11 @@ class Worker:
             if isinstance(message, Revert):
                 self.loader.follow(message)
                 continue
+            if isinstance(message, Found):
+                self._have_room(message)
+                continue
+            if isinstance(message, Refusal):
+                self._was_refused(message)
             if isinstance(message, Release):
                 task = asyncio.create_task(self.loader.load(message), name="load")
             elif isinstance(message, Refusal) and message.stops:
@@ -82,6 +87,21 @@ class Worker:
     def _tell(self, message: Message) -> None:
         self.board.note(message)
         self.channel.send(message)
+        if isinstance(message, Refusal):
+            self._was_refused(message)
+        self._say_when_up()
+
+    def _have_room(self, found: Found) -> None:
+        for slot in self.service.follow(found.targets):
+            slot.recorder = self.recorder
+        self._say_when_up()
+
+    def _was_refused(self, refusal: Refusal) -> None:
+        if not refusal.shadow:
+            self.service.refused(refusal.model)
+        self._say_when_up()
+
+    def _say_when_up(self) -> None:
         if self.service.ready and not self.up.is_set():
             self.up.set()
             self.channel.send(Up())

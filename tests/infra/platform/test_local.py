@@ -209,7 +209,10 @@ def test_ctrl_c_in_the_middle_of_a_run_leaves_nothing_behind(platform: Platform,
 
     assert platform.end(signal.SIGINT) == 0
     assert psutil.wait_procs(processes, timeout=60)[1] == [] and platform.processes() == []
-    assert platform.status() == (1, {"up": False, "pid": None, "parts": [], "serves": {}, "loading": []})
+    assert platform.status() == (
+        1,
+        {"up": False, "pid": None, "parts": [], "serves": {}, "deployed": [], "loading": []},
+    )
     with sqlite3.connect(platform.home / "prefect.db") as database:
         query = "select state_type from flow_run where id = ?"
         assert database.execute(query, (run,)).fetchone() == ("CRASHED",)

@@ -70,7 +70,7 @@ def test_rows_fall_where_their_times_do_however_these_are_written(form: str, tim
     assert parts(FORMS[form](times)) == parts(pd.Series(times, dtype="datetime64[us]"))
 
 
-@pytest.mark.parametrize("instant", [2.0**60, -2.0**60, 0.0, 1e-300, 2**62])
+@pytest.mark.parametrize("instant", [2.0**60, -(2.0**60), 0.0, 1e-300, 2**62])
 def test_rows_of_one_instant_train_however_large_its_number(instant: float) -> None:
     parts = split(pd.DataFrame({"when": [instant] * 3}), Data(), Rows(time="when"))
     assert [len(part) for part in parts.values()] == [3, 0, 0]

@@ -1,0 +1,89 @@
+"""Every model of the registry that has a champion, followed from the moment that it has one."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from typing import Any
+
+from infra.serving.ipc.messages import EVERY, Found, Message, RegistryCheck
+from infra.serving.lifecycle.cache import remembered
+from infra.serving.lifecycle.registry import AliasSource
+from infra.serving.options import NAME, ServeOptions, Target
+
+logger = logging.getLogger("slipway.serving")
+
+FIRST_SECONDS = 5.0
+"""For the registry to say which there are; then those that served in the last run are taken up without it."""
+
+
+class Finder:
+    """Looks for models besides those that are named; `follow` never ends."""
+
+    def __init__(
+        self,
+        options: ServeOptions,
+        named: Collection[str],
+        source: Callable[[], Awaitable[AliasSource]],
+        say: Callable[[Message], None],
+        follow: Callable[[Target], Coroutine[Any, Any, None]],
+    ) -> None:
+        self.options = options
+        self.named = frozenset(named)
+        self.source = source
+        self.say = say
+        self.follow = follow
+        self.found: set[str] = set()
+        self.looked = False
+        self.said: str | None = None
+        self.passed_over: frozenset[str] = frozenset()
+
+    async def run(self) -> None:
+        """Look once a period, for ever. Raises what following one of them raises."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    names = await asyncio.wait_for(self._ask(), None if self.looked else FIRST_SECONDS)
+                except Exception as error:
+                    logger.debug("the registry's models: %r", error)
+                    self._note(f"the registry cannot be read ({type(error).__name__})")
+                    if not self.found:
+                        self._take_up(remembered(self.options.cache, "champion"), group)
+                else:
+                    self._note(None)
+                    self._take_up(names, group, first=not self.looked)
+                    self.looked = True
+                await asyncio.sleep(self.options.poll)
+
+    async def _ask(self) -> list[str]:
+        registry = await self.source()
+        return await asyncio.to_thread(registry.champions)
+
+    def _take_up(self, names: list[str], group: asyncio.TaskGroup, *, first: bool = False) -> None:
+        """Follow what is new, the workers being told before they hear of its versions."""
+        fit = [name for name in names if NAME.fullmatch(name)]
+        new = [name for name in fit if name not in self.named | self.found]
+        room = self.options.max_models - len(self.found)
+        self._pass_over(frozenset(names) - frozenset(fit) | frozenset(new[room:]))
+        targets = tuple(Target(name=name, alias="champion") for name in new[:room])
+        self.found.update(target.name for target in targets)
+        if targets or first:
+            self.say(Found(targets=targets))
+        for target in targets:
+            logger.info("%s: the registry has a champion; it is followed from now on", target.name)
+            group.create_task(self.follow(target))
+
+    def _pass_over(self, names: frozenset[str]) -> None:
+        """Said once, and again when others are."""
+        if names != self.passed_over and names:
+            logger.warning(
+                "not served, for their names are no part of an address or there are more than --max-models %d: %s",
+                self.options.max_models,
+                ", ".join(sorted(names)),
+            )
+        self.passed_over = names
+
+    def _note(self, error: str | None) -> None:
+        if error != self.said:
+            logger.warning("every model: %s", error or "the registry answers again")
+        self.said = error
+        self.say(RegistryCheck(model=EVERY, error=error))
