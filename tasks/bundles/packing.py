@@ -1,7 +1,7 @@
 """A workload's files laid out as a bundle: checked for what has no place in one, described and signed."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from tasks.bundles.bundle import (
@@ -15,6 +15,7 @@ from tasks.bundles.bundle import (
     slipway_version,
 )
 from tasks.bundles.checkout import state_of
+from tasks.bundles.requirements import Pins
 from tasks.bundles.secrets import secret_in
 from tasks.errors import UserError
 from tasks.system.files import sha256_of, write_atomically
@@ -23,24 +24,16 @@ from tasks.system.signing import private_key, sign_folder
 MOST_BYTES = 50 * 1000**2
 
 
-def pack(
-    folder: Path,
-    name: str,
-    reference: str,
-    files: Mapping[str, Path],
-    requirements: str = "",
-    pins: Sequence[str] = (),
-) -> Bundle:
-    """Build the bundle of these files, by the path that each has inside code/, in a folder that is not there; sign it.
+def pack(folder: Path, name: str, reference: str, files: Mapping[str, Path], pins: Pins = Pins()) -> Bundle:  # noqa: B008 - it cannot be changed
+    """Build the bundle of these files, by the path that each has inside code/, in `folder`, which holds nothing else; sign it.
 
-    `reference` names the workload as seen from code/. `requirements`: requirements.txt with pins and hashes; `pins`: name==version
-    of each. Raises UserError, naming the file, for a link, a secret, and more than 50 MB.
+    `reference` names the workload as seen from code/. Raises UserError, naming the file, for a link, a secret, and more than 50 MB.
     """
     _check(files)
     state = state_of([*files.values()])
     for path, source in files.items():
         write_atomically(folder / CODE / path, source.read_bytes())
-    for path, content in ((REQUIREMENTS, requirements.encode()), (CHANGES, state.changes)):
+    for path, content in ((REQUIREMENTS, pins.text.encode()), (CHANGES, state.changes)):
         if content:
             write_atomically(folder / path, content)
     _check(
@@ -50,7 +43,7 @@ def pack(
         name=name,
         reference=reference,
         files=files_in(folder),
-        requirements=tuple(pins),
+        requirements=pins.names,
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
         slipway=slipway_version(),
         commit=state.commit,

@@ -14,6 +14,7 @@ from types import ModuleType
 from pydantic import ValidationError
 
 from tasks.bundles.kept import without_bytecode
+from tasks.bundles.requirements import use
 from tasks.errors import UserError
 from tasks.workloads.dependencies import is_a_users, workload_files, workload_sources
 from tasks.workloads.places import names, place_of, source_file
@@ -36,6 +37,7 @@ def load_workload(reference: str) -> Workload:
     path, attribute = place.file, place.attribute
     if place.code is not None:
         without_bytecode()
+        use(place.code)
     try:
         module = (
             _import_path(reference, path)

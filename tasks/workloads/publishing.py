@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.bundles.bundle import Bundle, is_bundle
+from tasks.bundles.bundle import REQUIREMENTS, Bundle, is_bundle
 from tasks.bundles.checkout import cloned, is_git
 from tasks.bundles.kept import building, bundle_of, discard, keep, share
 from tasks.bundles.packing import pack
+from tasks.bundles.requirements import Pins, environment, pinned, put_on_path
 from tasks.errors import UserError
 from tasks.settings import load_settings
+from tasks.system.files import write_atomically
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.dependencies import ROOT, packed_files
 from tasks.workloads.places import Place, place_of
@@ -22,20 +24,24 @@ from tasks.workloads.workload import Workload
 _TRY = "import sys; from tasks.errors import exiting_in_a_sentence\nwith exiting_in_a_sentence():\n    from tasks.workloads.catalogue import load_workload; load_workload(sys.argv[1]).all_materials()"
 
 
-def publish(reference: str) -> Bundle:
+def publish(reference: str, requirements: Path | None = None) -> Bundle:
     """Pack, check, sign and keep a workload, here and in the store if there is one; it was loaded from there by another process.
 
-    `reference`: a file, a module, or GIT-URL@COMMIT[:path/to/file.py]; a bundle is what it is. Raises UserError for what cannot be
+    `reference`: a file, a module, or GIT-URL@COMMIT[:path/to/file.py]; a bundle is what it is. `requirements`: a file as pip
+    reads them, of the packages that Slipway does not bring. Raises UserError for what cannot be
     one, StepError when storage or git fails.
     """
     if is_bundle(reference):
         return bundle_of(reference)
     with _source(reference) as source, building() as folder:
+        pins = _pinned(requirements, folder)
         place = place_of(source)
         workload = load_workload(source)
         _refuse_slipways_own(reference, place)
         inside = f"{place.module or place.file.name}{f':{place.attribute}' if place.attribute else ''}"
-        bundle = pack(folder, workload.name, inside, {**packed_files(source), **_weights(workload, place)})
+        bundle = pack(
+            folder, workload.name, inside, {**packed_files(source), **_weights(workload, place)}, pins
+        )
         new = keep(folder, bundle.digest)
     try:
         _try(bundle, reference)
@@ -55,6 +61,15 @@ def _source(reference: str) -> Iterator[str]:
             yield file
     else:
         yield reference
+
+
+def _pinned(requirements: Path | None, folder: Path) -> Pins:
+    """What it needs besides Slipway, which is put on the path: it is imported soon."""
+    if requirements is None or not (pins := pinned(requirements)).text:
+        return Pins()
+    write_atomically(folder / REQUIREMENTS, pins.text.encode())
+    put_on_path(environment(folder / REQUIREMENTS))
+    return pins
 
 
 def _refuse_slipways_own(reference: str, place: Place) -> None:
