@@ -18,7 +18,6 @@ from tasks.promotion.permits import may_serve
 from tasks.promotion.registration import tags_of
 from tasks.promotion.verification import check_version, downloaded, example_rows
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence
-from tasks.proof.signing import EvidenceError, public_key
 from tasks.records import Version
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
@@ -27,6 +26,7 @@ from tasks.settings import Settings
 from tasks.system.files import sha256_of
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import shortened, some
+from tasks.system.signing import EvidenceError, public_key
 from tasks.system.urls import without_secrets
 
 _SQLITE = "sqlite:///"

@@ -26,10 +26,10 @@ from tasks.promotion.judging import judge_folder
 from tasks.promotion.ledger import LedgerError, read_ledger
 from tasks.promotion.manual import roll_back_to
 from tasks.promotion.verification import check_version, downloaded, verify
-from tasks.proof.signing import EvidenceError, create_key_pair
 from tasks.records import Candidate, Dataset, Version
 from tasks.registry.registry import Registry
 from tasks.settings import Settings, load_settings
+from tasks.system.signing import EvidenceError, create_key_pair
 
 TRIED = ServingCheck(
     requests=1, rows=1, max_abs=0, single_p50_ms=1, single_p95_ms=1, batch=1, batch_p50_ms=1, peak_bytes=1, start_seconds=1
