@@ -56,9 +56,9 @@ def prove(
     if candidate.name != fp32.name:
         baseline = validate(reference, dataset, fp32, fp32, folder, "test", gates.confidence)
     assert candidate.onnx is not None
-    trial = try_on_server(
-        package, workload.name, candidate.onnx.sha256, asked_rows(dataset, "test", MOST_ASKED)
-    )
+    moves = report.company.max_abs if report.company else 0.0
+    asked = asked_rows(dataset, "test", MOST_ASKED)
+    trial = try_on_server(package, workload.name, candidate.onnx.sha256, asked, moves)
     comparison = None
     if champion and report.outputs:
         answered = Answered(dataset, "test", load_arrays(report.outputs), package)

@@ -167,3 +167,7 @@ def _answer(request: urllib.request.Request) -> tuple[Any] | None:
         if error.code != 503:
             raise
         return None
+    except TimeoutError:
+        if request.get_method() != "GET" and not request.full_url.endswith("/filter"):
+            raise  # it may have been done
+        return None

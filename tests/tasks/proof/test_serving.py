@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import proved
 import psutil
 import pytest
@@ -53,6 +54,12 @@ def servers() -> set[int]:
 
 def running(module: str) -> list[int]:
     return [p.pid for p in psutil.Process(os.getpid()).children(recursive=True) if module in p.cmdline()]
+
+
+def test_numbers_may_go_as_far_as_the_rows_beside_them_move_them_and_words_nowhere() -> None:
+    expected, answer = np.array([[0.9, 0.1]], "float32"), [[0.8995, 0.1005]]
+    assert [serving._far("p", answer, expected, moves)[1] for moves in (0.0, 1e-3)] == [True, False]
+    assert serving._far("label", ["b"], np.array(["a"], object), 1.0)[1]
 
 
 @pytest.mark.slow
