@@ -36,9 +36,24 @@ def prepare(source: Path, folder: Path) -> Path:
     proto = onnx.load(target)
     del proto.graph.value_info[:]
     _name_nodes(proto)
+    _flatten_biases(proto)
     add_pre_process_metadata(proto)
     onnx.save(proto, target)
     return target
+
+
+def _flatten_biases(proto: "onnx.ModelProto") -> None:
+    """A Gemm's bias of shape [1, n], as TensorFlow's exporter writes it, as [n]: ONNX Runtime's quantiser (1.31) knows no other."""
+    biases = {node.input[2] for node in proto.graph.node if node.op_type == "Gemm" and len(node.input) == 3}
+    others = {
+        name
+        for node in proto.graph.node
+        for place, name in enumerate(node.input)
+        if node.op_type != "Gemm" or place != 2
+    }
+    for tensor in proto.graph.initializer:
+        if tensor.name in biases - others and len(tensor.dims) == 2 and tensor.dims[0] == 1:
+            del tensor.dims[0]
 
 
 def weighted(proto: "onnx.ModelProto", op_types: Iterable[str]) -> list["onnx.NodeProto"]:
