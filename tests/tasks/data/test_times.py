@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.config import Data
@@ -53,6 +53,7 @@ FORMS: dict[str, Callable[[Times], Any]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(
         st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2250, 1, 1)).map(
@@ -70,7 +71,7 @@ def test_rows_fall_where_their_times_do_however_these_are_written(form: str, tim
     assert parts(FORMS[form](times)) == parts(pd.Series(times, dtype="datetime64[us]"))
 
 
-@pytest.mark.parametrize("instant", [2.0**60, -2.0**60, 0.0, 1e-300, 2**62])
+@pytest.mark.parametrize("instant", [2.0**60, -(2.0**60), 0.0, 1e-300, 2**62])
 def test_rows_of_one_instant_train_however_large_its_number(instant: float) -> None:
     parts = split(pd.DataFrame({"when": [instant] * 3}), Data(), Rows(time="when"))
     assert [len(part) for part in parts.values()] == [3, 0, 0]
