@@ -73,12 +73,13 @@ def _no_look_at_all_packages() -> Iterator[None]:
     """MLflow would list every file of every package installed, for seconds, to see whether the versions that we just read are those."""
     from mlflow.utils import requirements_utils
 
-    before = vars(requirements_utils).get("_MODULES_TO_PACKAGES")
-    requirements_utils._MODULES_TO_PACKAGES = before or {}
+    names = vars(requirements_utils)
+    before = names.get("_MODULES_TO_PACKAGES")
+    names["_MODULES_TO_PACKAGES"] = before or {}
     try:
         yield
     finally:
-        requirements_utils._MODULES_TO_PACKAGES = before  # who lets MLflow infer requirements needs it whole
+        names["_MODULES_TO_PACKAGES"] = before  # who lets MLflow infer requirements needs it whole
 
 
 def _ship_code(folder: Path) -> None:
