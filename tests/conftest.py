@@ -1,11 +1,13 @@
 """What tests share: a home of their own, and one real MLflow and one real Prefect server a session."""
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and {"mlflow_server", "prefect_server"} & set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(trylast=True, specname="pytest_collection_modifyitems")
+def pytest_put_long_files_first(items: list[pytest.Item]) -> None:
+    """Each process that runs tests gets a run of the list: it begins with files whose tests take minutes, so that none ends with one."""
+    long: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        if (limit := item.get_closest_marker("timeout")) and limit.args[0] >= 900:
+            long.setdefault(item.path, []).append(item)
+    begun = {id(item) for each in long.values() for item in each}
+    rest = [item for item in items if id(item) not in begun]
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        mine = [item for each in list(long.values())[worker::workers] for item in each]
+        take = max(0, len(items) // workers - len(mine))
+        ordered += mine + rest[:take]
+        rest = rest[take:]
+    items[:] = ordered + rest
 
 
 def _restore_mlflow_address() -> Iterator[None]:
@@ -72,9 +93,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def empty_mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with MLflow's tables, to copy: making them takes seconds."""
-    path = tmp_path_factory.mktemp("mlflow-empty") / "mlflow.db"
-    code = f"import mlflow; mlflow.MlflowClient('sqlite:///{path}').search_experiments()"
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True)
+    folder = _session_folder(tmp_path_factory, "mlflow-empty")
+    path, made = folder / "mlflow.db", folder / "made"
+    with FileLock(folder / "lock"):
+        if not made.exists():
+            code = f"import mlflow; mlflow.MlflowClient('sqlite:///{path}').search_experiments()"
+            subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True)
+            made.touch()
     return path
 
 
@@ -116,7 +141,20 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> str:
         "PREFECT_HOME": str(folder),
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
     }
-    return _shared(folder, ["prefect", "server", "start", "--no-ui"], environment, "/api/health") + "/api"
+
+    def keep_empty() -> None:
+        with contextlib.closing(sqlite3.connect(folder / "prefect.db")) as tables:
+            with contextlib.closing(sqlite3.connect(folder / "empty.db")) as copy:
+                tables.backup(copy)
+
+    command = ["prefect", "server", "start", "--no-ui"]
+    return _shared(folder, command, environment, "/api/health", keep_empty) + "/api"
+
+
+@pytest.fixture(scope="session")
+def empty_prefect_database(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with Prefect's tables and nothing of a flow, to copy: making them takes ten seconds."""
+    return _session_folder(tmp_path_factory, "prefect") / "empty.db"
 
 
 def _session_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
@@ -127,7 +165,13 @@ def _session_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path
     return folder
 
 
-def _shared(folder: Path, command: list[str], environment: dict[str, str], health: str) -> str:
+def _shared(
+    folder: Path,
+    command: list[str],
+    environment: dict[str, str],
+    health: str,
+    before_use: Callable[[], None] = lambda: None,
+) -> str:
     """The server of this folder, started by whichever process asks first; `pytest_sessionfinish` ends it."""
     with FileLock(folder / "lock"):
         if (folder / "address").exists():
@@ -141,6 +185,7 @@ def _shared(folder: Path, command: list[str], environment: dict[str, str], healt
         (folder / "pid").write_text(str(pid))
         address = f"http://127.0.0.1:{port}"
         _wait(pid, address + health, folder / "log")
+        before_use()
         (folder / "address").write_text(address)
         return address
 

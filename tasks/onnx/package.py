@@ -1,6 +1,8 @@
 """OnnxModel → the MLflow model folder that is registered, signed and served; its model.onnx is ours byte for byte."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,16 +45,17 @@ def build_folder(
         *_LIBRARIES,
         *sorted({_CODECS[coded.kind] for coded in codec.inputs if coded.kind in _CODECS} if codec else ()),
     )
-    mlflow.onnx.save_model(
-        onnx.load(onnx_model.path, load_external_data=False),
-        str(folder),
-        mlflow_model=model,
-        signature=signature(onnx_model, dataset),
-        input_example=input_example(dataset),
-        pip_requirements=[f"{name}=={version(name)}" for name in libraries],
-        onnx_execution_providers=["CPUExecutionProvider"],
-        save_as_external_data=False,
-    )
+    with _no_look_at_all_packages():
+        mlflow.onnx.save_model(
+            onnx.load(onnx_model.path, load_external_data=False),
+            str(folder),
+            mlflow_model=model,
+            signature=signature(onnx_model, dataset),
+            input_example=input_example(dataset),
+            pip_requirements=[f"{name}=={version(name)}" for name in libraries],
+            onnx_execution_providers=["CPUExecutionProvider"],
+            save_as_external_data=False,
+        )
     shutil.copyfile(onnx_model.path, folder / "model.onnx")
     if codec is not None:
         shutil.copytree(dataset.folder / CODEC, folder, dirs_exist_ok=True)
@@ -63,6 +66,20 @@ def build_folder(
             **{**flavor, "loader_module": f"slipway_codec.{_FUNCTION}", "code": _CODE, "data": "."},
         )
         model.save(folder / "MLmodel")
+
+
+@contextmanager
+def _no_look_at_all_packages() -> Iterator[None]:
+    """MLflow would list every file of every package installed, for seconds, to see whether the versions that we just read are those."""
+    from mlflow.utils import requirements_utils
+
+    names = vars(requirements_utils)
+    before = names.get("_MODULES_TO_PACKAGES")
+    names["_MODULES_TO_PACKAGES"] = before or {}
+    try:
+        yield
+    finally:
+        names["_MODULES_TO_PACKAGES"] = before  # who lets MLflow infer requirements needs it whole
 
 
 def _ship_code(folder: Path) -> None:

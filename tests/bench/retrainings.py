@@ -27,6 +27,21 @@ DOTS = str(Path(__file__).with_name("dots.py"))
 
 _LONGEST = 300.0
 
+IMPORTED = (
+    "flows.cli.run",
+    "flows.cli.versions",
+    "flows.retrain",
+    "matplotlib.figure",
+    "mlflow.onnx",
+    "onnxruntime",
+    "onnxscript",
+    "pandera.pandas",
+    "sklearn.datasets",
+    "torch._dynamo",
+    "torch.onnx._internal.exporter._core",
+)
+"""What takes seconds to import, and is by any retraining."""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -154,6 +169,7 @@ def serve() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)  # what a pipeline prints is no answer
     functions = {function.__name__: function for function in (retrain, state_of)}
+    import_all([*IMPORTED])
     for line in sys.stdin:
         (name, asked), (reader, writer) = json.loads(line), os.pipe()
         started, before = time.monotonic(), os.times()
@@ -186,15 +202,13 @@ def _saying(function: Callable[..., dict[str, Any]], asked: dict[str, Any]) -> d
 def import_all(names: list[str]) -> None:
     """What a retraining had imported in the end, so that the next ones need not; imports start no thread that a fork would lack.
 
-    And what takes seconds to look up anew in each of them: packages' names for MLflow, the exporter's operators.
+    And what takes seconds to look up anew in each of them: the exporter's operators.
     """
     for name in names:
         if name not in sys.modules:
             with contextlib.suppress(Exception):
                 import_module(name)
     if names:
-        with contextlib.suppress(ImportError, AttributeError):
-            import_module("mlflow.utils.requirements_utils")._init_packages_to_modules_map()
         with contextlib.suppress(ImportError, AttributeError):
             import_module("torch.onnx._internal.exporter._registration").ONNXRegistry.from_torchlib()
 

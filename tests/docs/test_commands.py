@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import yaml
 from checkout import ROOT
 from commands import answer, served, slipway
 from pages import PAGES, Block, blocks, plain
+from warm import warm
 
 from tasks.settings import Settings
 
@@ -79,13 +81,22 @@ CODES = {"slipway status": 1}
 
 
 @pytest.fixture
-def environment(tmp_path: Path, prefect_server: str) -> dict[str, str]:
+def environment(tmp_path: Path, prefect_server: str, empty_mlflow_database: Path) -> dict[str, str]:
+    (tmp_path / "home").mkdir(mode=0o700)
+    shutil.copyfile(empty_mlflow_database, tmp_path / "home" / "mlflow.db")
     return {
         **{name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"},
         "SLIPWAY_HOME": str(tmp_path / "home"),
         "PREFECT_API_URL": prefect_server,
         "PYTHONPATH": str(ROOT),
     }
+
+
+@pytest.fixture(scope="module")
+def program(prefect_server: str) -> Iterator[Path]:
+    """`slipway`, warm."""
+    with warm({**os.environ, "PREFECT_API_URL": prefect_server}) as program:
+        yield program
 
 
 def test_every_block_says_its_language_and_code_in_it_is_code() -> None:
@@ -109,7 +120,7 @@ def test_what_is_not_run_is_there_to_be_run(page: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_commands_do_what_the_pages_say(environment: dict[str, str], tmp_path: Path) -> None:
+def test_commands_do_what_the_pages_say(environment: dict[str, str], program: Path, tmp_path: Path) -> None:
     """All in one home, page by page; what the walk says too is run there."""
     walk = {command for block in blocks(WALK) for command in block.commands}
     rest = [page for page in PAGES if page not in (*ORDER, WALK, *OWN_TESTS)]
@@ -125,14 +136,14 @@ def test_commands_do_what_the_pages_say(environment: dict[str, str], tmp_path: P
                     elif command.startswith("curl"):
                         assert_it_reads_a_zero(url, command)
                     else:
-                        run(block, command, environment, tmp_path)
+                        run(block, command, environment, program, tmp_path)
 
 
-def run(block: Block, command: str, environment: dict[str, str], folder: Path) -> None:
-    program, *words = shlex.split(command)
-    assert program in ("slipway", "python"), f"{where(block)}: {command!r} is neither run here nor in NOT_RUN"
-    if program == "slipway":
-        done = slipway(command, environment, folder)
+def run(block: Block, command: str, environment: dict[str, str], program: Path, folder: Path) -> None:
+    first, *words = shlex.split(command)
+    assert first in ("slipway", "python"), f"{where(block)}: {command!r} is neither run here nor in NOT_RUN"
+    if first == "slipway":
+        done = slipway(command, environment, folder, [program])
     else:
         done = subprocess.run(
             [sys.executable, *words], env=environment, cwd=folder, capture_output=True, text=True
@@ -151,7 +162,7 @@ def assert_it_reads_a_zero(url: str, command: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_walk_prints_what_it_shows(environment: dict[str, str], tmp_path: Path) -> None:
+def test_the_walk_prints_what_it_shows(environment: dict[str, str], program: Path, tmp_path: Path) -> None:
     """Every block of the walk in its order, in an empty folder; numbers may differ, words may not."""
     printed, serve, body = "", "", ""
     for block in blocks(WALK):
@@ -159,7 +170,7 @@ def test_the_walk_prints_what_it_shows(environment: dict[str, str], tmp_path: Pa
             if command.startswith("slipway serve"):
                 serve = command
             elif command.startswith("slipway"):
-                done = slipway(command, environment, tmp_path)
+                done = slipway(command, environment, tmp_path, [program])
                 printed = done.stdout
                 assert done.returncode == (2 if " ✗ " in printed else 0), printed + done.stderr
             elif command.startswith("curl"):

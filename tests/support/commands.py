@@ -6,15 +6,18 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 from checkout import ROOT
 
+COLD = (sys.executable, "-m", "flows.cli")
+
 
 def slipway(
-    command: str, environment: dict[str, str], folder: Path = ROOT
+    command: str, environment: dict[str, str], folder: Path = ROOT, program: Sequence[str | Path] = COLD
 ) -> "subprocess.CompletedProcess[str]":
-    words = [sys.executable, "-m", "flows.cli", *shlex.split(command)[1:]]
+    words = [*program, *shlex.split(command)[1:]]
     return subprocess.run(words, env=environment, capture_output=True, text=True, cwd=folder)
 
 

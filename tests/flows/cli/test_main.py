@@ -335,15 +335,17 @@ def test_a_bug_and_an_interruption_are_json_too(
 
 
 @pytest.mark.slow
-def test_what_compiled_code_and_a_workload_print_stays_off_the_stdout_of_json(tmp_path: Path) -> None:
+def test_what_compiled_code_and_a_workload_print_stays_off_the_stdout_of_json(
+    tmp_path: Path, prefect_server: str
+) -> None:
     """pytorch#41774: an exporter that prints a graph."""
     (tmp_path / "loud.py").write_text(
         f"import os\nprint('from Python')\nos.write(1, b'from below')\nos.system('echo from a child')\n{WORKLOAD}\n"
         "workload = replace(digits, name='loud', load=lambda: os.write(1, b'from load'))\n"
     )
+    environment = {**os.environ, "SLIPWAY_HOME": str(tmp_path / "home"), "PREFECT_API_URL": prefect_server}
     for command in ("run", "check", "settings"):
         words = [sys.executable, "-m", "flows.cli", command, str(tmp_path / "loud.py"), "--json"]
-        environment = {**os.environ, "SLIPWAY_HOME": str(tmp_path / "home")}
         done = subprocess.run(words, env=environment, capture_output=True, text=True)
         json.loads(done.stdout)
         assert "from Python" in done.stderr and "from below" in done.stderr and "from a child" in done.stderr

@@ -1,6 +1,7 @@
 """Our deployments on a Prefect server: registered again after a change, and what a person set up there is left alone."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,8 +21,10 @@ CODE = "from pathlib import Path; from flows.orchestration import deployment as 
 
 
 @pytest.fixture
-def api(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def api(home: Path, empty_prefect_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A Prefect server of its own: other tests look through the deployments of theirs."""
+    home.mkdir(mode=0o700)
+    shutil.copyfile(empty_prefect_database, home / "prefect.db")
     monkeypatch.setenv("PREFECT_API_URL", "")  # put back afterwards: the server's start sets it
     server = EmbeddedServer(home)
     server.start()

@@ -1,5 +1,6 @@
 """The Prefect server of one command: it says why it does not start, asks nobody for an account, and goes with its command."""
 
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -30,8 +31,9 @@ def test_a_prefect_server_that_does_not_start_says_why(
 
 @pytest.mark.slow
 def test_a_command_with_a_server_of_its_own_needs_no_account(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty_prefect_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shutil.copyfile(empty_prefect_database, tmp_path / "prefect.db")
     monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "ada:a-long-prefect-secret")
     monkeypatch.setenv("PREFECT_API_URL", "")  # put back afterwards: the server's start sets it
     server = EmbeddedServer(tmp_path)

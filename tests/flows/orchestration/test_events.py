@@ -1,6 +1,7 @@
 """A decision that is announced: whoever makes the next waits for nobody who is gone."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,8 +44,14 @@ def deciding(home: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("point", ["claim", "set_alias"])
 def test_a_process_that_is_killed_while_it_decides_keeps_nobody_waiting(
-    home: Path, mlflow_server: str, monkeypatch: pytest.MonkeyPatch, point: str
+    home: Path,
+    mlflow_server: str,
+    empty_prefect_database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
 ) -> None:
+    home.mkdir(mode=0o700)
+    shutil.copyfile(empty_prefect_database, home / "prefect.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
     monkeypatch.setenv("PREFECT_API_URL", "")
     registry, model = Registry(load_settings()), f"killed-at-{point.replace('_', '-')}"

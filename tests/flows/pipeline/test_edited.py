@@ -16,7 +16,7 @@ from checkout import BENCH, ROOT
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_renamed_module_is_unchanged_and_a_changed_constant_trains_again(
-    tmp_path: Path, empty_mlflow_database: Path
+    tmp_path: Path, empty_mlflow_database: Path, prefect_server: str
 ) -> None:
     for folder in ("tasks", "infra", "flows"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -28,6 +28,7 @@ def test_a_renamed_module_is_unchanged_and_a_changed_constant_trains_again(
         words = [sys.executable, "-m", "flows.cli", "run", str(BENCH / "tiny_digits.py"), "--json"]
         words += ["--set", "train.epochs=1", "--set", "recipes=[]"]
         environment = {**os.environ, "PYTHONPATH": str(tmp_path), "SLIPWAY_HOME": str(home)}
+        environment["PREFECT_API_URL"] = prefect_server
         done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True)
         outcome: dict[str, Any] = json.loads(done.stdout)
         return outcome

@@ -48,11 +48,12 @@ def test_a_password_may_be_in_a_file_and_is_written_nowhere_else(tmp_path: Path)
 
 @pytest.mark.slow
 def test_the_servers_of_up_refuse_a_request_without_an_account(
-    tmp_path: Path, empty_mlflow_database: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty_mlflow_database: Path, empty_prefect_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in GIVEN.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
+    (tmp_path / "prefect.db").write_bytes(empty_prefect_database.read_bytes())
     ports = dict(zip(("prefect", "worker", "mlflow", "server"), free_ports(4), strict=True))
     group = ServiceGroup(services(tmp_path, ports)[:2], tmp_path / "logs", environment(tmp_path, ports))
     try:

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -81,11 +82,13 @@ def test_others_are_told_no(headers: list[tuple[bytes, bytes]]) -> None:
 
 
 @pytest.fixture(scope="module")
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prefect(tmp_path_factory: pytest.TempPathFactory, empty_prefect_database: Path) -> Iterator[str]:
     """What a real Prefect server is asked to make a flow at, as `slipway up` and single runs have it."""
+    home = tmp_path_factory.mktemp("closed")
+    shutil.copyfile(empty_prefect_database, home / "prefect.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_API_URL", "")  # put back afterwards: the server's start sets it
-        server = EmbeddedServer(tmp_path_factory.mktemp("closed"))
+        server = EmbeddedServer(home)
         server.start()
         try:
             server.wait()
@@ -95,9 +98,10 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mlflow(tmp_path_factory: pytest.TempPathFactory, empty_mlflow_database: Path) -> Iterator[str]:
     """What a real MLflow server is asked to make an experiment at, as `slipway up` has it."""
     folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
+    shutil.copyfile(empty_mlflow_database, folder / "mlflow.db")
     command = (
         "infra.platform.mlflow_server",
         str(port),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.config import Data
@@ -53,6 +53,7 @@ FORMS: dict[str, Callable[[Times], Any]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(
         st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2250, 1, 1)).map(

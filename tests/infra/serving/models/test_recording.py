@@ -79,6 +79,20 @@ def test_what_was_asked_and_answered_is_found_again_a_row_each(
     np.testing.assert_allclose(outputs(table, {"sum": answered})["sum"], answered, rtol=1e-6)
 
 
+def test_what_is_asked_now_and_then_is_written_before_the_server_ends(
+    version: LoadedVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "PAUSE", 0.01)
+    monkeypatch.setattr(recording, "FILE_SECONDS", 0.02)
+    recorder = Recorder(tmp_path, share=1.0, slot=0)
+    for number in (1, 2):
+        recorder.saw(asked(version, 1))
+        while recorder.written < number:
+            time.sleep(0.01)
+    recorder.close()
+    assert len(list(tmp_path.rglob("*.jsonl.gz"))) == 2
+
+
 def test_of_a_large_request_the_first_rows_are_kept(version: LoadedVersion, tmp_path: Path) -> None:
     recorded(tmp_path, version, asked(version, 5 * MAX_ROWS))
     table = read_traffic(tmp_path / "traffic" / "texts", LONG_AGO)
