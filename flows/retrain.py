@@ -32,6 +32,7 @@ from tasks.registry.tags import DECISION_TAG
 from tasks.settings import load_settings
 from tasks.system.locks import at_work
 from tasks.workloads.catalogue import load_workload
+from tasks.workloads.origin import libraries_of, origin_of
 
 
 @flow(
@@ -170,6 +171,8 @@ def _evidence(
         selection=selection,
         proof=proof,
         times=tuple(runner.times),
+        origin=origin_of(runner.context.workload),
+        libraries=libraries_of(runner.context.workload),
     )
 
 

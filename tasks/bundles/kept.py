@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -20,6 +21,8 @@ from tasks.system.storage import ObjectStorage
 log = logging.getLogger("slipway")
 
 _FOLDER = "bundles"
+
+_IN_BUNDLE = re.compile(rf"/{_FOLDER}/[0-9a-f]{{64}}/{CODE}/")
 
 
 class Located(NamedTuple):
@@ -168,3 +171,10 @@ def without_bytecode() -> None:
     """Compiled code beside a bundle's own would be of no digest: this process and its children write none."""
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
+def forget_bundled(top: str) -> None:
+    """What was imported under this name from a bundle is not what lies on the path."""
+    for dotted, module in [*sys.modules.items()]:
+        if dotted.partition(".")[0] == top and _IN_BUNDLE.search(getattr(module, "__file__", None) or ""):
+            del sys.modules[dotted]

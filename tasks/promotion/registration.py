@@ -74,15 +74,20 @@ def _metrics(result: CandidateResult) -> dict[str, float]:
 def _tags(evidence: Evidence, dataset: Dataset, key: str, digest: str) -> dict[str, str]:
     report, verdict = evidence.proof.report, evidence.proof.verdict
     newest = {NEWEST_TAG: dataset.newest} if dataset.newest is not None else {}
-    return newest | {
-        KEY_TAG: key,
-        "slipway.workload": evidence.workload,
-        "slipway.picked": evidence.picked,
-        "slipway.score": repr(report.score),
-        "slipway.score_name": report.score_name,
-        VERDICT_TAG: verdict.decision,
-        EVIDENCE_TAG: digest,
-        POLICY_TAG: policy_digest(evidence.config.get("gates", {})),
-        DATA_TAG: evidence.fingerprint,
-        "slipway.code": evidence.code.revision or "unknown",
-    }
+    origin = evidence.origin.tags if evidence.origin else {}
+    return (
+        newest
+        | origin
+        | {
+            KEY_TAG: key,
+            "slipway.workload": evidence.workload,
+            "slipway.picked": evidence.picked,
+            "slipway.score": repr(report.score),
+            "slipway.score_name": report.score_name,
+            VERDICT_TAG: verdict.decision,
+            EVIDENCE_TAG: digest,
+            POLICY_TAG: policy_digest(evidence.config.get("gates", {})),
+            DATA_TAG: evidence.fingerprint,
+            "slipway.code": evidence.code.revision or "unknown",
+        }
+    )

@@ -2,19 +2,15 @@
 
 import difflib
 import importlib.util
-import re
-import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import NamedTuple
 
 from tasks.bundles.bundle import is_bundle
-from tasks.bundles.kept import locate
+from tasks.bundles.kept import forget_bundled, locate
 from tasks.bundles.trust import refuse_unsigned
 from tasks.errors import UserError
 from tasks.system.sentences import typed_line
-
-_IN_BUNDLE = re.compile(r"/bundles/[0-9a-f]{64}/code/")
 
 
 def names() -> tuple[str, ...]:
@@ -98,13 +94,6 @@ def _spec(module: str) -> ModuleSpec | None:
         raise UserError(
             f"The package of {module!r} does not import: {typed_line(error).rstrip('.: ')}."
         ) from error
-
-
-def forget_bundled(top: str) -> None:
-    """What was imported under this name from a bundle is not what lies on the path."""
-    for dotted, module in [*sys.modules.items()]:
-        if dotted.partition(".")[0] == top and _IN_BUNDLE.search(getattr(module, "__file__", None) or ""):
-            del sys.modules[dotted]
 
 
 def is_path(reference: str) -> bool:
