@@ -106,11 +106,15 @@ def is_bundle(reference: str) -> bool:
 def digest_in(reference: str) -> str:
     """The digest that a reference names. Raises UserError for what is none."""
     digest = reference.removeprefix(PREFIX)
-    if not _DIGEST.fullmatch(digest):
+    if not is_digest(digest):
         raise UserError(
             f"{reference!r} names no bundle: {PREFIX} goes before the 64 hex digits of its SHA-256, as `slipway deploy` says them."
         )
     return digest
+
+
+def is_digest(text: str) -> bool:
+    return _DIGEST.fullmatch(text) is not None
 
 
 def digest_of(files: Mapping[str, str]) -> str:
