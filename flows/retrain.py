@@ -20,7 +20,7 @@ from flows.pipeline.retention import tidy
 from flows.pipeline.runner import StepRunner
 from flows.pipeline.tracking import interrupted, tracked
 from tasks.bundles.bundle import is_bundle
-from tasks.bundles.kept import bundle_of
+from tasks.bundles.kept import bundle_of, name_of
 from tasks.compression.catalogue import check_run
 from tasks.config import RunConfig
 from tasks.measured import Proof, Report
@@ -213,5 +213,7 @@ def _run_name() -> str:
 
 def short_name(reference: str) -> str:
     """churn, of path/to/churn.py and of package.churn:workload."""
+    if is_bundle(reference):
+        return name_of(reference)
     name = reference.partition(":")[0]
     return Path(name).stem if name.endswith(".py") else name.rpartition(".")[2]

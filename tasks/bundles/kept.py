@@ -68,6 +68,14 @@ def locate(reference: str) -> Located:
     return located
 
 
+def name_of(reference: str) -> str:
+    """What a bundle's model is called, to show and no more: by its record if it is here, unchecked, else by its first digits."""
+    digest = digest_in(reference)
+    with suppress(StepError):
+        return read(folder_of(load_settings().home, digest), digest).name
+    return digest[:12]
+
+
 def folder_of(home: Path, digest: str) -> Path:
     return home / _FOLDER / digest
 

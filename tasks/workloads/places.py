@@ -58,12 +58,8 @@ def _place(reference: str, code: Path | None = None) -> Place:
         return Place(path, None, attribute, code)
     if code is not None:
         base = code.joinpath(*target.split("."))
-        path = next(
-            (path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None
-        )
-        if path is None:
-            raise UserError(f"The bundle has no module {target}: deploy it again.")
-        return Place(path, target, attribute, code)
+        package = base / "__init__.py"
+        return Place(package if package.is_file() else base.with_suffix(".py"), target, attribute, code)
     spec = _spec(target)
     if spec is None or spec.origin is None:
         close = difflib.get_close_matches(reference, names(), n=1)
