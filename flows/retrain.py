@@ -20,7 +20,7 @@ from flows.pipeline.retention import tidy
 from flows.pipeline.runner import StepRunner
 from flows.pipeline.tracking import interrupted, tracked
 from tasks.bundles.bundle import is_bundle
-from tasks.bundles.kept import bundle_of
+from tasks.bundles.kept import bundle_of, name_of
 from tasks.compression.catalogue import check_run
 from tasks.config import RunConfig
 from tasks.measured import Proof, Report
@@ -32,6 +32,7 @@ from tasks.registry.tags import DECISION_TAG
 from tasks.settings import load_settings
 from tasks.system.locks import at_work
 from tasks.workloads.catalogue import load_workload
+from tasks.workloads.origin import libraries_of, origin_of
 
 
 @flow(
@@ -172,6 +173,8 @@ def _evidence(
         selection=selection,
         proof=proof,
         times=tuple(runner.times),
+        origin=origin_of(runner.context.workload),
+        libraries=libraries_of(runner.context.workload),
     )
 
 
@@ -212,5 +215,7 @@ def _run_name() -> str:
 
 def short_name(reference: str) -> str:
     """churn, of path/to/churn.py and of package.churn:workload."""
+    if is_bundle(reference):
+        return name_of(reference)
     name = reference.partition(":")[0]
     return Path(name).stem if name.endswith(".py") else name.rpartition(".")[2]

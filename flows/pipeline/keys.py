@@ -14,12 +14,14 @@ from pydantic import BaseModel
 
 from flows.pipeline.definitions import Code
 from flows.pipeline.reach import reach, source_of
+from tasks.bundles.bundle import PREFIX, is_bundle
 from tasks.config import flatten
 from tasks.records import Material
 from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
 from tasks.system.libraries import COMPUTING, installed
 from tasks.workloads.dependencies import slipway_names, workload_sources
+from tasks.workloads.origin import libraries_of
 
 SCHEME = "definitions"
 """How keys are made. One of another scheme says nothing about what has changed since."""
@@ -37,15 +39,20 @@ RUN = (
 """What a run's version is made by: all but how it is kept, promoted and shown."""
 
 
+_SHOWN = {"source", "bundle"}
+"""Parts of a key for people: what a definition is called, and in which bundle it came, decides no result."""
+
+
 class Key(Frozen):
     """The parts of a key by kind.
 
     `code` is all that the step's definitions say and how they are wired, `source` a line for each of them, for people;
     `workload` the workload's own file and `files` what that imports, and what its models
-    are made of; `returns` the classes that the result is stored as.
+    are made of; `bundle` what that came in; `returns` the classes that the result is stored as.
     """
 
     scheme: str = ""
+    bundle: str = ""
     code: str = ""
     source: str = ""
     workload: str = ""
@@ -57,7 +64,7 @@ class Key(Frozen):
     @property
     def digest(self) -> str:
         """All parts in 64 hex digits. Names of definitions are not among them: a moved one is what it was."""
-        return _digest(self.model_dump(mode="json", exclude={"source"}))
+        return _digest(self.model_dump(mode="json", exclude=_SHOWN))
 
 
 def make_key(
@@ -76,12 +83,13 @@ def make_key(
     code, source = source_of((*roots, *slipway_names(workload)))
     return Key(
         scheme=SCHEME,
+        bundle=workload.removeprefix(PREFIX) if is_bundle(workload) else "",
         code=code,
         source=source,
         workload=own,
         files=dict(helpers) | {material.name: material.sha256 for material in materials},
         returns=tuple(returns),
-        libraries=dict(_libraries()),
+        libraries=dict(_libraries()) | libraries_of(workload),
         inputs=flatten(_plain(inputs)),
     )
 
@@ -89,7 +97,7 @@ def make_key(
 def code_of(function: str, workload: str) -> str:
     """16 hex digits of all code that a function reaches: Slipway's, the workload's, and the libraries' versions."""
     key = make_key((function,), workload, {})
-    return _digest(key.model_dump(mode="json", exclude={"source", "returns", "inputs"}))[:16]
+    return _digest(key.model_dump(mode="json", exclude=_SHOWN | {"returns", "inputs"}))[:16]
 
 
 def _plain(value: Any) -> Any:

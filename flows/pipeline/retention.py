@@ -13,10 +13,14 @@ from pathlib import Path
 from pydantic import computed_field
 
 from flows.pipeline.context import RunContext, work_folder
+from tasks.bundles.kept import NEWEST as NEWEST_BUNDLES
+from tasks.bundles.kept import unneeded, unneeded_environments
+from tasks.bundles.verification import make_writable
 from tasks.errors import UserError
 from tasks.proof.evidence import Evidence, read
 from tasks.records import Version
 from tasks.registry.registry import Registry
+from tasks.registry.tags import BUNDLE_TAG
 from tasks.system.frozen import Frozen
 from tasks.system.locks import nobody_at_work
 from tasks.system.scratch import scratch
@@ -89,7 +93,7 @@ def clean(registry: Registry, names: Iterable[str], *, dry_run: bool = False) ->
             if not alone:
                 busy.append(model)
                 continue
-            removals = list(_unneeded(home, model, _digests(registry, model)))
+            removals = [*_unneeded(home, model, _digests(registry, model)), *_bundles(registry, model)]
             for removal in () if dry_run else removals:
                 _remove(removal.path)
                 if store is not None and not removal.path.name.startswith("."):
@@ -148,6 +152,19 @@ def _unneeded(home: Path, model: str, needed: set[str]) -> Iterator[Removal]:
     yield from _results(home, [removal.path.relative_to(home).as_posix() for removal in going])
 
 
+def _bundles(registry: Registry, model: str) -> Iterator[Removal]:
+    """Bundles of which no version was made and that others came after, and what was installed for none that stays."""
+    home = registry.settings.home
+    going = [*unneeded(home, model, lambda digest: registry.by_tag(model, BUNDLE_TAG, digest) is not None)]
+    yield from (
+        _removal(path, f"older than the last {NEWEST_BUNDLES} bundles, and of no version") for path in going
+    )
+    yield from (
+        _removal(path, "installed for bundles that are not here")
+        for path in unneeded_environments(home, going)
+    )
+
+
 def _known_by(path: Path) -> tuple[set[str], tuple[str, ...]]:
     """The digests that something is of, and what it is the same as but for the state of the code that made it."""
     weights = path / "best.pt.sha256"
@@ -183,6 +200,7 @@ def _removal(path: Path, why: str) -> Removal:
 def _remove(path: Path) -> None:
     """A folder first gets a name that says that it is not whole, in case this is cut short."""
     if path.is_dir() and not path.is_symlink():
+        make_writable(path)
         going = path if path.name.startswith(".") else path.rename(path.with_name(f".going-{path.name}"))
         shutil.rmtree(going, ignore_errors=True)
         with suppress(OSError):

@@ -10,11 +10,14 @@ from pathlib import Path
 from prefect.runtime import flow_run
 
 from flows.pipeline.context import RunContext
+from tasks.bundles.bundle import is_bundle
+from tasks.bundles.kept import locate
 from tasks.config import RunConfig
 from tasks.records import Dataset
 from tasks.registry.registry import Registry
 from tasks.registry.tags import KEY_TAG
 from tasks.system.files import write_atomically
+from tasks.workloads.origin import origin_of
 
 log = logging.getLogger("slipway")
 
@@ -30,6 +33,8 @@ def tracked(context: RunContext, dataset: Dataset, config: RunConfig) -> Iterato
         run_id = _begin(context, pending, run_id if run_id.startswith(_BEGINS) else "")
         registry.log_params(run_id, config.model_dump(mode="json"))
         registry.log_dataset(run_id, dataset)
+        if is_bundle(context.workload):  # which was looked through for secrets
+            registry.log_source(run_id, locate(context.workload).folder)
         write_atomically(pending, run_id.encode())
     try:
         yield context.model_copy(update={"run_id": run_id})
@@ -59,7 +64,8 @@ def _begin(context: RunContext, pending: Path, begun: str) -> str:
     if run_id is None or not registry.resume_run(run_id):
         begun = f"{_BEGINS}{secrets.token_hex(16)}"
         write_atomically(pending, begun.encode())
-        tags = _tags(context) | {_BEGUN_TAG: begun}
+        origin = origin_of(context.workload)
+        tags = _tags(context) | (origin.tags if origin else {}) | {_BEGUN_TAG: begun}
         run_id = registry.start_run(context.model, str(flow_run.name), tags)
     return run_id
 

@@ -54,9 +54,48 @@ class Bundle(Frozen):
     @property
     def state(self) -> str:
         """Where the code comes from, for people: commit 1a2b3c4d5e6f of https://host/repository, with changes."""
-        if not self.commit:
-            return "in no git repository"
-        return f"commit {self.commit[:12]}{f' of {self.origin}' if self.origin else ''}{'' if self.clean else ', with changes that are not committed'}"
+        return _state(self.commit, self.clean, self.origin)
+
+
+class Origin(Frozen):
+    """Where a workload's code came from, as it ran: its bundle, and the commit that its files are of.
+
+    `changes`: the SHA-256 of what was not committed of them; `clean` is None outside of git.
+    """
+
+    bundle: str = ""
+    commit: str = ""
+    clean: bool | None = None
+    changes: str = ""
+    author: str = ""
+    repository: str = ""
+
+    def __str__(self) -> str:
+        """As people read it: bundle 614763df9d75, commit 1a2b3c4d5e6f of https://host/repository, by Ann <ann@host>."""
+        bundle = f"bundle {self.bundle[:12]}, " if self.bundle else ""
+        return f"{bundle}{_state(self.commit, self.clean, self.repository)}{f', by {self.author}' if self.author else ''}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """For people who search in MLflow."""
+        state = (
+            "" if self.clean is None else "clean" if self.clean else f"changed {self.changes[:16]}".strip()
+        )
+        named = {
+            "bundle": self.bundle,
+            "workload_commit": self.commit,
+            "workload_state": state,
+            "workload_author": self.author,
+            "workload_repository": self.repository,
+        }
+        return {f"slipway.{name}": value for name, value in named.items() if value}
+
+
+def _state(commit: str, clean: bool | None, repository: str) -> str:
+    if not commit:
+        return "in no git repository" if clean is None else "not committed"
+    changed = "" if clean else ", with changes that are not committed"
+    return f"commit {commit[:12]}{f' of {repository}' if repository else ''}{changed}"
 
 
 def is_bundle(reference: str) -> bool:
@@ -67,11 +106,15 @@ def is_bundle(reference: str) -> bool:
 def digest_in(reference: str) -> str:
     """The digest that a reference names. Raises UserError for what is none."""
     digest = reference.removeprefix(PREFIX)
-    if not _DIGEST.fullmatch(digest):
+    if not is_digest(digest):
         raise UserError(
             f"{reference!r} names no bundle: {PREFIX} goes before the 64 hex digits of its SHA-256, as `slipway deploy` says them."
         )
     return digest
+
+
+def is_digest(text: str) -> bool:
+    return _DIGEST.fullmatch(text) is not None
 
 
 def digest_of(files: Mapping[str, str]) -> str:

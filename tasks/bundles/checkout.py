@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.errors import LostError, StepError, UserError
-from tasks.system.sentences import first_line
 from tasks.system.urls import without_secrets
 
 _PLAIN = (
@@ -141,7 +140,8 @@ def _cloned(url: str, folder: Path) -> None:
             str(folder),
         )
     except subprocess.CalledProcessError as error:
-        said = first_line(error.stderr.replace(url, without_secrets(url)).strip() or "it does not answer")
+        lines = error.stderr.replace(url, without_secrets(url)).strip().splitlines() or ["it does not answer"]
+        said = lines[-1].removeprefix("fatal: ").rstrip(".")
         raise StepError(
             f"{without_secrets(url)} cannot be cloned ({said}): check the address, and that git has credentials for it."
         ) from error

@@ -2,24 +2,32 @@
 
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.bundles.bundle import CODE, Bundle, digest_in
-from tasks.bundles.verification import check, make_read_only, make_writable
+from tasks.bundles.bundle import CODE, REQUIREMENTS, Bundle, digest_in, is_digest
+from tasks.bundles.requirements import ENVIRONMENTS
+from tasks.bundles.verification import check, make_read_only, make_writable, read
 from tasks.errors import StepError, UserError
 from tasks.settings import Settings, load_settings
-from tasks.system.files import sync_folder
+from tasks.system.files import sha256_of, sync_folder
 from tasks.system.storage import ObjectStorage
 
 log = logging.getLogger("slipway")
 
 _FOLDER = "bundles"
+
+NEWEST = 10
+"""Bundles of a model that stay in a home, for deployments that name them are known to Prefect alone."""
+
+_IN_BUNDLE = re.compile(rf"/{_FOLDER}/[0-9a-f]{{64}}/{CODE}/")
 
 
 class Located(NamedTuple):
@@ -54,7 +62,18 @@ def locate(reference: str) -> Located:
         for path in compiled:
             shutil.rmtree(path, ignore_errors=True)
         make_read_only(folder)
-    return Located(check(folder, digest), folder)
+    located = Located(check(folder, digest), folder)
+    with suppress(OSError):
+        os.utime(folder)  # what is run is no bundle of long ago
+    return located
+
+
+def name_of(reference: str) -> str:
+    """What a bundle's model is called, to show and no more: by its record if it is here, unchecked, else by its first digits."""
+    digest = digest_in(reference)
+    with suppress(StepError):
+        return read(folder_of(load_settings().home, digest), digest).name
+    return digest[:12]
 
 
 def folder_of(home: Path, digest: str) -> Path:
@@ -164,7 +183,38 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(going)
 
 
+def unneeded(home: Path, model: str, is_named: Callable[[str], bool]) -> Iterator[Path]:
+    """A model's bundles in a home that are not among the last few that ran, and of which no version is; the store keeps its own."""
+    made = {
+        path.name: path for path in (home / _FOLDER).glob("*") if is_digest(path.name) and _is_of(path, model)
+    }
+    newest = sorted(made.values(), key=lambda path: path.stat().st_mtime, reverse=True)
+    yield from (path for path in newest[NEWEST:] if not is_named(path.name))
+
+
+def unneeded_environments(home: Path, gone: Collection[Path]) -> Iterator[Path]:
+    """What was installed for bundles that are not here any more, or go; what is new may be of one that is being made."""
+    kept = (path for path in (home / _FOLDER).glob(f"*/{REQUIREMENTS}") if path.parent not in gone)
+    needed = {sha256_of(path) for path in kept}
+    for path in sorted((home / ENVIRONMENTS).glob("*")):
+        if is_digest(path.name) and path.name not in needed and path.stat().st_mtime < time.time() - 86400:
+            yield path
+
+
+def _is_of(folder: Path, model: str) -> bool:
+    with suppress(StepError):
+        return read(folder, folder.name).name == model
+    return False
+
+
 def without_bytecode() -> None:
     """Compiled code beside a bundle's own would be of no digest: this process and its children write none."""
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
+def forget_bundled(top: str) -> None:
+    """What was imported under this name from a bundle is not what lies on the path."""
+    for dotted, module in [*sys.modules.items()]:
+        if dotted.partition(".")[0] == top and _IN_BUNDLE.search(getattr(module, "__file__", None) or ""):
+            del sys.modules[dotted]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.bundles.bundle import REQUIREMENTS
-from tasks.bundles.verification import make_read_only, make_writable
+from tasks.bundles.verification import make_read_only
 from tasks.errors import StepError, UserError
 from tasks.settings import load_settings
 from tasks.system.files import sha256_of, sync_folder
@@ -22,7 +22,7 @@ from tasks.system.locks import alone
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-_FOLDER = "environments"
+ENVIRONMENTS = "environments"
 
 _PACKAGES = "site-packages"
 """What lies below a folder of this name is installed, and no user's code."""
@@ -84,7 +84,7 @@ def environment(requirements: Path) -> Path:
     """The folder with these packages, installed once a home and Python and read-only. Raises UserError or StepError when it cannot be."""
     home = load_settings().home
     digest = sha256_of(requirements)
-    folder = home / _FOLDER / digest / str(sys.implementation.cache_tag)
+    folder = home / ENVIRONMENTS / digest / str(sys.implementation.cache_tag)
     packages = folder / _PACKAGES
     if packages.is_dir():
         return packages
@@ -135,17 +135,10 @@ def _leave(entries: set[str]) -> None:
 
 def _is_environment(entry: str) -> bool:
     return (
-        Path(entry).name == _PACKAGES and Path(entry).parents[2].name == _FOLDER
+        Path(entry).name == _PACKAGES and Path(entry).parents[2].name == ENVIRONMENTS
         if entry.count("/") > 3
         else False
     )
-
-
-def remove(folder: Path) -> None:
-    """An environment of this digest, for every Python."""
-    going = folder.rename(folder.with_name(f".going-{folder.name}"))
-    make_writable(going)
-    shutil.rmtree(going)
 
 
 def _asked(file: Path) -> "list[Requirement]":

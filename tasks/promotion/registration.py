@@ -86,14 +86,19 @@ def _details(evidence: Evidence) -> Iterator[Metric]:
 def tags_of(evidence: Evidence, digest: str, newest: str | None) -> dict[str, str]:
     """What a version says of its evidence, whose own SHA-256 is `digest`; `newest`: the last moment of its rows."""
     report, verdict = evidence.proof.report, evidence.proof.verdict
-    return ({NEWEST_TAG: newest} if newest is not None else {}) | {
-        "slipway.workload": evidence.workload,
-        "slipway.picked": evidence.picked,
-        "slipway.score": repr(report.score),
-        "slipway.score_name": report.score_name,
-        VERDICT_TAG: verdict.decision,
-        EVIDENCE_TAG: digest,
-        POLICY_TAG: policy_digest(evidence.config.get("gates", {})),
-        DATA_TAG: evidence.fingerprint,
-        "slipway.code": evidence.code.revision or "unknown",
-    }
+    origin = evidence.origin.tags if evidence.origin else {}
+    return (
+        ({NEWEST_TAG: newest} if newest is not None else {})
+        | origin
+        | {
+            "slipway.workload": evidence.workload,
+            "slipway.picked": evidence.picked,
+            "slipway.score": repr(report.score),
+            "slipway.score_name": report.score_name,
+            VERDICT_TAG: verdict.decision,
+            EVIDENCE_TAG: digest,
+            POLICY_TAG: policy_digest(evidence.config.get("gates", {})),
+            DATA_TAG: evidence.fingerprint,
+            "slipway.code": evidence.code.revision or "unknown",
+        }
+    )

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.bundles.bundle import Origin
 from tasks.codecs.decoding import CodecError, Unreadable, bound_decoder
 from tasks.errors import StepError
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence
@@ -41,6 +42,7 @@ class Verification(Frozen):
     run_id: str
     revision: str | None
     dirty: bool
+    origin: Origin | None = None
     replayed: float | None = None
 
 
@@ -65,6 +67,7 @@ def verify(settings: Settings, reference: str, *, replay: bool = False) -> Verif
             run_id=evidence.run_id,
             revision=evidence.code.revision,
             dirty=evidence.code.dirty,
+            origin=evidence.origin,
             replayed=score,
         )
 

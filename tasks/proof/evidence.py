@@ -1,11 +1,13 @@
 """What was proved, bound to the bytes that it was proved of. The server imports this: nothing heavy here."""
 
 import datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
 
+from tasks.bundles.bundle import Origin
 from tasks.config import RunConfig
 from tasks.measured import Proof, Report
 from tasks.outcome import Selection, StepTime
@@ -39,6 +41,9 @@ class Evidence(Frozen):
     checkpoint_sha256: str
     materials: tuple[Material, ...] = Field((), description="What the weights began as, or are, by digest.")
     code: Code
+    origin: Origin | None = Field(
+        None, description="Where the workload's own code came from; nothing for one of Slipway's."
+    )
     config: dict[str, Any]
     libraries: dict[str, str]
     machine: str
@@ -150,6 +155,8 @@ def make_evidence(
     selection: Selection,
     proof: Proof,
     times: tuple[StepTime, ...],
+    origin: Origin | None = None,
+    libraries: Mapping[str, str] | None = None,
 ) -> Evidence:
     """All that has to be known to believe the version, in one record."""
     return Evidence(
@@ -166,7 +173,8 @@ def make_evidence(
         materials=checkpoint.materials,
         code=code_state(),
         config=config.model_dump(mode="json"),
-        libraries=library_versions(),
+        origin=origin,
+        libraries=library_versions() | dict(libraries or {}),
         machine=machine(),
         candidates=reports,
         losers={c.name: "; ".join(c.reasons) for c in selection.candidates if c.status != "picked"},

@@ -94,6 +94,11 @@ class Runs(Connection):
     def log_file(self, run_id: str, path: Path, folder: str | None = None) -> None:
         self.client.log_artifact(run_id, str(path), folder)
 
+    def log_source(self, run_id: str, folder: Path) -> None:
+        """A bundle, as it ran, as artifacts of the run under source/."""
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            self.log_file(run_id, path, (Path("source") / path.relative_to(folder)).parent.as_posix())
+
     def log_candidate(
         self, run_id: str, dataset: Dataset, name: str, metrics: Mapping[str, float], tags: Mapping[str, str]
     ) -> str:

@@ -8,6 +8,9 @@ KEY_TAG = "slipway.key"
 
 DATA_TAG = "slipway.data"
 
+BUNDLE_TAG = "slipway.bundle"
+"""The digest of the bundle that a version's workload came in; `Origin.tags` writes it."""
+
 NEWEST_TAG = "slipway.newest"
 
 DECISION_TAG = "slipway.decision"

@@ -55,6 +55,8 @@ def _numbers(number: int, evidence: Evidence, verdict: Verdict, champion: int | 
         yield f"| in the server | {trial.requests} requests, p95 {trial.single_p95_ms:.1f} ms, {trial.peak_bytes / 1e6:.0f} MB |"
     yield f"| data | {evidence.described_rows} rows, `{evidence.fingerprint[:12]}` |"
     yield f"| made | {evidence.created:%d %B %Y, %H:%M} UTC by code `{(evidence.code.revision or 'unknown')[:12]}` |"
+    if evidence.origin is not None:
+        yield f"| workload | {evidence.origin} |"
 
 
 def _slices(evidence: Evidence, champion: int | None) -> Iterator[str]:

@@ -32,6 +32,8 @@ def _what(evidence: Evidence, onnx_model: OnnxModel) -> Iterator[str]:
         f"on {evidence.created:%d %B %Y} from code `{(evidence.code.revision or 'unknown')[:12]}`"
         f"{' with uncommitted changes' if evidence.code.dirty else ''}. SHA-256 `{evidence.model_sha256}`.\n"
     )
+    if evidence.origin is not None:
+        yield f"The workload: {evidence.origin}.\n"
     yield from (f"- {reason}" for reason in (*evidence.proof.verdict.reasons, *evidence.remarks))
 
 

@@ -2,19 +2,15 @@
 
 import difflib
 import importlib.util
-import re
-import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import NamedTuple
 
 from tasks.bundles.bundle import is_bundle
-from tasks.bundles.kept import locate
+from tasks.bundles.kept import forget_bundled, locate
 from tasks.bundles.trust import refuse_unsigned
 from tasks.errors import UserError
 from tasks.system.sentences import typed_line
-
-_IN_BUNDLE = re.compile(r"/bundles/[0-9a-f]{64}/code/")
 
 
 def names() -> tuple[str, ...]:
@@ -62,12 +58,8 @@ def _place(reference: str, code: Path | None = None) -> Place:
         return Place(path, None, attribute, code)
     if code is not None:
         base = code.joinpath(*target.split("."))
-        path = next(
-            (path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None
-        )
-        if path is None:
-            raise UserError(f"The bundle has no module {target}: deploy it again.")
-        return Place(path, target, attribute, code)
+        package = base / "__init__.py"
+        return Place(package if package.is_file() else base.with_suffix(".py"), target, attribute, code)
     spec = _spec(target)
     if spec is None or spec.origin is None:
         close = difflib.get_close_matches(reference, names(), n=1)
@@ -98,13 +90,6 @@ def _spec(module: str) -> ModuleSpec | None:
         raise UserError(
             f"The package of {module!r} does not import: {typed_line(error).rstrip('.: ')}."
         ) from error
-
-
-def forget_bundled(top: str) -> None:
-    """What was imported under this name from a bundle is not what lies on the path."""
-    for dotted, module in [*sys.modules.items()]:
-        if dotted.partition(".")[0] == top and _IN_BUNDLE.search(getattr(module, "__file__", None) or ""):
-            del sys.modules[dotted]
 
 
 def is_path(reference: str) -> bool:

@@ -242,3 +242,42 @@ def test_a_run_is_called_by_its_workload_however_that_is_named(reference: str) -
     from flows.retrain import short_name
 
     assert short_name(reference) == "churn"
+
+
+@pytest.mark.slow
+def test_what_ran_from_a_bundle_is_unchanged_as_a_file_and_evidence_and_mlflow_say_where_it_is_from(
+    prefect_api: None, home: Path, tmp_path: Path
+) -> None:
+    from flows.pipeline.keys import difference, make_key
+    from tasks.workloads.publishing import publish
+
+    file, helper = tmp_path / "mine.py", tmp_path / "sizes_of_mine.py"
+    helper.write_text("NAME = 'mine'\n")
+    file.write_text(
+        f"{WORKLOAD}import hypothesis\nfrom sizes_of_mine import NAME\nworkload = replace(digits, name=NAME)\n"
+    )
+    bundle = publish(str(file))
+    outcome = retrain(bundle.workload, *QUICK, "train.epochs=6")
+    assert outcome.decision == "promoted" and outcome.workload == bundle.workload
+    assert retrain(str(file), *QUICK, "train.epochs=6").decision == "unchanged"
+    registry = Registry(load_settings())
+    champion = registry.by_alias("mine", "champion")
+    assert champion is not None and registry.tags(champion)["slipway.bundle"] == bundle.digest
+    evidence = json.loads((home / "work" / "mine" / "package" / "evidence.json").read_text())
+    assert evidence["origin"]["bundle"] == bundle.digest and evidence["origin"]["author"] == bundle.author
+    assert "hypothesis" in evidence["libraries"]
+    run_id = outcome.run_id or ""
+    assert registry.client.get_run(run_id).data.tags["slipway.bundle"] == bundle.digest
+    source = {item.path for item in registry.client.list_artifacts(run_id, "source")}
+    assert {item.path for item in registry.client.list_artifacts(run_id, "source/code")} == {
+        "source/code/mine.py",
+        "source/code/sizes_of_mine.py",
+    } and {"source/bundle.json", "source/evidence.sig"} <= source
+    key = make_key((), bundle.workload, {})
+    file.write_text(f"# a comment is another bundle and no other model\n{file.read_text()}")
+    commented = make_key((), (other := publish(str(file))).workload, {})
+    assert (
+        other.digest != bundle.digest and commented.digest == key.digest and commented.bundle == other.digest
+    )
+    helper.write_text("NAME = 'mine'\nSIZE = 2\n")
+    assert difference(key, make_key((), publish(str(file)).workload, {})) == "sizes_of_mine.py changed"

@@ -130,5 +130,7 @@ def show_verification(verification: Verification, console: Console) -> None:
     console.print(
         f"  evidence   {verification.decision}, {verification.score_name} {verification.score:.4f}, by code {verification.revision or 'unknown'}{dirty}"
     )
+    if verification.origin is not None:
+        console.print(f"  workload   {verification.origin}", markup=False)
     if verification.replayed is not None:
         console.print(f"  replay     {verification.score_name} {verification.replayed:.4f}, the same")

@@ -12,10 +12,13 @@ import promotions
 import pytest
 
 from flows.pipeline.retention import NEWEST, clean, models
+from tasks.bundles.bundle import Bundle, Origin
+from tasks.bundles.verification import make_read_only
 from tasks.errors import StepError
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
+from tasks.system.files import sha256_of
 from tasks.system.locks import at_work
 from tasks.system.storage import ObjectStorage
 
@@ -174,3 +177,26 @@ def test_nothing_goes_while_a_run_is_at_work_and_a_killed_one_is_not(registry: R
         run.send_signal(signal.SIGKILL)
     cleaning = clean(registry, ["toy"])
     assert cleaning.busy == () and [each.there for each in made] == [False] * 5 + [True] * 3
+
+
+def test_bundles_stay_while_they_run_or_a_version_names_them(registry: Registry, tmp_path: Path) -> None:
+    home, names = registry.settings.home, [digest(f"bundle {number}") for number in range(14)]
+    for number, name in enumerate(names):
+        folder = home / "bundles" / name
+        (folder / "code").mkdir(parents=True)
+        bundle = Bundle(
+            name="toy" if number else "other", reference="toy.py", files={}, python="3.11", slipway="0.1.0"
+        )
+        (folder / "bundle.json").write_bytes(bundle.to_json())
+        (folder / "requirements.txt").write_text(name)
+        write(home / "environments" / sha256_of(folder / "requirements.txt") / "py" / "a.py", "x", -10_000)
+        make_read_only(folder)
+        for path in (folder, home / "environments" / sha256_of(folder / "requirements.txt")):
+            os.utime(path, (1_700_000_000 + number,) * 2)
+    registry.client.create_model_version("toy", "file:///nowhere", tags=Origin(bundle=names[1]).tags)
+    removed = {removal.path.parent.name for removal in clean(registry, ["toy"]).removed}
+    assert removed == {"bundles", "environments"}
+    assert {path.name for path in (home / "bundles").iterdir()} == {names[0], names[1], *names[-10:]}
+    assert {path.name for path in (home / "environments").iterdir()} == {
+        digest(name) for name in (names[0], names[1], *names[-10:])
+    }
