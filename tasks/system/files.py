@@ -1,8 +1,10 @@
 """Files that are either whole or not there: temporary name, fsync, rename; and their digests."""
 
 import errno
+import glob
 import hashlib
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from typing import BinaryIO
 from filelock import Timeout
 
 from tasks.errors import LostError, StepError
+from tasks.system.processes import is_running
 
 _TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
@@ -83,10 +86,12 @@ def why_it_broke(error: BaseException) -> StepError | None:
 def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
     """Put `content` (bytes, or a function that writes them) at `path`, so that a crash leaves the old file or the new one.
 
-    Raises OSError, with the temporary file removed, when the disk is full or the folder cannot be written.
+    What a killed process left of the same file goes. Raises OSError, with the temporary file removed, when the disk is full or the
+    folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    _remove_left(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_before(path)}{os.getpid()}.", suffix=".tmp")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -101,6 +106,19 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) 
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _before(path: Path) -> str:
+    """What temporary files of `path` begin with, before the number of their process: machines may share a folder."""
+    return f".{path.name}.{hashlib.sha256(platform.node().encode()).hexdigest()[:8]}-"
+
+
+def _remove_left(path: Path) -> None:
+    before = _before(path)
+    for left in path.parent.glob(f"{glob.escape(before)}*.tmp"):
+        number = left.name.removeprefix(before).partition(".")[0]
+        if number.isdecimal() and not is_running(int(number)):
+            left.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -27,6 +27,16 @@ _CRASHES = {
 }
 
 
+def is_running(process: int) -> bool:
+    """Whether there is a process of this number on this machine."""
+    with contextlib.suppress(PermissionError):  # it is somebody else's, and there
+        try:
+            os.kill(process, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+    return True
+
+
 def start_tied(command: tuple[str, ...], **settings: object) -> "subprocess.Popen[bytes]":
     """Start `python -m command…` on a leash; Ctrl-C in the terminal is for the holder, which ends it in order."""
     words = [sys.executable, "-m", "tasks.system.processes", *command]

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tasks.system.processes import is_running
+
 _OURS = f"slipway-{platform.node()}-"
 """Containers may share a folder for temporary files, and have processes of the same numbers."""
 
@@ -26,16 +28,7 @@ def remove_left() -> None:
     """Remove the folders of processes of this user that are not there any more."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_OURS}*"):
         number = folder.name.removeprefix(_OURS).partition("-")[0]
-        if number.isdecimal() and not _runs(int(number)):
+        if number.isdecimal() and not is_running(int(number)):
             with suppress(OSError):
                 if folder.lstat().st_uid == os.getuid():
                     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _runs(process: int) -> bool:
-    with suppress(PermissionError):  # it is somebody else's, and there
-        try:
-            os.kill(process, 0)
-        except (ProcessLookupError, OverflowError):
-            return False
-    return True

@@ -1,12 +1,15 @@
 """What is the machine's doing, and therefore neither a recipe's nor a file's."""
 
 import errno
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from filelock import Timeout
 
 from tasks.errors import LostError, UserError
-from tasks.system.files import is_the_machines, why_it_broke
+from tasks.system.files import is_the_machines, why_it_broke, write_atomically
 
 ONNX_RUNTIME = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Exception during initialization: std::bad_alloc"
 ARENA = "Non-zero status code while running MatMul: BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer"
@@ -72,3 +75,43 @@ def test_what_the_machine_lacks_is_one_sentence_with_the_fix(error: Exception, s
 
 def test_a_bug_is_not_the_machines() -> None:
     assert why_it_broke(KeyError("label")) is None
+
+
+WRITES = """
+import signal, sys
+from pathlib import Path
+from tasks.system.files import write_atomically
+
+def content(file):
+    file.write(b"half")
+    file.flush()
+    print("half", flush=True)
+    signal.pause()
+
+write_atomically(Path(sys.argv[1]), content)
+"""
+
+
+@pytest.mark.slow
+def test_what_a_writer_that_was_killed_left_goes_with_the_next_write_and_a_living_ones_stays(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "a [file].json"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITES, str(target)], stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    for writer in writers:
+        assert writer.stdout is not None and writer.stdout.readline() == b"half\n"
+    writers[0].kill()
+    writers[0].wait()
+    (tmp_path / f".{target.name}.other-1.x.tmp").touch()  # another machine's
+    assert len([*tmp_path.iterdir()]) == 3
+    write_atomically(target, b"whole")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert len(left) == 3 and left[-1] == target.name and f"-{writers[1].pid}." in left[0]
+    writers[1].kill()
+    for writer in writers:
+        writer.communicate()
+    write_atomically(target, b"whole")
+    assert target.read_bytes() == b"whole" and len([*tmp_path.iterdir()]) == 2
