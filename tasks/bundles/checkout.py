@@ -2,9 +2,7 @@
 
 import os
 import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,8 +74,8 @@ def cloned(reference: str) -> Iterator[str]:
     url, commit, path = match["url"], match["commit"], match["path"]
     if not _HASH.fullmatch(commit):
         raise UserError(_no_commit(url, commit))
-    folder = Path(tempfile.mkdtemp(prefix="slipway-clone-")) / _repository(url)
-    try:
+    with scratch("clone") as place:
+        folder = place / _repository(url)
         _cloned(url, folder)
         try:
             full = _git(folder, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}").strip()
@@ -90,8 +88,6 @@ def cloned(reference: str) -> Iterator[str]:
         _git(folder, "checkout", "--quiet", "--detach", full)
         _git(folder, "remote", "set-url", "origin", without_secrets(url))
         yield _file_in(folder, url, path)
-    finally:
-        shutil.rmtree(folder.parent, ignore_errors=True)
 
 
 def _file_in(folder: Path, url: str, path: str | None) -> str:
