@@ -93,6 +93,8 @@ def keep(built: Path, digest: str) -> bool:
     folder = folder_of(load_settings().home, digest)
     if _holds(folder, digest):
         return False
+    if folder.exists():
+        _remove(folder)
     _move(built, folder)
     return True
 
@@ -160,12 +162,10 @@ def _scratch(home: Path) -> Iterator[Path]:
 
 
 def _move(built: Path, folder: Path) -> None:
-    """It appears whole, and read-only; what is there under its name and does not hold goes first."""
+    """It appears whole, and read-only; what another process put there meanwhile stays, and is checked as it is."""
     for path in (built, *built.rglob("*")):
         sync_folder(path)
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.exists():
-        _remove(folder)
     try:
         built.rename(folder)
     except OSError as error:

@@ -182,6 +182,7 @@ def _deliver(registry: Registry, parcel: _Parcel, why: str, who: str | None, new
     if serving is not None and registry.tags(serving).get(EVIDENCE_TAG) == parcel.digest:
         with downloaded(registry, serving) as arrived:
             _compare(parcel, arrived, serving, where)
+        registry.drop_candidates(model, serving.run_id, whole=False)
         return _copied(parcel, serving, where, "already there")
     version = registry.by_tag(model, EVIDENCE_TAG, parcel.digest)
     decided = [entry for entry in ledger.entries if version and entry.to_version == version.version]

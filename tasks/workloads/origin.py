@@ -46,17 +46,7 @@ def libraries_of(reference: str) -> dict[str, str]:
     """The versions of the packages that its files import, but for those that every key names."""
     if code := place_of(reference).code:
         use(code)
-    files = workload_files(reference)
-    own = {part for name in files for part in (name.partition("/")[0], name.removesuffix(".py"))}
-    tops = {
-        item.module.partition(".")[0] or item.name
-        for path in files.values()
-        for item in syntax_of(path).imports
-        if not item.level
-    }
-    strange = {_OTHER_NAMES.get(top, top) for top in tops - own - _SLIPWAYS - sys.stdlib_module_names} - {
-        *COMPUTING
-    }
+    strange = {_OTHER_NAMES.get(top, top) for top in _imported(reference)} - {*COMPUTING}
     named = _distributions(tuple(sys.path)) if strange else {}
     versions = {name: installed(name) for top in strange for name in named.get(top, ())}
     return {
@@ -64,6 +54,14 @@ def libraries_of(reference: str) -> dict[str, str]:
         for name, version in sorted(versions.items())
         if version is not None
     }
+
+
+def _imported(reference: str) -> set[str]:
+    """The top names of what its files import of others."""
+    files = workload_files(reference)
+    own = {part for name in files for part in (name.partition("/")[0], name.removesuffix(".py"))}
+    imports = [item for path in files.values() for item in syntax_of(path).imports if not item.level]
+    return {item.module.partition(".")[0] for item in imports} - own - _SLIPWAYS - sys.stdlib_module_names
 
 
 @lru_cache(maxsize=8)

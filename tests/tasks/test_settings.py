@@ -4,7 +4,7 @@ import pytest
 
 from tasks.config import Gates, RunConfig
 from tasks.errors import UserError
-from tasks.settings import load_settings
+from tasks.settings import ANYONE, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +31,18 @@ def test_a_file_that_explains_the_aliases_as_older_ones_did_still_holds(somewher
         "aliases: {champion: the version that serves}\nmodels: {digits: {approval: manual}}"
     )
     assert load_settings().policy("digits").approval == "manual"
+
+
+def test_whose_workloads_run_is_a_list_of_keys_or_a_sentence(somewhere: Path) -> None:
+    assert load_settings().runs == ANYONE
+    (somewhere / "mlflow.yaml").write_text("runs: [keys/ann.pem, /etc/slipway/bob.pem]")
+    assert load_settings().runs == (somewhere / "keys" / "ann.pem", Path("/etc/slipway/bob.pem"))
+    for nobody in ("everybody", "[]", "[3]", "null"):
+        (somewhere / "mlflow.yaml").write_text(f"runs: {nobody}")
+        with pytest.raises(
+            UserError, match=r"mlflow\.yaml: runs: .* says not whose: write `anyone on this machine`"
+        ):
+            load_settings()
 
 
 def test_production_overrides_a_workloads_gates_and_others_keep_theirs(somewhere: Path) -> None:

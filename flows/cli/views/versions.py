@@ -82,11 +82,15 @@ def ledger_lines(entries: tuple[LedgerEntry, ...], width: int | None) -> Iterato
     yield f"[dim]{header}{'' if below else '  why'}[/dim]"
     for head, entry in zip(heads, entries, strict=True):
         first, indent = ("    ", 4) if below else (f"{head}  ", len(head) + 2)
-        why = entry.why if entry.origin is None else f"{entry.why} [from {entry.origin}]"
+        why = _reason(entry)
         lines = [first + why]
         if width is not None:
             lines = textwrap.wrap(why, width, initial_indent=first, subsequent_indent=" " * indent)
         yield from map(escape, [head, *lines] if below else lines or [head])
+
+
+def _reason(entry: LedgerEntry) -> str:
+    return entry.why if entry.origin is None else f"{entry.why} [from {entry.origin}]"
 
 
 @or_json

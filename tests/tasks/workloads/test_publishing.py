@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from small_index import write_wheel
 
 from tasks.bundles.bundle import Bundle, changes
 from tasks.bundles.kept import bundle_of
@@ -14,6 +15,7 @@ from tasks.errors import UserError
 from tasks.system.files import sha256_of
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.dependencies import workload_files, workload_sources
+from tasks.workloads.origin import libraries_of
 from tasks.workloads.publishing import publish
 
 MINE = """
@@ -231,3 +233,30 @@ def test_a_bundle_that_is_nowhere_is_said(
     monkeypatch.setenv("SLIPWAY_STORE", f"file://{tmp_path / 'store'}")
     with pytest.raises(UserError, match="no bundle aaaaaaaaaaaa in the store either"):
         load_workload(reference)
+
+
+@pytest.mark.slow
+def test_what_slipway_lacks_comes_with_the_bundle_and_its_version_is_named(
+    laptop: Path, worker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = write_wheel(tmp_path / "index", "names_of_mine", "1.3", "NAME = 'installed'\n")
+    for name, value in {
+        "PIP_CONFIG_FILE": "/dev/null",
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheel.parent),
+    }.items():
+        monkeypatch.setenv(name, value)
+    (laptop / "mine.py").write_text(MINE.replace("helpers_of_mine", "names_of_mine"))
+    (laptop / "asked.txt").write_text("names-of-mine\n")
+    with pytest.raises(UserError, match="No module named 'names_of_mine'"):
+        publish(str(laptop / "mine.py"))
+    bundle = publish(str(laptop / "mine.py"), requirements=laptop / "asked.txt")
+    assert bundle.requirements == ("names-of-mine==1.3",) and "requirements.txt" in bundle.files
+    del sys.modules["names_of_mine"]
+    enter(worker, monkeypatch)
+    assert load_workload(bundle.workload).name == "installed"
+    assert libraries_of(bundle.workload)["names-of-mine"] == "1.3"
+    assert str(worker / "home" / "environments") in str(sys.modules["names_of_mine"].__file__)
+    assert {*workload_files(bundle.workload)} >= {"mine.py"} and "names_of_mine.py" not in workload_files(
+        bundle.workload
+    )
