@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.errors import LostError, StepError, UserError
+from tasks.system.scratch import scratch
 from tasks.system.urls import without_secrets
 
 _PLAIN = (

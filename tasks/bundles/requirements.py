@@ -18,6 +18,7 @@ from tasks.errors import StepError, UserError
 from tasks.settings import load_settings
 from tasks.system.files import sha256_of, sync_folder
 from tasks.system.locks import alone
+from tasks.system.scratch import scratch
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -47,12 +48,12 @@ def pinned(file: Path) -> Pins:
     """
     asked = _asked(file)
     own = _reach(["slipway"], {"slipway": {_EXTRA}})
-    with tempfile.TemporaryDirectory(prefix="slipway-") as scratch:
-        constraints = Path(scratch) / "constraints.txt"
+    with scratch("requirements") as folder:
+        constraints = folder / "constraints.txt"
         constraints.write_text(
             "".join(f"{name}=={version}\n" for name, version in sorted(own.items()) if name != "slipway")
         )
-        missing = _resolved(file, scratch, "-r", str(file), "-c", str(constraints))
+        missing = _resolved(file, folder, "-r", str(file), "-c", str(constraints))
         needs = [needed for item in missing for needed in item["metadata"].get("requires_dist", ())]
         here = _reach(*_roots([*asked, *_parsed(needs)]))
         others = {
@@ -62,7 +63,7 @@ def pinned(file: Path) -> Pins:
         }
         if others:  # installed on this machine, which a worker need not have
             exact = [f"{name}=={version}" for name, version in sorted(others.items())]
-            missing += _resolved(file, scratch, "--ignore-installed", "--no-deps", *exact)
+            missing += _resolved(file, folder, "--ignore-installed", "--no-deps", *exact)
     lines = {_name(item): (item["metadata"]["version"], _sha256(file, item)) for item in missing}
     return Pins(
         "".join(
@@ -95,7 +96,7 @@ def environment(requirements: Path) -> Path:
     ):
         if not packages.is_dir():
             folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".tmp-"))
+            arriving = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".tmp-"))
             try:
                 _pip(
                     requirements,
@@ -104,13 +105,13 @@ def environment(requirements: Path) -> Path:
                     "--require-hashes",
                     "--no-compile",
                     "--target",
-                    str(scratch / _PACKAGES),
+                    str(arriving / _PACKAGES),
                     "-r",
                     str(requirements),
                 )
-                scratch.rename(folder)
+                arriving.rename(folder)
             finally:
-                shutil.rmtree(scratch, ignore_errors=True)
+                shutil.rmtree(arriving, ignore_errors=True)
             make_read_only(packages)
             sync_folder(folder.parent)
     return packages
@@ -200,9 +201,9 @@ def _installed(name: str) -> Distribution | None:
         return None
 
 
-def _resolved(file: Path, scratch: str, *words: str) -> list[dict[str, Any]]:
+def _resolved(file: Path, folder: Path, *words: str) -> list[dict[str, Any]]:
     """What pip would install."""
-    report = Path(scratch) / "report.json"
+    report = folder / "report.json"
     _pip(file, "install", "--dry-run", "--report", str(report), *words)
     return list(json.loads(report.read_text())["install"])
 

@@ -1,6 +1,5 @@
 """From one registry to another, as from staging to production: a version that serves goes there with its proof, and is promoted there as any other."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from tasks.registry.tags import EVIDENCE_TAG, NEWEST_TAG, ORIGIN_TAG
 from tasks.settings import Settings
 from tasks.system.files import sha256_of
 from tasks.system.frozen import Frozen
+from tasks.system.scratch import scratch
 from tasks.system.sentences import shortened, some
 from tasks.system.signing import EvidenceError, public_key
 from tasks.system.urls import without_secrets
@@ -111,11 +111,11 @@ def copy_version(
 @contextmanager
 def _packed(source: Registry, reference: str, there: Settings) -> Iterator[_Parcel]:
     version = find_version(source, reference)
-    with downloaded(source, version) as folder, tempfile.TemporaryDirectory(prefix="slipway-") as scratch:
+    with downloaded(source, version) as folder, scratch("copy") as arriving:
         evidence = _checked(folder, version, there)
-        page: Path | None = Path(scratch) / _PAGE
+        page: Path | None = arriving / _PAGE
         try:
-            source.download_file(version, _PAGE, Path(scratch))
+            source.download_file(version, _PAGE, arriving)
         except StepError:  # people read it, and nothing rests on it
             page = None
         yield _Parcel(

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from tasks.bundles.requirements import Pins, environment, pinned, put_on_path
 from tasks.errors import UserError
 from tasks.settings import load_settings
 from tasks.system.files import write_atomically
+from tasks.system.scratch import scratch
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.dependencies import ROOT, packed_files
 from tasks.workloads.places import Place, place_of
@@ -102,7 +102,7 @@ def _weights(workload: Workload, place: Place) -> dict[str, Path]:
 
 def _try(bundle: Bundle, reference: str) -> None:
     """Raise UserError when the bundle does not load in a process that has nothing else of its author's, from another folder."""
-    with tempfile.TemporaryDirectory(prefix="slipway-") as elsewhere:
+    with scratch("bundle") as elsewhere:
         words = [sys.executable, "-c", _TRY, bundle.workload]
         places = {"SLIPWAY_HOME": str(load_settings().home), "PYTHONPATH": str(ROOT)}
         keys = {

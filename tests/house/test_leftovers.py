@@ -26,6 +26,6 @@ def test_it_is_hidden_in_a_home_or_of_a_process_in_the_folder_for_temporary_file
     path: Path, call: ast.Call
 ) -> None:
     given = {keyword.arg: ast.unparse(keyword.value).strip("f'\"") for keyword in call.keywords}
-    assert given.get("prefix", "").startswith("." if "dir" in given else "{_OURS}{os.getpid()}-"), (
-        ast.unparse(call)
-    )
+    assert given.get("prefix", "").startswith(
+        (".", "{_before(path)}") if "dir" in given else "{_OURS}{os.getpid()}-"
+    ), ast.unparse(call)
