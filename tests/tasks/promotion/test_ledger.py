@@ -376,7 +376,7 @@ def test_a_ledger_of_the_last_release_is_carried_over_by_the_next_decision(
     assert history(settings, other).problems == () and kept
     entry = roll_back(registry, Version(model=other, version=1, sha256="", run_id=""), why="slow")
     assert (entry.sequence, champion(registry, other)) == (3, 1)
-    assert set(registry.claims(other) or {}) == {
+    assert set(registry.claims(other) or {}) == {"begun"} | {
         f"{what}-{n}" for what in ("entry", "done") for n in (1, 2, 3)
     }
     assert history(settings, other).problems == ()
