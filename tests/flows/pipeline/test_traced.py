@@ -30,6 +30,7 @@ BESIDE = {
     "tasks.system.libraries.installed": "the same",
     "tasks.system.syntax": "the same",
     "tasks.workloads.dependencies": "the same",
+    "tasks.workloads.origin": "the same",
     "tasks.registry": "training's metrics on their way to MLflow; a champion's bytes, whose digest the proof checks",
     "tasks.settings": "where MLflow and the stores are",
     "tasks.proof.provenance": "the revision that is written into a file, so that a stray one can be traced",
