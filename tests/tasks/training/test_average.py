@@ -32,6 +32,7 @@ def test_it_is_the_exponential_average_of_every_number_and_the_last_of_what_is_c
 
 
 def test_the_average_is_judged_and_ships_and_training_goes_on_from_the_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
     plain, module = Net(), Net()
     module.load_state_dict(plain.state_dict())
     last = train_toy(tmp_path / "plain", FAST, module=plain)
