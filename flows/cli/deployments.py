@@ -12,7 +12,7 @@ from flows.cli.arguments import Json, examples
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
-    from flows.orchestration.deployments import Deployed
+    from flows.orchestration.own_deployments import Deployed
     from tasks.bundles.bundle import Bundle
 
 commands = typer.Typer()
@@ -83,7 +83,7 @@ def deployments(json: Json = False) -> None:
 
     _prefects_settings()
     from flows.orchestration.deployment_list import listed
-    from flows.orchestration.deployments import prefect_server
+    from flows.orchestration.own_deployments import prefect_server
 
     registry = Registry(load_settings())
 
@@ -103,7 +103,7 @@ def withdraw(name: Name, json: Json = False) -> None:
     from tasks.settings import load_settings
 
     _prefects_settings()
-    from flows.orchestration import deployments as prefects
+    from flows.orchestration import own_deployments as prefects
 
     registry = Registry(load_settings())
     registry.check_reachable()
@@ -137,8 +137,9 @@ def _deploy(
 ) -> "tuple[Bundle, Deployed]":
     """Bad settings are said before anything is published, and a server that is not there before the workload is read."""
     from flows.cli.overrides import configure
-    from flows.orchestration import deployments as prefects
+    from flows.orchestration import own_deployments as prefects
     from flows.orchestration.own_form import own_form, parameters
+    from flows.orchestration.own_parts import Wanted
     from flows.retrain import retrain
     from tasks.compression.catalogue import check_run
     from tasks.settings import load_settings
@@ -156,7 +157,7 @@ def _deploy(
         except UserError as error:
             raise UserError(str(error).replace("--set ", "--params ")) from error
         check_run(workload, config)
-        wanted = prefects.Wanted(
+        wanted = Wanted(
             name=name or workload.name,
             model=workload.name,
             reference=bundle.workload,

@@ -21,7 +21,7 @@ from prefect.variables import Variable
 from prefect.workers.process import ProcessWorker
 
 from flows.orchestration import automations
-from flows.orchestration.deployments import FILE, POOL
+from flows.orchestration.own_parts import FILE, POOL
 from flows.orchestration.reachability import in_a_sentence
 from tasks.errors import exiting_in_a_sentence
 

@@ -10,7 +10,8 @@ from prefect.client.schemas.filters import ArtifactFilter, DeploymentFilter, Flo
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
-from flows.orchestration.deployments import own_deployments, schedules_in_words
+from flows.orchestration.own_deployments import own_deployments
+from flows.orchestration.own_parts import schedules_in_words
 from tasks.system.frozen import Frozen
 
 

@@ -45,14 +45,14 @@ def platform_status(home: Path) -> Status:
         Part(state="up" if answers(kept.health) else "not answering", **kept.model_dump(exclude={"health"}))
         for kept in state.services
     )
-    api = next((part.url for part in parts if part.name == "prefect" and part.state == "up"), "")
-    served = next((_served(part.url) for part in parts if part.name == "server" and part.state == "up"), {})
+    urls = {part.name: part.url for part in parts if part.state == "up"}
+    served = _served(urls["server"]) if "server" in urls else {}
     return Status(
         up=all(part.state == "up" for part in parts),
         pid=state.pid,
         parts=parts,
         serves={name: model["version"] for name, model in served.items()},
-        deployed=_deployed(api) if api else (),
+        deployed=_deployed(urls["prefect"]) if "prefect" in urls else (),
         loading=tuple(
             name for name, model in served.items() if not model["version"] and not model["registry_error"]
         ),

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from flows.cli.views import or_json
 from flows.orchestration.deployment_list import OwnDeployments
-from flows.orchestration.deployments import Deployed
+from flows.orchestration.own_deployments import Deployed
 from tasks.bundles.bundle import Bundle
 from tasks.system.frozen import Frozen
 

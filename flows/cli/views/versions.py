@@ -72,25 +72,23 @@ def show_history(history: History, console: Console) -> None:
 
 def ledger_lines(entries: tuple[LedgerEntry, ...], width: int | None) -> Iterator[str]:
     """A line an entry, its reason behind it or, where `width` columns are too few, below; None: in full, for a pipe."""
-    rows = [["when (UTC)", "what", "from", "to", "who", "verdict"]]
-    for entry in entries:
-        versions = ["–" if v is None else str(v) for v in (entry.from_version, entry.to_version)]
-        rows.append([f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.action, *versions, entry.who, entry.verdict])
+    rows = [["when (UTC)", "what", "from", "to", "who", "verdict"], *map(_row, entries)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     header, *heads = ["  ".join(map(str.ljust, row, widths)) for row in rows]
     below = width is not None and width - len(header) - 2 < _ROOM
     yield f"[dim]{header}{'' if below else '  why'}[/dim]"
     for head, entry in zip(heads, entries, strict=True):
         first, indent = ("    ", 4) if below else (f"{head}  ", len(head) + 2)
-        why = _reason(entry)
+        why = entry.why if entry.origin is None else f"{entry.why} [from {entry.origin}]"
         lines = [first + why]
         if width is not None:
             lines = textwrap.wrap(why, width, initial_indent=first, subsequent_indent=" " * indent)
         yield from map(escape, [head, *lines] if below else lines or [head])
 
 
-def _reason(entry: LedgerEntry) -> str:
-    return entry.why if entry.origin is None else f"{entry.why} [from {entry.origin}]"
+def _row(entry: LedgerEntry) -> list[str]:
+    versions = ["–" if number is None else str(number) for number in (entry.from_version, entry.to_version)]
+    return [f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.action, *versions, entry.who, entry.verdict]
 
 
 @or_json

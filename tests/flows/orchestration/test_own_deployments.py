@@ -16,10 +16,11 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.monitor import maker
-from flows.orchestration import deployments
+from flows.orchestration import own_deployments
 from flows.orchestration.deployment_list import listed
-from flows.orchestration.deployments import Wanted, deploy, prefect_server, withdraw
+from flows.orchestration.own_deployments import deploy, prefect_server, withdraw
 from flows.orchestration.own_form import own_form
+from flows.orchestration.own_parts import Part, Wanted
 from flows.retrain import retrain
 from tasks.errors import StepError, UserError
 from tasks.workloads.catalogue import load_workload
@@ -29,7 +30,7 @@ FIRST, SECOND = (f"bundle:{digits * 32}" for digits in ("5a", "6b"))
 
 @pytest.fixture
 def client(prefect_server: str, home: Path) -> Iterator[SyncPrefectClient]:
-    with deployed.talking_to(prefect_server, home), deployments.prefect_server() as client:
+    with deployed.talking_to(prefect_server, home), own_deployments.prefect_server() as client:
         yield client
 
 
@@ -105,15 +106,15 @@ def test_a_part_that_fails_leaves_all_as_it_was(
 ) -> None:
     if not first:
         deploy(client, again(wanted, pool=wanted.pool, cron="0 2 * * *"))
-    save = deployments._save
+    save = own_deployments._save
 
-    def fail(client: SyncPrefectClient, name: str, part: deployments.Part) -> None:
+    def fail(client: SyncPrefectClient, name: str, part: Part) -> None:
         if part.flow == "retrain" and part.fields["parameters"]["file"] == SECOND:
             raise StepError("the server is gone")
         save(client, name, part)
 
-    monkeypatch.setattr(deployments, "_save", fail)
-    monkeypatch.setattr(deployments, "_monitor_form", lambda model: {"type": "object", "properties": {}})
+    monkeypatch.setattr(own_deployments, "_save", fail)
+    monkeypatch.setattr(own_deployments, "_monitor_form", lambda model: {"type": "object", "properties": {}})
     with pytest.raises(StepError):
         deploy(client, again(wanted, pool=wanted.pool, reference=SECOND, form=form(SECOND)))
     monkeypatch.undo()
@@ -183,10 +184,10 @@ def test_what_drifts_is_retrained_by_its_own_deployment_with_the_bundle_that_it_
 def test_workers_elsewhere_need_a_store() -> None:
     with temporary_settings({PREFECT_API_URL: "http://prefect.internal:4200/api"}):
         with pytest.raises(UserError, match="set SLIPWAY_STORE"):
-            deployments.check_store(None)
-        deployments.check_store("s3://bucket/slipway")
+            own_deployments.check_store(None)
+        own_deployments.check_store("s3://bucket/slipway")
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:4200/api"}):
-        deployments.check_store(None)
+        own_deployments.check_store(None)
 
 
 def test_without_a_server_it_says_where_one_comes_from() -> None:
