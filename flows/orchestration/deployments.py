@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -244,7 +245,7 @@ def _kept(old: DeploymentResponse | None) -> list[DeploymentScheduleCreate]:
 
 def _cron(cron: str, timezone: str) -> CronSchedule:
     """Raises UserError for what is no schedule, for a day that never comes, and for a place without a clock."""
-    from prefect._vendor.croniter import croniter
+    croniter: Any = import_module("prefect._vendor.croniter").croniter
 
     try:
         schedule = CronSchedule(cron=cron, timezone=timezone)
