@@ -150,7 +150,7 @@ def _deploy(
     with prefects.prefect_server() as client:
         client.hello().raise_for_status()
         prefects.check_store(settings.store)
-        bundle = publish(reference) if requirements is None else publish(reference, requirements)
+        bundle = publish(reference, requirements)
         workload = load_workload(bundle.workload)
         try:
             config = configure(workload, settings, params or ())

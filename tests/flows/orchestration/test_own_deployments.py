@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.monitor import maker
-from flows.orchestration import own_deployments
+from flows.orchestration import own_deployments, own_parts
 from flows.orchestration.deployment_list import listed
 from flows.orchestration.own_deployments import deploy, prefect_server, withdraw
 from flows.orchestration.own_form import own_form
@@ -114,7 +114,7 @@ def test_a_part_that_fails_leaves_all_as_it_was(
         save(client, name, part)
 
     monkeypatch.setattr(own_deployments, "_save", fail)
-    monkeypatch.setattr(own_deployments, "_monitor_form", lambda model: {"type": "object", "properties": {}})
+    monkeypatch.setattr(own_parts, "_monitor_form", lambda model: {"type": "object", "properties": {}})
     with pytest.raises(StepError):
         deploy(client, again(wanted, pool=wanted.pool, reference=SECOND, form=form(SECOND)))
     monkeypatch.undo()
