@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from prefect import flow
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 
 from flows import steps
 from flows.candidates import make_and_measure, pick_and_prove, picked
@@ -209,7 +209,9 @@ def _run_name() -> str:
     asked, started = flow_run.parameters, flow_run.scheduled_start_time
     when = "nightly" if "auto-scheduled" in flow_run.tags else f"{started:%H%M}"
     reference = asked.get("file") or asked.get("workload", "digits")
-    return f"{short_name(reference)}-{started:%Y-%m-%d}-{when}"
+    # A bundle may not be here yet; what is deployed has a name.
+    name = deployment.name if is_bundle(reference) and deployment.name else short_name(reference)
+    return f"{name}-{started:%Y-%m-%d}-{when}"
 
 
 def short_name(reference: str) -> str:

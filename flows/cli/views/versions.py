@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -9,11 +10,13 @@ from rich.table import Table
 
 from flows.cli.views import or_json
 from tasks.monitoring.watched import Watched
-from tasks.promotion.copying import Copied
 from tasks.promotion.entries import LedgerEntry, name_of
 from tasks.promotion.history import History
 from tasks.promotion.verification import Verification
 from tasks.reporting.candidates import number
+
+if TYPE_CHECKING:
+    from tasks.promotion.copying import Copied
 
 _MOST_COLUMNS = 15
 
@@ -31,7 +34,7 @@ def show_entry(entry: LedgerEntry, console: Console) -> None:
 
 
 @or_json
-def show_copied(copied: Copied, console: Console) -> None:
+def show_copied(copied: "Copied", console: Console) -> None:
     """What serves there now, where it came from, and what was compared on the way."""
     name = f"[bold]{copied.model}[/bold]: version {copied.version} at {escape(copied.registry)}"
     if copied.entry is None:

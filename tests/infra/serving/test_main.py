@@ -12,7 +12,7 @@ from serving_process import PATIENCE
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "required"),
+        ((), "there is nothing to serve"),
         (("a@b@c",), "not an alias"),
         (("../x",), "not a model to serve"),
         (("digits=/nowhere",), "not a folder"),

@@ -239,24 +239,24 @@ def test_a_bundle_that_is_nowhere_is_said(
 def test_what_slipway_lacks_comes_with_the_bundle_and_its_version_is_named(
     laptop: Path, worker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wheel = write_wheel(tmp_path / "index", "names_of_mine", "1.3", "NAME = 'installed'\n")
+    wheel = write_wheel(tmp_path / "index", "names_from_afar", "1.3", "NAME = 'installed'\n")
     for name, value in {
         "PIP_CONFIG_FILE": "/dev/null",
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": str(wheel.parent),
     }.items():
         monkeypatch.setenv(name, value)
-    (laptop / "mine.py").write_text(MINE.replace("helpers_of_mine", "names_of_mine"))
-    (laptop / "asked.txt").write_text("names-of-mine\n")
-    with pytest.raises(UserError, match="No module named 'names_of_mine'"):
+    (laptop / "mine.py").write_text(MINE.replace("helpers_of_mine", "names_from_afar"))
+    (laptop / "asked.txt").write_text("names-from-afar\n")
+    with pytest.raises(UserError, match="No module named 'names_from_afar'"):
         publish(str(laptop / "mine.py"))
     bundle = publish(str(laptop / "mine.py"), requirements=laptop / "asked.txt")
-    assert bundle.requirements == ("names-of-mine==1.3",) and "requirements.txt" in bundle.files
-    del sys.modules["names_of_mine"]
+    assert bundle.requirements == ("names-from-afar==1.3",) and "requirements.txt" in bundle.files
+    del sys.modules["names_from_afar"]
     enter(worker, monkeypatch)
     assert load_workload(bundle.workload).name == "installed"
-    assert libraries_of(bundle.workload)["names-of-mine"] == "1.3"
-    assert str(worker / "home" / "environments") in str(sys.modules["names_of_mine"].__file__)
-    assert {*workload_files(bundle.workload)} >= {"mine.py"} and "names_of_mine.py" not in workload_files(
+    assert libraries_of(bundle.workload)["names-from-afar"] == "1.3"
+    assert str(worker / "home" / "environments") in str(sys.modules["names_from_afar"].__file__)
+    assert {*workload_files(bundle.workload)} >= {"mine.py"} and "names_from_afar.py" not in workload_files(
         bundle.workload
     )
