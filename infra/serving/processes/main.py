@@ -29,7 +29,7 @@ def serve(models: Sequence[str], options: ServeOptions, ahead: dict[str, Started
     if open_to_all and options.host not in LOOPBACK:
         logger.warning("%s is open to whoever can reach it: there are no keys (--keys-file)", options.host)
     listener = bind(options)
-    with closing(listener), scratch("serving") as run_folder:
+    with scratch("serving") as run_folder, closing(listener):
         supervisor = Supervisor(targets, options, listener, run_folder, ahead)
         asyncio.run(supervisor.run())
     if supervisor.failure is not None:
