@@ -59,6 +59,13 @@ def deploy(
         str | None,
         typer.Option(help="NAME@sha256:…, for pools of Docker and Kubernetes; left out: as it was."),
     ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A variable of its runs' environment; a secret by its block: '{{ prefect.blocks.secret.NAME }}'; again for another.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Give the team's platform a workload: signed, whole, in Prefect's pages with a form of its own, scheduled, served and watched."""
@@ -69,7 +76,7 @@ def deploy(
     _prefects_settings()
     with redirect_stdout(sys.stderr):  # a workload may print
         bundle, made = _deploy(
-            reference, name, cron, timezone or "UTC", requirements, params, pool=pool, image=image
+            reference, name, cron, timezone or "UTC", requirements, params, pool=pool, image=image, env=env
         )
     show_deployed(bundle, made, json)
 
@@ -134,19 +141,20 @@ def _deploy(
     *,
     pool: str | None,
     image: str | None,
+    env: list[str] | None,
 ) -> "tuple[Bundle, Deployed]":
     """Bad settings are said before anything is published, and a server that is not there before the workload is read."""
     from flows.cli.overrides import configure
     from flows.orchestration import own_deployments as prefects
     from flows.orchestration.own_form import own_form, parameters
-    from flows.orchestration.own_parts import Wanted
+    from flows.orchestration.own_parts import Wanted, environment
     from flows.retrain import retrain
     from tasks.compression.catalogue import check_run
     from tasks.settings import load_settings
     from tasks.workloads.catalogue import load_workload
     from tasks.workloads.publishing import publish
 
-    settings = load_settings()
+    settings, variables = load_settings(), environment(env)
     with prefects.prefect_server() as client:
         client.hello().raise_for_status()
         prefects.check_store(settings.store)
@@ -167,5 +175,6 @@ def _deploy(
             timezone=timezone,
             pool=pool,
             image=image,
+            env=variables,
         )
         return bundle, prefects.deploy(client, wanted)

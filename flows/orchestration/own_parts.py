@@ -1,5 +1,6 @@
 """What a model's deployments are to be, as Prefect's client takes them, and in which way that is otherwise than what is there."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +14,16 @@ from pydantic import ValidationError
 
 from flows.orchestration.own_form import in_words
 from infra.platform.status import DEPLOYED_TAG
+from tasks.bundles.secrets import secret_in
 from tasks.errors import UserError
 from tasks.system.frozen import Frozen
 
 POOL = "slipway"
 
 FILE = Path(__file__).parent.parent.parent / "infra" / "prefect.yaml"
+
+_BLOCK = re.compile(r"\{\{ *prefect\.(blocks|variables)\.[\w.-]+ *\}\}")
+"""What Prefect's worker replaces by a block's value when it starts a run."""
 
 _SLUG = "cron"
 """Of the schedule that `slipway deploy --cron` made; others are a person's."""
@@ -36,6 +41,7 @@ class Wanted(Frozen):
     timezone: str = "UTC"
     pool: str | None = None
     image: str | None = None
+    env: dict[str, str] | None = None
 
 
 class Part(NamedTuple):
@@ -54,10 +60,33 @@ def _template(flow: str) -> dict[str, Any]:
     return template
 
 
+def environment(said: list[str] | None) -> dict[str, str] | None:
+    """--env as a dict. Raises UserError for what is no NAME=VALUE, and for a secret that would stand in Prefect's pages."""
+    if said is None:
+        return None
+    given: dict[str, str] = {}
+    for line in said:
+        name, equals, value = line.partition("=")
+        if not equals or not name.isidentifier():
+            raise UserError(
+                f"--env {name!r}: write NAME=VALUE, such as SLIPWAY_SQL_URL=postgresql://host/rows."
+            )
+        kind = secret_in("", f'{name}="{value}"'.encode())
+        if kind is not None and not _BLOCK.fullmatch(value):
+            raise UserError(
+                f"--env {name} seems to hold {kind.partition(' (')[0]}, which whoever sees the deployment could read: keep it in a block "
+                f"of Prefect's, such as a Secret named warehouse, and write {name}='{{{{ prefect.blocks.secret.warehouse }}}}'."
+            )
+        given[name] = value
+    return given
+
+
 def part_of(flow: str, wanted: Wanted, old: DeploymentResponse | None) -> Part:
     template = _template(flow)
     variables = dict(template["work_pool"]["job_variables"])
-    image = wanted.image or (None if old is None else old.job_variables.get("image"))
+    before: dict[str, Any] = {} if old is None else old.job_variables
+    image = wanted.image or before.get("image")
+    variables["env"] = {**(before.get("env", {}) if wanted.env is None else wanted.env), **variables["env"]}
     if flow == "retrain":
         asked = wanted.parameters
         if asked is None:

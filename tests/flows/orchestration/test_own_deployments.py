@@ -1,5 +1,6 @@
 """Deployments of one's own models on a Prefect server: whole or not at all, and what a person set there stays."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,19 +9,21 @@ from uuid import uuid4
 
 import deployed
 import pytest
+from prefect.blocks.system import Secret
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
 from flows.monitor import maker
 from flows.orchestration import own_deployments, own_parts
 from flows.orchestration.deployment_list import listed
 from flows.orchestration.own_deployments import deploy, prefect_server, withdraw
 from flows.orchestration.own_form import own_form
-from flows.orchestration.own_parts import Part, Wanted
+from flows.orchestration.own_parts import Part, Wanted, environment
 from flows.retrain import retrain
 from tasks.errors import StepError, UserError
 from tasks.workloads.catalogue import load_workload
@@ -98,6 +101,35 @@ def test_another_bundle_keeps_what_was_not_said_and_what_a_person_set_in_the_pag
     made = deploy(client, again(wanted, reference=SECOND, form=form(SECOND), cron="0 3 * * *", parameters={}))
     assert made.changes[0] == "parameters: none (before: promote=false)"
     assert "0 3 * * * UTC, paused" in made.schedules, "a schedule that is paused stays so"
+
+
+def test_a_secret_comes_from_its_block_when_a_run_starts_and_stands_in_no_deployment(
+    client: SyncPrefectClient, wanted: Wanted
+) -> None:
+    block = f"warehouse-{uuid4().hex[:8]}"
+    Secret(value="postgresql://me:hunter22@host/rows").save(block)  # type: ignore[unused-coroutine]
+    said = f"SLIPWAY_SQL_URL={{{{ prefect.blocks.secret.{block} }}}}"
+    deploy(client, again(wanted, pool=wanted.pool, env=environment([said, "REGION=north"])))
+    own = deploy(client, again(wanted)) and read(client, "retrain", wanted)
+    assert "hunter22" not in own.model_dump_json() and own.job_variables["env"]["REGION"] == "north"
+    template = ProcessWorker.get_default_base_job_template()
+    job = asyncio.run(ProcessJobConfiguration.from_template_and_values(template, own.job_variables))
+    assert job.env["SLIPWAY_SQL_URL"] == "postgresql://me:hunter22@host/rows"
+    assert job.env["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("REGION", "write NAME=VALUE"),
+        ("SLIPWAY_SQL_URL=postgresql://me:hunter22@host/rows", "seems to hold an address with a password"),
+        ("DB_PASSWORD=hunter22", "keep it in a block"),
+    ],
+)
+def test_a_secret_in_the_command_is_refused_and_not_repeated(said: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence) as refused:
+        environment([said])
+    assert "hunter22" not in str(refused.value)
 
 
 @pytest.mark.parametrize("first", [True, False])
