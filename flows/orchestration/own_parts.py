@@ -88,10 +88,8 @@ def part_of(flow: str, wanted: Wanted, old: DeploymentResponse | None) -> Part:
     image = wanted.image or before.get("image")
     variables["env"] = {**(before.get("env", {}) if wanted.env is None else wanted.env), **variables["env"]}
     if flow == "retrain":
-        asked = wanted.parameters
-        if asked is None:
-            asked = {name: value for name, value in (old.parameters if old else {}).items() if name != "file"}
-        own = {"parameters": {"file": wanted.reference, **asked}, "parameter_openapi_schema": wanted.form}
+        asked = {**(old.parameters if old else {})} if wanted.parameters is None else wanted.parameters
+        own = {"parameters": {**asked, "file": wanted.reference}, "parameter_openapi_schema": wanted.form}
         schedules = _schedules(wanted, old)
     else:
         own = {"parameters": {"model": wanted.model}, "parameter_openapi_schema": _monitor_form(wanted.model)}
