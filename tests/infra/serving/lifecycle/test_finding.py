@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 import serving_models as models
 from registered import AWAY, BODY, Registered
@@ -96,6 +97,7 @@ def test_a_model_is_served_from_its_first_promotion_on_and_without_the_registry_
 ) -> None:
     shutil.copyfile(empty_mlflow_database, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    mlflow.MlflowClient(uri, uri).create_experiment("serving", (tmp_path / "artifacts").as_uri())
     churn, broken = (Registered(uri, tmp_path / name) for name in ("churn", "broken"))
     broken.add(
         models.mlp(seed=2), "champion", change=lambda folder: (folder / "model.onnx").write_bytes(b"no")
