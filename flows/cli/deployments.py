@@ -143,7 +143,7 @@ def _deploy(
     image: str | None,
     env: list[str] | None,
 ) -> "tuple[Bundle, Deployed]":
-    """Bad settings are said before anything is published, and a server that is not there before the workload is read."""
+    """A server that is not there is said before the workload is read; settings are looked at as the bundle has them, once it is kept."""
     from flows.cli.overrides import configure
     from flows.orchestration import own_deployments as prefects
     from flows.orchestration.own_form import own_form, parameters

@@ -14,7 +14,7 @@ from pydantic import computed_field
 
 from flows.pipeline.context import RunContext, work_folder
 from tasks.bundles.kept import NEWEST as NEWEST_BUNDLES
-from tasks.bundles.kept import unneeded, unneeded_environments
+from tasks.bundles.kept import left_half_made, unneeded, unneeded_environments
 from tasks.bundles.verification import make_writable
 from tasks.errors import UserError
 from tasks.proof.evidence import Evidence, read
@@ -93,10 +93,14 @@ def clean(registry: Registry, names: Iterable[str], *, dry_run: bool = False) ->
             if not alone:
                 busy.append(model)
                 continue
-            removals = [*_unneeded(home, model, _digests(registry, model)), *_bundles(registry, model)]
+            mirrored = [*_unneeded(home, model, _digests(registry, model))]
+            removals = [
+                *mirrored,
+                *_bundles(registry, model),
+            ]  # the store's bundles are for all who deployed them
             for removal in () if dry_run else removals:
                 _remove(removal.path)
-                if store is not None and not removal.path.name.startswith("."):
+                if store is not None and removal in mirrored and not removal.path.name.startswith("."):
                     store.forget(removal.path)
             removed += removals
     return Cleaning(removed=tuple(removed), busy=tuple(busy), dry_run=dry_run)
@@ -163,6 +167,7 @@ def _bundles(registry: Registry, model: str) -> Iterator[Removal]:
         _removal(path, "installed for bundles that are not here")
         for path in unneeded_environments(home, going)
     )
+    yield from (_removal(path, "left by a process that was killed") for path in left_half_made(home))
 
 
 def _known_by(path: Path) -> tuple[set[str], tuple[str, ...]]:

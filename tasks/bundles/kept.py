@@ -197,8 +197,19 @@ def unneeded_environments(home: Path, gone: Collection[Path]) -> Iterator[Path]:
     kept = (path for path in (home / _FOLDER).glob(f"*/{REQUIREMENTS}") if path.parent not in gone)
     needed = {sha256_of(path) for path in kept}
     for path in sorted((home / ENVIRONMENTS).glob("*")):
-        if is_digest(path.name) and path.name not in needed and path.stat().st_mtime < time.time() - 86400:
+        if is_digest(path.name) and path.name not in needed and _is_of_yesterday(path):
             yield path
+
+
+def left_half_made(home: Path) -> Iterator[Path]:
+    """What a process that was killed had fetched, packed, installed or begun to remove."""
+    for folder in (home / _FOLDER, home / ENVIRONMENTS):
+        yield from (path for path in sorted(folder.glob(".*")) if _is_of_yesterday(path))
+
+
+def _is_of_yesterday(path: Path) -> bool:
+    """Nobody is still at it."""
+    return path.stat().st_mtime < time.time() - 86400
 
 
 def _is_of(folder: Path, model: str) -> bool:

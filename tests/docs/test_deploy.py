@@ -28,7 +28,6 @@ def test_the_page_deploys_changes_lists_and_withdraws(prefect_server: str, tmp_p
         "SLIPWAY_HOME": str(tmp_path / "home"),
         "PREFECT_API_URL": prefect_server,
         "PYTHONPATH": str(ROOT),
-        "COLUMNS": "160",
     }
     with deployed.talking_to(prefect_server, tmp_path), get_client(sync_client=True) as client:
         try:

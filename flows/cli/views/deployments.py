@@ -13,6 +13,9 @@ from tasks.system.frozen import Frozen
 
 _DIGITS = 12
 
+_PIPED = 1000
+"""Columns where nobody looks: in full."""
+
 
 class Announced(Frozen):
     """What `slipway deploy` came to. `changes`: between the bundle that was deployed before and this one, and of the deployment."""
@@ -94,7 +97,7 @@ def show_deployments(listed: OwnDeployments, console: Console) -> None:
             _at(made.next_run),
             "–" if made.champion is None else f"version {made.champion}",
         )
-    console.print(table)
+    console.print(table, width=None if console.is_terminal else _PIPED)
     for made in listed.deployments:
         if (last := made.last_run) is not None:
             console.print(f"{made.name}: last run {_at(last.at)}, {last.came_of_it or last.state}")

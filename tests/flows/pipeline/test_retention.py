@@ -193,10 +193,18 @@ def test_bundles_stay_while_they_run_or_a_version_names_them(registry: Registry,
         make_read_only(folder)
         for path in (folder, home / "environments" / sha256_of(folder / "requirements.txt")):
             os.utime(path, (1_700_000_000 + number,) * 2)
+    for folder in ("bundles", "environments"):
+        write(home / folder / ".tmp-killed" / "half", "x", -10_000)
+        write(home / folder / ".tmp-at-work" / "half", "x", 0)
+    store = ObjectStorage((tmp_path / "bucket").as_uri(), home)
+    store.keep(home / "bundles" / names[2])
+    registry = Registry(registry.settings.model_copy(update={"store": store.url}))
     registry.client.create_model_version("toy", "file:///nowhere", tags=Origin(bundle=names[1]).tags)
     removed = {removal.path.parent.name for removal in clean(registry, ["toy"]).removed}
     assert removed == {"bundles", "environments"}
-    assert {path.name for path in (home / "bundles").iterdir()} == {names[0], names[1], *names[-10:]}
-    assert {path.name for path in (home / "environments").iterdir()} == {
-        digest(name) for name in (names[0], names[1], *names[-10:])
-    }
+    kept = {names[0], names[1], *names[-10:]}
+    assert {path.name for path in (home / "bundles").iterdir()} == {".tmp-at-work", *kept}
+    assert {path.name for path in (home / "environments").iterdir()} == {".tmp-at-work", *map(digest, kept)}
+    assert store.fetch(home / "bundles" / names[2]), (
+        "a deployment may name it, whose workers fetch it from there"
+    )
