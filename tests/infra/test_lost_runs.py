@@ -1,0 +1,102 @@
+"""infra/automations/lost-runs.yaml on a real Prefect server: which crashed runs are started again, and as what."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import deployed
+import pytest
+from prefect import flow, get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.schedules import Interval
+from prefect.states import Cancelling, Crashed, Running, Scheduled
+
+DEFAULTS = {"file": "bundle:0", "training": {}, "recipes": None}
+OWN = {
+    "file": "bundle:<&'\"> {{ file }} ü",
+    "training": {"epochs": 3, "lr": 1e-05, "groups": {"a.*": 0}, "patience": None},
+}
+"""What a schedule asks for that its deployment does not, as JSON and templates may spoil it."""
+
+
+@flow(name="trains-at-night")
+def trains(file: str, training: dict[str, Any], recipes: list[str] | None) -> None:
+    assert {"file": file, "training": training, "recipes": recipes} == {**DEFAULTS, **OWN}
+
+
+@pytest.fixture
+def nightly(prefect_server: str, home: Path) -> Iterator[Any]:
+    """A deployment with a schedule whose runs Prefect makes, and our automations."""
+    from flows.promote import refuse
+
+    with deployed.talking_to(prefect_server, home):
+        deployed.deploy(refuse, "refuse")
+        schedule = Interval(timedelta(hours=1), parameters=OWN)
+        made = deployed.deploy(trains, "nightly", parameters=DEFAULTS, schedule=schedule)
+        with deployed.automated():
+            yield made
+        with get_client(sync_client=True) as client:
+            client.delete_deployment(made)
+
+
+def test_a_scheduled_run_that_crashes_is_started_again_once_as_it_was(nightly: Any) -> None:
+    [scheduled, *_] = deployed.wait_until(lambda: of_schedule(nightly), "the schedule makes no runs")
+    lost, first = crashed_and_resumed(scheduled)
+    assert first.parameters == {**DEFAULTS, **OWN} and first.tags == ["slipway"]
+    assert first.created_by is not None and first.created_by.display_value == "slipway-resume"
+
+    moved(lost, Scheduled(), Running(), Crashed())  # a person tried it again
+    moved(first, Running(), Crashed())
+    moved(like(scheduled), Running(), Cancelling(), Crashed())
+    person = deployed.start("trains-at-night/nightly", **DEFAULTS)
+    moved(person, Running(), Crashed())
+    _, second = crashed_and_resumed(scheduled)
+    assert {run.id for run in started(nightly)} == {first.id, person.id, second.id}
+    ended = deployed.work(second, trains)
+    assert ended.state is not None and ended.state.is_completed(), ended.state
+
+
+def crashed_and_resumed(scheduled: FlowRun) -> tuple[FlowRun, FlowRun]:
+    """A run that crashed, and the one that was made thereupon.
+
+    On SQLite Prefect finds its own database locked now and then, and gives an event up: then another run has to crash.
+    """
+    before = {run.id for run in started(scheduled.deployment_id)}
+
+    def resumed() -> list[FlowRun]:
+        return [run for run in started(scheduled.deployment_id) if run.id not in before]
+
+    for _ in range(3):
+        lost = like(scheduled)
+        moved(lost, Running(), Crashed())
+        with suppress(AssertionError):
+            return lost, deployed.wait_until(resumed, "nothing is started again", 60)[0]
+    raise AssertionError("nothing is started again")
+
+
+def like(scheduled: FlowRun) -> FlowRun:
+    """A run as Prefect's scheduler makes it, but that there is an event of it.
+
+    Events of a run that begins within five minutes after the scheduler made it wait a quarter of an hour for that one.
+    """
+    with get_client(sync_client=True) as client:
+        return client.create_flow_run_from_deployment(
+            scheduled.deployment_id, parameters=scheduled.parameters, tags=scheduled.tags
+        )
+
+
+def moved(run: FlowRun, *states: "State[Any]") -> None:
+    """As its process and its worker would tell the server."""
+    with get_client(sync_client=True) as client:
+        for state in states:
+            client.set_flow_run_state(run.id, state, force=True)
+
+
+def of_schedule(deployment: Any) -> list[FlowRun]:
+    return [run for run in deployed.runs_of(deployment) if "auto-scheduled" in run.tags]
+
+
+def started(deployment: Any) -> list[FlowRun]:
+    return [run for run in deployed.runs_of(deployment) if "auto-scheduled" not in run.tags]
