@@ -14,6 +14,7 @@ from tasks.errors import UserError
 if TYPE_CHECKING:
     from flows.orchestration.own_deployments import Deployed
     from tasks.bundles.bundle import Bundle
+    from tasks.workloads.workload import Workload
 
 commands = typer.Typer()
 
@@ -143,7 +144,7 @@ def _deploy(
     image: str | None,
     env: list[str] | None,
 ) -> "tuple[Bundle, Deployed]":
-    """A server that is not there is said before the workload is read; settings are looked at as the bundle has them, once it is kept."""
+    """All that can be wrong is said before anything is published: first a server that is not there, then what the workload shows."""
     from flows.cli.overrides import configure
     from flows.orchestration import own_deployments as prefects
     from flows.orchestration.own_form import own_form, parameters
@@ -155,21 +156,18 @@ def _deploy(
     from tasks.workloads.publishing import publish
 
     settings, variables = load_settings(), environment(env)
-    with prefects.prefect_server() as client:
-        client.hello().raise_for_status()
-        prefects.check_store(settings.store)
-        bundle = publish(reference, requirements)
-        workload = load_workload(bundle.workload)
+
+    def wanted(workload: "Workload", bundle: str) -> Wanted:
         try:
             config = configure(workload, settings, params or ())
         except UserError as error:
             raise UserError(str(error).replace("--set ", "--params ")) from error
         check_run(workload, config)
-        wanted = Wanted(
+        return Wanted(
             name=name or workload.name,
             model=workload.name,
-            reference=bundle.workload,
-            form=own_form(retrain.parameters.model_dump(), bundle.workload, workload),
+            reference=bundle,
+            form=own_form(retrain.parameters.model_dump(), bundle, workload),
             parameters=None if params is None else parameters(config, params),
             cron=cron,
             timezone=timezone,
@@ -177,4 +175,11 @@ def _deploy(
             image=image,
             env=variables,
         )
-        return bundle, prefects.deploy(client, wanted)
+
+    with prefects.prefect_server() as client:
+        client.hello().raise_for_status()
+        prefects.check_store(settings.store)
+        bundle = publish(
+            reference, requirements, lambda workload: prefects.check(client, wanted(workload, "bundle:"))
+        )
+        return bundle, prefects.deploy(client, wanted(load_workload(bundle.workload), bundle.workload))

@@ -76,8 +76,10 @@ def check_store(store: str | None) -> None:
         )
 
 
-def deploy(client: SyncPrefectClient, wanted: Wanted) -> Deployed:
-    """Create the deployments of one model, or change what is otherwise; if a part fails, all are put back as they were.
+def check(
+    client: SyncPrefectClient, wanted: Wanted
+) -> tuple[dict[str, DeploymentResponse | None], list[Part]]:
+    """The deployments that are there, by their flow, and what they are to be.
 
     Raises UserError for a name that is another's, a schedule, a pool or an image that makes no sense.
     """
@@ -85,6 +87,15 @@ def deploy(client: SyncPrefectClient, wanted: Wanted) -> Deployed:
     _check_name(wanted, before)
     parts = [part_of(flow, wanted, before[flow]) for flow in FLOWS]
     _check_pool(client, parts[-1].fields)
+    return before, parts
+
+
+def deploy(client: SyncPrefectClient, wanted: Wanted) -> Deployed:
+    """Create the deployments of one model, or change what is otherwise; if a part fails, all are put back as they were.
+
+    Raises UserError as `check` does.
+    """
+    before, parts = check(client, wanted)
     old = before["retrain"]
     changed = {part.flow: differences(before[part.flow], part) for part in parts}
     if any(changed.values()):

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,11 +24,13 @@ from tasks.workloads.workload import Workload
 _TRY = "import sys; from tasks.errors import exiting_in_a_sentence\nwith exiting_in_a_sentence():\n    from tasks.workloads.catalogue import load_workload; load_workload(sys.argv[1]).all_materials()"
 
 
-def publish(reference: str, requirements: Path | None = None) -> Bundle:
+def publish(
+    reference: str, requirements: Path | None = None, check: Callable[[Workload], object] = lambda workload: None
+) -> Bundle:
     """Pack, check, sign and keep a workload, here and in the store if there is one; it was loaded from there by another process.
 
     `reference`: a file, a module, or GIT-URL@COMMIT[:path/to/file.py]; a bundle is what it is. `requirements`: a file as pip
-    reads them, of the packages that Slipway does not bring. Raises UserError for what cannot be
+    reads them, of the packages that Slipway does not bring. `check` sees the workload before anything is packed. Raises UserError for what cannot be
     one, StepError when storage or git fails.
     """
     if is_bundle(reference):
@@ -38,6 +40,7 @@ def publish(reference: str, requirements: Path | None = None) -> Bundle:
         place = place_of(source)
         workload = load_workload(source)
         _refuse_slipways_own(reference, place)
+        check(workload)
         inside = f"{place.module or place.file.name}{f':{place.attribute}' if place.attribute else ''}"
         bundle = pack(
             folder, workload.name, inside, {**packed_files(source), **_weights(workload, place)}, pins
