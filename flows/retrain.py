@@ -31,6 +31,7 @@ from tasks.records import Checkpoint, Dataset, Version
 from tasks.registry.tags import DECISION_TAG
 from tasks.settings import load_settings
 from tasks.system.locks import at_work
+from tasks.system.signing import given_key
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.origin import libraries_of, origin_of
 
@@ -76,6 +77,7 @@ def retrain(
     config = form.read(filled, definition, settings.apply_policy(definition.name, definition.defaults()))
     settings.check_policy(definition.name, config)
     check_run(definition, config)
+    given_key()  # or what is wrong with it would be said when all is trained
     wait_for_turn(definition.name)
     context = RunContext(
         workload=reference,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.bundles.bundle import CODE, REQUIREMENTS, Bundle, digest_in, is_digest
-from tasks.bundles.requirements import ENVIRONMENTS
+from tasks.bundles.environments import ENVIRONMENTS
 from tasks.bundles.verification import check, make_read_only, make_writable, read
 from tasks.errors import StepError, UserError
 from tasks.settings import Settings, load_settings

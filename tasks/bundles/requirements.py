@@ -1,37 +1,21 @@
-"""The packages that a workload needs besides Slipway's own: pinned with hashes when it is packed, installed by them where it runs."""
+"""The packages that a workload needs besides Slipway's own, pinned with hashes when it is packed."""
 
-import importlib
 import json
 import re
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tasks.bundles.bundle import REQUIREMENTS
-from tasks.bundles.verification import make_read_only
-from tasks.errors import StepError, UserError
-from tasks.settings import load_settings
-from tasks.system.files import sha256_of, sync_folder
-from tasks.system.locks import alone
+from tasks.bundles.pip import pip
+from tasks.errors import UserError
 from tasks.system.scratch import scratch
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-ENVIRONMENTS = "environments"
-
-_PACKAGES = "site-packages"
-"""What lies below a folder of this name is installed, and no user's code."""
-
 _EXTRA = "pipeline"
 """What every worker has: Slipway with this extra."""
-
-_QUIET = ("--disable-pip-version-check", "--no-input", "--quiet")
 
 
 class Pins(NamedTuple):
@@ -70,75 +54,6 @@ def pinned(file: Path) -> Pins:
             f"{name}=={version} --hash=sha256:{sha256}\n" for name, (version, sha256) in sorted(lines.items())
         ),
         tuple(f"{name}=={version}" for name, (version, _) in sorted(lines.items())),
-    )
-
-
-def use(code: Path) -> None:
-    """Put what a bundle needs behind all else on this process's path, instead of what another bundle needed; installed at first."""
-    if (file := code.parent / REQUIREMENTS).is_file():
-        put_on_path(environment(file))
-    else:
-        _leave({entry for entry in sys.path if _is_environment(entry)})
-
-
-def environment(requirements: Path) -> Path:
-    """The folder with these packages, installed once a home and Python and read-only. Raises UserError or StepError when it cannot be."""
-    home = load_settings().home
-    digest = sha256_of(requirements)
-    folder = home / ENVIRONMENTS / digest / str(sys.implementation.cache_tag)
-    packages = folder / _PACKAGES
-    if packages.is_dir():
-        return packages
-    with alone(
-        home,
-        f"environment-{digest[:16]}",
-        f"waits: another process installs {requirements.parent.name[:12]}'s requirements",
-    ):
-        if not packages.is_dir():
-            folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            arriving = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".tmp-"))
-            try:
-                _pip(
-                    requirements,
-                    "install",
-                    "--no-deps",
-                    "--require-hashes",
-                    "--no-compile",
-                    "--target",
-                    str(arriving / _PACKAGES),
-                    "-r",
-                    str(requirements),
-                )
-                arriving.rename(folder)
-            finally:
-                shutil.rmtree(arriving, ignore_errors=True)
-            make_read_only(packages)
-            sync_folder(folder.parent)
-    return packages
-
-
-def put_on_path(packages: Path) -> None:
-    """Behind what is installed, so that nothing of Slipway's is replaced."""
-    _leave({entry for entry in sys.path if _is_environment(entry)} - {str(packages)})
-    if str(packages) not in sys.path:
-        sys.path.append(str(packages))
-        importlib.invalidate_caches()
-
-
-def _leave(entries: set[str]) -> None:
-    """Another bundle's packages, and what was imported from them."""
-    if entries:
-        sys.path[:] = [entry for entry in sys.path if entry not in entries]
-        for name, module in [*sys.modules.items()]:
-            if any((getattr(module, "__file__", None) or "").startswith(f"{entry}/") for entry in entries):
-                del sys.modules[name]
-
-
-def _is_environment(entry: str) -> bool:
-    return (
-        Path(entry).name == _PACKAGES and Path(entry).parents[2].name == ENVIRONMENTS
-        if entry.count("/") > 3
-        else False
     )
 
 
@@ -204,7 +119,7 @@ def _installed(name: str) -> Distribution | None:
 def _resolved(file: Path, folder: Path, *words: str) -> list[dict[str, Any]]:
     """What pip would install."""
     report = folder / "report.json"
-    _pip(file, "install", "--dry-run", "--report", str(report), *words)
+    pip(file, "install", "--dry-run", "--report", str(report), *words)
     return list(json.loads(report.read_text())["install"])
 
 
@@ -223,38 +138,3 @@ def _name(item: Mapping[str, Any]) -> str:
 
 def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _pip(file: Path, *words: str) -> None:
-    """Run pip, with the index that this machine has configured, of which nothing is shown."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", words[0], *_QUIET, *words[1:]],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-    )
-    if done.returncode == 0:
-        return
-    said = [
-        re.sub(r"\S*://\S+", "…", line.removeprefix("ERROR: "))
-        for line in done.stderr.splitlines()
-        if line.startswith("ERROR: ")
-    ]
-    if "No module named pip" in done.stderr:
-        raise StepError(
-            "pip is not installed here, and a workload's requirements are: `python -m ensurepip`."
-        )
-    conflict = next((line for line in said if line.startswith("Cannot install ")), None)
-    if conflict:
-        raise UserError(
-            f"{file}: {conflict.rstrip('.')}: it contradicts what Slipway itself is installed with, or another line of the file; ask for another version."
-        )
-    lacking = next((line for line in said if line.startswith("No matching distribution found for ")), None)
-    if lacking:
-        what = lacking.removeprefix("No matching distribution found for ")
-        raise UserError(
-            f"{file}: the package index has no {what} for this Python: ask for another version, or put it there."
-        )
-    raise StepError(
-        f"{file}: pip did not come to an end ({(said or ['it says nothing'])[0].rstrip('.')}): check the package index and the network."
-    )

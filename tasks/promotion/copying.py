@@ -1,40 +1,31 @@
 """From one registry to another, as from staging to production: a version that serves goes there with its proof, and is promoted there as any other."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 from urllib.parse import urlsplit
 
-from tasks.errors import RefusedError, StepError, UserError
+from tasks.errors import RefusedError, UserError
 from tasks.measured import ServingCheck
 from tasks.promotion.champion import model_lock, repair
 from tasks.promotion.entries import LedgerEntry, Origin
 from tasks.promotion.judging import judge_folder
 from tasks.promotion.ledger import LedgerError, in_short, read_ledger
 from tasks.promotion.manual import let_through
-from tasks.promotion.permits import may_serve
+from tasks.promotion.parcel import Parcel, packed, shown
 from tasks.promotion.registration import tags_of
 from tasks.promotion.verification import check_version, downloaded, example_rows
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence
 from tasks.records import Version
-from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
-from tasks.registry.tags import EVIDENCE_TAG, NEWEST_TAG, ORIGIN_TAG
+from tasks.registry.tags import EVIDENCE_TAG, ORIGIN_TAG
 from tasks.settings import Settings
 from tasks.system.files import sha256_of
 from tasks.system.frozen import Frozen
-from tasks.system.scratch import scratch
-from tasks.system.sentences import shortened, some
-from tasks.system.signing import EvidenceError, public_key
+from tasks.system.sentences import some
+from tasks.system.signing import EvidenceError
 from tasks.system.urls import without_secrets
 
 _SQLITE = "sqlite:///"
-
-_PAGE = "report.html"
-
-_LONGEST_REASON = 500
-"""Of what the ledger there keeps of the reason here: an entry has room for one long one."""
 
 
 class Copied(Frozen):
@@ -51,22 +42,9 @@ class Copied(Frozen):
     trial: ServingCheck | None = None
 
 
-class _Parcel(NamedTuple):
-    """What is taken along: the version's files as they were checked, and what its registry says beside them."""
-
-    version: Version
-    folder: Path
-    evidence: Evidence
-    digest: str
-    origin: Origin
-    newest: str | None
-    description: str
-    page: Path | None
-
-
 def destination(settings: Settings, to: str) -> Settings:
     """The settings of the registry at an address. Raises UserError for what is none, and for the one that `settings` name."""
-    shown = without_secrets(to)
+    address = without_secrets(to)
     if to.startswith(_SQLITE):
         path = Path(to.removeprefix(_SQLITE)).absolute()
         # A database's files, locks and ledgers lie beside it, as in the home that it is of.
@@ -77,10 +55,10 @@ def destination(settings: Settings, to: str) -> Settings:
         there = settings.model_copy(update={"tracking_uri": to.rstrip("/")})
     else:
         raise UserError(
-            f"--to {shown} is no registry's address: write http://host:port or sqlite:///path/mlflow.db."
+            f"--to {address} is no registry's address: write http://host:port or sqlite:///path/mlflow.db."
         )
     if without_secrets(there.tracking_uri) == without_secrets(settings.tracking_uri).rstrip("/"):
-        raise UserError(f"--to {shown} is the registry that it would be copied from: name another.")
+        raise UserError(f"--to {address} is the registry that it would be copied from: name another.")
     return there
 
 
@@ -100,76 +78,22 @@ def copy_version(
     """
     from filelock import FileLock
 
-    with _packed(Registry(settings), reference, there) as parcel:
+    with packed(Registry(settings), reference, there) as parcel:
         registry = Registry(there)  # made now: MLflow's own client knows one address at a time
         locks = there.home / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / f"copy-{parcel.version.model}.lock"):
-            return _deliver(registry, parcel, why or _reason(parcel.origin), who, new_signature)
+            return _deliver(
+                registry,
+                parcel,
+                why or in_short((f"copied from {parcel.origin.registry}", parcel.origin.why)),
+                who,
+                new_signature,
+            )
 
 
-@contextmanager
-def _packed(source: Registry, reference: str, there: Settings) -> Iterator[_Parcel]:
-    version = find_version(source, reference)
-    with downloaded(source, version) as folder, scratch("copy") as arriving:
-        evidence = _checked(folder, version, there)
-        page: Path | None = arriving / _PAGE
-        try:
-            source.download_file(version, _PAGE, arriving)
-        except StepError:  # people read it, and nothing rests on it
-            page = None
-        yield _Parcel(
-            version=version,
-            folder=folder,
-            evidence=evidence,
-            digest=sha256_of(folder / EVIDENCE),
-            origin=_origin(source, version),
-            newest=source.tags(version).get(NEWEST_TAG),
-            description=source.description(version),
-            page=page,
-        )
-
-
-def _checked(folder: Path, version: Version, there: Settings) -> Evidence:
-    try:
-        return check_version(folder, version)
-    except EvidenceError as error:
-        if error.part != "key":
-            raise
-        raise EvidenceError(
-            f"{version.model} version {version.version} is not signed by the key that {_shown(there)} is checked with here, "
-            f"{public_key()}: train it again where SLIPWAY_PRIVATE_KEY is that key's private half, and copy that version.",
-            "key",
-        ) from error
-
-
-def _origin(source: Registry, version: Version) -> Origin:
-    """What the ledger here says of a version that serves, or served, by it. Raises RefusedError for one that never did, or may not."""
-    model, number = version.model, version.version
-    ledger = read_ledger(source, model)
-    if ledger.problems:
-        raise LedgerError(
-            f"Nothing is copied: {ledger.problems[0]}. `slipway history {model}` says all that is wrong with the ledger here."
-        )
-    why_not = may_serve(source, ledger, version)
-    entries = [entry for entry in ledger.entries if entry.moved and entry.to_version == number]
-    if why_not is not None or not entries:
-        raise RefusedError(
-            f"{model} version {number} is not copied: {why_not or 'nobody has promoted it here'}. Promote it here first: "
-            f"`slipway promote {model} {number} --reason TEXT`."
-        )
-    last = entries[-1]
-    return Origin(
-        registry=_shown(source.settings),
-        version=number,
-        entry=last.digest,
-        who=last.who,
-        why=shortened(last.why, _LONGEST_REASON),
-    )
-
-
-def _deliver(registry: Registry, parcel: _Parcel, why: str, who: str | None, new_signature: bool) -> Copied:
-    model, where = parcel.version.model, _shown(registry.settings)
+def _deliver(registry: Registry, parcel: Parcel, why: str, who: str | None, new_signature: bool) -> Copied:
+    model, where = parcel.version.model, shown(registry.settings)
     problem = next(iter(read_ledger(registry, model).problems), None)
     if problem is not None:
         raise LedgerError(
@@ -198,7 +122,7 @@ def _deliver(registry: Registry, parcel: _Parcel, why: str, who: str | None, new
     return copied
 
 
-def _register(registry: Registry, parcel: _Parcel) -> Version:
+def _register(registry: Registry, parcel: Parcel) -> Version:
     """Upload it, and make it a version that no alias names; what a copy that was killed had uploaded is used."""
     model, mark = parcel.version.model, {ORIGIN_TAG: parcel.digest}
     run_id = registry.run_by_tag(model, ORIGIN_TAG, parcel.digest)
@@ -221,7 +145,7 @@ def _register(registry: Registry, parcel: _Parcel) -> Version:
 
 def _prove(
     registry: Registry,
-    parcel: _Parcel,
+    parcel: Parcel,
     version: Version,
     where: str,
     why: str,
@@ -257,7 +181,7 @@ def _prove(
     return copied.model_copy(update={"reasons": verdict.reasons, "entry": entry, "trial": trial})
 
 
-def _compare(parcel: _Parcel, arrived: Path, version: Version, where: str) -> Evidence:
+def _compare(parcel: Parcel, arrived: Path, version: Version, where: str) -> Evidence:
     """Every file, byte for byte by its digest, as `where` gives it back; its evidence, checked as a server does."""
     ours, theirs = _digests(parcel.folder), _digests(arrived)
     if ours != theirs:
@@ -275,7 +199,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def _copied(
-    parcel: _Parcel, version: Version, where: str, outcome: Literal["promoted", "already there"]
+    parcel: Parcel, version: Version, where: str, outcome: Literal["promoted", "already there"]
 ) -> Copied:
     return Copied(
         model=version.model,
@@ -285,11 +209,3 @@ def _copied(
         outcome=outcome,
         origin=parcel.origin,
     )
-
-
-def _reason(origin: Origin) -> str:
-    return in_short((f"copied from {origin.registry}", origin.why))
-
-
-def _shown(settings: Settings) -> str:
-    return without_secrets(settings.tracking_uri)

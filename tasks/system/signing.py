@@ -16,7 +16,7 @@ from tasks.system.files import sync_folder, write_atomically
 from tasks.system.sentences import as_user_error, first_line, some
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
     from model_signing import hashing
 
 SIGNATURE = "evidence.sig"
@@ -35,14 +35,33 @@ class EvidenceError(StepError):
 def private_key() -> Path:
     """SLIPWAY_PRIVATE_KEY, else the key under SLIPWAY_HOME, which is made for its owner alone when it is not there.
 
-    Raises UserError when SLIPWAY_PRIVATE_KEY names no file, and for a key of ours that others can read.
+    Raises UserError as `given_key` does, and for a key of ours that others can read.
     """
-    if given := os.environ.get("SLIPWAY_PRIVATE_KEY"):
-        return _for_its_owner(_existing(Path(given), "SLIPWAY_PRIVATE_KEY"))
+    if given := given_key():
+        return given
     path = _keys_folder() / "private.pem"
     if not path.exists():
         _create_private_key(path)
     return _for_its_owner(path)
+
+
+def given_key() -> Path | None:
+    """SLIPWAY_PRIVATE_KEY, looked at before anything rests on it; None when it is not set.
+
+    Raises UserError when it names no key, one that others can read, and one that is not the other half of SLIPWAY_PUBLIC_KEY.
+    """
+    given = os.environ.get("SLIPWAY_PRIVATE_KEY")
+    if not given:
+        return None
+    path = _for_its_owner(_existing(Path(given), "SLIPWAY_PRIVATE_KEY"))
+    if os.environ.get("SLIPWAY_PUBLIC_KEY"):
+        half, public = _load_private(path).public_key(), public_key()
+        if half != _load_public(public):
+            raise UserError(
+                f"SLIPWAY_PUBLIC_KEY={public} is not the public half of SLIPWAY_PRIVATE_KEY={given}, so that nothing signed here would verify "
+                "here: name both halves of one pair, or leave SLIPWAY_PUBLIC_KEY out."
+            )
+    return path
 
 
 def public_key() -> Path:
@@ -94,11 +113,10 @@ def sign_text(text: str, key: Path) -> str:
 def text_checker(key: Path) -> Callable[[str, str], bool]:
     """What tells whether a signature of `sign_text` over a text is by the owner of the public `key`. Raises UserError as it does."""
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    with as_user_error(f"{key} is not a PEM public key"):
-        public = serialization.load_pem_public_key(key.read_bytes())
+    public = _load_public(key)
     if not isinstance(public, ec.EllipticCurvePublicKey):
         raise _not_elliptic(key)
 
@@ -232,6 +250,14 @@ def _load_private(path: Path) -> "PrivateKeyTypes":
     content = path.read_bytes()
     with as_user_error(f"{path} is not an unencrypted PEM private key"):
         return serialization.load_pem_private_key(content, None)
+
+
+def _load_public(path: Path) -> "PublicKeyTypes":
+    """Raises UserError for what is no key."""
+    from cryptography.hazmat.primitives import serialization
+
+    with as_user_error(f"{path} is not a PEM public key"):
+        return serialization.load_pem_public_key(path.read_bytes())
 
 
 def _not_elliptic(key: Path) -> UserError:

@@ -13,8 +13,8 @@ from types import ModuleType
 
 from pydantic import ValidationError
 
+from tasks.bundles.environments import use
 from tasks.bundles.kept import without_bytecode
-from tasks.bundles.requirements import use
 from tasks.errors import UserError
 from tasks.workloads.dependencies import is_a_users, workload_files, workload_sources
 from tasks.workloads.places import names, place_of, source_file

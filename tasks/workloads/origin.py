@@ -7,8 +7,8 @@ from importlib.metadata import packages_distributions
 
 from tasks.bundles.bundle import CHANGES, Origin, is_bundle
 from tasks.bundles.checkout import state_of
+from tasks.bundles.environments import use
 from tasks.bundles.kept import locate
-from tasks.bundles.requirements import use
 from tasks.system.files import sha256_of
 from tasks.system.libraries import COMPUTING, installed
 from tasks.system.syntax import syntax_of

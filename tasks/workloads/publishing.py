@@ -9,9 +9,10 @@ from pathlib import Path
 
 from tasks.bundles.bundle import REQUIREMENTS, Bundle, is_bundle
 from tasks.bundles.checkout import cloned, is_git
+from tasks.bundles.environments import environment, put_on_path
 from tasks.bundles.kept import building, bundle_of, discard, keep, share
 from tasks.bundles.packing import pack
-from tasks.bundles.requirements import Pins, environment, pinned, put_on_path
+from tasks.bundles.requirements import Pins, pinned
 from tasks.errors import UserError
 from tasks.settings import load_settings
 from tasks.system.files import write_atomically
@@ -25,7 +26,9 @@ _TRY = "import sys; from tasks.errors import exiting_in_a_sentence\nwith exiting
 
 
 def publish(
-    reference: str, requirements: Path | None = None, check: Callable[[Workload], object] = lambda workload: None
+    reference: str,
+    requirements: Path | None = None,
+    check: Callable[[Workload], object] = lambda workload: None,
 ) -> Bundle:
     """Pack, check, sign and keep a workload, here and in the store if there is one; it was loaded from there by another process.
 

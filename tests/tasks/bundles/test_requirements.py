@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from small_index import write_wheel
 
-from tasks.bundles.requirements import environment, pinned, put_on_path
+from tasks.bundles.environments import environment, put_on_path
+from tasks.bundles.requirements import pinned
 from tasks.errors import UserError
 from tasks.system.files import sha256_of
 

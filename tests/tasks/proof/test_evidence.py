@@ -261,6 +261,25 @@ def test_keys_from_the_environment_win(sealed: Path, tmp_path: Path, monkeypatch
         evidence.verify(sealed)
 
 
+def test_two_halves_of_different_pairs_are_noticed_before_anything_is_signed(
+    sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [(tmp_path / f"{name}.pem", tmp_path / f"{name}.pub") for name in ("staging", "production")]
+    for pair in pairs:
+        signing.create_key_pair(*pair)
+    (sealed / signing.SIGNATURE).unlink()
+    monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", str(pairs[0][0]))
+    monkeypatch.setenv("SLIPWAY_PUBLIC_KEY", str(pairs[1][1]))
+    with pytest.raises(
+        UserError, match=r"production.pub is not the public half of .*staging.pem, .*name both halves of one"
+    ):
+        evidence.seal(sealed, make_evidence(sha256_of(sealed / "model.onnx")))
+    assert not (sealed / signing.SIGNATURE).exists()
+    monkeypatch.setenv("SLIPWAY_PUBLIC_KEY", str(pairs[0][1]))
+    evidence.seal(sealed, make_evidence(sha256_of(sealed / "model.onnx")))
+    assert evidence.verify(sealed).decision == "pass"
+
+
 def test_another_key_for_a_while_does_not_change_who_is_trusted_after(
     sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
