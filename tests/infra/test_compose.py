@@ -12,7 +12,7 @@ from checkout import ROOT, SUPPORT
 from composed import Composed
 from composed_platform import (
     call,
-    give_up,
+    checkpoint_is_mirrored,
     mlflow,
     objects,
     prefect,
@@ -80,10 +80,10 @@ def start_run(platform: Composed) -> str:
     return str(made["id"])
 
 
-def checkpoint_is_mirrored(platform: Composed, run: str) -> bool:
-    state_of(platform, run)
-    names = objects(platform, "slipway")
-    return any(name.startswith("store/work/") and name.endswith("manifest.json") for name in names)
+def give_up(platform: Composed, run: str) -> None:
+    """What infra/automations/lost-runs.yaml does when a run's heartbeats stop; shown in test_own_model.py."""
+    body = {"state": {"type": "CRASHED", "message": "lost"}, "force": True}
+    assert prefect(platform, f"flow_runs/{run}/set_state", body)["status"] == "ACCEPT"
 
 
 def went_on_from_the_mirrored_checkpoint(platform: Composed) -> None:

@@ -14,7 +14,16 @@ import held_churn
 import pytest
 from checkout import ROOT
 from composed import Composed
-from composed_platform import call, give_up, mlflow, objects, prefect, running, s3_client, state_of, until
+from composed_platform import (
+    call,
+    checkpoint_is_mirrored,
+    mlflow,
+    prefect,
+    running,
+    s3_client,
+    state_of,
+    until,
+)
 
 from tasks.system.files import sha256_of
 
@@ -73,22 +82,26 @@ def test_a_model_that_no_worker_has_the_file_of_is_trained_served_and_renewed(
     platform.start("worker", "worker-1", {"SLIPWAY_TEST_HOLD": str(hold), **laptop.index})
     platform.start("server")
     until(lambda: prefect(platform, "work_pools/slipway"), platform)
-    first = laptop.slipway("deploy", "churn.py", "--requirements", "requirements.txt")
+    words = ("deploy", "churn.py", "--requirements", "requirements.txt")
+    first = laptop.slipway(*words, "--cron", "* * * * *")
     assert (first["status"], first["name"], first["model"]) == ("deployed", "churn", "churn")
-    assert laptop.slipway("deploy", "churn.py", "--requirements", "requirements.txt")["status"] == "unchanged"
+    deployed_an_hour_ago(platform)
 
-    lost = started_in_the_form(platform, first)
-    until(lambda: checkpoint_is_mirrored(platform, lost), platform)
+    lost = until(lambda: running_run(platform), platform)
+    switch(platform, active=False)
+    assert laptop.slipway(*words)["status"] == "unchanged"
+    until(lambda: checkpoint_is_mirrored(platform, lost["id"]), platform)
     platform.kill("worker-1")
     hold.unlink()
-    give_up(platform, lost)
     platform.start("worker", "worker-2", laptop.index)
-    until(lambda: state_of(platform, started(platform)) == "COMPLETED", platform)
+    resumed(platform, lost)
     served = until(lambda: champion(platform), platform)
     assert served["digest"] == laptop.alone(tmp_path / "alone")["digest"], "the same bits as in one go"
     names_its_code(platform, first)
 
-    renewed_by_its_schedule(platform, laptop, first)
+    renewed_from_the_form(platform, laptop, first)
+    switch(platform, active=True)
+    assert "version 2: unchanged" in until(lambda: by_schedule(platform, "unchanged"), platform)
     a_flipped_byte_is_refused(platform, laptop, first)
     [row] = laptop.slipway("deployments")["deployments"]
     assert (row["name"], row["champion"], row["schedules"]) == ("churn", 2, ["* * * * * UTC"])
@@ -97,10 +110,54 @@ def test_a_model_that_no_worker_has_the_file_of_is_trained_served_and_renewed(
     assert champion(platform)["version"] == "2", "what serves goes on"
 
 
+def deployed_an_hour_ago(platform: Composed) -> None:
+    """Events of a run that begins within five minutes after the scheduler made it are a quarter of an hour late in Prefect."""
+    scheduled = "SELECT state_id FROM flow_run WHERE auto_scheduled"
+    aged = f"UPDATE flow_run_state SET timestamp = timestamp - interval '1 hour' WHERE id IN ({scheduled})"
+    until(lambda: any(run["state_type"] == "SCHEDULED" for run in all_runs(platform)), platform)
+    platform.execute("prefect", aged)
+
+
+def running_run(platform: Composed) -> Any:
+    """What the schedule has started, once it runs."""
+    return next((run for run in runs_of(platform) if run["state_type"] == "RUNNING"), None)
+
+
+def switch(platform: Composed, *, active: bool) -> None:
+    """The schedule, as its switch in the pages does."""
+    deployment = prefect(platform, f"deployments/name/retrain/{MODEL}")
+    [schedule] = deployment["schedules"]
+    address = f"deployments/{deployment['id']}/schedules/{schedule['id']}"
+    prefect(platform, address, {"active": active}, "PATCH")
+
+
+def resumed(platform: Composed, lost: Any) -> None:
+    """Nobody does anything: the run is noticed as lost, and started again as it was, which another worker does to its end."""
+    [run] = until(lambda: [run for run in runs_of(platform) if "auto-scheduled" not in run["tags"]], platform)
+    assert (run["created_by"]["display_value"], run["parameters"]) == ("slipway-resume", lost["parameters"])
+    assert "Not heard of" in prefect(platform, f"flow_runs/{lost['id']}")["state"]["message"]
+    until(lambda: state_of(platform, run["id"]) == "COMPLETED", platform)
+    assert "version 1: promoted" in verdict(platform, run["id"])
+
+
+def renewed_from_the_form(platform: Composed, laptop: Laptop, first: dict[str, Any]) -> None:
+    """A helper is edited: another bundle, which a person trains from the pages; the schedule that she had switched off stays off."""
+    (laptop.folder / "helpers.py").write_text(held_churn.EDITED)
+    second = laptop.slipway("deploy", "churn.py", "--requirements", "requirements.txt")
+    assert second["status"] == "updated" and second["bundle"] != first["bundle"]
+    assert "helpers.py changed" in second["changes"]
+    assert second["schedules"] == ["* * * * * UTC, paused"]
+    run = started_in_the_form(platform, second)
+    until(lambda: state_of(platform, run) == "COMPLETED", platform)
+    assert "version 2: promoted" in verdict(platform, run)
+    until(lambda: champion(platform)["version"] == "2", platform)
+
+
 def started_in_the_form(platform: Composed, made: dict[str, Any]) -> str:
     """A run as a person starts it, on the model's own page, with a field that she changes; its id."""
     from playwright.sync_api import expect, sync_playwright
 
+    before = {run["id"] for run in runs_of(platform)}
     account = base64.b64encode(platform.secret("prefect_auth").encode()).decode()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -117,35 +174,24 @@ def started_in_the_form(platform: Composed, made: dict[str, Any]) -> str:
         expect(page.get_by_text("workload (Optional)")).to_have_count(0)
         expect(field("bundle (Optional)")).to_contain_text(made["bundle"][:12])
         page.get_by_role("button", name="Submit").click()
-        runs = until(lambda: runs_of(platform), platform)
+        [run] = until(lambda: [run for run in runs_of(platform) if run["id"] not in before], platform)
         browser.close()
-    assert runs[0]["parameters"]["file"] == f"bundle:{made['bundle']}"
-    return str(runs[0]["id"])
+    assert run["parameters"]["file"] == f"bundle:{made['bundle']}"
+    return str(run["id"])
 
 
-def runs_of(platform: Composed) -> list[Any]:
-    """Of the model's deployment, the newest first, but those that are still to come."""
+def all_runs(platform: Composed) -> list[Any]:
+    """Of the model's deployment, the newest first."""
     deployment = prefect(platform, f"deployments/name/retrain/{MODEL}")["id"]
     body = {"deployments": {"id": {"any_": [deployment]}}, "sort": "EXPECTED_START_TIME_DESC"}
     runs: Any = prefect(platform, "flow_runs/filter", body)
+    return list(runs)
+
+
+def runs_of(platform: Composed) -> list[Any]:
+    """But those of the schedule that are still to come."""
+    runs = all_runs(platform)
     return [run for run in runs if run["state_type"] != "SCHEDULED" or "auto-scheduled" not in run["tags"]]
-
-
-def started(platform: Composed) -> str:
-    """The run that goes on where the lost one was; started once."""
-    runs = [run for run in runs_of(platform) if run["state_type"] != "CRASHED"]
-    if not runs:
-        deployment = prefect(platform, f"deployments/name/retrain/{MODEL}")["id"]
-        runs = [
-            prefect(platform, f"deployments/{deployment}/create_flow_run", {"state": {"type": "SCHEDULED"}})
-        ]
-    return str(runs[0]["id"])
-
-
-def checkpoint_is_mirrored(platform: Composed, run: str) -> bool:
-    state_of(platform, run)
-    names = objects(platform, "slipway")
-    return any(name.startswith("store/work/") and name.endswith("manifest.json") for name in names)
 
 
 def champion(platform: Composed) -> Any:
@@ -168,18 +214,6 @@ def verdict(platform: Composed, run: str, key: str = f"{MODEL}-verdict") -> str:
     body = {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"any_": [key]}}}
     left: Any = prefect(platform, "artifacts/filter", body)
     return str(left[-1]["data"]) if left else ""
-
-
-def renewed_by_its_schedule(platform: Composed, laptop: Laptop, first: dict[str, Any]) -> None:
-    """A helper is edited: another bundle, which the next minute trains, promotes and then leaves alone."""
-    (laptop.folder / "helpers.py").write_text(held_churn.EDITED)
-    words = ("deploy", "churn.py", "--requirements", "requirements.txt", "--cron", "* * * * *")
-    second = laptop.slipway(*words)
-    assert second["status"] == "updated" and second["bundle"] != first["bundle"]
-    assert "helpers.py changed" in second["changes"] and second["schedules"] == ["* * * * * UTC"]
-    assert "version 2: promoted" in until(lambda: by_schedule(platform, "promoted"), platform)
-    assert "version 2: unchanged" in until(lambda: by_schedule(platform, "unchanged"), platform)
-    until(lambda: champion(platform)["version"] == "2", platform)
 
 
 def by_schedule(platform: Composed, decision: str) -> str | None:

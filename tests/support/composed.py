@@ -209,12 +209,17 @@ class Composed:
 
     def make_databases(self) -> None:
         """Prefect's, which the image makes, and those of the mounted script."""
+        script = (FILE.parent / self.compose["configs"]["databases"]["file"]).read_text()
+        self.execute(
+            "postgres", "CREATE DATABASE prefect", *re.findall(r"^CREATE DATABASE \w+", script, re.M)
+        )
+
+    def execute(self, database: str, *statements: str) -> None:
+        """In a database of PostgreSQL's."""
         import psycopg2
 
-        script = (FILE.parent / self.compose["configs"]["databases"]["file"]).read_text()
-        statements = ["CREATE DATABASE prefect", *re.findall(r"^CREATE DATABASE \w+", script, re.M)]
         connection = psycopg2.connect(
-            host="127.0.0.1", port=self.ports["postgres"], user="slipway", dbname="postgres",
+            host="127.0.0.1", port=self.ports["postgres"], user="slipway", dbname=database,
             password=self.secret("postgres_password"),
         )  # fmt: skip
         connection.autocommit = True

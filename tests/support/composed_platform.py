@@ -46,20 +46,24 @@ def running(folder: Path, model: str) -> Iterator[Composed]:
         composed.stop()
 
 
-def give_up(platform: Composed, run: str) -> None:
-    """What infra/automations/lost-runs.yaml does when a run's heartbeats stop; tested by itself."""
-    body = {"state": {"type": "CRASHED", "message": "lost"}, "force": True}
-    assert prefect(platform, f"flow_runs/{run}/set_state", body)["status"] == "ACCEPT"
-
-
 def state_of(platform: Composed, run: str) -> str:
     state = prefect(platform, f"flow_runs/{run}")["state"]
     assert state["type"] not in ("FAILED", "CRASHED", "CANCELLED"), state
     return str(state["type"])
 
 
-def prefect(platform: Composed, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    return call(f"{platform.address('prefect')}/api/{path}", body, basic(platform.secret("prefect_auth")))
+def checkpoint_is_mirrored(platform: Composed, run: str) -> bool:
+    """Whether the store has one of the run, which goes on."""
+    state_of(platform, run)
+    names = objects(platform, "slipway")
+    return any(name.startswith("store/work/") and name.endswith("manifest.json") for name in names)
+
+
+def prefect(
+    platform: Composed, path: str, body: dict[str, Any] | None = None, method: str | None = None
+) -> dict[str, Any]:
+    address = f"{platform.address('prefect')}/api/{path}"
+    return call(address, body, basic(platform.secret("prefect_auth")), method)
 
 
 def mlflow(platform: Composed, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -71,12 +75,15 @@ def basic(account: str) -> dict[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(account.encode()).decode()}"}
 
 
-def call(url: str, body: dict[str, Any] | None, headers: dict[str, str]) -> dict[str, Any]:
+def call(
+    url: str, body: dict[str, Any] | None, headers: dict[str, str], method: str | None = None
+) -> dict[str, Any]:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
+    headers = {"Content-Type": "application/json", **headers}
+    request = urllib.request.Request(url, data, headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
-            document: dict[str, Any] = json.load(answer)
+            document: dict[str, Any] = json.loads(answer.read() or b"{}")
             return document
     except urllib.error.HTTPError as error:
         error.close()

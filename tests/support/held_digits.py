@@ -22,13 +22,16 @@ class Held(nn.Module):
         self.seen = 0
 
     def forward(self, image: Tensor) -> Tensor:
+        self.hold()
+        logits: Tensor = self.layers(image / 16.0)
+        return logits
+
+    def hold(self) -> None:
         if self.training:
             self.seen += 1
             hold = os.environ.get("SLIPWAY_TEST_HOLD")
             while self.seen >= FORWARDS and hold and Path(hold).exists():
                 time.sleep(0.05)
-        logits: Tensor = self.layers(image / 16.0)
-        return logits
 
 
 workload = dataclasses.replace(

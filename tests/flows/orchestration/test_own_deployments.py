@@ -14,7 +14,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
@@ -211,6 +211,8 @@ def test_what_drifts_is_retrained_by_its_own_deployment_with_the_bundle_that_it_
     assert [each["prefect.resource.id"] for each in made_by.related] == [f"prefect.deployment.{own.id}"]
     run = client.create_flow_run_from_deployment(own.id, parameters=made_by.asked)
     assert run.parameters["file"] == SECOND, "the form takes what the automation says"
+    with pytest.raises(PrefectHTTPStatusError, match="409"):  # a run of before crashed, and would be started again
+        client.create_flow_run_from_deployment(own.id, parameters={"file": FIRST})
 
 
 def test_workers_elsewhere_need_a_store() -> None:
