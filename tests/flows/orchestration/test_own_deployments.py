@@ -211,7 +211,9 @@ def test_what_drifts_is_retrained_by_its_own_deployment_with_the_bundle_that_it_
     assert [each["prefect.resource.id"] for each in made_by.related] == [f"prefect.deployment.{own.id}"]
     run = client.create_flow_run_from_deployment(own.id, parameters=made_by.asked)
     assert run.parameters["file"] == SECOND, "the form takes what the automation says"
-    with pytest.raises(PrefectHTTPStatusError, match="409"):  # a run of before crashed, and would be started again
+    with pytest.raises(
+        PrefectHTTPStatusError, match="409"
+    ):  # a run of before crashed, and would be started again
         client.create_flow_run_from_deployment(own.id, parameters={"file": FIRST})
 
 
