@@ -24,7 +24,10 @@ os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",
     OMP_NUM_THREADS="1",
 )
+# Images forbid Python to keep compiled code; then each of a thousand processes would compile all of ours anew.
+sys.dont_write_bytecode = False
 for name in (
+    "PYTHONDONTWRITEBYTECODE",
     "MLFLOW_TRACKING_URI",
     "PREFECT_API_URL",
     "SLIPWAY_HOME",
