@@ -160,6 +160,15 @@ def empty_prefect_database(prefect_server: str, tmp_path_factory: pytest.TempPat
     return _session_folder(tmp_path_factory, "prefect") / "empty.db"
 
 
+@pytest.fixture(scope="session")
+def program(prefect_server: str) -> Iterator[Path]:
+    """`slipway`, warm: forked from a process that has imported everything."""
+    from warm import warm
+
+    with warm({**os.environ, "PREFECT_API_URL": prefect_server}) as program:
+        yield program
+
+
 def _session_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
     """One for all processes that run the tests: pytest-xdist gives each a folder below the session's."""
     base = tmp_path_factory.getbasetemp()
