@@ -24,7 +24,10 @@ os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",
     OMP_NUM_THREADS="1",
 )
+# Images forbid Python to keep compiled code; then each of a thousand processes would compile all of ours anew.
+sys.dont_write_bytecode = False
 for name in (
+    "PYTHONDONTWRITEBYTECODE",
     "MLFLOW_TRACKING_URI",
     "PREFECT_API_URL",
     "SLIPWAY_HOME",
@@ -155,6 +158,15 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> str:
 def empty_prefect_database(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with Prefect's tables and nothing of a flow, to copy: making them takes ten seconds."""
     return _session_folder(tmp_path_factory, "prefect") / "empty.db"
+
+
+@pytest.fixture(scope="session")
+def program(prefect_server: str) -> Iterator[Path]:
+    """`slipway`, warm: forked from a process that has imported everything."""
+    from warm import warm
+
+    with warm({**os.environ, "PREFECT_API_URL": prefect_server}) as program:
+        yield program
 
 
 def _session_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:

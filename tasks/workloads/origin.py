@@ -1,9 +1,10 @@
 """Where a workload's code comes from, as evidence says it, and which libraries it imports besides Slipway's own."""
 
 import hashlib
+import re
 import sys
 from functools import lru_cache
-from importlib.metadata import packages_distributions
+from importlib.metadata import Distribution, distributions
 
 from tasks.bundles.bundle import CHANGES, Origin, is_bundle
 from tasks.bundles.checkout import state_of
@@ -47,8 +48,7 @@ def libraries_of(reference: str) -> dict[str, str]:
     if code := place_of(reference).code:
         use(code)
     strange = {_OTHER_NAMES.get(top, top) for top in _imported(reference)} - {*COMPUTING}
-    named = _distributions(tuple(sys.path)) if strange else {}
-    versions = {name: installed(name) for top in strange for name in named.get(top, ())}
+    versions = {name: installed(name) for top in strange for name in _distributions(top, tuple(sys.path))}
     return {
         name.lower().replace("_", "-"): version
         for name, version in sorted(versions.items())
@@ -64,7 +64,16 @@ def _imported(reference: str) -> set[str]:
     return {item.module.partition(".")[0] for item in imports} - own - _SLIPWAYS - sys.stdlib_module_names
 
 
-@lru_cache(maxsize=8)
-def _distributions(_path: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Of every importable name, the packages that have it."""
-    return {top: tuple(dict.fromkeys(names)) for top, names in packages_distributions().items()}
+@lru_cache(maxsize=64)
+def _distributions(top: str, _path: tuple[str, ...]) -> tuple[str, ...]:
+    """The packages that have an importable name; `packages_distributions` reads every package's list of files for it, in half a second."""
+    return tuple(dict.fromkeys(package.name for package in distributions() if _has(package, top)))
+
+
+def _has(package: Distribution, top: str) -> bool:
+    if declared := (package.read_text("top_level.txt") or "").split():
+        return top in declared
+    files = f"\n{package.read_text('RECORD') or ''}"
+    return f"\n{top}.py," in files or bool(
+        f"\n{top}/" in files and re.search(rf"^{re.escape(top)}/[^,\n]*\.py,", files, re.M)
+    )

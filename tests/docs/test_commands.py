@@ -18,7 +18,6 @@ import yaml
 from checkout import ROOT
 from commands import answer, served, slipway
 from pages import PAGES, Block, blocks, plain
-from warm import warm
 
 from tasks.settings import Settings
 
@@ -90,13 +89,6 @@ def environment(tmp_path: Path, prefect_server: str, empty_mlflow_database: Path
         "PREFECT_API_URL": prefect_server,
         "PYTHONPATH": str(ROOT),
     }
-
-
-@pytest.fixture(scope="module")
-def program(prefect_server: str) -> Iterator[Path]:
-    """`slipway`, warm."""
-    with warm({**os.environ, "PREFECT_API_URL": prefect_server}) as program:
-        yield program
 
 
 def test_every_block_says_its_language_and_code_in_it_is_code() -> None:

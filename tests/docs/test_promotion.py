@@ -67,6 +67,7 @@ def test_what_staging_promoted_is_verified_and_served_in_production(
     home: Path,
     tmp_path: Path,
     linear_digits: tuple[Dataset, Candidate],
+    program: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     commands = [
@@ -92,12 +93,14 @@ def test_what_staging_promoted_is_verified_and_served_in_production(
                     image = read_split(linear_digits[0], "test").inputs["image"][:1].tolist()
                     assert "logits" in answer(url, json.dumps({"inputs": {"image": image}}))["predictions"]
             else:
-                done = slipway(command, where, tmp_path)
+                done = slipway(command, where, tmp_path, [program])
                 assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
                 printed[words[0]] = done.stdout
         assert "version 1: verified" in printed["verify"]
         assert f"a week without a complaint [from v1 of {staging}, by ada: the first" in printed["history"]
         again = slipway(
-            f"{commands[0].replace(PRODUCTION, production)} --json", where | {"MLFLOW_TRACKING_URI": staging}
+            f"{commands[0].replace(PRODUCTION, production)} --json",
+            where | {"MLFLOW_TRACKING_URI": staging},
+            program=[program],
         )
         assert json.loads(again.stdout)["outcome"] == "already there"

@@ -1,6 +1,7 @@
 """No circle of files, whether imported at the top, in a function or for types only; import-linter looks at rooms (`make lint`)."""
 
 import ast
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -14,10 +15,15 @@ FILES = {
 }
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return [*ast.walk(ast.parse(path.read_text()))]
+
+
 def imported(path: Path) -> set[str]:
     """The modules of ours that a file names in its imports: `from package import module` is the module's."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -41,7 +47,7 @@ def test_no_module_of_ours_is_imported_by_a_string() -> None:
     dynamic = {
         name
         for name, path in FILES.items()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Call)
         and "import_module" in ast.unparse(node.func)
         and any(isinstance(child, ast.Constant) for child in ast.walk(node))

@@ -12,10 +12,7 @@ from torch import nn
 
 from tasks.config import Data, Train
 from tasks.data.arrays import Samples, to_inputs
-from tasks.data.asked import with_codec
-from tasks.data.dataset import prepare, read_split
-from tasks.data.fingerprint import fingerprint
-from tasks.data.schema import load_valid
+from tasks.data.dataset import prepare, read_frame, read_split
 from tasks.onnx.export import export_module
 from tasks.onnx.package import build_folder
 from tasks.onnx.session import open_session
@@ -83,25 +80,24 @@ def broken_clauses(
     reference: str, folder: Path, *, data: Data | None = None, model: str | None = None
 ) -> list[str]:
     """Every clause that the workload breaks, in words; `data` keeps large ones short."""
-    workload = load_workload(reference)
-    ship = Ship(reference, folder, data or workload.data, model)
+    return broken_by(Ship(reference, folder, data or load_workload(reference).data, model))
+
+
+def broken_by(ship: Ship) -> list[str]:
     return [f"{clause.__name__}: {said}" for clause in CLAUSES for said in clause(ship)]
 
 
 def rows_are_the_same_every_time(ship: Ship) -> Iterator[str]:
-    fingerprints = {
-        with_codec(fingerprint(load_valid(ship.workload, ship.data)), ship.workload.reading) for _ in range(2)
-    }
-    if len(fingerprints | {ship.dataset.fingerprint}) > 1:
-        yield "load() gives other rows when it is called again"
     again = prepare(ship.reference, ship.data, ship.folder / "again")
+    if again.fingerprint != ship.dataset.fingerprint:
+        yield "load() gives other rows when it is called again"
     for file in sorted(ship.dataset.folder.rglob("*.npy")):
         if file.read_bytes() != (again.folder / file.relative_to(ship.dataset.folder)).read_bytes():
             yield f"{file.name} is made otherwise of the same rows"
 
 
 def a_row_does_not_depend_on_its_neighbours(ship: Ship) -> Iterator[str]:
-    frame = load_valid(ship.workload, ship.data).head(50)
+    frame = read_frame(ship.dataset, "train").head(50)
     among = to_inputs(ship.workload, frame)
     for name, array in to_inputs(ship.workload, frame.iloc[[7]].reset_index(drop=True)).items():
         common = tuple(slice(0, size) for size in array.shape[1:])

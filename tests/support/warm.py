@@ -96,6 +96,9 @@ def command(handles: list[int], words: list[str], folder: str, environment: dict
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    code = environment.get("PYTHONPATH", "").partition(os.pathsep)[0]
+    if code and code != str(ROOT):
+        take(code)
     sys.argv = ["slipway", *words]
     home = Path(environment.get("SLIPWAY_HOME", ".slipway")).absolute()
     with suppress(OSError):
@@ -116,6 +119,14 @@ def command(handles: list[int], words: list[str], folder: str, environment: dict
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def take(code: str) -> None:
+    """Another copy of this tree: what was imported of ours is forgotten, and what is others' stays."""
+    for name in [*sys.modules]:
+        if name.partition(".")[0] in ("flows", "infra", "tasks"):
+            del sys.modules[name]
+    sys.path.insert(0, code)
 
 
 def quietly() -> dict[str, str]:

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from checkout import BENCH, ROOT
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_renamed_module_is_unchanged_and_a_changed_constant_trains_again(
-    tmp_path: Path, empty_mlflow_database: Path, prefect_server: str
+    tmp_path: Path, empty_mlflow_database: Path, prefect_server: str, program: Path
 ) -> None:
     for folder in ("tasks", "infra", "flows"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -25,8 +24,7 @@ def test_a_renamed_module_is_unchanged_and_a_changed_constant_trains_again(
     shutil.copy(empty_mlflow_database, home / "mlflow.db")
 
     def run() -> dict[str, Any]:
-        words = [sys.executable, "-m", "flows.cli", "run", str(BENCH / "tiny_digits.py"), "--json"]
-        words += ["--set", "train.epochs=1", "--set", "recipes=[]"]
+        words = [str(program), "run", str(BENCH / "dots.py"), "--json"]
         environment = {**os.environ, "PYTHONPATH": str(tmp_path), "SLIPWAY_HOME": str(home)}
         environment["PREFECT_API_URL"] = prefect_server
         done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True)

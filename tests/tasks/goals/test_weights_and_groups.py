@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.signal import lfilter
 from sklearn import metrics
 from torch import nn
 
@@ -164,6 +163,8 @@ def test_a_loss_that_gives_no_number_a_row_is_refused_where_rows_weigh(goal: Goa
 @pytest.mark.slow
 def test_intervals_of_overlapping_windows_cover_when_they_are_resampled_in_groups() -> None:
     """An AR(1) series in windows of 24 steps, one an hour: neighbours hold nearly the same errors, and rows are too sure."""
+    from scipy.signal import lfilter  # half a second, of whoever collects the tests
+
     goal, random, steps, hours = Forecast("next", horizon=24), np.random.default_rng(0), 24, 1200
     covered, asked = {"rows": 0, "blocks": 0}, {"rows": 20, "blocks": 120}
     truth = -np.sqrt(2 / np.pi) / np.sqrt(1 - 0.9**2)

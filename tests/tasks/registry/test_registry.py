@@ -5,38 +5,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.config import Data, RunConfig
-from tasks.data.dataset import prepare, read_split
+from tasks.config import RunConfig
+from tasks.data.dataset import read_split
 from tasks.errors import StepError, UserError
-from tasks.onnx.export import export_module
 from tasks.onnx.package import build_folder
-from tasks.records import Dataset, Metric, OnnxModel, Version
+from tasks.records import Candidate, Dataset, Metric, OnnxModel, Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import KEY_TAG
 from tasks.settings import Settings, load_settings
 from tasks.system.files import sha256_of
-from tasks.workloads.catalogue import load_workload
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return prepare("digits", Data(), tmp_path_factory.mktemp("data"))
+def dataset(linear_digits: tuple[Dataset, Candidate]) -> Dataset:
+    return linear_digits[0]
 
 
 @pytest.fixture(scope="module")
-def exported(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
-    from torch import nn
-
-    class Linear(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = nn.Linear(64, 10)
-
-        def forward(self, image):  # type: ignore[no-untyped-def]
-            return self.inner(image.flatten(1) / 16)
-
-    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    return export_module(Linear(), load_workload("digits"), dataset, path, {"slipway.workload": "digits"})
+def exported(linear_digits: tuple[Dataset, Candidate]) -> OnnxModel:
+    assert linear_digits[1].onnx is not None
+    return linear_digits[1].onnx
 
 
 @pytest.fixture(params=["sqlite", pytest.param("http", marks=pytest.mark.slow)])

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from tasks.records import Candidate, Dataset
-from tasks.reporting.attribution import agreement, attribute_test_rows, of_each_class
+from tasks.reporting.attribution import agreement, attribute_test_rows, captum_installed, of_each_class
 from tasks.workloads.catalogue import load_workload
 
-pytest.importorskip("captum")
+pytestmark = pytest.mark.skipif(not captum_installed(), reason="pip install 'slipway[explain]'")
 
 
 def test_seeds_that_agree_on_nothing_but_nothing_do_not_agree() -> None:
