@@ -1,0 +1,43 @@
+"""All there is of the evidence: how often what was seen. Integers that only grow, so that any number of processes add up."""
+
+from typing import Self
+
+from pydantic import Field
+
+from tasks.system.frozen import Frozen
+
+
+class _Added(Frozen):
+    def __add__(self, other: Self) -> Self:
+        return type(self)(
+            **{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields}
+        )
+
+
+class Counts(_Added):
+    """What servers saw of two versions, `new` and `old`; a pair is one row of one request, run on both."""
+
+    requests: int = Field(
+        0, ge=0, description="Requests that clients had answered by the new version's lane."
+    )
+    rescued: int = Field(
+        0, ge=0, description="Of these, the ones that it failed and the old version answered."
+    )
+    pairs: int = Field(0, ge=0)
+    failed: int = Field(0, ge=0, description="Pairs that the new version failed and the old one answered.")
+    timed: int = Field(0, ge=0, description="Pairs that both answered, so that their CPU times compare.")
+    slow: int = Field(0, ge=0, description="Timed pairs whose ratio new/old was above margin.slower.")
+    tail_worse: int = Field(0, ge=0, description="Timed pairs with ratio / margin.slower above 2.")
+    tail_better: int = Field(0, ge=0, description="Timed pairs with ratio / margin.slower below 1/2.")
+    agreed: int = Field(0, ge=0, description="Timed pairs with the same answer.")
+
+
+class LabelCounts(_Added):
+    """What labels say of the pairs whose request is older than the horizon."""
+
+    matured: int = Field(0, ge=0, description="Pairs old enough, agreeing ones included.")
+    agreed: int = Field(0, ge=0)
+    better: int = Field(0, ge=0, description="Differ, and the new version was right.")
+    worse: int = Field(0, ge=0, description="Differ, and the old version was right.")
+    neither: int = Field(0, ge=0, description="Differ, and neither was right.")
+    missing: int = Field(0, ge=0, description="Differ, without a label that can be used.")

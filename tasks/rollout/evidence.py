@@ -1,0 +1,42 @@
+"""What a ledger's entry keeps of a rollout: enough to recompute the decision from it alone."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.rollout.counts import Counts, LabelCounts
+from tasks.system.frozen import Frozen
+
+Guard = Literal["errors", "slower", "tail", "score"]
+
+Question = Literal["harmful", "within"]
+"""Surely worse than the margin allows; surely not."""
+
+
+class Answer(Frozen):
+    """One question about one guard, as it stood: answered yes when `log_wealth` reaches log(1 / alpha)."""
+
+    guard: Guard
+    question: Question
+    mean: float | None = Field(description="Of what was seen; None before anything was.")
+    bound: float = Field(description="The mean that the question is about.")
+    alpha: float
+    log_wealth: float
+
+    @property
+    def sure(self) -> bool: ...
+
+
+class RolloutEvidence(Frozen):
+    """The counts of all processes together, and what they say."""
+
+    run: str
+    step: int
+    weight: float
+    policy: str = Field(
+        description="SHA-256 of the policy's canonical JSON, which the start's entry has whole."
+    )
+    counts: Counts = Counts()
+    labels: LabelCounts | None = None
+    labels_sha256: str | None = None
+    answers: tuple[Answer, ...] = ()
