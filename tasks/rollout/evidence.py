@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.rollout.counts import Counts, LabelCounts
+from tasks.rollout.policy import RolloutPolicy
 from tasks.system.frozen import Frozen
 
 Guard = Literal["errors", "slower", "tail", "score"]
@@ -27,6 +28,17 @@ class Answer(Frozen):
     def sure(self) -> bool: ...
 
 
+class Terms(Frozen):
+    """What a rollout was begun with, whole: the start's entry has it, and every later decision follows from it."""
+
+    policy: RolloutPolicy
+    old: int
+    new: int
+    old_sha256: str
+    new_sha256: str
+    salt: str
+
+
 class RolloutEvidence(Frozen):
     """The counts of all processes together, and what they say."""
 
@@ -40,3 +52,6 @@ class RolloutEvidence(Frozen):
     labels: LabelCounts | None = None
     labels_sha256: str | None = None
     answers: tuple[Answer, ...] = ()
+    terms: Terms | None = Field(
+        None, description="Of a start's entry alone.", exclude_if=lambda terms: terms is None
+    )
