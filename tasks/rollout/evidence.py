@@ -55,3 +55,12 @@ class RolloutEvidence(Frozen):
     terms: Terms | None = Field(
         None, description="Of a start's entry alone.", exclude_if=lambda terms: terms is None
     )
+
+    def __str__(self) -> str:
+        seen, labels = self.counts, self.labels
+        where = f"{100 * self.weight:g}% of the keys" if self.weight else "shadow"
+        said = f"{where}: {seen.pairs:,} pairs and {seen.requests:,} requests, {seen.failed + seen.rescued:,} failed, {seen.agreed:,} agreed"
+        if labels is not None:
+            told = labels.better + labels.worse + labels.neither
+            said += f"; {told:,} labels where they differ ({labels.better:,} better, {labels.worse:,} worse), {labels.missing:,} missing"
+        return said
