@@ -1,5 +1,6 @@
 """What a ledger's entry keeps of a rollout: enough to recompute the decision from it alone."""
 
+import math
 from typing import Literal
 
 from pydantic import Field
@@ -15,7 +16,7 @@ Question = Literal["harmful", "within"]
 
 
 class Answer(Frozen):
-    """One question about one guard, as it stood: answered yes when `log_wealth` reaches log(1 / alpha)."""
+    """One question about one guard, as it stood."""
 
     guard: Guard
     question: Question
@@ -23,9 +24,15 @@ class Answer(Frozen):
     bound: float = Field(description="The mean that the question is about.")
     alpha: float
     log_wealth: float
+    enough: bool = Field(
+        True,
+        description="False: no yes, whatever the wealth (fewer than 3 failures, a score within the margin, labels that cannot prove it).",
+    )
 
     @property
-    def sure(self) -> bool: ...
+    def sure(self) -> bool:
+        """Yes, at any look: the wealth has reached 1 / alpha."""
+        return self.enough and self.log_wealth >= -math.log(self.alpha)
 
 
 class Terms(Frozen):
