@@ -60,10 +60,26 @@ def may_serve(registry: Registry, ledger: Ledger, version: Version) -> str | Non
     return why_not
 
 
+def may_roll(registry: Registry, ledger: Ledger, version: Version) -> str | None:
+    """Why a version may not begin beside the champion; None when it may: it may serve, or passed a gate that was to decide alone."""
+    why_not = may_serve(registry, ledger, version)
+    stopped = ledger.refused(version.version) or any(
+        entry.action == "abort" and entry.to_version == version.version for entry in ledger.entries
+    )
+    if why_not is None or stopped or not registry.settings.policy(version.model).starts_by_gate:
+        return why_not
+    try:
+        with downloaded(registry, version) as folder:
+            passed = check_version(folder, version).decision == "pass"
+    except (StepError, UserError) as error:
+        return str(error).rstrip(".")
+    return None if passed else why_not
+
+
 def restore(registry: Registry, ledger: Ledger, version: Version) -> None:
     """Write a permit anew that somebody damaged, when the ledger's last word about the version is that it serves."""
     last = next((entry for entry in reversed(ledger.entries) if entry.to_version == version.version), None)
-    if last is not None and last.moved and _readable(registry, version) is None:
+    if last is not None and last.action not in ("refuse", "abort") and _readable(registry, version) is None:
         grant(registry, version, basis="ledger", why=f"its permit was damaged; {last}", by="the ledger")
 
 

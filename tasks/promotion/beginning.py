@@ -1,0 +1,73 @@
+"""A version begins to answer beside the champion: on which terms, and when it may not."""
+
+import secrets
+
+from tasks.errors import RefusedError, UserError
+from tasks.promotion.carrying import decide
+from tasks.promotion.entries import Ledger, LedgerEntry, Origin
+from tasks.promotion.rollouts import open_rollout, policy_sha256
+from tasks.records import Version
+from tasks.registry.registry import Registry
+from tasks.registry.tags import SCORE_TAG
+from tasks.rollout.evidence import RolloutEvidence, Terms
+from tasks.rollout.record import ROLLOUT_TAG
+
+ROW_SCORE = "accuracy"
+"""The score that one row has, by its label alone."""
+
+
+def begin_rollout(
+    registry: Registry,
+    ledger: Ledger,
+    version: Version,
+    *,
+    why: str,
+    who: str | None = None,
+    verdict: str | None = None,
+    origin: Origin | None = None,
+) -> LedgerEntry:
+    """Let `version` answer beside the champion by `ledger`, which is sound, on the terms of mlflow.yaml of now; the start's entry.
+
+    The caller holds the model's lock. Raises RefusedError where another rollout is open, or its score has no rows to compare.
+    """
+    model, policy = version.model, registry.settings.policy(version.model).rollout
+    champion = registry.version(model, ledger.serving or 0)
+    assert policy is not None
+    if champion is None:
+        raise RefusedError(f"{model} has no champion that version {version.version} could answer beside.")
+    _check_rollout(registry, ledger, version)
+    terms = Terms(
+        policy=policy,
+        old=champion.version,
+        new=version.version,
+        old_sha256=champion.sha256,
+        new_sha256=version.sha256,
+        salt=secrets.token_hex(8),
+    )
+    name = f"v{version.version} beside v{champion.version}"
+    evidence = RolloutEvidence(
+        run=registry.begin_rollout(model, name, {ROLLOUT_TAG: f"entry {ledger.sequence + 1}"}),
+        step=0,
+        weight=policy.steps[0],
+        policy=policy_sha256(policy),
+        terms=terms,
+    )
+    return decide(
+        registry, ledger, "start", version, why=why, who=who, verdict=verdict, origin=origin, rollout=evidence
+    )
+
+
+def _check_rollout(registry: Registry, ledger: Ledger, version: Version) -> None:
+    model, policy = version.model, registry.settings.policy(version.model).rollout
+    assert policy is not None
+    if going_on := open_rollout(ledger.entries):
+        raise RefusedError(
+            f"{model} version {version.version} waits as challenger: version {going_on.terms.new} is being rolled out, one at a time "
+            f"(`slipway rollout {model} status`); nothing was begun."
+        )
+    score = registry.tags(version).get(SCORE_TAG, ROW_SCORE)
+    if policy.margin.score is not None and score != ROW_SCORE:
+        raise UserError(
+            f"mlflow.yaml asks {model} for margin.score, and its score is {score}, which one row does not have: a rollout compares "
+            f"{ROW_SCORE} alone. Set models.{model}.rollout.margin.score to null, or promote at once with --now."
+        )
