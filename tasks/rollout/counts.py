@@ -24,7 +24,15 @@ class Counts(_Added):
         0, ge=0, description="Of these, the ones that it failed and the old version answered."
     )
     pairs: int = Field(0, ge=0)
-    failed: int = Field(0, ge=0, description="Pairs that the new version failed and the old one answered.")
+    served: int = Field(
+        0,
+        ge=0,
+        description="Pairs of requests that the new version's lane answered: `requests` has them, and `rescued` their failures, "
+        "so `failed` has not.",
+    )
+    failed: int = Field(
+        0, ge=0, description="Pairs, but for `served`, that the new version failed and the old one answered."
+    )
     timed: int = Field(0, ge=0, description="Pairs that both answered, so that their CPU times compare.")
     slow: int = Field(0, ge=0, description="Timed pairs whose ratio new/old was above margin.slower.")
     tail_worse: int = Field(0, ge=0, description="Timed pairs with ratio / margin.slower above 2.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from tasks.errors import StepError
+from tasks.rollout.policy import Margins
 from tasks.system.frozen import Frozen
 from tasks.system.signing import sign_text
 
@@ -35,7 +36,7 @@ class RolloutRecord(Frozen):
     open: bool = Field(True, description="False: over or paused; nobody pairs, nobody is routed.")
     sequence: int = Field(ge=1, description="Of the ledger's entry that it follows from.")
     key: str | None = None
-    slower: float = 1.1
+    margin: Margins = Margins()
 
 
 def sign_record(record: RolloutRecord, key: Path) -> str:
