@@ -10,7 +10,7 @@ from tasks.config import Data
 from tasks.data.arrays import Arrays
 from tasks.data.dataset import data_fingerprint, read_split
 from tasks.monitoring.drift import drift
-from tasks.monitoring.traffic import columns, outputs, read_traffic, served_columns, trained_inputs, volume
+from tasks.monitoring.traffic import columns, outputs, served_columns, trained_inputs, volume
 from tasks.monitoring.watched import Drift, Watched
 from tasks.onnx.session import open_session, run_named
 from tasks.promotion.verification import check_version, downloaded
@@ -21,6 +21,7 @@ from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import DATA_TAG
 from tasks.settings import Limits, Settings
+from tasks.traffic.requests import read_traffic, traffic_of
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scoring import decisions
 from tasks.workloads.workload import Workload
@@ -38,7 +39,7 @@ def monitor(settings: Settings, model: str) -> Watched:
     registry, limits = Registry(settings), settings.policy(model).monitor
     champion = find_version(registry, f"{model}@champion")
     since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=limits.hours)
-    table = read_traffic(settings.home / "traffic" / model, since)
+    table = read_traffic(traffic_of(settings.home, model), since)
     with downloaded(registry, champion) as folder:
         evidence = check_version(folder, champion)
         watched = Watched(
