@@ -17,6 +17,7 @@ from tasks.proof.permit import PERMIT_TAG, Basis, Permit, PermitError, issue, re
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, POLICY_TAG, REVERTED_TAG
+from tasks.rollout.counts import Counts
 from tasks.system.frozen import Frozen
 from tasks.system.signing import public_key, signing_key, text_checker
 
@@ -28,6 +29,7 @@ class Reverted(Frozen):
     by: str
     reason: str
     back_to: str = ""
+    counts: Counts | None = None
 
 
 def grant(registry: Registry, version: Version, *, basis: Basis, why: str, by: str) -> None:
