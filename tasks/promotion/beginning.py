@@ -2,7 +2,7 @@
 
 import secrets
 
-from tasks.errors import RefusedError, UserError
+from tasks.errors import RefusedError
 from tasks.promotion.carrying import decide
 from tasks.promotion.entries import Ledger, LedgerEntry, Origin
 from tasks.promotion.rollouts import open_rollout, policy_sha256
@@ -10,6 +10,7 @@ from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import SCORE_TAG
 from tasks.rollout.evidence import RolloutEvidence, Terms
+from tasks.rollout.policy import RolloutPolicy
 from tasks.rollout.record import ROLLOUT_TAG
 
 ROW_SCORE = "accuracy"
@@ -31,11 +32,12 @@ def begin_rollout(
     The caller holds the model's lock. Raises RefusedError where another rollout is open, or its score has no rows to compare.
     """
     model, policy = version.model, registry.settings.policy(version.model).rollout
-    champion = registry.version(model, ledger.serving or 0)
+    check_alone(ledger, version.version)
     assert policy is not None
+    champion = registry.version(model, ledger.serving or 0)
     if champion is None:
         raise RefusedError(f"{model} has no champion that version {version.version} could answer beside.")
-    _check_rollout(registry, ledger, version)
+    _check_score(registry, version, policy)
     terms = Terms(
         policy=policy,
         old=champion.version,
@@ -57,17 +59,27 @@ def begin_rollout(
     )
 
 
-def _check_rollout(registry: Registry, ledger: Ledger, version: Version) -> None:
-    model, policy = version.model, registry.settings.policy(version.model).rollout
-    assert policy is not None
-    if going_on := open_rollout(ledger.entries):
+def check_alone(ledger: Ledger, version: int, *, at_once: bool = False) -> None:
+    """Raise RefusedError while a rollout is open; `at_once`: but for the version that it is about."""
+    if (going_on := open_rollout(ledger.entries)) is None:
+        return
+    model, new = ledger.model, going_on.terms.new
+    command = f"slipway rollout {model}"
+    if version != new:
         raise RefusedError(
-            f"{model} version {version.version} waits as challenger: version {going_on.terms.new} is being rolled out, one at a time "
-            f"(`slipway rollout {model} status`); nothing was begun."
+            f"{model} version {version} waits as challenger: version {new} is being rolled out, one at a time "
+            f"(`{command} status`; `{command} abort` ends it); nothing was begun."
         )
+    if not at_once:
+        raise RefusedError(
+            f"{model} version {new} is being rolled out already: `{command} finish` makes it the champion on your word."
+        )
+
+
+def _check_score(registry: Registry, version: Version, policy: RolloutPolicy) -> None:
     score = registry.tags(version).get(SCORE_TAG, ROW_SCORE)
     if policy.margin.score is not None and score != ROW_SCORE:
-        raise UserError(
-            f"mlflow.yaml asks {model} for margin.score, and its score is {score}, which one row does not have: a rollout compares "
-            f"{ROW_SCORE} alone. Set models.{model}.rollout.margin.score to null, or promote at once with --now."
+        raise RefusedError(
+            f"mlflow.yaml asks {version.model} for margin.score, and its score is {score}, which one row does not have: a rollout "
+            f"compares {ROW_SCORE} alone. Set models.{version.model}.rollout.margin.score to null, or promote at once with --now."
         )

@@ -7,7 +7,7 @@ import datetime
 import time
 from contextlib import suppress
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from tasks.errors import StepError, UserError
 from tasks.promotion.entries import Ledger
@@ -29,7 +29,10 @@ class Reverted(Frozen):
     by: str
     reason: str
     back_to: str = ""
-    counts: Counts | None = None
+    counts: Counts | None = Field(None, description="Of the process that went back from it, in a rollout.")
+    rollout: str = Field(
+        "", description="The rollout's MLflow run, for which the note counts whatever the clocks say."
+    )
 
 
 def grant(registry: Registry, version: Version, *, basis: Basis, why: str, by: str) -> None:
@@ -85,13 +88,15 @@ def restore(registry: Registry, ledger: Ledger, version: Version) -> None:
         grant(registry, version, basis="ledger", why=f"its permit was damaged; {last}", by="the ledger")
 
 
-def reverted(registry: Registry, version: Version) -> Reverted | None:
-    """What servers found wanting in a version, unless it was let through again since, or that is signed already."""
+def reverted(registry: Registry, version: Version, rollout: str = "") -> Reverted | None:
+    """What servers found wanting in a version, unless it was let through again since, or that is signed already; `rollout`: in which it is tried now."""
     text, standing = registry.tags(version).get(REVERTED_TAG), _readable(registry, version)
     try:
         found = Reverted.model_validate_json(text) if text else None
     except ValidationError:
         return None
+    if found is not None and rollout and found.rollout == rollout:
+        return found
     answered = standing is None or not standing.granted or (found is not None and standing.at >= found.at)
     return None if answered else found
 

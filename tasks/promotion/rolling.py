@@ -18,8 +18,9 @@ from tasks.records import Metric, Version
 from tasks.registry.lookup import check_model
 from tasks.registry.registry import Registry
 from tasks.rollout.counts import Counts, LabelCounts
-from tasks.rollout.decision import Decision, Place, Pod, answers, decide
+from tasks.rollout.decision import Decision, Place, Pod, decide
 from tasks.rollout.evidence import RolloutEvidence
+from tasks.rollout.guards import answers, harms, surely
 from tasks.rollout.reported import PodReport, read_reports
 from tasks.settings import Settings
 from tasks.system.frozen import Frozen
@@ -127,7 +128,7 @@ def _pass(
         return _go_on(registry, ledger, "abort", going_on.stands, why=gone, who=BY_EVIDENCE, verdict="fail")
     if may_serve(registry, ledger, version) is not None:
         restore(registry, ledger, version)
-    if (note := reverted(registry, version)) is not None:
+    if (note := reverted(registry, version, going_on.stands.run)) is not None:
         return _brake(registry, ledger, going_on, note)
     seen = standing(registry, ledger, now)
     assert seen is not None
@@ -199,7 +200,7 @@ def said(
         stands = "paused already" if going_on.paused else "not paused"
         raise UserError(f"The rollout of {ledger.model} version {going_on.terms.new} is {stands}.")
     version = registry.version(ledger.model, going_on.terms.new)
-    note = reverted(registry, version) if version is not None else None
+    note = reverted(registry, version, going_on.stands.run) if version is not None else None
     if note is not None:
         _brake(registry, ledger, going_on, note)
         raise RefusedError(
@@ -207,17 +208,15 @@ def said(
         )
     seen = standing(registry, ledger)
     assert seen is not None
-    harmful = [
-        answer.guard for answer in seen.decision.answers if answer.question == "harmful" and answer.sure
-    ]
-    if action == "finish" and harmful:
+    evidence = _evidence(going_on, seen)
+    if action == "finish" and (worse := harms(evidence.answers)):
+        margin, labels = going_on.terms.policy.margin, evidence.labels or LabelCounts()
         raise RefusedError(
-            f"{ledger.model} version {going_on.terms.new} is surely worse ({', '.join(harmful)}): {seen.decision.why} "
-            f"A rollout that is harmful is not finished: `slipway rollout {ledger.model} abort`."
+            f"{ledger.model} version {going_on.terms.new} is not finished, on nobody's word: "
+            f"{' '.join(surely(answer, margin, evidence.counts, labels) for answer in worse)} "
+            f"It goes back with the next pass, or now: `slipway rollout {ledger.model} abort`."
         )
-    return _go_on(
-        registry, ledger, action, _evidence(going_on, seen), why=why, who=who, verdict="inconclusive"
-    )
+    return _go_on(registry, ledger, action, evidence, why=why, who=who, verdict="inconclusive")
 
 
 def _go_on(
