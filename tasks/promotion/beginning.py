@@ -3,7 +3,7 @@
 import secrets
 
 from tasks.errors import RefusedError
-from tasks.promotion.carrying import decide
+from tasks.promotion.carrying import enact
 from tasks.promotion.entries import Ledger, LedgerEntry, Origin
 from tasks.promotion.rollouts import open_rollout, policy_sha256
 from tasks.records import Version
@@ -54,7 +54,7 @@ def begin_rollout(
         policy=policy_sha256(policy),
         terms=terms,
     )
-    return decide(
+    return enact(
         registry, ledger, "start", version, why=why, who=who, verdict=verdict, origin=origin, rollout=evidence
     )
 

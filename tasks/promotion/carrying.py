@@ -15,7 +15,7 @@ from tasks.rollout.evidence import RolloutEvidence
 from tasks.rollout.record import ROLLOUT_TAG
 
 
-def decide(
+def enact(
     registry: Registry,
     ledger: Ledger,
     action: Action,

@@ -8,7 +8,7 @@ from filelock import FileLock, Timeout
 
 from tasks.errors import RefusedError, UserError
 from tasks.promotion.beginning import begin_rollout
-from tasks.promotion.carrying import align, carry_out, decide
+from tasks.promotion.carrying import align, carry_out, enact
 from tasks.promotion.entries import Ledger, LedgerEntry, Origin, name_of
 from tasks.promotion.ledger import StaleError, read_ledger, sound_ledger
 from tasks.promotion.permits import may_roll, may_serve, restore, reverted
@@ -16,7 +16,6 @@ from tasks.promotion.rollouts import open_rollout
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import MOVE_TAG
-from tasks.rollout.evidence import RolloutEvidence
 from tasks.settings import Settings
 
 _LOCK_SECONDS = 60.0
@@ -50,12 +49,10 @@ def promote(
     who: str | None = None,
     verdict: str | None = None,
     origin: Origin | None = None,
-    rollout: RolloutEvidence | None = None,
 ) -> LedgerEntry:
     """Make `version` the champion, if the champion still is `against` (None: there is none); the ledger's entry.
 
-    `rollout`: what a rollout that ends so rests on. The caller holds the model's lock. Raises StaleError when another promotion came
-    first; nothing is moved then.
+    The caller holds the model's lock. Raises StaleError when another promotion came first; nothing is moved then.
     """
     while True:
         ledger = repair(registry, version.model)
@@ -71,22 +68,14 @@ def promote(
         with contextlib.suppress(
             StaleError
         ):  # what came first may have been a refusal, which changes nothing here
-            return decide(
-                registry,
-                ledger,
-                "promote",
-                version,
-                why=why,
-                who=who,
-                verdict=verdict,
-                origin=origin,
-                rollout=rollout,
+            return enact(
+                registry, ledger, "promote", version, why=why, who=who, verdict=verdict, origin=origin
             )
 
 
 def roll_back(registry: Registry, version: Version, *, why: str, who: str | None = None) -> LedgerEntry:
     """Make an older `version`, which the caller has seen verify and answer, the champion again; the ledger's entry."""
-    return decide(registry, repair(registry, version.model), "rollback", version, why=why, who=who)
+    return enact(registry, repair(registry, version.model), "rollback", version, why=why, who=who)
 
 
 def refuse(
@@ -96,7 +85,7 @@ def refuse(
     while True:
         ledger = repair(registry, version.model)
         with contextlib.suppress(StaleError):  # whatever came first, the refusal holds
-            return decide(registry, ledger, "refuse", version, why=why, who=who, verdict=verdict)
+            return enact(registry, ledger, "refuse", version, why=why, who=who, verdict=verdict)
 
 
 def repair(registry: Registry, model: str) -> Ledger:
@@ -159,13 +148,13 @@ def _take_moved(registry: Registry, ledger: Ledger, champion: Version | None) ->
     if champion is not None and why_not is not None:
         _refuse_moved(registry, ledger, champion, why_not)
     else:
-        decide(registry, ledger, "repair", champion, why=_MOVED, who="unknown")
+        enact(registry, ledger, "repair", champion, why=_MOVED, who="unknown")
         log.warning("%s: the champion was moved outside of Slipway; the ledger now says so", ledger.model)
 
 
 def _refuse_moved(registry: Registry, ledger: Ledger, version: Version, why_not: str) -> None:
     why = f"{_MOVED}, to a version that may not serve: {why_not}"
-    decide(registry, ledger, "refuse", version, why=why, who="unknown")
+    enact(registry, ledger, "refuse", version, why=why, who="unknown")
     registry.tag_version(version, {MOVE_TAG: why})
     log.warning("%s: %s; the alias is %s again", ledger.model, why, name_of(ledger.serving))
 
@@ -178,11 +167,11 @@ def _sign_revert(registry: Registry, ledger: Ledger, champion: Version) -> Ledge
     if found is None:
         return ledger
     why, who = f"servers went back from it: {found.reason}", found.by
-    decide(registry, ledger, "refuse", champion, why=why, who=who)
+    enact(registry, ledger, "refuse", champion, why=why, who=who)
     ledger = read_ledger(registry, ledger.model)
     before = None if ledger.before is None else registry.version(ledger.model, ledger.before)
     if before is not None and may_serve(registry, ledger, before) is None:
-        decide(registry, ledger, "rollback", before, why=why, who=who)
+        enact(registry, ledger, "rollback", before, why=why, who=who)
     return read_ledger(registry, ledger.model)
 
 

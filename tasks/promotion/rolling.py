@@ -1,53 +1,22 @@
 """A rollout goes on, one pass at a time: whoever looks, whenever, wherever, does what the ledger and the counts say; and what a person says."""
 
 import datetime
-from collections.abc import Mapping
-from typing import Literal
-
-from pydantic import Field
 
 from tasks.errors import RefusedError, UserError
-from tasks.promotion.carrying import decide as claim_and_carry_out
-from tasks.promotion.carrying import tell_rollout
-from tasks.promotion.champion import model_lock, promote, repair
+from tasks.promotion.carrying import enact, tell_rollout
+from tasks.promotion.champion import model_lock, repair
 from tasks.promotion.entries import Action, Ledger, LedgerEntry
 from tasks.promotion.ledger import StaleError, in_short
 from tasks.promotion.permits import Reverted, may_serve, restore, reverted
-from tasks.promotion.rollouts import BY_EVIDENCE, Rollout, last_rollout, open_rollout
-from tasks.records import Metric, Version
+from tasks.promotion.rollouts import BY_EVIDENCE, Rollout, open_rollout
+from tasks.promotion.standing import Standing, log_curves, standing
+from tasks.records import Version
 from tasks.registry.lookup import check_model
 from tasks.registry.registry import Registry
 from tasks.rollout.counts import Counts, LabelCounts
-from tasks.rollout.decision import Decision, Place, Pod, decide
 from tasks.rollout.evidence import RolloutEvidence
 from tasks.rollout.guards import answers, harms, surely
-from tasks.rollout.reported import PodReport, read_reports
 from tasks.settings import Settings
-from tasks.system.frozen import Frozen
-from tasks.traffic.pairs import label_counts
-
-
-class Standing(Frozen):
-    """A model's rollout as it stands, what was seen of it until now, and what follows."""
-
-    model: str
-    status: Literal["rolling", "paused", "ended"]
-    run: str
-    old: int
-    new: int
-    step: int
-    steps: tuple[float, ...]
-    since: datetime.datetime
-    counts: Counts
-    labels: LabelCounts | None = None
-    pods: Mapping[str, Pod] = {}
-    decision: Decision
-    entries: tuple[LedgerEntry, ...]
-    made: LedgerEntry | None = Field(None, description="What this pass decided.")
-
-    @property
-    def weight(self) -> float:
-        return self.steps[self.step]
 
 
 def advance(settings: Settings, model: str, now: datetime.datetime | None = None) -> Standing | None:
@@ -72,60 +41,16 @@ def advance(settings: Settings, model: str, now: datetime.datetime | None = None
     return None if seen is None else seen.model_copy(update={"made": made})
 
 
-def standing(registry: Registry, ledger: Ledger, now: datetime.datetime | None = None) -> Standing | None:
-    """How the last rollout stands by `ledger`, and what its counts of now say; nothing is changed."""
-    rollout = last_rollout(ledger.entries)
-    if rollout is None:
-        return None
-    seen, now = rollout.stands, now or datetime.datetime.now(datetime.UTC)
-    reports = read_reports(registry.run_tags(seen.run))
-    counts, labels = _total(reports), seen.labels
-    decision = Decision(action="stay", why=rollout.last.why, answers=seen.answers)
-    if rollout.ended:
-        counts = seen.counts
-    else:
-        labels = _labels(registry, rollout, now)
-        decision = decide(rollout.terms.policy, place_of(rollout, reports, now), counts, labels, now)
-    return Standing(
-        model=ledger.model,
-        status="ended" if rollout.ended else "paused" if rollout.paused else "rolling",
-        run=seen.run,
-        old=rollout.terms.old,
-        new=rollout.terms.new,
-        step=seen.step,
-        steps=rollout.terms.policy.steps,
-        since=rollout.stepped.at,
-        counts=counts,
-        labels=labels,
-        pods={name: Pod(age=now - each.at, sequence=each.sequence) for name, each in reports.items()},
-        decision=decision,
-        entries=rollout.entries,
-    )
-
-
-def place_of(rollout: Rollout, reports: Mapping[str, PodReport], now: datetime.datetime) -> Place:
-    """Where a rollout stands, by the ledger and what pods reported."""
-    stepped = rollout.stepped
-    assert stepped.rollout is not None
-    return Place(
-        step=rollout.stands.step,
-        sequence=rollout.last.sequence,
-        began=rollout.start.at,
-        stepped=stepped.at,
-        last=rollout.last.at,
-        then=stepped.rollout.counts,
-        paused=rollout.paused,
-        pods={name: Pod(age=now - each.at, sequence=each.sequence) for name, each in reports.items()},
-    )
-
-
 def _pass(
     registry: Registry, ledger: Ledger, going_on: Rollout, now: datetime.datetime
 ) -> LedgerEntry | None:
     version = registry.version(ledger.model, going_on.terms.new)
     if version is None:
+        seen = standing(registry, ledger, now)
+        assert seen is not None
+        evidence = _evidence(going_on, seen)
         gone = f"version {going_on.terms.new} was deleted from the registry"
-        return _go_on(registry, ledger, "abort", going_on.stands, why=gone, who=BY_EVIDENCE, verdict="fail")
+        return _go_on(registry, ledger, "abort", evidence, why=gone, who=BY_EVIDENCE, verdict="inconclusive")
     if may_serve(registry, ledger, version) is not None:
         restore(registry, ledger, version)
     if (note := reverted(registry, version, going_on.stands.run)) is not None:
@@ -134,19 +59,16 @@ def _pass(
     assert seen is not None
     evidence = _evidence(going_on, seen)
     if seen.decision.answers:
-        _log(registry, evidence, now)
+        log_curves(registry, seen, now)
     why, action = in_short([seen.decision.why]), seen.decision.action
     if action == "step":
         step = evidence.step + 1
-        further = evidence.model_copy(update={"step": step, "weight": seen.steps[step]})
+        further = evidence.model_copy(update={"step": step, "weight": seen.policy.steps[step]})
         return _go_on(registry, ledger, "step", further, why=why, who=BY_EVIDENCE, verdict="pass")
     if action == "abort":
         return _go_on(registry, ledger, "abort", evidence, why=why, who=BY_EVIDENCE, verdict="fail")
     if action == "promote":
-        against = going_on.terms.old
-        return promote(
-            registry, version, against=against, why=why, who=BY_EVIDENCE, verdict="pass", rollout=evidence
-        )
+        return _go_on(registry, ledger, "promote", evidence, why=why, who=BY_EVIDENCE, verdict="pass")
     return None
 
 
@@ -160,27 +82,11 @@ def _brake(registry: Registry, ledger: Ledger, going_on: Rollout, note: Reverted
     return _go_on(registry, ledger, "abort", evidence, why=why, who=note.by, verdict="fail")
 
 
-def pause(settings: Settings, model: str, *, why: str, who: str | None = None) -> LedgerEntry:
-    """Nobody is routed to the new version, and nothing is compared, until it is resumed; its entry."""
-    return _said(settings, model, "pause", why=why, who=who)
+def say(settings: Settings, model: str, action: Action, *, why: str, who: str | None = None) -> LedgerEntry:
+    """What a person decides about the rollout: pause, resume, abort or finish; its entry.
 
-
-def resume(settings: Settings, model: str, *, why: str, who: str | None = None) -> LedgerEntry:
-    """Go on from where it was paused; its entry."""
-    return _said(settings, model, "resume", why=why, who=who)
-
-
-def abort(settings: Settings, model: str, *, why: str, who: str | None = None) -> LedgerEntry:
-    """End it: the champion answers everybody, as before; its entry."""
-    return _said(settings, model, "abort", why=why, who=who)
-
-
-def finish(settings: Settings, model: str, *, why: str, who: str | None = None) -> LedgerEntry:
-    """Make the new version the champion now, on a person's word. Raises RefusedError while it is surely worse."""
-    return _said(settings, model, "finish", why=why, who=who)
-
-
-def _said(settings: Settings, model: str, action: Action, *, why: str, who: str | None) -> LedgerEntry:
+    Raises UserError where there is none to decide about, RefusedError for a finish while the new version is surely worse.
+    """
     registry = Registry(settings)
     check_model(registry, model)
     with model_lock(settings, model):
@@ -190,7 +96,7 @@ def _said(settings: Settings, model: str, action: Action, *, why: str, who: str 
 def said(
     registry: Registry, ledger: Ledger, action: Action, *, why: str, who: str | None = None
 ) -> LedgerEntry:
-    """What a person decides about the rollout that is open by `ledger`; its entry. The caller holds the model's lock."""
+    """The same by a `ledger` that is sound; the caller holds the model's lock."""
     going_on = open_rollout(ledger.entries)
     if going_on is None:
         raise UserError(
@@ -236,9 +142,7 @@ def _go_on(
     if version is None:  # deleted; to end it takes no more than its number
         version = Version(model=ledger.model, version=number, sha256=going_on.terms.new_sha256, run_id="")
     evidence = evidence.model_copy(update={"terms": None})
-    return claim_and_carry_out(
-        registry, ledger, action, version, why=why, who=who, verdict=verdict, rollout=evidence
-    )
+    return enact(registry, ledger, action, version, why=why, who=who, verdict=verdict, rollout=evidence)
 
 
 def _evidence(rollout: Rollout, seen: Standing) -> RolloutEvidence:
@@ -248,32 +152,8 @@ def _evidence(rollout: Rollout, seen: Standing) -> RolloutEvidence:
         run=stands.run,
         step=stands.step,
         weight=stands.weight,
-        policy=rollout.start.rollout.policy if rollout.start.rollout else stands.policy,
+        policy=stands.policy,
         counts=seen.counts,
         labels=seen.labels,
         answers=seen.decision.answers or answers(rollout.terms.policy, seen.counts, seen.labels),
     )
-
-
-def _total(reports: Mapping[str, PodReport]) -> Counts:
-    total = Counts()
-    for report in reports.values():
-        total += report.counts
-    return total
-
-
-def _labels(registry: Registry, rollout: Rollout, now: datetime.datetime) -> LabelCounts | None:
-    policy = rollout.terms.policy
-    if policy.margin.score is None:
-        return None
-    return label_counts(registry.settings, rollout.start.model, rollout.record, policy, now)
-
-
-def _log(registry: Registry, evidence: RolloutEvidence, now: datetime.datetime) -> None:
-    """The wealth of every bet, for MLflow's curves, by the number of pairs."""
-    at, pairs = round(now.timestamp() * 1000), evidence.counts.pairs
-    metrics = [
-        Metric(key=f"{each.question}/{each.guard}", value=each.log_wealth, step=pairs, timestamp=at)
-        for each in evidence.answers
-    ]
-    registry.log_metrics(evidence.run, metrics)

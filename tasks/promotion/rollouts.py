@@ -93,15 +93,21 @@ def open_rollout(entries: Sequence[LedgerEntry]) -> Rollout | None:
     return None if rollout is None or rollout.ended else rollout
 
 
+def each_decision(entries: Sequence[LedgerEntry]) -> Iterator[tuple[LedgerEntry, Rollout | None]]:
+    """Every entry, and the rollout that was open before it."""
+    rollout: Rollout | None = None
+    for entry in entries:
+        yield entry, None if rollout is None or rollout.ended else rollout
+        rollout = _with(rollout, entry)
+
+
 def policy_sha256(policy: RolloutPolicy) -> str:
     return hashlib.sha256(policy.model_dump_json().encode()).hexdigest()
 
 
 def check_rollouts(entries: Sequence[LedgerEntry]) -> Iterator[str]:
     """Where a rollout's entries, in a chain that holds, do not follow from each other."""
-    rollout: Rollout | None = None
-    for entry in entries:
-        before, rollout = None if rollout is None or rollout.ended else rollout, _with(rollout, entry)
+    for entry, before in each_decision(entries):
         if entry.action == "start":
             if entry.rollout is None or entry.rollout.terms is None:
                 yield f"{entry} does not say on what terms"

@@ -77,6 +77,10 @@ class Runs(Connection):
         for start in range(0, len(entities), _BATCH):
             self.client.log_batch(run_id, metrics=entities[start : start + _BATCH])
 
+    def metric_history(self, run_id: str, key: str) -> dict[int, float]:
+        """A metric's values by step, of several at one the last."""
+        return {metric.step: metric.value for metric in self.client.get_metric_history(run_id, key)}
+
     def publisher(self, run_id: str) -> Callable[[Sequence[Metric]], None]:
         """`log_metrics` bound to one run, for the training loop."""
         return lambda metrics: self.log_metrics(run_id, metrics)

@@ -55,7 +55,7 @@ class Clock:
 @pytest.fixture
 def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], datetime.datetime]:
     """Let minutes pass for whoever decides, also backwards; the moment that it is then."""
-    for module in ("ledger", "rolling"):
+    for module in ("ledger", "rolling", "standing"):
         clock = SimpleNamespace(datetime=Clock, UTC=datetime.UTC, timedelta=datetime.timedelta)
         monkeypatch.setattr(f"tasks.promotion.{module}.datetime", clock)
     monkeypatch.setattr(Clock, "ahead", datetime.timedelta())
@@ -265,21 +265,21 @@ def test_a_person_pauses_resumes_and_finishes_and_cannot_finish_what_is_harmful(
     registry: Registry, settings: Settings, model: str
 ) -> None:
     rollouts.begun(registry, model)
-    rolling.pause(settings, model, why="a holiday", who="ada")
+    rolling.say(settings, model, "pause", why="a holiday", who="ada")
     record = rollouts.obeyed(registry, model)
     assert record is not None and not record.open
     with pytest.raises(UserError, match="paused already"):
-        rolling.pause(settings, model, why="again")
-    rolling.resume(settings, model, why="back")
+        rolling.say(settings, model, "pause", why="again")
+    rolling.say(settings, model, "resume", why="back")
     rollouts.report(registry, model, BAD)
     with pytest.raises(RefusedError, match=r"is not finished.*Surely harmful \(errors\): it failed 15"):
-        rolling.finish(settings, model, why="please")
+        rolling.say(settings, model, "finish", why="please")
     rollouts.report(registry, model, Counts(pairs=5, timed=5))
-    entry = rolling.finish(settings, model, why="it has to be today", who="ada")
+    entry = rolling.say(settings, model, "finish", why="it has to be today", who="ada")
     assert (entry.action, entry.verdict, champion(registry, model)) == ("finish", "inconclusive", 2)
     rollouts.check(registry, model)
     with pytest.raises(UserError, match="No rollout of .* is open"):
-        rolling.abort(settings, model, why="too late")
+        rolling.say(settings, model, "abort", why="too late")
 
 
 @pytest.mark.slow
@@ -336,7 +336,7 @@ def test_promote_by_hand_begins_a_rollout_for_a_real_version(
     registry.set_alias(model, "champion", second.version)
     repair(registry, model)  # its gate passed, which is enough for a move by hand
     assert actions(registry, model)[1:] == ["start"]
-    rolling.abort(settings, model, why="only a try")
+    rolling.say(settings, model, "abort", why="only a try")
     entry = promote_version(settings, model, 2, why="again, on purpose", who="ada")
     assert (entry.action, champion(registry, model)) == ("start", 1)
     record = rollouts.obeyed(registry, model)
