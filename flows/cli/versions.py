@@ -155,14 +155,14 @@ def verify(
 
 @commands.command(epilog=examples("slipway monitor digits", "slipway monitor digits --json"))
 def monitor(model: Model, json: Json = False) -> None:
-    """Recorded traffic against the champion's training data; exit code 3 when it drifted."""
+    """Recorded traffic against the champion's training data, and its labels against the proof; exit code 3 is an alarm."""
     from flows.cli.views.versions import show_watched
     from tasks.monitoring.monitor import monitor as watch
     from tasks.settings import load_settings
 
     watched = watch(load_settings(), model)
     show_watched(watched, json)
-    raise typer.Exit(3 if watched.status == "drifted" else 0)
+    raise typer.Exit(3 if watched.alarming else 0)
 
 
 @commands.command(

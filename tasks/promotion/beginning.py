@@ -2,7 +2,7 @@
 
 import secrets
 
-from tasks.errors import RefusedError
+from tasks.errors import RefusedError, UserError
 from tasks.promotion.carrying import enact
 from tasks.promotion.entries import Ledger, LedgerEntry, Origin
 from tasks.promotion.rollouts import open_rollout, policy_sha256
@@ -12,9 +12,7 @@ from tasks.registry.tags import SCORE_TAG
 from tasks.rollout.evidence import RolloutEvidence, Terms
 from tasks.rollout.policy import RolloutPolicy
 from tasks.rollout.record import ROLLOUT_TAG
-
-ROW_SCORE = "accuracy"
-"""The score that one row has, by its label alone."""
+from tasks.traffic.answers import answers_of, check_by_row
 
 
 def begin_rollout(
@@ -77,9 +75,12 @@ def check_alone(ledger: Ledger, version: int, *, at_once: bool = False) -> None:
 
 
 def _check_score(registry: Registry, version: Version, policy: RolloutPolicy) -> None:
-    score = registry.tags(version).get(SCORE_TAG, ROW_SCORE)
-    if policy.margin.score is not None and score != ROW_SCORE:
+    """Labels speak of rows, so that a score which is more than its rows' mean cannot be watched."""
+    if policy.margin.score is None or SCORE_TAG not in registry.tags(version):
+        return
+    try:
+        check_by_row(answers_of(registry, version).workload)
+    except UserError as error:
         raise RefusedError(
-            f"mlflow.yaml asks {version.model} for margin.score, and its score is {score}, which one row does not have: a rollout "
-            f"compares {ROW_SCORE} alone. Set models.{version.model}.rollout.margin.score to null, or promote at once with --now."
-        )
+            f"{error} Set models.{version.model}.rollout.margin.score to null in mlflow.yaml, or promote at once with --now."
+        ) from error

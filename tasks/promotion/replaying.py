@@ -15,7 +15,7 @@ from tasks.settings import Settings
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import some
 from tasks.system.signing import EvidenceError
-from tasks.traffic.pairs import label_counts
+from tasks.traffic.pairs import labelled
 
 _SAME = 1e-9
 
@@ -119,9 +119,9 @@ def _counted_again(
     kept = evidence.labels
     if kept is None or kept.pairs == 0:
         return None
-    again = label_counts(settings, entry.model, before.record, before.terms.policy, entry.at)
+    again, sha256 = labelled(settings, entry.model, before.record, before.terms.policy, entry.at)
     if again.pairs < kept.pairs:
         return _Said(f"{entry} is recomputed from the entries alone: traffic of then is gone", wrong=False)
-    if again != kept:
+    if (again, sha256) != (kept, evidence.labels_sha256):
         return _Said(f"{entry} has {kept}, and traffic and labels of then give {again}", wrong=True)
     return None

@@ -155,5 +155,6 @@ def _evidence(rollout: Rollout, seen: Standing) -> RolloutEvidence:
         policy=stands.policy,
         counts=seen.counts,
         labels=seen.labels,
+        labels_sha256=seen.labels_sha256,
         answers=seen.decision.answers or answers(rollout.terms.policy, seen.counts, seen.labels),
     )

@@ -22,7 +22,7 @@ from tasks.rollout.record import ROLLOUT_TAG
 from tasks.rollout.reported import PodReport, read_reports
 from tasks.settings import Settings
 from tasks.system.frozen import Frozen
-from tasks.traffic.pairs import label_counts
+from tasks.traffic.pairs import Labelled, labelled
 
 
 class Standing(Frozen):
@@ -38,6 +38,7 @@ class Standing(Frozen):
     since: datetime.datetime
     counts: Counts
     labels: LabelCounts | None = None
+    labels_sha256: str | None = None
     pods: Mapping[str, Pod] = {}
     decision: Decision
     entries: tuple[LedgerEntry, ...]
@@ -55,12 +56,13 @@ def standing(registry: Registry, ledger: Ledger, now: datetime.datetime | None =
         return None
     seen, now = rollout.stands, now or datetime.datetime.now(datetime.UTC)
     reports = read_reports(registry.run_tags(seen.run))
-    counts, labels = _total(reports), seen.labels
+    counts, labels, sha256 = _total(reports), seen.labels, seen.labels_sha256
     decision = Decision(action="stay", why=rollout.last.why, answers=seen.answers)
     if rollout.ended:
         counts = seen.counts
     else:
-        labels = _labels(registry, rollout, now)
+        told = _labels(registry, rollout, now)
+        labels, sha256 = told or (None, None)
         decision = decide(rollout.terms.policy, place_of(rollout, reports, now), counts, labels, now)
     return Standing(
         model=ledger.model,
@@ -73,6 +75,7 @@ def standing(registry: Registry, ledger: Ledger, now: datetime.datetime | None =
         since=rollout.stepped.at,
         counts=counts,
         labels=labels,
+        labels_sha256=sha256,
         pods={name: Pod(age=now - each.at, sequence=each.sequence) for name, each in reports.items()},
         decision=decision,
         entries=rollout.entries,
@@ -102,11 +105,11 @@ def _total(reports: Mapping[str, PodReport]) -> Counts:
     return total
 
 
-def _labels(registry: Registry, rollout: Rollout, now: datetime.datetime) -> LabelCounts | None:
+def _labels(registry: Registry, rollout: Rollout, now: datetime.datetime) -> Labelled | None:
     policy = rollout.terms.policy
     if policy.margin.score is None:
         return None
-    return label_counts(registry.settings, rollout.start.model, rollout.record, policy, now)
+    return labelled(registry.settings, rollout.start.model, rollout.record, policy, now)
 
 
 def log_curves(registry: Registry, seen: Standing, now: datetime.datetime) -> None:

@@ -105,6 +105,34 @@ def standing(labels: Iterable[Label]) -> dict[Key, str | None]:
     return {key: word for key, (_, word) in newest.items()}
 
 
+class Matched(NamedTuple):
+    """Labels and the rows that they are of: what holds of each, what contradicts itself, and whose rows are not on record."""
+
+    words: dict[Key, str]
+    conflicts: int
+    unknown: int
+
+
+def match(
+    labels: Iterable[Label], times: Mapping[Key, float], horizon: datetime.timedelta | None = None
+) -> Matched:
+    """Labels of rows that were answered at `times`, seconds since 1970; with a `horizon` only those that came within it."""
+    patience = math.inf if horizon is None else horizon.total_seconds()
+    unknown: set[Key] = set()
+
+    def of_rows() -> Iterator[Label]:
+        for label in labels:
+            time_of_row = times.get(label.key)
+            if time_of_row is None:
+                unknown.add(label.key)
+            elif label.received - time_of_row <= patience:
+                yield label
+
+    said = standing(of_rows())
+    words = {key: word for key, word in said.items() if word is not None}
+    return Matched(words, len(said) - len(words), len(unknown))
+
+
 def _place(row: Any) -> int:
     if row is None or row == "":
         return 0

@@ -112,7 +112,9 @@ def _row(entry: LedgerEntry) -> list[str]:
 @or_json
 def show_watched(watched: Watched, console: Console) -> None:
     """What was served and whether it drifted, the worst columns first."""
-    colour = {"quiet": "yellow", "steady": "green", "drifted": "red"}[watched.status]
+    colour = (
+        "red" if watched.alarming else {"quiet": "yellow", "shifted": "yellow"}.get(watched.status, "green")
+    )
     console.print(
         f"[bold]{watched.model}[/bold] version {watched.version}: [bold {colour}]{watched.status}[/]"
     )
@@ -122,6 +124,12 @@ def show_watched(watched: Watched, console: Console) -> None:
     if volume.first is not None and volume.last is not None:
         console.print(
             f"  {volume.rows} rows from {volume.first:%Y-%m-%d %H:%M} to {volume.last:%H:%M} UTC, p50 {volume.p50_ms} ms, p95 {volume.p95_ms} ms"
+        )
+    if watched.performance is not None and watched.performance.score is not None:
+        by_labels = watched.performance
+        console.print(
+            f"  {by_labels.labelled} of {by_labels.rows} rows have a label ({by_labels.coverage:.1%}): {by_labels.score:.4f} "
+            f"({by_labels.low:.4f} to {by_labels.high:.4f}), {by_labels.proof:.4f} was proved"
         )
     drifted = [column for part in (watched.predictions, watched.inputs) if part for column in part.drifted]
     if drifted:
