@@ -39,11 +39,12 @@ def log_wealth(seen: Mapping[float, Any], mean: float, side: Side) -> float | np
         gains = (values - mean) / (mean - values.min())
     else:
         gains = (mean - values) / (values.max() - mean)
-    growth = np.log1p(gains[:, None] * _BETS)
-    logs = np.stack(list(map(np.asarray, seen.values())), axis=-1) @ growth
-    top = logs.max(-1)
-    wealth = top + np.log(np.exp(logs - top[..., None]).mean(-1))
-    return wealth if wealth.ndim else float(wealth)
+    growth = np.log1p(_BETS[:, None] * gains)
+    counts = np.array([*seen.values()], float)
+    logs = growth @ counts.reshape(len(values), -1)
+    top = logs.max(axis=0)
+    wealth = top + np.log(np.exp(logs - top).mean(axis=0))
+    return wealth.reshape(counts.shape[1:]) if counts.ndim > 1 else float(wealth[0])
 
 
 def interval(seen: Seen, alpha: float) -> tuple[float, float]:
