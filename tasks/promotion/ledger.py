@@ -20,6 +20,7 @@ from tasks.promotion.head import Head, read_head, write_head
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, VERDICT_TAG
+from tasks.rollout.evidence import RolloutEvidence
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import shortened
 from tasks.system.signing import public_key, sign_text, signing_key, text_checker
@@ -131,6 +132,7 @@ def compose(
     who: str | None,
     verdict: str | None = None,
     origin: Origin | None = None,
+    rollout: RolloutEvidence | None = None,
 ) -> LedgerEntry:
     """The entry that would come next. Raises UserError for a reason that is empty or too long to keep, or a key that cannot sign."""
     if not why.strip():
@@ -153,6 +155,7 @@ def compose(
         evidence=tags.get(EVIDENCE_TAG),
         previous=ledger.head,
         origin=origin,
+        rollout=rollout,
     )
 
 
@@ -320,7 +323,8 @@ def _key(model: str) -> Path:
 def _shown(entry: LedgerEntry) -> dict[str, str]:
     """What MLflow's table of runs shows of an entry."""
     origin = {} if entry.origin is None else {"origin": str(entry.origin)}
-    return origin | {
+    rollout = {} if entry.rollout is None else {"rollout": str(entry.rollout)}
+    return origin | rollout | {
         "action": entry.action,
         "from": name_of(entry.from_version),
         "to": name_of(entry.to_version),

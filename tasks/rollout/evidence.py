@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.rollout.counts import Counts, LabelCounts
+from tasks.rollout.policy import RolloutPolicy
 from tasks.system.frozen import Frozen
 
 Guard = Literal["errors", "slower", "tail", "score"]
@@ -34,6 +35,17 @@ class Answer(Frozen):
         return self.enough and self.log_wealth >= -math.log(self.alpha)
 
 
+class Terms(Frozen):
+    """What a rollout was begun with, whole: the start's entry has it, and every later decision follows from it."""
+
+    policy: RolloutPolicy
+    old: int
+    new: int
+    old_sha256: str
+    new_sha256: str
+    salt: str
+
+
 class RolloutEvidence(Frozen):
     """The counts of all processes together, and what they say."""
 
@@ -47,3 +59,15 @@ class RolloutEvidence(Frozen):
     labels: LabelCounts | None = None
     labels_sha256: str | None = None
     answers: tuple[Answer, ...] = ()
+    terms: Terms | None = Field(
+        None, description="Of a start's entry alone.", exclude_if=lambda terms: terms is None
+    )
+
+    def __str__(self) -> str:
+        seen, labels = self.counts, self.labels
+        where = f"{100 * self.weight:g}% of the keys" if self.weight else "shadow"
+        said = f"{where}: {seen.pairs:,} pairs and {seen.requests:,} requests, {seen.failed + seen.rescued:,} failed, {seen.agreed:,} agreed"
+        if labels is not None:
+            told = labels.better + labels.worse + labels.neither
+            said += f"; {told:,} labels where they differ ({labels.better:,} better, {labels.worse:,} worse), {labels.missing:,} missing"
+        return said
