@@ -170,7 +170,7 @@ class _View(NamedTuple):
         if len(silent) == len(pods):
             yield f"No server has reported for {_span(SILENT)}: it goes no further up."
         elif silent:
-            yield f"Not heard of for {_span(SILENT)}: {_names(silent)}; after {_span(GONE)} they count as gone."
+            yield f"Not heard of for {_span(SILENT)} (or a clock is behind): {_names(silent)}; after {_span(GONE)} it counts as gone."
         if older:
             yield f"Not at this step yet: {_names(older)}."
         rest = self.place.stepped + datetime.timedelta(minutes=self.policy.hold.minutes) - self.now
