@@ -5,7 +5,7 @@ from typing import Any
 
 import promotions
 
-from tasks.measured import Comparison
+from tasks.measured import Comparison, Verdict
 from tasks.promotion.automatic import apply_verdict
 from tasks.promotion.champion import promote
 from tasks.promotion.ledger import read_ledger
@@ -23,6 +23,8 @@ POLICY = {
     "hold": {"minutes": 10, "requests": 200},
 }
 """Without labels, so that counts alone decide."""
+
+PASS = Verdict(decision="pass", reasons=("as good",))
 
 MINUTE = datetime.timedelta(minutes=1)
 

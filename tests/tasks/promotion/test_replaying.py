@@ -91,7 +91,7 @@ def test_a_server_whose_counts_do_not_bear_its_word_out_is_said_and_not_believed
     new = registry.version(MODEL, 2)
     assert new is not None
     run = rollouts.rollout_of(registry, MODEL).stands.run
-    few = Counts(pairs=10, failed=3, timed=7)
+    few = Counts(pairs=300, failed=3, timed=297)
     note = Reverted(
         at="2026-11-27T00:00:00Z",  # type: ignore[arg-type]
         by="host:7",
