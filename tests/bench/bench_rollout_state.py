@@ -172,20 +172,19 @@ def _loop(settings: Settings, home: Path, names: list[str], stop: Any) -> None:
 
 
 def _drive(settings: Settings, names: list[str], each: int) -> None:
-    """Begin a rollout of each version in turn, report what makes it go through or back, and wait for its end."""
+    """Begin a rollout of the next version of every model, report what makes it go through or back, and wait until all are over."""
     registry = Registry(settings)
     for number in range(2, each + 2):
-        for place, name in enumerate(names):
+        for name in names:
             version = registry.version(name, number)
             assert version is not None
-            while open_rollout(read_ledger(registry, name).entries) is None:
-                against = registry.number(name, "champion")
-                if rollouts.passed(registry, version, against) == "rolling":
-                    break
-            counts = rollouts.BAD if (number + place) % 4 == 0 else rollouts.GOOD
-            while open_rollout(read_ledger(registry, name).entries) is not None:
-                rollouts.report(registry, name, counts)
-                time.sleep(0.05)
+            while rollouts.passed(registry, version, registry.number(name, "champion")) != "rolling":
+                pass  # another decided at that moment
+        left = names
+        while left := [name for name in left if open_rollout(read_ledger(registry, name).entries)]:
+            for name in left:
+                bad = (number + names.index(name)) % 4 == 0
+                rollouts.report(registry, name, rollouts.BAD if bad else rollouts.GOOD)
 
 
 def _count(settings: Settings, names: list[str], each: int, made: Any) -> None:
