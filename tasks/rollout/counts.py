@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.system.frozen import Frozen
 
@@ -39,6 +39,23 @@ class Counts(_Added):
     tail_better: int = Field(0, ge=0, description="Timed pairs with ratio / margin.slower below 1/2.")
     agreed: int = Field(0, ge=0, description="Timed pairs with the same answer.")
 
+    @model_validator(mode="after")
+    def _add_up(self) -> Self:
+        """Parts are no more than the whole: a bet on less than nothing would win."""
+        rows = self.requests + self.pairs - self.served
+        if min(self.pairs - self.served, rows - self.rescued - self.failed, self.pairs - self.timed) < 0:
+            raise ValueError("more failed, were served or were timed than there were")
+        if (
+            min(
+                self.timed - self.slow,
+                self.timed - self.tail_worse - self.tail_better,
+                self.timed - self.agreed,
+            )
+            < 0
+        ):
+            raise ValueError("more were slow, fast or alike than were timed")
+        return self
+
 
 class LabelCounts(_Added):
     """What labels say of the pairs whose request is older than the horizon."""
@@ -49,3 +66,20 @@ class LabelCounts(_Added):
     worse: int = Field(0, ge=0, description="Differ, and the old version was right.")
     neither: int = Field(0, ge=0, description="Differ, and neither was right.")
     missing: int = Field(0, ge=0, description="Differ, without a label that can be used.")
+
+    @model_validator(mode="after")
+    def _add_up(self) -> Self:
+        """A pair of which nothing is known is missing: left out, it would be taken for agreement."""
+        if self.matured != self.pairs:
+            raise ValueError(f"{self.matured} pairs matured, and {self.pairs} are accounted for")
+        return self
+
+    @property
+    def apart(self) -> int:
+        """Pairs that differ."""
+        return self.better + self.worse + self.neither + self.missing
+
+    @property
+    def pairs(self) -> int:
+        """All that are accounted for."""
+        return self.agreed + self.apart

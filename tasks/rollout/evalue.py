@@ -20,8 +20,8 @@ Seen = Mapping[float, float]
 
 _BETS = 0.9 * 0.5 ** np.arange(8)
 
-_FOREVER = 10**12
-"""Observations: a plan that needs more is none."""
+_LONGEST = 40
+"""Powers of two: a plan that needs as many observations is none."""
 
 
 @overload
@@ -57,23 +57,22 @@ def planned(
     shares: Mapping[float, float], mean: float, side: Side, alpha: float, seen: Seen | None = None
 ) -> int | None:
     """How many more observations until the wealth reaches 1/alpha, if values come at these shares; None: not at these."""
-    bar = math.log(1 / alpha)
+    bar, came = math.log(1 / alpha), seen or dict.fromkeys(shares, 0)
 
-    def reached(more: float) -> bool:
-        come = {value: (seen or {}).get(value, 0) + more * share for value, share in shares.items()}
-        return log_wealth(come, mean, side) >= bar
+    def reached(more: np.ndarray) -> np.ndarray:
+        return (
+            log_wealth({value: came[value] + more * share for value, share in shares.items()}, mean, side)
+            >= bar
+        )
 
-    low, high = 0, 1
-    if reached(0):
-        return 0
-    while not reached(high):
-        low, high = high, 2 * high
-        if high > _FOREVER:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) else (middle, high)
-    return high
+    # Logarithms of sums of exponentials are convex: below the bar at first, they cross it once.
+    points = np.concatenate([[0], 2 ** np.arange(_LONGEST)])
+    while (there := reached(points)).any():
+        first = int(there.argmax())
+        if first == 0 or points[first] - points[first - 1] == 1:
+            return int(points[first])
+        points = np.unique(np.linspace(points[first - 1], points[first], 65).astype(np.int64))
+    return None
 
 
 def _edge(seen: Seen, side: Side, bar: float, refused: float, kept: float) -> float:
