@@ -168,11 +168,15 @@ class Routes:
     def _details(self, name: str) -> dict[str, Any]:
         slot = self.service.slots[name]
         example = slot.current.example if slot.current is not None else None
+        beside = None if slot.watch is None else slot.watch.new.release.version
+        compared = [
+            each for each in self.metrics.pairs() if (each["model"], each["version"]) == (name, beside)
+        ]
         return {
             "since": slot.since,
             "previous": None if slot.previous is None else slot.previous.release.version,
             "example": None if example is None else example.decode(),
-            "shadow": self.metrics.shadow(name),
+            "compared": next(iter(compared), None),
         }
 
     def _model(self, name: str, version: str | None, path: str) -> Answer:

@@ -160,13 +160,13 @@ class Service:
                 if read is None:
                     self._read_aside(partial(_inference, loaded, body, length), len(body), slot, reply, taken)
                 else:
-                    batcher.put(Request(read[0], read[1].render, reply, taken))
+                    batcher.put(Request(read[0], read[1].render, reply, taken, slot.draw()))
             else:
                 rows = loaded.invocations.at_once(body)
                 if rows is None:
                     self._read_aside(partial(_invocations, loaded, body), len(body), slot, reply, taken)
                 else:
-                    batcher.put(Request(rows, predictions, reply, taken))
+                    batcher.put(Request(rows, predictions, reply, taken, slot.draw()))
         except Exception as error:
             self._refuse(slot, reply, error)
 
@@ -191,7 +191,7 @@ class Service:
         elif (problem := self._without_room(outcome[0].size)) is not None:
             self._refuse(slot, reply, problem)
         else:
-            slot.batcher.put(Request(*outcome, reply, taken))
+            slot.batcher.put(Request(*outcome, reply, taken, slot.draw()))
 
     def _without_room(self, size: int) -> Problem | None:
         """Why rows cannot wait here that come to so many bytes, which may be many times their body's."""

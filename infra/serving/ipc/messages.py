@@ -15,14 +15,9 @@ Reason = Annotated[str, AfterValidator(shortened)]
 
 
 class AboutModel(Frozen):
-    """What concerns a model, or its shadow."""
+    """What concerns a model."""
 
     model: str
-    shadow: bool = False
-
-    @property
-    def about(self) -> tuple[str, bool]:
-        return self.model, self.shadow
 
 
 class AboutVersion(AboutModel):

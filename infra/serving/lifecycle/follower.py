@@ -43,8 +43,7 @@ class Follower:
         self.options = job.options
         self.channel = channel
         self.preparer = Preparer(job.options, inspector)
-        self.followed = [FollowedTarget(target, False) for target in job.targets]
-        self.followed += [FollowedTarget(Target.parse(text), True) for text in job.options.shadow]
+        self.followed = [FollowedTarget(target) for target in job.targets]
         self.registry: AliasSource | None = None
         self.served = asyncio.Event()
 
@@ -70,7 +69,7 @@ class Follower:
 
     async def _take_up(self, target: Target) -> None:
         """Follow what was not named; what the cache holds of it first, as ever."""
-        followed = FollowedTarget(target, False)
+        followed = FollowedTarget(target)
         self.followed.append(followed)
         await self._start(followed)
         await self._follow(followed)
@@ -100,9 +99,9 @@ class Follower:
         """What served in the last run; what served before that, where it may serve no longer."""
         note, refused = recall(self.preparer.cache.root, followed.target), []
         for offer in () if note is None else (note, *filter(None, [note.before])):
-            folder, permitted = offer.release.folder, not followed.shadow
+            folder = offer.release.folder
             try:
-                release = await self.preparer.from_cache(followed.target, offer.pointer, folder, permitted)
+                release = await self.preparer.from_cache(followed.target, offer.pointer, folder)
             except Unservable as error:
                 refused.append((offer.pointer.version, f"in the cache: {error}"))
                 if isinstance(error, NotNow):
@@ -173,9 +172,7 @@ class Follower:
 
     async def _take(self, registry: AliasSource, followed: FollowedTarget, pointer: Pointer) -> None:
         try:
-            release = await self.preparer.from_registry(
-                registry, followed.target, pointer, not followed.shadow
-            )
+            release = await self.preparer.from_registry(registry, followed.target, pointer)
             followed.seen = pointer
             self.channel.send(followed.offer(pointer, release))
         except Unservable as error:
@@ -189,7 +186,7 @@ class Follower:
         if unchanged or not followed.retry.due(pointer):
             return
         try:
-            release = await self.preparer.from_registry(registry, named, pointer, not followed.shadow)
+            release = await self.preparer.from_registry(registry, named, pointer)
             followed.offer(pointer, release, current.release.back_because)
         except Unservable as error:
             await self._turn_down(registry, followed, pointer, error)
@@ -203,7 +200,7 @@ class Follower:
         try:
             if isinstance(error, NotNow):
                 raise error
-            if isinstance(error, Barred) and (serves or current is None) and not followed.shadow:
+            if isinstance(error, Barred) and (serves or current is None):
                 await self._go_back(registry, followed, pointer, error)
             else:
                 self._refuse(followed, pointer.version, str(error))
@@ -278,7 +275,7 @@ class Follower:
         followed.wake.set()
 
     def _about(self, event: Event) -> Iterator[FollowedTarget]:
-        return (each for each in self.followed if (each.target.name, each.shadow) == event.about)
+        return (each for each in self.followed if each.target.name == event.model)
 
     def _remember(self, followed: FollowedTarget) -> None:
         followed.forget()

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 
 from infra.serving.errors import NotNow, Unservable
 from infra.serving.ipc.messages import Message, Refusal, Release, Revert, Swap
-from infra.serving.models.shadow import Shadow
+from infra.serving.models.pairs import BOUNDS, Pairs
 from infra.serving.models.slot import Slot
 from infra.serving.models.version import LoadedVersion, load_version
-from infra.serving.models.watch import Bounds, Watch
 from infra.serving.options import ServeOptions
 
 logger = logging.getLogger("slipway.serving")
@@ -32,8 +31,7 @@ class Loader:
         """Load a version and let it serve; one that cannot changes nothing and is reported."""
         async with self.lock:
             slot, start = self.slots[release.model], time.perf_counter()
-            holder = slot.shadow.loaded if release.shadow and slot.shadow else slot.current
-            if holder is not None and holder.is_of(release):
+            if slot.current is not None and slot.current.is_of(release):
                 return
             try:
                 version = slot.kept(release) or await self._build(release, slot)
@@ -43,12 +41,11 @@ class Loader:
             if release.back_because is not None and slot.current is not None:
                 self._go_back(slot, slot.current, version, release.back_because)
                 return
-            replaced = self._put_in_place(slot, version, release.shadow)
+            replaced = self._put_in_place(slot, version)
             seconds = round(time.perf_counter() - start, 4)
             before = None if replaced is None else replaced.release.version
             self.tell(Swap(**release.named, replaced=before, seconds=seconds))
-            doing = "is shadowing" if release.shadow else "serves"
-            logger.info("%s version %s %s", release.model, release.version, doing)
+            logger.info("%s version %s serves", release.model, release.version)
 
     def _refuse(self, release: Release, error: Exception) -> None:
         passing = not isinstance(error, Unservable) or isinstance(error, NotNow)
@@ -68,41 +65,32 @@ class Loader:
             raise Unservable(f"its signature is not the one being served: {difference}")
         return version
 
-    def _put_in_place(self, slot: Slot, version: LoadedVersion, shadow: bool) -> LoadedVersion | None:
+    def _put_in_place(self, slot: Slot, version: LoadedVersion) -> LoadedVersion | None:
         """The version that it replaces."""
-        if shadow:
-            replaced = slot.shadow.loaded if slot.shadow else None
-            if slot.shadow is None:
-                slot.shadow = Shadow(version, self.options.share)
-            else:
-                slot.shadow.swap(version)
-            return replaced
         replaced = slot.swap(version)
         slot.watch = None
         if replaced is not None and self.options.watch:
-            options = self.options
-            until = time.monotonic() + options.watch
-            bounds = Bounds(options.watch_errors, options.watch_slower)
-            slot.watch = Watch(version, replaced, until, bounds, slot.batcher.aside, self._revert_soon)
+            until = time.monotonic() + self.options.watch
+            pairs = Pairs(version, replaced, BOUNDS, slot.batcher.aside, self._revert_soon, until=until)
+            slot.watch, slot.counted[version.release.version] = pairs, pairs.counted
         return replaced
 
-    def _revert_soon(self, new: LoadedVersion, old: LoadedVersion, reason: str) -> None:
+    def _revert_soon(self, pairs: Pairs, reason: str) -> None:
         """From any thread."""
-        self.loop.call_soon_threadsafe(self._revert, new, old, reason)
+        self.loop.call_soon_threadsafe(self._revert, pairs, reason)
 
-    def _revert(self, new: LoadedVersion, old: LoadedVersion, reason: str) -> None:
+    def _revert(self, pairs: Pairs, reason: str) -> None:
         """The new version did worse: the old one answers again, from the next batch on."""
-        slot = self.slots[new.release.model]
-        if slot.current is new:
-            self._go_back(slot, new, old, reason)
+        slot = self.slots[pairs.new.release.model]
+        if slot.current is pairs.new:
+            self._go_back(slot, pairs.new, pairs.old, reason)
 
     def _go_back(self, slot: Slot, new: LoadedVersion, old: LoadedVersion, reason: str) -> None:
         slot.swap(old)
         slot.watch = slot.previous = None  # nothing is to be answered by the one that it went back from
         numbers = new.release.version, old.release.version
         logger.error("%s goes back from version %s to %s: %s", slot.name, *numbers, reason)
-        named = new.release.named | {"shadow": False}  # it may have been the challenger before
-        self.tell(Revert(**named, back_to=old.release.version, reason=reason))
+        self.tell(Revert(**new.release.named, back_to=old.release.version, reason=reason))
 
     async def stop(self, refusal: Refusal) -> None:
         """What serves may do so no longer, and there is nothing else."""

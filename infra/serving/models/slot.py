@@ -7,10 +7,9 @@ from infra.serving.ipc.messages import Release
 from infra.serving.models.batching import Batcher
 from infra.serving.models.counters import Numbers
 from infra.serving.models.execution import Done
+from infra.serving.models.pairs import Pairs
 from infra.serving.models.recording import Recorder
-from infra.serving.models.shadow import Shadow
 from infra.serving.models.version import LoadedVersion
-from infra.serving.models.watch import Watch
 from infra.serving.options import ServeOptions
 from infra.serving.wire.budget import Budget
 
@@ -25,8 +24,9 @@ class Slot:
         self.current: LoadedVersion | None = None
         self.since: float | None = None
         self.previous: LoadedVersion | None = None
-        self.watch: Watch | None = None
-        self.shadow: Shadow | None = None
+        self.watch: Pairs | None = None
+        self.counted: dict[str, dict[str, int]] = {}
+        """What the last comparison of each new version came to."""
         self.recorder: Recorder | None = None
         self.numbers: dict[str, Numbers] = {}
         self.batcher = Batcher(self, loop, budget, options.max_wait, options.timeout)
@@ -42,13 +42,27 @@ class Slot:
 
     def kept(self, release: Release) -> LoadedVersion | None:
         """A version still in memory."""
-        versions = (self.current, self.previous, self.shadow.loaded if self.shadow else None)
+        versions = (self.current, self.previous)
         return next((loaded for loaded in versions if loaded is not None and loaded.is_of(release)), None)
+
+    def draw(self) -> Pairs | None:
+        """What is to look at the request that has just come."""
+        return self.watch if self.watch is not None and self.watch.draw() else None
 
     def ran(self, done: Done) -> None:
         """A batch has been answered."""
         if done.rescued_from is not None:
             done.rescued_from.numbers.rescued += 1
-        for observer in (self.watch, self.shadow, self.recorder):
-            if observer is not None:
-                observer.saw(done)
+        if self.watch is not None:
+            self.watch.saw(done)
+            self.compare(done)
+        if self.recorder is not None:
+            self.recorder.saw(done)
+
+    def compare(self, done: Done) -> None:
+        """Run what was drawn of a batch on both versions."""
+        start = 0
+        for request in done.requests:
+            if request.drawn is not None:
+                request.drawn.take(done, request, start)
+            start += request.rows.length

@@ -97,8 +97,7 @@ class Worker:
         self._say_when_up()
 
     def _was_refused(self, refusal: Refusal) -> None:
-        if not refusal.shadow:
-            self.service.refused(refusal.model)
+        self.service.refused(refusal.model)
         self._say_when_up()
 
     def _say_when_up(self) -> None:
