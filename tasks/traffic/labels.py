@@ -52,18 +52,31 @@ def labels_of(home: Path, model: str) -> Path:
 def label_of(given: Mapping[str, Any], received: float) -> Label:
     """A label out of what a client says: id, label, and where it likes row and at. Raises ValueError with the sentence's end."""
     name, row, label = given.get("id"), given.get("row"), given.get("label")
-    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_ID or not (name.isascii() and name.isprintable()):
+    if (
+        not isinstance(name, str)
+        or not 0 < len(name) <= LONGEST_ID
+        or not (name.isascii() and name.isprintable())
+    ):
         raise ValueError(f"id is {name!r}: give the request's id, 1 to {LONGEST_ID} printable characters")
     if isinstance(label, float) and label.is_integer():
         label = int(label)
-    if not isinstance(label, str | int | float) or label != label or not 0 < len(str(label)) <= _LONGEST_LABEL:
-        raise ValueError(f"label is {label!r}: give a word, of at most {_LONGEST_LABEL} characters, or a number")
+    if (
+        not isinstance(label, str | int | float)
+        or label != label
+        or not 0 < len(str(label)) <= _LONGEST_LABEL
+    ):
+        raise ValueError(
+            f"label is {label!r}: give a word, of at most {_LONGEST_LABEL} characters, or a number"
+        )
     return Label(name, _place(row), str(label), _moment(given.get("at"), received), received)
 
 
 def write_labels(folder: Path, labels: Iterable[Label]) -> Path:
     """A file of its own with these labels below a model's `folder`. Raises OSError with nothing written."""
-    day, name = time.strftime("%Y-%m-%d", time.gmtime()), f"{time.time_ns()}-{os.getpid()}-{os.urandom(4).hex()}"
+    day, name = (
+        time.strftime("%Y-%m-%d", time.gmtime()),
+        f"{time.time_ns()}-{os.getpid()}-{os.urandom(4).hex()}",
+    )
     path = folder / day / f"{name}.jsonl.gz"
     lines = "".join(f"{json.dumps(label._asdict(), ensure_ascii=False)}\n" for label in labels)
     write_atomically(path, gzip.compress(lines.encode(), compresslevel=1))
@@ -90,6 +103,34 @@ def standing(labels: Iterable[Label]) -> dict[Key, str | None]:
         elif label.at == at and label.label != word:
             newest[label.key] = at, None
     return {key: word for key, (_, word) in newest.items()}
+
+
+class Matched(NamedTuple):
+    """Labels and the rows that they are of: what holds of each, what contradicts itself, and whose rows are not on record."""
+
+    words: dict[Key, str]
+    conflicts: int
+    unknown: int
+
+
+def match(
+    labels: Iterable[Label], times: Mapping[Key, float], horizon: datetime.timedelta | None = None
+) -> Matched:
+    """Labels of rows that were answered at `times`, seconds since 1970; with a `horizon` only those that came within it."""
+    patience = math.inf if horizon is None else horizon.total_seconds()
+    unknown: set[Key] = set()
+
+    def of_rows() -> Iterator[Label]:
+        for label in labels:
+            time_of_row = times.get(label.key)
+            if time_of_row is None:
+                unknown.add(label.key)
+            elif label.received - time_of_row <= patience:
+                yield label
+
+    said = standing(of_rows())
+    words = {key: word for key, word in said.items() if word is not None}
+    return Matched(words, len(said) - len(words), len(unknown))
 
 
 def _place(row: Any) -> int:
