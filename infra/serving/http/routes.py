@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from infra.serving.http.openapi import document
-from infra.serving.http.service import Headers, Service, absent
+from infra.serving.http.service import Headers, Service, absent, pinned
 from infra.serving.http.webhook import check
 from infra.serving.ipc.messages import EVERY
 from infra.serving.models.counters import LATENCY
@@ -181,7 +181,7 @@ class Routes:
 
     def _model(self, name: str, version: str | None, path: str) -> Answer:
         slot = self.service.slots[name]
-        loaded = slot.current
+        loaded = (slot if version is None else pinned(slot, version)).current
         if loaded is not None and version not in (None, loaded.release.version):
             raise absent(name, loaded)
         if path.endswith("/ready"):

@@ -20,17 +20,26 @@ Render = Callable[[Headings, Outputs, int, int], tuple[Heading, bytes]]
 
 
 class Request:
-    """One accepted request. `drawn`: what is to look at it once it has its answer."""
+    """One accepted request. `lot`: how it came to its lane; `drawn`: what is to look at it once it has its answer."""
 
-    __slots__ = ("drawn", "render", "reply", "rows", "taken")
+    __slots__ = ("drawn", "id", "lot", "render", "reply", "rows", "taken")
 
     def __init__(
-        self, rows: RequestRows, render: Render, reply: Reply, taken: float, drawn: Any = None
+        self,
+        rows: RequestRows,
+        render: Render,
+        reply: Reply,
+        taken: float,
+        id: bytes = b"",
+        lot: Any = None,
+        drawn: Any = None,
     ) -> None:
         self.rows = rows
         self.render = render
         self.reply = reply
         self.taken = taken
+        self.id = id
+        self.lot = lot
         self.drawn = drawn
 
 

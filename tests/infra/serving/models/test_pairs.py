@@ -63,7 +63,7 @@ class Comparison:
         self.clock.now += pause
         nobody: Any = None
         rows = RequestRows(1, (("O", ()),), ([b"%d" % number],), 8)
-        request = Request(rows, nobody, nobody, 0.0, self.pairs if self.pairs.draw() else None)
+        request = Request(rows, nobody, nobody, 0.0, drawn=self.pairs if self.pairs.draw() else None)
         fails = by_new and self.new.says(number) is None and self.old.says(number) is not None
         answering = self.new if by_new and not fails else self.old
         outputs: Any = Problem(500, "failed", "no")
