@@ -113,7 +113,7 @@ class App:
             if method != allowed and (method, allowed) != ("HEAD", "GET"):
                 raise Problem(405, "wrong_method", f"this path takes {allowed}", allow=allowed)
             body = await self._body(headers, receive, hold) if allowed == "POST" else b""
-            answer = self.routes.answer(path, headers, body)
+            answer = await self.routes.answer(path, headers, body)
             service.count(answer[0])
             waiting.answer(*answer)
 

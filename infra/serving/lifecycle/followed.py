@@ -87,7 +87,7 @@ class FollowedTarget:
     def went_back(self, revert: Revert) -> None:
         """Workers are with the version before again; there is none before that."""
         back = self.offered.get(revert.back_to)
-        if back is not None:
+        if back is not None and not revert.rollout:
             self.serving, self.before, self.latest = back, None, None
 
     def turned_down(self, refusal: Refusal) -> Offer | None:

@@ -6,6 +6,7 @@ A key's lot is a salted hash, so that every server gives it the same lane withou
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
+from infra.serving.ipc.messages import Release
 from infra.serving.models.batching import Batcher
 from infra.serving.models.execution import Done
 from infra.serving.models.pairs import Pairs
@@ -19,15 +20,27 @@ if TYPE_CHECKING:
 class Lot(NamedTuple):
     """How a request came to its lane: the rollout, what chose (nothing where the request had no key), and with what chance."""
 
-    run: str
-    salt: bytes
+    record: RolloutRecord
     key: bytes
     weight: float
 
     @property
+    def run(self) -> str:
+        return self.record.run
+
+    @property
+    def new(self) -> int:
+        return self.record.new
+
+    @property
+    def old(self) -> int:
+        return self.record.old
+
+    @property
     def hashed(self) -> str | None:
         """All that is kept of the key."""
-        return blake2b(self.salt + self.key, digest_size=8).hexdigest() if self.key else None
+        salt = self.record.salt.encode()
+        return blake2b(salt + self.key, digest_size=8).hexdigest() if self.key else None
 
 
 class Lane:
@@ -50,12 +63,15 @@ class Lane:
         self.record = record
         self.cut = int(record.weight * 2**32).to_bytes(4, "big")
 
+    def serves(self, release: Release) -> bool:
+        return self.current is not None and self.current.is_of(release)
+
     def choose(self, key: bytes, id: bytes) -> "tuple[Lane | Slot, Lot]":
         """Which lane a request takes, by its key, or by its id where it has none."""
         record = self.record
         if record.weight and blake2b(self.salt + (key or id), digest_size=4).digest() < self.cut:
-            return self, Lot(record.run, self.salt, key, record.weight)
-        return self.slot, Lot(record.run, self.salt, key, 1 - record.weight)
+            return self, Lot(record, key, record.weight)
+        return self.slot, Lot(record, key, 1 - record.weight)
 
     def ran(self, done: Done) -> None:
         """A batch of this lane has been answered."""

@@ -8,7 +8,7 @@ from infra.serving.models.batching import Batcher
 from infra.serving.models.counters import Numbers
 from infra.serving.models.execution import Done
 from infra.serving.models.lanes import Lane
-from infra.serving.models.pairs import Pairs
+from infra.serving.models.pairs import Pair, Pairs
 from infra.serving.models.recording import Recorder
 from infra.serving.models.version import LoadedVersion
 from infra.serving.options import ServeOptions
@@ -29,7 +29,10 @@ class Slot:
         self.watch: Pairs | None = None
         self.record: RolloutRecord | None = None
         """Of the rollout that is obeyed here, also while nobody is routed; `lane` only while somebody may be."""
+        self.why = ""  # it is not obeyed, or has nobody answered
         self.lane: Lane | None = None
+        self.run = ""
+        """Of the rollout that was compared last; its counts go on where it was paused."""
         self.counted: dict[str, dict[str, int]] = {}
         """What the last comparison of each new version came to."""
         self.recorder: Recorder | None = None
@@ -50,6 +53,11 @@ class Slot:
         new = None if self.lane is None else self.lane.current
         versions = (self.current, self.previous, new)
         return next((loaded for loaded in versions if loaded is not None and loaded.is_of(release)), None)
+
+    def noted(self, pair: Pair) -> None:
+        """Both versions of a rollout have answered a row."""
+        if self.recorder is not None:
+            self.recorder.noted(pair)
 
     def draw(self) -> Pairs | None:
         """What is to look at the request that has just come."""

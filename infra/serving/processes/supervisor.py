@@ -23,7 +23,9 @@ from infra.serving.ipc.messages import (
     Refusal,
     RegistryCheck,
     Release,
+    Rollout,
     Swap,
+    Tally,
     Up,
 )
 from infra.serving.lifecycle.alias_state import AliasState
@@ -68,6 +70,7 @@ class Supervisor:
         self.states: dict[str, AliasState] = {}
         self.board = Board()
         self.checks: dict[str, RegistryCheck] = {}
+        self.rollouts: dict[str, Rollout] = {}
         self.found: Found | None = None
         self.up: set[str] = set()
         self.replaced: set[str] = set()
@@ -182,7 +185,8 @@ class Supervisor:
                 state.started(child.name)
             if self.found is not None:
                 channel.send(self.found)
-            for message in (*releases, *reversed(self.board.events), *self.checks.values()):
+            told = (*releases, *reversed(self.board.events), *self.checks.values(), *self.rollouts.values())
+            for message in told:
                 channel.send(message)
         return channel
 
@@ -211,6 +215,8 @@ class Supervisor:
                 self.found = Found(targets=tuple(dict.fromkeys((*known, *message.targets))))
             elif isinstance(message, RegistryCheck):
                 self.checks[message.model] = message
+            elif isinstance(message, Rollout):
+                self.rollouts[message.model] = message
             self.board.note(message)
             self._fail_early(message)
             self._tell(self.workers, message)
@@ -229,7 +235,7 @@ class Supervisor:
             if self.board.note(message):
                 self._tell([worker for worker in self.workers if worker is not child], message)
                 self._tell([self.follower], message)
-        elif isinstance(message, Nudge):
+        elif isinstance(message, Nudge | Tally):
             self._tell([self.follower], message)
 
     def _tell(self, children: list[Child], message: Message) -> None:

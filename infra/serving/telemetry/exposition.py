@@ -45,6 +45,8 @@ FAMILIES: dict[str, tuple[Any, str, tuple[str, ...]]] = {
         "A new version beside the one before it, on the same rows",
         (*VERSION, "count"),
     ),
+    "rollout_weight": (GaugeMetricFamily, "Share of the keys that the new version answers here", VERSION),
+    "rollout_step": (GaugeMetricFamily, "Of the policy's steps, from 0", VERSION),
     "recorded_requests": (CounterMetricFamily, "Traffic record", ("outcome",)),
 }
 """By their name behind the prefix: the kind, the help and the labels."""
@@ -99,6 +101,10 @@ class Numbers(Collector):
                 yield "version", (name, slot.current.release.version, slot.current.release.digest), 1
             if name in self.followed:
                 yield "registry_seen_timestamp_seconds", (name,), board.registry_seen.get(name, 0.0)
+            if slot.record is not None:
+                version = (name, str(slot.record.new))
+                yield "rollout_weight", version, 0.0 if slot.lane is None else slot.record.weight
+                yield "rollout_step", version, slot.record.step
             yield "queued_rows", (name,), slot.batcher.rows + slot.batcher.running
             for kind in EVENTS:  # from zero on, or Prometheus would not see the first as an increase
                 yield "events", (name, kind), board.counts[name, kind]

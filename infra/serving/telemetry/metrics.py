@@ -64,6 +64,20 @@ class Metrics:
         """What each new version came to beside the one before it, over all workers."""
         return self._all("pairs")
 
+    def rollout(self, name: str) -> Entry | None:
+        """How a model's rollout stands here, and what all workers have counted of it; None where there is none."""
+        slot = self.slots[name]
+        if (record := slot.record) is None:
+            return None if not slot.why else {"why": slot.why}
+        key = (name, str(record.new))
+        counts = [entry for entry in self.pairs() if (entry["model"], entry["version"]) == key]
+        return {
+            **record.model_dump(include={"run", "old", "new", "step", "weight", "open", "sequence"}),
+            "answering": slot.lane is not None,
+            "why": slot.why or None,
+            "counts": counts[0] if counts and slot.run == record.run else None,
+        }
+
     def answers(self) -> dict[str, int]:
         """All answers to all requests by status, whatever they were to."""
         total: dict[str, int] = {}

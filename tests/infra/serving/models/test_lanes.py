@@ -46,7 +46,7 @@ def test_another_salt_has_other_users_first() -> None:
 
 def test_what_is_kept_of_a_choice_is_its_chance_and_no_key() -> None:
     rollout = lane(weight=0.1)
-    lots = {rollout.choose(key, b"")[1] for key in KEYS[:100]}
+    lots = [rollout.choose(key, b"")[1] for key in KEYS[:100]]
     assert {lot.weight for lot in lots} == {0.1, 0.9} and len({lot.hashed for lot in lots}) == 100
     assert all(len(lot.hashed or "") == 16 for lot in lots)
     assert rollout.choose(b"", b"id")[1].hashed is None, "an id is no key: nothing sticks"
