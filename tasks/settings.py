@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from tasks.config import Gates, RunConfig
 from tasks.errors import UserError
+from tasks.rollout.policy import RolloutPolicy
 from tasks.system.frozen import Frozen
 from tasks.system.urls import without_secrets
 
@@ -33,6 +34,12 @@ class Limits(Frozen):
     share: float = Field(
         0.1, ge=0, lt=1, description="Share of the inputs that may drift before it is an alarm."
     )
+    labelled: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of so many hours' rows with a label, from which their score decides.",
+    )
 
 
 class Policy(Frozen):
@@ -46,11 +53,19 @@ class Policy(Frozen):
     patience_days: float = Field(7, gt=0, description="How long a question waits; then it is a refusal.")
     monitor: Limits = Limits()
     gates: dict[str, Any] = Field({}, description="Gates of the workload that production overrides.")
+    rollout: RolloutPolicy | None = Field(
+        None, description="How a version is let through by steps; none: the alias moves at once."
+    )
+
+    @property
+    def starts_by_gate(self) -> bool:
+        """Whether a pass alone is enough for whoever moves the alias by hand."""
+        return self.approval == "auto" and self.moves == "permitted"
 
     @property
     def permits_by_gate(self) -> bool:
-        """Whether a pass alone lets a version serve, whoever moves the alias to it."""
-        return self.approval == "auto" and self.moves == "permitted"
+        """Whether a pass alone lets a version serve, whoever moves the alias to it; where a rollout begins, that is what permits it."""
+        return self.starts_by_gate and self.rollout is None
 
 
 class Settings(Frozen):
@@ -180,4 +195,5 @@ def _writable(home: Path) -> Path:
 
 def _first(error: ValidationError) -> str:
     problem = error.errors()[0]
-    return f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}"
+    said = problem["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(map(str, problem['loc'])) or 'value'}: {said}"

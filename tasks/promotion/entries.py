@@ -9,9 +9,24 @@ from typing import Literal
 
 from pydantic import Field
 
+from tasks.rollout.evidence import RolloutEvidence
 from tasks.system.frozen import Frozen
 
-Action = Literal["promote", "refuse", "rollback", "repair", "accept"]
+Action = Literal[
+    "promote",
+    "refuse",
+    "rollback",
+    "repair",
+    "accept",
+    "start",
+    "step",
+    "pause",
+    "resume",
+    "abort",
+    "finish",
+]
+
+_MOVES: frozenset[Action] = frozenset(("promote", "rollback", "repair", "accept", "finish"))
 
 FIRST = "0" * 64
 
@@ -30,7 +45,7 @@ class Origin(Frozen):
 
 
 class LedgerEntry(Frozen):
-    """One decision about a model. A refusal names in `to_version` what was refused; nothing moved."""
+    """One decision about a model. A refusal names in `to_version` what was refused, and what a rollout decides its new version; nothing moved."""
 
     sequence: int = Field(ge=1)
     at: datetime.datetime
@@ -48,6 +63,11 @@ class LedgerEntry(Frozen):
         description="Of a version that was copied here; else left out, as in entries of before.",
         exclude_if=lambda origin: origin is None,
     )
+    rollout: RolloutEvidence | None = Field(
+        None,
+        description="What a rollout's decision rests on; else left out, as in entries of before.",
+        exclude_if=lambda rollout: rollout is None,
+    )
 
     @property
     def canonical(self) -> str:
@@ -63,7 +83,7 @@ class LedgerEntry(Frozen):
     @property
     def moved(self) -> bool:
         """Whether `to_version` served from then on."""
-        return self.action != "refuse"
+        return self.action in _MOVES
 
     @property
     def title(self) -> str:
@@ -110,7 +130,8 @@ class Ledger(Frozen):
     def promoted(self, version: int) -> bool:
         """Whether someone, or a gate, once let this version serve."""
         return any(
-            entry.action in ("promote", "rollback") and entry.to_version == version for entry in self.entries
+            entry.action in ("promote", "rollback", "finish") and entry.to_version == version
+            for entry in self.entries
         )
 
     def refused(self, version: int) -> bool:

@@ -17,9 +17,11 @@ from pydantic import ValidationError
 from tasks.errors import RefusedError, StepError, UserError
 from tasks.promotion.entries import Action, Ledger, LedgerEntry, Origin, check_chain, clock_notes, name_of
 from tasks.promotion.head import Head, read_head, write_head
+from tasks.promotion.rollouts import check_rollouts
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, VERDICT_TAG
+from tasks.rollout.evidence import RolloutEvidence
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import shortened
 from tasks.system.signing import public_key, sign_text, signing_key, text_checker
@@ -131,6 +133,7 @@ def compose(
     who: str | None,
     verdict: str | None = None,
     origin: Origin | None = None,
+    rollout: RolloutEvidence | None = None,
 ) -> LedgerEntry:
     """The entry that would come next. Raises UserError for a reason that is empty or too long to keep, or a key that cannot sign."""
     if not why.strip():
@@ -153,6 +156,7 @@ def compose(
         evidence=tags.get(EVIDENCE_TAG),
         previous=ledger.head,
         origin=origin,
+        rollout=rollout,
     )
 
 
@@ -264,7 +268,8 @@ def _from_acceptance(signed: Sequence[_Signed]) -> Sequence[_Signed]:
 def _broken(model: str, signed: Sequence[_Signed], head: Head | None) -> Iterator[str]:
     """Entries up to `head` were checked before: the digests that lead there vouch for them."""
     holding = _from_acceptance(signed)
-    yield from (breaks := list(check_chain([each.entry for each in holding])))
+    entries = [each.entry for each in holding]
+    yield from (breaks := list(check_chain(entries)) or list(check_rollouts(entries)))
     seen = head.sequence if head is not None and not breaks else 0
     yield from _unsigned(model, [each for each in holding if each.entry.sequence > seen])
 
@@ -320,11 +325,16 @@ def _key(model: str) -> Path:
 def _shown(entry: LedgerEntry) -> dict[str, str]:
     """What MLflow's table of runs shows of an entry."""
     origin = {} if entry.origin is None else {"origin": str(entry.origin)}
-    return origin | {
-        "action": entry.action,
-        "from": name_of(entry.from_version),
-        "to": name_of(entry.to_version),
-        "who": entry.who,
-        "why": entry.why,
-        "verdict": entry.verdict,
-    }
+    rollout = {} if entry.rollout is None else {"rollout": str(entry.rollout)}
+    return (
+        origin
+        | rollout
+        | {
+            "action": entry.action,
+            "from": name_of(entry.from_version),
+            "to": name_of(entry.to_version),
+            "who": entry.who,
+            "why": entry.why,
+            "verdict": entry.verdict,
+        }
+    )
