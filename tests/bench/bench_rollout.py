@@ -8,8 +8,10 @@ through: asked around each change and at random, it has to end them as the vecto
 
 import argparse
 import math
+import multiprocessing
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +38,7 @@ from tasks.rollout.counts import Counts
 from tasks.rollout.evalue import log_wealth
 from tasks.rollout.guards import BRAKE, bets, failing
 from tasks.rollout.policy import Margins
+from tasks.rollout.record import RolloutRecord
 
 
 def share(yes: Array) -> str:
@@ -198,6 +201,42 @@ def brakes(count: int) -> None:
         print(f"{name:<28}{share(at > 0):>11}" + "".join(f"{figure:>15}" for figure in fleets))
 
 
+KEYS, SERVERS = 1_000_000, 3
+
+
+def lanes() -> None:
+    """Who gets the new version, asked of the server's own lanes in processes of their own."""
+    with ProcessPoolExecutor(SERVERS, mp_context=multiprocessing.get_context("spawn")) as servers:
+        answered = [*servers.map(takes_new, [POLICY.steps] * SERVERS)]
+    alike = all(np.array_equal(answered[0], other) for other in answered[1:])
+    news = np.unpackbits(answered[0], axis=1, count=KEYS).astype(bool)
+    turns = np.abs(np.diff(news.astype(np.int8), axis=0)).sum(axis=0)
+    print(
+        f"\n{KEYS:,} keys on {SERVERS} servers: alike on all: {alike}; changes of a key on the way up, at most: {turns.max()}"
+    )
+    for step, new in zip(POLICY.steps, news, strict=True):
+        error = math.sqrt(step * (1 - step) / KEYS)
+        far = f", {(new.mean() - step) / error:+.1f} s.e." if step else ""
+        print(f"  {step:.0%} asked, {new.mean():.4%} of the keys{far}")
+
+
+def takes_new(steps: tuple[float, ...]) -> Array:
+    """By step and key, as bits."""
+    from infra.serving.models.lanes import Lane
+
+    digest = {"old_sha256": "a" * 64, "new_sha256": "b" * 64}
+    begun = RolloutRecord(
+        model="m", run="r", old=1, new=2, salt="5a17", step=0, weight=0, sequence=1, **digest
+    )
+    lane = object.__new__(Lane)  # routing alone: no versions, no batches
+    lane.slot, lane.salt = None, begun.salt.encode()
+    taken = []
+    for step, weight in enumerate(steps):
+        lane.obey(begun.model_copy(update={"step": step, "weight": weight}))
+        taken.append([lane.choose(b"user-%d" % key, b"")[0] is lane for key in range(KEYS)])
+    return np.packbits(taken, axis=1)
+
+
 def cost() -> None:
     def microseconds(call: Any, times: int) -> float:
         rounds = []
@@ -229,6 +268,7 @@ def main() -> None:
     args = parser.parse_args()
     began = time.process_time()
     cost()
+    lanes()
     asked = sum(carry_through(truth, 7, 6) for truth in (GOOD, *AT_MARGIN.values(), *HARM.values()))
     print(
         f"decide() itself, asked {asked:,} times along {6 * (1 + len(AT_MARGIN) + len(HARM))} streams, did what follows below"

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from flows.cli.views import or_json
 from tasks.monitoring.watched import Performance, Watched
-from tasks.promotion.entries import LedgerEntry, name_of
+from tasks.promotion.entries import Action, LedgerEntry, name_of
 from tasks.promotion.history import History
 from tasks.promotion.verification import Verification
 from tasks.reporting.candidates import number
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 _MOST_COLUMNS = 15
 
+_BESIDE: dict[Action, str] = {
+    "start": "begins to answer beside it",
+    "step": "goes a step further",
+    "pause": "pauses",
+    "resume": "goes on beside it",
+    "abort": "goes back",
+}
+
 _ROOM = 60
 """Fewer columns than these make a reason a tower of words: it goes on lines of its own."""
 
@@ -28,9 +36,14 @@ _ROOM = 60
 def show_entry(entry: LedgerEntry, console: Console) -> None:
     """Say what was decided, and how to look at it."""
     before = f"version {entry.from_version}" if entry.from_version is not None else "nothing"
-    console.print(f"[bold]{entry.model}[/bold]: version {entry.to_version} is the champion, after {before}")
+    if entry.moved:
+        what = f"version {entry.to_version} is the champion, after {before}"
+    else:
+        what = f"{before} serves as before, and version {entry.to_version} {_BESIDE.get(entry.action, 'is refused')}"
+    console.print(f"[bold]{entry.model}[/bold]: {what}")
     console.print(f"  {entry.action} by {escape(entry.who)}: {escape(entry.why)}")
-    console.print(f"\nTry next:\n  slipway history {entry.model}")
+    command = "rollout" if entry.action in ("start", "pause", "resume") else "history"
+    console.print(f"\nTry next:\n  slipway {command} {entry.model}")
 
 
 @or_json
@@ -40,8 +53,9 @@ def show_copied(copied: "Copied", console: Console) -> None:
     if copied.entry is None:
         console.print(f"{name} is already there, to the byte, and serves; nothing was changed")
     else:
-        console.print(f"{name} is the champion, after {name_of(copied.entry.from_version)}")
-        console.print(f"  promote by {escape(copied.entry.who)}: {escape(copied.entry.why)}")
+        how = "is the champion, after" if copied.outcome == "promoted" else "begins to answer beside"
+        console.print(f"{name} {how} {name_of(copied.entry.from_version)}")
+        console.print(f"  {copied.entry.action} by {escape(copied.entry.who)}: {escape(copied.entry.why)}")
     console.print(f"  copied from {escape(str(copied.origin))}")
     for reason in copied.reasons:
         console.print(f"  • {escape(reason)}")
@@ -83,6 +97,7 @@ def ledger_lines(entries: tuple[LedgerEntry, ...], width: int | None) -> Iterato
     for head, entry in zip(heads, entries, strict=True):
         first, indent = ("    ", 4) if below else (f"{head}  ", len(head) + 2)
         why = entry.why if entry.origin is None else f"{entry.why} [from {entry.origin}]"
+        why = why if entry.rollout is None else f"{why} [{entry.rollout}]"
         lines = [first + why]
         if width is not None:
             lines = textwrap.wrap(why, width, initial_indent=first, subsequent_indent=" " * indent)
@@ -151,3 +166,10 @@ def show_verification(verification: Verification, console: Console) -> None:
         console.print(f"  workload   {verification.origin}", markup=False)
     if verification.replayed is not None:
         console.print(f"  replay     {verification.score_name} {verification.replayed:.4f}, the same")
+    if verification.rollouts is not None and verification.rollouts.entries:
+        rollouts = verification.rollouts
+        console.print(
+            f"  rollouts   {rollouts.entries} decisions follow from their counts, {rollouts.recounted} of them counted again"
+        )
+        for note in rollouts.notes:
+            console.print(f"             {escape(note)}")
