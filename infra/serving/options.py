@@ -134,19 +134,10 @@ class ServeOptions(Frozen):
         0.0, description="Seconds the listener stays open after SIGTERM, with /ready already 503."
     )
     drain: Seconds = Field(10.0, description="Seconds to answer what was taken before exiting.")
-    shadow: tuple[str, ...] = Field(
-        (), description="NAME@ALIAS that also gets a share of NAME's requests, unanswered."
-    )
-    share: Share = Field(0.1, description="Share of requests that the shadow also runs.")
     record: Share = Field(0.0, description="Share of requests written to the traffic record.")
     watch: Seconds = Field(
-        300.0, description="Seconds a new version is watched against the one before it; 0 never reverts."
-    )
-    watch_errors: Share = Field(
-        0.02, description="Share of failing rows above the old version's at which it reverts."
-    )
-    watch_slower: float = Field(
-        2.0, gt=1, description="Times the old version's p99 of CPU time at which it reverts."
+        300.0,
+        description="Seconds that a version which answers everybody at once is compared with the one before it, on the same rows; 0 never goes back.",
     )
     fast_path: bool = Field(
         True, description="Answer predict routes inside the HTTP protocol; off: everything through ASGI."
@@ -154,13 +145,6 @@ class ServeOptions(Frozen):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="How much goes to stderr."
     )
-
-    @model_validator(mode="after")
-    def _shadows_are_aliases(self) -> Self:
-        for text in self.shadow:
-            if Target.parse(text).alias is None:
-                raise UserError(f"shadow {text!r} names no alias: write NAME@ALIAS")
-        return self
 
     @model_validator(mode="after")
     def _a_body_has_room(self) -> Self:

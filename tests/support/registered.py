@@ -11,6 +11,11 @@ import serving_models as models
 from onnx.onnx_ml_pb2 import ModelProto
 from serving_process import ServerProcess, move, permit, publish, wait_for
 
+from tasks.rollout.record import ROLLOUT_TAG, RolloutRecord, sign_record
+from tasks.rollout.reported import PodReport, read_reports
+from tasks.system.files import sha256_of
+from tasks.system.signing import private_key
+
 ROW = np.linspace(-1, 1, 64, dtype=np.float32)[None]
 BODY = {"inputs": {"x": ROW.tolist()}}
 AWAY = "http://127.0.0.1:9"
@@ -81,3 +86,36 @@ def looked_again(server: ServerProcess, name: str) -> None:
 
 def serves(server: ServerProcess, version: str) -> Callable[[], bool]:
     return lambda: server.post("/invocations", BODY).version == version
+
+
+class Rollout:
+    """A rollout of two versions of a model, as a controller would have written it: nothing but the record and its run."""
+
+    def __init__(self, registered: Registered, old: str, new: str, **record: Any) -> None:
+        self.registered = registered
+        client = registered.client
+        self.run = client.create_run(client.get_experiment_by_name("serving").experiment_id).info.run_id
+        digests = {
+            f"{which}_sha256": sha256_of(registered.folders[version] / "model.onnx")
+            for which, version in (("old", old), ("new", new))
+        }
+        usual: dict[str, Any] = {"salt": "salt", "step": 0, "weight": 0.0, "sequence": 1}
+        self.record = RolloutRecord(
+            model=registered.name, run=self.run, old=int(old), new=int(new), **digests, **usual | record
+        )
+
+    def write(self, text: str | None = None, **changes: Any) -> str:
+        """Put the record where servers find it, the next in its sequence unless another is asked for; or a text as it is."""
+        if text is None:
+            self.record = self.record.model_copy(update={"sequence": self.record.sequence + 1, **changes})
+            text = sign_record(self.record, private_key())
+        self.registered.client.set_registered_model_tag(self.registered.name, ROLLOUT_TAG, text)
+        return text
+
+    def reports(self) -> dict[str, PodReport]:
+        """What each process has counted."""
+        return read_reports(self.registered.client.get_run(self.run).data.tags)
+
+    def stands(self, server: ServerProcess) -> Any:
+        """What a server says of it."""
+        return server.get("/health").json["models"][self.registered.name]["rollout"] or {}

@@ -10,10 +10,11 @@ from infra.serving.http.service import Headers, Route, Service, host_name, probl
 from infra.serving.wire.budget import Hold, no_room
 from infra.serving.wire.headings import CLOSE, JSON_LENGTH, Heading, Pairs, refuse
 from infra.serving.wire.problems import Problem, malformed
+from infra.serving.wire.request_ids import REQUEST_ID, own_id
 
 ONCE = frozenset(
     {
-        *(b"host", b"authorization", b"x-api-key", JSON_LENGTH),
+        *(b"host", b"authorization", b"x-api-key", REQUEST_ID, JSON_LENGTH),
         *(b"content-type", b"content-length", b"content-encoding", b"transfer-encoding"),
         *(b"x-mlflow-delivery-id", b"x-mlflow-timestamp", b"x-mlflow-signature"),
     }
@@ -39,7 +40,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Waiting:
     """A reply that a task waits for."""
 
-    def __init__(self) -> None:
+    def __init__(self, id: bytes) -> None:
+        self.id = id
         self.done: asyncio.Future[tuple[int, Heading, bytes]] = asyncio.get_running_loop().create_future()
 
     def answer(self, status: int, heading: Heading, body: bytes) -> None:
@@ -64,7 +66,7 @@ class App:
             return
         if scope["type"] != "http":
             return
-        waiting, hold = Waiting(), Hold(self.service.budget)
+        waiting, hold = Waiting(next(self.service.ids)), Hold(self.service.budget)
         try:
             await self._handle(scope, receive, waiting, hold)
         except Gone:
@@ -74,7 +76,8 @@ class App:
         finally:
             hold.release()
         status, heading, body = await waiting.done
-        pairs: Pairs = [*heading.pairs, (b"content-length", str(len(body)).encode())]
+        about = ((REQUEST_ID, waiting.id), (b"content-length", str(len(body)).encode()))
+        pairs: Pairs = [*heading.pairs, *about]
         if self.service.draining and not heading.closes:
             pairs.append(CLOSE)
         await send({"type": "http.response.start", "status": status, "headers": pairs})
@@ -89,6 +92,7 @@ class App:
     async def _handle(self, scope: Scope, receive: Receive, waiting: Waiting, hold: Hold) -> None:
         service, path, method = self.service, scope["path"], scope["method"]
         headers = headers_of(scope)
+        waiting.id = own_id(headers) or waiting.id
         if not service.answers_as(headers.get(b"host")):
             if host_name(headers.get(b"host")) is None:
                 raise malformed("the Host header must be a host name, perhaps with a port")
@@ -109,7 +113,7 @@ class App:
             if method != allowed and (method, allowed) != ("HEAD", "GET"):
                 raise Problem(405, "wrong_method", f"this path takes {allowed}", allow=allowed)
             body = await self._body(headers, receive, hold) if allowed == "POST" else b""
-            answer = self.routes.answer(path, headers, body)
+            answer = await self.routes.answer(path, headers, body)
             service.count(answer[0])
             waiting.answer(*answer)
 

@@ -14,6 +14,7 @@ from infra.serving.http.service import Headers, Route
 from infra.serving.options import MAX_HEAD
 from infra.serving.wire.budget import no_room
 from infra.serving.wire.headings import Pairs
+from infra.serving.wire.request_ids import REQUEST_ID, is_repeatable
 
 DECLINED = frozenset({b"transfer-encoding", b"content-encoding", b"expect"})
 
@@ -48,6 +49,7 @@ class FastPathProtocol(BoundedConnection):
             or self.flow.write_paused
             or self.transport.is_closing()
             or template.digests is not self.service.keys.digests
+            or template.lane is not template.route.slot.lane
         ):
             return False
         place = template.body_of(data)
@@ -57,7 +59,7 @@ class FastPathProtocol(BoundedConnection):
         missing = start + length - len(data)
         if missing < 0 or length > self.service.options.max_body:
             return False
-        reply.start()
+        reply.start(template.fields.get(REQUEST_ID))
         if missing:
             self.route, self.fields = template.route, template.fields
             self.chunks, self.missing = [data[start:]], missing
@@ -91,7 +93,7 @@ class FastPathProtocol(BoundedConnection):
             return
         self.route = route
         self.chunks = []
-        self.reply.start()
+        self.reply.start(self.fields.get(REQUEST_ID))
         self.cycle = self.reply  # type: ignore[assignment]
 
     def _is_free(self) -> bool:
@@ -117,6 +119,7 @@ class FastPathProtocol(BoundedConnection):
             or fields.get(b"content-type", b"") not in route.types
             or not service.answers_as(fields.get(b"host"))
             or not service.keys.allow(fields)
+            or not is_repeatable(fields.get(REQUEST_ID, b""))
         ):
             return False
         self.fields = fields
@@ -136,7 +139,10 @@ class FastPathProtocol(BoundedConnection):
         elif not READ.isdisjoint(map(bytes.lower, changed)):
             self.template = None
         elif template is None or not (
-            changed <= template.free and template.route is route and template.digests is digests
+            changed <= template.free
+            and template.route is route
+            and template.digests is digests
+            and template.lane is route.slot.lane
         ):
             free = changed if template is None else changed | template.free
             self.template = HeadTemplate(self.url, self.headers, free, route, self.fields, digests)

@@ -8,6 +8,7 @@ from collections.abc import Set
 
 from infra.serving.http.service import Headers, Route
 from infra.serving.wire.headings import JSON_LENGTH, Pairs
+from infra.serving.wire.request_ids import LONGEST_ID, PRINTABLE, REQUEST_ID
 
 LENGTH = b"content-length"
 
@@ -19,15 +20,15 @@ READ = frozenset(
 )
 """What a check, a codec or the parser reads of an accepted head; whoever comes to read more has to add it here."""
 
-DIGITS, PRINTABLE = b"0123456789", bytes(range(32, 127))
+DIGITS = b"0123456789"
 
 LONGEST = 256
 
 
 class HeadTemplate:
-    """A head with gaps for its length and for the headers in `free`."""
+    """A head with gaps for its length and for the headers in `free`; `fields` are those that are read, of the last that matched."""
 
-    __slots__ = ("digests", "fields", "free", "gaps", "last", "place", "route", "tail")
+    __slots__ = ("digests", "fields", "free", "gaps", "lane", "last", "place", "route", "tail")
 
     def __init__(
         self,
@@ -40,15 +41,18 @@ class HeadTemplate:
     ) -> None:
         self.free = free
         self.route = route
-        self.fields = {name: value for name, value in fields.items() if name in READ}
+        self.lane = route.slot.lane
+        kept = {REQUEST_ID} if self.lane is None else {REQUEST_ID, self.lane.header}
+        self.fields = {name: value for name, value in fields.items() if name in READ or name in kept}
         self.digests = digests  # of the keys that the head was checked against
-        self.gaps: list[tuple[bytes, bytes]] = []  # what stands before each, and what may stand in it
+        # what stands before each, what may stand in it, and the name of what is kept of it
+        self.gaps: list[tuple[bytes, bytes, bytes | None]] = []
         text = b"POST %b HTTP/1.1\r\n" % url
         for name, value in headers:
             text += name + b": "
             allowed = DIGITS if name.lower() == LENGTH else PRINTABLE if name in free else b""
             if allowed:
-                self.gaps.append((text, allowed))
+                self.gaps.append((text, allowed, name.lower() if name.lower() in kept else None))
                 text, value = b"", b""
             text += value + b"\r\n"
         self.tail = text + b"\r\n"
@@ -59,8 +63,8 @@ class HeadTemplate:
         """Where the body starts and how long it is, when `data` begins with such a head."""
         if data.startswith(self.last):
             return self.place
-        at, length = 0, b""
-        for text, allowed in self.gaps:
+        at, length, kept = 0, b"", []
+        for text, allowed, name in self.gaps:
             start = at + len(text)
             at = data.find(b"\r", start, start + LONGEST)
             value = data[start:at]
@@ -68,8 +72,14 @@ class HeadTemplate:
                 return None
             if allowed is DIGITS:
                 length = value
+            elif name is not None:
+                value = value.strip(b" ")
+                if name == REQUEST_ID and len(value) > LONGEST_ID:
+                    return None
+                kept.append((name, value))
         if not length or not data.startswith(self.tail, at):
             return None
+        self.fields.update(kept)
         at += len(self.tail)
         self.last, self.place = data[:at], (at, int(length))
         return self.place

@@ -31,6 +31,7 @@ def document(served: dict[str, LoadedVersion | None]) -> dict[str, Any]:
             f"/v2/models/{name}/infer": {
                 "post": operation(f"{name}_infer", inference(loaded), {"type": "object"})
             },
+            f"/v2/models/{name}/labels": {"post": labels(name)},
             f"/v2/models/{name}": {
                 "get": {"operationId": f"{name}_metadata", "responses": answers({"type": "object"}, 401, 503)}
             },
@@ -54,6 +55,23 @@ def answers(schema: dict[str, Any], *errors: int) -> dict[str, Any]:
     content = {"application/json": {"schema": schema}}
     wrong = {str(status): {"$ref": "#/components/responses/Error"} for status in errors}
     return {"200": {"description": "the answer", "content": content}, **wrong}
+
+
+def labels(name: str) -> dict[str, Any]:
+    label = {
+        "type": "object",
+        "required": ["id", "label"],
+        "properties": {
+            "id": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[ -~]*$"},
+            "row": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+            "label": {"type": ["string", "number"], "minLength": 1, "maxLength": 1000},
+            "at": {"type": "string", "format": "date-time"},
+        },
+    }
+    body = named({"labels": {"type": "array", "items": label, "minItems": 1, "maxItems": 10_000}})
+    made = operation(f"{name}_labels", body, {"type": "object"})
+    made["responses"]["202"] = made["responses"].pop("200")
+    return made
 
 
 def nested(tensor: Tensor, sizes: tuple[int, ...]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Every route that is not a prediction: health, metadata, metrics, the page, the webhook."""
+"""Every route that is not a prediction: health, metadata, metrics, the page, labels, the webhook."""
 
 import time
 from collections.abc import Callable
@@ -9,8 +9,9 @@ from typing import Any
 
 import orjson
 
+from infra.serving.http.labels import TYPES, LabelSpool, read_labels
 from infra.serving.http.openapi import document
-from infra.serving.http.service import Headers, Service, absent
+from infra.serving.http.service import Headers, Service, absent, pinned
 from infra.serving.http.webhook import check
 from infra.serving.ipc.messages import EVERY
 from infra.serving.models.counters import LATENCY
@@ -53,6 +54,7 @@ class Routes:
         self.board = board
         self.metrics = metrics
         self.nudge = nudge
+        self.labels = LabelSpool(service.options.home)
         self.started = time.time()
         self.gets: dict[str, Callable[[], Answer]] = {
             "/": self._page,
@@ -76,6 +78,8 @@ class Routes:
         """The method a path takes, or None when there is nothing at it."""
         if path == WEBHOOK and self.service.options.webhook_secret is not None:
             return "POST"
+        if self._labelled(path) is not None:
+            return "POST"
         return "GET" if self._get(path) is not None else None
 
     def missing(self, path: str) -> Problem:
@@ -84,7 +88,23 @@ class Routes:
             return Problem(404, "which_model", f"several models are served here: use one of {names}")
         return Problem(404, "no_such_path", f"nothing is here; predictions are at {names}")
 
-    def answer(self, path: str, headers: Headers, body: bytes) -> Answer:
+    def _labelled(self, path: str) -> str | None:
+        """The model whose labels a path takes."""
+        match path.split("/"):
+            case ["", "v2", "models", name, "labels"] if name in self.service.slots:
+                return name
+        return None
+
+    async def _labels(self, name: str, headers: Headers, body: bytes) -> Answer:
+        if headers.get(b"content-type", b"").lower().replace(b" ", b"") not in TYPES:
+            raise Problem(415, "wrong_type", "this path takes application/json")
+        labels = await self.service.loop.run_in_executor(self.service.reader, read_labels, body)
+        await self.labels.keep(name, labels)
+        return as_json(202, {"accepted": len(labels)})
+
+    async def answer(self, path: str, headers: Headers, body: bytes) -> Answer:
+        if (name := self._labelled(path)) is not None:
+            return await self._labels(name, headers, body)
         if path == WEBHOOK:
             check(self.service.options.webhook_secret or "", headers, body)
             self.nudge()
@@ -104,7 +124,10 @@ class Routes:
         return partial(self._model, parts[3], version, path) if rest in ([], ["ready"]) else None
 
     def _health(self) -> Answer:
-        models = {name: self._summary(name) for name in self.service.slots}
+        models = {
+            name: {**self._summary(name), "rollout": self.metrics.rollout(name)}
+            for name in self.service.slots
+        }
         return as_json(200, {"status": "draining" if self.service.draining else "alive", "models": models})
 
     def _ready(self) -> Answer:
@@ -116,6 +139,11 @@ class Routes:
             "waiting": reasons,
             "behind": behind,
             "troubles": self.service.troubles(),
+            "rollouts": {
+                name: rollout
+                for name in self.service.slots
+                if (rollout := self.metrics.rollout(name)) is not None
+            },
         }
         return as_json(200 if self.service.ready else 503, answer)
 
@@ -168,16 +196,21 @@ class Routes:
     def _details(self, name: str) -> dict[str, Any]:
         slot = self.service.slots[name]
         example = slot.current.example if slot.current is not None else None
+        beside = None if slot.watch is None else slot.watch.new.release.version
+        compared = [
+            each for each in self.metrics.pairs() if (each["model"], each["version"]) == (name, beside)
+        ]
         return {
             "since": slot.since,
             "previous": None if slot.previous is None else slot.previous.release.version,
             "example": None if example is None else example.decode(),
-            "shadow": self.metrics.shadow(name),
+            "compared": next(iter(compared), None),
+            "rollout": self.metrics.rollout(name),
         }
 
     def _model(self, name: str, version: str | None, path: str) -> Answer:
         slot = self.service.slots[name]
-        loaded = slot.current
+        loaded = (slot if version is None else pinned(slot, version)).current
         if loaded is not None and version not in (None, loaded.release.version):
             raise absent(name, loaded)
         if path.endswith("/ready"):

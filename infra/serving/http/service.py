@@ -12,12 +12,15 @@ from typing import NamedTuple
 from infra.serving.codecs.mlflow_scoring import predictions
 from infra.serving.http.api_keys import Keys
 from infra.serving.models.execution import Render, Request
+from infra.serving.models.lanes import Lane, Lot
+from infra.serving.models.pairs import Pairs
 from infra.serving.models.slot import Slot
 from infra.serving.models.version import LoadedVersion
 from infra.serving.options import LOOPBACK, ServeOptions, Target
 from infra.serving.wire.budget import Budget, no_room
 from infra.serving.wire.headings import JSON_LENGTH, Reply, refuse
 from infra.serving.wire.problems import Problem
+from infra.serving.wire.request_ids import new_ids
 from infra.serving.wire.tensors import RequestRows
 
 logger = logging.getLogger("slipway.serving")
@@ -49,6 +52,20 @@ class Route(NamedTuple):
         return INFERENCE_TYPES if self.v2 else INVOCATION_TYPES
 
 
+Place = Slot | Lane
+"""Where a request waits and is answered."""
+
+
+class Waits(NamedTuple):
+    """A request whose body is being read."""
+
+    place: Place
+    reply: Reply
+    taken: float
+    lot: Lot | None
+    drawn: Pairs | None
+
+
 class Service:
     """The models of one worker and the rules for reaching them."""
 
@@ -69,6 +86,7 @@ class Service:
         self.keys = Keys(options.keys_file)
         self.hosts = allowed_hosts(options)
         self.draining = False
+        self.ids = new_ids()
         self.clock = time.monotonic()
         self.predict_routes: dict[bytes, Route] = {}
         """By their exact text, which is also all that the fast path takes."""
@@ -133,8 +151,9 @@ class Service:
     def troubles(self) -> dict[str, str]:
         """What is wrong with this worker, by the name of the part: it will be replaced."""
         now = time.monotonic()
-        hung = {name: "a batch does not end" for name, slot in self.slots.items() if slot.batcher.hangs(now)}
-        return self.faults | hung
+        queues = [(name, slot.batcher) for name, slot in self.slots.items()]
+        queues += [(name, slot.lane.batcher) for name, slot in self.slots.items() if slot.lane is not None]
+        return self.faults | {name: "a batch does not end" for name, queue in queues if queue.hangs(now)}
 
     def count(self, status: int) -> None:
         """An answer that is no version's."""
@@ -144,11 +163,20 @@ class Service:
         """Read a body and queue its rows; whatever happens, `reply` is answered exactly once."""
         taken = time.perf_counter()
         slot, budget = route.slot, self.budget
-        loaded = slot.current
+        place: Place = slot
+        lot = drawn = None
+        if route.version is not None:
+            place = pinned(slot, route.version)
+        elif slot.lane is not None:
+            place, lot = slot.lane.choose(headers.get(slot.lane.header, b""), reply.id)
+            drawn = slot.draw()
+        elif slot.watch is not None:
+            drawn = slot.draw()
+        loaded = place.current
         try:
             if loaded is None or (route.version is not None and route.version != loaded.release.version):
                 raise absent(slot.name, loaded)
-            batcher = slot.batcher
+            batcher = place.batcher
             wait = (batcher.rows + batcher.running) * loaded.pace.row
             if wait > batcher.max_wait:
                 raise batcher.overloaded(wait)
@@ -158,40 +186,38 @@ class Service:
                 length = headers.get(JSON_LENGTH)
                 read = loaded.inference.at_once(body, length)
                 if read is None:
-                    self._read_aside(partial(_inference, loaded, body, length), len(body), slot, reply, taken)
+                    waits = Waits(place, reply, taken, lot, drawn)
+                    self._read_aside(partial(_inference, loaded, body, length), len(body), waits)
                 else:
-                    batcher.put(Request(read[0], read[1].render, reply, taken))
+                    batcher.put(Request(read[0], read[1].render, reply, taken, reply.id, lot, drawn))
             else:
                 rows = loaded.invocations.at_once(body)
                 if rows is None:
-                    self._read_aside(partial(_invocations, loaded, body), len(body), slot, reply, taken)
+                    waits = Waits(place, reply, taken, lot, drawn)
+                    self._read_aside(partial(_invocations, loaded, body), len(body), waits)
                 else:
-                    batcher.put(Request(rows, predictions, reply, taken))
+                    batcher.put(Request(rows, predictions, reply, taken, reply.id, lot, drawn))
         except Exception as error:
-            self._refuse(slot, reply, error)
+            self._refuse(place, reply, error)
 
-    def _read_aside(self, read: Read, size: int, slot: Slot, reply: Reply, taken: float) -> None:
+    def _read_aside(self, read: Read, size: int, waits: "Waits") -> None:
         """Have a body that takes longer read beside the event loop, after those that came before."""
         self.budget.used += size
-        work = self.loop.run_in_executor(self.reader, _outcome, read, slot.name)
-        work.add_done_callback(partial(self._was_read, size, slot, reply, taken))
+        work = self.loop.run_in_executor(self.reader, _outcome, read, waits.place.name)
+        work.add_done_callback(partial(self._was_read, size, waits))
 
     def _was_read(
-        self,
-        size: int,
-        slot: Slot,
-        reply: Reply,
-        taken: float,
-        work: "asyncio.Future[tuple[RequestRows, Render] | Problem]",
+        self, size: int, waits: "Waits", work: "asyncio.Future[tuple[RequestRows, Render] | Problem]"
     ) -> None:
         self.budget.used -= size
+        place, reply, taken, lot, drawn = waits
         outcome = work.result()
         if isinstance(outcome, Problem):
-            self._refuse(slot, reply, outcome)
+            self._refuse(place, reply, outcome)
         elif (problem := self._without_room(outcome[0].size)) is not None:
-            self._refuse(slot, reply, problem)
+            self._refuse(place, reply, problem)
         else:
-            slot.batcher.put(Request(*outcome, reply, taken))
+            place.batcher.put(Request(*outcome, reply, taken, reply.id, lot, drawn))
 
     def _without_room(self, size: int) -> Problem | None:
         """Why rows cannot wait here that come to so many bytes, which may be many times their body's."""
@@ -200,8 +226,8 @@ class Service:
             return Problem(413, "too_large", f"{said}: send fewer or smaller values at once")
         return None if self.budget.has_room(size, size) else no_room()
 
-    def _refuse(self, slot: Slot, reply: Reply, error: Exception) -> None:
-        problem, loaded = problem_of(error, f"a request for {slot.name}"), slot.current
+    def _refuse(self, place: "Place", reply: Reply, error: Exception) -> None:
+        problem, loaded = problem_of(error, f"a request for {place.name}"), place.current
         if loaded is None:
             self.count(problem.status)
         else:
@@ -234,6 +260,13 @@ def problem_of(error: Exception, what: str) -> Problem:
         return error
     logger.error("%s failed", what, exc_info=error)
     return Problem(500, "internal", "the server failed on this request")
+
+
+def pinned(slot: Slot, version: str) -> Place:
+    """Where one version answers: in a rollout, either lane."""
+    lane = slot.lane
+    new = lane.current if lane is not None else None
+    return lane if lane is not None and new is not None and new.release.version == version else slot
 
 
 def absent(name: str, loaded: LoadedVersion | None) -> Problem:

@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter
 
 from infra.serving.options import Target
+from tasks.rollout.counts import Counts
+from tasks.rollout.record import RolloutRecord
+from tasks.rollout.reported import PodReport
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import shortened
 
@@ -15,14 +18,9 @@ Reason = Annotated[str, AfterValidator(shortened)]
 
 
 class AboutModel(Frozen):
-    """What concerns a model, or its shadow."""
+    """What concerns a model."""
 
     model: str
-    shadow: bool = False
-
-    @property
-    def about(self) -> tuple[str, bool]:
-        return self.model, self.shadow
 
 
 class AboutVersion(AboutModel):
@@ -94,6 +92,27 @@ class Revert(Event):
     digest: str
     back_to: str
     reason: Reason
+    rollout: str = ""
+    """Its MLflow run, where the version answered a share of the keys at most; `counts`: what the worker had seen of it."""
+    counts: Counts | None = None
+
+
+class Rollout(AboutModel):
+    """How a rollout stands. Without a `release` everybody has the champion, for there is none, it is over or paused, or for `why`."""
+
+    kind: Literal["rollout"] = "rollout"
+    record: RolloutRecord | None
+    release: Release | None = None
+    why: Reason = ""
+
+
+class Tally(AboutModel):
+    """All that one worker has counted of a rollout since it started; `process` is no other worker's."""
+
+    kind: Literal["tally"] = "tally"
+    run: str
+    process: str
+    report: PodReport
 
 
 EVERY = "*"
@@ -130,7 +149,8 @@ BEAT_SECONDS = 0.5
 
 
 Message = Annotated[
-    Release | Refusal | RegistryCheck | Swap | Revert | Found | Nudge | Up | Beat, Field(discriminator="kind")
+    Release | Refusal | RegistryCheck | Swap | Revert | Rollout | Tally | Found | Nudge | Up | Beat,
+    Field(discriminator="kind"),
 ]
 
 ANY: TypeAdapter[Message] = TypeAdapter(Message)

@@ -46,6 +46,8 @@ class AliasState:
         """One of so many workers has taken, refused or reverted a version."""
         if isinstance(message, Revert):
             self.held[worker] = message.back_to
+            if self.serving is None or self.serving.version == message.back_to:
+                return  # what it went back from answered a share of the keys at most, or is gone already
             self._go_back(message.back_to, message.reason)
             return
         if isinstance(message, Swap):

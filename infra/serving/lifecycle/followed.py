@@ -31,9 +31,8 @@ class Retry:
 class FollowedTarget:
     """One target and how far it has been followed."""
 
-    def __init__(self, target: Target, shadow: bool) -> None:
+    def __init__(self, target: Target) -> None:
         self.target = target
-        self.shadow = shadow
         self.seen: Pointer | None = None
         self.ahead: dict[str, Pointer] = {}
         self.offered: dict[str, Offer] = {}
@@ -56,7 +55,7 @@ class FollowedTarget:
 
     def offer(self, pointer: Pointer, release: Release, back_because: str | None = None) -> Release:
         """The release as it is told to the workers."""
-        release = release.model_copy(update={"shadow": self.shadow, "back_because": back_because})
+        release = release.model_copy(update={"back_because": back_because})
         offer = Offer(pointer=pointer, release=release)
         self.offered[release.version] = offer
         if self.serving is not None and same(self.serving, offer):
@@ -67,9 +66,7 @@ class FollowedTarget:
 
     def refuse(self, version: str, reason: str, *, stops: bool = False) -> Refusal | None:
         """What to tell the workers, now: while they load something, it would be wiped off the board by that."""
-        refusal = Refusal(
-            model=self.target.name, shadow=self.shadow, version=version, reason=reason, stops=stops
-        )
+        refusal = Refusal(model=self.target.name, version=version, reason=reason, stops=stops)
         self.held_back = refusal if self.latest is not None and not stops else None
         return None if self.held_back is not None else refusal
 
@@ -90,7 +87,7 @@ class FollowedTarget:
     def went_back(self, revert: Revert) -> None:
         """Workers are with the version before again; there is none before that."""
         back = self.offered.get(revert.back_to)
-        if back is not None:
+        if back is not None and not revert.rollout:
             self.serving, self.before, self.latest = back, None, None
 
     def turned_down(self, refusal: Refusal) -> Offer | None:
@@ -105,7 +102,7 @@ class FollowedTarget:
         self.serving = self.before = self.latest = None
 
     def checked(self, error: str | None) -> RegistryCheck:
-        return RegistryCheck(model=self.target.name, shadow=self.shadow, error=error)
+        return RegistryCheck(model=self.target.name, error=error)
 
     def forget(self) -> None:
         """Keep no more of what was offered than may be gone back to."""

@@ -15,17 +15,30 @@ from collections.abc import Iterator
 from infra.serving.errors import NotNow, Unservable
 from infra.serving.ipc.channel import Channel
 from infra.serving.ipc.launch import Started
-from infra.serving.ipc.messages import BEAT_SECONDS, Beat, Event, Message, Nudge, Refusal, Revert, Swap
+from infra.serving.ipc.messages import (
+    BEAT_SECONDS,
+    Beat,
+    Event,
+    Message,
+    Nudge,
+    Refusal,
+    Revert,
+    Rollout,
+    Swap,
+    Tally,
+)
 from infra.serving.lifecycle.ahead import keep_ahead
 from infra.serving.lifecycle.cache import Offer, recall
 from infra.serving.lifecycle.fallback import fallback
 from infra.serving.lifecycle.finding import Finder
 from infra.serving.lifecycle.followed import FollowedTarget
 from infra.serving.lifecycle.preparation import Preparer
-from infra.serving.lifecycle.registry import Absent, AliasSource, Pointer
+from infra.serving.lifecycle.registry import Absent, AliasSource, Pointer, Registered
+from infra.serving.lifecycle.rollout import FollowedRollout
 from infra.serving.lifecycle.standing import Barred, RevertNote
 from infra.serving.options import ProcessJob, Target
 from tasks.registry.rest import speaks_rest
+from tasks.rollout.record import RolloutRecord
 
 logger = logging.getLogger("slipway.serving")
 
@@ -35,6 +48,8 @@ FIRST_SECONDS = 3.0
 
 LEAST_PAUSE = 0.01
 
+CHAMPION = "champion"
+
 
 class Follower:
     """Follows every target of a server. `inspector`: a process that was started early, for the first version."""
@@ -43,8 +58,8 @@ class Follower:
         self.options = job.options
         self.channel = channel
         self.preparer = Preparer(job.options, inspector)
-        self.followed = [FollowedTarget(target, False) for target in job.targets]
-        self.followed += [FollowedTarget(Target.parse(text), True) for text in job.options.shadow]
+        self.followed = [FollowedTarget(target) for target in job.targets]
+        self.rollouts: dict[Target, FollowedRollout] = {}
         self.registry: AliasSource | None = None
         self.served = asyncio.Event()
 
@@ -70,7 +85,7 @@ class Follower:
 
     async def _take_up(self, target: Target) -> None:
         """Follow what was not named; what the cache holds of it first, as ever."""
-        followed = FollowedTarget(target, False)
+        followed = FollowedTarget(target)
         self.followed.append(followed)
         await self._start(followed)
         await self._follow(followed)
@@ -100,9 +115,9 @@ class Follower:
         """What served in the last run; what served before that, where it may serve no longer."""
         note, refused = recall(self.preparer.cache.root, followed.target), []
         for offer in () if note is None else (note, *filter(None, [note.before])):
-            folder, permitted = offer.release.folder, not followed.shadow
+            folder = offer.release.folder
             try:
-                release = await self.preparer.from_cache(followed.target, offer.pointer, folder, permitted)
+                release = await self.preparer.from_cache(followed.target, offer.pointer, folder)
             except Unservable as error:
                 refused.append((offer.pointer.version, f"in the cache: {error}"))
                 if isinstance(error, NotNow):
@@ -121,6 +136,8 @@ class Follower:
     async def _follow(self, followed: FollowedTarget) -> None:
         """Ask once a period, however long an answer takes; what may come next is fetched beside that."""
         ahead: asyncio.Task[None] | None = None
+        if followed.target.alias == CHAMPION:
+            self.rollouts[followed.target] = FollowedRollout(followed.target, self.preparer, self.options.key)
         while True:
             started = time.monotonic()
             followed.wake.clear()
@@ -129,6 +146,7 @@ class Follower:
                 await self._check(registry, followed)
                 self._checked(followed, None)
                 await self.preparer.standings.record(registry)
+                await self._report(registry, followed)
                 if ahead is None:
                     pause = self.options.poll * AHEAD_POLLS
                     ahead = asyncio.create_task(keep_ahead(self.preparer, registry, followed, pause))
@@ -142,6 +160,14 @@ class Follower:
             pause = self.options.poll * random.uniform(0.8, 1.0) - (time.monotonic() - started)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(followed.wake.wait(), max(pause, LEAST_PAUSE))
+
+    async def _report(self, registry: AliasSource, followed: FollowedTarget) -> None:
+        rollout = self.rollouts.get(followed.target)
+        try:
+            if rollout is not None:
+                await rollout.report(socket.gethostname(), registry.report)
+        except Exception as error:  # counts wait, and nothing that serves depends on them
+            logger.debug("%s: counts cannot be reported: %r", followed.target, error)
 
     async def _resume_later(self, followed: FollowedTarget) -> None:
         """Without the registry, what could not be looked at when this started is tried again."""
@@ -158,8 +184,13 @@ class Follower:
     async def _check(self, registry: AliasSource, followed: FollowedTarget) -> None:
         """Look at what the target names, and at what serves where that is something else."""
         absent, pointer = None, None
+        rollout = self.rollouts.get(followed.target)
         try:
-            pointer = await asyncio.to_thread(registry.resolve, followed.target)
+            target = followed.target
+            if rollout is not None:
+                registered = await asyncio.to_thread(registry.registered, target.name)
+                target = champion(target, registered, await rollout.read(registered.rollout))
+            pointer = await asyncio.to_thread(registry.resolve, target)
         except Absent as error:
             absent = error
         if pointer is not None and followed.due(pointer):
@@ -168,14 +199,14 @@ class Follower:
         if current is not None and (pointer is None or current.pointer.identity != pointer.identity):
             with contextlib.suppress(Absent):
                 await self._look_at(registry, followed, current)
+        if rollout is not None:
+            self._say(await rollout.look(registry, followed.current))
         if absent is not None:
             raise absent
 
     async def _take(self, registry: AliasSource, followed: FollowedTarget, pointer: Pointer) -> None:
         try:
-            release = await self.preparer.from_registry(
-                registry, followed.target, pointer, not followed.shadow
-            )
+            release = await self.preparer.from_registry(registry, followed.target, pointer)
             followed.seen = pointer
             self.channel.send(followed.offer(pointer, release))
         except Unservable as error:
@@ -189,7 +220,7 @@ class Follower:
         if unchanged or not followed.retry.due(pointer):
             return
         try:
-            release = await self.preparer.from_registry(registry, named, pointer, not followed.shadow)
+            release = await self.preparer.from_registry(registry, named, pointer)
             followed.offer(pointer, release, current.release.back_because)
         except Unservable as error:
             await self._turn_down(registry, followed, pointer, error)
@@ -203,7 +234,7 @@ class Follower:
         try:
             if isinstance(error, NotNow):
                 raise error
-            if isinstance(error, Barred) and (serves or current is None) and not followed.shadow:
+            if isinstance(error, Barred) and (serves or current is None):
                 await self._go_back(registry, followed, pointer, error)
             else:
                 self._refuse(followed, pointer.version, str(error))
@@ -233,9 +264,9 @@ class Follower:
         logger.error("%s: version %s is refused: %s", followed.target, version, reason)
         self._say(followed.refuse(version, reason, stops=stops))
 
-    def _say(self, refusal: Refusal | None) -> None:
-        if refusal is not None:
-            self.channel.send(refusal)
+    def _say(self, message: Refusal | Rollout | None) -> None:
+        if message is not None:
+            self.channel.send(message)
 
     async def _listen(self) -> None:
         async for message in self.channel.messages():
@@ -246,6 +277,10 @@ class Follower:
         if isinstance(message, Nudge):
             for followed in self.followed:
                 followed.wake.set()
+        elif isinstance(message, Tally):
+            for target, rollout in self.rollouts.items():
+                if target.name == message.model:
+                    rollout.counted(message)
         elif isinstance(message, Event):
             for followed in self._about(message):
                 self._happened(followed, message)
@@ -269,16 +304,25 @@ class Follower:
     def _found_wanting(self, followed: FollowedTarget, revert: Revert) -> None:
         """Keep what our own workers found; what they went back from for another's reason is known already."""
         name, offer = followed.target.name, followed.offered.get(revert.version)
+        rollout = self.rollouts.get(followed.target)
+        if revert.rollout and rollout is not None:
+            offer = rollout.new
         standings = self.preparer.standings
         if offer is None or standings.bars(name, offer.pointer, offer.release.digest):
             return
         at = datetime.datetime.fromtimestamp(revert.at, datetime.UTC)
-        note = RevertNote(at=at, by=socket.gethostname(), back_to=revert.back_to, reason=revert.reason)
+        note = RevertNote(
+            at=at,
+            by=socket.gethostname(),
+            **revert.model_dump(include={"back_to", "reason", "counts", "rollout"}),
+        )
         standings.went_back(name, offer.pointer, offer.release.digest, note)
+        if rollout is not None:
+            rollout.looked_at_anew()
         followed.wake.set()
 
     def _about(self, event: Event) -> Iterator[FollowedTarget]:
-        return (each for each in self.followed if (each.target.name, each.shadow) == event.about)
+        return (each for each in self.followed if each.target.name == event.model)
 
     def _remember(self, followed: FollowedTarget) -> None:
         followed.forget()
@@ -292,7 +336,18 @@ class Follower:
             return
         self.preparer.cache.evict(
             {offer.release.folder for each in self.followed for offer in each.offered.values()}
+            | {rollout.new.release.folder for rollout in self.rollouts.values() if rollout.new is not None}
         )
+
+
+def champion(target: Target, registered: Registered, record: RolloutRecord | None) -> Target:
+    """The version that an alias names; while a rollout is open, no hand lets its new version answer everybody. Absent when there is none."""
+    version = registered.aliases.get(str(target.alias))
+    if version is None:
+        raise Absent(f"the registry has no {target}; it is waited for")
+    if record is not None and record.open and version == str(record.new):
+        version = str(record.old)
+    return target.model_copy(update={"alias": None, "version": version})
 
 
 async def follow(job: ProcessJob, line: socket.socket, inspector: Started) -> None:

@@ -3,7 +3,9 @@
 import errno
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -14,6 +16,8 @@ from tasks.registry.connection import connect
 from tasks.registry.download import download_version
 from tasks.registry.http import is_missing
 from tasks.registry.tags import REVERTED_TAG
+from tasks.rollout.record import ROLLOUT_TAG
+from tasks.rollout.reported import POD_TAG
 from tasks.system.frozen import Frozen
 
 logger = logging.getLogger("slipway.serving")
@@ -45,6 +49,13 @@ class Pointer(Frozen):
         return self.version, self.created
 
 
+class Registered(NamedTuple):
+    """A model as the registry has it, in one read: which version each alias names, and the rollout's record."""
+
+    aliases: Mapping[str, str]
+    rollout: str
+
+
 class Absent(Exception):
     """The registry answers, and has no such model, version or alias."""
 
@@ -64,6 +75,21 @@ class AliasSource:
             os.environ.setdefault(name, value)
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         self.client = connect(uri)
+
+    def registered(self, name: str) -> Registered:
+        """Absent when there is no such model; any other error means that the registry cannot be read."""
+        try:
+            model = self.client.get_registered_model(name)
+        except Exception as error:
+            if is_missing(error):
+                raise Absent(f"the registry has no {name}; it is waited for") from None
+            raise
+        aliases = {alias: str(version) for alias, version in (model.aliases or {}).items()}
+        return Registered(aliases, (model.tags or {}).get(ROLLOUT_TAG, ""))
+
+    def report(self, run: str, process: str, text: str) -> None:
+        """What a process has counted of a rollout, where the next decision finds it."""
+        self.client.set_tag(run, POD_TAG + process, text)
 
     def resolve(self, target: Target) -> Pointer:
         """What a target names now. Absent when it names nothing; any other error means that the registry cannot be read."""

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, ValidationError
 from infra.serving.errors import Unservable
 from infra.serving.lifecycle.registry import AliasSource, Pointer
 from tasks.proof.permit import Permit, PermitError
+from tasks.rollout.counts import Counts
 from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
 
@@ -39,6 +40,8 @@ class RevertNote(Frozen):
     by: str
     back_to: str = ""
     reason: str
+    counts: Counts | None = None
+    rollout: str = ""
 
 
 class Standing(Frozen):
@@ -115,7 +118,7 @@ class Standings:
             note = note.model_copy(
                 update={"at": max(note.at, permit.at + datetime.timedelta(milliseconds=1))}
             )
-        self._keep(name, pointer, reverted=note.model_dump_json(), recorded=False)
+        self._keep(name, pointer, reverted=note.model_dump_json(exclude_none=True), recorded=False)
 
     async def record(self, registry: AliasSource) -> None:
         """Write to the registry which version was found wanting, and why; what cannot be written now is tried again."""

@@ -83,12 +83,12 @@ class Batcher:
             self.busy = True
             self.loop.call_soon(self._turn)
 
-    def aside(self, work: Callable[[Done], None], done: Done) -> None:
-        """Do something further with a batch where batches run: here for a quick one, in the thread for a slow one."""
-        if done.loaded.pace.at_once(sum(request.rows.length for request in done.requests)):
-            work(done)
+    def aside(self, work: Callable[[], None], at_once: bool) -> None:
+        """Do something further where batches run: here what is quick, in the thread what is slow."""
+        if at_once:
+            work()
         else:
-            self.pool.submit(work, done)
+            self.pool.submit(work)
 
     def _turn(self) -> None:
         """Run one batch, here or in the thread; come back while anything waits."""

@@ -55,18 +55,3 @@ class Numbers:
     def answered(self, status: int, count: int = 1) -> None:
         text = "200" if status == 200 else str(status)
         self.answers[text] = self.answers.get(text, 0) + count
-
-
-@dataclass(slots=True)
-class ShadowNumbers:
-    """What a challenger has done beside the version that answers."""
-
-    model: str
-    version: str
-    rows: int = 0
-    agreed: int = 0
-    dropped: int = 0
-    failed: int = 0
-    largest_difference: float = 0.0
-    latency: Histogram = field(default_factory=latencies)
-    champion: Histogram = field(default_factory=latencies)

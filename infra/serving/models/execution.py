@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,15 +20,27 @@ Render = Callable[[Headings, Outputs, int, int], tuple[Heading, bytes]]
 
 
 class Request:
-    """One accepted request."""
+    """One accepted request. `lot`: how it came to its lane; `drawn`: what is to look at it once it has its answer."""
 
-    __slots__ = ("render", "reply", "rows", "taken")
+    __slots__ = ("drawn", "id", "lot", "render", "reply", "rows", "taken")
 
-    def __init__(self, rows: RequestRows, render: Render, reply: Reply, taken: float) -> None:
+    def __init__(
+        self,
+        rows: RequestRows,
+        render: Render,
+        reply: Reply,
+        taken: float,
+        id: bytes = b"",
+        lot: Any = None,
+        drawn: Any = None,
+    ) -> None:
         self.rows = rows
         self.render = render
         self.reply = reply
         self.taken = taken
+        self.id = id
+        self.lot = lot
+        self.drawn = drawn
 
 
 class Done(NamedTuple):

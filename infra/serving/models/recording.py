@@ -1,5 +1,7 @@
 """The traffic record: a sample of what was asked and answered, as compressed JSON lines by hour.
 
+Of a rollout's pairs, files of their own have those that differ, whatever the share, and how many there were.
+
 Lossy by design. A worker hands samples to a thread, which writes a whole file now and then: what a kill or a full disk
 costs is the samples since the last one, and never a file that was there before.
 """
@@ -14,12 +16,15 @@ import time
 from itertools import accumulate
 from pathlib import Path
 from queue import Empty, Full, Queue
+from typing import NamedTuple
 
 import orjson
 
 from infra.serving.models.execution import Done, Request
+from infra.serving.models.mirror import Mirror
+from infra.serving.models.pairs import Pair
 from infra.serving.options import traffic_of
-from infra.serving.wire.tensors import Outputs, listed
+from infra.serving.wire.tensors import Outputs, RequestRows, cut, listed
 from tasks.system.files import write_atomically
 
 logger = logging.getLogger("slipway.serving")
@@ -44,6 +49,25 @@ MODEL_BYTES = 1024**3
 
 FILES_BETWEEN_EVICTIONS = 64
 
+ENDING = ".jsonl.gz"
+
+
+class Sample(NamedTuple):
+    """A request of a batch, from its first row on."""
+
+    done: Done
+    request: Request
+    start: int
+    latency: float
+
+
+class Agreement(NamedTuple):
+    """A pair that needs no line of its own: of which model, in which rollout, and which version answered."""
+
+    model: str
+    run: str
+    version: str
+
 
 class Recorder:
     """Samples requests of one worker: one line a request, `inputs.NAME` and `outputs.NAME` with a flat list a row."""
@@ -51,10 +75,13 @@ class Recorder:
     def __init__(self, home: Path, share: float, slot: int) -> None:
         self.share = share
         self.folder = traffic_of(home)
+        self.mirror = Mirror(home)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.name = f"{slot}-{os.getpid()}"
-        self.queue: Queue[tuple[Done, Request, int, float]] = Queue(QUEUE)
+        self.queue: Queue[Sample | Pair | Agreement] = Queue(QUEUE)
         self.lines: dict[str, list[bytes]] = {}
+        self.pairs: dict[str, list[bytes]] = {}
+        self.counts: dict[Agreement, list[int]] = {}
         self.size = self.files = self.written = self.dropped = 0
         self.taken = self.done = (
             0  # bytes: the first is written by the event loop alone, the second by the thread
@@ -71,20 +98,31 @@ class Recorder:
 
     def saw(self, done: Done) -> None:
         """Sample the requests of a batch; what does not fit is dropped and counted."""
-        if not isinstance(done.outputs, Outputs):
+        if not self.share or not isinstance(done.outputs, Outputs):
             return
         start, now, size = 0, time.perf_counter(), 0
         for request in done.requests:
             if random.random() < self.share:
                 size = size or size_of(done)
-                try:
-                    if self.taken - self.done + size > QUEUE_BYTES:
-                        raise Full
-                    self.queue.put_nowait((done, request, start, now - request.taken))
-                    self.taken += size
-                except Full:
-                    self.dropped += 1
+                self._put(Sample(done, request, start, now - request.taken), size)
             start += request.rows.length
+
+    def noted(self, pair: Pair) -> None:
+        """Keep a pair that differs, and that one agreed; what has no room is neither."""
+        if pair.agreed:
+            release = pair.done.loaded.release
+            self._put(Agreement(release.model, pair.request.lot.run, release.version), 0)
+        else:
+            self._put(pair, size_of(pair.done))
+
+    def _put(self, item: "Sample | Pair | Agreement", size: int) -> None:
+        try:
+            if self.taken - self.done + size > QUEUE_BYTES:
+                raise Full
+            self.queue.put_nowait(item)
+            self.taken += size
+        except Full:
+            self.dropped += 1
 
     def _work(self) -> None:
         ended = False
@@ -102,26 +140,54 @@ class Recorder:
         most = self.size + PAUSE_BYTES
         with contextlib.suppress(Empty):
             while self.size < most:
-                sample = self.queue.get_nowait()
-                self.done += size_of(sample[0])
-                line = _line(*sample)
-                self.lines.setdefault(sample[0].loaded.release.model, []).append(line)
+                item = self.queue.get_nowait()
+                if isinstance(item, Agreement):
+                    self._count(item, agreed=True)
+                    continue
+                self.done += size_of(item.done)
+                release = item.done.loaded.release
+                if isinstance(item, Pair):
+                    line = _pair_line(item)
+                    self.pairs.setdefault(release.model, []).append(line)
+                    self._count(Agreement(release.model, item.request.lot.run, release.version), agreed=False)
+                else:
+                    line = _line(item)
+                    self.lines.setdefault(release.model, []).append(line)
                 self.size += len(line)
 
+    def _count(self, pair: "Agreement", agreed: bool) -> None:
+        counted = self.counts.setdefault(pair, [0, 0])
+        counted[0] += 1
+        counted[1] += agreed
+
     def _write(self) -> None:
-        """A file a model; what cannot be written is dropped and counted."""
+        """A file a model, and one of its pairs; what cannot be written is dropped and counted."""
         hour = time.strftime("%Y-%m-%d/%H", time.gmtime())
-        for model, lines in self.lines.items():
+        for (model, run, version), (pairs, agreed) in self.counts.items():
+            counted = {
+                "time": time.time(),
+                "rollout": run,
+                "version": version,
+                "pairs": pairs,
+                "agreed": agreed,
+            }
+            line = orjson.dumps(counted, None, orjson.OPT_APPEND_NEWLINE)
+            self.pairs.setdefault(model, []).append(line)
+        files = [(model, ENDING, lines) for model, lines in self.lines.items()]
+        files += [(model, f".pairs{ENDING}", lines) for model, lines in self.pairs.items()]
+        for model, ending, lines in files:
             try:
                 if self.files % FILES_BETWEEN_EVICTIONS == 0:
                     evict(self.folder / model, MODEL_BYTES)
                 self.files += 1
-                path = self.folder / model / hour / f"{time.time_ns()}-{self.name}.jsonl.gz"
+                path = self.folder / model / hour / f"{time.time_ns()}-{self.name}{ending}"
                 write_atomically(path, gzip.compress(b"".join(lines), compresslevel=1))
+                self.mirror.copy(path)
                 self.written += len(lines)
             except OSError:
                 self.dropped += len(lines)
-        self.lines, self.size, self.since = {}, 0, time.monotonic()
+        self.lines, self.pairs, self.counts = {}, {}, {}
+        self.size, self.since = 0, time.monotonic()
 
 
 def size_of(done: Done) -> int:
@@ -131,23 +197,62 @@ def size_of(done: Done) -> int:
     return rows + sum(array.nbytes for array in done.outputs.arrays)
 
 
-def _line(done: Done, request: Request, start: int, latency: float) -> bytes:
+def _line(sample: Sample) -> bytes:
     """One request: at most MAX_ROWS of its rows."""
-    assert isinstance(done.outputs, Outputs)
-    rows, release = min(request.rows.length, MAX_ROWS), done.loaded.release
-    inputs = done.loaded.noted([request.rows])
-    outputs = zip(done.outputs.spec.outputs, done.outputs.arrays, strict=True)
-    record = {
+    request = sample.request
+    rows = min(request.rows.length, MAX_ROWS)
+    said = _about(sample.done, request) | {"latency_ms": sample.latency * 1e3}
+    return _dumped(said | _values(sample.done, request.rows, sample.start, rows))
+
+
+def _pair_line(pair: Pair) -> bytes:
+    """The row that both answered, as the client had it answered, and what the other version says of it."""
+    done, row = pair.done, pair.row
+    lot = pair.request.lot
+    about = {
+        "row": row,
+        "new": lot.new,
+        "old": lot.old,
+        "agreed": False,
+        "other": {
+            tensor.name: array[:1].reshape(-1)
+            for tensor, array in zip(pair.other.spec.outputs, pair.other.arrays, strict=True)
+        },
+    }
+    values = _values(done, cut(pair.request.rows, row, row + 1), pair.start + row, 1)
+    return _dumped(_about(done, pair.request) | {"pair": about} | values)
+
+
+def _about(done: Done, request: Request) -> dict[str, object]:
+    release, lot = done.loaded.release, request.lot
+    about: dict[str, object] = {
         "time": time.time(),
+        "id": request.id.decode("latin-1"),
         "version": release.version,
         "digest": release.digest,
-        "latency_ms": latency * 1e3,
-        **{f"inputs.{name}": array[:rows].reshape(rows, -1) for name, array in inputs.items()},
+    }
+    if lot is not None:
+        about |= {"rollout": lot.run, "weight": lot.weight}
+        if (key := lot.hashed) is not None:
+            about["key"] = key
+    return about
+
+
+def _values(done: Done, rows: RequestRows, start: int, count: int) -> dict[str, object]:
+    """The first rows of a request, and what stands in the batch from `start` on."""
+    assert isinstance(done.outputs, Outputs)
+    inputs = done.loaded.noted([rows])
+    outputs = zip(done.outputs.spec.outputs, done.outputs.arrays, strict=True)
+    return {
+        **{f"inputs.{name}": array[:count].reshape(count, -1) for name, array in inputs.items()},
         **{
-            f"outputs.{tensor.name}": array[start : start + rows].reshape(rows, -1)
+            f"outputs.{tensor.name}": array[start : start + count].reshape(count, -1)
             for tensor, array in outputs
         },
     }
+
+
+def _dumped(record: dict[str, object]) -> bytes:
     return orjson.dumps(record, listed, orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
 
 

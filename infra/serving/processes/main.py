@@ -53,17 +53,12 @@ def check_names(targets: tuple[Target, ...], options: ServeOptions) -> None:
     if not targets and not options.all:
         raise UserError("there is nothing to serve: name a model, such as digits@champion, or say --all")
     if len(set(names)) != len(names):
-        raise UserError(
-            f"{max(names, key=names.count)!r} is named twice: one name serves one version (see --shadow)"
-        )
+        raise UserError(f"{max(names, key=names.count)!r} is named twice: one name serves one version")
     for target in targets:
         if target.path is not None and not target.path.is_dir():
             raise UserError(
                 f"{target.path} is not a folder: {target.name}=FOLDER takes an MLflow model folder"
             )
-    for text in options.shadow:
-        if Target.parse(text).name not in names:
-            raise UserError(f"shadow {text!r} is of a model that is not served")
 
 
 def check_home(options: ServeOptions) -> None:

@@ -23,7 +23,9 @@ from infra.serving.ipc.messages import (
     Refusal,
     RegistryCheck,
     Release,
+    Rollout,
     Swap,
+    Tally,
     Up,
 )
 from infra.serving.lifecycle.alias_state import AliasState
@@ -65,9 +67,10 @@ class Supervisor:
             Child(f"worker {job.slot}", WORKER, job, listener, ahead.pop(WORKER, None)) for job in jobs
         ]
         self.follower = Child("follower", FOLLOWER, jobs[0], None, ahead.pop(FOLLOWER, None))
-        self.states: dict[tuple[str, bool], AliasState] = {}
+        self.states: dict[str, AliasState] = {}
         self.board = Board()
-        self.checks: dict[tuple[str, bool], RegistryCheck] = {}
+        self.checks: dict[str, RegistryCheck] = {}
+        self.rollouts: dict[str, Rollout] = {}
         self.found: Found | None = None
         self.up: set[str] = set()
         self.replaced: set[str] = set()
@@ -182,7 +185,8 @@ class Supervisor:
                 state.started(child.name)
             if self.found is not None:
                 channel.send(self.found)
-            for message in (*releases, *reversed(self.board.events), *self.checks.values()):
+            told = (*releases, *reversed(self.board.events), *self.checks.values(), *self.rollouts.values())
+            for message in told:
                 channel.send(message)
         return channel
 
@@ -202,15 +206,17 @@ class Supervisor:
             return
         if child is self.follower:
             if isinstance(message, Release):
-                if self.states.setdefault(message.about, AliasState()).offer(message):
+                if self.states.setdefault(message.model, AliasState()).offer(message):
                     self._tell([self.follower], Swap(**message.named, seconds=0))
             elif isinstance(message, Refusal) and message.stops:
-                self.states.setdefault(message.about, AliasState()).stop(message.version)
+                self.states.setdefault(message.model, AliasState()).stop(message.version)
             elif isinstance(message, Found):
                 known = () if self.found is None else self.found.targets
                 self.found = Found(targets=tuple(dict.fromkeys((*known, *message.targets))))
             elif isinstance(message, RegistryCheck):
-                self.checks[message.about] = message
+                self.checks[message.model] = message
+            elif isinstance(message, Rollout):
+                self.rollouts[message.model] = message
             self.board.note(message)
             self._fail_early(message)
             self._tell(self.workers, message)
@@ -223,13 +229,13 @@ class Supervisor:
     def _pass_on(self, child: Child, message: Message) -> None:
         """What one worker did, the others and the follower hear once, however many of them do the same."""
         if isinstance(message, Event):
-            state = self.states.get(message.about)
+            state = self.states.get(message.model)
             if state is not None:
                 state.receive(message, child.name, len(self.workers))
             if self.board.note(message):
                 self._tell([worker for worker in self.workers if worker is not child], message)
                 self._tell([self.follower], message)
-        elif isinstance(message, Nudge):
+        elif isinstance(message, Nudge | Tally):
             self._tell([self.follower], message)
 
     def _tell(self, children: list[Child], message: Message) -> None:
@@ -250,8 +256,8 @@ class Supervisor:
         self.announced = True
         models = {
             state.serving.model: {"version": state.serving.version, "digest": state.serving.digest}
-            for (_, shadow), state in self.states.items()
-            if state.serving is not None and not shadow
+            for state in self.states.values()
+            if state.serving is not None
         }
         line = {"url": self.url, "pid": os.getpid(), "models": models}
         sys.stdout.buffer.write(orjson.dumps(line) + b"\n")

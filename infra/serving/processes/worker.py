@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime
 import gc
 import logging
 import os
@@ -22,18 +23,34 @@ from infra.serving.http.routes import Routes
 from infra.serving.http.service import Service
 from infra.serving.ipc.channel import Channel
 from infra.serving.ipc.log import set_up
-from infra.serving.ipc.messages import BEAT_SECONDS, Beat, Found, Message, Nudge, Refusal, Release, Revert, Up
+from infra.serving.ipc.messages import (
+    BEAT_SECONDS,
+    Beat,
+    Found,
+    Message,
+    Nudge,
+    Refusal,
+    Release,
+    Revert,
+    Rollout,
+    Tally,
+    Up,
+)
 from infra.serving.lifecycle.loading import Loader
 from infra.serving.models.recording import Recorder
 from infra.serving.options import MAX_HEAD, ProcessJob
 from infra.serving.telemetry.board import Board
 from infra.serving.telemetry.metrics import Metrics
+from tasks.rollout.counts import Counts
+from tasks.rollout.reported import PodReport
 
 logger = logging.getLogger("slipway.serving")
 
 LOAD_SECONDS = 30.0
 
 AFTER_PARENT = 0.05
+
+TALLY_SECONDS = 10.0
 
 SWITCH_SECONDS = 0.0005
 """How long a thread that reads a large body keeps the event loop waiting; Python's own is ten times that."""
@@ -55,10 +72,10 @@ class Worker:
         self.troubles: dict[str, str] = {}
         self.connections: Collection[object] = ()
         self.recorder: Recorder | None = None
+        self.process = f"{os.getpid()}-{int(time.time())}"
+        self.tallied = 0.0
         if job.options.record:
-            self.recorder = Recorder(job.options.home, job.options.record, job.slot)
-            for slot in self.service.slots.values():
-                slot.recorder = self.recorder
+            self._record()
 
     async def listen(self) -> None:
         """Act on what the supervisor says, until it is gone; then stop."""
@@ -73,7 +90,9 @@ class Worker:
                 continue
             if isinstance(message, Refusal):
                 self._was_refused(message)
-            if isinstance(message, Release):
+            if isinstance(message, Rollout):
+                task = asyncio.create_task(self._roll(message), name="roll")
+            elif isinstance(message, Release):
                 task = asyncio.create_task(self.loader.load(message), name="load")
             elif isinstance(message, Refusal) and message.stops:
                 task = asyncio.create_task(self.loader.stop(message), name="stop")
@@ -83,6 +102,21 @@ class Worker:
             task.add_done_callback(pending.discard)
             task.add_done_callback(self._ended)
         os.kill(os.getpid(), signal.SIGTERM)
+
+    async def _roll(self, rollout: Rollout) -> None:
+        """With somewhere to write what differs, whatever else is recorded."""
+        if rollout.release is not None and self.recorder is None:
+            try:
+                self._record()
+            except OSError as error:
+                logger.error("pairs of %s that differ cannot be recorded: %s", rollout.model, error)
+        await self.loader.roll(rollout)
+
+    def _record(self) -> None:
+        options = self.job.options
+        self.recorder = Recorder(options.home, options.record, self.job.slot)
+        for slot in self.service.slots.values():
+            slot.recorder = self.recorder
 
     def _tell(self, message: Message) -> None:
         self.board.note(message)
@@ -97,8 +131,7 @@ class Worker:
         self._say_when_up()
 
     def _was_refused(self, refusal: Refusal) -> None:
-        if not refusal.shadow:
-            self.service.refused(refusal.model)
+        self.service.refused(refusal.model)
         self._say_when_up()
 
     def _say_when_up(self) -> None:
@@ -132,12 +165,25 @@ class Worker:
             self.troubles = troubles
             if not self.up.is_set():
                 continue
+            if time.monotonic() >= self.tallied + TALLY_SECONDS:
+                self._tally()
             self.service.keys.refresh()
             self._sweep()
             with contextlib.suppress(
                 OSError
             ):  # a full disk makes the siblings' and successors' view old, and no more
                 self.metrics.save()
+
+    def _tally(self) -> None:
+        """All that was counted of each rollout since this process started; also nothing, which says that it obeys."""
+        self.tallied = time.monotonic()
+        for slot in self.service.slots.values():
+            if (record := slot.record) is None:
+                continue
+            counted = slot.counted.get(str(record.new), {}) if slot.run == record.run else {}
+            at = datetime.datetime.now(datetime.UTC)
+            report = PodReport(at=at, sequence=record.sequence, counts=Counts(**counted))
+            self.channel.send(Tally(model=slot.name, run=record.run, process=self.process, report=report))
 
     def start(self) -> list[asyncio.Task[None]]:
         """What goes on beside the answers, as long as the worker does."""

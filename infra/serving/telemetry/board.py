@@ -18,14 +18,11 @@ class Board:
         self.unreachable: dict[str, str] = {}
         self.refused: dict[str, Refusal | Revert] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.last: dict[tuple[str, bool], tuple[str, str, str | None]] = {}
+        self.last: dict[str, tuple[str, str, str | None]] = {}
 
     def note(self, message: Message) -> bool:
-        """Remember one event; whether it is news, and not what another worker has said before.
-
-        What concerns a shadow is told, but says nothing of what serves.
-        """
-        if isinstance(message, RegistryCheck) and not message.shadow:
+        """Remember one event; whether it is news, and not what another worker has said before."""
+        if isinstance(message, RegistryCheck):
             if message.error is None:
                 self.registry_seen[message.model] = message.at
                 self.unreachable.pop(message.model, None)
@@ -39,23 +36,23 @@ class Board:
 
     def _offered(self, release: Release) -> None:
         """The alias names another version: what was refused no longer stands, and may be refused once more."""
-        if self.last.get(release.about, ("",))[1:] != (release.version, release.digest):
-            self.last.pop(release.about, None)
-        if not release.shadow and release.back_because is None:
+        if self.last.get(release.model, ("",))[1:] != (release.version, release.digest):
+            self.last.pop(release.model, None)
+        if release.back_because is None:
             self.refused.pop(release.model, None)
 
     def _happened(self, message: Swap | Refusal | Revert) -> bool:
         what = (message.kind, message.version, message.digest)
-        if self.last.get(message.about) == what or self._again(message):
-            if isinstance(message, Refusal) and not message.shadow:
+        if self.last.get(message.model) == what or self._again(message):
+            if isinstance(message, Refusal):
                 self.refused[message.model] = message  # it may have another reason now
             return False
-        self.last[message.about] = what
+        self.last[message.model] = what
         self.events.appendleft(message)
         self.counts[message.model, message.kind] += 1
-        if isinstance(message, Refusal | Revert) and not message.shadow:
+        if isinstance(message, Refusal | Revert):
             self.refused[message.model] = message
-        elif not message.shadow:
+        else:
             self.refused.pop(message.model, None)
         return True
 

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from infra.serving.models.counters import LATENCY, ROWS
 from infra.serving.telemetry.metrics import Entry, Metrics
+from tasks.rollout.counts import Counts
 
 __all__ = ["CONTENT_TYPE", "exposition"]
 
@@ -39,11 +40,13 @@ FAMILIES: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     ),
     "queued_rows": (GaugeMetricFamily, "Rows that wait or are being run in this worker", ("model",)),
     "events": (CounterMetricFamily, "Swaps, refusals and reverts", ("model", "event")),
-    "shadow_rows": (GaugeMetricFamily, "Rows the challenger ran too", VERSION),
-    "shadow_agreed_rows": (GaugeMetricFamily, "Of these, rows that say the same", VERSION),
-    "shadow_dropped_batches": (GaugeMetricFamily, "Batches there was no time for", VERSION),
-    "shadow_failed_batches": (GaugeMetricFamily, "Batches the challenger failed on", VERSION),
-    "shadow_run_seconds": (HistogramMetricFamily, "Time of a batch", (*VERSION, "which")),
+    "compared": (
+        CounterMetricFamily,
+        "A new version beside the one before it, on the same rows",
+        (*VERSION, "count"),
+    ),
+    "rollout_weight": (GaugeMetricFamily, "Share of the keys that the new version answers here", VERSION),
+    "rollout_step": (GaugeMetricFamily, "Of the policy's steps, from 0", VERSION),
     "recorded_requests": (CounterMetricFamily, "Traffic record", ("outcome",)),
 }
 """By their name behind the prefix: the kind, the help and the labels."""
@@ -69,7 +72,7 @@ class Numbers(Collector):
         families = {
             name: kind(PREFIX + name, text, labels=labels) for name, (kind, text, labels) in FAMILIES.items()
         }
-        for samples in (self._versions(), self._state(), self._shadows(), self._recorded()):
+        for samples in (self._versions(), self._state(), self._pairs(), self._recorded()):
             for name, labels, *values in samples:
                 families[name].add_metric(labels, *values)
         return families.values()
@@ -98,19 +101,18 @@ class Numbers(Collector):
                 yield "version", (name, slot.current.release.version, slot.current.release.digest), 1
             if name in self.followed:
                 yield "registry_seen_timestamp_seconds", (name,), board.registry_seen.get(name, 0.0)
+            if slot.record is not None:
+                version = (name, str(slot.record.new))
+                yield "rollout_weight", version, 0.0 if slot.lane is None else slot.record.weight
+                yield "rollout_step", version, slot.record.step
             yield "queued_rows", (name,), slot.batcher.rows + slot.batcher.running
             for kind in EVENTS:  # from zero on, or Prometheus would not see the first as an increase
                 yield "events", (name, kind), board.counts[name, kind]
 
-    def _shadows(self) -> Iterator[Sample]:
-        for shadow in self.metrics.shadows():
-            version = (shadow["model"], shadow["version"])
-            yield "shadow_rows", version, shadow["rows"]
-            yield "shadow_agreed_rows", version, shadow["agreed"]
-            yield "shadow_dropped_batches", version, shadow["dropped"]
-            yield "shadow_failed_batches", version, shadow["failed"]
-            for which, times in (("challenger", shadow["latency"]), ("champion", shadow["champion"])):
-                yield "shadow_run_seconds", (*version, which), buckets(LATENCY, times), times["total"]
+    def _pairs(self) -> Iterator[Sample]:
+        for entry in self.metrics.pairs():
+            for name in Counts.model_fields:
+                yield "compared", (entry["model"], entry["version"], name), entry[name]
 
     def _recorded(self) -> Iterator[Sample]:
         for outcome, count in self.metrics.recorded().items():

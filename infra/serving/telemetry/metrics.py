@@ -42,11 +42,10 @@ class Metrics:
         return orjson.dumps(
             {
                 "versions": [numbers for slot in slots for numbers in slot.numbers.values()],
-                "shadows": [
-                    numbers
+                "pairs": [
+                    {"model": slot.name, "version": version, **counted}
                     for slot in slots
-                    if slot.shadow is not None
-                    for numbers in slot.shadow.counted.values()
+                    for version, counted in slot.counted.items()
                 ],
                 "others": [{"answers": self.others}],
                 "recorders": [{"written": each.written, "dropped": each.dropped} for each in recorders],
@@ -61,17 +60,23 @@ class Metrics:
         """The numbers of each version of each model, over all workers."""
         return self._all("versions")
 
-    def shadow(self, name: str) -> Entry | None:
-        """What the challenger that shadows a model here has done, in all workers."""
-        shadow = self.slots[name].shadow
-        if shadow is None:
-            return None
-        key = (name, shadow.numbers.version)
-        return next(entry for entry in self.shadows() if (entry["model"], entry["version"]) == key)
+    def pairs(self) -> list[Entry]:
+        """What each new version came to beside the one before it, over all workers."""
+        return self._all("pairs")
 
-    def shadows(self) -> list[Entry]:
-        """The numbers of every challenger that there was, over all workers."""
-        return self._all("shadows")
+    def rollout(self, name: str) -> Entry | None:
+        """How a model's rollout stands here, and what all workers have counted of it; None where there is none."""
+        slot = self.slots[name]
+        if (record := slot.record) is None:
+            return None if not slot.why else {"why": slot.why}
+        key = (name, str(record.new))
+        counts = [entry for entry in self.pairs() if (entry["model"], entry["version"]) == key]
+        return {
+            **record.model_dump(include={"run", "old", "new", "step", "weight", "open", "sequence"}),
+            "answering": slot.lane is not None,
+            "why": slot.why or None,
+            "counts": counts[0] if counts and slot.run == record.run else None,
+        }
 
     def answers(self) -> dict[str, int]:
         """All answers to all requests by status, whatever they were to."""
@@ -96,12 +101,9 @@ def merged(entries: list[Entry]) -> list[Entry]:
 
 
 def added(left: Any, right: Any) -> Any:
-    """What two workers counted as one: the sum, but for the largest of something."""
+    """What two workers counted as one."""
     if isinstance(left, dict):
-        both = {
-            key: max(left[key], right[key]) if key.startswith("largest") else added(left[key], right[key])
-            for key in left.keys() & right.keys()
-        }
+        both = {key: added(left[key], right[key]) for key in left.keys() & right.keys()}
         return left | right | both
     if isinstance(left, list):
         return [a + b for a, b in zip(left, right, strict=True)]

@@ -36,6 +36,9 @@ class Heading:
 class Reply(Protocol):
     """Where an answer goes: a connection, or a task waiting for it."""
 
+    id: bytes
+    """What the request is called."""
+
     def answer(self, status: int, heading: Heading, body: bytes) -> None: ...
 
 

@@ -19,7 +19,6 @@ from serving_process import PATIENCE
         (("digits", "digits@challenger"), "named twice"),
         (("digits", "--poll=0"), "poll"),
         (("digits",), "no public key"),
-        (("digits=.", "--shadow=other@x"), "not served"),
         (("digits=.", "--home=/dev/null/home"), "choose another --home"),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import uvloop
 from both_protocols import (
+    KEY,
     LAST,
     TWO_ROWS,
     BothProtocols,
@@ -56,6 +57,34 @@ def test_odd_and_hostile_requests_get_their_verdict_either_way(folder: Path, tmp
     assert {name: verdict(answer) for name, answer in answers.items()} == {
         name: wanted for name, (_, wanted) in VERDICTS.items()
     }
+
+
+def test_a_requests_own_id_comes_back_as_it_is_and_another_gets_one_that_nobody_else_has(
+    folder: Path, tmp_path: Path
+) -> None:
+    ids = [b"a", b"order 7/b~", b"c" * 128, b"", b"a"]
+    each = [post(extra=KEY + (b"X-Request-Id: %b\r\n" % id if id else b"")) for id in ids]
+    ping = LAST.replace(b"\r\n", b"\r\nX-Request-Id: last\r\n", 1)
+    pieces = {
+        "one by one": [*each, ping],
+        "in pieces": [part for request in each for part in (request[:40], request[40:])] + [ping],
+        "pipelined": [b"".join(each) + ping],
+    }
+
+    async def run(name: str) -> list[list[bytes]]:
+        protocols = BothProtocols(folder, tmp_path)
+        answers = [
+            await protocols.talk(way, pieces[name], patient=name != "pipelined")
+            for way in (protocols.fast, protocols.plain)
+        ]
+        return [re.findall(rb"x-request-id: ([^\r]*)", answer) for answer in answers]
+
+    made = set()
+    for name in pieces:
+        for said in uvloop.run(run(name)):
+            made.add(said.pop(3))
+            assert said == [b"a", b"order 7/b~", b"c" * 128, b"a", b"last"], name
+    assert len(made) == 6 and b"" not in made
 
 
 @pytest.mark.slow

@@ -207,30 +207,18 @@ def test_a_new_version_that_fails_is_reverted_and_stays_so_after_a_restart(
         assert serves(server, good)()
 
 
-def test_a_new_version_that_is_much_slower_is_reverted(registered: Registered, home: Path) -> None:
-    good = registered.add(models.slow(1), "champion")
-    bad = registered.add(models.slow(4000), "challenger")
+def test_a_new_version_that_takes_twice_the_time_is_reverted_though_that_is_a_millisecond(
+    registered: Registered, home: Path
+) -> None:
+    good = registered.add(models.slow(1000), "champion")
+    bad = registered.add(models.slow(2000), "challenger")
     with registered.serve(home) as server, Traffic(server, 2):
         registered.move(bad)
         wait_for(serves(server, bad))
         revert = wait_for(lambda: [e for e in server.get("/status").json["events"] if e["kind"] == "revert"])
-        assert "p99" in revert[0]["reason"]
+        assert "slower" in revert[0]["reason"]
+        assert server.metric('slipway_serving_compared_total{count="slow"') >= 16
         assert serves(server, good)()
-
-
-def test_the_challenger_shadows_real_requests_and_its_agreement_is_counted(
-    registered: Registered, home: Path
-) -> None:
-    champion = registered.add(models.mlp(seed=1), "champion")
-    registered.add(models.mlp(seed=2), "challenger")
-    with registered.serve(home, shadow=f"{registered.name}@challenger", share=1.0) as server:
-        wait_for(lambda: server.get("/status").json["models"][registered.name]["shadow"])
-        for row in np.random.default_rng(0).normal(size=(30, 64)):
-            answer = server.post("/invocations", {"inputs": {"x": [row.tolist()]}})
-            assert answer.version == champion
-        rows = wait_for(lambda: server.metric("slipway_serving_shadow_rows") >= 30 and 30)
-        agreed = server.metric("slipway_serving_shadow_agreed_rows")
-        assert 0 <= agreed < rows  # two random models agree now and then, but not always
 
 
 def test_mlflows_webhook_makes_it_look_at_once_and_a_forged_one_does_not(

@@ -116,7 +116,7 @@ def test_a_task_in_the_background_that_fails_is_noticed_and_said(
         tasks = worker.start()
         await asyncio.sleep(0.01)
         assert await beats(worker) == 0
-        answer = json.loads(worker.routes.answer("/ready", {}, b"")[2])
+        answer = json.loads((await worker.routes.answer("/ready", {}, b""))[2])
         assert answer["troubles"] == {name: "it failed (LookupError)"} and not worker.service.ready
         for task in tasks:
             task.cancel()

@@ -14,14 +14,10 @@ def test_what_several_workers_say_of_one_event_is_told_once() -> None:
     assert [event.kind for event in board.events] == ["revert", "swap", "swap"]
 
 
-def test_health_shows_a_refusal_until_another_version_serves_and_none_of_a_shadow() -> None:
+def test_health_shows_a_refusal_until_another_version_serves() -> None:
     board = Board()
-    board.note(refusal("7", shadow=True))
-    assert board.about("digits")["refused"] is None
     board.note(refusal("8"))
     assert board.about("digits")["refused"] == {"version": "8", "reason": "no"}
-    board.note(swap("9", shadow=True))
-    assert board.about("digits")["refused"] is not None
     board.note(swap("9"))
     assert board.about("digits")["refused"] is None
 

@@ -1,0 +1,150 @@
+"""A rollout, followed like an alias: what its signed record says, and whether its new version may answer here.
+
+A record that is not signed by our key is not obeyed, nor an older one of a rollout than was obeyed before. Whatever is amiss, the
+champion answers; without the registry what was obeyed last stays.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from infra.serving.errors import NotNow, Unservable
+from infra.serving.ipc.messages import Rollout, Tally
+from infra.serving.lifecycle.cache import Offer
+from infra.serving.lifecycle.followed import Retry
+from infra.serving.lifecycle.preparation import Preparer
+from infra.serving.lifecycle.registry import Absent, AliasSource
+from infra.serving.options import Target
+from tasks.errors import UserError
+from tasks.rollout.record import RecordError, RolloutRecord, read_record
+from tasks.system.files import write_atomically
+from tasks.system.frozen import Frozen
+from tasks.system.signing import text_checker
+
+logger = logging.getLogger("slipway.serving")
+
+MOST_RUNS = 50
+
+
+class Obeyed(Frozen):
+    """The highest sequence of each rollout of a model that was obeyed here, by its run, newest last."""
+
+    sequences: dict[str, int] = {}
+
+
+class FollowedRollout:
+    """The rollout of one model, as this server obeys it."""
+
+    def __init__(self, target: Target, preparer: Preparer, key: Path) -> None:
+        self.name = target.name
+        self.preparer = preparer
+        self.key = key
+        self.file = preparer.cache.root / "rollouts" / f"{target.name}.json"
+        self.text = ""
+        self.record: RolloutRecord | None = None
+        self.why = ""
+        self.new: Offer | None = None
+        self.failed: Unservable | None = None
+        self.retry = Retry()
+        self.said: Rollout | None = None
+        self.tallies: dict[str, Tally] = {}
+
+    async def read(self, text: str) -> RolloutRecord | None:
+        """What the tag's text says, where that is to be obeyed; None where there is no rollout."""
+        if text != self.text:
+            try:
+                record = await asyncio.to_thread(self._obeyed, text) if text else None
+                self.record, self.why = record, ""
+            except RecordError as error:
+                self.why = str(error).rstrip(".")
+                logger.error("%s: %s", self.name, self.why)
+            self.text = text
+        return self.record
+
+    def _obeyed(self, text: str) -> RolloutRecord:
+        try:
+            checks = text_checker(self.key)
+        except (OSError, UserError) as error:
+            raise RecordError(
+                f"There is no public key to check the rollout's record with ({error})."
+            ) from error
+        record = read_record(text, checks)
+        if record.model != self.name:
+            raise RecordError(f"The rollout's record is of {record.model}.")
+        try:
+            before = Obeyed.model_validate_json(self.file.read_bytes()).sequences
+        except (OSError, ValidationError):
+            before = {}
+        if record.sequence < before.get(record.run, 0):
+            raise RecordError(f"The rollout's record is older than the one before: {record.sequence}.")
+        runs = {run: before[run] for run in [*before][-MOST_RUNS:] if run != record.run}
+        if before.get(record.run) != record.sequence:
+            try:
+                newest = Obeyed(sequences={**runs, record.run: record.sequence})
+                write_atomically(self.file, newest.model_dump_json().encode())
+            except OSError as error:  # it is remembered until this process ends, by `record`
+                logger.error("%s cannot be written: %s", self.file, error)
+        return record
+
+    async def look(self, registry: AliasSource, champion: Offer | None) -> Rollout | None:
+        """What to tell the workers, where that is news: the record, and the version that it lets answer."""
+        record, why = self.record, self.why
+        self.new = self.new if record is not None and record.open else None
+        if record is not None and record.open:
+            try:
+                await self._prepare(registry, record, champion)
+            except (Absent, Unservable) as error:
+                self.new, why = None, f"version {record.new}: {error}"
+        release = None if self.new is None else self.new.release
+        rollout = Rollout(model=self.name, record=record, release=release, why=why)
+        if rollout == self.said or (self.said is None and record is None and not why):
+            return None
+        if record is not None and why and (self.said is None or self.said.why != why):
+            logger.error("%s: the rollout has nobody answered: %s", self.name, why)
+        self.said = rollout
+        return rollout
+
+    async def _prepare(self, registry: AliasSource, record: RolloutRecord, champion: Offer | None) -> None:
+        """Have the new version here, proved; looked at again whenever something is written on it. Unservable says why not."""
+        serving = None if champion is None else (champion.release.version, champion.release.digest)
+        if serving != (str(record.old), record.old_sha256):
+            raise Unservable(f"it is compared with version {record.old}, which does not serve here")
+        target = Target(name=self.name, version=str(record.new))
+        pointer = await asyncio.to_thread(registry.resolve, target)
+        if (
+            self.new is not None
+            and pointer == self.new.pointer
+            and self.new.release.digest == record.new_sha256
+        ):
+            return
+        if self.failed is not None and not self.retry.due(pointer):
+            raise self.failed
+        try:
+            release = await self.preparer.from_registry(registry, target, pointer)
+            if release.digest != record.new_sha256:
+                raise Unservable("its bytes are not those that the rollout is of")
+        except Unservable as error:
+            self.failed = error
+            self.retry.failed(pointer, error.longest if isinstance(error, NotNow) else float("inf"))
+            if not isinstance(error, NotNow):
+                self.retry.at = float("inf")
+            raise
+        self.failed, self.new = None, Offer(pointer=pointer, release=release)
+
+    def looked_at_anew(self) -> None:
+        """Something is known of the new version that its pointer does not say yet."""
+        self.new = self.failed = None
+
+    def counted(self, tally: Tally) -> None:
+        """Keep the newest that a worker has counted, until it is reported."""
+        self.tallies[tally.process] = tally
+
+    async def report(self, host: str, note: Callable[[str, str, str], None]) -> None:
+        """Write what workers have counted as tags of the rollout's run; what cannot be written now is kept."""
+        for process, tally in tuple(self.tallies.items()):
+            await asyncio.to_thread(note, tally.run, f"{host}-{process}", tally.report.model_dump_json())
+            if self.tallies.get(process) is tally:
+                del self.tallies[process]

@@ -1,0 +1,200 @@
+"""Two versions on the same row of the same request: what a new one does that the one before it does not, and when it has to go.
+
+A pair never delays an answer and says nothing of clients: what a request may have done wrong it did to both, and CPU times of one
+thread know no load. Requests are drawn when they come, before anything of them is known; the counts are all that is kept.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from infra.serving.models.execution import Done, Request, run
+from infra.serving.models.version import LoadedVersion
+from infra.serving.wire.tensors import Array, Outputs, RequestRows, all_finite, cut
+from tasks.rollout.counts import Counts
+from tasks.rollout.guards import FEWEST_FAILURES, failing
+from tasks.rollout.policy import Margins
+
+SHARE = 0.05
+"""Of one CPU, for pairs."""
+
+BURST = 0.25
+"""CPU seconds that may be saved up."""
+
+WAITING = 32
+
+ROUNDS, SLOW_SECONDS = 3, 0.02
+
+LOOKS = 16
+"""Pairs between two looks at the CPU times; at failures every time."""
+
+BOUNDS = Margins(errors=0.01, slower=1.5, tail=0.05, score=None)
+"""How much worse a version may be that answers everybody at once; a rollout's own margins are narrower."""
+
+Aside = Callable[[Callable[[], None], bool], object]
+
+
+class Pair(NamedTuple):
+    """A row that both versions answered: where it stands in its request and in the batch, and what the other version said of it."""
+
+    done: Done
+    request: Request
+    start: int
+    row: int
+    agreed: bool
+    other: Outputs
+
+
+@dataclass(eq=False)
+class Pairs:
+    """The comparison of two versions, up to a moment of the monotonic clock. `worse` is called once, from any thread."""
+
+    new: LoadedVersion
+    old: LoadedVersion
+    margin: Margins
+    aside: Aside
+    worse: Callable[["Pairs", str], None]
+    noted: Callable[[Pair], None] | None = None
+    until: float = float("inf")
+    over: bool = False
+    counted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Counts.model_fields, 0))
+    saved: float = BURST
+    cost: float = 0.0
+    """CPU seconds of a pair, as they were lately; written where pairs run alone."""
+    at: float = 0.0
+    taken: int = 0
+    ended: int = 0
+
+    def __post_init__(self) -> None:
+        self.at = time.monotonic()
+        self.cost = ROUNDS * (self.new.pace.single + self.old.pace.single)
+        self.at_once = self.new.pace.at_once(1) and self.old.pace.at_once(1)
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(**self.counted)
+
+    def draw(self) -> bool:
+        """Whether the request that has just come is to be a pair: all are, while the CPU time set aside for pairs lasts."""
+        if self.over:
+            return False
+        now = time.monotonic()
+        self.over = now > self.until
+        self.saved = min(BURST, self.saved + SHARE * (now - self.at))
+        self.at = now
+        if self.over or self.saved <= 0:
+            return False
+        self.saved -= self.cost
+        return True
+
+    def saw(self, done: Done) -> None:
+        """A batch has been answered; what the new version failed and the old one answered is a failure, whoever was drawn."""
+        if self.over:
+            return
+        if done.rescued_from is self.new:
+            self.counted["requests"] += 1
+            self.counted["rescued"] += 1
+            self._look(1)
+        elif done.loaded is self.new and isinstance(done.outputs, Outputs):
+            self.counted["requests"] += len(done.requests)
+
+    def take(self, done: Done, request: Request, start: int) -> None:
+        """Compare a request that was drawn and has its answer, where batches run; `start` is its first row in the batch."""
+        if self.over or self.taken - self.ended >= WAITING or not isinstance(done.outputs, Outputs):
+            return
+        self.taken += 1
+        self.aside(partial(self._compare, done, request, start), self.at_once)
+
+    def _compare(self, done: Done, request: Request, start: int) -> None:
+        began = time.thread_time()
+        try:
+            place = random.randrange(request.rows.length)
+            row = cut(request.rows, place, place + 1)
+            new, old = self._run(row)
+            self._count(done, request, start, place, new, old)
+        finally:
+            self.cost += (time.thread_time() - began - self.cost) / 8
+            self.ended += 1
+
+    def _run(self, row: RequestRows) -> "tuple[Timed, Timed]":
+        """In random order; quick ones several times, of which the quickest counts.
+
+        Whoever has just answered the request is still in the CPU's caches: timed once, two sessions of one file differed by 20% in
+        the median, for the one or for the other.
+        """
+        order = [self.new, self.old] if random.random() < 0.5 else [self.old, self.new]
+        times = ROUNDS if self.cost < SLOW_SECONDS else 1
+        runs = [{version: _timed(version, row) for version in order} for _ in range(times)]
+        new, old = (min((run[version] for run in runs), key=_seconds) for version in (self.new, self.old))
+        return new, old
+
+    def _count(
+        self, done: Done, request: Request, start: int, place: int, new: "Timed", old: "Timed"
+    ) -> None:
+        counted, served = self.counted, self.new in (done.loaded, done.rescued_from)
+        counted["pairs"] += 1
+        counted["served"] += served
+        if old.outputs is None:
+            return
+        if new.outputs is None:
+            counted["failed"] += not served  # or else it is among the rescued already
+            self._look(1)
+            return
+        ratio, bound = new.seconds / max(old.seconds, 1e-9), self.margin.slower
+        agreed = agree(new.outputs.arrays[0][0], old.outputs.arrays[0][0])
+        counted["timed"] += 1
+        counted["slow"] += ratio > bound
+        counted["tail_worse"] += ratio > 2 * bound
+        counted["tail_better"] += ratio < bound / 2
+        counted["agreed"] += agreed
+        if self.noted is not None and done.loaded in (self.new, self.old):
+            other = old if done.loaded is self.new else new
+            assert other.outputs is not None
+            self.noted(Pair(done, request, start, place, agreed, other.outputs))
+        self._look(LOOKS)
+
+    def _look(self, every: int) -> None:
+        """Whether it is surely worse, by what this process alone has seen."""
+        counted = self.counted
+        if every == 1:
+            due = counted["rescued"] + counted["failed"] >= FEWEST_FAILURES
+        else:
+            due = counted["timed"] % every == 0
+        if due and not self.over and (reason := failing(self.counts, self.margin)) is not None:
+            self.over = True
+            self.worse(self, reason)
+
+
+class Timed(NamedTuple):
+    """What a version said of a row, None where it failed, and the CPU time that it took."""
+
+    outputs: Outputs | None
+    seconds: float
+
+
+def _seconds(timed: Timed) -> float:
+    return timed.seconds
+
+
+def _timed(loaded: LoadedVersion, row: RequestRows) -> Timed:
+    start = time.thread_time()
+    try:
+        outputs = run(loaded, [row], 1)
+    except Exception:
+        return Timed(None, 0.0)
+    seconds = time.thread_time() - start
+    return Timed(outputs if all_finite(outputs.arrays) else None, seconds)
+
+
+def agree(left: Array, right: Array) -> bool:
+    """Whether two answers to a row say the same: the same class or words, or a number within a hundredth."""
+    if left.dtype.kind == "O" or right.dtype.kind == "O" or left.shape != right.shape:
+        return np.array_equal(left, right)
+    if left.size > 1:
+        return bool(left.argmax() == right.argmax())
+    return bool(np.isclose(left, right, rtol=0.01, equal_nan=True).all())
