@@ -22,7 +22,7 @@ from tasks.workloads.catalogue import names
 
 
 class Alarm(Frozen):
-    """What an event says of drifted traffic; the rest is beside the run. `workload` and `file` are retrain's parameters."""
+    """What an event says of traffic that does harm; the rest is beside the run. `workload` and `file` are retrain's parameters."""
 
     workload: str
     file: str
@@ -50,7 +50,7 @@ def monitor(model: str = "digits") -> Watched | State[Watched]:
     watched = look(model)
     show_watched(watched, load_settings().policy(model).monitor.psi)
     reference = watched.workload
-    if watched.status == "drifted":
+    if watched.alarming:
         made_by = maker(reference)
         about = Alarm(**made_by.asked, version=watched.version, reasons=watched.reasons)
         emit(DRIFT_ALARM, model, f"{model}: {'; '.join(watched.reasons)}", about, made_by.related)

@@ -11,6 +11,8 @@ from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.judging import verdict_against_champion
 from tasks.promotion.manual import decline_version, promote_version, roll_back_to
 from tasks.promotion.permits import serving_version
+from tasks.promotion.rolling import say
+from tasks.promotion.standing import rolls, status
 from tasks.records import Version
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
@@ -37,7 +39,7 @@ def promote(
     ask: bool | None = None,
     new_signature: bool = False,
 ) -> LedgerEntry:
-    """Make a version the champion, if it passes the gate against the one that serves now.
+    """Make a version the champion, if it passes the gate against the one that serves now; by steps, where mlflow.yaml has a rollout.
 
     Args:
         model: The registered model's name, such as digits.
@@ -55,7 +57,10 @@ def promote(
         if approval.decision == "refuse":
             refuse.fn(model, version, reason, who)
             raise RefusedError(f"{model} version {version} was refused by {who}: {reason}.")
-    with announced(Registry(settings), model):
+    registry = Registry(settings)
+    with announced(registry, model):
+        if asked.ask and rolls(registry, model, version):
+            return say(settings, model, "finish", why=reason, who=who)
         return promote_version(
             settings, model, version, why=reason, who=who, new_signature=new_signature or asked.ask
         )
@@ -78,6 +83,8 @@ def judge(model: str, version: int, ask: bool | None) -> Question:
     champion = serving_version(registry, model)
     number = champion.version if champion is not None else None
     text = brief(version, evidence, verdict, number, _addresses(registry, challenger))
+    if rolls(registry, model, version):
+        text += f"\n\nIts rollout: {status(settings, model).decision.why} To approve ends it with this version as the champion."
     show_question(model, text)
     manual = settings.policy(model).approval == "manual" if ask is None else ask
     asks = verdict.decision == "inconclusive" or (manual and verdict.decision == "pass")

@@ -56,7 +56,7 @@ class Outcome(Frozen):
     model: str
     run_id: str | None
     version: int | None
-    decision: Literal["promoted", "registered", "refused", "unchanged", "failed"]
+    decision: Literal["promoted", "rolling", "registered", "refused", "unchanged", "failed"]
     reasons: tuple[str, ...]
     picked: str | None = None
     score: float | None = None

@@ -34,6 +34,12 @@ class Limits(Frozen):
     share: float = Field(
         0.1, ge=0, lt=1, description="Share of the inputs that may drift before it is an alarm."
     )
+    labelled: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of so many hours' rows with a label, from which their score decides.",
+    )
 
 
 class Policy(Frozen):

@@ -25,16 +25,21 @@ def promote(
     reason: Reason,
     who: Who = None,
     new_signature: NewSignature = False,
+    at_once: Annotated[
+        bool, typer.Option("--now", help="At once, where mlflow.yaml asks for a rollout; the ledger says so.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Make a version the champion, if it passes the gate against the one that serves now."""
+    """Make a version the champion, if it passes the gate against the one that serves now; by steps, where mlflow.yaml has a rollout."""
     from flows.cli.views.versions import show_entry
     from tasks.promotion.manual import promote_version
     from tasks.settings import load_settings
 
     settings = load_settings()
-    with _decision(settings, model):
-        entry = promote_version(settings, model, version, why=reason, who=who, new_signature=new_signature)
+    with announcing(settings, model):
+        entry = promote_version(
+            settings, model, version, why=reason, who=who, new_signature=new_signature, at_once=at_once
+        )
     show_entry(entry, json)
 
 
@@ -52,13 +57,13 @@ def rollback(
     who: Who = None,
     json: Json = False,
 ) -> None:
-    """Go back to the version that served before, after seeing that it still loads and answers."""
+    """Go back to the version that served before, after seeing that it still loads and answers; while a rollout is open, end that."""
     from flows.cli.views.versions import show_entry
     from tasks.promotion.manual import roll_back_to
     from tasks.settings import load_settings
 
     settings = load_settings()
-    with _decision(settings, model):
+    with announcing(settings, model):
         entry = roll_back_to(settings, model, to, why=reason, who=who)
     show_entry(entry, json)
 
@@ -84,7 +89,7 @@ def copy(
 
     settings = load_settings()
     there = destination(settings, to)
-    with _decision(there, target.partition("@")[0].partition("/")[0]):
+    with announcing(there, target.partition("@")[0].partition("/")[0]):
         copied = copy_version(settings, target, there, why=reason, who=who, new_signature=new_signature)
     show_copied(copied, json)
 
@@ -121,15 +126,23 @@ def accept(model: Model, reason: Reason, who: Who = None, json: Json = False) ->
     from tasks.settings import load_settings
 
     settings = load_settings()
-    with _decision(settings, model):
+    with announcing(settings, model):
         entry = accept_ledger(settings, model, why=reason, who=who)
     show_entry(entry, json)
 
 
-@commands.command(epilog=examples("slipway verify digits@champion", "slipway verify digits/3 --replay"))
+@commands.command(
+    epilog=examples("slipway verify digits@champion", "slipway verify digits@champion --replay")
+)
 def verify(
     target: Target,
-    replay: Annotated[bool, typer.Option("--replay", help="Score it again and compare the numbers.")] = False,
+    replay: Annotated[
+        bool,
+        typer.Option(
+            "--replay",
+            help="Score it again and compare the numbers; make every decision of its rollouts again from their counts.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Download a version and check its digest, signature and evidence; exit code 0 only if all hold."""
@@ -142,14 +155,14 @@ def verify(
 
 @commands.command(epilog=examples("slipway monitor digits", "slipway monitor digits --json"))
 def monitor(model: Model, json: Json = False) -> None:
-    """Recorded traffic against the champion's training data; exit code 3 when it drifted."""
+    """Recorded traffic against the champion's training data, and its labels against the proof; exit code 3 is an alarm."""
     from flows.cli.views.versions import show_watched
     from tasks.monitoring.monitor import monitor as watch
     from tasks.settings import load_settings
 
     watched = watch(load_settings(), model)
     show_watched(watched, json)
-    raise typer.Exit(3 if watched.status == "drifted" else 0)
+    raise typer.Exit(3 if watched.alarming else 0)
 
 
 @commands.command(
@@ -186,7 +199,7 @@ def explain(
     show_explanation(explanation, as_json=json)
 
 
-def _decision(settings: "Settings", model: str) -> AbstractContextManager[None]:
+def announcing(settings: "Settings", model: str) -> AbstractContextManager[None]:
     """Announced, when there is a Prefect server to do so."""
     if not os.environ.get("PREFECT_API_URL"):
         return nullcontext()

@@ -54,7 +54,7 @@ def _say_that_it_waits() -> None:
     emit_event("slipway.question.asked", resource={"prefect.resource.id": f"prefect.flow-run.{flow_run.id}"})
 
 
-def start_asking(version: Version) -> str:
+def start_asking(version: Version, reason: str = "made by retrain", *, ask: bool | None = None) -> str:
     """From a deployed run, start the one that asks about `version`; in a sentence, where it waits, or how to decide here.
 
     A question about an older version of the model that nobody has answered is taken back.
@@ -68,7 +68,7 @@ def start_asking(version: Version) -> str:
             _take_back(client, tag, version)
         started = run_deployment(
             DEPLOYMENT,
-            parameters={"model": version.model, "version": version.version, "reason": "made by retrain"},
+            parameters={"model": version.model, "version": version.version, "reason": reason, "ask": ask},
             tags=[tag],
             idempotency_key=f"{tag}-{version.version}-{version.run_id}",
             timeout=0,

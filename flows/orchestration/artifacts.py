@@ -8,8 +8,10 @@ from tasks.bundles.bundle import Bundle
 from tasks.monitoring.chart import drifts
 from tasks.monitoring.watched import Watched
 from tasks.outcome import Outcome, Selection
+from tasks.promotion.standing import Standing
 from tasks.reporting.candidates import cells
 from tasks.reporting.pareto import picture
+from tasks.reporting.rollout_progress import guard_rows
 
 _MOST_COLUMNS = 100
 
@@ -65,6 +67,26 @@ def show_watched(watched: Watched, threshold: float) -> None:
         )
         title = f"{watched.model}: how far each column has drifted"
         _show_picture(f"{_slug(watched.model)}-drift-picture", title, drifts(columns, threshold))
+
+
+def show_rollout(standing: Standing, drawing: str) -> None:
+    """Where a rollout stands: in a sentence, as a table of guards with what is still to go, and as a picture."""
+    decision = standing.decision
+    where = f"at {100 * standing.weight:g}% of the keys" if standing.weight else "in shadow"
+    lines = [
+        f"# {standing.model}: version {standing.new} beside version {standing.old}, {standing.status} {where}",
+        "",
+        decision.why,
+        "",
+    ]
+    rows = guard_rows(standing.policy, standing.counts, standing.labels, decision.answers, decision.to_go)
+    if rows:
+        lines += [f"| {' | '.join(rows[0])} |", f"|{'---|' * len(rows[0])}"]
+        lines += [f"| {' | '.join(row.values())} |" for row in rows]
+    lines += ["", f"{len(standing.pods)} server processes report, {standing.counts.pairs:,} pairs in all."]
+    create_markdown_artifact("\n".join(lines), key=f"{_slug(standing.model)}-rollout")
+    title = f"{standing.model}: what is not ruled out, after so many pairs"
+    _show_picture(f"{_slug(standing.model)}-rollout-picture", title, drawing)
 
 
 def show_question(model: str, text: str) -> None:

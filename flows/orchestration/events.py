@@ -8,8 +8,9 @@ from uuid import NAMESPACE_OID, uuid5
 from prefect.events import emit_event
 from prefect.settings import PREFECT_API_URL
 
+from flows.orchestration.rollout_schedule import switch
 from tasks.errors import RefusedError
-from tasks.promotion.entries import LedgerEntry
+from tasks.promotion.entries import Action, LedgerEntry
 from tasks.promotion.ledger import read_ledger
 from tasks.registry.registry import Registry
 from tasks.system.frozen import Frozen
@@ -17,6 +18,17 @@ from tasks.system.frozen import Frozen
 CHAMPION_CHANGED = "slipway.champion.changed"
 
 VERSION_REFUSED = "slipway.version.refused"
+
+ROLLOUT_FINISHED = "slipway.rollout.finished"
+
+_EVENTS: dict[Action, str] = {
+    "refuse": VERSION_REFUSED,
+    "start": "slipway.rollout.started",
+    "step": "slipway.rollout.stepped",
+    "pause": "slipway.rollout.paused",
+    "resume": "slipway.rollout.resumed",
+    "abort": "slipway.rollout.aborted",
+}
 
 DRIFT_ALARM = "slipway.drift.alarm"
 
@@ -60,14 +72,26 @@ def emit(
 
 
 def _announce_from(registry: Registry, model: str, before: int) -> None:
-    for entry in read_ledger(registry, model).entries[before:]:
-        event = CHAMPION_CHANGED if entry.moved else VERSION_REFUSED
-        emit(event, model, _sentence(entry), entry, key=entry.digest)  # two that decide at once both see it
+    entries = read_ledger(registry, model).entries[before:]
+    for entry in entries:
+        # Two that decide at once both see it.
+        emit(_EVENTS.get(entry.action, CHAMPION_CHANGED), model, _sentence(entry), entry, key=entry.digest)
+        if entry.moved and entry.rollout is not None:
+            emit(ROLLOUT_FINISHED, model, _sentence(entry), entry, key=f"{entry.digest} rollout")
+    if any(entry.action == "start" for entry in entries):
+        switch(on=True)
 
 
 def _sentence(entry: LedgerEntry) -> str:
     number = "no version" if entry.to_version is None else f"version {entry.to_version}"
-    what = "was refused" if not entry.moved else f"is the champion ({entry.action}), after {_was(entry)}"
+    if entry.moved:
+        what = f"is the champion ({entry.action}), after {_was(entry)}"
+    else:
+        what = (
+            "was refused"
+            if entry.rollout is None
+            else f"beside {_was(entry)}: {entry.action}, {entry.rollout}"
+        )
     return f"{entry.model}: {number} {what}. {entry.who}: {entry.why}"
 
 

@@ -151,7 +151,8 @@ def unchanged_outcome(registry: Registry, reference: str, version: Version) -> O
     decision = tags[DECISION_TAG]
     champion = serving_version(registry, version.model)
     serving = champion is not None and champion.version == version.version
-    standing = "is the champion" if serving else f"was {decision}"
+    began = "began to answer beside the champion" if decision == "rolling" else f"was {decision}"
+    standing = "is the champion" if serving else began
     reasons = [f"code, data, settings and libraries are those of version {version.version}, which {standing}"]
     if not serving and decision == "registered":
         reasons.append(f"slipway promote {version.model} {version.version} --reason … promotes it")

@@ -1,4 +1,4 @@
 """What is asked in production, held against what the champion learned from: is it still the same world?
 
-Public: `monitor.monitor`, `monitor.new_rows`, `drift.drift`, `traffic.read_traffic`.
+Public: `monitor.monitor`, `monitor.new_rows`, `drift.drift`.
 """

@@ -1,7 +1,7 @@
 """What is asked in production against what the champion was trained on: is it still the same world?"""
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,8 +10,9 @@ from tasks.config import Data
 from tasks.data.arrays import Arrays
 from tasks.data.dataset import data_fingerprint, read_split
 from tasks.monitoring.drift import drift
-from tasks.monitoring.traffic import columns, outputs, read_traffic, served_columns, trained_inputs, volume
-from tasks.monitoring.watched import Drift, Watched
+from tasks.monitoring.performance import performance
+from tasks.monitoring.traffic import columns, outputs, served_columns, trained_inputs, volume
+from tasks.monitoring.watched import Drift, Performance, Status, Watched
 from tasks.onnx.session import open_session, run_named
 from tasks.promotion.verification import check_version, downloaded
 from tasks.proof.evidence import MODEL, Evidence
@@ -21,6 +22,7 @@ from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import DATA_TAG
 from tasks.settings import Limits, Settings
+from tasks.traffic.requests import read_traffic, traffic_of
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scoring import decisions
 from tasks.workloads.workload import Workload
@@ -37,35 +39,54 @@ def monitor(settings: Settings, model: str) -> Watched:
     """
     registry, limits = Registry(settings), settings.policy(model).monitor
     champion = find_version(registry, f"{model}@champion")
-    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=limits.hours)
-    table = read_traffic(settings.home / "traffic" / model, since)
+    now = datetime.datetime.now(datetime.UTC)
+    table = read_traffic(traffic_of(settings.home, model), now - datetime.timedelta(hours=limits.hours))
     with downloaded(registry, champion) as folder:
         evidence = check_version(folder, champion)
-        watched = Watched(
-            model=model,
-            workload=evidence.workload,
-            version=champion.version,
-            status="quiet",
-            reasons=(_silence(model, limits, table),),
-            hours=limits.hours,
-            volume=volume(table),
-        )
-        if table is None or len(table) < limits.min_rows:
-            return watched
-        dataset = rows_of(evidence, settings.home / "datasets")
-        trained, specs = trained_inputs(dataset)
-        served = served_columns(table, specs)
-        inputs = drift(columns(trained, specs), served, psi=limits.psi, p_value=limits.p_value)
-        answers = _answers(table, evidence, dataset, (folder / MODEL).read_bytes(), limits)
-    reasons = tuple(_reasons(inputs, answers, limits))
-    return watched.model_copy(
-        update={
-            "status": "drifted" if reasons else "steady",
-            "reasons": reasons or (_all_well(inputs, answers, len(table)),),
-            "inputs": inputs,
-            "predictions": answers,
-        }
+        labelled = performance(settings, model, champion.version, evidence, now)
+        inputs = answers = None
+        said = _silence(model, limits, table)
+        if table is not None and len(table) >= limits.min_rows:
+            dataset = rows_of(evidence, settings.home / "datasets")
+            trained, specs = trained_inputs(dataset)
+            served = served_columns(table, specs)
+            inputs = drift(columns(trained, specs), served, psi=limits.psi, p_value=limits.p_value)
+            answers = _answers(table, evidence, dataset, (folder / MODEL).read_bytes(), limits)
+            said = _all_well(inputs, answers, len(table))
+    drifted = () if inputs is None else tuple(_reasons(inputs, answers, limits))
+    status, why = _verdict(drifted, labelled, limits)
+    if status == "steady":
+        status, why = "quiet" if inputs is None else "steady", said
+    return Watched(
+        model=model,
+        workload=evidence.workload,
+        version=champion.version,
+        status=status,
+        reasons=(*((why,) if why else ()), *drifted),
+        hours=limits.hours,
+        volume=volume(table),
+        inputs=inputs,
+        predictions=answers,
+        performance=labelled,
     )
+
+
+def _verdict(drifted: Sequence[str], labelled: Performance | None, limits: Limits) -> tuple[Status, str]:
+    """What labels make of a shift: harm where the score is surely lower too, none where enough of them say that it is not."""
+    enough = (
+        labelled is not None and labelled.labelled >= limits.min_rows and labelled.coverage >= limits.labelled
+    )
+    if labelled is None or not enough:
+        return ("drifted" if drifted else "steady"), ""
+    said = f"{labelled.score:.4f} on {labelled.labelled} of {labelled.rows} rows that have a label, {labelled.proof:.4f} was proved"
+    if labelled.below_since is not None:
+        return (
+            "worse",
+            f"the score is surely below the proof by more than {labelled.margin:g} since {labelled.below_since}: {said}",
+        )
+    if drifted and labelled.lower:
+        return "drifted", f"the score is surely lower than the proof: {said}"
+    return ("shifted" if drifted else "steady"), f"no harm is seen: {said}" if drifted else ""
 
 
 def new_rows(registry: Registry, evidence: Evidence) -> str | None:

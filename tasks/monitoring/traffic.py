@@ -1,24 +1,11 @@
-"""What was asked and answered, as the model server recorded it: TRAFFIC/MODEL/DAY/HOUR/*.jsonl.gz, a line a request.
+"""Recorded requests as columns, held against those of the training rows."""
 
-Releases before kept Parquet there, a row a served row, which is read too.
-"""
-
-import datetime
-import gzip
-import json
-import logging
 import math
-import zlib
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json
-import pyarrow.parquet
 
 from tasks.data.arrays import Array, Arrays
 from tasks.data.asked import asked_values
@@ -26,65 +13,12 @@ from tasks.data.dataset import read_frame, read_split
 from tasks.monitoring.watched import Volume
 from tasks.records import Dataset, TensorSpec
 
-log = logging.getLogger("slipway")
-
 MOST_ROWS = 20_000
 
 _MOST_VALUES = 200_000
 
 _READ_AGAIN = 2_000
 """Training rows whose text or pictures are read again, to be held against what was served."""
-
-
-def read_traffic(folder: Path, since: datetime.datetime) -> pa.Table | None:
-    """The rows that were answered after `since`, of every version; None when there are none."""
-    tables = [table for path in _files(folder, since) if (table := _read(path)) is not None]
-    if not tables:
-        return None
-    table = pa.concat_tables(tables, promote_options="permissive")
-    table = table.filter(pc.greater_equal(table["time"], pa.scalar(since, table["time"].type)))
-    return table if len(table) else None
-
-
-def _read(path: Path) -> pa.Table | None:
-    """One file, a row a served row; None, said in the log, for one that cannot be read: the others still can."""
-    try:
-        if path.suffix == ".parquet":
-            return pyarrow.parquet.read_table(path, partitioning=None)
-        return _by_row(gzip.decompress(path.read_bytes()))
-    except (pa.ArrowException, OSError, EOFError, ValueError, zlib.error) as error:
-        log.warning("%s is left out, it cannot be read: %s", path, error)
-        return None
-
-
-def _by_row(lines: bytes) -> pa.Table:
-    """Lines of requests as the rows that they asked for, each with what is said of its request."""
-    schema = _schema_of(json.loads(lines[: lines.index(b"\n")]))
-    parse = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
-    whole = pyarrow.json.ReadOptions(block_size=len(lines) + 1)  # a line over two blocks is an error
-    table = pyarrow.json.read_json(pa.BufferReader(lines), whole, parse).combine_chunks()
-    microseconds = pc.cast(pc.multiply(table["time"], 1e6), pa.int64(), safe=False)
-    table = table.set_column(0, "time", pc.cast(microseconds, pa.timestamp("us", "UTC")))
-    request = pc.list_parent_indices(table[-1])
-    return pa.table(
-        {
-            name: pc.list_flatten(column) if pa.types.is_list(column.type) else column.take(request)
-            for name, column in zip(table.column_names, table.columns, strict=True)
-        }
-    )
-
-
-def _schema_of(line: dict[str, Any]) -> pa.Schema:
-    """The types of a file's columns, from its first line: the server writes a float with a point, or as null."""
-
-    def type_of(value: Any) -> pa.DataType:
-        if isinstance(value, list):
-            first = next((leaf for row in value for leaf in row if leaf is not None), None)
-            kind = {bool: pa.bool_(), int: pa.int64(), str: pa.string()}.get(type(first), pa.float64())
-            return pa.list_(pa.list_(kind))
-        return pa.string() if isinstance(value, str) else pa.float64()
-
-    return pa.schema({name: type_of(value) for name, value in line.items()})
 
 
 def volume(table: pa.Table | None) -> Volume:
@@ -160,11 +94,3 @@ def _flat(table: pa.Table, name: str, dtype: str) -> Array:
     text = np.dtype(dtype).kind in "OU"
     flat: Array = values.astype(str if text else "float64" if dtype.startswith("float") else dtype)
     return flat
-
-
-def _files(folder: Path, since: datetime.datetime) -> Iterator[Path]:
-    """Of the hours from `since` on."""
-    earliest = since.strftime("%Y-%m-%d/%H")
-    for path in sorted(folder.glob("*/*/*")):
-        if path.suffix in (".gz", ".parquet") and f"{path.parent.parent.name}/{path.parent.name}" >= earliest:
-            yield path

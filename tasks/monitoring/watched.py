@@ -5,6 +5,8 @@ from typing import Literal
 
 from tasks.system.frozen import Frozen
 
+Status = Literal["quiet", "steady", "shifted", "drifted", "worse"]
+
 
 class Volume(Frozen):
     """How much was recorded, and how fast it was answered."""
@@ -45,15 +47,41 @@ class Drift(Frozen):
         return len(self.drifted) / len(self.columns) if self.columns else 0.0
 
 
+class Performance(Frozen):
+    """The champion's answers by their labels: of the last rows that are older than the horizon, and against its proof.
+
+    `lower`: surely below what was proved; `below_since`: the day from which on it is surely so by more than the margin.
+    """
+
+    rows: int
+    labelled: int
+    coverage: float
+    score: float | None
+    low: float | None
+    high: float | None
+    proof: float
+    margin: float
+    lower: bool
+    below_since: datetime.date | None
+
+
 class Watched(Frozen):
-    """What `slipway monitor` found. `quiet`: too little was recorded to say anything."""
+    """What `slipway monitor` found. `quiet`: too little was recorded to say anything; `shifted`: other inputs, of which labels show no harm.
+
+    `drifted`, and `worse` by its labels, are alarms.
+    """
 
     model: str
     workload: str
     version: int
-    status: Literal["quiet", "steady", "drifted"]
+    status: Status
     reasons: tuple[str, ...]
     hours: float
     volume: Volume
     inputs: Drift | None = None
     predictions: Drift | None = None
+    performance: Performance | None = None
+
+    @property
+    def alarming(self) -> bool:
+        return self.status in ("drifted", "worse")

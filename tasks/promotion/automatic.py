@@ -2,10 +2,13 @@
 
 from typing import Literal
 
+from tasks.errors import RefusedError
 from tasks.measured import Proof
+from tasks.promotion.beginning import begin_rollout, check_alone
 from tasks.promotion.champion import model_lock, promote, refuse, repair
-from tasks.promotion.ledger import StaleError, in_short
+from tasks.promotion.ledger import in_short
 from tasks.promotion.permits import grant
+from tasks.promotion.rollouts import open_rollout
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import DECISION_TAG
@@ -15,7 +18,7 @@ from tasks.system.frozen import Frozen
 class Decision(Frozen):
     """What became of a version, and why."""
 
-    decision: Literal["promoted", "registered", "refused"]
+    decision: Literal["promoted", "rolling", "registered", "refused"]
     reasons: tuple[str, ...]
 
 
@@ -48,14 +51,29 @@ def _why_not(registry: Registry, version: Version, proof: Proof, may_promote: bo
 
 
 def _promote(registry: Registry, version: Version, proof: Proof) -> Decision:
-    if repair(registry, version.model).serving != version.version:  # else moved by a try that was cut off
-        against = proof.comparison.champion if proof.comparison else None
-        why, verdict = in_short(proof.verdict.reasons), proof.verdict.decision
-        try:
-            promote(registry, version, against=against, why=why, verdict=verdict)
-        except StaleError as error:
-            return _held(proof, str(error))
-    return Decision(decision="promoted", reasons=proof.verdict.reasons)
+    ledger = repair(registry, version.model)
+    against = proof.comparison.champion if proof.comparison else None
+    why, verdict = in_short(proof.verdict.reasons), proof.verdict.decision
+    policy, going_on = registry.settings.policy(version.model), open_rollout(ledger.entries)
+    rolling = (
+        going_on is not None and going_on.terms.new == version.version
+    )  # begun by a try that was cut off
+    try:
+        if not rolling and ledger.serving != version.version:  # else moved by such a try
+            check_alone(ledger, version.version)
+            rolling = policy.rollout is not None and ledger.serving is not None and ledger.serving == against
+            if rolling:
+                begin_rollout(registry, ledger, version, why=why, verdict=verdict)
+            else:
+                promote(registry, version, against=against, why=why, verdict=verdict)
+    except RefusedError as error:
+        return _held(proof, str(error))
+    if not rolling:
+        return Decision(decision="promoted", reasons=proof.verdict.reasons)
+    how = (
+        f"it answers beside champion v{against} and goes on by steps: slipway rollout {version.model} status"
+    )
+    return Decision(decision="rolling", reasons=(how, *proof.verdict.reasons))
 
 
 def _held(proof: Proof, cause: str) -> Decision:

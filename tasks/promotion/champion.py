@@ -1,8 +1,4 @@
-"""Moving the champion: one decision at a time, claimed in the ledger first, and then carried out by whoever comes next.
-
-The ledger is the decision and the aliases follow from it, so that a process killed at any moment leaves either nothing or a decision
-that the next one carries out. Two that decide at once want the same place in the ledger: one has it, the other is told.
-"""
+"""Moving the champion: one decision at a time on a machine, each of which begins with making the ledger true again."""
 
 import contextlib
 import logging
@@ -10,17 +6,21 @@ from collections.abc import Iterator
 
 from filelock import FileLock, Timeout
 
-from tasks.errors import RefusedError
-from tasks.promotion.entries import Action, Ledger, LedgerEntry, Origin, name_of
-from tasks.promotion.ledger import StaleError, claim, close, compose, read_ledger, sound_ledger
-from tasks.promotion.permits import grant, may_serve, restore, reverted, withdraw
-from tasks.proof.permit import Basis
+from tasks.errors import RefusedError, UserError
+from tasks.promotion.beginning import begin_rollout
+from tasks.promotion.carrying import align, carry_out, enact
+from tasks.promotion.entries import Ledger, LedgerEntry, Origin, name_of
+from tasks.promotion.ledger import StaleError, read_ledger, sound_ledger
+from tasks.promotion.permits import may_roll, may_serve, restore, reverted
+from tasks.promotion.rollouts import open_rollout
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import MOVE_TAG
 from tasks.settings import Settings
 
 _LOCK_SECONDS = 60.0
+
+_MOVED = "the alias champion was moved in MLflow, outside of Slipway"
 
 log = logging.getLogger("slipway")
 
@@ -68,15 +68,14 @@ def promote(
         with contextlib.suppress(
             StaleError
         ):  # what came first may have been a refusal, which changes nothing here
-            entry = compose(
+            return enact(
                 registry, ledger, "promote", version, why=why, who=who, verdict=verdict, origin=origin
             )
-            return _make(registry, ledger, entry)
 
 
 def roll_back(registry: Registry, version: Version, *, why: str, who: str | None = None) -> LedgerEntry:
     """Make an older `version`, which the caller has seen verify and answer, the champion again; the ledger's entry."""
-    return _decide(registry, repair(registry, version.model), "rollback", version, why=why, who=who)
+    return enact(registry, repair(registry, version.model), "rollback", version, why=why, who=who)
 
 
 def refuse(
@@ -86,7 +85,7 @@ def refuse(
     while True:
         ledger = repair(registry, version.model)
         with contextlib.suppress(StaleError):  # whatever came first, the refusal holds
-            return _decide(registry, ledger, "refuse", version, why=why, who=who, verdict=verdict)
+            return enact(registry, ledger, "refuse", version, why=why, who=who, verdict=verdict)
 
 
 def repair(registry: Registry, model: str) -> Ledger:
@@ -98,24 +97,66 @@ def repair(registry: Registry, model: str) -> Ledger:
     ledger = sound_ledger(registry, model)
     if ledger.unfinished is not None:
         log.warning("%s: what was interrupted is carried out: %s", model, ledger.unfinished)
-        ledger = _carry_out(registry, model)
+        ledger = carry_out(registry, model)
     champion = registry.by_alias(model, "champion")
-    moved = "the alias champion was moved in MLflow, outside of Slipway"
     try:
         if (champion.version if champion is not None else None) == ledger.serving:
             return ledger if champion is None else _sign_revert(registry, ledger, champion)
-        why_not = None if champion is None else may_serve(registry, ledger, champion)
-        if why_not is None:
-            _decide(registry, ledger, "repair", champion, why=moved, who="unknown")
-            log.warning("%s: the champion was moved outside of Slipway; the ledger now says so", model)
-        elif champion is not None:
-            why = f"{moved}, to a version that may not serve: {why_not}"
-            _decide(registry, ledger, "refuse", champion, why=why, who="unknown")
-            registry.tag_version(champion, {MOVE_TAG: why})
-            log.warning("%s: %s; the alias is %s again", model, why, name_of(ledger.serving))
+        if champion is not None and _comes_by_steps(registry, ledger, champion):
+            _roll_moved(registry, ledger, champion)
+        else:
+            _take_moved(registry, ledger, champion)
     except StaleError:  # another repaired it at the same moment
         pass
     return sound_ledger(registry, model)
+
+
+def _comes_by_steps(registry: Registry, ledger: Ledger, version: Version) -> bool:
+    """Whether a move by hand begins a rollout: not one back to a version that has served, which is never made to wait."""
+    policy = registry.settings.policy(version.model)
+    return policy.rollout is not None and ledger.serving is not None and not ledger.promoted(version.version)
+
+
+def _roll_moved(registry: Registry, ledger: Ledger, version: Version) -> None:
+    """A move by hand to a version that may serve, or would by its gate: it begins beside the champion, to which the alias goes back."""
+    going_on, why_not = open_rollout(ledger.entries), may_roll(registry, ledger, version)
+    try:
+        if going_on is not None and why_not is None:
+            why_not = (
+                f"{name_of(going_on.terms.new)} is being rolled out, and nothing else moves until that ends"
+            )
+        if why_not is None:
+            begin_rollout(registry, ledger, version, why=f"{_MOVED}; it goes by steps", who="unknown")
+            log.warning("%s: %s; a rollout of v%d begins", ledger.model, _MOVED, version.version)
+            return
+    except (RefusedError, UserError) as error:
+        if isinstance(error, StaleError):
+            raise
+        why_not = str(error)
+    if going_on is not None or may_serve(registry, ledger, version) is None:
+        align(registry, ledger)  # no refusal, which would take the permit of what is only too early
+        registry.tag_version(version, {MOVE_TAG: f"{_MOVED}: {why_not}"})
+        log.warning(
+            "%s: %s: %s; the alias is %s again", ledger.model, _MOVED, why_not, name_of(ledger.serving)
+        )
+    else:
+        _refuse_moved(registry, ledger, version, why_not)
+
+
+def _take_moved(registry: Registry, ledger: Ledger, champion: Version | None) -> None:
+    why_not = None if champion is None else may_serve(registry, ledger, champion)
+    if champion is not None and why_not is not None:
+        _refuse_moved(registry, ledger, champion, why_not)
+    else:
+        enact(registry, ledger, "repair", champion, why=_MOVED, who="unknown")
+        log.warning("%s: the champion was moved outside of Slipway; the ledger now says so", ledger.model)
+
+
+def _refuse_moved(registry: Registry, ledger: Ledger, version: Version, why_not: str) -> None:
+    why = f"{_MOVED}, to a version that may not serve: {why_not}"
+    enact(registry, ledger, "refuse", version, why=why, who="unknown")
+    registry.tag_version(version, {MOVE_TAG: why})
+    log.warning("%s: %s; the alias is %s again", ledger.model, why, name_of(ledger.serving))
 
 
 def _sign_revert(registry: Registry, ledger: Ledger, champion: Version) -> Ledger:
@@ -126,70 +167,12 @@ def _sign_revert(registry: Registry, ledger: Ledger, champion: Version) -> Ledge
     if found is None:
         return ledger
     why, who = f"servers went back from it: {found.reason}", found.by
-    _decide(registry, ledger, "refuse", champion, why=why, who=who)
+    enact(registry, ledger, "refuse", champion, why=why, who=who)
     ledger = read_ledger(registry, ledger.model)
     before = None if ledger.before is None else registry.version(ledger.model, ledger.before)
     if before is not None and may_serve(registry, ledger, before) is None:
-        _decide(registry, ledger, "rollback", before, why=why, who=who)
+        enact(registry, ledger, "rollback", before, why=why, who=who)
     return read_ledger(registry, ledger.model)
-
-
-def _decide(
-    registry: Registry,
-    ledger: Ledger,
-    action: Action,
-    version: Version | None,
-    *,
-    why: str,
-    who: str | None,
-    verdict: str | None = None,
-) -> LedgerEntry:
-    return _make(
-        registry, ledger, compose(registry, ledger, action, version, why=why, who=who, verdict=verdict)
-    )
-
-
-def _make(registry: Registry, ledger: Ledger, entry: LedgerEntry) -> LedgerEntry:
-    claim(registry, ledger, entry)
-    _carry_out(registry, ledger.model)
-    return entry
-
-
-def _carry_out(registry: Registry, model: str) -> Ledger:
-    """Make permit and aliases what the ledger's last entry says; again when another decided meanwhile, whose move this one undid."""
-    head = None
-    while (ledger := read_ledger(registry, model)).head != head:
-        head = ledger.head
-        if ledger.unfinished is not None:
-            _tell_servers(registry, ledger.unfinished)
-        _align(registry, ledger)
-        if ledger.unfinished is not None:
-            close(registry, ledger)
-    return ledger
-
-
-def _tell_servers(registry: Registry, entry: LedgerEntry) -> None:
-    """The permit comes before the alias: servers follow that, and load nothing without it."""
-    version = None if entry.to_version is None else registry.version(entry.model, entry.to_version)
-    if version is None:
-        return
-    if entry.action == "refuse":
-        withdraw(registry, version, why=entry.why, by=entry.who)
-    else:
-        basis: Basis = "gate" if entry.verdict == "pass" and entry.action == "promote" else "approval"
-        grant(registry, version, basis=basis, why=entry.why, by=entry.who)
-
-
-def _align(registry: Registry, ledger: Ledger) -> None:
-    """The move of `champion` is one transaction: before it the old one serves, after it the new."""
-    for alias, version in (("champion", ledger.serving), ("previous", ledger.before)):
-        current = registry.number(ledger.model, alias)
-        if version is not None and registry.version(ledger.model, version) is None:
-            version = None  # someone deleted it
-        if version is None and current is not None:
-            registry.delete_alias(ledger.model, alias)
-        elif version is not None and version != current:
-            registry.set_alias(ledger.model, alias, version)
 
 
 def _name(version: int | None) -> str:

@@ -44,7 +44,7 @@ class Copied(Frozen):
     registry: str
     version: int
     sha256: str
-    outcome: Literal["promoted", "already there"]
+    outcome: Literal["promoted", "rolling", "already there"]
     origin: Origin
     reasons: tuple[str, ...] = ()
     entry: LedgerEntry | None = None
@@ -253,7 +253,7 @@ def _prove(
                 new_signature=new_signature,
                 origin=parcel.origin,
             )
-    copied = _copied(parcel, version, where, "promoted")
+    copied = _copied(parcel, version, where, "promoted" if entry.moved else "rolling")
     return copied.model_copy(update={"reasons": verdict.reasons, "entry": entry, "trial": trial})
 
 
@@ -275,7 +275,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def _copied(
-    parcel: _Parcel, version: Version, where: str, outcome: Literal["promoted", "already there"]
+    parcel: _Parcel, version: Version, where: str, outcome: Literal["promoted", "rolling", "already there"]
 ) -> Copied:
     return Copied(
         model=version.model,

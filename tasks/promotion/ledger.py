@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from tasks.errors import RefusedError, StepError, UserError
 from tasks.promotion.entries import Action, Ledger, LedgerEntry, Origin, check_chain, clock_notes, name_of
 from tasks.promotion.head import Head, read_head, write_head
+from tasks.promotion.rollouts import check_rollouts
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, VERDICT_TAG
@@ -267,7 +268,8 @@ def _from_acceptance(signed: Sequence[_Signed]) -> Sequence[_Signed]:
 def _broken(model: str, signed: Sequence[_Signed], head: Head | None) -> Iterator[str]:
     """Entries up to `head` were checked before: the digests that lead there vouch for them."""
     holding = _from_acceptance(signed)
-    yield from (breaks := list(check_chain([each.entry for each in holding])))
+    entries = [each.entry for each in holding]
+    yield from (breaks := list(check_chain(entries)) or list(check_rollouts(entries)))
     seen = head.sequence if head is not None and not breaks else 0
     yield from _unsigned(model, [each for each in holding if each.entry.sequence > seen])
 
@@ -324,11 +326,15 @@ def _shown(entry: LedgerEntry) -> dict[str, str]:
     """What MLflow's table of runs shows of an entry."""
     origin = {} if entry.origin is None else {"origin": str(entry.origin)}
     rollout = {} if entry.rollout is None else {"rollout": str(entry.rollout)}
-    return origin | rollout | {
-        "action": entry.action,
-        "from": name_of(entry.from_version),
-        "to": name_of(entry.to_version),
-        "who": entry.who,
-        "why": entry.why,
-        "verdict": entry.verdict,
-    }
+    return (
+        origin
+        | rollout
+        | {
+            "action": entry.action,
+            "from": name_of(entry.from_version),
+            "to": name_of(entry.to_version),
+            "who": entry.who,
+            "why": entry.why,
+            "verdict": entry.verdict,
+        }
+    )

@@ -2,10 +2,13 @@
 
 from tasks.errors import RefusedError, UserError
 from tasks.measured import Verdict
+from tasks.promotion.beginning import begin_rollout, check_alone
 from tasks.promotion.champion import model_lock, promote, refuse, repair, roll_back
 from tasks.promotion.entries import Ledger, LedgerEntry, Origin
 from tasks.promotion.judging import verdict_against_champion
 from tasks.promotion.ledger import accept, in_short
+from tasks.promotion.rolling import said
+from tasks.promotion.rollouts import open_rollout
 from tasks.promotion.verification import answer, check_version, downloaded
 from tasks.records import Version
 from tasks.registry.lookup import check_model, find_version
@@ -23,8 +26,11 @@ def promote_version(
     who: str | None = None,
     approved: bool = True,
     new_signature: bool = False,
+    at_once: bool = False,
 ) -> LedgerEntry:
     """Move the champion to a version through the gate, judged against whatever serves now; the ledger's entry.
+
+    Where mlflow.yaml has a rollout, that begins and nothing moves yet, but for `at_once`.
 
     `approved`: a person stands behind it, so that an inconclusive verdict may pass; a failed one never does.
     `new_signature`: whoever asks the champion knows that this version takes or gives something else.
@@ -47,6 +53,7 @@ def promote_version(
             who=who,
             approved=approved,
             new_signature=new_signature,
+            at_once=at_once,
         )
 
 
@@ -61,9 +68,11 @@ def let_through(
     approved: bool = True,
     new_signature: bool = False,
     origin: Origin | None = None,
+    at_once: bool = False,
 ) -> LedgerEntry:
     """Promote on a verdict against what serves by `ledger`, or keep that it was refused, as `promote_version` says. The caller holds the model's lock."""
     name = f"{version.model} version {version.version}"
+    check_alone(ledger, version.version, at_once=at_once)
     if verdict.decision == "fail" or (verdict.decision == "inconclusive" and not approved):
         asked = in_short((*verdict.reasons, f"asked for with: {why}"))
         refuse(registry, version, why=asked, verdict=verdict.decision, who=who)
@@ -78,6 +87,15 @@ def let_through(
             "--new-signature; servers take it when they start anew."
         )
     against, decision = ledger.serving, verdict.decision
+    if against is not None and registry.settings.policy(version.model).rollout is not None:
+        if not at_once and verdict.new_signature is not None:
+            raise RefusedError(
+                f"{name} cannot answer beside version {against}: {verdict.new_signature}. No rollout compares the two; "
+                "promote it with --now, for servers to take when they start anew."
+            )
+        if not at_once:
+            return begin_rollout(registry, ledger, version, why=why, who=who, verdict=decision, origin=origin)
+        why = in_short([f"{why} (at once, without the rollout that mlflow.yaml asks for)"])
     return promote(registry, version, against=against, why=why, who=who, verdict=decision, origin=origin)
 
 
@@ -88,7 +106,10 @@ def decline_version(
     registry = Registry(settings)
     version = find_version(registry, f"{model}/{number}")
     with model_lock(settings, model):
-        if repair(registry, model).serving == number:
+        ledger = repair(registry, model)
+        if (going_on := open_rollout(ledger.entries)) and going_on.terms.new == number:
+            return said(registry, ledger, "abort", why=why, who=who)
+        if ledger.serving == number:
             raise RefusedError(
                 f"{model} version {number} is the champion: `slipway rollback {model}` takes it back."
             )
@@ -111,7 +132,7 @@ def roll_back_to(
 ) -> LedgerEntry:
     """Make an older version the champion again, after seeing that it still verifies, loads and answers; the ledger's entry.
 
-    `to` None: the version that `previous` names. Raises UserError when there is none, RefusedError for a version that
+    `to` None: the version that `previous` names; while a rollout is open, to end that. Raises UserError when there is none, RefusedError for a version that
     never passed a gate and was never let through, EvidenceError or StepError for one that is not fit to serve.
     """
     registry = Registry(settings)
@@ -120,6 +141,11 @@ def roll_back_to(
         ledger = repair(registry, model)
         if ledger.serving is None:
             raise UserError(f"{model} has no champion to go back from: `slipway run {model}` makes one.")
+        if open_rollout(ledger.entries):
+            ended = said(registry, ledger, "abort", why=why, who=who)
+            if to is None or to == ledger.serving:
+                return ended
+            ledger = repair(registry, model)
         number = to if to is not None else ledger.before
         if number is None:
             raise UserError(f"{model} has no previous version: v{ledger.serving} is the first that served.")

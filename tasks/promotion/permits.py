@@ -7,7 +7,7 @@ import datetime
 import time
 from contextlib import suppress
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from tasks.errors import StepError, UserError
 from tasks.promotion.entries import Ledger
@@ -17,6 +17,7 @@ from tasks.proof.permit import PERMIT_TAG, Basis, Permit, PermitError, issue, re
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, POLICY_TAG, REVERTED_TAG
+from tasks.rollout.counts import Counts
 from tasks.system.frozen import Frozen
 from tasks.system.signing import public_key, signing_key, text_checker
 
@@ -28,6 +29,10 @@ class Reverted(Frozen):
     by: str
     reason: str
     back_to: str = ""
+    counts: Counts | None = Field(None, description="Of the process that went back from it, in a rollout.")
+    rollout: str = Field(
+        "", description="The rollout's MLflow run, for which the note counts whatever the clocks say."
+    )
 
 
 def grant(registry: Registry, version: Version, *, basis: Basis, why: str, by: str) -> None:
@@ -60,20 +65,38 @@ def may_serve(registry: Registry, ledger: Ledger, version: Version) -> str | Non
     return why_not
 
 
+def may_roll(registry: Registry, ledger: Ledger, version: Version) -> str | None:
+    """Why a version may not begin beside the champion; None when it may: it may serve, or passed a gate that was to decide alone."""
+    why_not = may_serve(registry, ledger, version)
+    stopped = ledger.refused(version.version) or any(
+        entry.action == "abort" and entry.to_version == version.version for entry in ledger.entries
+    )
+    if why_not is None or stopped or not registry.settings.policy(version.model).starts_by_gate:
+        return why_not
+    try:
+        with downloaded(registry, version) as folder:
+            passed = check_version(folder, version).decision == "pass"
+    except (StepError, UserError) as error:
+        return str(error).rstrip(".")
+    return None if passed else why_not
+
+
 def restore(registry: Registry, ledger: Ledger, version: Version) -> None:
     """Write a permit anew that somebody damaged, when the ledger's last word about the version is that it serves."""
     last = next((entry for entry in reversed(ledger.entries) if entry.to_version == version.version), None)
-    if last is not None and last.moved and _readable(registry, version) is None:
+    if last is not None and last.action not in ("refuse", "abort") and _readable(registry, version) is None:
         grant(registry, version, basis="ledger", why=f"its permit was damaged; {last}", by="the ledger")
 
 
-def reverted(registry: Registry, version: Version) -> Reverted | None:
-    """What servers found wanting in a version, unless it was let through again since, or that is signed already."""
+def reverted(registry: Registry, version: Version, rollout: str = "") -> Reverted | None:
+    """What servers found wanting in a version, unless it was let through again since, or that is signed already; `rollout`: in which it is tried now."""
     text, standing = registry.tags(version).get(REVERTED_TAG), _readable(registry, version)
     try:
         found = Reverted.model_validate_json(text) if text else None
     except ValidationError:
         return None
+    if found is not None and rollout and found.rollout == rollout:
+        return found
     answered = standing is None or not standing.granted or (found is not None and standing.at >= found.at)
     return None if answered else found
 

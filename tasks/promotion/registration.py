@@ -10,7 +10,15 @@ from tasks.proof.evidence import Evidence, seal
 from tasks.proof.permit import policy_digest
 from tasks.records import Candidate, Checkpoint, Dataset, Metric, Version
 from tasks.registry.registry import Registry
-from tasks.registry.tags import DATA_TAG, EVIDENCE_TAG, KEY_TAG, NEWEST_TAG, POLICY_TAG, VERDICT_TAG
+from tasks.registry.tags import (
+    DATA_TAG,
+    EVIDENCE_TAG,
+    KEY_TAG,
+    NEWEST_TAG,
+    POLICY_TAG,
+    SCORE_TAG,
+    VERDICT_TAG,
+)
 from tasks.reporting.explained_rows import attributions
 from tasks.reporting.model_card import model_card
 from tasks.reporting.report import write_report
@@ -94,7 +102,7 @@ def tags_of(evidence: Evidence, digest: str, newest: str | None) -> dict[str, st
             "slipway.workload": evidence.workload,
             "slipway.picked": evidence.picked,
             "slipway.score": repr(report.score),
-            "slipway.score_name": report.score_name,
+            SCORE_TAG: report.score_name,
             VERDICT_TAG: verdict.decision,
             EVIDENCE_TAG: digest,
             POLICY_TAG: policy_digest(evidence.config.get("gates", {})),

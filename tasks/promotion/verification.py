@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from tasks.bundles.bundle import Origin
 from tasks.codecs.decoding import CodecError, Unreadable, bound_decoder
 from tasks.errors import StepError
+from tasks.promotion.replaying import Replayed
+from tasks.promotion.replaying import replay as replay_rollouts
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence
 from tasks.proof.evidence import verify as verify_folder
 from tasks.records import TensorSpec, Version
@@ -44,10 +46,13 @@ class Verification(Frozen):
     dirty: bool
     origin: Origin | None = None
     replayed: float | None = None
+    rollouts: Replayed | None = None
 
 
 def verify(settings: Settings, reference: str, *, replay: bool = False) -> Verification:
-    """Download MODEL, MODEL@ALIAS or MODEL/VERSION and check digest, signature and evidence; `replay` scores it again.
+    """Download MODEL, MODEL@ALIAS or MODEL/VERSION and check digest, signature and evidence.
+
+    `replay` scores it again, and makes every decision of the model's rollouts again.
 
     Raises UserError for a version that is not there, EvidenceError (exit code 1) naming the part that fails.
     """
@@ -55,6 +60,7 @@ def verify(settings: Settings, reference: str, *, replay: bool = False) -> Verif
     version = find_version(registry, reference)
     with downloaded(registry, version) as folder:
         evidence = check_version(folder, version)
+        rollouts = replay_rollouts(registry, version.model) if replay else None
         score = _replay(settings, evidence, folder) if replay else None
         return Verification(
             model=version.model,
@@ -69,6 +75,7 @@ def verify(settings: Settings, reference: str, *, replay: bool = False) -> Verif
             dirty=evidence.code.dirty,
             origin=evidence.origin,
             replayed=score,
+            rollouts=rollouts,
         )
 
 

@@ -187,6 +187,20 @@ class Registry(Runs):
         """The registered model's tags, or None when there is no such model."""
         return _find(lambda: dict(self.decisions.get_registered_model(model).tags))
 
+    def tag_model(self, model: str, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self.decisions.set_registered_model_tag(model, key, value)
+
+    def models(self) -> dict[str, dict[str, str]]:
+        """Every registered model's tags, by name."""
+        tags: dict[str, dict[str, str]] = {}
+        token = None
+        while True:
+            page = self.decisions.search_registered_models(max_results=200, page_token=token)
+            tags |= {model.name: dict(model.tags or {}) for model in page}
+            if not (token := page.token):
+                return tags
+
     def download(self, version: Version, folder: Path) -> Path:
         """The version's whole folder, downloaded below `folder`; its path. Raises StepError when its files are not to be had."""
         return download_version(self.decisions, version.model, version.version, folder)

@@ -31,6 +31,16 @@ class Runs(Connection):
         runs = self.client.search_runs([self.experiment(model)], f"tags.`{tag}` = '{value}'", max_results=1)
         return next((str(run.info.run_id) for run in runs), None)
 
+    def begin_rollout(self, model: str, name: str, tags: Mapping[str, str]) -> str:
+        """The id of a run of the model's ledger for what servers report of a rollout; ended from the start, for no process is it."""
+        experiment = self.experiment(f"slipway-rollouts/{model}")
+        run = self.decisions.create_run(experiment, run_name=name, tags=dict(tags))
+        self.decisions.set_terminated(run.info.run_id)
+        return str(run.info.run_id)
+
+    def run_tags(self, run_id: str) -> dict[str, str]:
+        return dict(self.decisions.get_run(run_id).data.tags)
+
     def resume_run(self, run_id: str) -> bool:
         """Set an interrupted run going again; False when MLflow no longer has it, or it had ended well."""
         from mlflow.exceptions import MlflowException
@@ -66,6 +76,10 @@ class Runs(Connection):
         entities = [Entity(m.key, m.value, m.timestamp, m.step) for m in metrics]
         for start in range(0, len(entities), _BATCH):
             self.client.log_batch(run_id, metrics=entities[start : start + _BATCH])
+
+    def metric_history(self, run_id: str, key: str) -> dict[int, float]:
+        """A metric's values by step, of several at one the last."""
+        return {metric.step: metric.value for metric in self.client.get_metric_history(run_id, key)}
 
     def publisher(self, run_id: str) -> Callable[[Sequence[Metric]], None]:
         """`log_metrics` bound to one run, for the training loop."""

@@ -4,6 +4,9 @@ EVIDENCE_TAG = "slipway.evidence"
 
 VERDICT_TAG = "slipway.verdict"
 
+SCORE_TAG = "slipway.score_name"
+"""What the score of its proof is called."""
+
 KEY_TAG = "slipway.key"
 
 DATA_TAG = "slipway.data"

@@ -103,6 +103,15 @@ class ObjectStorage:
         with self._explained():
             self._write(self._object(path.parent, path.name), content)
 
+    def bring(self, folder: Path, ending: str) -> None:
+        """Fetch the single files below a folder that end so and are not here: of those that many write, each once. Raises StepError."""
+        with self._explained():
+            root = self._object(folder, "")
+            for path in self._files.find(root):
+                name = PurePosixPath(path.removeprefix(root))
+                if path.endswith(ending) and ".." not in name.parts and not (folder / name).exists():
+                    write_atomically(folder / name, bytes(self._files.cat_file(path)))
+
     @contextmanager
     def mirroring(self, folder: Path, names: Callable[[], list[str]]) -> Iterator[None]:
         """Keep the files that `names` gives, every few seconds and at the end, from a thread: whoever works never waits.
@@ -203,6 +212,12 @@ _REASONS: tuple[tuple[type[Exception], str, str], ...] = (
     (PermissionError, "refuses us", "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
     (Exception, "cannot be reached", "check AWS_ENDPOINT_URL and the network"),
 )
+
+
+def bring(url: str | None, home: Path, folder: Path, ending: str = ".jsonl.gz") -> None:
+    """What others keep below a folder of this home, where there is a store to keep it in."""
+    if url is not None:
+        ObjectStorage(url, home).bring(folder, ending)
 
 
 @contextmanager

@@ -18,11 +18,11 @@ import pytest
 from checkout import ROOT
 
 from tasks.data.dataset import read_split
-from tasks.monitoring.traffic import read_traffic
 from tasks.promotion.champion import promote
 from tasks.records import Candidate, Dataset
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
+from tasks.traffic.requests import read_traffic
 
 Images = np.ndarray  # type: ignore[type-arg]
 

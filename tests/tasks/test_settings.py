@@ -54,6 +54,17 @@ def test_production_overrides_a_workloads_gates_and_others_keep_theirs(somewhere
     assert settings.policy("digits").approval == "manual" and settings.policy("other").approval == "auto"
 
 
+def test_a_rollout_is_a_few_words_and_has_no_default(somewhere: Path) -> None:
+    (somewhere / "mlflow.yaml").write_text(
+        "models: {digits: {rollout: {steps: [shadow, 5%], horizon: 2d, margin: {score: null}}}, other: {}}"
+    )
+    settings = load_settings()
+    rollout = settings.policy("digits").rollout
+    assert rollout is not None and rollout.steps == (0, 0.05) and rollout.horizon.days == 2
+    assert settings.policy("other").rollout is None
+    assert not settings.policy("digits").permits_by_gate and settings.policy("other").permits_by_gate
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -61,6 +72,8 @@ def test_production_overrides_a_workloads_gates_and_others_keep_theirs(somewhere
         ("- a", "must be a mapping"),
         ("modles: {}", "modles: Extra inputs are not permitted"),
         ("models: {digits: {approval: perhaps}}", "models.digits.approval"),
+        ("models: {digits: {rollout: {steps: [10%, 1%]}}}", "steps: steps have to rise, such as"),
+        ("models: {digits: {rollout: {horizon: 3}}}", "horizon: 3 is no length of time: write 90s"),
         ("home: /elsewhere", "sets home: that is SLIPWAY_HOME's"),
         ("1: 2", "Keys should be strings"),
         ("store: 2026-02-30", "is not valid YAML"),

@@ -13,6 +13,7 @@ from tasks.reporting.cost import describe, total
 
 _COLOURS = {
     "promoted": "green",
+    "rolling": "green",
     "registered": "yellow",
     "unchanged": "cyan",
     "refused": "red",
@@ -72,6 +73,11 @@ def _next(outcome: Outcome) -> list[str]:
             f"slipway serve {model}@champion        the model server, on http://127.0.0.1:8080",
             f"slipway verify {model}@champion       check digest, signature and evidence again",
             f"slipway history {model}               who promoted what, when and why",
+        ]
+    if outcome.decision == "rolling":
+        return [
+            f"slipway rollout {model}               what both versions answered, and what is still to go",
+            "slipway up                            it goes on by itself, every minute",
         ]
     if outcome.decision == "registered":
         return [f'slipway promote {model} {outcome.version} --reason "…"    make it the champion']

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from flows.cli.views import or_json
 from tasks.monitoring.watched import Watched
-from tasks.promotion.entries import LedgerEntry, name_of
+from tasks.promotion.entries import Action, LedgerEntry, name_of
 from tasks.promotion.history import History
 from tasks.promotion.verification import Verification
 from tasks.reporting.candidates import number
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 _MOST_COLUMNS = 15
 
+_BESIDE: dict[Action, str] = {
+    "start": "begins to answer beside it",
+    "step": "goes a step further",
+    "pause": "pauses",
+    "resume": "goes on beside it",
+    "abort": "goes back",
+}
+
 _ROOM = 60
 """Fewer columns than these make a reason a tower of words: it goes on lines of its own."""
 
@@ -28,9 +36,14 @@ _ROOM = 60
 def show_entry(entry: LedgerEntry, console: Console) -> None:
     """Say what was decided, and how to look at it."""
     before = f"version {entry.from_version}" if entry.from_version is not None else "nothing"
-    console.print(f"[bold]{entry.model}[/bold]: version {entry.to_version} is the champion, after {before}")
+    if entry.moved:
+        what = f"version {entry.to_version} is the champion, after {before}"
+    else:
+        what = f"{before} serves as before, and version {entry.to_version} {_BESIDE.get(entry.action, 'is refused')}"
+    console.print(f"[bold]{entry.model}[/bold]: {what}")
     console.print(f"  {entry.action} by {escape(entry.who)}: {escape(entry.why)}")
-    console.print(f"\nTry next:\n  slipway history {entry.model}")
+    command = "rollout" if entry.action in ("start", "pause", "resume") else "history"
+    console.print(f"\nTry next:\n  slipway {command} {entry.model}")
 
 
 @or_json
@@ -40,8 +53,9 @@ def show_copied(copied: "Copied", console: Console) -> None:
     if copied.entry is None:
         console.print(f"{name} is already there, to the byte, and serves; nothing was changed")
     else:
-        console.print(f"{name} is the champion, after {name_of(copied.entry.from_version)}")
-        console.print(f"  promote by {escape(copied.entry.who)}: {escape(copied.entry.why)}")
+        how = "is the champion, after" if copied.outcome == "promoted" else "begins to answer beside"
+        console.print(f"{name} {how} {name_of(copied.entry.from_version)}")
+        console.print(f"  {copied.entry.action} by {escape(copied.entry.who)}: {escape(copied.entry.why)}")
     console.print(f"  copied from {escape(str(copied.origin))}")
     for reason in copied.reasons:
         console.print(f"  • {escape(reason)}")
@@ -83,6 +97,7 @@ def ledger_lines(entries: tuple[LedgerEntry, ...], width: int | None) -> Iterato
     for head, entry in zip(heads, entries, strict=True):
         first, indent = ("    ", 4) if below else (f"{head}  ", len(head) + 2)
         why = entry.why if entry.origin is None else f"{entry.why} [from {entry.origin}]"
+        why = why if entry.rollout is None else f"{why} [{entry.rollout}]"
         lines = [first + why]
         if width is not None:
             lines = textwrap.wrap(why, width, initial_indent=first, subsequent_indent=" " * indent)
@@ -97,7 +112,9 @@ def _row(entry: LedgerEntry) -> list[str]:
 @or_json
 def show_watched(watched: Watched, console: Console) -> None:
     """What was served and whether it drifted, the worst columns first."""
-    colour = {"quiet": "yellow", "steady": "green", "drifted": "red"}[watched.status]
+    colour = (
+        "red" if watched.alarming else {"quiet": "yellow", "shifted": "yellow"}.get(watched.status, "green")
+    )
     console.print(
         f"[bold]{watched.model}[/bold] version {watched.version}: [bold {colour}]{watched.status}[/]"
     )
@@ -107,6 +124,12 @@ def show_watched(watched: Watched, console: Console) -> None:
     if volume.first is not None and volume.last is not None:
         console.print(
             f"  {volume.rows} rows from {volume.first:%Y-%m-%d %H:%M} to {volume.last:%H:%M} UTC, p50 {volume.p50_ms} ms, p95 {volume.p95_ms} ms"
+        )
+    if watched.performance is not None and watched.performance.score is not None:
+        by_labels = watched.performance
+        console.print(
+            f"  {by_labels.labelled} of {by_labels.rows} rows have a label ({by_labels.coverage:.1%}): {by_labels.score:.4f} "
+            f"({by_labels.low:.4f} to {by_labels.high:.4f}), {by_labels.proof:.4f} was proved"
         )
     drifted = [column for part in (watched.predictions, watched.inputs) if part for column in part.drifted]
     if drifted:
@@ -139,3 +162,10 @@ def show_verification(verification: Verification, console: Console) -> None:
         console.print(f"  workload   {verification.origin}", markup=False)
     if verification.replayed is not None:
         console.print(f"  replay     {verification.score_name} {verification.replayed:.4f}, the same")
+    if verification.rollouts is not None and verification.rollouts.entries:
+        rollouts = verification.rollouts
+        console.print(
+            f"  rollouts   {rollouts.entries} decisions follow from their counts, {rollouts.recounted} of them counted again"
+        )
+        for note in rollouts.notes:
+            console.print(f"             {escape(note)}")

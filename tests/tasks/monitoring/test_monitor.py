@@ -1,13 +1,16 @@
 """Served traffic against training data: a real server and rows recorded by it."""
 
+import datetime
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from checkout import ROOT
+from recorded import request, write
 from watched_digits import Images, Send, recording_server, validation_images, watched_home
 
 from tasks.errors import UserError
@@ -18,6 +21,7 @@ from tasks.records import Candidate, Dataset
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
+from tasks.traffic.labels import Label, labels_of, write_labels
 
 Digits = tuple[Dataset, Candidate]
 
@@ -104,3 +108,26 @@ def test_rows_that_no_version_was_made_of_are_new(watched: Path, linear_digits: 
     assert fingerprint == linear_digits[0].fingerprint
     registry.tag_version(champion, {"slipway.data": fingerprint})
     assert new_rows(registry, other) is None
+
+
+@pytest.mark.slow
+def test_labels_that_say_surely_worse_are_an_alarm_with_the_day_it_began(watched: Path) -> None:
+    champion = find_version(Registry(load_settings()), "digits@champion")
+    now = time.time()
+    for days, right in ((3, 100), (2, 60)):
+        at = now - days * 86_400
+        write(watched, [request(champion, [row % 10], at + row, f"{days}-{row}") for row in range(300)])
+        words = [row % 10 if row % 100 < right else (row + 1) % 10 for row in range(300)]
+        labels = [Label(f"{days}-{row}", 0, str(word), at, at + 600) for row, word in enumerate(words)]
+        write_labels(labels_of(watched, "digits"), labels)
+    settings = load_settings()
+    limits = settings.policy("digits").monitor.model_copy(update={"hours": 72.0})
+    policy = settings.policy("digits").model_copy(update={"monitor": limits})
+    outcome = monitor(settings.model_copy(update={"models": {"digits": policy}}), "digits")
+    assert outcome.status == "worse" and outcome.alarming, outcome
+    day = datetime.datetime.fromtimestamp(now - 2 * 86_400, datetime.UTC).date()
+    assert outcome.performance is not None and outcome.performance.below_since == day
+    assert (
+        f"since {day}: 0.8" in outcome.reasons[0]
+        and "600 of 600 rows that have a label" in outcome.reasons[0]
+    )

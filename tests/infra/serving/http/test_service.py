@@ -16,7 +16,7 @@ import pytest
 import serving_models as models
 from serving_process import ServerProcess, wait_for
 
-from tasks.monitoring.traffic import read_traffic
+from tasks.traffic.requests import read_traffic
 
 PATIENCE = 120
 ROW = np.linspace(-1, 1, 64).round(3).tolist()

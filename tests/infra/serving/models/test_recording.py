@@ -23,9 +23,10 @@ from infra.serving.models.execution import Done, Request
 from infra.serving.models.recording import MAX_ROWS, QUEUE, Recorder, evict
 from infra.serving.models.version import LoadedVersion, load_version
 from infra.serving.wire.tensors import assemble, rows_of
-from tasks.monitoring.traffic import outputs, read_traffic, served_columns, volume
+from tasks.monitoring.traffic import outputs, served_columns, volume
 from tasks.records import TensorSpec
 from tasks.system.files import sha256_of
+from tasks.traffic.requests import read_traffic
 
 LONG_AGO = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 

@@ -1,0 +1,160 @@
+"""A rollout goes on, one pass at a time: whoever looks, whenever, wherever, does what the ledger and the counts say; and what a person says."""
+
+import datetime
+
+from tasks.errors import RefusedError, UserError
+from tasks.promotion.carrying import enact, tell_rollout
+from tasks.promotion.champion import model_lock, repair
+from tasks.promotion.entries import Action, Ledger, LedgerEntry
+from tasks.promotion.ledger import StaleError, in_short
+from tasks.promotion.permits import Reverted, may_serve, restore, reverted
+from tasks.promotion.rollouts import BY_EVIDENCE, Rollout, open_rollout
+from tasks.promotion.standing import Standing, log_curves, standing
+from tasks.records import Version
+from tasks.registry.lookup import check_model
+from tasks.registry.registry import Registry
+from tasks.rollout.counts import Counts, LabelCounts
+from tasks.rollout.evidence import RolloutEvidence
+from tasks.rollout.guards import answers, harms, surely
+from tasks.settings import Settings
+
+
+def advance(settings: Settings, model: str, now: datetime.datetime | None = None) -> Standing | None:
+    """One pass: finish what was claimed, make the record what the ledger says, look, and do what follows; None without a rollout.
+
+    Any number of processes may do this at once, and any may be killed at any moment: each step is made once.
+    """
+    registry = Registry(settings)
+    check_model(registry, model)
+    with model_lock(settings, model):
+        ledger = repair(registry, model)
+        tell_rollout(registry, ledger)
+        going_on = open_rollout(ledger.entries)
+        if going_on is None:
+            return standing(registry, ledger, now)
+        try:
+            made = _pass(registry, ledger, going_on, now or datetime.datetime.now(datetime.UTC))
+        except StaleError:  # another decided at the same moment: the next pass begins where that one ended
+            made = None
+        after = repair(registry, model) if made is not None else ledger
+        seen = standing(registry, after, now)
+    return None if seen is None else seen.model_copy(update={"made": made})
+
+
+def _pass(
+    registry: Registry, ledger: Ledger, going_on: Rollout, now: datetime.datetime
+) -> LedgerEntry | None:
+    version = registry.version(ledger.model, going_on.terms.new)
+    if version is None:
+        seen = standing(registry, ledger, now)
+        assert seen is not None
+        evidence = _evidence(going_on, seen)
+        gone = f"version {going_on.terms.new} was deleted from the registry"
+        return _go_on(registry, ledger, "abort", evidence, why=gone, who=BY_EVIDENCE, verdict="inconclusive")
+    if may_serve(registry, ledger, version) is not None:
+        restore(registry, ledger, version)
+    if (note := reverted(registry, version, going_on.stands.run)) is not None:
+        return _brake(registry, ledger, going_on, note)
+    seen = standing(registry, ledger, now)
+    assert seen is not None
+    evidence = _evidence(going_on, seen)
+    if seen.decision.answers:
+        log_curves(registry, seen, now)
+    why, action = in_short([seen.decision.why]), seen.decision.action
+    if action == "step":
+        step = evidence.step + 1
+        further = evidence.model_copy(update={"step": step, "weight": seen.policy.steps[step]})
+        return _go_on(registry, ledger, "step", further, why=why, who=BY_EVIDENCE, verdict="pass")
+    if action == "abort":
+        return _go_on(registry, ledger, "abort", evidence, why=why, who=BY_EVIDENCE, verdict="fail")
+    if action == "promote":
+        return _go_on(registry, ledger, "promote", evidence, why=why, who=BY_EVIDENCE, verdict="pass")
+    return None
+
+
+def _brake(registry: Registry, ledger: Ledger, going_on: Rollout, note: Reverted) -> LedgerEntry:
+    """A server went back, and all with it: the entry has that server's counts, which have to bear it out alone (see `replay`)."""
+    policy, counts = going_on.terms.policy, note.counts or Counts()
+    evidence = going_on.stands.model_copy(
+        update={"counts": counts, "labels": None, "answers": answers(policy, counts, None), "terms": None}
+    )
+    why = in_short([f"servers went back from it: {note.reason}"])
+    return _go_on(registry, ledger, "abort", evidence, why=why, who=note.by, verdict="fail")
+
+
+def say(settings: Settings, model: str, action: Action, *, why: str, who: str | None = None) -> LedgerEntry:
+    """What a person decides about the rollout: pause, resume, abort or finish; its entry.
+
+    Raises UserError where there is none to decide about, RefusedError for a finish while the new version is surely worse.
+    """
+    registry = Registry(settings)
+    check_model(registry, model)
+    with model_lock(settings, model):
+        return said(registry, repair(registry, model), action, why=why, who=who)
+
+
+def said(
+    registry: Registry, ledger: Ledger, action: Action, *, why: str, who: str | None = None
+) -> LedgerEntry:
+    """The same by a `ledger` that is sound; the caller holds the model's lock."""
+    going_on = open_rollout(ledger.entries)
+    if going_on is None:
+        raise UserError(
+            f"No rollout of {ledger.model} is open: `slipway history {ledger.model}` shows the last one's end."
+        )
+    if (action == "pause" and going_on.paused) or (action == "resume" and not going_on.paused):
+        stands = "paused already" if going_on.paused else "not paused"
+        raise UserError(f"The rollout of {ledger.model} version {going_on.terms.new} is {stands}.")
+    version = registry.version(ledger.model, going_on.terms.new)
+    note = reverted(registry, version, going_on.stands.run) if version is not None else None
+    if note is not None:
+        _brake(registry, ledger, going_on, note)
+        raise RefusedError(
+            f"The rollout of {ledger.model} version {going_on.terms.new} is over: servers went back from it: {note.reason}"
+        )
+    seen = standing(registry, ledger)
+    assert seen is not None
+    evidence = _evidence(going_on, seen)
+    if action == "finish" and (worse := harms(evidence.answers)):
+        margin, labels = going_on.terms.policy.margin, evidence.labels or LabelCounts()
+        raise RefusedError(
+            f"{ledger.model} version {going_on.terms.new} is not finished, on nobody's word: "
+            f"{' '.join(surely(answer, margin, evidence.counts, labels) for answer in worse)} "
+            f"It goes back with the next pass, or now: `slipway rollout {ledger.model} abort`."
+        )
+    return _go_on(registry, ledger, action, evidence, why=why, who=who, verdict="inconclusive")
+
+
+def _go_on(
+    registry: Registry,
+    ledger: Ledger,
+    action: Action,
+    evidence: RolloutEvidence,
+    *,
+    why: str,
+    who: str | None,
+    verdict: str,
+) -> LedgerEntry:
+    going_on = open_rollout(ledger.entries)
+    assert going_on is not None
+    number = going_on.terms.new
+    version = registry.version(ledger.model, number)
+    if version is None:  # deleted; to end it takes no more than its number
+        version = Version(model=ledger.model, version=number, sha256=going_on.terms.new_sha256, run_id="")
+    evidence = evidence.model_copy(update={"terms": None})
+    return enact(registry, ledger, action, version, why=why, who=who, verdict=verdict, rollout=evidence)
+
+
+def _evidence(rollout: Rollout, seen: Standing) -> RolloutEvidence:
+    """What was seen, as an entry keeps it."""
+    stands = rollout.stands
+    return RolloutEvidence(
+        run=stands.run,
+        step=stands.step,
+        weight=stands.weight,
+        policy=stands.policy,
+        counts=seen.counts,
+        labels=seen.labels,
+        labels_sha256=seen.labels_sha256,
+        answers=seen.decision.answers or answers(rollout.terms.policy, seen.counts, seen.labels),
+    )

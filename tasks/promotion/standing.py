@@ -1,0 +1,157 @@
+"""How a rollout stands: what the ledger says of it, what was seen until now, and what follows; nothing is changed by looking."""
+
+import datetime
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.errors import UserError
+from tasks.promotion.entries import Ledger, LedgerEntry
+from tasks.promotion.ledger import read_ledger
+from tasks.promotion.rollouts import Rollout, last_rollout, open_rollout
+from tasks.records import Metric
+from tasks.registry.lookup import check_model
+from tasks.registry.registry import Registry
+from tasks.reporting.rollout_progress import Point, curves, intervals, picture
+from tasks.rollout.counts import Counts, LabelCounts
+from tasks.rollout.decision import Decision, Place, Pod, decide
+from tasks.rollout.evidence import Guard
+from tasks.rollout.policy import RolloutPolicy
+from tasks.rollout.record import ROLLOUT_TAG
+from tasks.rollout.reported import PodReport, read_reports
+from tasks.settings import Settings
+from tasks.system.frozen import Frozen
+from tasks.traffic.pairs import Labelled, labelled
+
+
+class Standing(Frozen):
+    """A model's rollout as it stands, what was seen of it until now, and what follows."""
+
+    model: str
+    status: Literal["rolling", "paused", "ended"]
+    run: str
+    old: int
+    new: int
+    step: int
+    policy: RolloutPolicy
+    since: datetime.datetime
+    counts: Counts
+    labels: LabelCounts | None = None
+    labels_sha256: str | None = None
+    pods: Mapping[str, Pod] = {}
+    decision: Decision
+    entries: tuple[LedgerEntry, ...]
+    made: LedgerEntry | None = Field(None, description="What this pass decided.")
+
+    @property
+    def weight(self) -> float:
+        return self.policy.steps[self.step]
+
+
+def standing(registry: Registry, ledger: Ledger, now: datetime.datetime | None = None) -> Standing | None:
+    """How the last rollout stands by `ledger`, and what its counts of now say; nothing is changed."""
+    rollout = last_rollout(ledger.entries)
+    if rollout is None:
+        return None
+    seen, now = rollout.stands, now or datetime.datetime.now(datetime.UTC)
+    reports = read_reports(registry.run_tags(seen.run))
+    counts, labels, sha256 = _total(reports), seen.labels, seen.labels_sha256
+    decision = Decision(action="stay", why=rollout.last.why, answers=seen.answers)
+    if rollout.ended:
+        counts = seen.counts
+    else:
+        told = _labels(registry, rollout, now)
+        labels, sha256 = told or (None, None)
+        decision = decide(rollout.terms.policy, place_of(rollout, reports, now), counts, labels, now)
+    return Standing(
+        model=ledger.model,
+        status="ended" if rollout.ended else "paused" if rollout.paused else "rolling",
+        run=seen.run,
+        old=rollout.terms.old,
+        new=rollout.terms.new,
+        step=seen.step,
+        policy=rollout.terms.policy,
+        since=rollout.stepped.at,
+        counts=counts,
+        labels=labels,
+        labels_sha256=sha256,
+        pods={name: Pod(age=now - each.at, sequence=each.sequence) for name, each in reports.items()},
+        decision=decision,
+        entries=rollout.entries,
+    )
+
+
+def place_of(rollout: Rollout, reports: Mapping[str, PodReport], now: datetime.datetime) -> Place:
+    """Where a rollout stands, by the ledger and what pods reported."""
+    stepped = rollout.stepped
+    assert stepped.rollout is not None
+    return Place(
+        step=rollout.stands.step,
+        sequence=rollout.last.sequence,
+        began=rollout.start.at,
+        stepped=stepped.at,
+        last=rollout.last.at,
+        then=stepped.rollout.counts,
+        paused=rollout.paused,
+        pods={name: Pod(age=now - each.at, sequence=each.sequence) for name, each in reports.items()},
+    )
+
+
+def _total(reports: Mapping[str, PodReport]) -> Counts:
+    total = Counts()
+    for report in reports.values():
+        total += report.counts
+    return total
+
+
+def _labels(registry: Registry, rollout: Rollout, now: datetime.datetime) -> Labelled | None:
+    policy = rollout.terms.policy
+    if policy.margin.score is None:
+        return None
+    return labelled(registry.settings, rollout.start.model, rollout.record, policy, now)
+
+
+def log_curves(registry: Registry, seen: Standing, now: datetime.datetime) -> None:
+    """The wealth of every bet, and what is not ruled out of every guard, for MLflow's curves and the picture."""
+    at, pairs = round(now.timestamp() * 1000), seen.counts.pairs
+    values = [(f"{each.guard}/{each.question}", each.log_wealth, pairs) for each in seen.decision.answers]
+    values += curves(intervals(seen.policy, seen.counts, seen.labels))
+    metrics = [Metric(key=key, value=value, step=step, timestamp=at) for key, value, step in values]
+    registry.log_metrics(seen.run, metrics)
+
+
+def drawn(registry: Registry, seen: Standing) -> str:
+    """The picture of a rollout, from what every pass has logged of it."""
+    history: dict[Guard, list[Point]] = {}
+    for guard in intervals(seen.policy, seen.counts, seen.labels):
+        parts = [registry.metric_history(seen.run, f"{guard}/{part}") for part in ("low", "mean", "high")]
+        both = parts[0].keys() & parts[1].keys() & parts[2].keys()
+        history[guard] = [Point(pairs, *(part[pairs] for part in parts)) for pairs in sorted(both)]
+    entries = [entry.rollout for entry in seen.entries if entry.action in ("start", "step") and entry.rollout]
+    return picture(seen.policy, history, [(each.counts.pairs, each.weight) for each in entries])
+
+
+def status(settings: Settings, model: str) -> Standing:
+    """How the model's last rollout stands. Raises UserError when there never was one."""
+    registry = Registry(settings)
+    check_model(registry, model)
+    seen = standing(registry, read_ledger(registry, model))
+    if seen is None:
+        raise UserError(
+            f"{model} never had a rollout: models.{model}.rollout in mlflow.yaml makes `slipway promote {model} VERSION` begin one."
+        )
+    return seen
+
+
+def rolls(registry: Registry, model: str, version: int) -> bool:
+    """Whether a rollout of this version is open."""
+    going_on = open_rollout(read_ledger(registry, model).entries)
+    return going_on is not None and going_on.terms.new == version
+
+
+def open_rollouts(registry: Registry) -> dict[str, Rollout]:
+    """The rollout that is open of each model that has one."""
+    told = [name for name, tags in registry.models().items() if ROLLOUT_TAG in tags]
+    last = {name: open_rollout(read_ledger(registry, name).entries) for name in told}
+    return {name: rollout for name, rollout in last.items() if rollout is not None}

@@ -1,0 +1,188 @@
+"""Rows that two versions answered: how many agreed, and what labels say of those that did not.
+
+TRAFFIC/MODEL/DAY/HOUR/*.pairs.jsonl.gz: a line a row on which they differ, and a line of counts for all pairs of that file, so that
+a cut in time is a cut in both.
+"""
+
+import datetime
+import gzip
+import hashlib
+import json
+import logging
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic_core import from_json
+
+from tasks.goals.metric import Arrays
+from tasks.registry.lookup import find_version
+from tasks.registry.registry import Registry
+from tasks.rollout.counts import LabelCounts
+from tasks.rollout.policy import RolloutPolicy
+from tasks.rollout.record import RolloutRecord
+from tasks.settings import Settings
+from tasks.system.storage import bring
+from tasks.traffic.answers import answers_of
+from tasks.traffic.labels import Key, labels_of, match, read_labels
+from tasks.traffic.requests import PAIRS, traffic_of
+
+log = logging.getLogger("slipway")
+
+AHEAD = datetime.timedelta(minutes=5)
+"""A clock this far before ours is wrong: what it wrote waits."""
+
+
+class Pair(NamedTuple):
+    """A row that the versions `new` and `old` answered differently; outputs by name, a list of values each."""
+
+    id: str
+    row: int
+    time: float
+    new: int
+    old: int
+    new_outputs: dict[str, list[Any]]
+    old_outputs: dict[str, list[Any]]
+    asked: dict[str, list[Any]]
+
+    @property
+    def key(self) -> Key:
+        return self.id, self.row
+
+
+class Hour(NamedTuple):
+    """One file of one rollout: when it was closed, how many pairs it counts, and those of them that differ."""
+
+    closed: float
+    pairs: int
+    agreed: int
+    differ: tuple[Pair, ...]
+
+
+class Labelled(NamedTuple):
+    """What labels say of a rollout, and the SHA-256 over the rows and labels that say it."""
+
+    counts: LabelCounts
+    sha256: str
+
+
+def label_counts(
+    settings: Settings, model: str, record: RolloutRecord, policy: RolloutPolicy, now: datetime.datetime
+) -> LabelCounts:
+    """What labels say of the rollout's pairs of before `now` less the horizon; zeros where nothing was recorded.
+
+    Raises UserError for a model whose rows have no scores of their own, EvidenceError for a version whose evidence does not hold.
+    """
+    return labelled(settings, model, record, policy, now).counts
+
+
+def labelled(
+    settings: Settings, model: str, record: RolloutRecord, policy: RolloutPolicy, now: datetime.datetime
+) -> Labelled:
+    """The same, with what it rests on. A pair that a client's id names again has no label: the first has it."""
+    bring(settings.store, settings.home, traffic_of(settings.home, model), PAIRS)
+    bring(settings.store, settings.home, labels_of(settings.home, model))
+    hours = [*read_pairs(traffic_of(settings.home, model), record.run)]
+    ripe = [hour for hour in hours if hour.closed < (now - policy.horizon).timestamp()]
+    for hour in hours:
+        if hour.closed > (now + AHEAD).timestamp():
+            when = datetime.datetime.fromtimestamp(hour.closed, datetime.UTC)
+            log.warning("%s pairs of %s wait: a clock far ahead wrote %s", hour.pairs, model, when)
+    pairs = first_of_each(pair for hour in ripe for pair in hour.differ)
+    labels = read_labels(labels_of(settings.home, model)) if pairs else ()
+    words = match(labels, {pair.key: pair.time for pair in pairs}, policy.horizon).words
+    told_of = [pair for pair in pairs if pair.key in words]
+    told = Counter(_right(settings, record, told_of, [words[pair.key] for pair in told_of]))
+    agreed = sum(hour.agreed for hour in ripe)
+    matured = agreed + sum(max(hour.pairs - hour.agreed, len(hour.differ)) for hour in ripe)
+    better, worse, neither = told[True, False], told[False, True], told[False, False]
+    counts = LabelCounts(
+        matured=matured,
+        agreed=agreed,
+        better=better,
+        worse=worse,
+        neither=neither,
+        missing=matured - agreed - better - worse - neither,
+    )
+    said = sorted([pair.id, pair.row, words.get(pair.key)] for pair in pairs)
+    return Labelled(counts, hashlib.sha256(json.dumps([matured, agreed, said]).encode()).hexdigest())
+
+
+def read_pairs(folder: Path, run: str | None = None, *, asked: bool = False) -> Iterator[Hour]:
+    """The recorded pairs of a rollout (None: of all), a file at a time, oldest first; what was `asked` is large, and left out."""
+    for path in sorted(folder.glob(f"*/*/*{PAIRS}")):
+        try:
+            lines = [from_json(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+            yield from _hours(lines, run, asked)
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
+            log.warning("%s is left out, it cannot be read: %s", path, error)
+
+
+def first_of_each(pairs: Iterable[Pair]) -> list[Pair]:
+    """Oldest first; of those that a client gave the same id, the first."""
+    first: dict[str, Pair] = {}
+    for pair in sorted(pairs, key=lambda pair: (pair.time, pair.key)):
+        first.setdefault(pair.id, pair)
+    return [*first.values()]
+
+
+def _hours(lines: Sequence[Mapping[str, Any]], run: str | None, asked: bool) -> Iterator[Hour]:
+    wanted = [line for line in lines if run is None or line.get("rollout") == run]
+    counts = [line for line in wanted if "pairs" in line]
+    differ = tuple(_pair(line, asked) for line in wanted if "pair" in line)
+    if wanted:
+        yield Hour(
+            closed=max(line["time"] for line in wanted),
+            pairs=sum(line["pairs"] for line in counts),
+            agreed=sum(line["agreed"] for line in counts),
+            differ=differ,
+        )
+
+
+def _pair(line: Mapping[str, Any], asked: bool) -> Pair:
+    pair, new = line["pair"], int(line["pair"]["new"])
+    answered, other = _values(line, "outputs."), pair["other"]
+    by_new = int(line["version"]) == new
+    return Pair(
+        id=line["id"],
+        row=pair["row"],
+        time=line["time"],
+        new=new,
+        old=int(pair["old"]),
+        new_outputs=answered if by_new else other,
+        old_outputs=other if by_new else answered,
+        asked=_values(line, "inputs.") if asked else {},
+    )
+
+
+def _values(line: Mapping[str, Any], kind: str) -> dict[str, list[Any]]:
+    """Of the one row that a line has."""
+    return {name.removeprefix(kind): values[0] for name, values in line.items() if name.startswith(kind)}
+
+
+def in_columns(rows: Sequence[Mapping[str, Sequence[Any]]]) -> Arrays:
+    """Outputs row by row as arrays [n, values] by name; null is NaN."""
+    return {
+        name: np.array([row[name] for row in rows], str if isinstance(first[0], str) else float)
+        for name, first in (rows[0].items() if rows else ())
+    }
+
+
+def _right(
+    settings: Settings, record: RolloutRecord, pairs: Sequence[Pair], labels: Sequence[str]
+) -> Iterator[tuple[bool, bool]]:
+    """Whether the new version, and the old one, said what the label says; of labels that either knows."""
+    if not pairs:
+        return
+    registry, said = Registry(settings), []
+    for number, outputs in (
+        (record.new, [p.new_outputs for p in pairs]),
+        (record.old, [p.old_outputs for p in pairs]),
+    ):
+        answers = answers_of(registry, find_version(registry, f"{record.model}/{number}"))
+        said.append(answers.right(in_columns(outputs), labels))
+    usable = ~np.isnan(said).all(axis=0)
+    yield from zip(*(scores[usable] == 1 for scores in said), strict=True)
