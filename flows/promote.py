@@ -88,9 +88,8 @@ def _addresses(registry: Registry, version: Version) -> Addresses:
     run = registry.run_address(version.model, version.run_id)
     if run is None:
         return Addresses()
-    return Addresses(
-        report=f"{run}/artifacts/report.html", version=registry.version_address(version), run=run
-    )
+    report = registry.run_address(version.model, version.run_id, "report.html")
+    return Addresses(report=report, version=registry.version_address(version), run=run)
 
 
 @flow(name="rollback", flow_run_name="rollback-{model}", persist_result=True, result_serializer="json")

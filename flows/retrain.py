@@ -144,12 +144,12 @@ def _end_interrupted(context: RunContext, outcome: Outcome, *, may_promote: bool
 def _show_source(context: RunContext, *, ran: bool) -> None:
     """A bundle's run says whose code it is from its beginning on."""
     if is_bundle(context.workload):
-        address = context.registry.run_address(context.model, context.run_id or "")
-        show_source(bundle_of(context.workload), context.model, address, ran=ran)
+        source = context.registry.run_address(context.model, context.run_id or "", "source")
+        show_source(bundle_of(context.workload), context.model, source, ran=ran)
 
 
 def _show(context: RunContext, outcome: Outcome) -> Outcome:
-    show_outcome(outcome, context.registry.run_address(context.model, outcome.run_id or ""))
+    show_outcome(outcome, context.registry)
     return outcome
 
 

@@ -10,7 +10,7 @@ from tasks.proof.evidence import Evidence, seal
 from tasks.proof.permit import policy_digest
 from tasks.records import Candidate, Checkpoint, Dataset, Metric, Version
 from tasks.registry.registry import Registry
-from tasks.registry.tags import DATA_TAG, EVIDENCE_TAG, KEY_TAG, NEWEST_TAG, POLICY_TAG, VERDICT_TAG
+from tasks.registry.tags import DATA_TAG, EVIDENCE_TAG, KEY_TAG, NEWEST_TAG, PICKED_TAG, POLICY_TAG, VERDICT_TAG
 from tasks.reporting.explained_rows import attributions
 from tasks.reporting.model_card import model_card
 from tasks.reporting.report import write_report
@@ -45,13 +45,7 @@ def register(
             registry.log_file(evidence.run_id, path)
         registry.log_metrics(evidence.run_id, [*_details(evidence)])
         registry.drop_candidates(evidence.model, evidence.run_id)
-        for result in selection.candidates:
-            tags = {"slipway.status": result.status}
-            logged = registry.log_candidate(evidence.run_id, dataset, result.name, _metrics(result), tags)
-            if result.status == "picked":
-                model_id = logged
-            else:
-                registry.finish_candidate(logged, refused=result.status == "refused")
+        model_id = _log_candidates(registry, evidence, dataset, selection)
         shutil.rmtree(folder, ignore_errors=True)
         build_folder(picked.onnx, dataset, folder, registry.model_card(model_id, evidence.run_id))
         digest = seal(folder, evidence)
@@ -66,6 +60,22 @@ def register(
             {KEY_TAG: key, **tags_of(evidence, digest, dataset.newest)},
             card,
         )
+
+
+def _log_candidates(
+    registry: Registry, evidence: Evidence, dataset: Dataset, selection: Selection
+) -> str:
+    """All of them, the pick last, for the run shows what was measured last; and what was said of the pick. The pick's id."""
+    run_id, report = evidence.run_id, evidence.proof.report
+    for result in sorted(selection.candidates, key=lambda result: result.status == "picked"):
+        params = {"status": result.status, "why": "; ".join(result.reasons)[:250]}
+        model_id = registry.log_candidate(run_id, dataset, result.name, _metrics(result), params)
+        if result.status != "picked":
+            registry.finish_candidate(model_id, refused=result.status == "refused")
+    registry.log_measured(run_id, dataset, model_id, {"score": report.score}, report.split)
+    verdict = evidence.proof.verdict.decision
+    registry.tag_run(run_id, {VERDICT_TAG: verdict, PICKED_TAG: selection.picked})
+    return model_id
 
 
 def _metrics(result: CandidateResult) -> dict[str, float]:
@@ -92,7 +102,7 @@ def tags_of(evidence: Evidence, digest: str, newest: str | None) -> dict[str, st
         | origin
         | {
             "slipway.workload": evidence.workload,
-            "slipway.picked": evidence.picked,
+            PICKED_TAG: evidence.picked,
             "slipway.score": repr(report.score),
             "slipway.score_name": report.score_name,
             VERDICT_TAG: verdict.decision,

@@ -8,6 +8,7 @@ from tasks.errors import StepError
 from tasks.records import OnnxModel, Version
 from tasks.registry.download import download_version
 from tasks.registry.http import is_missing
+from tasks.registry.pages import AS_MACHINE_LEARNING
 from tasks.registry.rest import Entity
 from tasks.registry.runs import Runs
 from tasks.system.sentences import first_line, shortened
@@ -205,7 +206,7 @@ class Registry(Runs):
         """The version's page, when a server shows one."""
         if self.settings.embedded:
             return None
-        return f"{self.pages}/models/{version.model}/versions/{version.version}"
+        return f"{self.pages}/models/{version.model}/versions/{version.version}{AS_MACHINE_LEARNING}"
 
 
 def _claims_of(model: str) -> str:

@@ -4,6 +4,8 @@ EVIDENCE_TAG = "slipway.evidence"
 
 VERDICT_TAG = "slipway.verdict"
 
+PICKED_TAG = "slipway.picked"
+
 KEY_TAG = "slipway.key"
 
 DATA_TAG = "slipway.data"
