@@ -5,8 +5,9 @@ from prefect import flow, task
 from flows.orchestration.approval import ask as ask_a_person
 from flows.orchestration.artifacts import show_question
 from flows.orchestration.events import announced
+from flows.orchestration.failures import failing_in_a_sentence
+from flows.orchestration.story import told
 from flows.pipeline.binding import worth_a_retry
-from tasks.errors import RefusedError
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.judging import verdict_against_champion
 from tasks.promotion.manual import decline_version, promote_version, roll_back_to
@@ -19,6 +20,10 @@ from tasks.settings import load_settings
 from tasks.system.frozen import Frozen
 
 
+DECLINED = "Declined"
+"""The state of a run that asked, and was told no: it did what it was for."""
+
+
 class Question(Frozen):
     """The page that whoever decides is shown, and whether anybody has to."""
 
@@ -29,6 +34,7 @@ class Question(Frozen):
 @flow(
     name="promote", flow_run_name="promote-{model}-v{version}", persist_result=True, result_serializer="json"
 )
+@failing_in_a_sentence
 def promote(
     model: str,
     version: int,
@@ -37,7 +43,7 @@ def promote(
     ask: bool | None = None,
     new_signature: bool = False,
 ) -> LedgerEntry:
-    """Make a version the champion, if it passes the gate against the one that serves now.
+    """Make a version the champion, if it passes the gate against the one that serves now. A person's no ends the run as Declined.
 
     Args:
         model: The registered model's name, such as digits.
@@ -53,12 +59,12 @@ def promote(
         approval = ask_a_person(asked.text, settings.policy(model).patience_days)
         who, reason = approval.who, approval.why
         if approval.decision == "refuse":
-            refuse.fn(model, version, reason, who)
-            raise RefusedError(f"{model} version {version} was refused by {who}: {reason}.")
+            entry = _refuse(model, version, reason, who)
+            return told(entry, f"declined by {entry.who}: {reason}", DECLINED)
     with announced(Registry(settings), model):
-        return promote_version(
-            settings, model, version, why=reason, who=who, new_signature=new_signature or asked.ask
-        )
+        new_signature = new_signature or asked.ask
+        entry = promote_version(settings, model, version, why=reason, who=who, new_signature=new_signature)
+    return told(entry, _moved(entry))
 
 
 @task(
@@ -93,6 +99,7 @@ def _addresses(registry: Registry, version: Version) -> Addresses:
 
 
 @flow(name="rollback", flow_run_name="rollback-{model}", persist_result=True, result_serializer="json")
+@failing_in_a_sentence
 def rollback(model: str, reason: str, to: int | None = None, who: str | None = None) -> LedgerEntry:
     """Go back to an older version, after seeing that it still verifies, loads and answers.
 
@@ -104,10 +111,12 @@ def rollback(model: str, reason: str, to: int | None = None, who: str | None = N
     """
     settings = load_settings()
     with announced(Registry(settings), model):
-        return roll_back_to(settings, model, to, why=reason, who=who)
+        entry = roll_back_to(settings, model, to, why=reason, who=who)
+    return told(entry, _moved(entry))
 
 
 @flow(name="refuse", flow_run_name="refuse-{model}-v{version}", persist_result=True, result_serializer="json")
+@failing_in_a_sentence
 def refuse(model: str, version: int, reason: str, who: str | None = None) -> LedgerEntry:
     """Keep in the ledger that a version is not let through; nothing moves. Questions that nobody answers end here.
 
@@ -117,6 +126,16 @@ def refuse(model: str, version: int, reason: str, who: str | None = None) -> Led
         reason: Why; kept in the ledger.
         who: Who decides; empty: the user that the worker runs as.
     """
+    entry = _refuse(model, version, reason, who)
+    return told(entry, f"refused by {entry.who}: {reason}")
+
+
+def _refuse(model: str, version: int, reason: str, who: str | None) -> LedgerEntry:
     settings = load_settings()
     with announced(Registry(settings), model):
         return decline_version(settings, model, version, why=reason, who=who)
+
+
+def _moved(entry: LedgerEntry) -> str:
+    which = "the first champion" if entry.from_version is None else f"champion after v{entry.from_version}"
+    return f"v{entry.to_version} is {which}, by {entry.who}"

@@ -6,15 +6,18 @@ from pathlib import Path
 
 from tasks.onnx.package import build_folder
 from tasks.outcome import CandidateResult, Selection
+from tasks.promotion.ledger import read_ledger
 from tasks.proof.evidence import Evidence, seal
 from tasks.proof.permit import policy_digest
 from tasks.records import Candidate, Checkpoint, Dataset, Metric, Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import DATA_TAG, EVIDENCE_TAG, KEY_TAG, NEWEST_TAG, PICKED_TAG, POLICY_TAG, VERDICT_TAG
 from tasks.reporting.explained_rows import attributions
-from tasks.reporting.model_card import model_card
+from tasks.reporting.model_card import WRITTEN_HERE, model_card, model_page
 from tasks.reporting.report import write_report
 from tasks.training.metrics import read_metrics
+
+_MOST_FORMER = 3
 
 
 def register(
@@ -50,8 +53,8 @@ def register(
         build_folder(picked.onnx, dataset, folder, registry.model_card(model_id, evidence.run_id))
         digest = seal(folder, evidence)
         registry.log_file(evidence.run_id, folder / "evidence.json")
-        card = model_card(evidence, dataset, picked.onnx)
-        return registry.register(
+        card = model_card(evidence, dataset, picked.onnx, [*_served(registry, evidence.model)])
+        version = registry.register(
             evidence.run_id,
             evidence.model,
             model_id,
@@ -60,6 +63,16 @@ def register(
             {KEY_TAG: key, **tags_of(evidence, digest, dataset.newest)},
             card,
         )
+        page = model_page(evidence.model, evidence.workload, dataset, registry.runs_address(evidence.model))
+        registry.describe(evidence.model, page, mark=WRITTEN_HERE)
+        return version
+
+
+def _served(registry: Registry, model: str) -> Iterator[str]:
+    """The last champions, the newest first."""
+    moves = [entry for entry in read_ledger(registry, model).entries if entry.moved and entry.to_version]
+    for entry in moves[: -_MOST_FORMER - 1 : -1]:
+        yield f"version {entry.to_version} since {entry.at:%d %B %Y}, by {entry.who}: {entry.why}"
 
 
 def _log_candidates(

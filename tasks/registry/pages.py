@@ -10,7 +10,6 @@ _COLUMNS = (
     "metrics.`latency_ratio`",
     "metrics.`size_bytes`",
     "attributes.`Models`",
-    "attributes.`Dataset`",
 )
 
 _VIEW = "slipway"

@@ -72,6 +72,12 @@ class Registry(Runs):
         )
         return Version(model=model, version=int(made.version), sha256=sha256, run_id=run_id)
 
+    def describe(self, model: str, text: str, *, mark: str) -> None:
+        """The registered model's own page, unless a person wrote it: what is ours ends with `mark`."""
+        stored = self.client.get_registered_model(model).description or ""
+        if not stored or stored.endswith(mark):
+            self.client.update_registered_model(model, text)
+
     def version(self, model: str, version: int) -> Version | None:
         """A registered version, or None."""
         return _find(lambda: _version(self.decisions.get_model_version(model, str(version))))
