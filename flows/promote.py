@@ -1,5 +1,7 @@
 """Promotion, refusal and rollback as flows: the gate, a person's approval where one is asked for, the alias, the ledger."""
 
+from contextlib import suppress
+
 from prefect import flow, task
 
 from flows.orchestration.approval import ask as ask_a_person
@@ -8,10 +10,13 @@ from flows.orchestration.events import announced
 from flows.orchestration.failures import failing_in_a_sentence
 from flows.orchestration.story import told
 from flows.pipeline.binding import worth_a_retry
+from tasks.errors import StepError
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.judging import verdict_against_champion
 from tasks.promotion.manual import decline_version, promote_version, roll_back_to
 from tasks.promotion.permits import serving_version
+from tasks.promotion.verification import check_version, downloaded
+from tasks.proof.evidence import Evidence
 from tasks.records import Version
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
@@ -83,11 +88,19 @@ def judge(model: str, version: int, ask: bool | None) -> Question:
     evidence, verdict = verdict_against_champion(registry, challenger)
     champion = serving_version(registry, model)
     number = champion.version if champion is not None else None
-    text = brief(version, evidence, verdict, number, _addresses(registry, challenger))
+    serving = None if champion is None else _evidence_of(registry, champion)
+    text = brief(version, evidence, verdict, number, _addresses(registry, challenger), serving)
     show_question(model, text)
     manual = settings.policy(model).approval == "manual" if ask is None else ask
     asks = verdict.decision == "inconclusive" or (manual and verdict.decision == "pass")
     return Question(text=text, ask=asks)
+
+
+def _evidence_of(registry: Registry, version: Version) -> Evidence | None:
+    """None where it proves nothing, which is no reason not to ask about another."""
+    with suppress(StepError), downloaded(registry, version) as folder:
+        return check_version(folder, version)
+    return None
 
 
 def _addresses(registry: Registry, version: Version) -> Addresses:

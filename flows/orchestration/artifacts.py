@@ -11,6 +11,7 @@ from tasks.outcome import Outcome, Selection
 from tasks.registry.registry import Registry
 from tasks.reporting.candidates import cells
 from tasks.reporting.pareto import picture
+from tasks.reporting.why import why_it_ran
 
 _MOST_COLUMNS = 100
 
@@ -43,6 +44,8 @@ def show_outcome(outcome: Outcome, registry: Registry) -> None:
     report = registry.run_address(outcome.model, run_id, "report.html")
     lines = [f"# {outcome.model} version {outcome.version}: {outcome.decision}", ""]
     lines += [f"- {reason}" for reason in outcome.reasons]
+    if outcome.decision != "unchanged":
+        lines += ["", why_it_ran(outcome.steps)]
     lines += ["", f"MLflow run: {f'[{outcome.run_id}]({address})' if address else outcome.run_id}"]
     if address:
         lines += ["", f"Report: [the proof on one page]({report})"]

@@ -43,7 +43,8 @@ def register(
         metrics = read_metrics(checkpoint.metrics)
         links = {"MLflow run": address} if address else None
         hangs_on = attributions(evidence.workload, dataset, picked.onnx.path)
-        write_report(evidence, dataset, selection, metrics, page, links, hangs_on)
+        approval = registry.settings.policy(evidence.model).approval
+        write_report(evidence, dataset, selection, metrics, page, links, hangs_on, approval)
         for path in (page, checkpoint.path, checkpoint.metrics):
             registry.log_file(evidence.run_id, path)
         registry.log_metrics(evidence.run_id, [*_details(evidence)])

@@ -81,7 +81,7 @@ def _score(evidence: Evidence) -> Iterator[str]:
     for detail in proof.report.details:
         yield f"| {detail.name} | {numbers(detail.values)} | {_interval(detail.interval)} |"
     for speed in proof.report.speed:
-        yield f"| batch {speed.batch}, one thread | {speed.p50_ms:.3f} ms | {speed.throughput_ratio:.2f}× fp32's throughput |"
+        yield f"| batch {speed.batch}, one thread | {speed.p50_ms:.3f} ms | {speed.throughput_ratio:.2f}× ({speed.interval:.2f}) fp32's throughput |"
 
 
 def _limits(evidence: Evidence) -> Iterator[str]:
