@@ -44,7 +44,7 @@ def write_report(
         proof=proof,
         gates=gates,
         selection=selection,
-        why=why(evidence, selection, approval),
+        why=why(evidence, approval),
         spreads={report.name: speed_up(report) for report in evidence.candidates},
         dataset=dataset,
         balance=_balance(load_workload(evidence.workload), dataset),
