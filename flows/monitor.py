@@ -9,6 +9,8 @@ from prefect.states import Completed
 
 from flows.orchestration.artifacts import show_watched
 from flows.orchestration.events import DATA_CHANGED, DRIFT_ALARM, emit
+from flows.orchestration.failures import failing_in_a_sentence
+from flows.orchestration.story import told
 from flows.pipeline.binding import worth_a_retry
 from infra.platform.status import DEPLOYED_TAG
 from tasks.monitoring import monitor as watching
@@ -39,6 +41,7 @@ class NewRows(Frozen):
 
 
 @flow(name="monitor", flow_run_name="monitor-{model}", persist_result=True, result_serializer="json")
+@failing_in_a_sentence
 def monitor(model: str = "digits") -> Watched | State[Watched]:
     """Compare what is asked in production with what the champion was trained on; an alarm, or new data, starts retrain.
 
@@ -59,7 +62,7 @@ def monitor(model: str = "digits") -> Watched | State[Watched]:
         made_by = maker(reference)
         about_rows = NewRows(**made_by.asked, fingerprint=fingerprint)
         emit(DATA_CHANGED, model, message, about_rows, made_by.related)
-    return watched
+    return told(watched, ": ".join([f"v{watched.version} {watched.status}", *watched.reasons[:1]]))
 
 
 def has_champion(model: str) -> bool:

@@ -1,24 +1,33 @@
 """Promotion, refusal and rollback as flows: the gate, a person's approval where one is asked for, the alias, the ledger."""
 
+from contextlib import suppress
+
 from prefect import flow, task
 
 from flows.orchestration.approval import ask as ask_a_person
 from flows.orchestration.artifacts import show_question
 from flows.orchestration.events import announced
+from flows.orchestration.failures import failing_in_a_sentence
+from flows.orchestration.story import told
 from flows.pipeline.binding import worth_a_retry
-from tasks.errors import RefusedError
+from tasks.errors import StepError
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.judging import verdict_against_champion
 from tasks.promotion.manual import decline_version, promote_version, roll_back_to
 from tasks.promotion.permits import serving_version
 from tasks.promotion.rolling import say
 from tasks.promotion.standing import rolls, status
+from tasks.promotion.verification import check_version, downloaded
+from tasks.proof.evidence import Evidence
 from tasks.records import Version
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.reporting.approval_brief import Addresses, brief
 from tasks.settings import load_settings
 from tasks.system.frozen import Frozen
+
+DECLINED = "Declined"
+"""The state of a run that asked, and was told no: it did what it was for."""
 
 
 class Question(Frozen):
@@ -31,6 +40,7 @@ class Question(Frozen):
 @flow(
     name="promote", flow_run_name="promote-{model}-v{version}", persist_result=True, result_serializer="json"
 )
+@failing_in_a_sentence
 def promote(
     model: str,
     version: int,
@@ -40,6 +50,8 @@ def promote(
     new_signature: bool = False,
 ) -> LedgerEntry:
     """Make a version the champion, if it passes the gate against the one that serves now; by steps, where mlflow.yaml has a rollout.
+
+    A person's no ends the run as Declined.
 
     Args:
         model: The registered model's name, such as digits.
@@ -55,15 +67,17 @@ def promote(
         approval = ask_a_person(asked.text, settings.policy(model).patience_days)
         who, reason = approval.who, approval.why
         if approval.decision == "refuse":
-            refuse.fn(model, version, reason, who)
-            raise RefusedError(f"{model} version {version} was refused by {who}: {reason}.")
-    registry = Registry(settings)
+            entry = _refuse(model, version, reason, who)
+            return told(entry, f"declined by {entry.who}: {reason}", DECLINED)
+    registry, new_signature = Registry(settings), new_signature or asked.ask
     with announced(registry, model):
         if asked.ask and rolls(registry, model, version):
-            return say(settings, model, "finish", why=reason, who=who)
-        return promote_version(
-            settings, model, version, why=reason, who=who, new_signature=new_signature or asked.ask
-        )
+            entry = say(settings, model, "finish", why=reason, who=who)
+        else:
+            entry = promote_version(
+                settings, model, version, why=reason, who=who, new_signature=new_signature
+            )
+    return told(entry, _moved(entry))
 
 
 @task(
@@ -82,7 +96,8 @@ def judge(model: str, version: int, ask: bool | None) -> Question:
     evidence, verdict = verdict_against_champion(registry, challenger)
     champion = serving_version(registry, model)
     number = champion.version if champion is not None else None
-    text = brief(version, evidence, verdict, number, _addresses(registry, challenger))
+    serving = None if champion is None else _evidence_of(registry, champion)
+    text = brief(version, evidence, verdict, number, _addresses(registry, challenger), serving)
     if rolls(registry, model, version):
         text += f"\n\nIts rollout: {status(settings, model).decision.why} To approve ends it with this version as the champion."
     show_question(model, text)
@@ -91,16 +106,23 @@ def judge(model: str, version: int, ask: bool | None) -> Question:
     return Question(text=text, ask=asks)
 
 
+def _evidence_of(registry: Registry, version: Version) -> Evidence | None:
+    """None where it proves nothing, which is no reason not to ask about another."""
+    with suppress(StepError), downloaded(registry, version) as folder:
+        return check_version(folder, version)
+    return None
+
+
 def _addresses(registry: Registry, version: Version) -> Addresses:
     run = registry.run_address(version.model, version.run_id)
     if run is None:
         return Addresses()
-    return Addresses(
-        report=f"{run}/artifacts/report.html", version=registry.version_address(version), run=run
-    )
+    report = registry.run_address(version.model, version.run_id, "report.html")
+    return Addresses(report=report, version=registry.version_address(version), run=run)
 
 
 @flow(name="rollback", flow_run_name="rollback-{model}", persist_result=True, result_serializer="json")
+@failing_in_a_sentence
 def rollback(model: str, reason: str, to: int | None = None, who: str | None = None) -> LedgerEntry:
     """Go back to an older version, after seeing that it still verifies, loads and answers.
 
@@ -112,10 +134,12 @@ def rollback(model: str, reason: str, to: int | None = None, who: str | None = N
     """
     settings = load_settings()
     with announced(Registry(settings), model):
-        return roll_back_to(settings, model, to, why=reason, who=who)
+        entry = roll_back_to(settings, model, to, why=reason, who=who)
+    return told(entry, _moved(entry))
 
 
 @flow(name="refuse", flow_run_name="refuse-{model}-v{version}", persist_result=True, result_serializer="json")
+@failing_in_a_sentence
 def refuse(model: str, version: int, reason: str, who: str | None = None) -> LedgerEntry:
     """Keep in the ledger that a version is not let through; nothing moves. Questions that nobody answers end here.
 
@@ -125,6 +149,18 @@ def refuse(model: str, version: int, reason: str, who: str | None = None) -> Led
         reason: Why; kept in the ledger.
         who: Who decides; empty: the user that the worker runs as.
     """
+    entry = _refuse(model, version, reason, who)
+    return told(entry, f"refused by {entry.who}: {reason}")
+
+
+def _refuse(model: str, version: int, reason: str, who: str | None) -> LedgerEntry:
     settings = load_settings()
     with announced(Registry(settings), model):
         return decline_version(settings, model, version, why=reason, who=who)
+
+
+def _moved(entry: LedgerEntry) -> str:
+    if not entry.moved:
+        return f"v{entry.to_version} begins its rollout beside v{entry.from_version}, by {entry.who}"
+    which = "the first champion" if entry.from_version is None else f"champion after v{entry.from_version}"
+    return f"v{entry.to_version} is {which}, by {entry.who}"

@@ -13,6 +13,7 @@ from flows.orchestration.approval import start_asking
 from flows.orchestration.artifacts import show_outcome, show_source
 from flows.orchestration.failures import failing_in_a_sentence
 from flows.orchestration.run_lock import wait_for_turn
+from flows.orchestration.story import told
 from flows.orchestration.task_runner import task_runner
 from flows.pipeline import reuse
 from flows.pipeline.context import RunContext
@@ -146,13 +147,13 @@ def _end_interrupted(context: RunContext, outcome: Outcome, *, may_promote: bool
 def _show_source(context: RunContext, *, ran: bool) -> None:
     """A bundle's run says whose code it is from its beginning on."""
     if is_bundle(context.workload):
-        address = context.registry.run_address(context.model, context.run_id or "")
-        show_source(bundle_of(context.workload), context.model, address, ran=ran)
+        source = context.registry.run_address(context.model, context.run_id or "", "source")
+        show_source(bundle_of(context.workload), context.model, source, ran=ran)
 
 
 def _show(context: RunContext, outcome: Outcome) -> Outcome:
-    show_outcome(outcome, context.registry.run_address(context.model, outcome.run_id or ""))
-    return outcome
+    show_outcome(outcome, context.registry)
+    return told(outcome, outcome.headline)
 
 
 def _evidence(
@@ -198,6 +199,8 @@ def _outcome(
         reasons=(*decision.reasons, *checkpoint.remarks, f"picked {selection.reason}"),
         picked=selection.picked,
         score=proof.report.score,
+        score_name=proof.report.score_name,
+        difference=proof.verdict.difference,
         digest=version.sha256,
         seconds=round(seconds, 3),
         report=str(runner.context.folder / "report.html"),
@@ -207,13 +210,12 @@ def _outcome(
 
 
 def _run_name() -> str:
-    """digits-2026-11-22-nightly: what a list of runs should say."""
+    """digits-2026-11-22-0200: what a list of runs should say while it goes on; then `told` adds what came of it."""
     asked, started = flow_run.parameters, flow_run.scheduled_start_time
-    when = "nightly" if "auto-scheduled" in flow_run.tags else f"{started:%H%M}"
     reference = asked.get("file") or asked.get("workload", "digits")
     # A bundle may not be here yet; what is deployed has a name.
     name = deployment.name if is_bundle(reference) and deployment.name else short_name(reference)
-    return f"{name}-{started:%Y-%m-%d}-{when}"
+    return f"{name}-{started:%Y-%m-%d-%H%M}"
 
 
 def short_name(reference: str) -> str:

@@ -182,6 +182,9 @@ def promote(context: RunContext, version: Version, proof: Proof, may_promote: bo
     """Promote, register or refuse, by the verdict and the model's policy; one ledger entry."""
     from flows.orchestration.events import announced
     from tasks.promotion.automatic import apply_verdict
+    from tasks.registry.tags import DECISION_TAG
 
     with announced(context.registry, context.model):
-        return apply_verdict(context.registry, version, proof, may_promote=may_promote)
+        decision = apply_verdict(context.registry, version, proof, may_promote=may_promote)
+    context.registry.tag_run(version.run_id, {DECISION_TAG: decision.decision})
+    return decision

@@ -241,5 +241,20 @@ class Proof(Frozen):
 
 def latency(report: Report) -> float:
     """The report's latency against fp32's as one number: the geometric mean over the batch sizes."""
-    ratios = [speed.latency_ratio for speed in report.speed]
+    return _middle([speed.latency_ratio for speed in report.speed])
+
+
+def speed_up(report: Report) -> Interval | None:
+    """How far its speed against fp32's was seen to go, over the batch sizes as `latency`; None where nothing was measured.
+
+    Within this one run: another day, or another machine, differs by more.
+    """
+    if not report.speed:
+        return None
+    bounds = [speed.interval for speed in report.speed]
+    low, high = _middle([bound.low for bound in bounds]), _middle([bound.high for bound in bounds])
+    return Interval(low=low, high=high, level=bounds[0].level)
+
+
+def _middle(ratios: list[float]) -> float:
     return prod(ratios) ** (1 / len(ratios)) if ratios else 1.0

@@ -65,3 +65,22 @@ class Outcome(Frozen):
     report: str | None = None
     candidates: tuple[CandidateResult, ...] = ()
     steps: tuple[StepTime, ...] = ()
+    score_name: str | None = None
+    difference: float | None = Field(
+        None, description="Of the score and that of the champion it was compared with, on the same rows."
+    )
+
+    @property
+    def headline(self) -> str:
+        """What came of it, for a list of runs: "promoted v7, accuracy 0.981 (+0.4 pt)"."""
+        if self.decision in ("refused", "unchanged", "failed"):
+            return ": ".join([self.decision, *self.reasons[:1]])
+        score = "" if self.score is None else f", {self.score_name or 'score'} {self.score:.3f}"
+        return f"{self.decision} v{self.version}{score}{self._against()}"
+
+    def _against(self) -> str:
+        """In points where scores are shares."""
+        if self.difference is None or self.score is None:
+            return ""
+        share = 0 <= self.score <= 1
+        return f" ({100 * self.difference:+.1f} pt)" if share else f" ({self.difference:+.4g})"

@@ -9,9 +9,11 @@ from tasks.monitoring.chart import drifts
 from tasks.monitoring.watched import Watched
 from tasks.outcome import Outcome, Selection
 from tasks.promotion.standing import Standing
+from tasks.registry.registry import Registry
 from tasks.reporting.candidates import cells
 from tasks.reporting.pareto import picture
 from tasks.reporting.rollout_progress import guard_rows
+from tasks.reporting.why import why_it_ran
 
 _MOST_COLUMNS = 100
 
@@ -26,24 +28,30 @@ def show_candidates(model: str, selection: Selection) -> None:
         _show_picture(f"{_slug(model)}-pareto", title, picture(candidates))
 
 
-def show_source(bundle: Bundle, model: str, address: str | None, *, ran: bool) -> None:
+def show_source(bundle: Bundle, model: str, source: str | None, *, ran: bool) -> None:
     """Whose code runs, from which commit, and where its files are: as they ran, or as they were when nothing had to run again."""
     lines = [f"# The code of {model}", "", f"- bundle `{bundle.digest}`", f"- {bundle.state}"]
     lines += [f"- by {bundle.author}"] if bundle.author else []
     lines += [f"- with {', '.join(bundle.requirements)}"] if bundle.requirements else []
-    if address:
+    if source:
         which = "its files as they run" if ran else "the files that the version was made with"
-        lines += ["", f"Source: [{which}]({address}/artifacts/source)"]
+        lines += ["", f"Source: [{which}]({source})"]
     create_markdown_artifact("\n".join(lines), key=f"{_slug(model)}-source")
 
 
-def show_outcome(outcome: Outcome, address: str | None) -> None:
+def show_outcome(outcome: Outcome, registry: Registry) -> None:
     """The decision with its reasons, and links."""
+    run_id = outcome.run_id or ""
+    address = registry.run_address(outcome.model, run_id)
+    report = registry.run_address(outcome.model, run_id, "report.html")
     lines = [f"# {outcome.model} version {outcome.version}: {outcome.decision}", ""]
     lines += [f"- {reason}" for reason in outcome.reasons]
+    if outcome.decision != "unchanged":
+        lines += ["", why_it_ran(outcome.steps)]
     lines += ["", f"MLflow run: {f'[{outcome.run_id}]({address})' if address else outcome.run_id}"]
-    if outcome.report and address:
-        lines += ["", f"Report: [the proof on one page]({address}/artifacts/report.html)"]
+    if address:
+        lines += ["", f"Report: [the proof on one page]({report})"]
+        lines += ["", f"All runs: [what came of each]({registry.runs_address(outcome.model)})"]
     elif outcome.report:
         lines += ["", f"Report: `{outcome.report}`"]
     create_markdown_artifact("\n".join(lines), key=f"{_slug(outcome.model)}-verdict")

@@ -8,6 +8,7 @@ from prefect.runtime import deployment
 from prefect.states import Cancelled, Failed
 
 from flows.orchestration.run_lock import BusyError
+from flows.orchestration.story import begin_story
 from tasks.errors import UserError
 from tasks.registry.reachability import explain
 from tasks.settings import load_settings
@@ -25,6 +26,7 @@ def failing_in_a_sentence(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def call(*arguments: P.args, **named: P.kwargs) -> R:
+        begin_story()
         try:
             return function(*arguments, **named)
         except UserError as error:

@@ -17,7 +17,7 @@ from tasks.outcome import Outcome
 from tasks.promotion.permits import serving_version
 from tasks.records import Dataset, Material, Version
 from tasks.registry.registry import Registry
-from tasks.registry.tags import DECISION_TAG, KEY_TAG, NEWEST_TAG
+from tasks.registry.tags import DECISION_TAG, KEY_TAG, NEWEST_TAG, PICKED_TAG
 from tasks.settings import Settings
 from tasks.system import locks
 from tasks.workloads.workload import Workload
@@ -163,7 +163,7 @@ def unchanged_outcome(registry: Registry, reference: str, version: Version) -> O
         version=version.version,
         decision="unchanged",
         reasons=tuple(reasons),
-        picked=tags.get("slipway.picked"),
+        picked=tags.get(PICKED_TAG),
         score=float(tags["slipway.score"]) if "slipway.score" in tags else None,
         digest=version.sha256,
         report=_report(registry.settings.home / "work" / version.model, version),

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from prefect import Task
+from prefect.context import FlowRunContext
+from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel
 
 from flows.pipeline import keys
@@ -42,7 +44,7 @@ class StepRunner:
         started = time.monotonic()
         futures = [
             self._bound(step)
-            .with_options(task_run_name=f"{step.name} {value.name}")
+            .with_options(task_run_name=f"{step.name} {value.name}", timeout_seconds=_limit())
             .submit(context=self.context, **inputs, **{each: value})
             for value in values
         ]
@@ -97,13 +99,20 @@ class StepRunner:
         self.times.append(
             StepTime(name=name, seconds=round(seconds, 3), reason=reason, cached=cached, cost=cost)
         )
-        log.info("%s: %s, %s", name, "reused" if cached else "ran", reason, extra={"step": self.times[-1]})
+        what = "reused" if cached else "ran"
+        log.info("%s: %s in %.1f s; %s", name, what, seconds, reason, extra={"step": self.times[-1]})
 
 
 def _begin(name: str) -> float:
-    """Say that a step has begun; the moment, to count from."""
-    log.info("%s begins", name, extra={"begun": name})
+    """Say that a step has begun, to whoever watches; the moment, to count from."""
+    log.debug("%s begins", name, extra={"begun": name})
     return time.monotonic()
+
+
+def _limit() -> float | None:
+    """None keeps a step's own limit; in a thread nothing can end it, so that a limit there would only warn."""
+    running = FlowRunContext.get()
+    return 0 if running is not None and isinstance(running.task_runner, ThreadPoolTaskRunner) else None
 
 
 def brought_home(value: R, home: Path) -> R:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from infra.platform.accounts import MLFLOW
@@ -9,6 +10,17 @@ from infra.platform.own_machine import OwnMachineOnly
 from tasks.errors import exiting_in_a_sentence
 from tasks.registry.moved import lead_home
 from tasks.registry.tables import make_tables
+
+_FIRST_VISIT = """<style>[data-assistant-ui] { display: none !important }</style><script>
+for (const [name, value] of Object.entries({
+  "mlflow.workflowType_v1": "machine_learning",
+  "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": true,
+  "mlflow.home.getting-started.collapsed_v1": true,
+  "mlflow.settings.telemetry.enabled_v1": false,
+  "mlflow.telemetry.info.alert.dismissed_v1": true
+})) if (localStorage.getItem(name) === null) localStorage.setItem(name, JSON.stringify(value))
+</script>"""
+"""No assistant, no tour of prompts, and no notice about usage data: the server sends none."""
 
 
 def main() -> None:
@@ -32,7 +44,17 @@ def main() -> None:
     handlers.initialize_backend_stores(store, None, "mlflow-artifacts:/")
     os.environ["_MLFLOW_SGI_NAME"] = "uvicorn"  # as `mlflow server` says: the kind of app that is made
     app = _with_accounts() if os.environ.get(MLFLOW) else _open()
+    _open_as_machine_learning()
     uvicorn.run(OwnMachineOnly(app, int(port)), host="127.0.0.1", port=int(port), log_level="warning")
+
+
+def _open_as_machine_learning() -> None:
+    """What a browser that was never here keeps for MLflow's pages, which have no setting of the server's for it."""
+    from mlflow.server import app
+
+    page = Path(app.static_folder, "index.html").read_text()
+    page = page.replace("<head>", f"<head>{_FIRST_VISIT}", 1)
+    app.view_functions["serve"] = lambda: page
 
 
 def _open() -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tasks.onnx.package import build_folder
 from tasks.outcome import CandidateResult, Selection
+from tasks.promotion.ledger import read_ledger
 from tasks.proof.evidence import Evidence, seal
 from tasks.proof.permit import policy_digest
 from tasks.records import Candidate, Checkpoint, Dataset, Metric, Version
@@ -15,14 +16,17 @@ from tasks.registry.tags import (
     EVIDENCE_TAG,
     KEY_TAG,
     NEWEST_TAG,
+    PICKED_TAG,
     POLICY_TAG,
     SCORE_TAG,
     VERDICT_TAG,
 )
 from tasks.reporting.explained_rows import attributions
-from tasks.reporting.model_card import model_card
+from tasks.reporting.model_card import WRITTEN_HERE, model_card, model_page
 from tasks.reporting.report import write_report
 from tasks.training.metrics import read_metrics
+
+_MOST_FORMER = 3
 
 
 def register(
@@ -48,24 +52,19 @@ def register(
         metrics = read_metrics(checkpoint.metrics)
         links = {"MLflow run": address} if address else None
         hangs_on = attributions(evidence.workload, dataset, picked.onnx.path)
-        write_report(evidence, dataset, selection, metrics, page, links, hangs_on)
+        approval = registry.settings.policy(evidence.model).approval
+        write_report(evidence, dataset, selection, metrics, page, links, hangs_on, approval)
         for path in (page, checkpoint.path, checkpoint.metrics):
             registry.log_file(evidence.run_id, path)
         registry.log_metrics(evidence.run_id, [*_details(evidence)])
         registry.drop_candidates(evidence.model, evidence.run_id)
-        for result in selection.candidates:
-            tags = {"slipway.status": result.status}
-            logged = registry.log_candidate(evidence.run_id, dataset, result.name, _metrics(result), tags)
-            if result.status == "picked":
-                model_id = logged
-            else:
-                registry.finish_candidate(logged, refused=result.status == "refused")
+        model_id = _log_candidates(registry, evidence, dataset, selection)
         shutil.rmtree(folder, ignore_errors=True)
         build_folder(picked.onnx, dataset, folder, registry.model_card(model_id, evidence.run_id))
         digest = seal(folder, evidence)
         registry.log_file(evidence.run_id, folder / "evidence.json")
-        card = model_card(evidence, dataset, picked.onnx)
-        return registry.register(
+        card = model_card(evidence, dataset, picked.onnx, [*_served(registry, evidence.model)])
+        version = registry.register(
             evidence.run_id,
             evidence.model,
             model_id,
@@ -74,6 +73,30 @@ def register(
             {KEY_TAG: key, **tags_of(evidence, digest, dataset.newest)},
             card,
         )
+        page = model_page(evidence.model, evidence.workload, dataset, registry.runs_address(evidence.model))
+        registry.describe(evidence.model, page, mark=WRITTEN_HERE)
+        return version
+
+
+def _served(registry: Registry, model: str) -> Iterator[str]:
+    """The last champions, the newest first."""
+    moves = [entry for entry in read_ledger(registry, model).entries if entry.moved and entry.to_version]
+    for entry in moves[: -_MOST_FORMER - 1 : -1]:
+        yield f"version {entry.to_version} since {entry.at:%d %B %Y}, by {entry.who}: {entry.why}"
+
+
+def _log_candidates(registry: Registry, evidence: Evidence, dataset: Dataset, selection: Selection) -> str:
+    """All of them, the pick last, for the run shows what was measured last; and what was said of the pick. The pick's id."""
+    run_id, report = evidence.run_id, evidence.proof.report
+    for result in sorted(selection.candidates, key=lambda result: result.status == "picked"):
+        params = {"status": result.status, "why": "; ".join(result.reasons)[:250]}
+        model_id = registry.log_candidate(run_id, dataset, result.name, _metrics(result), params)
+        if result.status != "picked":
+            registry.finish_candidate(model_id, refused=result.status == "refused")
+    registry.log_measured(run_id, dataset, model_id, {"score": report.score}, report.split)
+    verdict = evidence.proof.verdict.decision
+    registry.tag_run(run_id, {VERDICT_TAG: verdict, PICKED_TAG: selection.picked})
+    return model_id
 
 
 def _metrics(result: CandidateResult) -> dict[str, float]:
@@ -100,7 +123,7 @@ def tags_of(evidence: Evidence, digest: str, newest: str | None) -> dict[str, st
         | origin
         | {
             "slipway.workload": evidence.workload,
-            "slipway.picked": evidence.picked,
+            PICKED_TAG: evidence.picked,
             "slipway.score": repr(report.score),
             SCORE_TAG: report.score_name,
             VERDICT_TAG: verdict.decision,

@@ -46,9 +46,11 @@ def gate(
     decision = next((word for word in reasons if reasons[word]), "pass")
     if decision == "fail":
         reasons["pass"].clear()
+    said = [*reasons["fail"], *reasons["inconclusive"], *reasons["pass"]]
+    said.insert(0 if decision == "pass" else len(said), _score_reason(report, gates))  # the best comes first
     return Verdict(
         decision=decision,
-        reasons=(*reasons["fail"], *reasons["inconclusive"], *reasons["pass"], _score_reason(report, gates)),
+        reasons=tuple(said),
         difference=comparison.difference if comparison else None,
         interval=comparison.interval if comparison else None,
         new_signature=comparison.new_signature if comparison else None,

@@ -5,7 +5,7 @@ from math import isfinite, log
 from operator import ge
 
 from tasks.config import Gates
-from tasks.measured import Report, latency
+from tasks.measured import Interval, Report, latency, speed_up
 from tasks.outcome import CandidateResult, Selection
 from tasks.proof.gate import beside_others
 from tasks.records import Candidate
@@ -124,17 +124,18 @@ def _result(
     )
 
 
-def _against(report: Report, other: Report) -> str:
-    """How a candidate compares with another, in words: "1.8× as fast, 27% of the size, score −0.10 pt"."""
+def _against(report: Report, other: Report, spread: Interval | None = None) -> str:
+    """How a candidate compares with another, in words: "1.80× (1.71–1.92) as fast, 27% of the size, score −0.10 pt"."""
     speed = latency(other) / latency(report)
-    parts = [f"{speed:.2f}× as fast", f"{report.size_bytes / other.size_bytes:.0%} of the size"]
+    between = "" if spread is None else f" ({spread.low:.2f}–{spread.high:.2f})"
+    parts = [f"{speed:.2f}×{between} as fast", f"{report.size_bytes / other.size_bytes:.0%} of the size"]
     parts.append(f"{report.score_name} {_points(report.score - other.score, sign=True)}")
     return ", ".join(parts)
 
 
 def _why(picked: Report, fp32: Report, sound: Sequence[Report], count: int) -> str:
     if picked.name != fp32.name:
-        return f"{picked.name}: {_against(picked, fp32)}"
+        return f"{picked.name}: {_against(picked, fp32, speed_up(picked))}"
     if count == 1:
         return "fp32: nothing else was tried"
     if len(sound) > 1:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tasks.errors import StepError
 from tasks.registry.moved import lead_home
+from tasks.registry.pages import OPENS_AS
 from tasks.registry.reachability import check_mlflow, explain_database
 from tasks.registry.rest import RestClient, speaks_rest
 from tasks.registry.tables import make_tables
@@ -84,7 +85,7 @@ class Connection:
         if (experiment := self.decisions.get_experiment_by_name(name)) is None:
             root = (self.settings.home / "mlartifacts" / name).as_uri() if self.settings.embedded else None
             try:
-                return str(self.decisions.create_experiment(name, artifact_location=root))
+                return str(self.decisions.create_experiment(name, artifact_location=root, tags=OPENS_AS))
             except Exception:
                 if (experiment := self.decisions.get_experiment_by_name(name)) is None:
                     raise  # else another process made it first

@@ -8,6 +8,7 @@ from tasks.errors import StepError
 from tasks.records import OnnxModel, Version
 from tasks.registry.download import download_version
 from tasks.registry.http import is_missing
+from tasks.registry.pages import AS_MACHINE_LEARNING
 from tasks.registry.rest import Entity
 from tasks.registry.runs import Runs
 from tasks.system.sentences import first_line, shortened
@@ -70,6 +71,12 @@ class Registry(Runs):
             model_id=model_id,
         )
         return Version(model=model, version=int(made.version), sha256=sha256, run_id=run_id)
+
+    def describe(self, model: str, text: str, *, mark: str) -> None:
+        """The registered model's own page, unless a person wrote it: what is ours ends with `mark`."""
+        stored = self.client.get_registered_model(model).description or ""
+        if not stored or stored.endswith(mark):
+            self.client.update_registered_model(model, text)
 
     def version(self, model: str, version: int) -> Version | None:
         """A registered version, or None."""
@@ -219,7 +226,7 @@ class Registry(Runs):
         """The version's page, when a server shows one."""
         if self.settings.embedded:
             return None
-        return f"{self.pages}/models/{version.model}/versions/{version.version}"
+        return f"{self.pages}/models/{version.model}/versions/{version.version}{AS_MACHINE_LEARNING}"
 
 
 def _claims_of(model: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.config import flatten
 from tasks.records import Dataset, Metric
 from tasks.registry.connection import Connection
+from tasks.registry.pages import AS_MACHINE_LEARNING, AS_RUNS, OPENS_AS
 from tasks.registry.rest import now_ms
 from tasks.system.urls import without_secrets
 
@@ -22,8 +23,13 @@ class Runs(Connection):
     """Runs, and the candidates that they make."""
 
     def start_run(self, model: str, name: str, tags: Mapping[str, str]) -> str:
-        """A new run in the model's experiment; its id."""
-        run = self.client.create_run(self.experiment(model), run_name=name, tags=dict(tags))
+        """A new run in the model's experiment, which opens as ours do also where it is older; its id."""
+        experiment = self.experiment(model)
+        shown = self.client.get_experiment(experiment).tags
+        for key, value in OPENS_AS.items():
+            if shown.get(key) != value:
+                self.client.set_experiment_tag(experiment, key, value)
+        run = self.client.create_run(experiment, run_name=name, tags=dict(tags))
         return str(run.info.run_id)
 
     def run_by_tag(self, model: str, tag: str, value: str) -> str | None:
@@ -114,32 +120,47 @@ class Runs(Connection):
             self.log_file(run_id, path, (Path("source") / path.relative_to(folder)).parent.as_posix())
 
     def log_candidate(
-        self, run_id: str, dataset: Dataset, name: str, metrics: Mapping[str, float], tags: Mapping[str, str]
+        self,
+        run_id: str,
+        dataset: Dataset,
+        name: str,
+        metrics: Mapping[str, float],
+        params: Mapping[str, str],
     ) -> str:
-        """A candidate as a LoggedModel of the run, its validation metrics linked to that split; its id.
+        """A candidate as a LoggedModel of the run, with its validation metrics; its id. `finish_candidate` or `register` ends it."""
+        model_id = self.log_model(run_id, dataset.workload, name, params=params)
+        self.log_measured(run_id, dataset, model_id, metrics, "validation")
+        return model_id
 
-        `finish_candidate` or `register` ends it.
-        """
+    def log_measured(
+        self, run_id: str, dataset: Dataset, model_id: str, metrics: Mapping[str, float], split: str
+    ) -> None:
+        """What was measured of a candidate on a split. A metric has one name for all candidates: the run shows that of the last one, and of the test rows."""
         from mlflow.entities import Metric as Entity
 
-        model_id = self.log_model(run_id, dataset.workload, name, tags)
         entities = [
             Entity(
-                f"{name}/{key}",
+                key,
                 value,
                 now_ms(),
-                0,
+                int(split == "test"),  # of two, the one of the later step is the run's
                 model_id=model_id,
-                dataset_name=f"{dataset.workload}-validation",
+                dataset_name=f"{dataset.workload}-{split}",
                 dataset_digest=dataset.fingerprint[:16],
                 run_id=run_id,
             )
             for key, value in metrics.items()
         ]
         self.client.log_batch(run_id, metrics=entities)
-        return model_id
 
-    def log_model(self, run_id: str, model: str, name: str, tags: Mapping[str, str]) -> str:
+    def log_model(
+        self,
+        run_id: str,
+        model: str,
+        name: str,
+        tags: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> str:
         """A LoggedModel of the run, without files yet; its id."""
         from mlflow.entities import LoggedModelOutput
 
@@ -147,7 +168,8 @@ class Runs(Connection):
             self.experiment(model),
             name=name.replace(".", "_"),  # a recipe may have a dot in its name, and MLflow takes none
             source_run_id=run_id,
-            tags=dict(tags),
+            tags=dict(tags or {}),
+            params=dict(params or {}),
             model_type="onnx",
         )
         self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -178,11 +200,20 @@ class Runs(Connection):
         """End a candidate that is not the pick."""
         self.client.finalize_logged_model(model_id, "FAILED" if refused else "READY")
 
-    def run_address(self, model: str, run_id: str) -> str | None:
-        """The run's page, when a server shows one."""
+    def run_address(self, model: str, run_id: str, artifact: str = "") -> str | None:
+        """The run's page, or that of one of its artifacts, when a server shows one."""
         if self.settings.embedded:
             return None
-        return f"{self.pages}/experiments/{self.experiment(model)}/runs/{run_id}"
+        page = f"{self.pages}/experiments/{self.experiment(model)}/runs/{run_id}"
+        return f"{page}{artifact and f'/artifacts/{artifact}'}{AS_MACHINE_LEARNING}"
+
+    def runs_address(self, model: str) -> str | None:
+        """All runs of the model, with what came of each, when a server shows them."""
+        return (
+            None
+            if self.settings.embedded
+            else f"{self.pages}/experiments/{self.experiment(model)}/runs{AS_RUNS}"
+        )
 
     @property
     def pages(self) -> str:

@@ -7,6 +7,8 @@ VERDICT_TAG = "slipway.verdict"
 SCORE_TAG = "slipway.score_name"
 """What the score of its proof is called."""
 
+PICKED_TAG = "slipway.picked"
+
 KEY_TAG = "slipway.key"
 
 DATA_TAG = "slipway.data"

@@ -17,13 +17,20 @@ class Addresses(Frozen):
     run: str | None = None
 
 
-def brief(number: int, evidence: Evidence, verdict: Verdict, champion: int | None, links: Addresses) -> str:
-    """Markdown: shall version `number` become the champion in place of version `champion`?"""
+def brief(
+    number: int,
+    evidence: Evidence,
+    verdict: Verdict,
+    champion: int | None,
+    links: Addresses,
+    serving: Evidence | None = None,
+) -> str:
+    """Markdown: shall version `number` become the champion in place of version `champion`, whose evidence is `serving`?"""
     return "\n".join(
         [
             *_verdict(number, evidence, verdict, champion),
             *_links(links),  # early: the form shows ten lines and scrolls
-            *_numbers(number, evidence, verdict, champion),
+            *_numbers(number, evidence, verdict, champion, serving),
             *_slices(evidence, champion),
             "\nIf the champion changes before you answer, the gate is asked again first.",
         ]
@@ -39,24 +46,45 @@ def _verdict(number: int, evidence: Evidence, verdict: Verdict, champion: int | 
         yield "- made by code that was not committed"
 
 
-def _numbers(number: int, evidence: Evidence, verdict: Verdict, champion: int | None) -> Iterator[str]:
-    report = evidence.proof.report
-    yield f"\n| | version {number} |"
-    yield "|---|---|"
-    yield f"| {report.score_name}, {report.rows} {report.split} rows | {report.score:.4f} {_range(report.interval)} |"
-    if champion is not None and verdict.difference is not None:
-        yield f"| less version {champion}, same rows | {verdict.difference:+.4f} {_range(verdict.interval, '+.4f')} |"
+def _numbers(
+    number: int, evidence: Evidence, verdict: Verdict, champion: int | None, serving: Evidence | None
+) -> Iterator[str]:
+    """Both side by side: the scores on the same rows, the rest as it was measured when each was made."""
+    report, difference = evidence.proof.report, verdict.difference
+    theirs = dict(_facts(serving)) if serving is not None else {}
+    beside = champion is not None
+    yield f"\n| | version {number} |{f' version {champion}, which serves |' if beside else ''}"
+    yield f"|---|---|{'---|' if beside else ''}"
+    score = f"{report.score:.4f} {_range(report.interval)}"
+    served = "" if difference is None else f"{report.score - difference:.4f}, on the same rows"
+    rows = {f"{report.score_name}, {report.rows} {report.split} rows": (score, served)}
+    if beside and difference is not None:
+        rows[f"less version {champion}, same rows"] = (
+            f"{difference:+.4f} {_range(verdict.interval, '+.4f')}",
+            "",
+        )
     if (comparison := _comparison(evidence, champion)) is not None and comparison.changed is not None:
-        yield f"| answers that change | {100 * comparison.changed:.1f}% of rows |"
-    yield f"| file | {evidence.picked}, {report.size_bytes / 1e3:,.0f} kB |"
+        rows["answers that change"] = (f"{100 * comparison.changed:.1f}% of rows", "")
+    rows |= {name: (said, theirs.get(name, "")) for name, said in _facts(evidence)}
+    for name, (mine, its) in rows.items():
+        yield f"| {name} | {mine} |{f' {its} |' if beside else ''}"
+
+
+def _facts(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    """What is known of a version by itself."""
+    report = evidence.proof.report
+    yield "file", f"{evidence.picked}, {report.size_bytes / 1e3:,.0f} kB"
     for speed in report.speed:
-        yield f"| batch of {speed.batch} | {speed.p50_ms:.2f} ms, {speed.throughput_ratio:.2f}× as fast as fp32 |"
+        ratio = f"{speed.throughput_ratio:.2f}× ({speed.interval:.2f}) as fast as fp32"
+        yield f"batch of {speed.batch}", f"{speed.p50_ms:.2f} ms, {ratio}"
     if (trial := evidence.proof.trial) is not None:
-        yield f"| in the server | {trial.requests} requests, p95 {trial.single_p95_ms:.1f} ms, {trial.peak_bytes / 1e6:.0f} MB |"
-    yield f"| data | {evidence.described_rows} rows, `{evidence.fingerprint[:12]}` |"
-    yield f"| made | {evidence.created:%d %B %Y, %H:%M} UTC by code `{(evidence.code.revision or 'unknown')[:12]}` |"
+        memory = f"{trial.peak_bytes / 1e6:.0f} MB"
+        yield "in the server", f"{trial.requests} requests, p95 {trial.single_p95_ms:.1f} ms, {memory}"
+    yield "data", f"{evidence.described_rows} rows, `{evidence.fingerprint[:12]}`"
+    code = (evidence.code.revision or "unknown")[:12]
+    yield "made", f"{evidence.created:%d %B %Y, %H:%M} UTC by code `{code}`"
     if evidence.origin is not None:
-        yield f"| workload | {evidence.origin} |"
+        yield "workload", str(evidence.origin)
 
 
 def _slices(evidence: Evidence, champion: int | None) -> Iterator[str]:

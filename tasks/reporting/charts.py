@@ -58,6 +58,14 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> Iter
     drawing.svg = text[text.index("<svg") :]
 
 
+def end_at_one(axes: Any, axis: str, values: Sequence[float]) -> None:
+    """Let an axis of shares end where they do: nothing is above 1."""
+    if values and max(values) <= 1 < getattr(axes, f"get_{axis}lim")()[1]:
+        axes.set(**{f"{axis}lim": (None, 1)})
+        for drawn in (*axes.collections, *axes.lines):
+            drawn.set_clip_on(False)  # a point at 1 is seen whole
+
+
 @contextmanager
 def lines(names: Sequence[str], label: str, height: float = 0.24) -> Iterator[Canvas]:
     """Axes with a line of `height` inches at 0, 1, … for each name, the first on top, and `label` below."""
@@ -76,6 +84,8 @@ def scores(rows: Sequence[tuple[str, float, Interval | None]], score_name: str) 
             if interval is not None:
                 drawing.axes.hlines(place, interval.low, interval.high, color=colour, lw=2.5, alpha=0.45)
             drawing.axes.plot(value, place, "o", color=colour, ms=6)
+        ends = [interval.high for _, _, interval in rows if interval is not None]
+        end_at_one(drawing.axes, "x", [*ends, *(value for _, value, _ in rows)])
         drawing.axes.locator_params(axis="x", nbins=5)  # scores have four decimals, which need room
         drawing.axes.grid(axis="x", alpha=0.25)
     return drawing.svg
@@ -93,6 +103,7 @@ def slices(groups: Sequence[Slice], overall: float, score_name: str) -> str:
         drawing.axes.barh(range(len(shown)), widths, left=start, color=BLUE, alpha=0.75, height=0.7)
         drawing.axes.axvline(overall, color=GREY, lw=1, ls="--")
         drawing.axes.set_xlim(left=min(start, 1.08 * low))
+        end_at_one(drawing.axes, "x", values)
     return drawing.svg
 
 

@@ -97,12 +97,12 @@ def a_thousand_predictions(proof: Proof) -> list[tuple[int, float, float]]:
 
 
 def metrics_of(times: Iterable[StepTime], watts: float | None) -> list[Metric]:
-    """The costs of steps that ran, and their total, as a run's metrics."""
+    """The costs of steps that ran, and their total, as a run's metrics: by names that come after all that is about the model."""
     times = [*times]
     now = time.time_ns() // 1_000_000
     named = [(step.name.replace(" ", "-"), step.cost) for step in times] + [("total", total(times))]
     return [
-        Metric(f"cost/{name}/{key}", float(value), 0, now)
+        Metric(f"work/{name}/{key}", float(value), 0, now)
         for name, cost in named
         if cost is not None
         for key, value in {**cost.model_dump(), "watt_hours": watt_hours(cost, watts)}.items()

@@ -1,13 +1,17 @@
 """The candidates as a picture: score against latency, size as area, picked and refused marked."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from tasks.outcome import CandidateResult
-from tasks.reporting.charts import BLUE, GREEN, GREY, RED, canvas
+from tasks.reporting.charts import BLUE, GREEN, GREY, RED, canvas, end_at_one
 
 _COLOURS = {"picked": GREEN, "front": BLUE, "dominated": GREY, "refused": RED}
 
 _LARGEST_AREA = 900.0
+
+_LINE, _MOST_STEPS = 6.0, 16
+"""Points between the places that a label is tried at, above and below in turns."""
 
 
 def picture(candidates: Sequence[CandidateResult], score_name: str = "score") -> str:
@@ -18,6 +22,7 @@ def picture(candidates: Sequence[CandidateResult], score_name: str = "score") ->
         (c, c.size_bytes) for c in candidates if c.score is not None and c.latency_ratio and c.size_bytes
     ]
     largest = max((size for _, size in measured), default=1)
+    labels: list[tuple[str, float, float, float, str]] = []
     front = sorted((c.latency_ratio, c.score) for c, _ in measured if c.status in ("picked", "front"))
     with canvas(7, 4) as drawing:
         axes = drawing.axes
@@ -28,14 +33,8 @@ def picture(candidates: Sequence[CandidateResult], score_name: str = "score") ->
             face = colour if c.status == "picked" else "none"
             marker = "X" if c.status == "refused" else "o"
             axes.scatter(c.latency_ratio, c.score, s=area, marker=marker, facecolor=face, edgecolor=colour)
-            axes.annotate(
-                f"{c.name}, {c.status}" if c.status in ("picked", "refused") else c.name,
-                (c.latency_ratio, c.score),
-                xytext=(0, area**0.5 / 2 + 3),
-                textcoords="offset points",
-                ha="center",
-                color=colour,
-            )
+            said = f"{c.name}, {c.status}" if c.status in ("picked", "refused") else c.name
+            labels.append((said, c.latency_ratio, c.score, area**0.5 / 2, colour))
         if front:
             axes.plot(*zip(*front, strict=True), color=_COLOURS["front"], lw=0.8, ls=":", zorder=0)
         axes.axvline(1, color=GREY, lw=0.8)
@@ -45,4 +44,32 @@ def picture(candidates: Sequence[CandidateResult], score_name: str = "score") ->
         axes.set_ylabel(score_name)
         axes.margins(0.18)
         axes.grid(alpha=0.25)
+        end_at_one(axes, "y", [c.score for c, _ in measured])
+        _name(axes, labels)
     return drawing.svg
+
+
+def _name(axes: Any, labels: Sequence[tuple[str, float, float, float, str]]) -> None:
+    """Each label above its point, or where else near it no other label and no point is."""
+    from matplotlib.transforms import Bbox
+
+    axes.figure.draw_without_rendering()  # places are known from here on
+    scale = axes.figure.dpi / 72
+    points = [axes.transData.transform((x, y)) for _, x, y, _, _ in labels]
+    taken = [
+        Bbox.from_extents(*(point - radius * scale), *(point + radius * scale))
+        for point, (_, _, _, radius, _) in zip(points, labels, strict=True)
+    ]
+    for said, x, y, radius, colour in labels:
+        for step in range(_MOST_STEPS):
+            up = 1 if step % 2 == 0 else -1
+            away = up * (radius + 3 + step // 2 * _LINE)
+            text = axes.annotate(
+                said, (x, y), xytext=(0, away), textcoords="offset points", ha="center", color=colour,
+                va="bottom" if up == 1 else "top",
+            )  # fmt: skip
+            box = text.get_window_extent()
+            if step == _MOST_STEPS - 1 or not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            text.remove()

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from tasks.config import Gates, flatten
 from tasks.data.arrays import load_arrays
 from tasks.data.dataset import read_split
-from tasks.measured import Comparison, Interval, Proof
+from tasks.measured import Comparison, Interval, Proof, speed_up
 from tasks.outcome import Selection
 from tasks.proof.evidence import Evidence
 from tasks.records import Dataset, Metric
@@ -18,6 +18,7 @@ from tasks.reporting import charts, cost, pareto
 from tasks.reporting.candidates import number, numbers
 from tasks.reporting.explained_rows import Attributions
 from tasks.reporting.explanation import STABLE
+from tasks.reporting.why import why
 from tasks.system.files import write_atomically
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scoring import decisions
@@ -32,8 +33,9 @@ def write_report(
     path: Path,
     links: dict[str, str] | None = None,
     attributions: Attributions | None = None,
+    approval: str = "auto",
 ) -> Path:
-    """Write the page to `path`: one file that needs no other. `links` are further addresses by name (run, flow)."""
+    """Write the page to `path`: one file that needs no other. `links` are further addresses by name (run, flow); `approval`: as mlflow.yaml has it."""
     gates = Gates.model_validate(evidence.config["gates"])
     proof = evidence.proof
     template = _environment().get_template("report.html.j2")
@@ -42,6 +44,8 @@ def write_report(
         proof=proof,
         gates=gates,
         selection=selection,
+        why=why(evidence, approval),
+        spreads={report.name: speed_up(report) for report in evidence.candidates},
         dataset=dataset,
         balance=_balance(load_workload(evidence.workload), dataset),
         links=links or {},

@@ -12,6 +12,7 @@ import promotions
 import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -74,9 +75,13 @@ def test_a_person_is_asked_when_the_gate_is_not_sure(registry: Registry, home: P
 
     promotions.register(registry, "digits", home, 2.0, decision="inconclusive", champion=1)
     thread = decide_when_asked(decision="refuse", who="ada", why="wait for more rows")
-    with pytest.raises(RefusedError, match="version 2 was refused by ada: wait for more rows"):
-        run(promote, model="digits", version=2, reason="nightly")
+    state = run(promote, model="digits", version=2, reason="nightly", return_state=True)
     thread.join()
+    assert (state.type, state.name) == (StateType.COMPLETED, "Declined")
+    assert state.message == "declined by ada: wait for more rows" and state.result().action == "refuse"
+    with get_client(sync_client=True) as client:
+        ended = client.read_flow_run(state.state_details.flow_run_id)
+    assert ended.name == "promote-digits-v2: declined by ada: wait for more rows"
     thread = decide_when_asked(decision="approve", who="bob", why="checked by hand")
     entry = run(promote, model="digits", version=2, reason="nightly")
     thread.join()

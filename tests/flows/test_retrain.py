@@ -77,7 +77,10 @@ def test_a_model_is_promoted_and_the_next_run_has_nothing_to_do(prefect_api: Non
     run = registry.client.get_run(first.run_id)
     epochs = [m.step for m in registry.client.get_metric_history(first.run_id, "validation/score")]
     assert run.info.status == "FINISHED" and len(epochs) == 6 == len(set(epochs))
-    assert run.data.params["train.epochs"] == "6"
+    assert run.data.params["train.epochs"] == "6" and run.data.metrics["score"] == first.score
+    assert [run.data.tags[f"slipway.{name}"] for name in ("verdict", "decision", "picked")] == [
+        "pass", "promoted", "fp32",
+    ]  # fmt: skip
     assert {i.dataset.name for i in run.inputs.dataset_inputs} == {
         f"digits-{s}" for s in ("train", "validation", "test")
     }

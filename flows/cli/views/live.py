@@ -23,7 +23,7 @@ class _Steps(logging.Handler):
     """Shows the log records of steps: a line for each that ended, and a moving one, where there is a terminal, below them."""
 
     def __init__(self, *, quiet: bool) -> None:
-        super().__init__(logging.WARNING if quiet else logging.INFO)
+        super().__init__(logging.WARNING if quiet else logging.DEBUG)
         self._console = Console(stderr=True, highlight=False)
         self._line = Progress(
             SpinnerColumn(),
@@ -70,7 +70,7 @@ def live_steps(model: str, *, quiet: bool) -> Iterator[None]:
     handler = _Steps(quiet=quiet)
     loggers = [logging.getLogger("slipway"), logging.getLogger("tasks")]
     for logger in loggers:
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.DEBUG)
         logger.addHandler(handler)
     if not quiet:
         Console(stderr=True).print(f"[bold]{model}[/bold]")

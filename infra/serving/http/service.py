@@ -92,8 +92,8 @@ class Service:
         """By their exact text, which is also all that the fast path takes."""
         self.looked = not options.all
         """Whether it is known what is to be served: with --all the registry says so."""
-        self.unawaited: set[str] = set()
-        """Models that came later, or that were refused and nobody named: readiness waits for none of them."""
+        self.unawaited: set[str] = set(self.targets) if options.all else set()
+        """Models that have no champion when --all first looks, came later, or were refused and nobody named: readiness waits for none."""
         for slot in self.slots.values():
             self._route_to(slot)
         if len(self.slots) == 1 and not options.all:
@@ -105,7 +105,7 @@ class Service:
         self.predict_routes[f"/v2/models/{slot.name}/infer".encode()] = Route(slot, True)
 
     def follow(self, targets: tuple[Target, ...]) -> list[Slot]:
-        """Have room for models that nobody named; the new slots."""
+        """Have room for models that nobody named, of `targets`, which are all that the registry has; the new slots."""
         new = {
             target.name: Slot(target.name, self.options, self.loop, self.budget)
             for target in targets
@@ -117,6 +117,8 @@ class Service:
             self._route_to(slot)
         if self.looked:
             self.unawaited.update(new)
+        else:
+            self.unawaited.difference_update(target.name for target in targets)
         self.looked = True
         return list(new.values())
 

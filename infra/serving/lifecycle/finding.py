@@ -67,7 +67,8 @@ class Finder:
         targets = tuple(Target(name=name, alias="champion") for name in new[:room])
         self.found.update(target.name for target in targets)
         if targets or first:
-            self.say(Found(targets=targets))
+            named = (Target(name=name, alias="champion") for name in fit if name in self.named)
+            self.say(Found(targets=(*targets, *named)))
         for target in targets:
             logger.info("%s: the registry has a champion; it is followed from now on", target.name)
             group.create_task(self.follow(target))

@@ -100,7 +100,8 @@ class AliasSource:
                 version = self.client.get_model_version(target.name, str(target.version))
         except Exception as error:
             if is_missing(error):
-                raise Absent(f"the registry has no {target}; it is waited for") from None
+                what = target.alias or f"version {target.version}"
+                raise Absent(f"no {what} yet: {target} serves as soon as the registry has it") from None
             raise
         tags = version.tags or {}
         return Pointer(

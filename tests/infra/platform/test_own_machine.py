@@ -160,6 +160,13 @@ def test_nothing_is_made_for_a_foreign_page_or_name(made_at: str) -> None:
     assert names(made_at) == {"mine"}
 
 
+@pytest.mark.slow
+def test_mlflow_opens_as_machine_learning(mlflow: str) -> None:
+    with urllib.request.urlopen(mlflow.partition("/api/")[0] + "/", timeout=60) as answer:
+        page = answer.read().decode()
+    assert '"mlflow.workflowType_v1": "machine_learning"' in page and '<div id="root"' in page
+
+
 PAGE = """<script>
 const results = []
 const ask = (how) => fetch(API, {method: "POST", body: JSON.stringify({name: "evil" + results.length}), ...how})

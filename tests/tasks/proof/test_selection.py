@@ -56,7 +56,7 @@ def reason(selection: Selection, name: str) -> str:
 def test_the_fastest_within_the_gates_is_picked_and_says_by_how_much() -> None:
     chosen = select([report("fp32"), report("int8", 0.979, 0.5, 270)], [], GATES)
     assert chosen.picked == "int8"
-    assert chosen.reason == "int8: 2.00× as fast, 27% of the size, accuracy -0.10 pt"
+    assert chosen.reason == "int8: 2.00× (1.96–2.04) as fast, 27% of the size, accuracy -0.10 pt"
     assert statuses(chosen) == {"fp32": "front", "int8": "picked"}
 
 

@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +117,44 @@ def test_a_run_tells_its_settings_and_data(registry: Registry, dataset: Dataset)
     )
 
 
+def test_candidates_are_compared_by_metrics_of_one_name_and_the_run_shows_the_tested_one(
+    registry: Registry, dataset: Dataset
+) -> None:
+    run_id = registry.start_run(dataset.workload, "a run", {})
+    for name, score in (("fp32", 0.9), ("int8.v2", 0.7)):
+        params = {"status": "front", "why": f"{score} is enough"}
+        last = registry.log_candidate(run_id, dataset, name, {"score": score, "size_bytes": 3.0}, params)
+    registry.log_measured(run_id, dataset, last, {"score": 0.6}, "test")
+    assert registry.client.get_run(run_id).data.metrics == {"score": 0.6, "size_bytes": 3.0}
+    logged = registry.client.search_logged_models(
+        [registry.experiment(dataset.workload)], f"source_run_id = '{run_id}'"
+    )
+    measured = {
+        (model.name, metric.key, metric.dataset_name): metric.value
+        for model in logged
+        for metric in model.metrics
+    }
+    assert measured == {
+        ("fp32", "score", "digits-validation"): 0.9,
+        ("fp32", "size_bytes", "digits-validation"): 3.0,
+        ("int8_v2", "score", "digits-validation"): 0.7,
+        ("int8_v2", "size_bytes", "digits-validation"): 3.0,
+        ("int8_v2", "score", "digits-test"): 0.6,
+    }
+    assert {model.params["status"] for model in logged} == {"front"}
+
+
+def test_an_experiment_opens_as_machine_learning_also_when_it_is_older(registry: Registry) -> None:
+    registry.client.create_experiment("older")
+    for name in ("older", "newer"):
+        registry.start_run(name, "a run", {})
+        tags = registry.client.get_experiment_by_name(name).tags
+        assert tags["mlflow.experimentKind"] == "custom_model_development"
+        view = json.loads(tags["mlflow.sharedViewState.slipway"])
+        shown = json.loads(view["state"])["selectedColumns"]
+        assert {"metrics.`score`", "tags.`slipway.verdict`", "tags.`slipway.decision`"} <= set(shown)
+
+
 def test_only_an_unfinished_run_is_resumed(registry: Registry) -> None:
     run_id = registry.start_run("resumed", "a run", {})
     registry.finish_run(run_id, "FAILED")
@@ -147,10 +186,12 @@ def test_a_page_is_named_without_the_password_of_the_server(
     registry = Registry(settings_at(mlflow_server.replace("//", "//me:secret@"), home))
     version = Version(model="pages", version=3, sha256="", run_id="r1")
     page = registry.run_address("pages", "r1")
-    assert (
-        page is not None and page.startswith(f"{mlflow_server}/#/experiments/") and page.endswith("/runs/r1")
-    )
-    assert registry.version_address(version) == f"{mlflow_server}/#/models/pages/versions/3"
+    kind = "?workflowType=machine_learning"
+    assert page is not None and page.startswith(f"{mlflow_server}/#/experiments/")
+    assert page.endswith(f"/runs/r1{kind}")
+    file = registry.run_address("pages", "r1", "report.html")
+    assert file == page.replace(kind, f"/artifacts/report.html{kind}")
+    assert registry.version_address(version) == f"{mlflow_server}/#/models/pages/versions/3{kind}"
 
 
 def test_a_candidate_with_a_dot_and_a_card_longer_than_a_column_are_registered(
@@ -165,3 +206,12 @@ def test_a_candidate_with_a_dot_and_a_card_longer_than_a_column_are_registered(
     made = registry.register(run_id, "dotted", model_id, tmp_path / "m", exported, {}, card)
     shown = registry.client.get_model_version("dotted", str(made.version)).description
     assert shown == f"{card[: SqlModelVersion.description.type.length - 1]}…"
+    for text, expected in (
+        ("one *ours*", "one *ours*"),
+        ("two *ours*", "two *ours*"),
+        ("a person's", "a person's"),
+    ):
+        registry.describe("dotted", text, mark="*ours*")
+        assert registry.client.get_registered_model("dotted").description == expected
+    registry.describe("dotted", "three *ours*", mark="*ours*")
+    assert registry.client.get_registered_model("dotted").description == "a person's"

@@ -19,13 +19,17 @@ def page(champion: int | None, links: Addresses = Addresses()) -> str:  # noqa: 
     )
     evidence = made.model_copy(update={"proof": made.proof.model_copy(update={"comparison": comparison})})
     verdict = made.proof.verdict.model_copy(update={"difference": -0.01, "interval": INTERVAL})
-    return brief(2, evidence, verdict, champion, links)
+    serving = promotions.make_evidence("c" * 64, "digits") if champion is not None else None
+    return brief(2, evidence, verdict, champion, links, serving)
 
 
 def test_it_says_what_would_change_and_where_it_would_be_worse() -> None:
     text = page(1)
     assert "Promote digits version 2, in place of version 1?" in text and "**inconclusive**" in text
+    assert "| | version 2 | version 1, which serves |" in text
+    assert "| accuracy, 360 test rows | 0.9800  | 0.9900, on the same rows |" in text
     assert "| less version 1, same rows | -0.0100 (95%: -0.0300 to +0.0100) |" in text
+    assert "| file | fp32, 0 kB | fp32, 0 kB |" in text
     assert "3.1% of rows" in text and "label=8: -0.0500" in text and "label=1" not in text
 
 

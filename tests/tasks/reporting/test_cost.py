@@ -75,8 +75,8 @@ def test_a_total_counts_what_was_measured_and_nothing_else() -> None:
     assert total(times) == Cost(cpu_seconds=3, wall_seconds=5, peak_bytes=30, written_bytes=5)
     assert total(times[2:]) is None
     values = {metric.key: metric.value for metric in metrics_of(times, watts=10.0)}
-    assert values["cost/train/cpu_seconds"] == 2 and values["cost/validate-fp32/peak_bytes"] == 30
-    assert values["cost/total/watt_hours"] == pytest.approx(30 / 3600)
+    assert values["work/train/cpu_seconds"] == 2 and values["work/validate-fp32/peak_bytes"] == 30
+    assert values["work/total/watt_hours"] == pytest.approx(30 / 3600)
     assert not any("prepare" in key for key in values)
     assert not any("watt_hours" in metric.key for metric in metrics_of(times, watts=None))
 

@@ -44,5 +44,18 @@ def test_with_nothing_measured_there_is_still_a_picture() -> None:
     ElementTree.fromstring(picture(RESULTS[3:]))
 
 
+def test_names_of_candidates_that_lie_together_do_not_cover_each_other() -> None:
+    close = [result(f"candidate-{n}", "refused", 0.97 + n / 1e5, 0.5 + n / 100, 100_000) for n in range(5)]
+    root = ElementTree.fromstring(picture(close, "accuracy"))
+    places = [
+        (float(text.get("x", 0)), float(text.get("y", 0)))
+        for text in root.iter("{http://www.w3.org/2000/svg}text")
+        if (text.text or "").strip().startswith("candidate-")
+    ]
+    assert len(places) == 5
+    for place, (x, y) in enumerate(places):
+        assert all(abs(y - other) > 8 or abs(x - beside) > 90 for beside, other in places[:place])
+
+
 def test_names_that_look_like_markup_are_escaped() -> None:
     ElementTree.fromstring(picture([result("<script>", "front", 0.9, 1.0, 10)]))

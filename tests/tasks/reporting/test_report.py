@@ -1,9 +1,12 @@
 """The report page: it opens in a real browser, says the verdict first, and needs no other file."""
 
+import json
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import promotions
 import pytest
 
@@ -19,7 +22,7 @@ from tasks.proof.validation import validate
 from tasks.records import Candidate, Dataset, Material, Metric, OnnxModel
 from tasks.reporting.explained_rows import Attributions, Row, Word, attributions
 from tasks.reporting.explanation import Explanation
-from tasks.reporting.model_card import model_card
+from tasks.reporting.model_card import model_card, model_page
 from tasks.reporting.report import write_report
 from tasks.workloads.catalogue import load_workload
 
@@ -197,19 +200,26 @@ def test_the_model_card_says_what_how_good_where_weak_and_how_to_call(
 ) -> None:
     dataset, fp32 = linear_digits
     evidence = proved_digits[0]
-    card = model_card(evidence, dataset, file_of(fp32))
-    assert card.startswith("# digits: pass") and evidence.model_sha256 in card
+    card = model_card(evidence, dataset, file_of(fp32), ["version 3 since May, by ada: better"])
+    assert card.startswith("# digits: accuracy 0.") and ", pass\n" in card and evidence.model_sha256 in card
     for part in (
         "## Score",
         "## Limits",
         "## Data",
-        "## Call it",
+        "## Ask it",
+        "## What served before\n\n- version 3 since May, by ada: better",
+        "0 = 0, 1 = 1, 2 = 2",
         "less champion v3",
         "slipway serve digits@champion",
     ):
         assert part in card
     assert f"accuracy {min(group.score or 0 for group in evidence.proof.report.slices):.4f}" in card
-    assert '{"inputs": {"image": […]}}' in card
+    for text in (card, model_page("digits", "digits", dataset, None)):
+        command = next(line for line in text.splitlines() if line.startswith("curl"))
+        body = json.loads(shlex.split(command)[4])
+        assert np.shape(body["inputs"]["image"]) == (1, 1, 8, 8) and command.endswith(
+            "/models/digits/invocations"
+        )
 
 
 @pytest.mark.slow

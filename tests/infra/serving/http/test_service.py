@@ -1,5 +1,6 @@
 """What the server does when it is asked too much, too slowly, by the wrong people, or told to go."""
 
+import asyncio
 import http.client
 import json
 import re
@@ -16,6 +17,8 @@ import pytest
 import serving_models as models
 from serving_process import ServerProcess, wait_for
 
+from infra.serving.http.service import Service
+from infra.serving.options import ServeOptions, Target
 from tasks.traffic.requests import read_traffic
 
 PATIENCE = 120
@@ -33,6 +36,23 @@ def limited(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     options = {"max_body": 20_000, "max_rows": 8}
     with ServerProcess(f"digits={folder}", home=tmp_path_factory.mktemp("home"), **options) as server:
         yield server
+
+
+def test_of_all_models_those_are_waited_for_that_have_a_champion_when_it_first_looks(home: Path) -> None:
+    targets = tuple(map(Target.parse, ("cells@champion", "digits@champion")))
+    loop = asyncio.new_event_loop()
+    for every, waiting in ((True, ["digits"]), (False, ["cells", "digits"])):
+        service = Service(targets, ServeOptions(home=home, all=every), loop)
+        assert not service.ready
+        if every:
+            service.follow((targets[1],))
+        assert service.waiting == waiting and not service.ready
+        service.reader.shutdown()
+    service = Service(targets, ServeOptions(home=home, all=True), loop)
+    service.follow(())
+    assert service.ready, "there is no champion yet, which is nobody's fault"
+    service.reader.shutdown()
+    loop.close()
 
 
 @pytest.mark.slow

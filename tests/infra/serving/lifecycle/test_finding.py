@@ -67,7 +67,7 @@ def test_what_has_a_champion_is_followed_once_but_for_what_is_named_and_what_is_
     registry = Registry("a model", "churn", "digits", "zebra")
     looking = Looking(tmp_path, registry, "digits", max_models=1)
     asyncio.run(looking.until(1))
-    assert looking.followed == ["churn@champion"] and looking.found == [["churn"]]
+    assert looking.followed == ["churn@champion"] and looking.found == [["churn", "digits"]]
 
 
 def test_the_first_look_is_told_even_when_there_is_nothing_for_readiness_waits_for_it(tmp_path: Path) -> None:
