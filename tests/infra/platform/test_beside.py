@@ -13,7 +13,7 @@ from checkout import ROOT
 from infra.platform.beside import join
 from infra.platform.state import Running, State, write_state
 
-AT = {"prefect": "http://127.0.0.1:4200", "mlflow": "http://127.0.0.1:5000"}
+AT = {"prefect": "http://127.0.0.1:4200", "mlflow": "http://127.0.0.1:9"}
 VARIABLES = (
     "PREFECT_API_URL",
     "MLFLOW_TRACKING_URI",
