@@ -11,7 +11,7 @@ from tasks.bundles.checkout import state_of
 from tasks.bundles.environments import use
 from tasks.bundles.kept import locate
 from tasks.system.files import sha256_of
-from tasks.system.libraries import COMPUTING, installed
+from tasks.system.libraries import COMPUTING
 from tasks.system.syntax import syntax_of
 from tasks.workloads.dependencies import packed_files, workload_files
 from tasks.workloads.places import place_of
@@ -48,12 +48,8 @@ def libraries_of(reference: str) -> dict[str, str]:
     if code := place_of(reference).code:
         use(code)
     strange = {_OTHER_NAMES.get(top, top) for top in _imported(reference)} - {*COMPUTING}
-    versions = {name: installed(name) for top in strange for name in _distributions(top, tuple(sys.path))}
-    return {
-        name.lower().replace("_", "-"): version
-        for name, version in sorted(versions.items())
-        if version is not None
-    }
+    packages = {n: v for top in strange for n, v in _packages(top, tuple(sys.path)).items()}
+    return {name.lower().replace("_", "-"): version for name, version in sorted(packages.items())}
 
 
 def _imported(reference: str) -> set[str]:
@@ -65,15 +61,13 @@ def _imported(reference: str) -> set[str]:
 
 
 @lru_cache(maxsize=64)
-def _distributions(top: str, _path: tuple[str, ...]) -> tuple[str, ...]:
-    """The packages that have an importable name; `packages_distributions` reads every package's list of files for it, in half a second."""
-    return tuple(dict.fromkeys(package.name for package in distributions() if _has(package, top)))
+def _packages(top: str, _path: tuple[str, ...]) -> dict[str, str]:
+    """The packages that have an importable name, and their versions; `packages_distributions` takes half a second, for all names."""
+    # the first of a name is the one that is imported
+    return {package.name: package.version for package in reversed([*distributions()]) if _has(package, top)}
 
 
 def _has(package: Distribution, top: str) -> bool:
     if declared := (package.read_text("top_level.txt") or "").split():
         return top in declared
-    files = f"\n{package.read_text('RECORD') or ''}"
-    return f"\n{top}.py," in files or bool(
-        f"\n{top}/" in files and re.search(rf"^{re.escape(top)}/[^,\n]*\.py,", files, re.M)
-    )
+    return bool(re.search(rf"\n{re.escape(top)}(/[^,\n]*)?\.py,", f"\n{package.read_text('RECORD')}"))
