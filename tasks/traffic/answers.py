@@ -72,8 +72,8 @@ def check_by_row(workload: Workload) -> None:
     goal = workload.goals[0]
     if not goal.answer.alone or goal.metric.bounds != (0.0, 1.0) or goal.metric.name != "accuracy":
         raise UserError(
-            f"{workload.name} is scored by {goal.metric.name} of a {goal.name}, which no row has by itself: labels are held to answers "
-            "of classifications that are scored by accuracy."
+            f"{workload.name} ({goal.name}) is scored by {goal.metric.name}, which no row has by itself: labels are held to the answers of "
+            "classifications that are scored by accuracy."
         )
 
 
