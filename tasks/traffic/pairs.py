@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import json
 import logging
+import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -85,12 +86,8 @@ def labelled(
     """The same, with what it rests on. A pair that a client's id names again has no label: the first has it."""
     bring(settings.store, settings.home, traffic_of(settings.home, model), PAIRS)
     bring(settings.store, settings.home, labels_of(settings.home, model))
-    hours = [*read_pairs(traffic_of(settings.home, model), record.run)]
-    ripe = [hour for hour in hours if hour.closed < (now - policy.horizon).timestamp()]
-    for hour in hours:
-        if hour.closed > (now + AHEAD).timestamp():
-            when = datetime.datetime.fromtimestamp(hour.closed, datetime.UTC)
-            log.warning("%s pairs of %s wait: a clock far ahead wrote %s", hour.pairs, model, when)
+    hours = read_pairs(traffic_of(settings.home, model), record.run)
+    ripe = [hour for hour in _of_our_time(hours, now) if hour.closed < (now - policy.horizon).timestamp()]
     pairs = first_of_each(pair for hour in ripe for pair in hour.differ)
     labels = read_labels(labels_of(settings.home, model)) if pairs else ()
     words = match(labels, {pair.key: pair.time for pair in pairs}, policy.horizon).words
@@ -109,6 +106,15 @@ def labelled(
     )
     said = sorted([pair.id, pair.row, words.get(pair.key)] for pair in pairs)
     return Labelled(counts, hashlib.sha256(json.dumps([matured, agreed, said]).encode()).hexdigest())
+
+
+def _of_our_time(hours: Iterable[Hour], now: datetime.datetime) -> Iterator[Hour]:
+    """Without those that a clock wrote which is far ahead of ours; they are named."""
+    for hour in hours:
+        if hour.closed <= (now + AHEAD).timestamp():
+            yield hour
+        else:
+            log.warning("%s pairs wait: a clock far ahead wrote %s", hour.pairs, time.ctime(hour.closed))
 
 
 def read_pairs(folder: Path, run: str | None = None, *, asked: bool = False) -> Iterator[Hour]:
