@@ -1,5 +1,6 @@
 """Writes docs/reference.md from the command, the settings' models, the recipes, the server's options and the variables. `make docs` runs it."""
 
+import datetime
 import json
 import typing
 from collections.abc import Iterable, Iterator
@@ -167,8 +168,17 @@ def settings(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, st
         schema = fields[name]
         for given in schema.get("anyOf", []):
             schema |= given if given != {"type": "null"} else {}
-        unless = "" if field.is_required() else said(field.default if field.default_factory is None else None)
-        yield f"`{prefix}{name}`", unless, sentence(schema)
+        default = (
+            None if field.is_required() or field.default_factory else as_written(model, name, field.default)
+        )
+        yield f"`{prefix}{name}`", said(default), sentence(schema)
+
+
+def as_written(model: type[BaseModel], name: str, default: Any) -> Any:
+    """A length of time and a share of the keys have words of their own in YAML."""
+    if not isinstance(default, datetime.timedelta) and name != "steps":
+        return default
+    return model().model_dump(mode="json")[name]
 
 
 def sentence(schema: dict[str, Any]) -> str:

@@ -46,7 +46,7 @@ def rollout(
     act: Annotated[
         Act,
         typer.Argument(
-            metavar="[status|step|pause|resume|abort|finish]",
+            metavar="status|step|pause|resume|abort|finish",
             help="status: where it stands. step: look once, and do what follows from the counts, as the flow does every minute. "
             "pause, resume: hold it. abort: the champion answers everybody. finish: the new version is the champion, on your word.",
         ),

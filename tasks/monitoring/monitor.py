@@ -45,19 +45,18 @@ def monitor(settings: Settings, model: str) -> Watched:
         evidence = check_version(folder, champion)
         labelled = performance(settings, model, champion.version, evidence, now)
         inputs = answers = None
-        silence = _silence(model, limits, table)
+        said = _silence(model, limits, table)
         if table is not None and len(table) >= limits.min_rows:
-            dataset, silence = rows_of(evidence, settings.home / "datasets"), None
+            dataset = rows_of(evidence, settings.home / "datasets")
             trained, specs = trained_inputs(dataset)
             served = served_columns(table, specs)
             inputs = drift(columns(trained, specs), served, psi=limits.psi, p_value=limits.p_value)
             answers = _answers(table, evidence, dataset, (folder / MODEL).read_bytes(), limits)
+            said = _all_well(inputs, answers, len(table))
     drifted = () if inputs is None else tuple(_reasons(inputs, answers, limits))
     status, why = _verdict(drifted, labelled, limits)
     if status == "steady":
-        status, why = (
-            ("quiet", silence) if inputs is None else ("steady", _all_well(inputs, answers, len(table)))
-        )
+        status, why = "quiet" if inputs is None else "steady", said
     return Watched(
         model=model,
         workload=evidence.workload,

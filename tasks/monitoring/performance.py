@@ -71,7 +71,7 @@ def surely_below(days: Array, right: Array, bound: float, alpha: float) -> int |
     rows, hits = np.bincount(places), np.bincount(places, right)
     after = [counts[::-1].cumsum()[::-1] for counts in (rows - hits, hits)]
     stakes = -np.log((starts + 1.0) * (starts + 2.0))
-    wealth = stakes + log_wealth(dict(zip((0.0, 1.0), after, strict=True)), min(bound, _MOST), "below")
+    wealth = stakes + log_wealth(dict(enumerate(after)), min(bound, _MOST), "below")
     top = wealth.max()
     sure = top + math.log(np.exp(wealth - top).sum()) >= -math.log(alpha)
     return int(starts[wealth.argmax()]) if sure else None

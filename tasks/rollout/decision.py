@@ -2,7 +2,7 @@
 
 import datetime
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from pydantic import Field
@@ -73,46 +73,30 @@ def decide(
     """What follows for a rollout at `place` of which `counts` were seen from its start; `labels` are of pairs past the horizon."""
     labels = labels or LabelCounts()
     given = answers(policy, counts, labels)
-    within = [answer for answer in given if answer.question == "within" and answer.sure]
-    sure = {answer.guard for answer in within}
-    to_go = tuple(
-        _to_go(policy, bet, counts)
-        for bet in bets(policy.margin, counts, labels)
-        if bet.question == "within" and bet.guard not in sure
-    )
+    view = _View(policy, place, counts, labels, now, given, tuple(_plans(policy, counts, labels, given)))
+    action, why = view.action()
+    return Decision(action=action, why=" ".join(why), answers=given, to_go=view.to_go)
 
-    def decided(action: Action, *why: str) -> Decision:
-        return Decision(action=action, why=" ".join(why), answers=given, to_go=to_go)
 
-    if now < place.last:
-        return decided(
-            "stay",
-            f"This clock is {_span(place.last - now)} behind the ledger's last entry: nothing is decided by it.",
-        )
-    if place.paused:
-        return decided("stay", "It is paused.")
-    if worse := harms(given):
-        return decided("abort", *(surely(answer, policy.margin, counts, labels) for answer in worse))
-    view = _View(policy, place, counts, labels, now, to_go)
-    if reasons := [*view.unshown({a.guard for a in lacking(policy, place.step, given)}), *view.held()]:
-        if now - place.began >= policy.patience:
-            return decided("ask", f"The patience of {_span(policy.patience)} is over.", *reasons)
-        return decided("stay", *reasons, *view.too_slow())
-    shown = [surely(answer, policy.margin, counts, labels) for answer in within]
-    if place.step + 1 == len(policy.steps):
-        return decided("promote", *shown)
-    return decided("step", *shown)
+def _plans(
+    policy: RolloutPolicy, counts: Counts, labels: LabelCounts, given: tuple[Answer, ...]
+) -> Iterator[ToGo]:
+    unsure = {answer.guard for answer in given if answer.question == "within" and not answer.sure}
+    for bet in bets(policy.margin, counts, labels):
+        if bet.question == "within" and bet.guard in unsure:
+            yield _to_go(policy, bet, counts)
 
 
 def _to_go(policy: RolloutPolicy, bet: Bet, counts: Counts) -> ToGo:
     """At the shares that were seen, and before there are any at those of a version that is as good."""
     apart = 1 - counts.agreed / counts.timed if counts.timed >= EXPECTED else 0.05
-    alike: Mapping[float, float] = {
+    of_equals: dict[Guard, dict[int, float]] = {
         "errors": {0: 1, 1: 0},
         "slower": {0: 0.8, 1: 0.2},
         "tail": {-1: 0, 0: 1, 1: 0},
         "score": {-1: apart / 2, 0: 1 - apart, 1: apart / 2},
-    }[bet.guard]
+    }
+    alike = of_equals[bet.guard]
     rows = sum(bet.seen.values())
     shares = {
         value: (bet.seen[value] + EXPECTED * share) / (rows + EXPECTED) for value, share in alike.items()
@@ -128,7 +112,30 @@ class _View(NamedTuple):
     counts: Counts
     labels: LabelCounts
     now: datetime.datetime
+    answers: tuple[Answer, ...]
     to_go: tuple[ToGo, ...]
+
+    def action(self) -> tuple[Action, list[str]]:
+        policy, place = self.policy, self.place
+        if self.now < place.last:
+            behind = _span(place.last - self.now)
+            return "stay", [
+                f"This clock is {behind} behind the ledger's last entry: nothing is decided by it."
+            ]
+        if place.paused:
+            return "stay", ["It is paused."]
+        if worse := harms(self.answers):
+            return "abort", self.surely(worse)
+        lacks = lacking(policy, place.step, self.answers)
+        if reasons := [*self.unshown({answer.guard for answer in lacks}), *self.held()]:
+            if self.now - place.began >= policy.patience:
+                return "ask", [f"The patience of {_span(policy.patience)} is over.", *reasons]
+            return "stay", [*reasons, *self.too_slow()]
+        shown = [answer for answer in self.answers if answer.question == "within" and answer.sure]
+        return "promote" if place.step + 1 == len(policy.steps) else "step", self.surely(shown)
+
+    def surely(self, given: Sequence[Answer]) -> list[str]:
+        return [surely(answer, self.policy.margin, self.counts, self.labels) for answer in given]
 
     def unshown(self, asked: set[Guard]) -> Iterator[str]:
         """What the way up from here asks for and has not."""
@@ -163,7 +170,7 @@ class _View(NamedTuple):
         if len(silent) == len(pods):
             yield f"No server has reported for {_span(SILENT)}: it goes no further up."
         elif silent:
-            yield f"Not heard of for {_span(SILENT)}: {_names(silent)}; after {_span(GONE)} they count as gone."
+            yield f"Not heard of for {_span(SILENT)} (or a clock is behind): {_names(silent)}; after {_span(GONE)} it counts as gone."
         if older:
             yield f"Not at this step yet: {_names(older)}."
         rest = self.place.stepped + datetime.timedelta(minutes=self.policy.hold.minutes) - self.now

@@ -15,8 +15,10 @@ import numpy as np
 Side = Literal["above", "below"]
 """Of a mean: where the truth is surely, once the wealth is large."""
 
-Seen = Mapping[float, float]
+Seen = Mapping[int, float]
 """How often each value came; its keys are all values that can come, so also those that did not."""
+
+Array = np.ndarray[Any, Any]
 
 _BETS = 0.9 * 0.5 ** np.arange(8)
 
@@ -27,8 +29,8 @@ _LONGEST = 40
 @overload
 def log_wealth(seen: Seen, mean: float, side: Side) -> float: ...
 @overload
-def log_wealth(seen: Mapping[float, np.ndarray], mean: float, side: Side) -> np.ndarray: ...
-def log_wealth(seen: Mapping[float, Any], mean: float, side: Side) -> float | np.ndarray:
+def log_wealth(seen: Mapping[int, Array], mean: float, side: Side) -> Array: ...
+def log_wealth(seen: Mapping[int, Any], mean: float, side: Side) -> float | Array:
     """Logarithm of the wealth of who bets that the mean of what was `seen` is `side` of `mean`; 0 before anything came.
 
     `mean` lies between the smallest value and the largest. Counts that are arrays of one shape are as many states, and the answer has
@@ -39,11 +41,12 @@ def log_wealth(seen: Mapping[float, Any], mean: float, side: Side) -> float | np
         gains = (values - mean) / (mean - values.min())
     else:
         gains = (mean - values) / (values.max() - mean)
-    growth = np.log1p(gains[:, None] * _BETS)
-    logs = np.stack(list(map(np.asarray, seen.values())), axis=-1) @ growth
-    top = logs.max(-1)
-    wealth = top + np.log(np.exp(logs - top[..., None]).mean(-1))
-    return wealth if wealth.ndim else float(wealth)
+    growth = np.log1p(_BETS[:, None] * gains)
+    counts = np.array([*seen.values()], float)
+    logs = growth @ counts.reshape(len(values), -1)
+    top = logs.max(axis=0)
+    wealth = top + np.log(np.exp(logs - top).mean(axis=0))
+    return wealth.reshape(counts.shape[1:]) if counts.ndim > 1 else float(wealth[0])
 
 
 def interval(seen: Seen, alpha: float) -> tuple[float, float]:
@@ -54,16 +57,14 @@ def interval(seen: Seen, alpha: float) -> tuple[float, float]:
 
 
 def planned(
-    shares: Mapping[float, float], mean: float, side: Side, alpha: float, seen: Seen | None = None
+    shares: Mapping[int, float], mean: float, side: Side, alpha: float, seen: Seen | None = None
 ) -> int | None:
     """How many more observations until the wealth reaches 1/alpha, if values come at these shares; None: not at these."""
     bar, came = math.log(1 / alpha), seen or dict.fromkeys(shares, 0)
 
-    def reached(more: np.ndarray) -> np.ndarray:
-        return (
-            log_wealth({value: came[value] + more * share for value, share in shares.items()}, mean, side)
-            >= bar
-        )
+    def reached(more: Array) -> Array:
+        all_ = {value: came[value] + more * share for value, share in shares.items()}
+        return log_wealth(all_, mean, side) >= bar
 
     # Logarithms of sums of exponentials are convex: below the bar at first, they cross it once.
     points = np.concatenate([[0], 2 ** np.arange(_LONGEST)])

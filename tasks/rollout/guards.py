@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tasks.rollout.counts import Counts, LabelCounts
-from tasks.rollout.evalue import Side, log_wealth
+from tasks.rollout.evalue import Seen, Side, log_wealth
 from tasks.rollout.evidence import Answer, Guard, Question
 from tasks.rollout.policy import Margins, RolloutPolicy
 
@@ -24,7 +24,7 @@ class Bet(NamedTuple):
 
     guard: Guard
     question: Question
-    seen: Mapping[float, Any]
+    seen: Mapping[int, Any]
     mean: float
     side: Side
     enough: Any = True
@@ -132,7 +132,7 @@ def surely(answer: Answer, margin: Margins, counts: Counts, labels: LabelCounts)
     return f"Surely {word} ({answer.guard}): {seen}, e = {_e(answer.log_wealth)} where {1 / answer.alpha:.0f} is enough."
 
 
-def _mean(seen: Mapping[float, int]) -> float | None:
+def _mean(seen: Seen) -> float | None:
     rows = sum(seen.values())
     return sum(value * count for value, count in seen.items()) / rows if rows else None
 

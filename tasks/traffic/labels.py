@@ -5,7 +5,6 @@ Light: the model server writes what comes by its route.
 
 import datetime
 import gzip
-import json
 import logging
 import math
 import os
@@ -15,6 +14,8 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from pydantic_core import from_json, to_json
 
 from tasks.system.files import write_atomically
 
@@ -78,8 +79,8 @@ def write_labels(folder: Path, labels: Iterable[Label]) -> Path:
         f"{time.time_ns()}-{os.getpid()}-{os.urandom(4).hex()}",
     )
     path = folder / day / f"{name}.jsonl.gz"
-    lines = "".join(f"{json.dumps(label._asdict(), ensure_ascii=False)}\n" for label in labels)
-    write_atomically(path, gzip.compress(lines.encode(), compresslevel=1))
+    lines = b"".join(to_json(label._asdict()) + b"\n" for label in labels)
+    write_atomically(path, gzip.compress(lines, compresslevel=1))
     return path
 
 
@@ -88,7 +89,7 @@ def read_labels(folder: Path) -> Iterator[Label]:
     for path in sorted(folder.glob("*/*.jsonl.gz")):
         try:
             lines = gzip.decompress(path.read_bytes()).splitlines()
-            yield from [Label(**json.loads(line)) for line in lines]
+            yield from [Label(**from_json(line)) for line in lines]
         except (OSError, EOFError, ValueError, TypeError, zlib.error) as error:
             log.warning("%s is left out, it cannot be read: %s", path, error)
 

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import json
 import logging
+import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from pydantic_core import from_json
 
 from tasks.goals.metric import Arrays
 from tasks.registry.lookup import find_version
@@ -84,12 +86,8 @@ def labelled(
     """The same, with what it rests on. A pair that a client's id names again has no label: the first has it."""
     bring(settings.store, settings.home, traffic_of(settings.home, model), PAIRS)
     bring(settings.store, settings.home, labels_of(settings.home, model))
-    hours = [*read_pairs(traffic_of(settings.home, model), record.run)]
-    ripe = [hour for hour in hours if hour.closed < (now - policy.horizon).timestamp()]
-    for hour in hours:
-        if hour.closed > (now + AHEAD).timestamp():
-            when = datetime.datetime.fromtimestamp(hour.closed, datetime.UTC)
-            log.warning("%s pairs of %s wait: a clock far ahead wrote %s", hour.pairs, model, when)
+    hours = read_pairs(traffic_of(settings.home, model), record.run)
+    ripe = [hour for hour in _of_our_time(hours, now) if hour.closed < (now - policy.horizon).timestamp()]
     pairs = first_of_each(pair for hour in ripe for pair in hour.differ)
     labels = read_labels(labels_of(settings.home, model)) if pairs else ()
     words = match(labels, {pair.key: pair.time for pair in pairs}, policy.horizon).words
@@ -110,12 +108,21 @@ def labelled(
     return Labelled(counts, hashlib.sha256(json.dumps([matured, agreed, said]).encode()).hexdigest())
 
 
-def read_pairs(folder: Path, run: str | None = None) -> Iterator[Hour]:
-    """The recorded pairs of a rollout (None: of all), a file at a time, oldest first."""
+def _of_our_time(hours: Iterable[Hour], now: datetime.datetime) -> Iterator[Hour]:
+    """Without those that a clock wrote which is far ahead of ours; they are named."""
+    for hour in hours:
+        if hour.closed <= (now + AHEAD).timestamp():
+            yield hour
+        else:
+            log.warning("%s pairs wait: a clock far ahead wrote %s", hour.pairs, time.ctime(hour.closed))
+
+
+def read_pairs(folder: Path, run: str | None = None, *, asked: bool = False) -> Iterator[Hour]:
+    """The recorded pairs of a rollout (None: of all), a file at a time, oldest first; what was `asked` is large, and left out."""
     for path in sorted(folder.glob(f"*/*/*{PAIRS}")):
         try:
-            lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
-            yield from _hours(lines, run)
+            lines = [from_json(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+            yield from _hours(lines, run, asked)
         except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
             log.warning("%s is left out, it cannot be read: %s", path, error)
 
@@ -128,10 +135,10 @@ def first_of_each(pairs: Iterable[Pair]) -> list[Pair]:
     return [*first.values()]
 
 
-def _hours(lines: Sequence[Mapping[str, Any]], run: str | None) -> Iterator[Hour]:
+def _hours(lines: Sequence[Mapping[str, Any]], run: str | None, asked: bool) -> Iterator[Hour]:
     wanted = [line for line in lines if run is None or line.get("rollout") == run]
     counts = [line for line in wanted if "pairs" in line]
-    differ = tuple(_pair(line) for line in wanted if "pair" in line)
+    differ = tuple(_pair(line, asked) for line in wanted if "pair" in line)
     if wanted:
         yield Hour(
             closed=max(line["time"] for line in wanted),
@@ -141,7 +148,7 @@ def _hours(lines: Sequence[Mapping[str, Any]], run: str | None) -> Iterator[Hour
         )
 
 
-def _pair(line: Mapping[str, Any]) -> Pair:
+def _pair(line: Mapping[str, Any], asked: bool) -> Pair:
     pair, new = line["pair"], int(line["pair"]["new"])
     answered, other = _values(line, "outputs."), pair["other"]
     by_new = int(line["version"]) == new
@@ -153,7 +160,7 @@ def _pair(line: Mapping[str, Any]) -> Pair:
         old=int(pair["old"]),
         new_outputs=answered if by_new else other,
         old_outputs=other if by_new else answered,
-        asked=_values(line, "inputs."),
+        asked=_values(line, "inputs.") if asked else {},
     )
 
 

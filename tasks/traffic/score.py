@@ -80,7 +80,7 @@ def score(settings: Settings, model: str, by: By | None, now: datetime.datetime)
 def scored(group: str, right: Array) -> Scored:
     """Of float64[n]: 1 or 0 where a label says so, else NaN."""
     labelled, hits = int(np.isfinite(right).sum()), int(np.nansum(right))
-    low, high = interval({0.0: labelled - hits, 1.0: hits}, _ALPHA) if labelled else (None, None)
+    low, high = interval({0: labelled - hits, 1: hits}, _ALPHA) if labelled else (None, None)
     return Scored(
         group=group,
         rows=len(right),

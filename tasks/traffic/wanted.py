@@ -51,7 +51,7 @@ def wanted(settings: Settings, model: str, now: datetime.datetime) -> Wanted:
     traffic, labels = traffic_of(settings.home, model), labels_of(settings.home, model)
     bring(settings.store, settings.home, traffic, PAIRS)
     bring(settings.store, settings.home, labels)
-    pairs = first_of_each(pair for hour in read_pairs(traffic) for pair in hour.differ)
+    pairs = first_of_each(pair for hour in read_pairs(traffic, asked=True) for pair in hour.differ)
     words = match(read_labels(labels), {pair.key: pair.time for pair in pairs}).words
     unlabelled = [pair for pair in pairs if pair.key not in words]
     horizon = (settings.policy(model).rollout or RolloutPolicy()).horizon

@@ -5,11 +5,11 @@ from typing import Any
 
 import promotions
 
-from tasks.measured import Comparison
+from tasks.measured import Comparison, Verdict
 from tasks.promotion.automatic import apply_verdict
 from tasks.promotion.champion import promote
 from tasks.promotion.ledger import read_ledger
-from tasks.promotion.rollouts import last_rollout, read_standing
+from tasks.promotion.rollouts import Rollout, last_rollout, read_standing
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.rollout.counts import Counts
@@ -23,6 +23,8 @@ POLICY = {
     "hold": {"minutes": 10, "requests": 200},
 }
 """Without labels, so that counts alone decide."""
+
+PASS = Verdict(decision="pass", reasons=("as good",))
 
 MINUTE = datetime.timedelta(minutes=1)
 
@@ -56,6 +58,19 @@ def begun(registry: Registry, model: str, versions: int = 2) -> list[Version]:
     return made
 
 
+def again(registry: Registry, model: str) -> None:
+    """The second version answers beside the first once more, on the terms of now."""
+    version = registry.version(model, 2)
+    assert version is not None
+    assert passed(registry, version, 1) == "rolling"
+
+
+def rollout_of(registry: Registry, model: str) -> Rollout:
+    rollout = last_rollout(read_ledger(registry, model).entries)
+    assert rollout is not None
+    return rollout
+
+
 def report(
     registry: Registry,
     model: str,
@@ -65,8 +80,7 @@ def report(
     sequence: int | None = None,
 ) -> None:
     """What a server's process reports, by hand."""
-    rollout = last_rollout(read_ledger(registry, model).entries)
-    assert rollout is not None
+    rollout = rollout_of(registry, model)
     report = PodReport(
         at=at or datetime.datetime.now(datetime.UTC),
         sequence=rollout.last.sequence if sequence is None else sequence,

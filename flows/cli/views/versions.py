@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.cli.views import or_json
-from tasks.monitoring.watched import Watched
+from tasks.monitoring.watched import Performance, Watched
 from tasks.promotion.entries import Action, LedgerEntry, name_of
 from tasks.promotion.history import History
 from tasks.promotion.verification import Verification
@@ -125,12 +125,7 @@ def show_watched(watched: Watched, console: Console) -> None:
         console.print(
             f"  {volume.rows} rows from {volume.first:%Y-%m-%d %H:%M} to {volume.last:%H:%M} UTC, p50 {volume.p50_ms} ms, p95 {volume.p95_ms} ms"
         )
-    if watched.performance is not None and watched.performance.score is not None:
-        by_labels = watched.performance
-        console.print(
-            f"  {by_labels.labelled} of {by_labels.rows} rows have a label ({by_labels.coverage:.1%}): {by_labels.score:.4f} "
-            f"({by_labels.low:.4f} to {by_labels.high:.4f}), {by_labels.proof:.4f} was proved"
-        )
+    console.print(_by_labels(watched.performance), end="")
     drifted = [column for part in (watched.predictions, watched.inputs) if part for column in part.drifted]
     if drifted:
         table = Table(box=None, padding=(0, 2), header_style="dim")
@@ -144,6 +139,15 @@ def show_watched(watched: Watched, console: Console) -> None:
                 number(column.served, "{:.4g}"),
             )
         console.print(table)
+
+
+def _by_labels(performance: Performance | None) -> str:
+    if performance is None or performance.score is None:
+        return ""
+    return (
+        f"  {performance.labelled} of {performance.rows} rows have a label ({performance.coverage:.1%}): {performance.score:.4f} "
+        f"({performance.low:.4f} to {performance.high:.4f}), {performance.proof:.4f} was proved\n"
+    )
 
 
 @or_json

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 import rollouts
-from rollouts import BAD, GOOD, MINUTE
+from rollouts import BAD, GOOD, MINUTE, PASS
 
 from tasks.errors import RefusedError, UserError
-from tasks.measured import Verdict
 from tasks.promotion import rolling
 from tasks.promotion.champion import repair
 from tasks.promotion.entries import LedgerEntry
@@ -28,8 +27,6 @@ from tasks.registry.tags import MOVE_TAG, REVERTED_TAG, SCORE_TAG
 from tasks.rollout.counts import Counts
 from tasks.settings import Settings, load_settings
 from tasks.workloads.catalogue import load_workload
-
-PASS = Verdict(decision="pass", reasons=("as good",))
 
 
 @pytest.fixture(params=["sqlite"])

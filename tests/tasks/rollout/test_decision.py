@@ -2,11 +2,13 @@
 
 import datetime
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rollout_streams import GOOD, Truth, carry_through
 
 from tasks.rollout.counts import Counts, LabelCounts
 from tasks.rollout.decision import Decision, Place, Pod, decide
@@ -18,7 +20,7 @@ HOUR, DAY, SECOND = (datetime.timedelta(**{name: 1}) for name in ("hours", "days
 POLICY = RolloutPolicy()
 LAST = len(POLICY.steps) - 1
 
-GOOD = Counts(requests=1_000, pairs=4_000, timed=4_000, slow=400, agreed=3_800)
+WELL = Counts(requests=1_000, pairs=4_000, timed=4_000, slow=400, agreed=3_800)
 LABELS = LabelCounts(matured=6_000, agreed=5_700, better=150, worse=140, neither=5, missing=5)
 
 
@@ -29,7 +31,7 @@ def place(step: int = 0, **given: Any) -> Place:
 
 
 def decided(
-    counts: Counts = GOOD,
+    counts: Counts = WELL,
     labels: LabelCounts | None = LABELS,
     at: Place | None = None,
     after: datetime.timedelta = 2 * HOUR,
@@ -76,7 +78,7 @@ def test_what_is_surely_worse_goes_back_whatever_the_step_and_says_by_how_much(
     counts: dict[str, int], guard: str
 ) -> None:
     for step in (0, LAST):
-        decision = decided(altered(GOOD, **counts), at=place(step))
+        decision = decided(altered(WELL, **counts), at=place(step))
         assert decision.action == "abort" and decision.why.startswith(f"Surely harmful ({guard}): ")
         assert {answer.guard for answer in harms(decision.answers)} == {guard}
 
@@ -100,7 +102,7 @@ def test_a_score_is_harmful_when_surely_below_and_measured_beyond_the_margin() -
 
 def test_a_label_that_stays_away_is_lost_where_it_would_help_and_nothing_where_it_would_harm() -> None:
     lost = LabelCounts(matured=6_000, agreed=5_700, better=150, worse=121, missing=29)
-    by_question = {a.question: a for a in answers(POLICY, GOOD, lost) if a.guard == "score"}
+    by_question = {a.question: a for a in answers(POLICY, WELL, lost) if a.guard == "score"}
     assert by_question["harmful"].mean == (150 - 121) / 6_000
     assert by_question["within"].mean == (150 - 121 - 29) / 6_000
 
@@ -108,7 +110,7 @@ def test_a_label_that_stays_away_is_lost_where_it_would_help_and_nothing_where_i
 def test_labels_of_which_too_many_stay_away_are_refused_in_a_sentence() -> None:
     """5% differ, and 10% of those have no label: half a margin of a point."""
     some = LabelCounts(matured=100_000, agreed=95_000, better=2_500, worse=2_000, missing=500)
-    decision = decided(altered(GOOD, pairs=100_000), labels=some, at=place(LAST))
+    decision = decided(altered(WELL, pairs=100_000), labels=some, at=place(LAST))
     assert decision.action == "stay"
     assert (
         "These labels cannot prove the score: of 100,000 pairs 5.00% differ, and 10.0% of those"
@@ -132,7 +134,7 @@ def test_nothing_goes_up_without_traffic_or_labels_however_long() -> None:
         ({"pods": {"a": Pod(age=20 * 60 * SECOND, sequence=3)}}, "No server has reported for 2 min"),
         (
             {"pods": {"a": Pod(age=SECOND, sequence=3), "b": Pod(age=180 * SECOND, sequence=3)}},
-            "Not heard of for 2 min: b; after 15 min they count as gone.",
+            "Not heard of for 2 min (or a clock is behind): b; after 15 min it counts as gone.",
         ),
         (
             {"pods": {"a": Pod(age=SECOND, sequence=2), "b": Pod(age=SECOND, sequence=3)}},
@@ -159,7 +161,7 @@ def test_who_is_gone_for_good_holds_nothing() -> None:
 
 
 def test_harm_waits_for_no_hold_and_no_pod_but_for_a_clock_and_a_person() -> None:
-    bad = altered(GOOD, rescued=40)
+    bad = altered(WELL, rescued=40)
     assert decided(bad, at=place(pods={}, then=bad), after=SECOND).action == "abort"
     assert decided(bad, at=place(last=BEGAN + 3 * HOUR)).action == "stay"
     assert decided(bad, at=place(paused=True)).action == "stay"
@@ -177,7 +179,7 @@ def test_that_the_traffic_will_not_suffice_is_said_on_the_first_day() -> None:
         "tail": 445,
         "score": 4_784,
     }
-    plenty = altered(GOOD, pairs=100_000)
+    plenty = altered(WELL, pairs=100_000)
     assert "a person is asked" not in decided(plenty, None, at=place(LAST)).why
 
 
@@ -189,7 +191,7 @@ def test_a_plan_that_leads_nowhere_says_so() -> None:
 
 
 def test_a_process_goes_back_by_itself_for_what_is_gross() -> None:
-    assert failing(Counts(), Margins()) is None and failing(GOOD, Margins()) is None
+    assert failing(Counts(), Margins()) is None and failing(WELL, Margins()) is None
     assert failing(Counts(pairs=10, timed=8, failed=2), Margins()) is None
     errors = failing(Counts(pairs=40, timed=36, failed=4), Margins())
     assert errors is not None and errors.startswith("Surely harmful (errors): it failed 4 of 40 requests")
@@ -253,3 +255,8 @@ def test_a_hold_is_as_long_as_the_policy_says() -> None:
     policy = POLICY.model_copy(update={"hold": Hold(minutes=1_440, requests=0)})
     assert decided(policy=policy, after=23 * HOUR).action == "stay"
     assert decided(policy=policy, after=24 * HOUR).action == "step"
+
+
+@pytest.mark.parametrize("truth", [GOOD, replace(GOOD, failed=0.05)], ids=["equal", "failing"])
+def test_what_the_bench_looks_at_is_what_is_decided(truth: Truth) -> None:
+    assert carry_through(truth, seed=1, streams=1) > 1

@@ -1,0 +1,100 @@
+"""What a hundred thousand labels cost: taken from a file, held to as many recorded rows, and held to the pairs of a rollout.
+
+On SQLite, with versions of the digits; CPU and wall seconds.
+"""
+
+import datetime
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import digit_versions
+import numpy as np
+import proved
+from recorded import PAIRS, counted, pair, request, write
+
+from tasks.promotion.champion import promote
+from tasks.records import Version
+from tasks.registry.registry import Registry
+from tasks.rollout.policy import RolloutPolicy
+from tasks.rollout.record import RolloutRecord
+from tasks.settings import load_settings
+from tasks.traffic.adding import add_labels
+from tasks.traffic.pairs import label_counts
+from tasks.traffic.score import score
+from tasks.traffic.wanted import wanted
+
+ROWS, FILES, MOST_SECONDS = 100_000, 100, 10.0
+
+NOW = datetime.datetime.now(datetime.UTC)
+
+
+def measure(what: str, work: Callable[[], object]) -> float:
+    """Wall seconds, said beside those of the CPU."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    work()
+    took = time.perf_counter() - wall
+    print(f"{what:<58}  {time.process_time() - cpu:6.2f} CPU s  {took:6.2f} s", flush=True)
+    return took
+
+
+def record(home: Path, old: Version, new: Version | None = None) -> None:
+    """Two days ago: requests of one row; or, with `new`, rows on which two versions differ, of twenty times as many pairs."""
+    digits = np.random.default_rng(0).integers(0, 10, ROWS)
+    began, a_file = NOW.timestamp() - 2 * 86_400, ROWS // FILES
+    for start in range(0, ROWS, a_file):
+        rows = [(f"r{row}", int(digits[row]), began + row / 10) for row in range(start, start + a_file)]
+        if new is None:
+            write(home, [request(old, [digit], at, id) for id, digit, at in rows])
+            continue
+        differ = [pair(new, old, ((digit + 1) % 10, digit), at, f"p{id}") for id, digit, at in rows]
+        write(home, [*differ, counted(old, 20 * a_file, 19 * a_file, rows[-1][2])], PAIRS)
+
+
+def label(path: Path, prefix: str) -> Path:
+    digits = np.random.default_rng(0).integers(0, 10, ROWS)
+    lines = (f"{prefix}r{row},{digit}\n" for row, digit in enumerate(digits))
+    path.write_text("id,label\n" + "".join(lines))
+    return path
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        home = Path(scratch)
+        os.environ["SLIPWAY_HOME"] = scratch
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        settings = load_settings()
+        registry, made = Registry(settings), proved.make_digits(home / "made")
+        old = digit_versions.register(registry, *made)
+        promote(registry, old, against=None, why="the first")
+        new = digit_versions.register(registry, *made, noise=0.1)
+        record(home, old)
+        rollout = RolloutRecord(
+            model="digits", run="run", old=old.version, new=new.version, old_sha256=old.sha256,
+            new_sha256=new.sha256, salt="s", step=0, weight=0.0, sequence=1,
+        )  # fmt: skip
+        policy = RolloutPolicy(horizon="72h")  # type: ignore[arg-type]
+        hundred = f"{ROWS:,}"
+        asked = label(home / "labels.csv", "")
+        taken = measure(f"labels add, {hundred} in a CSV", lambda: add_labels(settings, "digits", asked))
+        told = measure(
+            f"score --by day, {hundred} rows and labels", lambda: score(settings, "digits", "day", NOW)
+        )
+        record(home, old, new)
+        measure(f"labels wanted, {hundred} rows that differ", lambda: wanted(settings, "digits", NOW))
+        add_labels(settings, "digits", label(home / "labels.csv", "p"))
+        later = NOW + datetime.timedelta(days=2)
+        measure(
+            f"a rollout's counts, {hundred} of {20 * ROWS:,} pairs differ",
+            lambda: label_counts(settings, "digits", rollout, policy, later),
+        )
+        assert label_counts(settings, "digits", rollout, policy, later).worse == ROWS
+        for name, seconds in (("labels add", taken), ("score", told)):
+            reached = "ok" if seconds <= MOST_SECONDS else "MISSED"
+            print(f"  {name}: {seconds:.1f} s, wanted at most {MOST_SECONDS:g}: {reached}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""A rollout that goes on by itself on a real Prefect server: its schedule, what is shown, what is announced. Servers' reports are written by hand."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import deployed
+import promotions
+import pytest
+import rollouts
+from prefect import get_client
+from prefect.client.schemas.filters import ArtifactFilter
+
+from flows.orchestration.events import announced
+from flows.rollout import rollout
+from tasks.promotion.champion import promote
+from tasks.promotion.ledger import read_ledger
+from tasks.promotion.manual import let_through
+from tasks.registry.registry import Registry
+from tasks.settings import load_settings
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
+"""Prefect leaves a connection of a run done in this process to the collector."""
+
+
+def scheduled() -> bool:
+    with get_client(sync_client=True) as client:
+        [schedule] = client.read_deployment_by_name("rollout/any").schedules
+        return schedule.active
+
+
+def shown(key: str) -> list[str]:
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter.model_validate({"key": {"any_": [key]}}))
+        return [str(artifact.data) for artifact in found]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_it_looks_while_a_rollout_is_open_shows_what_is_to_go_and_stops_when_it_is_over(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    empty_mlflow_database: Path,
+    prefect_server: str,
+) -> None:
+    home.mkdir(mode=0o700)
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    policy = "{steps: [shadow, 50%], margin: {score: null}, hold: {minutes: 0, requests: 0}}"
+    (tmp_path / "mlflow.yaml").write_text(f"models: {{rolled: {{rollout: {policy}}}}}")
+    registry = Registry(load_settings())
+    first, second = promotions.register_bare(registry, "rolled", 2)
+    promote(registry, first, against=None, why="the first")
+    run: Any = rollout
+    with deployed.talking_to(prefect_server, tmp_path):
+        deployed.deploy(rollout, "any", cron="* * * * *")
+        with get_client(sync_client=True) as client:
+            made = client.read_deployment_by_name("rollout/any")
+            client.update_deployment_schedule(made.id, made.schedules[0].id, active=False)
+        with announced(registry, "rolled"):
+            ledger = read_ledger(registry, "rolled")
+            let_through(registry, ledger, second, rollouts.PASS, why="nightly", who="ada")
+        assert scheduled()
+        for action, counts in (("step", rollouts.GOOD), (None, rollouts.GOOD), ("abort", rollouts.BAD)):
+            rollouts.report(registry, "rolled", counts, sequence=2 if action is None else None)
+            [standing] = run()
+            assert (standing.made and standing.made.action) == action
+            assert scheduled() == (action != "abort")
+        tables, pictures = shown("rolled-rollout"), shown("rolled-rollout-picture")
+    assert any("| slower | 800 of 4,000 pairs" in table and "still to go" in table for table in tables)
+    assert len(tables) == 3 and all("data:image/svg+xml;base64," in picture for picture in pictures)
+    rollouts.check(registry, "rolled")
+    curves = registry.metric_history(standing.run, "errors/harmful")
+    assert set(curves) == {300, 4000}
