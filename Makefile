@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 LONG := campaign replay stream qat serving_fuzz
 BENCHES := $(patsubst tests/bench/bench_%.py,%,$(sort $(wildcard tests/bench/bench_*.py)))
 
-.PHONY: env run up test test-all test-fast lint size docs screenshots gpu gpu-wheels bench bench-long
+.PHONY: env run up test test-all test-fast lint size docs rollout-demo screenshots gpu gpu-wheels bench bench-long
 
 env: $(STAMP)
 
@@ -44,6 +44,10 @@ lint: $(STAMP) size
 size: $(STAMP)
 	$(BIN)/python tests/house/size.py
 	$(BIN)/python -m flows.pipeline.keys
+
+# a version that is worse is found out in production and goes back, and a good one is promoted: a real server, clients, labels; three minutes
+rollout-demo: $(STAMP)
+	PYTHONPATH=.:tests/support $(BIN)/python tests/bench/rollout_demo.py
 
 # the reference made anew, and all pages as a site in build/site, links checked
 docs: $(STAMP)

@@ -47,6 +47,13 @@ def status(json: Json = False) -> None:
     from infra.platform.status import platform_status
     from tasks.settings import load_settings
 
-    platform = platform_status(load_settings().home)
+    settings = load_settings()
+    platform = platform_status(settings.home)
+    if platform.up:
+        from tasks.promotion.standing import open_rollouts
+        from tasks.registry.registry import Registry
+
+        rollouts = {name: rollout.where for name, rollout in open_rollouts(Registry(settings)).items()}
+        platform = platform.model_copy(update={"rollouts": rollouts})
     show_status(platform, json)
     raise typer.Exit(0 if platform.up else 1)

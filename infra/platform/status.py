@@ -31,6 +31,7 @@ class Status(Frozen):
     parts: tuple[Part, ...] = ()
     serves: dict[str, str | None] = {}
     deployed: tuple[str, ...] = Field((), description="Models that deployments of one's own retrain.")
+    rollouts: dict[str, str] = Field({}, description="Of each model that has one open, in words.")
     loading: tuple[str, ...] = Field(
         (), description="Those of which a champion is on its way into the server."
     )

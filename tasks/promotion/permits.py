@@ -95,8 +95,8 @@ def reverted(registry: Registry, version: Version, rollout: str = "") -> Reverte
         found = Reverted.model_validate_json(text) if text else None
     except ValidationError:
         return None
-    if found is not None and rollout and found.rollout == rollout:
-        return found
+    if found is not None and rollout and found.rollout:
+        return found if found.rollout == rollout else None  # another rollout's is answered
     answered = standing is None or not standing.granted or (found is not None and standing.at >= found.at)
     return None if answered else found
 

@@ -19,8 +19,6 @@ from tasks.traffic.pairs import labelled
 
 _SAME = 1e-9
 
-_FOLLOWS = {"step": "step", "promote": "promote", "abort": "abort"}
-
 
 class Replayed(Frozen):
     """What was recomputed, and what should be known of it."""
@@ -94,7 +92,7 @@ def _decided(entry: LedgerEntry, evidence: RolloutEvidence, before: Rollout) -> 
             pods={"those of then": Pod(age=datetime.timedelta(), sequence=before.last.sequence)},
         )
         decision = decide(policy, place, evidence.counts, evidence.labels, entry.at)
-        if decision.action != _FOLLOWS.get(entry.action):
+        if decision.action != entry.action:
             yield _Said(
                 f"{entry} does not follow from its counts, by which the decision is to {decision.action}: {decision.why}",
                 wrong=True,

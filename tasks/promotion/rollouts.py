@@ -50,6 +50,13 @@ class Rollout(Frozen):
         return self.last.action == "pause"
 
     @property
+    def where(self) -> str:
+        """version 3 beside it, at 10% of the keys: for people."""
+        weight = self.stands.weight
+        place = f"at {100 * weight:g}% of the keys" if weight else "in shadow"
+        return f"version {self.terms.new} beside it, {'paused' if self.paused else place}"
+
+    @property
     def record(self) -> RolloutRecord:
         terms, stands = self.terms, self.stands
         return RolloutRecord(

@@ -116,7 +116,7 @@ def _panel(
     axes.axhline(margin, color=RED, lw=0.9, ls=":")
     span = max((abs(p.mean - even) for p in points[-20:]), default=0.0)
     reach = 4 * max(span, abs(margin - even), (points[-1].high - points[-1].low) / 3)
-    axes.set_ylim(max(even - reach, -1.0), min(even + reach, 1.0))
+    axes.set_ylim(max(even - reach, -1.0 if even > margin else 0.0), min(even + reach, 1.0))
     axes.set_title(title, fontsize=9, loc="left")
     marks = axes.secondary_xaxis("top")
     marks.set_xticks(

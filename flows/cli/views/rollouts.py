@@ -29,12 +29,12 @@ def show_standing(standing: Standing, console: Console) -> None:
         console.print(f"  {last.action} by {escape(last.who)}: {escape(last.why)}")
     else:
         console.print(f"  {decision.action}: {escape(decision.why)}")
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, padding=(0, 2), header_style="dim")
     rows = guard_rows(standing.policy, standing.counts, standing.labels, decision.answers, decision.to_go)
-    for name in rows[0] if rows else ():
-        table.add_column(name, overflow="fold")
+    for name in ("guard", "harmful", "within the margin", "still to go"):  # what was seen is in the reasons
+        table.add_column(name, no_wrap=True)
     for row in rows:
-        table.add_row(*map(escape, row.values()))
+        table.add_row(*(escape(row[str(column.header)]) for column in table.columns))
     if rows:
         console.print(table)
     console.print(f"  {len(standing.pods)} server processes have reported {standing.counts.pairs:,} pairs")

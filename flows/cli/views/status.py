@@ -39,7 +39,8 @@ def show_status(status: Status, console: Console) -> None:
     widest = max(map(len, serves), default=0)
     for model, version in sorted(serves.items()):
         absent = "[dim]loading[/]" if model in status.loading else "[dim]no champion yet[/]"
-        console.print(f"{model:<{widest}}  {f'version {version}' if version else absent}")
+        rollout = f", {status.rollouts[model]}" if model in status.rollouts else ""
+        console.print(f"{model:<{widest}}  {f'version {version}' if version else absent}{rollout}")
 
 
 def show_up(addresses: dict[str, str]) -> None:
