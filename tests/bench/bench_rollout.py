@@ -64,6 +64,7 @@ AT_MARGIN = {
 
 HARM = {
     "1% errors": replace(GOOD, failed=0.01),
+    "1% more than 0.2% by chance": replace(GOOD, failed=0.012, both_fail=0),
     "5% errors": replace(GOOD, failed=0.05),
     "x1.2 CPU": replace(GOOD, slower=1.2),
     "2% of requests 3x slower": replace(GOOD, more_spikes=0.02),
