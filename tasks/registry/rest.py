@@ -121,6 +121,9 @@ class RestClient:
     def log_param(self, run_id: str, key: str, value: str) -> None:
         self._post("runs/log-parameter", run_id=run_id, key=key, value=value)
 
+    def set_tag(self, run_id: str, key: str, value: str) -> None:
+        self._post("runs/set-tag", run_id=run_id, key=key, value=value)
+
     def set_terminated(self, run_id: str, status: str = "FINISHED") -> None:
         self._post("runs/update", run_id=run_id, status=status, end_time=now_ms())
 

@@ -102,8 +102,8 @@ class FollowedRollout:
         rollout = Rollout(model=self.name, record=record, release=release, why=why)
         if rollout == self.said or (self.said is None and record is None and not why):
             return None
-        if record is not None and why and (self.said is None or self.said.why != why):
-            logger.error("%s: the rollout has nobody answered: %s", self.name, why)
+        if release is None and why and (self.said is None or self.said.why != why):
+            logger.error("%s: nobody is answered by a rollout's new version: %s", self.name, why)
         self.said = rollout
         return rollout
 
