@@ -6,10 +6,10 @@ from pydantic import Field
 
 from tasks.errors import RefusedError
 from tasks.measured import Proof
-from tasks.promotion.beginning import begin_rollout, check_alone
 from tasks.promotion.champion import model_lock, promote, refuse, repair
 from tasks.promotion.ledger import in_short
 from tasks.promotion.permits import grant
+from tasks.promotion.rollout_start import begin_rollout, check_alone
 from tasks.promotion.rollouts import open_rollout
 from tasks.records import Version
 from tasks.registry.registry import Registry
