@@ -16,7 +16,7 @@ from tasks.promotion.judging import verdict_against_champion
 from tasks.promotion.manual import decline_version, promote_version, roll_back_to
 from tasks.promotion.permits import serving_version
 from tasks.promotion.rolling import say
-from tasks.promotion.standing import rolls, status
+from tasks.promotion.rollout_status import rolls, status
 from tasks.promotion.verification import check_version, downloaded
 from tasks.proof.evidence import Evidence
 from tasks.records import Version

@@ -62,6 +62,7 @@ class Waits(NamedTuple):
     place: Place
     reply: Reply
     taken: float
+    key: bytes
     lot: Lot | None
     drawn: Pairs | None
 
@@ -166,12 +167,14 @@ class Service:
         taken = time.perf_counter()
         slot, budget = route.slot, self.budget
         place: Place = slot
-        lot = drawn = None
+        key, lot, drawn = b"", None, None
         if route.version is not None:
             place = pinned(slot, route.version)
         elif slot.lane is not None:
-            place, lot = slot.lane.choose(headers.get(slot.lane.header, b""), reply.id)
-            drawn = slot.draw()
+            lane = slot.lane
+            key = headers.get(lane.header, b"")
+            takes = lane.takes(key or reply.id)
+            place, lot, drawn = lane if takes else slot, lane.lots[takes], slot.draw()
         elif slot.watch is not None:
             drawn = slot.draw()
         loaded = place.current
@@ -188,17 +191,17 @@ class Service:
                 length = headers.get(JSON_LENGTH)
                 read = loaded.inference.at_once(body, length)
                 if read is None:
-                    waits = Waits(place, reply, taken, lot, drawn)
+                    waits = Waits(place, reply, taken, key, lot, drawn)
                     self._read_aside(partial(_inference, loaded, body, length), len(body), waits)
                 else:
-                    batcher.put(Request(read[0], read[1].render, reply, taken, reply.id, lot, drawn))
+                    batcher.put(Request(read[0], read[1].render, reply, taken, reply.id, key, lot, drawn))
             else:
                 rows = loaded.invocations.at_once(body)
                 if rows is None:
-                    waits = Waits(place, reply, taken, lot, drawn)
+                    waits = Waits(place, reply, taken, key, lot, drawn)
                     self._read_aside(partial(_invocations, loaded, body), len(body), waits)
                 else:
-                    batcher.put(Request(rows, predictions, reply, taken, reply.id, lot, drawn))
+                    batcher.put(Request(rows, predictions, reply, taken, reply.id, key, lot, drawn))
         except Exception as error:
             self._refuse(place, reply, error)
 
@@ -212,14 +215,14 @@ class Service:
         self, size: int, waits: "Waits", work: "asyncio.Future[tuple[RequestRows, Render] | Problem]"
     ) -> None:
         self.budget.used -= size
-        place, reply, taken, lot, drawn = waits
+        place, reply, taken, key, lot, drawn = waits
         outcome = work.result()
         if isinstance(outcome, Problem):
             self._refuse(place, reply, outcome)
         elif (problem := self._without_room(outcome[0].size)) is not None:
             self._refuse(place, reply, problem)
         else:
-            place.batcher.put(Request(*outcome, reply, taken, reply.id, lot, drawn))
+            place.batcher.put(Request(*outcome, reply, taken, reply.id, key, lot, drawn))
 
     def _without_room(self, size: int) -> Problem | None:
         """Why rows cannot wait here that come to so many bytes, which may be many times their body's."""

@@ -20,9 +20,9 @@ Render = Callable[[Headings, Outputs, int, int], tuple[Heading, bytes]]
 
 
 class Request:
-    """One accepted request. `lot`: how it came to its lane; `drawn`: what is to look at it once it has its answer."""
+    """One accepted request. `key`, `lot`: how it came to its lane in a rollout; `drawn`: what is to look at it once it has its answer."""
 
-    __slots__ = ("drawn", "id", "lot", "render", "reply", "rows", "taken")
+    __slots__ = ("drawn", "id", "key", "lot", "render", "reply", "rows", "taken")
 
     def __init__(
         self,
@@ -31,6 +31,7 @@ class Request:
         reply: Reply,
         taken: float,
         id: bytes = b"",
+        key: bytes = b"",
         lot: Any = None,
         drawn: Any = None,
     ) -> None:
@@ -39,6 +40,7 @@ class Request:
         self.reply = reply
         self.taken = taken
         self.id = id
+        self.key = key
         self.lot = lot
         self.drawn = drawn
 

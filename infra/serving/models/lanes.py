@@ -4,7 +4,7 @@ A key's lot is a salted hash, so that every server gives it the same lane withou
 """
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from infra.serving.ipc.messages import Release
 from infra.serving.models.batching import Batcher
@@ -13,40 +13,31 @@ from infra.serving.models.pairs import Pairs
 from infra.serving.models.version import LoadedVersion
 from tasks.rollout.record import RolloutRecord
 
-if TYPE_CHECKING:
-    from infra.serving.models.slot import Slot
-
 
 class Lot(NamedTuple):
-    """How a request came to its lane: the rollout, what chose (nothing where the request had no key), and with what chance."""
+    """How a request came to its lane: in which rollout, and with what chance."""
 
     record: RolloutRecord
-    key: bytes
     weight: float
 
-    @property
-    def run(self) -> str:
-        return self.record.run
+    def hashed(self, key: bytes) -> str:
+        """All that is kept of a key."""
+        return blake2b(self.record.salt.encode() + key, digest_size=8).hexdigest()
 
-    @property
-    def new(self) -> int:
-        return self.record.new
 
-    @property
-    def old(self) -> int:
-        return self.record.old
+class Champion(Protocol):
+    """Where everybody else is answered, and what there is to do with a batch of either lane."""
 
-    @property
-    def hashed(self) -> str | None:
-        """All that is kept of the key."""
-        salt = self.record.salt.encode()
-        return blake2b(salt + self.key, digest_size=8).hexdigest() if self.key else None
+    name: str
+    batcher: Batcher
+
+    def looked(self, done: Done) -> None: ...
 
 
 class Lane:
     """Where the new version answers; what it fails the champion answers. `pairs` compares the two, whoever answered."""
 
-    def __init__(self, slot: "Slot", record: RolloutRecord, new: LoadedVersion, pairs: Pairs) -> None:
+    def __init__(self, slot: Champion, record: RolloutRecord, new: LoadedVersion, pairs: Pairs) -> None:
         self.slot = slot
         self.name = slot.name
         self.current: LoadedVersion | None = new
@@ -62,16 +53,14 @@ class Lane:
         """Another step of the same rollout."""
         self.record = record
         self.cut = int(record.weight * 2**32).to_bytes(4, "big")
+        self.lots = Lot(record, 1 - record.weight), Lot(record, record.weight)
 
     def serves(self, release: Release) -> bool:
         return self.current is not None and self.current.is_of(release)
 
-    def choose(self, key: bytes, id: bytes) -> "tuple[Lane | Slot, Lot]":
-        """Which lane a request takes, by its key, or by its id where it has none."""
-        record = self.record
-        if record.weight and blake2b(self.salt + (key or id), digest_size=4).digest() < self.cut:
-            return self, Lot(record, key, record.weight)
-        return self.slot, Lot(record, key, 1 - record.weight)
+    def takes(self, key: bytes) -> bool:
+        """Whether a request with this key is answered here, or one without any by this id."""
+        return blake2b(self.salt + key, digest_size=4).digest() < self.cut
 
     def ran(self, done: Done) -> None:
         """A batch of this lane has been answered."""

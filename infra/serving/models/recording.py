@@ -111,7 +111,7 @@ class Recorder:
         """Keep a pair that differs, and that one agreed; what has no room is neither."""
         if pair.agreed:
             release = pair.done.loaded.release
-            self._put(Agreement(release.model, pair.request.lot.run, release.version), 0)
+            self._put(Agreement(release.model, pair.request.lot.record.run, release.version), 0)
         else:
             self._put(pair, size_of(pair.done))
 
@@ -149,7 +149,9 @@ class Recorder:
                 if isinstance(item, Pair):
                     line = _pair_line(item)
                     self.pairs.setdefault(release.model, []).append(line)
-                    self._count(Agreement(release.model, item.request.lot.run, release.version), agreed=False)
+                    self._count(
+                        Agreement(release.model, item.request.lot.record.run, release.version), agreed=False
+                    )
                 else:
                     line = _line(item)
                     self.lines.setdefault(release.model, []).append(line)
@@ -207,12 +209,11 @@ def _line(sample: Sample) -> bytes:
 
 def _pair_line(pair: Pair) -> bytes:
     """The row that both answered, as the client had it answered, and what the other version says of it."""
-    done, row = pair.done, pair.row
-    lot = pair.request.lot
+    done, row, record = pair.done, pair.row, pair.request.lot.record
     about = {
         "row": row,
-        "new": lot.new,
-        "old": lot.old,
+        "new": record.new,
+        "old": record.old,
         "agreed": False,
         "other": {
             tensor.name: array[:1].reshape(-1)
@@ -232,9 +233,9 @@ def _about(done: Done, request: Request) -> dict[str, object]:
         "digest": release.digest,
     }
     if lot is not None:
-        about |= {"rollout": lot.run, "weight": lot.weight}
-        if (key := lot.hashed) is not None:
-            about["key"] = key
+        about |= {"rollout": lot.record.run, "weight": lot.weight}
+        if request.key:
+            about["key"] = lot.hashed(request.key)
     return about
 
 

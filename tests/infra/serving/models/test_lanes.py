@@ -4,7 +4,7 @@ from math import sqrt
 from types import SimpleNamespace
 from typing import Any
 
-from infra.serving.models.lanes import Lane, Lot
+from infra.serving.models.lanes import Lane
 from tasks.rollout.record import RolloutRecord
 
 STEPS = (0.0, 0.01, 0.1, 0.5)
@@ -23,7 +23,7 @@ def lane(**changes: Any) -> Lane:
 
 
 def answered_by_new(rollout: Lane) -> list[bool]:
-    return [rollout.choose(key, b"")[0] is rollout for key in KEYS]
+    return [rollout.takes(key) for key in KEYS]
 
 
 def test_a_growing_weight_changes_a_key_once_at_most_and_every_server_decides_alike() -> None:
@@ -46,9 +46,7 @@ def test_another_salt_has_other_users_first() -> None:
 
 def test_what_is_kept_of_a_choice_is_its_chance_and_no_key() -> None:
     rollout = lane(weight=0.1)
-    lots = [rollout.choose(key, b"")[1] for key in KEYS[:100]]
-    assert {lot.weight for lot in lots} == {0.1, 0.9} and len({lot.hashed for lot in lots}) == 100
-    assert all(len(lot.hashed or "") == 16 for lot in lots)
-    assert rollout.choose(b"", b"id")[1].hashed is None, "an id is no key: nothing sticks"
-    assert rollout.choose(b"", KEYS[5])[0] is rollout.choose(KEYS[5], b"other")[0]
-    assert isinstance(rollout.choose(b"k", b"")[1], Lot)
+    assert [lot.weight for lot in rollout.lots] == [0.9, 0.1], "by whether the new version answers"
+    hashes = {rollout.lots[1].hashed(key) for key in KEYS[:100]}
+    assert len(hashes) == 100 and {len(kept) for kept in hashes} == {16}
+    assert hashes.isdisjoint(lane(salt="b").lots[1].hashed(key) for key in KEYS[:100])

@@ -3,6 +3,7 @@
 import datetime
 import errno
 import gzip
+import json
 import logging
 import os
 import signal
@@ -20,11 +21,14 @@ from checkout import BENCH, ROOT, SUPPORT
 from infra.serving.ipc.messages import Release
 from infra.serving.models import recording
 from infra.serving.models.execution import Done, Request
+from infra.serving.models.lanes import Lot
+from infra.serving.models.pairs import Pair
 from infra.serving.models.recording import MAX_ROWS, QUEUE, Recorder, evict
 from infra.serving.models.version import LoadedVersion, load_version
-from infra.serving.wire.tensors import assemble, rows_of
+from infra.serving.wire.tensors import Outputs, assemble, rows_of
 from tasks.monitoring.traffic import outputs, served_columns, volume
 from tasks.records import TensorSpec
+from tasks.rollout.record import RolloutRecord
 from tasks.system.files import sha256_of
 from tasks.traffic.requests import read_traffic
 
@@ -229,3 +233,38 @@ def test_rows_that_the_last_release_kept_as_parquet_are_read_with_the_new_ones(
     assert outputs(both, {"sum": np.zeros((1, 4), "float32")})["sum"].shape == (5, 4)
     later = now + datetime.timedelta(hours=2)
     assert read_traffic(tmp_path / "traffic" / "texts", later) is None
+
+
+def test_pairs_that_differ_have_lines_of_their_own_whatever_the_share_and_all_are_counted(
+    version: LoadedVersion, tmp_path: Path
+) -> None:
+    record = RolloutRecord(
+        model="texts", run="r", old=7, new=8, old_sha256="", new_sha256="", salt="s", step=1, weight=0.1, sequence=1
+    )  # fmt: skip
+    done, other = asked(version, 3), asked(version, 2)
+    request = done.requests[0]
+    request.id, request.key, request.lot = b"order-7", b"ada", Lot(record, 0.9)
+    assert isinstance(other.outputs, Outputs) and isinstance(done.outputs, Outputs)
+    recorder = Recorder(tmp_path, share=0.0, slot=0)
+    recorder.saw(done)
+    for agreed in (False, True, True):
+        recorder.noted(Pair(done, request, 0, 1, agreed, other.outputs))
+    recorder.close()
+    (path,) = (tmp_path / "traffic" / "texts").rglob("*.jsonl.gz")
+    line, counted = map(json.loads, gzip.decompress(path.read_bytes()).splitlines())
+    assert path.name.endswith(".pairs.jsonl.gz")
+    assert (line["id"], line["version"], line["rollout"], line["weight"]) == ("order-7", "7", "r", 0.9)
+    assert len(line["key"]) == 16 and "ada" not in path.read_bytes().decode("latin-1")
+    totals = dict(
+        zip((tensor.name for tensor in done.outputs.spec.outputs), done.outputs.arrays, strict=True)
+    )
+    assert line["outputs.total"] == [[pytest.approx(float(totals["total"][1]))]]
+    assert len(line["inputs.tokens"]) == len(line["inputs.features"]) == 1
+    assert (line["pair"]["row"], line["pair"]["new"], line["pair"]["old"]) == (1, 8, 7)
+    assert line["pair"]["other"]["sum"] == pytest.approx(other.outputs.arrays[0][0].tolist())
+    assert {key: counted[key] for key in ("rollout", "version", "pairs", "agreed")} == {
+        "rollout": "r",
+        "version": "7",
+        "pairs": 3,
+        "agreed": 2,
+    }
