@@ -11,7 +11,15 @@ from tasks.proof.evidence import Evidence, seal
 from tasks.proof.permit import policy_digest
 from tasks.records import Candidate, Checkpoint, Dataset, Metric, Version
 from tasks.registry.registry import Registry
-from tasks.registry.tags import DATA_TAG, EVIDENCE_TAG, KEY_TAG, NEWEST_TAG, PICKED_TAG, POLICY_TAG, VERDICT_TAG
+from tasks.registry.tags import (
+    DATA_TAG,
+    EVIDENCE_TAG,
+    KEY_TAG,
+    NEWEST_TAG,
+    PICKED_TAG,
+    POLICY_TAG,
+    VERDICT_TAG,
+)
 from tasks.reporting.explained_rows import attributions
 from tasks.reporting.model_card import WRITTEN_HERE, model_card, model_page
 from tasks.reporting.report import write_report
@@ -76,9 +84,7 @@ def _served(registry: Registry, model: str) -> Iterator[str]:
         yield f"version {entry.to_version} since {entry.at:%d %B %Y}, by {entry.who}: {entry.why}"
 
 
-def _log_candidates(
-    registry: Registry, evidence: Evidence, dataset: Dataset, selection: Selection
-) -> str:
+def _log_candidates(registry: Registry, evidence: Evidence, dataset: Dataset, selection: Selection) -> str:
     """All of them, the pick last, for the run shows what was measured last; and what was said of the pick. The pick's id."""
     run_id, report = evidence.run_id, evidence.proof.report
     for result in sorted(selection.candidates, key=lambda result: result.status == "picked"):

@@ -195,7 +195,11 @@ class Runs(Connection):
 
     def runs_address(self, model: str) -> str | None:
         """All runs of the model, with what came of each, when a server shows them."""
-        return None if self.settings.embedded else f"{self.pages}/experiments/{self.experiment(model)}/runs{AS_RUNS}"
+        return (
+            None
+            if self.settings.embedded
+            else f"{self.pages}/experiments/{self.experiment(model)}/runs{AS_RUNS}"
+        )
 
     @property
     def pages(self) -> str:

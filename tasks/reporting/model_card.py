@@ -106,7 +106,11 @@ def _call(model: str, dataset: Dataset) -> Iterator[str]:
     """With a row of the validation split where it is short enough to read."""
     row = _short(asked_rows(dataset, "validation", 1).request(slice(0, 1)))
     body = json.dumps({"inputs": row}, ensure_ascii=False).replace("'", "\\u0027")
-    what = "A real row:" if len(body) <= _LONGEST_ROW else "A row is long; a body that works lies beside the model:"
+    what = (
+        "A real row:"
+        if len(body) <= _LONGEST_ROW
+        else "A row is long; a body that works lies beside the model:"
+    )
     given = f"'{body}'" if len(body) <= _LONGEST_ROW else "@serving_input_example.json"
     yield f"""
 ## Ask it

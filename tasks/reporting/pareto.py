@@ -33,8 +33,7 @@ def picture(candidates: Sequence[CandidateResult], score_name: str = "score") ->
             face = colour if c.status == "picked" else "none"
             marker = "X" if c.status == "refused" else "o"
             axes.scatter(c.latency_ratio, c.score, s=area, marker=marker, facecolor=face, edgecolor=colour)
-            said = f"{c.name}, {c.status}" if c.status in ("picked", "refused") else c.name
-            labels.append((said, c.latency_ratio, c.score, area**0.5 / 2, colour))
+            labels.append((_said(c), c.latency_ratio, c.score, area**0.5 / 2, colour))
         if front:
             axes.plot(*zip(*front, strict=True), color=_COLOURS["front"], lw=0.8, ls=":", zorder=0)
         axes.axvline(1, color=GREY, lw=0.8)
@@ -47,6 +46,11 @@ def picture(candidates: Sequence[CandidateResult], score_name: str = "score") ->
         end_at_one(axes, "y", [c.score for c, _ in measured])
         _name(axes, labels)
     return drawing.svg
+
+
+def _said(candidate: CandidateResult) -> str:
+    marked = candidate.status in ("picked", "refused")
+    return f"{candidate.name}, {candidate.status}" if marked else candidate.name
 
 
 def _name(axes: Any, labels: Sequence[tuple[str, float, float, float, str]]) -> None:

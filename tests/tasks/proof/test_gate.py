@@ -74,7 +74,9 @@ def test_the_interval_against_the_champion_decides(against: Comparison, decision
     verdict = decide(against)
     assert verdict.decision == decision
     assert any(words in reason for reason in verdict.reasons)
-    assert verdict.reasons[0].startswith("accuracy ") == (decision == "pass"), "a pass begins with what is good"
+    assert verdict.reasons[0].startswith("accuracy ") == (decision == "pass"), (
+        "a pass begins with what is good"
+    )
     assert (verdict.more_rows is not None) == (decision == "inconclusive")
 
 

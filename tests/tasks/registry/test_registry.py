@@ -218,7 +218,11 @@ def test_a_candidate_with_a_dot_and_a_card_longer_than_a_column_are_registered(
     made = registry.register(run_id, "dotted", model_id, tmp_path / "m", exported, {}, card)
     shown = registry.client.get_model_version("dotted", str(made.version)).description
     assert shown == f"{card[: SqlModelVersion.description.type.length - 1]}…"
-    for text, expected in (("one *ours*", "one *ours*"), ("two *ours*", "two *ours*"), ("a person's", "a person's")):
+    for text, expected in (
+        ("one *ours*", "one *ours*"),
+        ("two *ours*", "two *ours*"),
+        ("a person's", "a person's"),
+    ):
         registry.describe("dotted", text, mark="*ours*")
         assert registry.client.get_registered_model("dotted").description == expected
     registry.describe("dotted", "three *ours*", mark="*ours*")

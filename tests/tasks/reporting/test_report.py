@@ -217,7 +217,9 @@ def test_the_model_card_says_what_how_good_where_weak_and_how_to_call(
     for text in (card, model_page("digits", "digits", dataset, None)):
         command = next(line for line in text.splitlines() if line.startswith("curl"))
         body = json.loads(shlex.split(command)[4])
-        assert np.shape(body["inputs"]["image"]) == (1, 1, 8, 8) and command.endswith("/models/digits/invocations")
+        assert np.shape(body["inputs"]["image"]) == (1, 1, 8, 8) and command.endswith(
+            "/models/digits/invocations"
+        )
 
 
 @pytest.mark.slow
