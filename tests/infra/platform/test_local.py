@@ -154,7 +154,9 @@ def test_a_person_starts_a_run_in_the_form_reads_what_it_found_and_approves_it(p
         assert ended["name"].startswith("mine-") and ": registered v1, accuracy " in ended["name"]
         assert ended["state"]["message"] in ended["name"]
         said = platform.logs(run)
-        assert any(line.startswith("train: ran in ") for line in said) and not any("Timeout" in line for line in said)
+        assert any(line.startswith("train: ran in ") for line in said) and not any(
+            "Timeout" in line for line in said
+        )
         page.goto(f"{prefect}/runs/flow-run/{run}")
         page.get_by_text("Completed", exact=True).first.wait_for()
         page.get_by_role("tab", name="Artifacts").or_(page.get_by_text("Artifacts", exact=True)).first.click()
