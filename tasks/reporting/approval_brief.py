@@ -61,8 +61,13 @@ def _numbers(
     yield f"\n| | v{number} |{f' v{champion}, serves |' if beside else ''}"
     yield f"|---|---|{'---|' if beside else ''}"
     yield from (f"| {name} | {mine} |{f' {its} |' if beside else ''}" for name, mine, its in rows)
-    if beside and difference is not None:
-        yield f"\nVersion {number} less version {champion}, same rows: {difference:+.4f} {_range(verdict.interval, '+.4f')}"
+    yield from _remarks(number, evidence, verdict, champion)
+
+
+def _remarks(number: int, evidence: Evidence, verdict: Verdict, champion: int | None) -> Iterator[str]:
+    """What takes a sentence."""
+    if champion is not None and verdict.difference is not None:
+        yield f"\nVersion {number} less version {champion}, same rows: {verdict.difference:+.4f} {_range(verdict.interval, '+.4f')}"
     if (comparison := _comparison(evidence, champion)) is not None and comparison.changed is not None:
         yield f"\nAnswers that change: {100 * comparison.changed:.1f}% of rows."
     if evidence.origin is not None:
