@@ -4,6 +4,7 @@ from contextlib import suppress
 
 from prefect import flow, task
 
+from flows.orchestration import form
 from flows.orchestration.approval import ask as ask_a_person
 from flows.orchestration.artifacts import show_question
 from flows.orchestration.events import announced
@@ -45,8 +46,8 @@ def promote(
     model: str,
     version: int,
     reason: str,
-    who: str | None = None,
-    ask: bool | None = None,
+    who: form.Text = None,
+    ask: form.Choice = None,
     new_signature: bool = False,
 ) -> LedgerEntry:
     """Make a version the champion, if it passes the gate against the one that serves now; by steps, where mlflow.yaml has a rollout.
@@ -123,7 +124,7 @@ def _addresses(registry: Registry, version: Version) -> Addresses:
 
 @flow(name="rollback", flow_run_name="rollback-{model}", persist_result=True, result_serializer="json")
 @failing_in_a_sentence
-def rollback(model: str, reason: str, to: int | None = None, who: str | None = None) -> LedgerEntry:
+def rollback(model: str, reason: str, to: form.Number = None, who: form.Text = None) -> LedgerEntry:
     """Go back to an older version, after seeing that it still verifies, loads and answers.
 
     Args:
@@ -140,7 +141,7 @@ def rollback(model: str, reason: str, to: int | None = None, who: str | None = N
 
 @flow(name="refuse", flow_run_name="refuse-{model}-v{version}", persist_result=True, result_serializer="json")
 @failing_in_a_sentence
-def refuse(model: str, version: int, reason: str, who: str | None = None) -> LedgerEntry:
+def refuse(model: str, version: int, reason: str, who: form.Text = None) -> LedgerEntry:
     """Keep in the ledger that a version is not let through; nothing moves. Questions that nobody answers end here.
 
     Args:

@@ -6,6 +6,7 @@
 import hashlib
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,7 @@ def deploy() -> None:
     with get_client(sync_client=True) as client:
         switched = {key: schedule.active for key, schedule in _schedules(client)}
         _prefect("deploy", "--all", "--prefect-file", str(FILE))
+        subprocess.run([sys.executable, "-m", "flows.orchestration.filled_forms"], check=True)
         for key, schedule in _schedules(client):
             if schedule.active != switched.get(key, schedule.active):
                 client.update_deployment_schedule(key[0], schedule.id, active=switched[key])

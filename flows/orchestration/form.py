@@ -70,6 +70,13 @@ RecipeChoice = Annotated[
     WithJsonSchema({"type": "string", "enum": [BASELINE, *(recipe.name for recipe in DEFAULT_RECIPES)]}),
 ]
 
+Text = Annotated[str | None, WithJsonSchema({"type": "string"})]
+
+Number = Annotated[int | None, WithJsonSchema({"type": "integer", "minimum": 1})]
+
+Choice = Annotated[bool | None, WithJsonSchema({"type": "boolean"})]
+"""What may be left empty. The page offers a choice of types, all called Property, where a schema says null itself."""
+
 TRAINING, GATES, SEARCH, DATA = TrainingForm(), GatesForm(), SearchForm(), DataForm()
 """Sections with nothing filled in."""
 

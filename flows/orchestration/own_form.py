@@ -1,4 +1,4 @@
-"""The form of a model of one's own: that of `retrain` with the workload's values in it, its own choices, and its bundle fixed."""
+"""The form of one workload: that of `retrain` with the workload's values in it and its own choices; of one's own, with its bundle fixed."""
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -14,11 +14,8 @@ _SECTIONS = {"train": "training", "gates": "gates", "search": "search", "data": 
 
 
 def own_form(schema: dict[str, Any], reference: str, workload: Workload) -> dict[str, Any]:
-    """`schema`, which is retrain's, for the workload that `reference` names: bounds stay, defaults and choices are its own.
-
-    Gates stay empty, with what the workload says beside them: production's policy, which only workers know, goes before it.
-    """
-    form, defaults = deepcopy(schema), workload.defaults()
+    """`filled_form` for the workload that `reference` names, and no other."""
+    form = filled_form(schema, workload)
     fields = form["properties"]
     del fields["workload"]
     fields["file"] |= {
@@ -27,6 +24,16 @@ def own_form(schema: dict[str, Any], reference: str, workload: Workload) -> dict
         "title": "bundle",
         "description": "The workload's code as it was deployed; `slipway deploy` replaces it.",
     }
+    return form
+
+
+def filled_form(schema: dict[str, Any], workload: Workload) -> dict[str, Any]:
+    """`schema`, which is retrain's, for one workload: bounds stay, defaults and choices are its own.
+
+    Gates stay empty, with what the workload says beside them: production's policy, which only workers know, goes before it.
+    """
+    form, defaults = deepcopy(schema), workload.defaults()
+    fields = form["properties"]
     if isinstance(workload.model, Mapping):
         names = list(workload.model)
         fields["model"] |= {
@@ -35,13 +42,13 @@ def own_form(schema: dict[str, Any], reference: str, workload: Workload) -> dict
             "description": "Which of the models to train.",
         }
     else:
-        del fields["model"]
+        fields.pop("model", None)
     recipes = [recipe.name for recipe in defaults.recipes]
     known = {recipe.name: recipe for recipe in (*DEFAULT_RECIPES, *workload.recipes)}
     fields["recipes"]["items"]["enum"] = [BASELINE, *known]
     fields["recipes"]["default"] = recipes or [BASELINE]
     if defaults.train is None:
-        del fields["training"]
+        fields.pop("training", None)
     for section in ("train", "search", "data"):
         if (knobs := getattr(defaults, section)) is not None:
             _fill_in(form["definitions"], fields[_SECTIONS[section]], knobs.model_dump(mode="json"))

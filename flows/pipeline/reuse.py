@@ -165,6 +165,7 @@ def unchanged_outcome(registry: Registry, reference: str, version: Version) -> O
         reasons=tuple(reasons),
         picked=tags.get(PICKED_TAG),
         score=float(tags["slipway.score"]) if "slipway.score" in tags else None,
+        score_name=tags.get("slipway.score_name"),
         digest=version.sha256,
         report=_report(registry.settings.home / "work" / version.model, version),
     )

@@ -52,7 +52,7 @@ def _open_as_machine_learning() -> None:
     """What a browser that was never here keeps for MLflow's pages, which have no setting of the server's for it."""
     from mlflow.server import app
 
-    page = Path(app.static_folder, "index.html").read_text()
+    page = Path(app.static_folder or "", "index.html").read_text()
     page = page.replace("<head>", f"<head>{_FIRST_VISIT}", 1)
     app.view_functions["serve"] = lambda: page
 

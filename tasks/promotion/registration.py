@@ -73,8 +73,8 @@ def register(
             {KEY_TAG: key, **tags_of(evidence, digest, dataset.newest)},
             card,
         )
-        page = model_page(evidence.model, evidence.workload, dataset, registry.runs_address(evidence.model))
-        registry.describe(evidence.model, page, mark=WRITTEN_HERE)
+        about = model_page(evidence.model, evidence.workload, dataset, registry.runs_address(evidence.model))
+        registry.describe(evidence.model, about, mark=WRITTEN_HERE)
         return version
 
 

@@ -49,42 +49,46 @@ def _verdict(number: int, evidence: Evidence, verdict: Verdict, champion: int | 
 def _numbers(
     number: int, evidence: Evidence, verdict: Verdict, champion: int | None, serving: Evidence | None
 ) -> Iterator[str]:
-    """Both side by side: the scores on the same rows, the rest as it was measured when each was made."""
-    report, difference = evidence.proof.report, verdict.difference
+    """Both side by side: scores on the same rows, the rest as measured when each was made. Words are few: the form is narrow."""
+    report, difference, beside = evidence.proof.report, verdict.difference, champion is not None
     theirs = dict(_facts(serving)) if serving is not None else {}
-    beside = champion is not None
-    yield f"\n| | version {number} |{f' version {champion}, which serves |' if beside else ''}"
+    mean = report.interval
+    rows = [
+        (f"{report.score_name}, {report.rows} rows", f"{report.score:.4f}", "" if difference is None else f"{report.score - difference:.4f}"),
+        *([(f"{100 * mean.level:.4g}% interval", f"{mean.low:.4f}–{mean.high:.4f}", "")] if mean else []),
+        *((name, mine, theirs.get(name, "")) for name, mine in _facts(evidence)),
+    ]  # fmt: skip
+    yield f"\n| | v{number} |{f' v{champion}, serves |' if beside else ''}"
     yield f"|---|---|{'---|' if beside else ''}"
-    score = f"{report.score:.4f} {_range(report.interval)}"
-    served = "" if difference is None else f"{report.score - difference:.4f}, on the same rows"
-    rows = {f"{report.score_name}, {report.rows} {report.split} rows": (score, served)}
-    if beside and difference is not None:
-        rows[f"less version {champion}, same rows"] = (
-            f"{difference:+.4f} {_range(verdict.interval, '+.4f')}",
-            "",
-        )
+    yield from (f"| {name} | {mine} |{f' {its} |' if beside else ''}" for name, mine, its in rows)
+    yield from _remarks(number, evidence, verdict, champion)
+
+
+def _remarks(number: int, evidence: Evidence, verdict: Verdict, champion: int | None) -> Iterator[str]:
+    """What takes a sentence."""
+    if champion is not None and verdict.difference is not None:
+        yield f"\nVersion {number} less version {champion}, same rows: {verdict.difference:+.4f} {_range(verdict.interval, '+.4f')}"
     if (comparison := _comparison(evidence, champion)) is not None and comparison.changed is not None:
-        rows["answers that change"] = (f"{100 * comparison.changed:.1f}% of rows", "")
-    rows |= {name: (said, theirs.get(name, "")) for name, said in _facts(evidence)}
-    for name, (mine, its) in rows.items():
-        yield f"| {name} | {mine} |{f' {its} |' if beside else ''}"
+        yield f"\nAnswers that change: {100 * comparison.changed:.1f}% of rows."
+    if evidence.origin is not None:
+        yield f"\nThe workload: {evidence.origin}."
 
 
 def _facts(evidence: Evidence) -> Iterator[tuple[str, str]]:
     """What is known of a version by itself."""
     report = evidence.proof.report
-    yield "file", f"{evidence.picked}, {report.size_bytes / 1e3:,.0f} kB"
+    yield "file", evidence.picked
+    yield "size", f"{report.size_bytes / 1e3:,.0f} kB"
     for speed in report.speed:
-        ratio = f"{speed.throughput_ratio:.2f}× ({speed.interval:.2f}) as fast as fp32"
-        yield f"batch of {speed.batch}", f"{speed.p50_ms:.2f} ms, {ratio}"
+        yield f"batch of {speed.batch}", f"{speed.p50_ms:.2f} ms"
+        yield f"… × fp32's at {speed.batch}", f"{speed.interval.low:.2f}–{speed.interval.high:.2f}×"
     if (trial := evidence.proof.trial) is not None:
-        memory = f"{trial.peak_bytes / 1e6:.0f} MB"
-        yield "in the server", f"{trial.requests} requests, p95 {trial.single_p95_ms:.1f} ms, {memory}"
-    yield "data", f"{evidence.described_rows} rows, `{evidence.fingerprint[:12]}`"
-    code = (evidence.code.revision or "unknown")[:12]
-    yield "made", f"{evidence.created:%d %B %Y, %H:%M} UTC by code `{code}`"
-    if evidence.origin is not None:
-        yield "workload", str(evidence.origin)
+        yield "in the server, p95", f"{trial.single_p95_ms:.1f} ms"
+        yield "… its memory", f"{trial.peak_bytes / 1e6:.0f} MB"
+    yield "rows, all splits", f"{sum(evidence.rows.values()):,}"
+    yield "data", f"`{evidence.fingerprint[:10]}`"
+    yield "made (UTC)", f"{evidence.created:%d %b, %H:%M}"
+    yield "code", f"`{(evidence.code.revision or 'unknown')[:10]}`"
 
 
 def _slices(evidence: Evidence, champion: int | None) -> Iterator[str]:

@@ -19,22 +19,23 @@ def picture(candidates: Sequence[CandidateResult], score_name: str = "score") ->
     from matplotlib.ticker import NullFormatter
 
     measured = [
-        (c, c.size_bytes) for c in candidates if c.score is not None and c.latency_ratio and c.size_bytes
+        (c, c.latency_ratio, c.score, c.size_bytes)
+        for c in candidates
+        if c.score is not None and c.latency_ratio and c.size_bytes
     ]
-    largest = max((size for _, size in measured), default=1)
+    largest = max((size for *_, size in measured), default=1)
     labels: list[tuple[str, float, float, float, str]] = []
-    front = sorted((c.latency_ratio, c.score) for c, _ in measured if c.status in ("picked", "front"))
+    front = sorted((latency, score) for c, latency, score, _ in measured if c.status in ("picked", "front"))
     with canvas(7, 4) as drawing:
         axes = drawing.axes
         axes.set_xscale("log")
-        for c, size in measured:
+        for c, latency, score, size in measured:
             area = _LARGEST_AREA * size / largest
             colour = _COLOURS[c.status]
             face = colour if c.status == "picked" else "none"
             marker = "X" if c.status == "refused" else "o"
-            axes.scatter(c.latency_ratio, c.score, s=area, marker=marker, facecolor=face, edgecolor=colour)
-            said = f"{c.name}, {c.status}" if c.status in ("picked", "refused") else c.name
-            labels.append((said, c.latency_ratio, c.score, area**0.5 / 2, colour))
+            axes.scatter(latency, score, s=area, marker=marker, facecolor=face, edgecolor=colour)
+            labels.append((_said(c), latency, score, area**0.5 / 2, colour))
         if front:
             axes.plot(*zip(*front, strict=True), color=_COLOURS["front"], lw=0.8, ls=":", zorder=0)
         axes.axvline(1, color=GREY, lw=0.8)
@@ -44,9 +45,14 @@ def picture(candidates: Sequence[CandidateResult], score_name: str = "score") ->
         axes.set_ylabel(score_name)
         axes.margins(0.18)
         axes.grid(alpha=0.25)
-        end_at_one(axes, "y", [c.score for c, _ in measured])
+        end_at_one(axes, "y", [score for _, _, score, _ in measured])
         _name(axes, labels)
     return drawing.svg
+
+
+def _said(candidate: CandidateResult) -> str:
+    marked = candidate.status in ("picked", "refused")
+    return f"{candidate.name}, {candidate.status}" if marked else candidate.name
 
 
 def _name(axes: Any, labels: Sequence[tuple[str, float, float, float, str]]) -> None:

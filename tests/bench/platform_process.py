@@ -140,6 +140,11 @@ class Platform:
         )
         return str(found[-1]["data"]) if found else ""
 
+    def logs(self, run: str) -> list[str]:
+        """What a run's page shows under Logs, in order."""
+        asked = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
+        return [line["message"] for line in self.ask("/logs/filter", asked)]
+
     def log(self, service: str) -> str:
         path = self.home / "logs" / f"{service}.log"
         return path.read_text(errors="replace")[-3000:] if path.exists() else ""

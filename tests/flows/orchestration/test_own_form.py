@@ -8,7 +8,8 @@ import pytest
 
 from flows.cli.overrides import configure
 from flows.orchestration import form
-from flows.orchestration.own_form import in_words, own_form, parameters
+from flows.orchestration.own_form import filled_form, in_words, own_form, parameters
+from flows.promote import promote, refuse, rollback
 from flows.retrain import retrain
 from tasks.errors import UserError
 from tasks.settings import Settings
@@ -48,6 +49,17 @@ def test_fields_show_the_workloads_values_within_their_bounds_but_for_gates_whic
     assert schema["properties"]["file"]["enum"] == [REFERENCE]
     untouched = retrain.parameters.model_dump()["definitions"]["TrainingForm"]["properties"]["epochs"]
     assert "default" not in untouched
+
+
+def test_a_workload_that_comes_with_slipway_has_its_values_in_its_form_and_no_field_is_of_any_type() -> None:
+    form = filled_form(retrain.parameters.model_dump(), DIGITS)
+    assert "model" not in form["properties"] and "workload" in form["properties"]
+    assert form["properties"]["training"]["default"]["epochs"] == DIGITS.defaults().train.epochs  # type: ignore[union-attr]
+    for flow in (retrain, promote, rollback, refuse):
+        schema = flow.parameters.model_dump()
+        sections = [schema, *schema.get("definitions", {}).values()]
+        for name, field in [each for section in sections for each in section["properties"].items()]:
+            assert "type" in field or "$ref" in field, f"{flow.name}.{name} is shown as a Property of no type"
 
 
 def test_another_bundle_is_refused_and_choices_are_the_workloads_own() -> None:

@@ -151,7 +151,12 @@ def test_a_person_starts_a_run_in_the_form_reads_what_it_found_and_approves_it(p
 
         ended = platform.ended(run)
         assert ended["state_type"] == "COMPLETED" and ended["parameters"]["training"] == {"epochs": 4}
-        assert ended["name"].startswith("mine-")
+        assert ended["name"].startswith("mine-") and ": registered v1, accuracy " in ended["name"]
+        assert ended["state"]["message"] in ended["name"]
+        said = platform.logs(run)
+        assert any(line.startswith("train: ran in ") for line in said) and not any(
+            "Timeout" in line for line in said
+        )
         page.goto(f"{prefect}/runs/flow-run/{run}")
         page.get_by_text("Completed", exact=True).first.wait_for()
         page.get_by_role("tab", name="Artifacts").or_(page.get_by_text("Artifacts", exact=True)).first.click()
@@ -171,7 +176,17 @@ def test_a_person_starts_a_run_in_the_form_reads_what_it_found_and_approves_it(p
         submit(page.locator(".p-modal").get_by_role("button", name="Submit"))
         assert platform.ended(question)["state_type"] == "COMPLETED"
 
-        page.goto(f"{platform.addresses['mlflow']}/#/models/digits")
+        mlflow = platform.addresses["mlflow"]
+        page.goto(mlflow)
+        page.get_by_text("Recent Experiments").wait_for()
+        assert page.get_by_text("Prompts").count() == 0 and page.get_by_text("usage data").count() == 0
+        assert not page.locator("[data-assistant-ui]").filter(visible=True).count()
+        page.goto(f"{mlflow}/#/experiments/1/runs?viewStateShareKey=slipway")
+        for column in ("score", "slipway.verdict", "slipway.decision", "slipway.picked"):
+            page.get_by_text(column, exact=True).first.wait_for()
+        shot(page, "runs")
+        page.goto(f"{mlflow}/#/models/digits")
+        page.get_by_text("Ask it").wait_for()
         page.get_by_text("champion").first.wait_for()
         shot(page, "champion")
         platform.until(lambda: platform.status()[1]["serves"]["digits"] == "1", "the server to serve it")
