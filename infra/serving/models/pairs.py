@@ -23,7 +23,7 @@ from tasks.rollout.policy import Margins
 SHARE = 0.05
 """Of one CPU, for pairs."""
 
-BURST = 0.25
+BURST = 0.05
 """CPU seconds that may be saved up."""
 
 WAITING = 32
