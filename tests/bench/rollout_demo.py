@@ -172,7 +172,10 @@ def main() -> None:
         os.chdir(scratch)
         Path("mlflow.yaml").write_text(POLICY)
         os.environ.update(
-            SLIPWAY_HOME=str(Path(scratch) / "home"), PYTHONPATH=str(ROOT), PYTHONWARNINGS="ignore"
+            SLIPWAY_HOME=str(Path(scratch) / "home"),
+            PYTHONPATH=str(ROOT),
+            PYTHONWARNINGS="ignore",
+            MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false",
         )
         for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
             os.environ.pop(name, None)
