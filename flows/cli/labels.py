@@ -32,7 +32,7 @@ def add(
     """Add a file of labels, by the requests' ids; the newest of a row holds, and the same file again changes nothing."""
     from flows.cli.views.labels import show_added
     from tasks.settings import load_settings
-    from tasks.traffic.adding import add_labels
+    from tasks.traffic.label_file import add_labels
 
     show_added(add_labels(load_settings(), model, file), json)
 
@@ -51,8 +51,8 @@ def wanted(
     """Rows that two versions answered differently and that have no label yet, the oldest first."""
     from flows.cli.views.labels import show_wanted
     from tasks.settings import load_settings
-    from tasks.traffic.wanted import wanted as find
-    from tasks.traffic.wanted import write_wanted
+    from tasks.traffic.label_queue import wanted as find
+    from tasks.traffic.label_queue import write_wanted
 
     rows = find(load_settings(), model, _now())
     if out is not None:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Pairs(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer(ABC):
-    """What the steps of a pipeline ask of an answer; rows are axis 0 throughout.
+    """What the steps of a pipeline ask of an answer; rows are axis 0 throughout. `alone`: one word is all that is said of a row.
 
     `undecided`: the model's outputs are what is served, under their own names, and whoever asks decides. `raw`: they are served
     beside the decision. `thresholds`: `fit` learns some of validation rows, and else looks at none.
@@ -40,6 +40,7 @@ class Answer(ABC):
     undecided: bool = False
     raw: bool = False
     thresholds: bool = False
+    alone: ClassVar[bool] = False
 
     def served(self, outputs: tuple[str, ...]) -> tuple[str, ...]:
         """The names under which the answer comes back, of a model's outputs of these names."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -56,6 +56,8 @@ class Worded(Answer):
 @dataclass(frozen=True)
 class One(Worded):
     """One of the classes, by the largest logit; of one logit for two classes, by its sign."""
+
+    alone: ClassVar[bool] = True
 
     def decide(self, outputs: Sequence[Array], fitted: Fitted) -> Arrays:
         columns = outputs[0].reshape(len(outputs[0]), -1)
@@ -155,6 +157,7 @@ class Each(One):
     """
 
     outside: bool = False
+    alone: ClassVar[bool] = False
 
     def decide(self, outputs: Sequence[Array], fitted: Fitted) -> Arrays:
         logits = outputs[0].astype("float64")

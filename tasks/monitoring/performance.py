@@ -13,7 +13,7 @@ from tasks.proof.evidence import Evidence
 from tasks.rollout.evalue import log_wealth
 from tasks.rollout.policy import RolloutPolicy
 from tasks.settings import Settings
-from tasks.traffic.judged import judged
+from tasks.traffic.labelled_rows import judged
 from tasks.traffic.labels import labels_of
 from tasks.traffic.score import scored
 

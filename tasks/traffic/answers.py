@@ -10,7 +10,7 @@ import numpy as np
 from tasks.errors import UserError
 from tasks.goals.goal import Goal
 from tasks.goals.metric import Array, Arrays
-from tasks.goals.words import Each, One, codes_of_words
+from tasks.goals.words import codes_of_words
 from tasks.proof import evidence
 from tasks.proof.evidence import EVIDENCE, Evidence
 from tasks.proof.permit import PERMIT_TAG, PermitError, read_permit
@@ -40,7 +40,7 @@ class Answers:
     @property
     def classes(self) -> tuple[str, ...]:
         """What a label can be; nothing where an answer is no word."""
-        return self._fitted.classes or () if _is_a_word(self.goal) else ()
+        return self._fitted.classes or () if self.goal.answer.alone else ()
 
     def in_words(self, outputs: Mapping[str, Array]) -> list[str]:
         """Each row's answer as people read it, of outputs [n, values] by name."""
@@ -60,9 +60,8 @@ class Answers:
         return learned[0] if learned else Fitted(classes=self.evidence.classes)
 
     def _decided(self, outputs: Mapping[str, Array]) -> Arrays:
-        alone = _is_a_word(self.goal)
         shaped = {
-            name: array[:, 0] if alone and array.dtype.kind == "U" else array
+            name: array[:, 0] if self.goal.answer.alone and array.dtype.kind == "U" else array
             for name, array in outputs.items()
         }
         return self.goal.decide(shaped, self._fitted)
@@ -71,10 +70,10 @@ class Answers:
 def check_by_row(workload: Workload) -> None:
     """Raise UserError for a workload whose score is not the share of rows that are right."""
     goal = workload.goals[0]
-    if not _is_a_word(goal) or goal.metric.bounds != (0.0, 1.0) or goal.metric.name != "accuracy":
+    if not goal.answer.alone or goal.metric.bounds != (0.0, 1.0) or goal.metric.name != "accuracy":
         raise UserError(
-            f"{workload.name} is scored by {goal.metric.name} of a {goal.name}, which no row has by itself: labels are held to answers "
-            "of classifications that are scored by accuracy."
+            f"{workload.name} ({goal.name}) is scored by {goal.metric.name}, which no row has by itself: labels are held to the answers of "
+            "classifications that are scored by accuracy."
         )
 
 
@@ -89,7 +88,3 @@ def answers_of(registry: Registry, version: Version) -> Answers:
                 return Answers(evidence.read(folder))
         whole = registry.download(version, folder / "version")
         return Answers(evidence.verify(whole, model=version.model))
-
-
-def _is_a_word(goal: Goal) -> bool:
-    return isinstance(goal.answer, One) and not isinstance(goal.answer, Each)

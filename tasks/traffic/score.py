@@ -11,7 +11,7 @@ from tasks.goals.metric import Array
 from tasks.rollout.evalue import interval
 from tasks.settings import Settings
 from tasks.system.frozen import Frozen
-from tasks.traffic.judged import Judged, judged
+from tasks.traffic.labelled_rows import Judged, judged
 
 By = Literal["day", "version", "slice"]
 

@@ -21,10 +21,10 @@ from tasks.registry.registry import Registry
 from tasks.rollout.policy import RolloutPolicy
 from tasks.rollout.record import RolloutRecord
 from tasks.settings import load_settings
-from tasks.traffic.adding import add_labels
+from tasks.traffic.label_file import add_labels
+from tasks.traffic.label_queue import wanted
 from tasks.traffic.pairs import label_counts
 from tasks.traffic.score import score
-from tasks.traffic.wanted import wanted
 
 ROWS, FILES, MOST_SECONDS = 100_000, 100, 10.0
 

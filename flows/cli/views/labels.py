@@ -8,9 +8,9 @@ from rich.table import Table
 
 from flows.cli.views import or_json
 from tasks.system.sentences import shortened, some
-from tasks.traffic.adding import Added
+from tasks.traffic.label_file import Added
+from tasks.traffic.label_queue import Wanted
 from tasks.traffic.score import Score, Scored
-from tasks.traffic.wanted import Wanted
 
 _MOST_ROWS = 20
 

@@ -13,9 +13,9 @@ from tasks.rollout.policy import RolloutPolicy
 from tasks.rollout.record import RolloutRecord
 from tasks.settings import Settings
 from tasks.system.storage import ObjectStorage
+from tasks.traffic.label_queue import wanted, write_wanted
 from tasks.traffic.labels import Label, labels_of, write_labels
 from tasks.traffic.pairs import label_counts, labelled
-from tasks.traffic.wanted import wanted, write_wanted
 
 pytestmark = pytest.mark.slow
 

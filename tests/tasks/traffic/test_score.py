@@ -9,7 +9,7 @@ import recorded
 from tasks.errors import UserError
 from tasks.records import Version
 from tasks.settings import Settings
-from tasks.traffic.adding import add_labels
+from tasks.traffic.label_file import add_labels
 from tasks.traffic.score import score
 
 pytestmark = pytest.mark.slow

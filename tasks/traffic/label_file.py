@@ -16,7 +16,7 @@ from tasks.system.frozen import Frozen
 from tasks.system.sentences import first_line, some
 from tasks.system.storage import ObjectStorage
 from tasks.traffic.answers import answers_of
-from tasks.traffic.judged import on_record
+from tasks.traffic.labelled_rows import on_record
 from tasks.traffic.labels import Label, label_of, labels_of, write_labels
 
 _ALIASES = ("champion", "challenger", "previous")
