@@ -12,7 +12,7 @@ from tasks.promotion.judging import verdict_against_champion
 from tasks.promotion.manual import decline_version, promote_version, roll_back_to
 from tasks.promotion.permits import serving_version
 from tasks.promotion.rolling import say
-from tasks.promotion.standing import rolls, status
+from tasks.promotion.rollout_status import rolls, status
 from tasks.records import Version
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry

@@ -126,7 +126,7 @@ def _make(
             return outcome
         decision = runner.call(steps.promote, version=version, proof=proof, may_promote=may_promote)
         runner.log_costs()
-    if may_promote and decision.decision == "registered":
+    if may_promote and decision.decision == "registered" and not decision.waits:
         decision = decision.model_copy(update={"reasons": (*decision.reasons, start_asking(version))})
     reuse.remember(context)
     return _outcome(runner, checkpoint, selection, proof, version, decision, time.monotonic() - started)

@@ -10,7 +10,7 @@ from flows.orchestration.rollout_schedule import switch
 from flows.pipeline.binding import worth_a_retry
 from tasks.errors import StepError, UserError
 from tasks.promotion.rolling import advance
-from tasks.promotion.standing import Standing, drawn, open_rollouts
+from tasks.promotion.rollout_status import Standing, drawn, open_rollouts
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings

@@ -50,7 +50,7 @@ def status(json: Json = False) -> None:
     settings = load_settings()
     platform = platform_status(settings.home)
     if platform.up:
-        from tasks.promotion.standing import open_rollouts
+        from tasks.promotion.rollout_status import open_rollouts
         from tasks.registry.registry import Registry
 
         rollouts = {name: rollout.where for name, rollout in open_rollouts(Registry(settings)).items()}

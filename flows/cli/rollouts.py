@@ -61,7 +61,7 @@ def rollout(
     from flows.cli.views.rollouts import show_standing
     from flows.cli.views.versions import show_entry
     from tasks.promotion.rolling import advance, say
-    from tasks.promotion.standing import status
+    from tasks.promotion.rollout_status import status
     from tasks.settings import load_settings
 
     settings = load_settings()

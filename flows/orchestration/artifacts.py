@@ -8,7 +8,7 @@ from tasks.bundles.bundle import Bundle
 from tasks.monitoring.chart import drifts
 from tasks.monitoring.watched import Watched
 from tasks.outcome import Outcome, Selection
-from tasks.promotion.standing import Standing
+from tasks.promotion.rollout_status import Standing
 from tasks.reporting.candidates import cells
 from tasks.reporting.pareto import picture
 from tasks.reporting.rollout_progress import guard_rows

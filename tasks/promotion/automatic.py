@@ -2,12 +2,14 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from tasks.errors import RefusedError
 from tasks.measured import Proof
-from tasks.promotion.beginning import begin_rollout, check_alone
 from tasks.promotion.champion import model_lock, promote, refuse, repair
 from tasks.promotion.ledger import in_short
 from tasks.promotion.permits import grant
+from tasks.promotion.rollout_start import begin_rollout, check_alone
 from tasks.promotion.rollouts import open_rollout
 from tasks.records import Version
 from tasks.registry.registry import Registry
@@ -20,6 +22,9 @@ class Decision(Frozen):
 
     decision: Literal["promoted", "rolling", "registered", "refused"]
     reasons: tuple[str, ...]
+    waits: bool = Field(
+        False, description="For another's rollout to end: there is nothing to ask a person yet."
+    )
 
 
 def apply_verdict(registry: Registry, version: Version, proof: Proof, *, may_promote: bool) -> Decision:
@@ -67,7 +72,7 @@ def _promote(registry: Registry, version: Version, proof: Proof) -> Decision:
             else:
                 promote(registry, version, against=against, why=why, verdict=verdict)
     except RefusedError as error:
-        return _held(proof, str(error))
+        return _held(proof, str(error)).model_copy(update={"waits": going_on is not None})
     if not rolling:
         return Decision(decision="promoted", reasons=proof.verdict.reasons)
     how = (

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from filelock import FileLock, Timeout
 
 from tasks.errors import RefusedError, UserError
-from tasks.promotion.beginning import begin_rollout
-from tasks.promotion.carrying import align, carry_out, enact
 from tasks.promotion.entries import Ledger, LedgerEntry, Origin, name_of
+from tasks.promotion.execution import align, carry_out, enact
 from tasks.promotion.ledger import StaleError, read_ledger, sound_ledger
 from tasks.promotion.permits import may_roll, may_serve, restore, reverted
+from tasks.promotion.rollout_start import begin_rollout
 from tasks.promotion.rollouts import open_rollout
 from tasks.records import Version
 from tasks.registry.registry import Registry

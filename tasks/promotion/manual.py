@@ -2,12 +2,12 @@
 
 from tasks.errors import RefusedError, UserError
 from tasks.measured import Verdict
-from tasks.promotion.beginning import begin_rollout, check_alone
 from tasks.promotion.champion import model_lock, promote, refuse, repair, roll_back
 from tasks.promotion.entries import Ledger, LedgerEntry, Origin
 from tasks.promotion.judging import verdict_against_champion
 from tasks.promotion.ledger import accept, in_short
 from tasks.promotion.rolling import said
+from tasks.promotion.rollout_start import begin_rollout, check_alone
 from tasks.promotion.rollouts import open_rollout
 from tasks.promotion.verification import answer, check_version, downloaded
 from tasks.records import Version

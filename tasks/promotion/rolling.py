@@ -3,13 +3,13 @@
 import datetime
 
 from tasks.errors import RefusedError, UserError
-from tasks.promotion.carrying import enact, tell_rollout
 from tasks.promotion.champion import model_lock, repair
 from tasks.promotion.entries import Action, Ledger, LedgerEntry
+from tasks.promotion.execution import enact, tell_rollout
 from tasks.promotion.ledger import StaleError, in_short
 from tasks.promotion.permits import Reverted, may_serve, restore, reverted
+from tasks.promotion.rollout_status import Standing, log_curves, standing
 from tasks.promotion.rollouts import BY_EVIDENCE, Rollout, open_rollout
-from tasks.promotion.standing import Standing, log_curves, standing
 from tasks.records import Version
 from tasks.registry.lookup import check_model
 from tasks.registry.registry import Registry

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from tasks.bundles.bundle import Origin
 from tasks.codecs.decoding import CodecError, Unreadable, bound_decoder
 from tasks.errors import StepError
-from tasks.promotion.replaying import Replayed
-from tasks.promotion.replaying import replay as replay_rollouts
+from tasks.promotion.replay import Replayed
+from tasks.promotion.replay import replay as replay_rollouts
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence
 from tasks.proof.evidence import verify as verify_folder
 from tasks.records import TensorSpec, Version

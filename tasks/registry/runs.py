@@ -77,6 +77,10 @@ class Runs(Connection):
         for start in range(0, len(entities), _BATCH):
             self.client.log_batch(run_id, metrics=entities[start : start + _BATCH])
 
+    def metrics(self, run_id: str) -> dict[str, float]:
+        """The last value of each."""
+        return dict(self.client.get_run(run_id).data.metrics)
+
     def metric_history(self, run_id: str, key: str) -> dict[int, float]:
         """A metric's values by step, of several at one the last."""
         return {metric.step: metric.value for metric in self.client.get_metric_history(run_id, key)}

@@ -24,7 +24,7 @@ from postgres import postgres
 
 from tasks.promotion.champion import promote
 from tasks.promotion.ledger import read_ledger
-from tasks.promotion.replaying import replay
+from tasks.promotion.replay import replay
 from tasks.promotion.rolling import advance
 from tasks.promotion.rollouts import open_rollout
 from tasks.registry import connection

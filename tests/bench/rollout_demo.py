@@ -97,6 +97,14 @@ class Clients(threading.Thread):
         self.url, self.ending = f"http://127.0.0.1:{port}/v2/models/digits", threading.Event()
         self.asked = self.failed = 0
 
+    def __enter__(self) -> "Clients":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ending.set()
+        self.join()
+
     def run(self) -> None:
         from tasks.workloads.examples.digits import load_frame, to_inputs
 
@@ -164,22 +172,21 @@ def main() -> None:
         os.chdir(scratch)
         Path("mlflow.yaml").write_text(POLICY)
         os.environ.update(
-            SLIPWAY_HOME=str(Path(scratch) / "home"), PYTHONPATH=str(ROOT), PYTHONWARNINGS="ignore"
+            SLIPWAY_HOME=str(Path(scratch) / "home"),
+            PYTHONPATH=str(ROOT),
+            PYTHONWARNINGS="ignore",
+            MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false",
         )
         for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
             os.environ.pop(name, None)
         print(f"mlflow.yaml:\n{POLICY}")
         train(1)
         port = free_port()
-        with server(port):
-            clients = Clients(port)
-            clients.start()
+        with server(port), Clients(port) as clients:
             ends = []
             for number in (2, 3):
                 train(number)
                 ends.append(roll(began))
-            clients.ending.set()
-            clients.join()
             print(slipway("history", "digits"))
             print(slipway("verify", "digits@champion", "--replay"))
             print(

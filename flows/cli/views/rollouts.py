@@ -5,7 +5,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.cli.views import or_json
-from tasks.promotion.standing import Standing
+from tasks.promotion.rollout_status import Standing
 from tasks.reporting.rollout_progress import guard_rows
 
 _COLOURS = {"rolling": "green", "paused": "yellow", "ended": "dim"}

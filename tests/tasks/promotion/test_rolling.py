@@ -53,7 +53,7 @@ class Clock:
 @pytest.fixture
 def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], datetime.datetime]:
     """Let minutes pass for whoever decides, also backwards; the moment that it is then."""
-    for module in ("ledger", "rolling", "standing"):
+    for module in ("ledger", "rolling", "rollout_status"):
         clock = SimpleNamespace(datetime=Clock, UTC=datetime.UTC, timedelta=datetime.timedelta)
         monkeypatch.setattr(f"tasks.promotion.{module}.datetime", clock)
     monkeypatch.setattr(Clock, "ahead", datetime.timedelta())
@@ -296,7 +296,7 @@ def test_a_second_rollout_waits_a_jump_is_said_and_a_rollback_ends_it(
     registry.tag_version(fourth, {SCORE_TAG: "auc"})
     with_score = rollouts.with_rollout(registry, margin={"score": 0.01})
     by_auc = SimpleNamespace(workload=load_workload("flights"))
-    monkeypatch.setattr("tasks.promotion.beginning.answers_of", lambda *_: by_auc)
+    monkeypatch.setattr("tasks.promotion.rollout_start.answers_of", lambda *_: by_auc)
     with pytest.raises(RefusedError, match=r"flights is scored by .*margin\.score to null"):
         let_through(with_score, read_ledger(registry, model), fourth, PASS, why="please", who=None)
     entry = let_through(

@@ -7,7 +7,7 @@ import pytest
 from flows.cli.views.rollouts import show_standing
 from flows.cli.views.versions import show_entry
 from tasks.promotion.entries import LedgerEntry
-from tasks.promotion.standing import Standing
+from tasks.promotion.rollout_status import Standing
 from tasks.reporting.rollout_progress import Point, intervals, picture
 from tasks.rollout.counts import Counts, LabelCounts
 from tasks.rollout.decision import Place, Pod, decide

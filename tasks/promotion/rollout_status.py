@@ -24,6 +24,8 @@ from tasks.settings import Settings
 from tasks.system.frozen import Frozen
 from tasks.traffic.pairs import Labelled, labelled
 
+_TOTAL = "seen"
+
 
 class Standing(Frozen):
     """A model's rollout as it stands, what was seen of it until now, and what follows."""
@@ -113,10 +115,15 @@ def _labels(registry: Registry, rollout: Rollout, now: datetime.datetime) -> Lab
 
 
 def log_curves(registry: Registry, seen: Standing, now: datetime.datetime) -> None:
-    """The wealth of every bet, and what is not ruled out of every guard, for MLflow's curves and the picture."""
+    """The wealth of every bet, and what is not ruled out of every guard, for MLflow's curves and the picture; a point for 2% more of all."""
+    labels = seen.labels or LabelCounts()
+    total = seen.counts.pairs + seen.counts.requests + 2 * labels.matured - labels.missing
+    last = registry.metrics(seen.run).get(_TOTAL, 0.0)
+    if last <= total < 1.02 * last or total == last:
+        return
     at, pairs = round(now.timestamp() * 1000), seen.counts.pairs
     values = [(f"{each.guard}/{each.question}", each.log_wealth, pairs) for each in seen.decision.answers]
-    values += curves(intervals(seen.policy, seen.counts, seen.labels))
+    values += [(_TOTAL, total, pairs), *curves(intervals(seen.policy, seen.counts, seen.labels))]
     metrics = [Metric(key=key, value=value, step=step, timestamp=at) for key, value, step in values]
     registry.log_metrics(seen.run, metrics)
 

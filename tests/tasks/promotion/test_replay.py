@@ -12,7 +12,7 @@ from rollouts import BAD, GOOD
 from tasks.promotion import rolling
 from tasks.promotion.ledger import read_ledger
 from tasks.promotion.permits import Reverted
-from tasks.promotion.replaying import replay
+from tasks.promotion.replay import replay
 from tasks.registry.registry import Registry
 from tasks.registry.tags import REVERTED_TAG
 from tasks.rollout.counts import Counts, LabelCounts
@@ -55,7 +55,7 @@ def test_every_decision_follows_again_and_a_changed_count_or_bet_is_named(
         changed = entry.model_copy(update={"rollout": entry.rollout.model_copy(update=changes)})
         entries = tuple(changed if each is entry else each for each in whole.entries)
         ledger = whole.model_copy(update={"entries": entries})
-        monkeypatch.setattr("tasks.promotion.replaying.read_ledger", lambda *_, **__: ledger)
+        monkeypatch.setattr("tasks.promotion.replay.read_ledger", lambda *_, **__: ledger)
 
     policy = rollouts.rollout_of(registry, MODEL).terms.policy
     with_entry(3, counts=GOOD.model_copy(update={"slow": 801}))
@@ -114,7 +114,7 @@ def test_labels_are_counted_again_where_traffic_is_there_still(
     rolling.say(registry.settings, MODEL, "abort", why="begun anew with labels")
     rollouts.again(with_labels, MODEL)
     told = [Labelled(labels, "a" * 64)]
-    for module in ("standing", "replaying"):
+    for module in ("rollout_status", "replay"):
         monkeypatch.setattr(f"tasks.promotion.{module}.labelled", lambda *_: told[0])
     decided(with_labels, GOOD)
     assert replay(with_labels, MODEL).recounted == 1

@@ -3,8 +3,8 @@
 import secrets
 
 from tasks.errors import RefusedError, UserError
-from tasks.promotion.carrying import enact
 from tasks.promotion.entries import Ledger, LedgerEntry, Origin
+from tasks.promotion.execution import enact
 from tasks.promotion.rollouts import open_rollout, policy_sha256
 from tasks.records import Version
 from tasks.registry.registry import Registry
