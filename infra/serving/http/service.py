@@ -168,15 +168,8 @@ class Service:
         slot, budget = route.slot, self.budget
         place: Place = slot
         key, lot, drawn = b"", None, None
-        if route.version is not None:
-            place = pinned(slot, route.version)
-        elif slot.lane is not None:
-            lane = slot.lane
-            key = headers.get(lane.header, b"")
-            takes = lane.takes(key or reply.id)
-            place, lot, drawn = lane if takes else slot, lane.lots[takes], slot.draw()
-        elif slot.watch is not None:
-            drawn = slot.draw()
+        if route.version is not None or slot.observed:
+            place, key, lot, drawn = placed(route, headers, reply.id)
         loaded = place.current
         try:
             if loaded is None or (route.version is not None and route.version != loaded.release.version):
@@ -265,6 +258,18 @@ def problem_of(error: Exception, what: str) -> Problem:
         return error
     logger.error("%s failed", what, exc_info=error)
     return Problem(500, "internal", "the server failed on this request")
+
+
+def placed(route: Route, headers: Headers, id: bytes) -> tuple[Place, bytes, Lot | None, Pairs | None]:
+    """Where a request is answered, by which key and lot, and what is to look at it: nothing, where it asks for a version."""
+    slot, lane = route.slot, route.slot.lane
+    if route.version is not None:
+        return pinned(slot, route.version), b"", None, None
+    if lane is None:
+        return slot, b"", None, slot.draw()
+    key = headers.get(lane.header, b"")
+    takes = lane.takes(key or id)
+    return lane if takes else slot, key, lane.lots[takes], slot.draw()
 
 
 def pinned(slot: Slot, version: str) -> Place:

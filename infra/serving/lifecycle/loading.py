@@ -108,7 +108,10 @@ class Loader:
         if lane is not None and lane.record.run == record.run and lane.serves(release):
             lane.obey(record)
             slot.lane = lane
-            return
+        else:
+            await self._open_lane(slot, record, release)
+
+    async def _open_lane(self, slot: Slot, record: RolloutRecord, release: Release) -> None:
         try:
             new = slot.kept(release) or await self._build(release, slot)
         except Exception as error:

@@ -99,7 +99,10 @@ class FollowedRollout:
             except (Absent, Unservable) as error:
                 self.new, why = None, f"version {record.new}: {error}"
         release = None if self.new is None else self.new.release
-        rollout = Rollout(model=self.name, record=record, release=release, why=why)
+        return self._news(Rollout(model=self.name, record=record, release=release, why=why))
+
+    def _news(self, rollout: Rollout) -> Rollout | None:
+        record, release, why = rollout.record, rollout.release, rollout.why
         if rollout == self.said or (self.said is None and record is None and not why):
             return None
         if release is None and why and (self.said is None or self.said.why != why):

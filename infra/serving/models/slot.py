@@ -54,6 +54,11 @@ class Slot:
         versions = (self.current, self.previous, new)
         return next((loaded for loaded in versions if loaded is not None and loaded.is_of(release)), None)
 
+    @property
+    def observed(self) -> bool:
+        """Whether anything looks at what comes."""
+        return self.lane is not None or self.watch is not None
+
     def noted(self, pair: Pair) -> None:
         """Both versions of a rollout have answered a row."""
         if self.recorder is not None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime
 import gc
 import logging
 import os
@@ -33,16 +32,14 @@ from infra.serving.ipc.messages import (
     Release,
     Revert,
     Rollout,
-    Tally,
     Up,
 )
 from infra.serving.lifecycle.loading import Loader
 from infra.serving.models.recording import Recorder
 from infra.serving.options import MAX_HEAD, ProcessJob
+from infra.serving.processes.tallies import tallies
 from infra.serving.telemetry.board import Board
 from infra.serving.telemetry.metrics import Metrics
-from tasks.rollout.counts import Counts
-from tasks.rollout.reported import PodReport
 
 logger = logging.getLogger("slipway.serving")
 
@@ -72,8 +69,7 @@ class Worker:
         self.troubles: dict[str, str] = {}
         self.connections: Collection[object] = ()
         self.recorder: Recorder | None = None
-        self.process = f"{os.getpid()}-{int(time.time())}"
-        self.tallied = 0.0
+        self.process, self.tallied = f"{os.getpid()}-{int(time.time())}", 0.0
         if job.options.record:
             self._record()
 
@@ -166,24 +162,15 @@ class Worker:
             if not self.up.is_set():
                 continue
             if time.monotonic() >= self.tallied + TALLY_SECONDS:
-                self._tally()
+                self.tallied = time.monotonic()
+                for tally in tallies(self.service.slots.values(), self.process):
+                    self.channel.send(tally)
             self.service.keys.refresh()
             self._sweep()
             with contextlib.suppress(
                 OSError
             ):  # a full disk makes the siblings' and successors' view old, and no more
                 self.metrics.save()
-
-    def _tally(self) -> None:
-        """All that was counted of each rollout since this process started; also nothing, which says that it obeys."""
-        self.tallied = time.monotonic()
-        for slot in self.service.slots.values():
-            if (record := slot.record) is None:
-                continue
-            counted = slot.counted.get(str(record.new), {}) if slot.run == record.run else {}
-            at = datetime.datetime.now(datetime.UTC)
-            report = PodReport(at=at, sequence=record.sequence, counts=Counts(**counted))
-            self.channel.send(Tally(model=slot.name, run=record.run, process=self.process, report=report))
 
     def start(self) -> list[asyncio.Task[None]]:
         """What goes on beside the answers, as long as the worker does."""
