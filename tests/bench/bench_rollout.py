@@ -230,11 +230,11 @@ def takes_new(steps: tuple[float, ...]) -> Array:
         model="m", run="r", old=1, new=2, salt="5a17", step=0, weight=0, sequence=1, **digest
     )
     lane = object.__new__(Lane)  # routing alone: no versions, no batches
-    lane.slot, lane.salt = None, begun.salt.encode()
+    lane.salt = begun.salt.encode()
     taken = []
     for step, weight in enumerate(steps):
         lane.obey(begun.model_copy(update={"step": step, "weight": weight}))
-        taken.append([lane.choose(b"user-%d" % key, b"")[0] is lane for key in range(KEYS)])
+        taken.append([lane.takes(b"user-%d" % key) for key in range(KEYS)])
     return np.packbits(taken, axis=1)
 
 

@@ -49,7 +49,7 @@ class FastPathProtocol(BoundedConnection):
             or self.flow.write_paused
             or self.transport.is_closing()
             or template.digests is not self.service.keys.digests
-            or template.lane is not template.route.slot.lane
+            or template.lane is not template.slot.lane
         ):
             return False
         place = template.body_of(data)

@@ -15,7 +15,15 @@ LARGE = 256 * 1024
 class FastReply:
     """A claimed request in flight; it has the attributes that uvicorn reads of a cycle."""
 
-    __slots__ = ("disconnected", "keep_alive", "message_event", "connection", "id", "response_complete")
+    __slots__ = (
+        "disconnected",
+        "keep_alive",
+        "message_event",
+        "connection",
+        "id",
+        "ids",
+        "response_complete",
+    )
 
     def __init__(self, connection: BoundedConnection) -> None:
         self.connection = connection
@@ -23,11 +31,11 @@ class FastReply:
         self.disconnected = False
         self.response_complete = False
         self.keep_alive = True
-        self.id = b""
+        self.id, self.ids = b"", connection.service.ids
 
     def start(self, own_id: bytes | None) -> None:
         """It stands for another request from now on."""
-        self.id = own_id or next(self.connection.service.ids)
+        self.id = own_id or next(self.ids)
         self.response_complete = False
         self.keep_alive = True
 

@@ -28,7 +28,7 @@ LONGEST = 256
 class HeadTemplate:
     """A head with gaps for its length and for the headers in `free`; `fields` are those that are read, of the last that matched."""
 
-    __slots__ = ("digests", "fields", "free", "gaps", "lane", "last", "place", "route", "tail")
+    __slots__ = ("digests", "fields", "free", "gaps", "lane", "last", "place", "route", "slot", "tail")
 
     def __init__(
         self,
@@ -41,7 +41,8 @@ class HeadTemplate:
     ) -> None:
         self.free = free
         self.route = route
-        self.lane = route.slot.lane
+        self.slot = route.slot
+        self.lane = self.slot.lane  # another one reads another header, or none
         kept = {REQUEST_ID} if self.lane is None else {REQUEST_ID, self.lane.header}
         self.fields = {name: value for name, value in fields.items() if name in READ or name in kept}
         self.digests = digests  # of the keys that the head was checked against

@@ -146,8 +146,8 @@ def test_pairs_take_no_more_than_their_share_of_a_cpu(clock: Clock) -> None:
     busy = Comparison(clock, Version(clock, noisy(5), right), Version(clock, noisy(5), right))
     for number in range(5_000):
         busy.ask(number, pause=0.004)
-    assert clock.used < 1.1 * (BURST + SHARE * clock.now)
-    assert clock.used > 0.8 * SHARE * clock.now
+    learning = 8 * 0.03  # until it knows what a pair costs, which its pace did not say
+    assert 0.8 * SHARE * clock.now < clock.used < BURST + SHARE * clock.now + learning
 
 
 def test_no_more_pairs_wait_than_their_number(clock: Clock) -> None:
