@@ -297,7 +297,7 @@ def test_a_second_rollout_waits_a_jump_is_said_and_a_rollback_ends_it(
     with_score = rollouts.with_rollout(registry, margin={"score": 0.01})
     by_auc = SimpleNamespace(workload=load_workload("flights"))
     monkeypatch.setattr("tasks.promotion.rollout_start.answers_of", lambda *_: by_auc)
-    with pytest.raises(RefusedError, match=r"flights is scored by .*margin\.score to null"):
+    with pytest.raises(RefusedError, match=r"flights .*is scored by auc.*margin\.score to null"):
         let_through(with_score, read_ledger(registry, model), fourth, PASS, why="please", who=None)
     entry = let_through(
         registry, read_ledger(registry, model), fourth, PASS, why="now", who=None, at_once=True
