@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from free_ports import free_port
+from hypothesis import settings
 
 from tasks.records import Candidate, Dataset
 from tasks.system.processes import end_all, family
@@ -35,6 +36,9 @@ for name in (
     "SLIPWAY_PUBLIC_KEY",
 ):
     os.environ.pop(name, None)
+
+settings.register_profile("untimed", deadline=None)  # what a machine is slow at is no fault
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -85,8 +85,8 @@ def test_what_staging_promoted_is_verified_and_served_in_production(
         where = {**os.environ, "PYTHONPATH": str(ROOT), "SLIPWAY_USER": "ops"}
         printed = {}
         for command in (command.replace(PRODUCTION, production) for command in commands):
-            program, *words = command.split()
-            if program == "export":
+            first, *words = command.split()
+            if first == "export":
                 where |= dict(word.split("=", 1) for word in words)
             elif words[0] == "serve":
                 with served(where, command) as url:
