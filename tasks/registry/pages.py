@@ -7,7 +7,6 @@ from tasks.registry.tags import DECISION_TAG, PICKED_TAG, VERDICT_TAG
 _COLUMNS = (
     "metrics.`score`",
     *(f"tags.`{tag}`" for tag in (VERDICT_TAG, DECISION_TAG, PICKED_TAG)),
-    "attributes.`Models`",
 )
 
 _VIEW = "slipway"

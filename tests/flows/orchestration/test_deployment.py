@@ -57,6 +57,11 @@ def test_a_schedule_that_a_person_made_or_switched_outlives_a_new_registration(a
     assert [schedule.active for schedule in schedules("retrain/digits")] == [True]
     assert [schedule.active for schedule in schedules("monitor/digits")] == [False]
     with get_client(sync_client=True) as client:
+        form = client.read_deployment_by_name("retrain/digits").parameter_openapi_schema or {}
+    assert form["properties"]["training"]["default"]["epochs"] == 25 and form["properties"]["workload"][
+        "enum"
+    ] == ["digits"]
+    with get_client(sync_client=True) as client:
         for name, active in (("retrain/digits", False), ("monitor/digits", True)):
             deployment = client.read_deployment_by_name(name)
             client.update_deployment_schedule(deployment.id, deployment.schedules[0].id, active=active)
