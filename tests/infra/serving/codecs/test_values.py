@@ -21,7 +21,7 @@ from infra.serving.http import openapi
 from infra.serving.http.service import Service
 from infra.serving.ipc.messages import Release
 from infra.serving.models.execution import Request, execute
-from infra.serving.models.recording import _line
+from infra.serving.models.recording import Sample, _line
 from infra.serving.models.version import LoadedVersion, load_version
 from infra.serving.wire.budget import Budget
 from infra.serving.wire.problems import Problem
@@ -219,7 +219,7 @@ def test_a_body_that_is_one_value_is_what_json_would_have_of_it(
 def test_no_text_is_recorded_but_what_is_watched_of_it(reads: LoadedVersion) -> None:
     (request,) = requests(reads, [columns(["a cat", "日本日本"])])
     (done,) = execute(reads, None, [request], 64)
-    line = json.loads(_line(done, request, 0, 0.1))
+    line = json.loads(_line(Sample(done, request, 0, 0.1)))
     assert line["inputs.gloss.length"] == [[5.0], [4.0]] and line["inputs.plan.code"] == [[2], [0]]
     assert line["inputs.numbers"] == [[1.5, -2.0]] * 2 and not [
         name for name in line if name == "inputs.gloss"
