@@ -81,8 +81,5 @@ def _leave(entries: set[str]) -> None:
 
 
 def _is_environment(entry: str) -> bool:
-    return (
-        Path(entry).name == _PACKAGES and Path(entry).parents[2].name == ENVIRONMENTS
-        if entry.count("/") > 3
-        else False
-    )
+    path = Path(entry)
+    return path.name == _PACKAGES and len(path.parents) > 3 and path.parents[2].name == ENVIRONMENTS

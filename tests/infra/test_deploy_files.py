@@ -248,6 +248,14 @@ def test_alerts_reach_somebody() -> None:
     assert files and {Path(file).name for file in files} == secrets
 
 
+def test_a_run_that_is_being_cancelled_is_not_taken_for_lost() -> None:
+    automations = yaml.safe_load((INFRA / "automations" / "lost-runs.yaml").read_text())["automations"]
+    waiting = [each["trigger"] for each in automations if each["trigger"]["posture"] == "Proactive"]
+    assert len(waiting) == 2
+    for trigger in waiting:
+        assert {"prefect.flow-run.Cancelling", "prefect.flow-run.Cancelled"} <= {*trigger["expect"]}
+
+
 def test_the_model_server_is_asked_by_prometheus_as_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the pod's address on Kubernetes, by the service's name in Compose, and with no key."""
     monkeypatch.delenv("SLIPWAY_SERVE_KEYS", raising=False)
