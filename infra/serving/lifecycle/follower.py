@@ -5,28 +5,15 @@ What the cache holds from the last run is offered first, which needs no registry
 
 import asyncio
 import contextlib
-import datetime
 import logging
 import random
 import socket
 import time
-from collections.abc import Iterator
 
 from infra.serving.errors import NotNow, Unservable
 from infra.serving.ipc.channel import Channel
 from infra.serving.ipc.launch import Started
-from infra.serving.ipc.messages import (
-    BEAT_SECONDS,
-    Beat,
-    Event,
-    Message,
-    Nudge,
-    Refusal,
-    Revert,
-    Rollout,
-    Swap,
-    Tally,
-)
+from infra.serving.ipc.messages import BEAT_SECONDS, Beat
 from infra.serving.lifecycle.ahead import keep_ahead
 from infra.serving.lifecycle.cache import Offer, recall
 from infra.serving.lifecycle.fallback import fallback
@@ -34,8 +21,9 @@ from infra.serving.lifecycle.finding import Finder
 from infra.serving.lifecycle.followed import FollowedTarget
 from infra.serving.lifecycle.preparation import Preparer
 from infra.serving.lifecycle.registry import Absent, AliasSource, Pointer, Registered
+from infra.serving.lifecycle.reports import Reports
 from infra.serving.lifecycle.rollout import FollowedRollout
-from infra.serving.lifecycle.standing import Barred, RevertNote
+from infra.serving.lifecycle.standing import Barred
 from infra.serving.options import ProcessJob, Target
 from tasks.registry.rest import speaks_rest
 from tasks.rollout.record import RolloutRecord
@@ -61,7 +49,7 @@ class Follower:
         self.followed = [FollowedTarget(target) for target in job.targets]
         self.rollouts: dict[Target, FollowedRollout] = {}
         self.registry: AliasSource | None = None
-        self.served = asyncio.Event()
+        self.reports = Reports(self.preparer, self.followed, self.rollouts, channel.send)
 
     async def run(self) -> None:
         listening, beating = asyncio.create_task(self._listen()), asyncio.create_task(self._beat())
@@ -70,7 +58,7 @@ class Follower:
             followed.offered for followed in self.followed
         ):  # importing MLflow would slow the workers down
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.served.wait(), FIRST_SECONDS)
+                await asyncio.wait_for(self.reports.served.wait(), FIRST_SECONDS)
         remote = [followed for followed in self.followed if followed.target.path is None]
         following = [asyncio.create_task(self._follow(followed)) for followed in remote]
         if self.options.all:
@@ -200,7 +188,7 @@ class Follower:
             with contextlib.suppress(Absent):
                 await self._look_at(registry, followed, current)
         if rollout is not None:
-            self._say(await rollout.look(registry, followed.current))
+            self.reports.say(await rollout.look(registry, followed.current))
         if absent is not None:
             raise absent
 
@@ -262,82 +250,11 @@ class Follower:
 
     def _refuse(self, followed: FollowedTarget, version: str, reason: str, *, stops: bool = False) -> None:
         logger.error("%s: version %s is refused: %s", followed.target, version, reason)
-        self._say(followed.refuse(version, reason, stops=stops))
-
-    def _say(self, message: Refusal | Rollout | None) -> None:
-        if message is not None:
-            self.channel.send(message)
+        self.reports.say(followed.refuse(version, reason, stops=stops))
 
     async def _listen(self) -> None:
         async for message in self.channel.messages():
-            self.receive(message)
-
-    def receive(self, message: Message) -> None:
-        """What a worker reports: what serves is remembered, what failed is not tried again."""
-        if isinstance(message, Nudge):
-            for followed in self.followed:
-                followed.wake.set()
-        elif isinstance(message, Tally):
-            for target, rollout in self.rollouts.items():
-                if target.name == message.model:
-                    rollout.counted(message)
-        elif isinstance(message, Event):
-            for followed in self._about(message):
-                self._happened(followed, message)
-                self._say(followed.spoken())
-
-    def _happened(self, followed: FollowedTarget, event: Event) -> None:
-        if isinstance(event, Swap):
-            self.served.set()
-            followed.swapped(event.version)
-        elif isinstance(event, Revert):
-            self._found_wanting(followed, event)
-            followed.went_back(event)
-        elif isinstance(event, Refusal):
-            offer = followed.turned_down(event)
-            if offer is not None and event.passing:
-                followed.seen = None
-                followed.retry.failed(offer.pointer, NotNow("").longest)
-            return
-        self._remember(followed)
-
-    def _found_wanting(self, followed: FollowedTarget, revert: Revert) -> None:
-        """Keep what our own workers found; what they went back from for another's reason is known already."""
-        name, offer = followed.target.name, followed.offered.get(revert.version)
-        rollout = self.rollouts.get(followed.target)
-        if revert.rollout and rollout is not None:
-            offer = rollout.new
-        standings = self.preparer.standings
-        if offer is None or standings.bars(name, offer.pointer, offer.release.digest):
-            return
-        at = datetime.datetime.fromtimestamp(revert.at, datetime.UTC)
-        note = RevertNote(
-            at=at,
-            by=socket.gethostname(),
-            **revert.model_dump(include={"back_to", "reason", "counts", "rollout"}),
-        )
-        standings.went_back(name, offer.pointer, offer.release.digest, note)
-        if rollout is not None:
-            rollout.looked_at_anew()
-        followed.wake.set()
-
-    def _about(self, event: Event) -> Iterator[FollowedTarget]:
-        return (each for each in self.followed if each.target.name == event.model)
-
-    def _remember(self, followed: FollowedTarget) -> None:
-        followed.forget()
-        note = followed.note()
-        if note is None:
-            return
-        try:
-            self.preparer.cache.remember(followed.target, note)
-        except OSError as error:
-            logger.error("%s: what serves cannot be remembered for a restart: %s", followed.target, error)
-            return
-        self.preparer.cache.evict(
-            {offer.release.folder for each in self.followed for offer in each.offered.values()}
-            | {rollout.new.release.folder for rollout in self.rollouts.values() if rollout.new is not None}
-        )
+            self.reports.receive(message)
 
 
 def champion(target: Target, registered: Registered, record: RolloutRecord | None) -> Target:

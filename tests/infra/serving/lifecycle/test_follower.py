@@ -98,7 +98,7 @@ def test_a_full_disk_is_said_and_ends_nothing(
         cache = machine.follower.preparer.cache
         shutil.rmtree(cache.root)
         cache.root.touch()  # every file in it fails, as on a full disk
-        machine.follower.receive(swap("1"))
+        machine.follower.reports.receive(swap("1"))
         assert "what serves cannot be remembered" in caplog.text
         cache.mark(cache.root / "any")
         machine.registry.at = 2
@@ -135,10 +135,10 @@ def test_what_a_worker_could_not_load_now_is_offered_again_and_what_it_must_not_
     async def test(machine: Machine) -> None:
         await machine.poll()
         about = {"model": "digits", "version": "1", "reason": "no memory"}
-        machine.follower.receive(Refusal(**about, passing=True))  # type: ignore[arg-type]
+        machine.follower.reports.receive(Refusal(**about, passing=True))  # type: ignore[arg-type]
         await machine.poll(5)
         assert machine.offered == ["1", "1"]
-        machine.follower.receive(Refusal(**about))  # type: ignore[arg-type]
+        machine.follower.reports.receive(Refusal(**about))  # type: ignore[arg-type]
         await machine.poll(5)
         assert machine.offered == ["1", "1"]
 
@@ -165,7 +165,7 @@ def test_a_damaged_folder_is_fetched_again_and_so_is_one_that_is_gone(on_machine
         ):
             (folder,) = machine.folders()
             damage(folder)
-            machine.follower.receive(
+            machine.follower.reports.receive(
                 Refusal(model="digits", version="1", reason="not the file that was verified", passing=True)
             )
             await machine.poll(60)
@@ -181,7 +181,7 @@ def test_folders_that_were_offered_once_are_pruned_and_those_in_use_are_not(on_m
         for version in range(1, 41):
             machine.registry.at = version
             await machine.poll()
-            machine.follower.receive(swap(str(version)))
+            machine.follower.reports.receive(swap(str(version)))
         cache, target = machine.follower.preparer.cache, machine.follower.followed[0]
         assert len(machine.folders()) <= KEEP + 2 and len(target.offered) == 2
         assert len(list((cache.root / "versions").iterdir())) == len(machine.folders())
