@@ -6,7 +6,7 @@ from prefect.runtime import flow_run
 from flows.orchestration.approval import start_asking
 from flows.orchestration.artifacts import show_rollout
 from flows.orchestration.events import announced
-from flows.orchestration.rollout_schedule import switch
+from flows.orchestration.rollout_schedule import follow
 from flows.pipeline.binding import worth_a_retry
 from tasks.errors import StepError, UserError
 from tasks.promotion.rolling import advance
@@ -43,10 +43,9 @@ def rollout(model: str = "") -> list[Standing]:
                 version = find_version(registry, f"{name}/{standing.new}")
                 start_asking(version, "its rollout does not decide by itself", ask=True)
             seen.append(standing)
-    if not open_rollouts(registry):
-        switch(on=False)
-        if open_rollouts(registry):  # begun at this moment
-            switch(on=True)
+    follow(still := open_rollouts(registry))
+    if (now := open_rollouts(registry)).keys() != still.keys():  # one began at this moment
+        follow(now)
     if failed:
         raise StepError(" ".join(failed))
     return seen

@@ -112,11 +112,15 @@ def withdraw(name: Name, json: Json = False) -> None:
 
     _prefects_settings()
     from flows.orchestration import own_deployments as prefects
+    from flows.orchestration.rollout_schedule import follow
+    from tasks.promotion.rollout_status import open_rollouts
 
     registry = Registry(load_settings())
     registry.check_reachable()
     with prefects.prefect_server() as client:
         model = prefects.withdraw(client, name)
+    if model in (still := open_rollouts(registry)):
+        follow(still)
     version = registry.by_alias(model, "champion")
     show_withdrawn(
         Withdrawn(name=name, model=model, champion=None if version is None else version.version), json
@@ -174,6 +178,7 @@ def _deploy(
             pool=pool,
             image=image,
             env=variables,
+            rollout=settings.policy(workload.name).rollout is not None,
         )
 
     with prefects.prefect_server() as client:

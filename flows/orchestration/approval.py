@@ -68,7 +68,8 @@ def start_asking(version: Version, reason: str = "made by retrain", *, ask: bool
             _take_back(client, tag, version)
         started = run_deployment(
             DEPLOYMENT,
-            parameters={"model": version.model, "version": version.version, "reason": reason, "ask": ask},
+            parameters={"model": version.model, "version": version.version, "reason": reason}
+            | ({} if ask is None else {"ask": ask}),  # the form takes no null
             tags=[tag],
             idempotency_key=f"{tag}-{version.version}-{version.run_id}",
             timeout=0,

@@ -8,10 +8,11 @@ from uuid import NAMESPACE_OID, uuid5
 from prefect.events import emit_event
 from prefect.settings import PREFECT_API_URL
 
-from flows.orchestration.rollout_schedule import switch
+from flows.orchestration.rollout_schedule import follow
 from tasks.errors import RefusedError
 from tasks.promotion.entries import Action, LedgerEntry
 from tasks.promotion.ledger import read_ledger
+from tasks.promotion.rollout_status import open_rollouts
 from tasks.registry.registry import Registry
 from tasks.system.frozen import Frozen
 
@@ -79,7 +80,7 @@ def _announce_from(registry: Registry, model: str, before: int) -> None:
         if entry.moved and entry.rollout is not None:
             emit(ROLLOUT_FINISHED, model, _sentence(entry), entry, key=f"{entry.digest} rollout")
     if any(entry.action == "start" for entry in entries):
-        switch(on=True)
+        follow(open_rollouts(registry))
 
 
 def _sentence(entry: LedgerEntry) -> str:

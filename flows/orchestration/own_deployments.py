@@ -31,8 +31,8 @@ from infra.platform.status import DEPLOYED_TAG
 from tasks.errors import StepError, UserError
 from tasks.system.frozen import Frozen
 
-FLOWS = ("monitor", "retrain")
-"""What one model's deployments run; the last is the one that people start."""
+FLOWS = ("monitor", "rollout", "retrain")
+"""What one model's deployments run, rollout only where its policy has one; the last is the one that people start."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -85,7 +85,8 @@ def check(
     """
     before = {flow: _read(client, flow, wanted.name) for flow in FLOWS}
     _check_name(wanted, before)
-    parts = [part_of(flow, wanted, before[flow]) for flow in FLOWS]
+    flows = [flow for flow in FLOWS if flow != "rollout" or wanted.rollout or before[flow] is not None]
+    parts = [part_of(flow, wanted, before[flow]) for flow in flows]
     _check_pool(client, parts[-1].fields)
     return before, parts
 

@@ -30,7 +30,10 @@ _SLUG = "cron"
 
 
 class Wanted(Frozen):
-    """What a deployment is to be; None leaves that as it was, or as infra/prefect.yaml has it."""
+    """What a deployment is to be; None leaves that as it was, or as infra/prefect.yaml has it.
+
+    `rollout`: the model's policy lets a version through by steps; a deployment of that which is there stays, for one may be open.
+    """
 
     name: str
     model: str
@@ -41,6 +44,7 @@ class Wanted(Frozen):
     timezone: str = "UTC"
     pool: str | None = None
     image: str | None = None
+    rollout: bool = False
     env: dict[str, str] | None = None
 
 
@@ -92,8 +96,8 @@ def part_of(flow: str, wanted: Wanted, old: DeploymentResponse | None) -> Part:
         own = {"parameters": {**asked, "file": wanted.reference}, "parameter_openapi_schema": wanted.form}
         schedules = _schedules(wanted, old)
     else:
-        own = {"parameters": {"model": wanted.model}, "parameter_openapi_schema": _monitor_form(wanted.model)}
-        schedules = kept(old) if old is not None else [_hourly(template)]
+        own = {"parameters": {"model": wanted.model}, "parameter_openapi_schema": _model_form(wanted.model)}
+        schedules = kept(old) if old is not None else [_schedule(template, active=flow == "monitor")]
     fields = {
         "entrypoint": template["entrypoint"],
         "description": template["description"],
@@ -112,7 +116,7 @@ def part_of(flow: str, wanted: Wanted, old: DeploymentResponse | None) -> Part:
     return Part(flow, fields, schedules)
 
 
-def _monitor_form(model: str) -> dict[str, Any]:
+def _model_form(model: str) -> dict[str, Any]:
     field = {
         "type": "string", "title": "model", "position": 0, "enum": [model], "default": model,
         "description": "The registered model's name.",
@@ -120,11 +124,11 @@ def _monitor_form(model: str) -> dict[str, Any]:
     return {"title": "Parameters", "type": "object", "properties": {"model": field}, "required": [], "definitions": {}}  # fmt: skip
 
 
-def _hourly(template: dict[str, Any]) -> DeploymentScheduleCreate:
+def _schedule(template: dict[str, Any], *, active: bool) -> DeploymentScheduleCreate:
     """What was deployed is watched; before there is a champion there is nothing to see, which costs nothing."""
-    hourly = template["schedules"][0]
-    schedule = CronSchedule(cron=hourly["cron"], timezone=hourly["timezone"])
-    return DeploymentScheduleCreate(schedule=schedule, active=True, slug=hourly["slug"])
+    said = template["schedules"][0]
+    schedule = CronSchedule(cron=said["cron"], timezone=said["timezone"])
+    return DeploymentScheduleCreate(schedule=schedule, active=active, slug=said["slug"])
 
 
 def _schedules(wanted: Wanted, old: DeploymentResponse | None) -> list[DeploymentScheduleCreate]:

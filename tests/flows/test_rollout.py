@@ -9,9 +9,12 @@ import promotions
 import pytest
 import rollouts
 from prefect import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import ArtifactFilter
 
 from flows.orchestration.events import announced
+from flows.orchestration.own_deployments import deploy
+from flows.orchestration.own_parts import Wanted
 from flows.rollout import rollout
 from tasks.promotion.champion import promote
 from tasks.promotion.ledger import read_ledger
@@ -23,10 +26,22 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:Resource
 """Prefect leaves a connection of a run done in this process to the collector."""
 
 
-def scheduled() -> bool:
+def scheduled(name: str = "any") -> bool:
     with get_client(sync_client=True) as client:
-        [schedule] = client.read_deployment_by_name("rollout/any").schedules
+        [schedule] = client.read_deployment_by_name(f"rollout/{name}").schedules
         return schedule.active
+
+
+def deploy_own() -> None:
+    """As `slipway deploy` of a model whose policy has a rollout."""
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name="rolled", type="process"))
+        wanted = Wanted(
+            name="rolled", model="rolled", reference="bundle:5a", form={}, pool="rolled", rollout=True
+        )
+        assert deploy(client, wanted).created
+        own = client.read_deployment_by_name("rollout/rolled")
+    assert own.parameters == {"model": "rolled"} and own.entrypoint == "flows.rollout.rollout"
 
 
 def shown(key: str) -> list[str]:
@@ -62,11 +77,12 @@ def test_it_looks_while_a_rollout_is_open_shows_what_is_to_go_and_stops_when_it_
             ledger = read_ledger(registry, "rolled")
             let_through(registry, ledger, second, rollouts.PASS, why="nightly", who="ada")
         assert scheduled()
+        deploy_own()
         for action, counts in (("step", rollouts.GOOD), (None, rollouts.GOOD), ("abort", rollouts.BAD)):
             rollouts.report(registry, "rolled", counts, sequence=2 if action is None else None)
             [standing] = run()
             assert (standing.made and standing.made.action) == action
-            assert scheduled() == (action != "abort")
+            assert scheduled("rolled") == (action != "abort") and not scheduled(), "its own looks after it"
         tables, pictures = shown("rolled-rollout"), shown("rolled-rollout-picture")
     assert any("| slower | 800 of 4,000 pairs" in table and "still to go" in table for table in tables)
     assert len(tables) == 3 and all("data:image/svg+xml;base64," in picture for picture in pictures)

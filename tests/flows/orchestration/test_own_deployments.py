@@ -77,6 +77,25 @@ def test_a_model_is_retrained_with_its_bundle_and_watched_and_deploying_it_again
     assert watch.parameters == {"model": wanted.model} and [each.active for each in watch.schedules] == [True]
     assert deploy(client, again(wanted)).changes == ()
     assert read(client, "retrain", wanted).updated == own.updated, "it was not written"
+    with pytest.raises(ObjectNotFound):
+        read(client, "rollout", wanted)
+
+
+def test_where_the_policy_has_a_rollout_the_model_has_a_deployment_of_that_too_which_begins_when_one_does(
+    client: SyncPrefectClient, wanted: Wanted
+) -> None:
+    deploy(client, again(wanted, pool=wanted.pool, rollout=True))
+    made = read(client, "rollout", wanted)
+    assert made.parameters == {"model": wanted.model} and made.work_pool_name == wanted.pool
+    assert [(each.schedule.cron, each.active) for each in made.schedules] == [("* * * * *", False)]  # type: ignore[union-attr]
+    deploy(client, again(wanted, env={"REGION": "north"}))
+    after = read(client, "rollout", wanted)
+    assert after.job_variables["env"]["REGION"] == "north", (
+        "one may be open: it stays, whatever the policy says now"
+    )
+    withdraw(client, wanted.name)
+    with pytest.raises(ObjectNotFound):
+        read(client, "rollout", wanted)
 
 
 def test_another_bundle_keeps_what_was_not_said_and_what_a_person_set_in_the_pages(
@@ -146,7 +165,7 @@ def test_a_part_that_fails_leaves_all_as_it_was(
         save(client, name, part)
 
     monkeypatch.setattr(own_deployments, "_save", fail)
-    monkeypatch.setattr(own_parts, "_monitor_form", lambda model: {"type": "object", "properties": {}})
+    monkeypatch.setattr(own_parts, "_model_form", lambda model: {"type": "object", "properties": {}})
     with pytest.raises(StepError):
         deploy(client, again(wanted, pool=wanted.pool, reference=SECOND, form=form(SECOND)))
     monkeypatch.undo()
