@@ -3,6 +3,7 @@
 import datetime
 
 from tasks.errors import RefusedError, UserError
+from tasks.promotion.automatic import decide_on_waiting
 from tasks.promotion.champion import model_lock, repair
 from tasks.promotion.entries import Action, Ledger, LedgerEntry
 from tasks.promotion.execution import enact, tell_rollout
@@ -22,6 +23,8 @@ from tasks.settings import Settings
 def advance(settings: Settings, model: str, now: datetime.datetime | None = None) -> Standing | None:
     """One pass: finish what was claimed, make the record what the ledger says, look, and do what follows; None without a rollout.
 
+    Once it has ended, the next pass decides on the version that waited for that.
+
     Any number of processes may do this at once, and any may be killed at any moment: each step is made once.
     """
     registry = Registry(settings)
@@ -31,7 +34,8 @@ def advance(settings: Settings, model: str, now: datetime.datetime | None = None
         tell_rollout(registry, ledger)
         going_on = open_rollout(ledger.entries)
         if going_on is None:
-            return standing(registry, ledger, now)
+            decided = decide_on_waiting(registry, ledger)
+            return standing(registry, ledger if decided is None else repair(registry, model), now)
         try:
             made = _pass(registry, ledger, going_on, now or datetime.datetime.now(datetime.UTC))
         except StaleError:  # another decided at the same moment: the next pass begins where that one ended

@@ -1,7 +1,7 @@
 """How a rollout stands: what the ledger says of it, what was seen until now, and what follows; nothing is changed by looking."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -9,6 +9,7 @@ from pydantic import Field
 from tasks.errors import UserError
 from tasks.promotion.entries import Ledger, LedgerEntry
 from tasks.promotion.ledger import read_ledger
+from tasks.promotion.rollout_start import waiting
 from tasks.promotion.rollouts import Rollout, last_rollout, open_rollout
 from tasks.records import Metric
 from tasks.registry.lookup import check_model
@@ -44,6 +45,10 @@ class Standing(Frozen):
     pods: Mapping[str, Pod] = {}
     decision: Decision
     entries: tuple[LedgerEntry, ...]
+    waits: int | None = Field(
+        None,
+        description="The version that waits for its end; after that for the next pass, and where that is not sure for a person.",
+    )
     made: LedgerEntry | None = Field(None, description="What this pass decided.")
 
     @property
@@ -60,6 +65,7 @@ def standing(registry: Registry, ledger: Ledger, now: datetime.datetime | None =
     reports = read_reports(registry.run_tags(seen.run))
     counts, labels, sha256 = _total(reports), seen.labels, seen.labels_sha256
     decision = Decision(action="stay", why=rollout.last.why, answers=seen.answers)
+    later = waiting(registry, ledger)
     if rollout.ended:
         counts = seen.counts
     else:
@@ -81,6 +87,7 @@ def standing(registry: Registry, ledger: Ledger, now: datetime.datetime | None =
         pods={name: Pod(age=now - each.at, sequence=each.sequence) for name, each in reports.items()},
         decision=decision,
         entries=rollout.entries,
+        waits=None if later is None else later.version,
     )
 
 
@@ -159,6 +166,20 @@ def rolls(registry: Registry, model: str, version: int) -> bool:
 
 def open_rollouts(registry: Registry) -> dict[str, Rollout]:
     """The rollout that is open of each model that has one."""
-    told = [name for name, tags in registry.models().items() if ROLLOUT_TAG in tags]
-    last = {name: open_rollout(read_ledger(registry, name).entries) for name in told}
+    last = {ledger.model: open_rollout(ledger.entries) for ledger in _ledgers(registry)}
     return {name: rollout for name, rollout in last.items() if rollout is not None}
+
+
+def to_look_at(registry: Registry) -> list[str]:
+    """The models of which a rollout is open, or has ended and a version waited for that."""
+    return [
+        ledger.model
+        for ledger in _ledgers(registry)
+        if open_rollout(ledger.entries) or waiting(registry, ledger)
+    ]
+
+
+def _ledgers(registry: Registry) -> Iterator[Ledger]:
+    """Of the models that ever had a rollout."""
+    told = (name for name, tags in registry.models().items() if ROLLOUT_TAG in tags)
+    return (read_ledger(registry, name) for name in told)
