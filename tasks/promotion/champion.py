@@ -125,9 +125,9 @@ def _roll_moved(registry: Registry, ledger: Ledger, version: Version) -> None:
             begin_rollout(registry, ledger, version, why=f"{_MOVED}; it goes by steps", who="unknown")
             log.warning("%s: %s; a rollout of v%d begins", ledger.model, _MOVED, version.version)
             return
-    except (RefusedError, UserError) as error:
-        if isinstance(error, StaleError):
-            raise
+    except StaleError:
+        raise
+    except UserError as error:
         why_not = str(error)
     if going_on is not None or may_serve(registry, ledger, version) is None:
         align(registry, ledger)  # no refusal, which would take the permit of what is only too early

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import ValidationError
 
 from tasks.errors import StepError, UserError
 from tasks.promotion.entries import Ledger
@@ -19,22 +19,8 @@ from tasks.proof.signature import signature_change
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, POLICY_TAG, REVERTED_TAG
-from tasks.rollout.counts import Counts
-from tasks.system.frozen import Frozen
+from tasks.rollout.reported import RevertNote
 from tasks.system.signing import public_key, signing_key, text_checker
-
-
-class Reverted(Frozen):
-    """What a server wrote when it went back from a version."""
-
-    at: AwareDatetime
-    by: str
-    reason: str
-    back_to: str = ""
-    counts: Counts | None = Field(None, description="Of the process that went back from it, in a rollout.")
-    rollout: str = Field(
-        "", description="The rollout's MLflow run, for which the note counts whatever the clocks say."
-    )
 
 
 def grant(registry: Registry, version: Version, *, basis: Basis, why: str, by: str) -> None:
@@ -104,11 +90,11 @@ def restore(registry: Registry, ledger: Ledger, version: Version) -> None:
         grant(registry, version, basis="ledger", why=f"its permit was damaged; {last}", by="the ledger")
 
 
-def reverted(registry: Registry, version: Version, rollout: str = "") -> Reverted | None:
+def reverted(registry: Registry, version: Version, rollout: str = "") -> RevertNote | None:
     """What servers found wanting in a version, unless it was let through again since, or that is signed already; `rollout`: in which it is tried now."""
     text, standing = registry.tags(version).get(REVERTED_TAG), _readable(registry, version)
     try:
-        found = Reverted.model_validate_json(text) if text else None
+        found = RevertNote.model_validate_json(text) if text else None
     except ValidationError:
         return None
     if found is not None and rollout and found.rollout:

@@ -16,14 +16,14 @@ from tasks.registry.lookup import check_model
 from tasks.registry.registry import Registry
 from tasks.reporting.rollout_progress import Point, curves, intervals, picture
 from tasks.rollout.counts import Counts, LabelCounts
-from tasks.rollout.decision import Decision, Place, Pod, decide
+from tasks.rollout.decision import Decision, Pod, decide
 from tasks.rollout.evidence import Guard
 from tasks.rollout.policy import RolloutPolicy
 from tasks.rollout.record import ROLLOUT_TAG
-from tasks.rollout.reported import PodReport, read_reports
+from tasks.rollout.reported import read_reports
 from tasks.settings import Settings
 from tasks.system.frozen import Frozen
-from tasks.traffic.pairs import Labelled, labelled
+from tasks.traffic.pairs import labelled
 
 _TOTAL = "seen"
 
@@ -63,15 +63,15 @@ def standing(registry: Registry, ledger: Ledger, now: datetime.datetime | None =
         return None
     seen, now = rollout.stands, now or datetime.datetime.now(datetime.UTC)
     reports = read_reports(registry.run_tags(seen.run))
-    counts, labels, sha256 = _total(reports), seen.labels, seen.labels_sha256
+    pods = {name: Pod(age=now - each.at, sequence=each.sequence) for name, each in reports.items()}
+    counts, labels, sha256 = seen.counts, seen.labels, seen.labels_sha256
     decision = Decision(action="stay", why=rollout.last.why, answers=seen.answers)
-    later = waiting(registry, ledger)
-    if rollout.ended:
-        counts = seen.counts
-    else:
-        told = _labels(registry, rollout, now)
-        labels, sha256 = told or (None, None)
-        decision = decide(rollout.terms.policy, place_of(rollout, reports, now), counts, labels, now)
+    policy, later = rollout.terms.policy, waiting(registry, ledger)
+    if not rollout.ended:
+        counts, labels, sha256 = sum((each.counts for each in reports.values()), Counts()), None, None
+        if policy.margin.score is not None:
+            labels, sha256 = labelled(registry.settings, ledger.model, rollout.record, policy, now)
+        decision = decide(policy, rollout.place(pods), counts, labels, now)
     return Standing(
         model=ledger.model,
         status="ended" if rollout.ended else "paused" if rollout.paused else "rolling",
@@ -79,46 +79,16 @@ def standing(registry: Registry, ledger: Ledger, now: datetime.datetime | None =
         old=rollout.terms.old,
         new=rollout.terms.new,
         step=seen.step,
-        policy=rollout.terms.policy,
+        policy=policy,
         since=rollout.stepped.at,
         counts=counts,
         labels=labels,
         labels_sha256=sha256,
-        pods={name: Pod(age=now - each.at, sequence=each.sequence) for name, each in reports.items()},
+        pods=pods,
         decision=decision,
         entries=rollout.entries,
         waits=None if later is None else later.version,
     )
-
-
-def place_of(rollout: Rollout, reports: Mapping[str, PodReport], now: datetime.datetime) -> Place:
-    """Where a rollout stands, by the ledger and what pods reported."""
-    stepped = rollout.stepped
-    assert stepped.rollout is not None
-    return Place(
-        step=rollout.stands.step,
-        sequence=rollout.last.sequence,
-        began=rollout.start.at,
-        stepped=stepped.at,
-        last=rollout.last.at,
-        then=stepped.rollout.counts,
-        paused=rollout.paused,
-        pods={name: Pod(age=now - each.at, sequence=each.sequence) for name, each in reports.items()},
-    )
-
-
-def _total(reports: Mapping[str, PodReport]) -> Counts:
-    total = Counts()
-    for report in reports.values():
-        total += report.counts
-    return total
-
-
-def _labels(registry: Registry, rollout: Rollout, now: datetime.datetime) -> Labelled | None:
-    policy = rollout.terms.policy
-    if policy.margin.score is None:
-        return None
-    return labelled(registry.settings, rollout.start.model, rollout.record, policy, now)
 
 
 def log_curves(registry: Registry, seen: Standing, now: datetime.datetime) -> None:

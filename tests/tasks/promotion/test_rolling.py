@@ -19,12 +19,13 @@ from tasks.promotion.champion import repair
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.ledger import read_ledger
 from tasks.promotion.manual import let_through, promote_version, roll_back_to
-from tasks.promotion.permits import Reverted, grant, may_serve
+from tasks.promotion.permits import grant, may_serve
 from tasks.promotion.rollouts import BY_EVIDENCE
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import MOVE_TAG, REVERTED_TAG, SCORE_TAG
 from tasks.rollout.counts import Counts
+from tasks.rollout.reported import RevertNote
 from tasks.settings import Settings, load_settings
 from tasks.workloads.catalogue import load_workload
 
@@ -250,7 +251,7 @@ def test_what_a_server_went_back_from_ends_the_rollout_whatever_its_clock_says(
     record = rollouts.obeyed(registry, model)
     assert record is not None
     long_ago = datetime.datetime.now(datetime.UTC) - 60 * MINUTE
-    note = Reverted(at=long_ago, by="host:7", reason="it failed 15 of 300", counts=BAD, rollout=record.run)
+    note = RevertNote(at=long_ago, by="host:7", reason="it failed 15 of 300", counts=BAD, rollout=record.run)
     registry.tag_version(new, {REVERTED_TAG: note.model_dump_json()})
     made = look(registry, model)
     assert made is not None and (made.action, made.who) == ("abort", "host:7")
