@@ -6,6 +6,7 @@ from prefect import State, flow, get_client, task
 from prefect.client.schemas.filters import FlowFilter
 from prefect.runtime import deployment
 from prefect.states import Completed
+from pydantic import Field
 
 from flows.orchestration.artifacts import show_watched
 from flows.orchestration.events import DATA_CHANGED, DRIFT_ALARM, emit
@@ -30,6 +31,7 @@ class Alarm(Frozen):
     file: str
     version: int
     reasons: tuple[str, ...]
+    reason: str = Field(description="The same as one, which the run that it starts is given.")
 
 
 class NewRows(Frozen):
@@ -38,6 +40,7 @@ class NewRows(Frozen):
     workload: str
     file: str
     fingerprint: str
+    reason: str
 
 
 @flow(name="monitor", flow_run_name="monitor-{model}", persist_result=True, result_serializer="json")
@@ -55,13 +58,14 @@ def monitor(model: str = "digits") -> Watched | State[Watched]:
     reference = watched.workload
     if watched.alarming:
         made_by = maker(reference)
-        about = Alarm(**made_by.asked, version=watched.version, reasons=watched.reasons)
-        emit(DRIFT_ALARM, model, f"{model}: {'; '.join(watched.reasons)}", about, made_by.related)
+        reason = "; ".join(watched.reasons)
+        about = Alarm(**made_by.asked, version=watched.version, reasons=watched.reasons, reason=reason)
+        emit(DRIFT_ALARM, model, f"{model}: {reason}", about, made_by.related)
     if (fingerprint := ask_for_rows(model)) is not None:
-        message = f"{model}: {reference} loads rows that no version was made of ({fingerprint[:16]}…)"
+        reason = f"{reference} loads rows that no version was made of ({fingerprint[:16]}…)"
         made_by = maker(reference)
-        about_rows = NewRows(**made_by.asked, fingerprint=fingerprint)
-        emit(DATA_CHANGED, model, message, about_rows, made_by.related)
+        about_rows = NewRows(**made_by.asked, fingerprint=fingerprint, reason=reason)
+        emit(DATA_CHANGED, model, f"{model}: {reason}", about_rows, made_by.related)
     return told(watched, ": ".join([f"v{watched.version} {watched.status}", *watched.reasons[:1]]))
 
 

@@ -3,6 +3,7 @@
 from contextlib import suppress
 
 from prefect import flow, task
+from pydantic import Field
 
 from flows.orchestration import form
 from flows.orchestration.approval import ask as ask_a_person
@@ -11,7 +12,7 @@ from flows.orchestration.events import announced
 from flows.orchestration.failures import failing_in_a_sentence
 from flows.orchestration.story import told
 from flows.pipeline.binding import worth_a_retry
-from tasks.errors import StepError
+from tasks.errors import RefusedError, StepError
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.judging import verdict_against_champion
 from tasks.promotion.manual import decline_version, promote_version, roll_back_to
@@ -36,6 +37,7 @@ class Question(Frozen):
 
     text: str
     ask: bool
+    rolls: bool = Field(False, description="Whether it ends this version's rollout to approve it.")
 
 
 @flow(
@@ -72,7 +74,12 @@ def promote(
             return told(entry, f"declined by {entry.who}: {reason}", DECLINED)
     registry, new_signature = Registry(settings), new_signature or asked.ask
     with announced(registry, model):
-        if asked.ask and rolls(registry, model, version):
+        rolling = rolls(registry, model, version)
+        if asked.rolls and not rolling:
+            raise RefusedError(
+                f"The rollout of {model} version {version} ended while this was asked: `slipway history {model}` shows how; nothing was moved."
+            )
+        if asked.ask and rolling:
             entry = say(settings, model, "finish", why=reason, who=who)
         else:
             entry = promote_version(
@@ -99,12 +106,12 @@ def judge(model: str, version: int, ask: bool | None) -> Question:
     number = champion.version if champion is not None else None
     serving = None if champion is None else _evidence_of(registry, champion)
     text = brief(version, evidence, verdict, number, _addresses(registry, challenger), serving)
-    if rolls(registry, model, version):
+    if rolling := rolls(registry, model, version):
         text += f"\n\nIts rollout: {status(settings, model).decision.why} To approve ends it with this version as the champion."
     show_question(model, text)
     manual = settings.policy(model).approval == "manual" if ask is None else ask
     asks = verdict.decision == "inconclusive" or (manual and verdict.decision == "pass")
-    return Question(text=text, ask=asks)
+    return Question(text=text, ask=asks, rolls=rolling)
 
 
 def _evidence_of(registry: Registry, version: Version) -> Evidence | None:

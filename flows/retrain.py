@@ -1,5 +1,6 @@
 """The whole path on one screen: data → checkpoint → candidates → proof → version → champion."""
 
+import logging
 import time
 from pathlib import Path
 
@@ -36,6 +37,8 @@ from tasks.system.signing import given_key
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.origin import libraries_of, origin_of
 
+log = logging.getLogger("slipway")
+
 
 @flow(
     name="retrain",
@@ -56,6 +59,7 @@ def retrain(
     gates: form.GatesForm = form.GATES,
     search: form.SearchForm = form.SEARCH,
     data: form.DataForm = form.DATA,
+    reason: str = "",
 ) -> Outcome:
     """Train, compress, prove, register and promote a workload's model, unless nothing has changed since last time.
 
@@ -70,8 +74,11 @@ def retrain(
         gates: What the model must hold to be promoted; empty fields are as the workload and mlflow.yaml say.
         search: Whether to look for better recipes; empty: no.
         data: Which rows are used and how they are split; empty fields are as the workload says.
+        reason: Why it is run, such as what an alarm says; kept with the run.
     """
     started = time.monotonic()
+    if reason:
+        log.info("is run because %s", reason)
     reference = file or workload
     settings, definition = load_settings(), load_workload(reference)
     filled = form.Form(model=model, training=training, recipes=recipes, gates=gates, search=search, data=data)
@@ -86,6 +93,7 @@ def retrain(
         settings=settings,
         forced=force,
         materials=definition.all_materials(),
+        reason=reason,
     )
     runner = StepRunner(context)
 

@@ -113,13 +113,13 @@ def withdraw(name: Name, json: Json = False) -> None:
     _prefects_settings()
     from flows.orchestration import own_deployments as prefects
     from flows.orchestration.rollout_schedule import follow
-    from tasks.promotion.rollout_status import open_rollouts
+    from tasks.promotion.rollout_status import to_look_at
 
     registry = Registry(load_settings())
     registry.check_reachable()
     with prefects.prefect_server() as client:
         model = prefects.withdraw(client, name)
-    if model in (still := open_rollouts(registry)):
+    if model in (still := to_look_at(registry)):
         follow(still)
     version = registry.by_alias(model, "champion")
     show_withdrawn(

@@ -1,36 +1,13 @@
 """A version on its way through a rollout: look at it, let it go on, hold it, end it."""
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from flows.cli.arguments import Json, Model, Who, examples
 from flows.cli.versions import announcing
 
-if TYPE_CHECKING:
-    from tasks.promotion.entries import Action
-
 commands = typer.Typer()
-
-
-class Act(StrEnum):
-    """What is asked of a rollout."""
-
-    status = "status"
-    step = "step"
-    pause = "pause"
-    resume = "resume"
-    abort = "abort"
-    finish = "finish"
-
-
-_DECISIONS: dict[Act, "Action"] = {
-    Act.pause: "pause",
-    Act.resume: "resume",
-    Act.abort: "abort",
-    Act.finish: "finish",
-}
 
 
 @commands.command(
@@ -44,13 +21,13 @@ _DECISIONS: dict[Act, "Action"] = {
 def rollout(
     model: Model,
     act: Annotated[
-        Act,
+        Literal["status", "step", "pause", "resume", "abort", "finish"],
         typer.Argument(
             metavar="status|step|pause|resume|abort|finish",
             help="status: where it stands. step: look once, and do what follows from the counts, as the flow does every minute. "
             "pause, resume: hold it. abort: the champion answers everybody. finish: the new version is the champion, on your word.",
         ),
-    ] = Act.status,
+    ] = "status",
     reason: Annotated[
         str, typer.Option(help="Why; kept in the ledger. Needed for all but status and step.")
     ] = "",
@@ -61,17 +38,19 @@ def rollout(
     from flows.cli.views.rollouts import show_standing
     from flows.cli.views.versions import show_entry
     from tasks.promotion.rolling import advance, say
-    from tasks.promotion.rollout_status import status
+    from tasks.promotion.rollout_status import Standing, status
     from tasks.settings import load_settings
 
     settings = load_settings()
-    if act in _DECISIONS:
-        with announcing(settings, model):
-            entry = say(settings, model, _DECISIONS[act], why=reason, who=who)
-        show_entry(entry, json)
+    if act == "status":
+        show_standing(status(settings, model), json)
         return
-    seen = None
-    if act is Act.step:
-        with announcing(settings, model):
-            seen = advance(settings, model)
-    show_standing(seen or status(settings, model), json)
+    with announcing(settings, model):
+        if act == "step":
+            decided = advance(settings, model) or status(settings, model)
+        else:
+            decided = say(settings, model, act, why=reason, who=who)
+    if isinstance(decided, Standing):
+        show_standing(decided, json)
+    else:
+        show_entry(decided, json)

@@ -54,10 +54,13 @@ def _say_that_it_waits() -> None:
     emit_event("slipway.question.asked", resource={"prefect.resource.id": f"prefect.flow-run.{flow_run.id}"})
 
 
-def start_asking(version: Version, reason: str = "made by retrain", *, ask: bool | None = None) -> str:
+def start_asking(
+    version: Version, reason: str = "made by retrain", *, ask: bool | None = None, about: str = ""
+) -> str:
     """From a deployed run, start the one that asks about `version`; in a sentence, where it waits, or how to decide here.
 
-    A question about an older version of the model that nobody has answered is taken back.
+    It is asked once; again when it is `about` something else. A question about an older version of the model that nobody has
+    answered is taken back.
     """
     command = f'slipway promote {version.model} {version.version} --reason "…"'
     if not deployment.id:
@@ -71,7 +74,7 @@ def start_asking(version: Version, reason: str = "made by retrain", *, ask: bool
             parameters={"model": version.model, "version": version.version, "reason": reason}
             | ({} if ask is None else {"ask": ask}),  # the form takes no null
             tags=[tag],
-            idempotency_key=f"{tag}-{version.version}-{version.run_id}",
+            idempotency_key=f"{tag}-{version.version}-{about or version.run_id}",
             timeout=0,
             as_subflow=False,
         )

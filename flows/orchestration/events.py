@@ -12,7 +12,7 @@ from flows.orchestration.rollout_schedule import follow
 from tasks.errors import RefusedError
 from tasks.promotion.entries import Action, LedgerEntry
 from tasks.promotion.ledger import read_ledger
-from tasks.promotion.rollout_status import open_rollouts
+from tasks.promotion.rollout_status import to_look_at
 from tasks.registry.registry import Registry
 from tasks.system.frozen import Frozen
 
@@ -80,7 +80,7 @@ def _announce_from(registry: Registry, model: str, before: int) -> None:
         if entry.moved and entry.rollout is not None:
             emit(ROLLOUT_FINISHED, model, _sentence(entry), entry, key=f"{entry.digest} rollout")
     if any(entry.action == "start" for entry in entries):
-        follow(open_rollouts(registry))
+        follow(to_look_at(registry))
 
 
 def _sentence(entry: LedgerEntry) -> str:

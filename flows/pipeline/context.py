@@ -31,6 +31,8 @@ class RunContext(Frozen):
     forced: bool = False
     materials: tuple[Material, ...] = ()
     """What the workload's models are made of besides rows and code, as it was when the run began."""
+    reason: str = ""
+    """Why it is run, where something asked for it."""
 
     @property
     def home(self) -> Path:

@@ -23,6 +23,9 @@ log = logging.getLogger("slipway")
 
 _BEGINS, _BEGUN_TAG = "begins ", "slipway.begun"
 
+_LONGEST = 500
+"""Of a tag in MLflow that people read."""
+
 
 @contextmanager
 def tracked(context: RunContext, dataset: Dataset, config: RunConfig) -> Iterator[RunContext]:
@@ -79,7 +82,7 @@ def note_failure(registry: Registry, run_id: str, error: BaseException) -> None:
     """In MLflow, if it is there to be told: what failed first is what the user has to see."""
     try:
         replace(registry, patience=0.0).check_reachable()  # MLflow's own tries would take minutes
-        registry.tag_run(run_id, {"slipway.error": str(error)[:500]})
+        registry.tag_run(run_id, {"slipway.error": str(error)[:_LONGEST]})
         registry.finish_run(run_id, "FAILED")
     except Exception as second:
         log.warning("MLflow could not be told that run %s failed: %s", run_id, second)
@@ -92,4 +95,5 @@ def _tags(context: RunContext) -> dict[str, str]:
         "slipway.workload": context.workload,
         "prefect.flow_run_id": str(flow_run.id),
     }
+    tags |= {"slipway.reason": context.reason[:_LONGEST]} if context.reason else {}
     return tags | ({"prefect.flow_run": flow_run.ui_url} if flow_run.ui_url else {})

@@ -4,16 +4,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.errors import RefusedError
-from tasks.measured import Proof
+from tasks.errors import RefusedError, UserError
+from tasks.measured import Proof, Verdict
 from tasks.promotion.champion import model_lock, promote, refuse, repair
+from tasks.promotion.entries import Ledger
+from tasks.promotion.judging import verdict_against_champion
 from tasks.promotion.ledger import in_short
 from tasks.promotion.permits import grant
-from tasks.promotion.rollout_start import begin_rollout, check_alone
+from tasks.promotion.rollout_start import begin_rollout, check_alone, waiting
 from tasks.promotion.rollouts import open_rollout
 from tasks.records import Version
 from tasks.registry.registry import Registry
-from tasks.registry.tags import DECISION_TAG
+from tasks.registry.tags import DECISION_TAG, WAITS_TAG
 from tasks.system.frozen import Frozen
 
 
@@ -23,42 +25,64 @@ class Decision(Frozen):
     decision: Literal["promoted", "rolling", "registered", "refused"]
     reasons: tuple[str, ...]
     waits: bool = Field(
-        False, description="For another's rollout to end: there is nothing to ask a person yet."
+        False, description="For another's rollout to end, after which it is decided on by itself."
     )
 
 
 def apply_verdict(registry: Registry, version: Version, proof: Proof, *, may_promote: bool) -> Decision:
     """Promote on a pass, if the policy lets the gate decide by itself; a version that failed becomes no challenger."""
-    verdict = proof.verdict
+    against = proof.comparison.champion if proof.comparison else None
     with model_lock(registry.settings, version.model):
-        if verdict.decision == "fail":
-            if not repair(registry, version.model).refused(version.version):  # by a try that was cut off
-                refuse(registry, version, why=in_short(verdict.reasons), verdict=verdict.decision)
-            decision = Decision(decision="refused", reasons=verdict.reasons)
-        else:
-            registry.set_alias(version.model, "challenger", version.version)
-            if verdict.decision == "pass" and registry.settings.policy(version.model).permits_by_gate:
-                grant(registry, version, basis="gate", why=in_short(verdict.reasons), by="the gate")
-            cause = _why_not(registry, version, proof, may_promote)
-            decision = _promote(registry, version, proof) if cause is None else _held(proof, cause)
+        decision = _decide(registry, version, proof.verdict, against, may_promote)
+    waits = {WAITS_TAG: "rollout"} if decision.waits else {}
+    registry.tag_version(version, waits | {DECISION_TAG: decision.decision})
+    return decision
+
+
+def decide_on_waiting(registry: Registry, ledger: Ledger) -> Decision | None:
+    """What becomes of the version that waited for a rollout which has ended, by the gate against what serves now; None where none waits.
+
+    The caller holds the model's lock. One that is only `registered` waits on, for a person.
+    """
+    version = waiting(registry, ledger)
+    if version is None:
+        return None
+    try:
+        _, verdict = verdict_against_champion(registry, version)
+    except UserError as error:  # its rows are gone, or its code is not here
+        verdict = Verdict(decision="inconclusive", reasons=(f"it cannot be judged here: {error}",))
+    decision = _decide(registry, version, verdict, ledger.serving, may_promote=True)
     registry.tag_version(version, {DECISION_TAG: decision.decision})
     return decision
 
 
-def _why_not(registry: Registry, version: Version, proof: Proof, may_promote: bool) -> str | None:
+def _decide(
+    registry: Registry, version: Version, verdict: Verdict, against: int | None, may_promote: bool
+) -> Decision:
+    if verdict.decision == "fail":
+        if not repair(registry, version.model).refused(version.version):  # by a try that was cut off
+            refuse(registry, version, why=in_short(verdict.reasons), verdict=verdict.decision)
+        return Decision(decision="refused", reasons=verdict.reasons)
+    registry.set_alias(version.model, "challenger", version.version)
+    if verdict.decision == "pass" and registry.settings.policy(version.model).permits_by_gate:
+        grant(registry, version, basis="gate", why=in_short(verdict.reasons), by="the gate")
+    cause = _why_not(registry, version, verdict, may_promote)
+    return _promote(registry, version, verdict, against) if cause is None else _held(verdict, cause)
+
+
+def _why_not(registry: Registry, version: Version, verdict: Verdict, may_promote: bool) -> str | None:
     if not may_promote:
         return "not promoted, as asked"
-    if proof.verdict.decision == "inconclusive":
+    if verdict.decision == "inconclusive":
         return "not promoted: the gate is not sure, so a person has to decide"
     if registry.settings.policy(version.model).approval == "manual":
         return "not promoted: mlflow.yaml asks for a person's approval"
     return None
 
 
-def _promote(registry: Registry, version: Version, proof: Proof) -> Decision:
+def _promote(registry: Registry, version: Version, verdict: Verdict, against: int | None) -> Decision:
     ledger = repair(registry, version.model)
-    against = proof.comparison.champion if proof.comparison else None
-    why, verdict = in_short(proof.verdict.reasons), proof.verdict.decision
+    why, sure = in_short(verdict.reasons), verdict.decision
     policy, going_on = registry.settings.policy(version.model), open_rollout(ledger.entries)
     rolling = (
         going_on is not None and going_on.terms.new == version.version
@@ -68,18 +92,21 @@ def _promote(registry: Registry, version: Version, proof: Proof) -> Decision:
             check_alone(ledger, version.version)
             rolling = policy.rollout is not None and ledger.serving is not None and ledger.serving == against
             if rolling:
-                begin_rollout(registry, ledger, version, why=why, verdict=verdict)
+                begin_rollout(registry, ledger, version, why=why, verdict=sure)
             else:
-                promote(registry, version, against=against, why=why, verdict=verdict)
+                promote(registry, version, against=against, why=why, verdict=sure)
     except RefusedError as error:
-        return _held(proof, str(error)).model_copy(update={"waits": going_on is not None})
+        if going_on is None:
+            return _held(verdict, str(error))
+        cause = f"{error} It waits as challenger, and begins by itself once that has ended, if it passes its gate against what serves then."
+        return _held(verdict, cause).model_copy(update={"waits": True})
     if not rolling:
-        return Decision(decision="promoted", reasons=proof.verdict.reasons)
+        return Decision(decision="promoted", reasons=verdict.reasons)
     how = (
         f"it answers beside champion v{against} and goes on by steps: slipway rollout {version.model} status"
     )
-    return Decision(decision="rolling", reasons=(how, *proof.verdict.reasons))
+    return Decision(decision="rolling", reasons=(how, *verdict.reasons))
 
 
-def _held(proof: Proof, cause: str) -> Decision:
-    return Decision(decision="registered", reasons=(cause, *proof.verdict.reasons))
+def _held(verdict: Verdict, cause: str) -> Decision:
+    return Decision(decision="registered", reasons=(cause, *verdict.reasons))

@@ -121,17 +121,13 @@ def _roll_moved(registry: Registry, ledger: Ledger, version: Version) -> None:
     """A move by hand to a version that may serve, or would by its gate: it begins beside the champion, to which the alias goes back."""
     going_on, why_not = open_rollout(ledger.entries), may_roll(registry, ledger, version)
     try:
-        if going_on is not None and why_not is None:
-            why_not = (
-                f"{name_of(going_on.terms.new)} is being rolled out, and nothing else moves until that ends"
-            )
         if why_not is None:
             begin_rollout(registry, ledger, version, why=f"{_MOVED}; it goes by steps", who="unknown")
             log.warning("%s: %s; a rollout of v%d begins", ledger.model, _MOVED, version.version)
             return
-    except (RefusedError, UserError) as error:
-        if isinstance(error, StaleError):
-            raise
+    except StaleError:
+        raise
+    except UserError as error:
         why_not = str(error)
     if going_on is not None or may_serve(registry, ledger, version) is None:
         align(registry, ledger)  # no refusal, which would take the permit of what is only too early

@@ -6,33 +6,21 @@ Servers load nothing without one (see `tasks.proof.permit`), whoever moved the a
 import datetime
 import time
 from contextlib import suppress
+from pathlib import Path
 
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import ValidationError
 
 from tasks.errors import StepError, UserError
 from tasks.promotion.entries import Ledger
 from tasks.promotion.ledger import read_ledger
 from tasks.promotion.verification import check_version, downloaded
 from tasks.proof.permit import PERMIT_TAG, Basis, Permit, PermitError, issue, read_permit
+from tasks.proof.signature import signature_change
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, POLICY_TAG, REVERTED_TAG
-from tasks.rollout.counts import Counts
-from tasks.system.frozen import Frozen
+from tasks.rollout.reported import RevertNote
 from tasks.system.signing import public_key, signing_key, text_checker
-
-
-class Reverted(Frozen):
-    """What a server wrote when it went back from a version."""
-
-    at: AwareDatetime
-    by: str
-    reason: str
-    back_to: str = ""
-    counts: Counts | None = Field(None, description="Of the process that went back from it, in a rollout.")
-    rollout: str = Field(
-        "", description="The rollout's MLflow run, for which the note counts whatever the clocks say."
-    )
 
 
 def grant(registry: Registry, version: Version, *, basis: Basis, why: str, by: str) -> None:
@@ -66,19 +54,33 @@ def may_serve(registry: Registry, ledger: Ledger, version: Version) -> str | Non
 
 
 def may_roll(registry: Registry, ledger: Ledger, version: Version) -> str | None:
-    """Why a version may not begin beside the champion; None when it may: it may serve, or passed a gate that was to decide alone."""
+    """Why a version may not begin beside the champion; None when it may: it answers the same requests, and may serve or passed a gate that was to decide alone."""
     why_not = may_serve(registry, ledger, version)
     stopped = ledger.refused(version.version) or any(
         entry.action == "abort" and entry.to_version == version.version for entry in ledger.entries
     )
-    if why_not is None or stopped or not registry.settings.policy(version.model).starts_by_gate:
+    if why_not is not None and (stopped or not registry.settings.policy(version.model).starts_by_gate):
         return why_not
     try:
         with downloaded(registry, version) as folder:
-            passed = check_version(folder, version).decision == "pass"
+            if why_not is not None and check_version(folder, version).decision != "pass":
+                return why_not
+            return _asked_otherwise(registry, ledger, version, folder)
     except (StepError, UserError) as error:
         return str(error).rstrip(".")
-    return None if passed else why_not
+
+
+def _asked_otherwise(registry: Registry, ledger: Ledger, version: Version, folder: Path) -> str | None:
+    """Why no request can be answered by both: as `slipway promote` says it, whose verdict compares the two."""
+    champion = registry.version(ledger.model, ledger.serving or 0)
+    if champion is None:
+        return "there is no champion that it could answer beside"
+    with downloaded(registry, champion) as theirs:
+        change = signature_change(folder, theirs)
+    return change and (
+        f"it cannot answer beside version {champion.version}: {change}; "
+        f"`slipway promote {ledger.model} {version.version} --now --new-signature` makes it the champion at once"
+    )
 
 
 def restore(registry: Registry, ledger: Ledger, version: Version) -> None:
@@ -88,11 +90,11 @@ def restore(registry: Registry, ledger: Ledger, version: Version) -> None:
         grant(registry, version, basis="ledger", why=f"its permit was damaged; {last}", by="the ledger")
 
 
-def reverted(registry: Registry, version: Version, rollout: str = "") -> Reverted | None:
+def reverted(registry: Registry, version: Version, rollout: str = "") -> RevertNote | None:
     """What servers found wanting in a version, unless it was let through again since, or that is signed already; `rollout`: in which it is tried now."""
     text, standing = registry.tags(version).get(REVERTED_TAG), _readable(registry, version)
     try:
-        found = Reverted.model_validate_json(text) if text else None
+        found = RevertNote.model_validate_json(text) if text else None
     except ValidationError:
         return None
     if found is not None and rollout and found.rollout:

@@ -8,7 +8,7 @@ from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.ledger import read_ledger
 from tasks.promotion.rollouts import BY_EVIDENCE, Rollout, each_decision
 from tasks.registry.registry import Registry
-from tasks.rollout.decision import Place, Pod, decide
+from tasks.rollout.decision import Pod, decide
 from tasks.rollout.evidence import RolloutEvidence
 from tasks.rollout.guards import answers, failing, harms
 from tasks.settings import Settings
@@ -18,6 +18,8 @@ from tasks.system.signing import EvidenceError
 from tasks.traffic.pairs import labelled
 
 _SAME = 1e-9
+
+_NONE = datetime.timedelta()
 
 
 class Replayed(Frozen):
@@ -62,16 +64,13 @@ def _bets(entry: LedgerEntry, evidence: RolloutEvidence, before: Rollout) -> Ite
         yield _Said(f"{entry} does not answer what its policy asks", wrong=True)
         return
     for kept, made in zip(evidence.answers, again, strict=True):
-        what = f"{entry}: {kept.guard}, {kept.question}"
-        if abs(kept.log_wealth - made.log_wealth) > _SAME:
-            yield _Said(
-                f"{what}: log wealth {kept.log_wealth:.9f}, and its counts give {made.log_wealth:.9f}",
-                wrong=True,
+        same = abs(kept.log_wealth - made.log_wealth) <= _SAME
+        if not same or kept.model_copy(update={"log_wealth": made.log_wealth}) != made:
+            stands, comes = (
+                f"log wealth {each.log_wealth:.9f} at {each.mean} of {each.bound}" for each in (kept, made)
             )
-        elif kept.model_copy(update={"log_wealth": made.log_wealth}) != made:
             yield _Said(
-                f"{what}: it is said to be {kept.mean} at {kept.bound}, and its counts give {made.mean} at {made.bound}",
-                wrong=True,
+                f"{entry}: {kept.guard}, {kept.question}: {stands}, and its counts give {comes}", wrong=True
             )
 
 
@@ -79,18 +78,7 @@ def _decided(entry: LedgerEntry, evidence: RolloutEvidence, before: Rollout) -> 
     """Whether the decision follows; of what a person decided, only that nothing harmful was finished."""
     policy = before.terms.policy
     if entry.who == BY_EVIDENCE and entry.verdict != "inconclusive" and evidence.answers:
-        stands, stepped = before.stands, before.stepped.rollout
-        assert stepped is not None
-        place = Place(
-            step=stands.step,
-            sequence=before.last.sequence,
-            began=before.start.at,
-            stepped=before.stepped.at,
-            last=before.last.at,
-            then=stepped.counts,
-            paused=before.paused,
-            pods={"those of then": Pod(age=datetime.timedelta(), sequence=before.last.sequence)},
-        )
+        place = before.place({"those of then": Pod(age=_NONE, sequence=before.last.sequence)})
         decision = decide(policy, place, evidence.counts, evidence.labels, entry.at)
         if decision.action != entry.action:
             yield _Said(

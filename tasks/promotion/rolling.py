@@ -3,11 +3,12 @@
 import datetime
 
 from tasks.errors import RefusedError, UserError
+from tasks.promotion.automatic import decide_on_waiting
 from tasks.promotion.champion import model_lock, repair
 from tasks.promotion.entries import Action, Ledger, LedgerEntry
 from tasks.promotion.execution import enact, tell_rollout
 from tasks.promotion.ledger import StaleError, in_short
-from tasks.promotion.permits import Reverted, may_serve, restore, reverted
+from tasks.promotion.permits import may_serve, restore, reverted
 from tasks.promotion.rollout_status import Standing, log_curves, standing
 from tasks.promotion.rollouts import BY_EVIDENCE, Rollout, open_rollout
 from tasks.records import Version
@@ -16,11 +17,14 @@ from tasks.registry.registry import Registry
 from tasks.rollout.counts import Counts, LabelCounts
 from tasks.rollout.evidence import RolloutEvidence
 from tasks.rollout.guards import answers, harms, surely
+from tasks.rollout.reported import RevertNote
 from tasks.settings import Settings
 
 
 def advance(settings: Settings, model: str, now: datetime.datetime | None = None) -> Standing | None:
     """One pass: finish what was claimed, make the record what the ledger says, look, and do what follows; None without a rollout.
+
+    Once it has ended, the next pass decides on the version that waited for that.
 
     Any number of processes may do this at once, and any may be killed at any moment: each step is made once.
     """
@@ -31,53 +35,52 @@ def advance(settings: Settings, model: str, now: datetime.datetime | None = None
         tell_rollout(registry, ledger)
         going_on = open_rollout(ledger.entries)
         if going_on is None:
-            return standing(registry, ledger, now)
+            decided = decide_on_waiting(registry, ledger)
+            return standing(registry, ledger if decided is None else repair(registry, model), now)
         try:
             made = _pass(registry, ledger, going_on, now or datetime.datetime.now(datetime.UTC))
         except StaleError:  # another decided at the same moment: the next pass begins where that one ended
-            made = None
-        after = repair(registry, model) if made is not None else ledger
-        seen = standing(registry, after, now)
+            return standing(registry, repair(registry, model), now)
+        if isinstance(made, Standing):
+            return made
+        seen = standing(registry, repair(registry, model), now)
     return None if seen is None else seen.model_copy(update={"made": made})
 
 
 def _pass(
     registry: Registry, ledger: Ledger, going_on: Rollout, now: datetime.datetime
-) -> LedgerEntry | None:
+) -> LedgerEntry | Standing:
+    """What it decided; where nothing follows, what it saw."""
     version = registry.version(ledger.model, going_on.terms.new)
-    if version is None:
-        seen = standing(registry, ledger, now)
-        assert seen is not None
-        evidence = _evidence(going_on, seen)
-        gone = f"version {going_on.terms.new} was deleted from the registry"
-        return _go_on(registry, ledger, "abort", evidence, why=gone, who=BY_EVIDENCE, verdict="inconclusive")
-    if may_serve(registry, ledger, version) is not None:
+    if version is not None and may_serve(registry, ledger, version) is not None:
         restore(registry, ledger, version)
-    if (note := reverted(registry, version, going_on.stands.run)) is not None:
+    if note := _note(registry, version, going_on):
         return _brake(registry, ledger, going_on, note)
     seen = standing(registry, ledger, now)
     assert seen is not None
-    evidence = _evidence(going_on, seen)
-    if seen.decision.answers:
-        log_curves(registry, seen, now)
-    why, action = in_short([seen.decision.why]), seen.decision.action
+    evidence = _evidence(going_on, seen.counts, seen.labels, seen.labels_sha256)
+    if version is None:
+        gone = f"version {going_on.terms.new} was deleted from the registry"
+        return _go_on(registry, ledger, "abort", evidence, why=gone, who=BY_EVIDENCE, verdict="inconclusive")
+    log_curves(registry, seen, now)
+    action, why = seen.decision.action, in_short([seen.decision.why])
+    if action in ("stay", "ask"):
+        return seen
     if action == "step":
         step = evidence.step + 1
-        further = evidence.model_copy(update={"step": step, "weight": seen.policy.steps[step]})
-        return _go_on(registry, ledger, "step", further, why=why, who=BY_EVIDENCE, verdict="pass")
-    if action == "abort":
-        return _go_on(registry, ledger, "abort", evidence, why=why, who=BY_EVIDENCE, verdict="fail")
-    if action == "promote":
-        return _go_on(registry, ledger, "promote", evidence, why=why, who=BY_EVIDENCE, verdict="pass")
-    return None
+        evidence = evidence.model_copy(update={"step": step, "weight": seen.policy.steps[step]})
+    verdict = "fail" if action == "abort" else "pass"
+    return _go_on(registry, ledger, action, evidence, why=why, who=BY_EVIDENCE, verdict=verdict)
 
 
-def _brake(registry: Registry, ledger: Ledger, going_on: Rollout, note: Reverted) -> LedgerEntry:
+def _note(registry: Registry, version: Version | None, going_on: Rollout) -> RevertNote | None:
+    """What a server wrote that went back from the new version in this rollout."""
+    return None if version is None else reverted(registry, version, going_on.stands.run)
+
+
+def _brake(registry: Registry, ledger: Ledger, going_on: Rollout, note: RevertNote) -> LedgerEntry:
     """A server went back, and all with it: the entry has that server's counts, which have to bear it out alone (see `replay`)."""
-    policy, counts = going_on.terms.policy, note.counts or Counts()
-    evidence = going_on.stands.model_copy(
-        update={"counts": counts, "labels": None, "answers": answers(policy, counts, None), "terms": None}
-    )
+    evidence = _evidence(going_on, note.counts or Counts())
     why = in_short([f"servers went back from it: {note.reason}"])
     return _go_on(registry, ledger, "abort", evidence, why=why, who=note.by, verdict="fail")
 
@@ -105,16 +108,14 @@ def said(
     if (action == "pause" and going_on.paused) or (action == "resume" and not going_on.paused):
         stands = "paused already" if going_on.paused else "not paused"
         raise UserError(f"The rollout of {ledger.model} version {going_on.terms.new} is {stands}.")
-    version = registry.version(ledger.model, going_on.terms.new)
-    note = reverted(registry, version, going_on.stands.run) if version is not None else None
-    if note is not None:
+    if note := _note(registry, registry.version(ledger.model, going_on.terms.new), going_on):
         _brake(registry, ledger, going_on, note)
         raise RefusedError(
             f"The rollout of {ledger.model} version {going_on.terms.new} is over: servers went back from it: {note.reason}"
         )
     seen = standing(registry, ledger)
     assert seen is not None
-    evidence = _evidence(going_on, seen)
+    evidence = _evidence(going_on, seen.counts, seen.labels, seen.labels_sha256)
     if action == "finish" and (worse := harms(evidence.answers)):
         margin, labels = going_on.terms.policy.margin, evidence.labels or LabelCounts()
         raise RefusedError(
@@ -141,20 +142,13 @@ def _go_on(
     version = registry.version(ledger.model, number)
     if version is None:  # deleted; to end it takes no more than its number
         version = Version(model=ledger.model, version=number, sha256=going_on.terms.new_sha256, run_id="")
-    evidence = evidence.model_copy(update={"terms": None})
     return enact(registry, ledger, action, version, why=why, who=who, verdict=verdict, rollout=evidence)
 
 
-def _evidence(rollout: Rollout, seen: Standing) -> RolloutEvidence:
+def _evidence(
+    rollout: Rollout, counts: Counts, labels: LabelCounts | None = None, labels_sha256: str | None = None
+) -> RolloutEvidence:
     """What was seen, as an entry keeps it."""
-    stands = rollout.stands
-    return RolloutEvidence(
-        run=stands.run,
-        step=stands.step,
-        weight=stands.weight,
-        policy=stands.policy,
-        counts=seen.counts,
-        labels=seen.labels,
-        labels_sha256=seen.labels_sha256,
-        answers=seen.decision.answers or answers(rollout.terms.policy, seen.counts, seen.labels),
-    )
+    said = answers(rollout.terms.policy, counts, labels)
+    seen = {"counts": counts, "labels": labels, "labels_sha256": labels_sha256, "answers": said}
+    return rollout.stands.model_copy(update={**seen, "terms": None})

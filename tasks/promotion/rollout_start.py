@@ -5,10 +5,10 @@ import secrets
 from tasks.errors import RefusedError, UserError
 from tasks.promotion.entries import Ledger, LedgerEntry, Origin
 from tasks.promotion.execution import enact
-from tasks.promotion.rollouts import open_rollout, policy_sha256
+from tasks.promotion.rollouts import last_rollout, open_rollout, policy_sha256
 from tasks.records import Version
 from tasks.registry.registry import Registry
-from tasks.registry.tags import SCORE_TAG
+from tasks.registry.tags import SCORE_TAG, WAITS_TAG
 from tasks.rollout.evidence import RolloutEvidence, Terms
 from tasks.rollout.policy import RolloutPolicy
 from tasks.rollout.record import ROLLOUT_TAG
@@ -65,13 +65,23 @@ def check_alone(ledger: Ledger, version: int, *, at_once: bool = False) -> None:
     command = f"slipway rollout {model}"
     if version != new:
         raise RefusedError(
-            f"{model} version {version} waits as challenger: version {new} is being rolled out, one at a time "
+            f"{model} version {version} cannot begin yet: version {new} is being rolled out, one at a time "
             f"(`{command} status`; `{command} abort` ends it); nothing was begun."
         )
     if not at_once:
         raise RefusedError(
             f"{model} version {new} is being rolled out already: `{command} finish` makes it the champion on your word."
         )
+
+
+def waiting(registry: Registry, ledger: Ledger) -> Version | None:
+    """The newest version that waits for a rollout to end: nothing was decided about it, and nothing newer has had its rollout."""
+    last = last_rollout(ledger.entries)
+    decided = {entry.to_version for entry in ledger.entries}
+    for version in registry.all_by_tag(ledger.model, WAITS_TAG, "rollout"):
+        if version.version not in decided and last is not None and version.version > last.terms.new:
+            return version
+    return None
 
 
 def _check_score(registry: Registry, version: Version, policy: RolloutPolicy) -> None:

@@ -1,7 +1,7 @@
 """How a rollout stands: what the ledger says of it, what was seen until now, and what follows; nothing is changed by looking."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -9,20 +9,21 @@ from pydantic import Field
 from tasks.errors import UserError
 from tasks.promotion.entries import Ledger, LedgerEntry
 from tasks.promotion.ledger import read_ledger
+from tasks.promotion.rollout_start import waiting
 from tasks.promotion.rollouts import Rollout, last_rollout, open_rollout
 from tasks.records import Metric
 from tasks.registry.lookup import check_model
 from tasks.registry.registry import Registry
 from tasks.reporting.rollout_progress import Point, curves, intervals, picture
 from tasks.rollout.counts import Counts, LabelCounts
-from tasks.rollout.decision import Decision, Place, Pod, decide
+from tasks.rollout.decision import Decision, Pod, decide
 from tasks.rollout.evidence import Guard
 from tasks.rollout.policy import RolloutPolicy
 from tasks.rollout.record import ROLLOUT_TAG
-from tasks.rollout.reported import PodReport, read_reports
+from tasks.rollout.reported import read_reports
 from tasks.settings import Settings
 from tasks.system.frozen import Frozen
-from tasks.traffic.pairs import Labelled, labelled
+from tasks.traffic.pairs import labelled
 
 _TOTAL = "seen"
 
@@ -44,6 +45,10 @@ class Standing(Frozen):
     pods: Mapping[str, Pod] = {}
     decision: Decision
     entries: tuple[LedgerEntry, ...]
+    waits: int | None = Field(
+        None,
+        description="The version that waits for its end; after that for the next pass, and where that is not sure for a person.",
+    )
     made: LedgerEntry | None = Field(None, description="What this pass decided.")
 
     @property
@@ -58,14 +63,15 @@ def standing(registry: Registry, ledger: Ledger, now: datetime.datetime | None =
         return None
     seen, now = rollout.stands, now or datetime.datetime.now(datetime.UTC)
     reports = read_reports(registry.run_tags(seen.run))
-    counts, labels, sha256 = _total(reports), seen.labels, seen.labels_sha256
+    pods = {name: Pod(age=now - each.at, sequence=each.sequence) for name, each in reports.items()}
+    counts, labels, sha256 = seen.counts, seen.labels, seen.labels_sha256
     decision = Decision(action="stay", why=rollout.last.why, answers=seen.answers)
-    if rollout.ended:
-        counts = seen.counts
-    else:
-        told = _labels(registry, rollout, now)
-        labels, sha256 = told or (None, None)
-        decision = decide(rollout.terms.policy, place_of(rollout, reports, now), counts, labels, now)
+    policy, later = rollout.terms.policy, waiting(registry, ledger)
+    if not rollout.ended:
+        counts, labels, sha256 = sum((each.counts for each in reports.values()), Counts()), None, None
+        if policy.margin.score is not None:
+            labels, sha256 = labelled(registry.settings, ledger.model, rollout.record, policy, now)
+        decision = decide(policy, rollout.place(pods), counts, labels, now)
     return Standing(
         model=ledger.model,
         status="ended" if rollout.ended else "paused" if rollout.paused else "rolling",
@@ -73,45 +79,16 @@ def standing(registry: Registry, ledger: Ledger, now: datetime.datetime | None =
         old=rollout.terms.old,
         new=rollout.terms.new,
         step=seen.step,
-        policy=rollout.terms.policy,
+        policy=policy,
         since=rollout.stepped.at,
         counts=counts,
         labels=labels,
         labels_sha256=sha256,
-        pods={name: Pod(age=now - each.at, sequence=each.sequence) for name, each in reports.items()},
+        pods=pods,
         decision=decision,
         entries=rollout.entries,
+        waits=None if later is None else later.version,
     )
-
-
-def place_of(rollout: Rollout, reports: Mapping[str, PodReport], now: datetime.datetime) -> Place:
-    """Where a rollout stands, by the ledger and what pods reported."""
-    stepped = rollout.stepped
-    assert stepped.rollout is not None
-    return Place(
-        step=rollout.stands.step,
-        sequence=rollout.last.sequence,
-        began=rollout.start.at,
-        stepped=stepped.at,
-        last=rollout.last.at,
-        then=stepped.rollout.counts,
-        paused=rollout.paused,
-        pods={name: Pod(age=now - each.at, sequence=each.sequence) for name, each in reports.items()},
-    )
-
-
-def _total(reports: Mapping[str, PodReport]) -> Counts:
-    total = Counts()
-    for report in reports.values():
-        total += report.counts
-    return total
-
-
-def _labels(registry: Registry, rollout: Rollout, now: datetime.datetime) -> Labelled | None:
-    policy = rollout.terms.policy
-    if policy.margin.score is None:
-        return None
-    return labelled(registry.settings, rollout.start.model, rollout.record, policy, now)
 
 
 def log_curves(registry: Registry, seen: Standing, now: datetime.datetime) -> None:
@@ -159,6 +136,20 @@ def rolls(registry: Registry, model: str, version: int) -> bool:
 
 def open_rollouts(registry: Registry) -> dict[str, Rollout]:
     """The rollout that is open of each model that has one."""
-    told = [name for name, tags in registry.models().items() if ROLLOUT_TAG in tags]
-    last = {name: open_rollout(read_ledger(registry, name).entries) for name in told}
+    last = {ledger.model: open_rollout(ledger.entries) for ledger in _ledgers(registry)}
     return {name: rollout for name, rollout in last.items() if rollout is not None}
+
+
+def to_look_at(registry: Registry) -> list[str]:
+    """The models of which a rollout is open, or has ended and a version waited for that."""
+    return [
+        ledger.model
+        for ledger in _ledgers(registry)
+        if open_rollout(ledger.entries) or waiting(registry, ledger)
+    ]
+
+
+def _ledgers(registry: Registry) -> Iterator[Ledger]:
+    """Of the models that ever had a rollout."""
+    told = (name for name, tags in registry.models().items() if ROLLOUT_TAG in tags)
+    return (read_ledger(registry, name) for name in told)

@@ -1,9 +1,10 @@
 """Where a model's rollout stands, by its ledger alone; and what servers are told of it, which follows from that."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tasks.promotion.entries import LedgerEntry
+from tasks.rollout.decision import Place, Pod
 from tasks.rollout.evidence import RolloutEvidence, Terms
 from tasks.rollout.policy import RolloutPolicy
 from tasks.rollout.record import ROLLOUT_TAG, RecordError, RolloutRecord, read_record, sign_record
@@ -73,6 +74,21 @@ class Rollout(Frozen):
             sequence=self.last.sequence,
             key=terms.policy.key,
             margin=terms.policy.margin,
+        )
+
+    def place(self, pods: Mapping[str, Pod]) -> Place:
+        """Where it stands for a decision, with what pods reported."""
+        stepped = self.stepped
+        assert stepped.rollout is not None
+        return Place(
+            step=self.stands.step,
+            sequence=self.last.sequence,
+            began=self.start.at,
+            stepped=stepped.at,
+            last=self.last.at,
+            then=stepped.rollout.counts,
+            paused=self.paused,
+            pods=pods,
         )
 
 

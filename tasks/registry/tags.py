@@ -26,6 +26,9 @@ POLICY_TAG = "slipway.gates"
 MOVE_TAG = "slipway.move"
 """Why a move of the alias by hand to this version was refused."""
 
+WAITS_TAG = "slipway.waits"
+"""Of a version whose gate passed while another was being rolled out: `rollout`, until that has ended."""
+
 ORIGIN_TAG = "slipway.origin"
 """Of a run and its version that were copied here: the SHA-256 of the evidence, by which a copy that was killed is found again."""
 

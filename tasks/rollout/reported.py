@@ -1,4 +1,4 @@
-"""What one process life of a server reports of a rollout, as a tag of the rollout's MLflow run; only that process writes it, and it only grows."""
+"""What servers say of a version: how a rollout of it goes, and that they went back from it. Tags, which anybody may write and nobody obeys unseen."""
 
 from pydantic import AwareDatetime, Field, ValidationError
 
@@ -10,11 +10,24 @@ POD_TAG = "pod/"
 
 
 class PodReport(Frozen):
-    """The whole of what a process has counted since it started, every 10 s."""
+    """The whole of what a process has counted since it started, every 10 s, as a tag of the rollout's MLflow run that only it writes."""
 
     at: AwareDatetime
     sequence: int = Field(ge=0, description="Of the record that it obeys.")
     counts: Counts = Counts()
+
+
+class RevertNote(Frozen):
+    """What a server writes on a version that it went back from: the tag `slipway.reverted`."""
+
+    at: AwareDatetime
+    by: str
+    reason: str
+    back_to: str = ""
+    counts: Counts | None = Field(None, description="Of the process that went back from it, in a rollout.")
+    rollout: str = Field(
+        "", description="The rollout's MLflow run, for which the note counts whatever the clocks say."
+    )
 
 
 def read_reports(tags: dict[str, str]) -> dict[str, PodReport]:

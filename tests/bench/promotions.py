@@ -82,10 +82,16 @@ def seal_folder(
     decision: str = "pass",
     champion: int | None = None,
     run_id: str = "0" * 32,
+    output: str = "logits",
 ) -> str:
-    """An MLflow folder of a toy model with signed evidence; the evidence's digest."""
+    """An MLflow folder of a toy model with signed evidence; the evidence's digest. `output`: what its signature calls that."""
     write_model(folder / "model.onnx", weight)
-    (folder / "MLmodel").write_text("flavors:\n  onnx:\n    data: model.onnx\n")
+    sides = {
+        side: json.dumps([{"name": name, "tensor-spec": {"dtype": "float32", "shape": [-1, width]}}])
+        for side, name, width in (("inputs", "x", 4), ("outputs", output, 3))
+    }
+    flavors = {"onnx": {"data": "model.onnx"}}
+    (folder / "MLmodel").write_text(json.dumps({"flavors": flavors, "signature": sides}))
     (folder / "serving_input_example.json").write_text(json.dumps({"inputs": {"x": [[1.0, 2.0, 3.0, 4.0]]}}))
     found = make_evidence(sha256_of(folder / "model.onnx"), model, decision, champion, run_id)
     return evidence.seal(folder, found)
@@ -99,11 +105,12 @@ def register(
     decision: str = "pass",
     champion: int | None = None,
     elsewhere: str = "",
+    output: str = "logits",
 ) -> Version:
     """A real version: sealed, uploaded, registered as the pipeline does; `elsewhere`: the run of another registry that made it."""
     folder = scratch / f"{model}-{weight}"
     run_id = registry.start_run(model, "run", {})
-    digest = seal_folder(folder, model, weight, decision, champion, elsewhere or run_id)
+    digest = seal_folder(folder, model, weight, decision, champion, elsewhere or run_id, output)
     model_id = str(
         registry.client.create_logged_model(
             registry.experiment(model), name="fp32", source_run_id=run_id

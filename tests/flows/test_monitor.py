@@ -34,6 +34,7 @@ def test_an_alarm_starts_retrain_and_reaches_the_webhook(
                 told = receiver.wait_for("slipway.drift.alarm", "inputs drifted")
                 [run] = deployed.wait_until(lambda: deployed.runs_of(maker), "nothing retrains")
     assert "digits: " in told["text"] and "inputs drifted from the training rows" in told["text"]
+    assert "inputs drifted from the training rows" in run.parameters["reason"]
     assert run.parameters["workload"] == "digits" and run.state is not None and run.state.is_scheduled()
 
 

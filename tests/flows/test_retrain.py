@@ -37,7 +37,9 @@ def prefect_api(prefect_server: str, home: Path, empty_mlflow_database: Path) ->
         yield
 
 
-def retrain(reference: str, *settings: str, force: bool = False, promote: bool = True) -> Outcome:
+def retrain(
+    reference: str, *settings: str, force: bool = False, promote: bool = True, reason: str = ""
+) -> Outcome:
     from flows.cli.overrides import override
     from flows.orchestration.form import filled_in
     from flows.retrain import retrain as flow
@@ -45,7 +47,7 @@ def retrain(reference: str, *settings: str, force: bool = False, promote: bool =
 
     workload = load_workload(reference)
     config = load_settings().apply_policy(workload.name, override(workload.defaults(), settings))
-    outcome = flow(reference, **filled_in(config), force=force, promote=promote)
+    outcome = flow(reference, **filled_in(config), force=force, promote=promote, reason=reason)
     assert isinstance(outcome, Outcome)
     return outcome
 
@@ -87,8 +89,16 @@ def test_a_model_is_promoted_and_the_next_run_has_nothing_to_do(prefect_api: Non
 
 
 @pytest.mark.slow
-def test_a_model_that_is_not_good_enough_is_refused_and_kept_from_serving(prefect_api: None) -> None:
-    outcome = retrain("digits", *QUICK, "train.epochs=1")
+def test_a_model_that_is_not_good_enough_is_refused_and_kept_from_serving(
+    prefect_api: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    why = "the score is surely below the proof by more than 0.01 since 2026-11-20"
+    with caplog.at_level("INFO", "slipway"):
+        outcome = retrain("digits", *QUICK, "train.epochs=1", reason=why)
+    said = [record.message for record in caplog.records if record.name == "slipway"]
+    assert said[0] == f"is run because {why}"
+    run = Registry(load_settings()).client.get_run(outcome.run_id)
+    assert run.data.tags["slipway.reason"] == why
     assert outcome.decision == "refused" and "below the minimum of 0.96" in outcome.reasons[0]
     registry = Registry(load_settings())
     assert (

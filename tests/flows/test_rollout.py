@@ -11,14 +11,18 @@ import rollouts
 from prefect import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import ArtifactFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
 
 from flows.orchestration.events import announced
 from flows.orchestration.own_deployments import deploy
 from flows.orchestration.own_parts import Wanted
+from flows.promote import promote as asking
 from flows.rollout import rollout
+from tasks.promotion import rolling
 from tasks.promotion.champion import promote
 from tasks.promotion.ledger import read_ledger
-from tasks.promotion.manual import let_through
+from tasks.promotion.manual import let_through, promote_version
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
 
@@ -89,3 +93,65 @@ def test_it_looks_while_a_rollout_is_open_shows_what_is_to_go_and_stops_when_it_
     rollouts.check(registry, "rolled")
     curves = registry.metric_history(standing.run, "errors/harmful")
     assert set(curves) == {300, 4000}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_after_its_patience_a_person_is_asked_once_whose_word_ends_it(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    empty_mlflow_database: Path,
+    prefect_server: str,
+) -> None:
+    """Each rollout anew, whatever was asked about the version before; no word is taken for one that has ended meanwhile."""
+    home.mkdir(mode=0o700)
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    policy = "{steps: [shadow], margin: {score: null}, patience: 0s}"
+    (tmp_path / "mlflow.yaml").write_text(f"models: {{patient: {{rollout: {policy}}}}}")
+    registry = Registry(load_settings())
+    first, second = (
+        promotions.register(registry, "patient", tmp_path, weight, champion=champion)
+        for weight, champion in ((1.0, None), (2.0, 1))
+    )
+    promote(registry, first, against=None, why="the first")
+    for module in ("flows.rollout", "flows.orchestration.events"):  # another test looks at schedules on this server
+        monkeypatch.setattr(f"{module}.follow", lambda models: None)
+    with deployed.talking_to(prefect_server, tmp_path):
+        deployed.deploy(rollout, "patient")
+        questions = deployed.deploy(asking, "promote")
+        run: Any = run_deployment(
+            "promote/promote",
+            parameters={"model": "patient", "version": 2, "reason": "made by retrain"},
+            idempotency_key=f"asks-about-patient-2-{second.run_id}",
+            timeout=0,
+            as_subflow=False,
+        )
+        before = {run.id, *(each.id for each in deployed.runs_of(questions))}
+        for decision, meanwhile in (("refuse", None), ("approve", rollouts.BAD), ("approve", None)):
+            promote_version(registry.settings, "patient", 2, why="nightly")
+            for _ in range(2):
+                deployed.work(deployed.start("rollout/patient", model="patient"), rollout)
+            [question] = [each for each in deployed.runs_of(questions) if each.id not in before]
+            before.add(question.id)
+            assert question.parameters["ask"] and state(deployed.work(question, asking)) == "Suspended"
+            [page] = shown("patient-question")[-1:]
+            assert "The patience of 0 s is over" in page
+            if meanwhile is not None:
+                rollouts.report(registry, "patient", meanwhile)
+                rolling.advance(registry.settings, "patient")
+            deployed.answer(question, decision, "ada", "by hand")
+            ended = deployed.work(question, asking)
+            if meanwhile is not None:
+                assert state(ended) == "Failed" and "ended while this was asked" in str(ended.state.message)
+    decided = [(entry.action, entry.who) for entry in read_ledger(registry, "patient").entries[1:]]
+    me = decided[0][1]
+    begun = ("start", me)
+    assert decided == [begun, ("abort", "ada"), begun, ("abort", "the rollout"), begun, ("finish", "ada")]
+    rollouts.check(registry, "patient")
+
+
+def state(run: FlowRun) -> str:
+    assert run.state is not None
+    return run.state.name or ""

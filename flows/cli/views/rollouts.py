@@ -29,6 +29,8 @@ def show_standing(standing: Standing, console: Console) -> None:
         console.print(f"  {last.action} by {escape(last.who)}: {escape(last.why)}")
     else:
         console.print(f"  {decision.action}: {escape(decision.why)}")
+    if standing.waits is not None:
+        console.print(f"  {_waits(standing)}")
     table = Table(box=None, padding=(0, 2), header_style="dim")
     rows = guard_rows(standing.policy, standing.counts, standing.labels, decision.answers, decision.to_go)
     for name in ("guard", "harmful", "within the margin", "still to go"):  # what was seen is in the reasons
@@ -38,3 +40,12 @@ def show_standing(standing: Standing, console: Console) -> None:
     if rows:
         console.print(table)
     console.print(f"  {len(standing.pods)} server processes have reported {standing.counts.pairs:,} pairs")
+
+
+def _waits(standing: Standing) -> str:
+    if standing.status != "ended":
+        return f"version {standing.waits} waits as challenger, and begins once this has ended"
+    return (
+        f"version {standing.waits} waited for that, and begins with the next look if it passes its gate against what serves now; "
+        f'where the gate is not sure: slipway promote {standing.model} {standing.waits} --reason "…"'
+    )

@@ -11,8 +11,8 @@ from infra.serving.ipc.messages import Event, Message, Nudge, Refusal, Revert, R
 from infra.serving.lifecycle.followed import FollowedTarget
 from infra.serving.lifecycle.preparation import Preparer
 from infra.serving.lifecycle.rollout import FollowedRollout
-from infra.serving.lifecycle.standing import RevertNote
 from infra.serving.options import Target
+from tasks.rollout.reported import RevertNote
 
 logger = logging.getLogger("slipway.serving")
 

@@ -9,12 +9,12 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import ValidationError
 
 from infra.serving.errors import Unservable
 from infra.serving.lifecycle.registry import AliasSource, Pointer
 from tasks.proof.permit import Permit, PermitError
-from tasks.rollout.counts import Counts
+from tasks.rollout.reported import RevertNote
 from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
 
@@ -31,17 +31,6 @@ class Barred(Unservable):
         super().__init__(reason)
         self.signed = signed
         self.back_to = back_to
-
-
-class RevertNote(Frozen):
-    """What a server writes on a version that it went back from: the tag `slipway.reverted`."""
-
-    at: AwareDatetime
-    by: str
-    back_to: str = ""
-    reason: str
-    counts: Counts | None = None
-    rollout: str = ""
 
 
 class Standing(Frozen):

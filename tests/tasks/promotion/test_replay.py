@@ -11,12 +11,12 @@ from rollouts import BAD, GOOD
 
 from tasks.promotion import rolling
 from tasks.promotion.ledger import read_ledger
-from tasks.promotion.permits import Reverted
 from tasks.promotion.replay import replay
 from tasks.registry.registry import Registry
 from tasks.registry.tags import REVERTED_TAG
 from tasks.rollout.counts import Counts, LabelCounts
 from tasks.rollout.guards import answers
+from tasks.rollout.reported import RevertNote
 from tasks.settings import load_settings
 from tasks.system.signing import EvidenceError
 from tasks.traffic.pairs import Labelled
@@ -92,7 +92,7 @@ def test_a_server_whose_counts_do_not_bear_its_word_out_is_said_and_not_believed
     assert new is not None
     run = rollouts.rollout_of(registry, MODEL).stands.run
     few = Counts(pairs=300, failed=3, timed=297)
-    note = Reverted(
+    note = RevertNote(
         at="2026-11-27T00:00:00Z",  # type: ignore[arg-type]
         by="host:7",
         reason="it fails",
@@ -113,9 +113,16 @@ def test_labels_are_counted_again_where_traffic_is_there_still(
     with_labels = rollouts.with_rollout(registry, hold={"minutes": 0, "requests": 0}, margin={"score": 0.01})
     rolling.say(registry.settings, MODEL, "abort", why="begun anew with labels")
     rollouts.again(with_labels, MODEL)
-    told = [Labelled(labels, "a" * 64)]
+    told, looks = [Labelled(labels, "a" * 64)], []
+
+    def labelled(*asked: Any) -> Labelled:
+        looks.append(asked)
+        return told[0]
+
     for module in ("rollout_status", "replay"):
-        monkeypatch.setattr(f"tasks.promotion.{module}.labelled", lambda *_: told[0])
+        monkeypatch.setattr(f"tasks.promotion.{module}.labelled", labelled)
+    decided(with_labels, Counts(pairs=5, timed=5))
+    assert len(looks) == 1, "reading them takes seconds, and a pass reads them once"
     decided(with_labels, GOOD)
     assert replay(with_labels, MODEL).recounted == 1
     told[0] = Labelled(LabelCounts(), "b" * 64)

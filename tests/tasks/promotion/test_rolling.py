@@ -14,17 +14,18 @@ import rollouts
 from rollouts import BAD, GOOD, MINUTE, PASS
 
 from tasks.errors import RefusedError, UserError
-from tasks.promotion import rolling
+from tasks.promotion import rolling, rollout_status
 from tasks.promotion.champion import repair
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.ledger import read_ledger
 from tasks.promotion.manual import let_through, promote_version, roll_back_to
-from tasks.promotion.permits import Reverted, grant, may_serve
+from tasks.promotion.permits import grant, may_serve
 from tasks.promotion.rollouts import BY_EVIDENCE
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import MOVE_TAG, REVERTED_TAG, SCORE_TAG
 from tasks.rollout.counts import Counts
+from tasks.rollout.reported import RevertNote
 from tasks.settings import Settings, load_settings
 from tasks.workloads.catalogue import load_workload
 
@@ -250,7 +251,7 @@ def test_what_a_server_went_back_from_ends_the_rollout_whatever_its_clock_says(
     record = rollouts.obeyed(registry, model)
     assert record is not None
     long_ago = datetime.datetime.now(datetime.UTC) - 60 * MINUTE
-    note = Reverted(at=long_ago, by="host:7", reason="it failed 15 of 300", counts=BAD, rollout=record.run)
+    note = RevertNote(at=long_ago, by="host:7", reason="it failed 15 of 300", counts=BAD, rollout=record.run)
     registry.tag_version(new, {REVERTED_TAG: note.model_dump_json()})
     made = look(registry, model)
     assert made is not None and (made.action, made.who) == ("abort", "host:7")
@@ -287,7 +288,7 @@ def test_a_second_rollout_waits_a_jump_is_said_and_a_rollback_ends_it(
     _, _, third, fourth = rollouts.begun(registry, model, 4)
     assert rollouts.passed(registry, third, 1) == "registered"
     ledger = read_ledger(registry, model)
-    for version, words in ((third, "version 3 waits as challenger: version 2 is"), (None, "already")):
+    for version, words in ((third, "version 3 cannot begin yet: version 2 is"), (None, "already")):
         with pytest.raises(RefusedError, match=words):
             asked = version or Version(model=model, version=2, sha256="", run_id="")
             let_through(registry, ledger, asked, PASS, why="please", who=None)
@@ -308,21 +309,57 @@ def test_a_second_rollout_waits_a_jump_is_said_and_a_rollback_ends_it(
 
 @pytest.mark.slow
 def test_a_move_by_hand_to_what_may_serve_begins_a_rollout_and_the_alias_goes_back(
-    registry: Registry, model: str
+    registry: Registry, model: str, tmp_path: Path
 ) -> None:
-    old, new, third = rollouts.promotions.register_bare(registry, model, 3)
-    rollouts.promote(registry, old, against=None, why="the first")
-    for version in (new, third):
+    """Not one that takes or gives something else, of which no request could be answered by both."""
+    outputs = enumerate(("logits", "scores", "logits", "logits"))
+    versions = [
+        rollouts.promotions.register(registry, model, tmp_path, 1.0 + weight, output=output)
+        for weight, output in outputs
+    ]
+    rollouts.promote(registry, versions[0], against=None, why="the first")
+    for version in versions[1:]:
         grant(registry, version, basis="approval", why="looked at", by="ada")
-    registry.set_alias(model, "champion", 2)
-    repair(registry, model)
-    assert (champion(registry, model), actions(registry, model)) == (1, ["promote", "start"])
-    assert "moved in MLflow" in read_ledger(registry, model).entries[-1].why
-    registry.set_alias(model, "champion", 3)
-    repair(registry, model)
-    assert (champion(registry, model), actions(registry, model)) == (1, ["promote", "start"])
-    assert "v2 is being rolled out" in registry.tags(third)[MOVE_TAG]
-    assert may_serve(registry, read_ledger(registry, model), third) is None
+    moved = {
+        2: "it cannot answer beside version 1: outputs are scores",
+        3: "",
+        4: "version 3 is being rolled out",
+    }
+    for number, words in moved.items():
+        registry.set_alias(model, "champion", number)
+        ledger = repair(registry, model)
+        assert champion(registry, model) == 1
+        assert words in registry.tags(versions[number - 1]).get(MOVE_TAG, "")
+        assert may_serve(registry, ledger, versions[number - 1]) is None
+    assert actions(registry, model) == ["promote", "start"] and ledger.entries[-1].to_version == 3
+    assert "moved in MLflow" in ledger.entries[-1].why
+    rollouts.check(registry, model)
+
+
+@pytest.mark.slow
+def test_what_waits_begins_once_the_rollout_has_ended_if_the_gate_lets_it_still(
+    settings: Settings, model: str, tmp_path: Path
+) -> None:
+    registry = rollouts.with_rollout(Registry(settings), hold={"minutes": 0, "requests": 0}, steps=["shadow"])
+    versions = [
+        rollouts.promotions.register(registry, model, tmp_path, 1.0 + number, champion=number and 1)
+        for number in range(5)
+    ]
+    rollouts.promote(registry, versions[0], against=None, why="the first")
+    decided = [rollouts.passed(registry, version, 1) for version in versions[1:4]]
+    assert decided == ["rolling", "registered", "registered"]
+    standing = rolling.advance(registry.settings, model)
+    assert standing is not None and standing.waits == 4
+    rolling.say(registry.settings, model, "abort", why="not on Fridays")
+    assert rollout_status.to_look_at(registry) == [model]
+    standing = rolling.advance(registry.settings, model)
+    assert standing is not None and (standing.new, standing.status, standing.waits) == (4, "rolling", None)
+    assert rollouts.passed(registry, versions[4], 1) == "registered"
+    rollouts.report(registry, model, GOOD)
+    assert look(registry, model) is not None and champion(registry, model) == 4
+    standing = rolling.advance(registry.settings, model)  # judged against version 1, whose rows are not here
+    assert standing is not None and (standing.status, standing.waits) == ("ended", 5)
+    assert actions(registry, model) == ["promote", "start", "abort", "start", "promote"]
     rollouts.check(registry, model)
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from infra.serving.errors import Unservable
 from infra.serving.lifecycle.registry import Pointer
-from infra.serving.lifecycle.standing import Barred, RevertNote, Standings
+from infra.serving.lifecycle.standing import Barred, Standings
 from tasks.proof.permit import Permit
+from tasks.rollout.reported import RevertNote
 
 DIGEST, RUN = "ab" * 32, "f" * 32
 NOON = datetime.datetime(2026, 11, 26, 12, tzinfo=datetime.UTC)
