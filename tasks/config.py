@@ -107,20 +107,18 @@ class Gates(Frozen):
     max_score_drop: float = Field(
         0.005,
         ge=0,
-        le=1,
         description="A compressed candidate may lose this much of fp32's score, in its unit: 0.005 is half a point of accuracy.",
     )
     margin: float = Field(
         0.01,
         ge=0,
-        le=1,
         description="How much worse than the champion still counts as not worse, in the score's unit: 0.01 is a point of accuracy.",
     )
     confidence: float = Field(
         0.95, gt=0.5, lt=1, description="Level of the intervals that the verdict rests on."
     )
     min_slice_rows: int = Field(100, ge=1, description="Slices with fewer rows are reported but not gated.")
-    slice_margin: float = Field(0.05, ge=0, le=1, description="The same as margin, for each slice.")
+    slice_margin: float = Field(0.05, ge=0, description="The same as margin, for each slice.")
     max_latency_ratio: float = Field(
         1.0,
         gt=0,

@@ -16,6 +16,7 @@ class Interval(Frozen):
     low: float
     high: float
     level: float
+    undefined: float = Field(0.0, description="The share of the resamples on which there is no such number.")
 
     def __format__(self, spec: str) -> str:
         return f"{self.low:{spec}} to {self.high:{spec}}"

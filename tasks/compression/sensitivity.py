@@ -44,7 +44,7 @@ def keep_sensitive_in_float(quantiser: StaticQuantiser, target: Path, context: C
             return (_describe(ranked[:count], costs, quantiser, drop, repaired),)
         count = count + 1 if count < 4 else count * 2
     return (
-        f"8 bits cost {drop:.2%} of score, and no choice of nodes in float brought that within {allowed:.2%}",
+        f"8 bits cost {drop:.4g} of the score, and no choice of nodes in float brought that within {allowed:.4g}",
     )
 
 
@@ -78,6 +78,6 @@ def _describe(
 ) -> str:
     named = some([f"{name} ({quantiser.nodes[name]}, moves outputs {costs[name]:.0%})" for name in nodes])
     return (
-        f"kept in float: {named}; with them in 8 bits the score dropped {drop:.2%}, "
-        f"without them {repaired:.2%}"
+        f"kept in float: {named}; with them in 8 bits the score dropped by {drop:.4g}, "
+        f"without them by {repaired:.4g}"
     )

@@ -5,6 +5,7 @@ Public: `Classify`, `MultiLabel`, `Regress`, `Forecast`, `Tag`, `Rank`, `Reconst
 `metric_of` a score function.
 """
 
+from tasks.errors import UserError
 from tasks.goals.answer import Answer, Quantiles, Values
 from tasks.goals.goal import Goal, GoalError
 from tasks.goals.kinds import (
@@ -43,3 +44,15 @@ __all__ = [
     "Values",
     "metric_of",
 ]
+
+_NOT_OFFERED = {
+    "Generate": "an answer that is asked for again and again has no single digest of rows; Slipway proves one pass",
+    "Detect": "outputs of different length a row cannot be batched; give boxes and scores of a fixed size, with a mask",
+}
+
+
+def __getattr__(name: str) -> object:
+    """What people look for here, and why it is not; as AttributeError has it for any other name."""
+    if name in _NOT_OFFERED:
+        raise UserError(f"goal {name} is not offered: {_NOT_OFFERED[name]}.")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

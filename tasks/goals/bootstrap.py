@@ -167,7 +167,7 @@ class WholeMarks(Marks):
 
 def _percentiles(values: Array, level: float) -> Interval | None:
     """Percentiles of the resamples; the normal interval where too few lie beyond them."""
-    values = values[np.isfinite(values)]
+    asked, values = len(values), values[np.isfinite(values)]
     if len(values) < _FEWEST // 2:
         return None
     tail = (1 - level) / 2
@@ -176,4 +176,4 @@ def _percentiles(values: Array, level: float) -> Interval | None:
     else:
         reach = NormalDist().inv_cdf(1 - tail) * values.std(ddof=1)
         low, high = values.mean() - reach, values.mean() + reach
-    return Interval(low=float(low), high=float(high), level=level)
+    return Interval(low=float(low), high=float(high), level=level, undefined=1 - len(values) / asked)

@@ -18,6 +18,9 @@ from tasks.measured import (
 
 Decision = Literal["pass", "fail", "inconclusive"]
 
+_UNDEFINED = 0.01
+"""The share of the resamples on which a score may have no value."""
+
 
 def gate(
     report: Report,
@@ -36,7 +39,11 @@ def gate(
     """
     problems = [*report.problems, *beside_others(report, gates), *_below_minimum(report, gates)]
     problems += trial.problems if trial else ()
-    reasons: dict[Decision, list[str]] = {"fail": problems, "inconclusive": [*report.findings], "pass": []}
+    reasons: dict[Decision, list[str]] = {
+        "fail": problems,
+        "inconclusive": [*report.findings, *_undefined(report)],
+        "pass": [],
+    }
     for decision, reason in (
         *_beside_fp32(report, baseline, against_fp32, gates),
         *_beside_champion(comparison, gates),
@@ -102,7 +109,17 @@ def beside_others(report: Report, gates: Gates) -> Iterator[str]:
     if company is not None and company.changed > gates.max_company_change:
         yield (
             f"{company.changed:.1%} of {company.rows} rows are answered otherwise when other rows come with them, "
-            f"over the {gates.max_company_change:.1%} allowed (gates.max_company_change)"
+            f"over the {gates.max_company_change:.1%} allowed (gates.max_company_change): dynamic quantisation and normalisation over a "
+            "batch do that, static quantisation does not"
+        )
+
+
+def _undefined(report: Report) -> Iterator[str]:
+    """Why an interval is of too few resamples to rest on."""
+    if report.interval is not None and report.interval.undefined > _UNDEFINED:
+        yield (
+            f"{report.score_name} is not defined in {report.interval.undefined:.0%} of the resamples (a target that is nearly constant, "
+            "or one class alone): use more rows, or leave that target out"
         )
 
 

@@ -50,8 +50,8 @@ def _refusals(report: Report, fp32: Report, gates: Gates) -> Iterator[str]:
     drop = fp32.score - report.score
     if not isfinite(report.score) or drop > gates.max_score_drop + 1e-12:
         yield (
-            f"{report.score_name} {report.score:.4f} is {_points(drop)} below fp32's {fp32.score:.4f}, "
-            f"over the {_points(gates.max_score_drop)} allowed"
+            f"{report.score_name} {report.score:.4f} is {_points(drop, fp32.score)} below fp32's {fp32.score:.4f}, "
+            f"over the {_points(gates.max_score_drop, fp32.score)} allowed"
         )
     yield from _lost_goals(report, fp32, gates)
     allowed = "" if gates.max_latency_ratio == 1 else f", over the {gates.max_latency_ratio:g}× allowed"
@@ -72,7 +72,7 @@ def _lost_goals(report: Report, fp32: Report, gates: Gates) -> Iterator[str]:
             )
             yield (
                 f"{ours.goal}: {ours.score_name} {mine} is below fp32's {its} by more than the "
-                f"{_points(gates.max_score_drop)} allowed"
+                f"{_points(gates.max_score_drop, theirs.score)} allowed"
             )
 
 
@@ -129,7 +129,7 @@ def _against(report: Report, other: Report, spread: Interval | None = None) -> s
     speed = latency(other) / latency(report)
     between = "" if spread is None else f" ({spread.low:.2f}–{spread.high:.2f})"
     parts = [f"{speed:.2f}×{between} as fast", f"{report.size_bytes / other.size_bytes:.0%} of the size"]
-    parts.append(f"{report.score_name} {_points(report.score - other.score, sign=True)}")
+    parts.append(f"{report.score_name} {_points(report.score - other.score, other.score, sign='+')}")
     return ", ".join(parts)
 
 
@@ -143,5 +143,7 @@ def _why(picked: Report, fp32: Report, sound: Sequence[Report], count: int) -> s
     return "fp32: no candidate is within the gates"
 
 
-def _points(value: float, sign: bool = False) -> str:
-    return f"{value * 100:{'+' if sign else ''}.2f} pt"
+def _points(value: float, of: float | None, sign: str = "") -> str:
+    """A difference in points where scores are shares, else in the score's own unit, as degrees are."""
+    shares = of is None or not of < 0 and not of > 1
+    return f"{value * 100:{sign}.2f} pt" if shares else f"{value:{sign}.4g}"

@@ -183,7 +183,8 @@ def _first_outputs(workload: Workload, module: nn.Module, few: Samples) -> dict[
         others = [name for name, value in answered.items() if not value.ndim or len(value) != rows]
         if others:  # a server that answers many requests at once could not tell them apart
             raise UserError(
-                f"{who}'s output {others[0]} has no row for each row of a request: return tensors of shape [rows, …], or leave it out."
+                f"{who}'s output {others[0]} has no row for each row of a request: return tensors of shape [rows, …] (of "
+                "boxes a fixed number, with their scores and a mask), or leave it out."
             )
     return outputs
 

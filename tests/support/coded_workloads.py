@@ -17,7 +17,7 @@ from tasks.config import Train
 from tasks.goals import Classify
 from tasks.workloads.workload import Workload
 
-ROWS, LENGTH = 600, 48
+ROWS, PICTURES, LENGTH = 600, 160, 48
 
 FOLDER = Path(os.environ.get("CODED_FOLDER", "."))
 """Where the tokenizer lies: a test gives each session one of its own."""
@@ -58,7 +58,7 @@ class Reader(nn.Module):
 def digits() -> pd.DataFrame:
     from sklearn.datasets import load_digits
 
-    return pd.DataFrame({"photo": jpegs(400), "digit": load_digits().target[:400]})
+    return pd.DataFrame({"photo": jpegs(PICTURES), "digit": load_digits().target[:PICTURES]})
 
 
 class Seer(nn.Module):

@@ -45,6 +45,8 @@ def run(step: str, folder: Path) -> int:
     os.environ["SLIPWAY_TRACE"] = str(folder / f"{step}.pipe")
     os.dup2(2, 1)  # what a step prints is no exit code
     sitecustomize.start(os.environ["SLIPWAY_TRACE"])
+    if step in ("validate", "prove"):
+        import_module("tasks.proof.validation").MEASURE_SECONDS = 0.02
     try:
         results = [function(**arguments) for arguments in calls]
     except BaseException:

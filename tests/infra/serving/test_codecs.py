@@ -102,7 +102,7 @@ def test_training_server_and_python_function_read_a_value_alike_to_the_bit(
     done = subprocess.run([*map(str, script)], cwd=tmp_path, env={"PATH": ""}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     with np.load(tmp_path / "answers.npz") as answers:
-        assert len(answers[f"{next(iter(whole))}_again"]) >= 400
+        assert len(answers[f"{next(iter(whole))}_again"]) >= (500 if len(dataset.asked) > 1 else 150)
         same(dict(answers), {name: np.concatenate(arrays) for name, arrays in whole.items()})
 
 

@@ -77,6 +77,10 @@ def test_r2_is_not_defined_for_a_constant_target_however_large() -> None:
     for value in (0.0, 0.1, 1e6 + 0.1):
         marks = marks_of(metric.r2(), np.full(50, value), {"value": np.arange(50.0)})
         assert np.isnan(marks.score()) and interval(marks, 0.95) is None
+    nearly = marks_of(metric.r2(), np.eye(50)[0], {"value": np.zeros(50)})
+    assert (sure := interval(nearly, 0.95)) is not None and sure.undefined == pytest.approx(
+        1 / np.e, abs=0.05
+    )
 
 
 def test_r2_of_a_target_far_from_zero_is_exact() -> None:

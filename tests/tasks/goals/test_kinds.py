@@ -1,6 +1,7 @@
 """What a workload may say of its goal, in either way, and what it may not."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,16 @@ def test_the_older_keywords_are_a_goal_that_serves_what_they_did() -> None:
     assert auc.metric.name == "auc" and auc.metric.whole is not None
     (numbers,) = replace(DIGITS, kind="regression", output="digit", score_name="fit").goals
     assert (numbers.outputs, numbers.metric.name) == (("digit",), "fit")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("Generate", "no single digest of rows; Slipway proves one pass"), ("Detect", "boxes and scores of a fixed size")],
+)  # fmt: skip
+def test_what_is_not_offered_is_said_where_it_is_imported(name: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(f"from tasks.goals import {name}\n")
+    with pytest.raises(UserError, match=f"goal {name} is not offered: .*{said}"):
+        load_workload(str(tmp_path / "mine.py"))
 
 
 def anew(**fields: Any) -> Workload:

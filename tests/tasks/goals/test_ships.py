@@ -19,6 +19,7 @@ from tasks.onnx.package import build_folder
 from tasks.onnx.session import open_session, run_named
 from tasks.proof.gate import gate
 from tasks.proof.holdout import Answered, compare_with
+from tasks.proof.selection import select
 from tasks.proof.serving import serve, try_on_server
 from tasks.proof.signature import signature_change
 from tasks.proof.validation import validate
@@ -150,6 +151,46 @@ def test_a_file_of_8_bits_has_thresholds_of_its_own_and_its_decision_behind_its_
     monkeypatch.setattr("tasks.proof.validation.MEASURE_SECONDS", 0.02)
     report = validate(reference, dataset, int8, fp32, tmp_path / "reports")
     assert report.problems == () and report.fitted == int8.fitted and report.score > 0.3
+
+
+@pytest.mark.platform
+@pytest.mark.parametrize("name", GOALS)
+def test_compression_is_judged_by_the_metric_of_each_goal(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its own metric loses decides, and is said in it."""
+    monkeypatch.setattr("tasks.proof.validation.MEASURE_SECONDS", 0.02)
+    reference = f"{SUPPORT / 'goal_workloads.py'}:{name}"
+    workload = load_workload(reference)
+    dataset = prepare(reference, workload.data, tmp_path / "datasets")
+    checkpoint = train(reference, dataset, workload.train, tmp_path / "training")
+    fp32 = export(reference, dataset, checkpoint, tmp_path / "export" / "model.onnx", metadata={})
+    int8 = compress(
+        reference,
+        dataset,
+        checkpoint,
+        fp32,
+        DEFAULT_RECIPES[0],
+        tmp_path / "candidates",
+        workload.train,
+        Gates(),
+    )
+    assert int8.refused is None
+    reports = [validate(reference, dataset, file, fp32, tmp_path / "reports") for file in (fp32, int8)]
+    assert all(report.problems == () for report in reports)
+    metric, drop = workload.goals[0].metric.name, reports[0].score - reports[1].score
+    assert {report.score_name for report in reports} == {metric} and abs(drop) < 0.1 * abs(reports[0].score)
+    lost = reports[1].model_copy(update={"score": reports[0].score - 0.5})
+    allowed, refused = (
+        next(
+            result
+            for result in select([reports[0], file], [], Gates(max_score_drop=0.3)).candidates
+            if result.name == int8.name
+        )
+        for file in (reports[1], lost)
+    )
+    assert not any("below fp32's" in reason for reason in allowed.reasons)
+    assert any(reason.startswith(f"{metric} ") and "below fp32's" in reason for reason in refused.reasons)
 
 
 def test_another_signature_is_said_in_words_and_an_unknown_one_is_not(tmp_path: Path) -> None:

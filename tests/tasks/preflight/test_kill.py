@@ -25,7 +25,7 @@ def rehearse(name: str, home: Path, scratch: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["workload", "stepped"])
+@pytest.mark.parametrize("name", [pytest.param("workload", marks=pytest.mark.platform), "stepped"])
 def test_one_that_goes_on_to_the_bit_is_told_so(name: str, home: Path, tmp_path: Path) -> None:
     assert rehearse(name, home, tmp_path) == "a killed training resumes to the bit"
     assert list(tmp_path.iterdir()) == []

@@ -265,13 +265,11 @@ def test_promote_by_hand_lets_doubt_pass_but_not_failure(
     with pytest.raises(RefusedError):
         promote_version(settings, model, doubtful.version, why="by a machine", approved=False)
     new = Verdict(decision="inconclusive", reasons=("?",), new_signature="outputs are a and were b")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        pytest.raises(RefusedError, match="promote it with --new-sig"),
-    ):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tasks.promotion.manual.verdict_against_champion", lambda *_: (None, new))
-        promote_version(settings, model, doubtful.version, why="we need it", who="ada")
-    entry = promote_version(settings, model, doubtful.version, why="we need it", who="ada")
+        with pytest.raises(RefusedError, match="promote it with --new-sig"):
+            promote_version(settings, model, doubtful.version, why="we need it", who="ada")
+        entry = promote_version(settings, model, doubtful.version, why="told", who="ada", new_signature=True)
     assert (entry.verdict, entry.to_version, champion(registry, model)) == ("inconclusive", 4, 4)
     assert [e.action for e in read_ledger(registry, model).entries] == [
         "promote",

@@ -178,6 +178,14 @@ def test_a_goal_that_picks_nothing_must_not_lose_more_than_the_margin(
     assert bool(said) == (decision != "pass")
 
 
+def test_a_score_that_many_resamples_do_not_have_is_a_persons_to_let_through() -> None:
+    """R² of a target that is nearly constant: the interval is of the resamples that happen to vary."""
+    sure = [Interval(low=0.97, high=0.99, level=0.95, undefined=share) for share in (0.01, 0.31)]
+    few, many = (decide(challenger=report(interval=interval)) for interval in sure)
+    assert few.decision == "pass" and many.decision == "inconclusive"
+    assert many.reasons[0].startswith("accuracy is not defined in 31% of the resamples (a target that is")
+
+
 def test_a_changed_signature_is_a_persons_to_let_through_and_said_whether_or_not_it_can_be_compared() -> None:
     changed = "outputs are label str[-1] and were logits float32[-1, 3]"
     for against in (

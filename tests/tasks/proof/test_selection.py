@@ -69,6 +69,14 @@ def test_a_candidate_that_loses_more_score_than_allowed_is_refused_with_its_numb
     assert chosen.reason == "fp32: no candidate is within the gates"
 
 
+def test_a_score_that_is_no_share_is_compared_in_its_own_unit() -> None:
+    """Degrees of pinball loss are no points."""
+    degrees = [report("fp32", -1.43), report("int8", -1.45, 0.5), report("static", -1.93, 0.4)]
+    chosen = select(degrees, [], Gates(max_score_drop=0.05))
+    assert chosen.reason.endswith("accuracy -0.02")
+    assert reason(chosen, "static") == "accuracy -1.9300 is 0.5 below fp32's -1.4300, over the 0.05 allowed"
+
+
 def test_a_candidate_that_is_surely_slower_is_refused_though_it_is_small() -> None:
     chosen = select([report("fp32"), report("dynamic", 0.98, 7.7, 260)], [], GATES)
     assert chosen.picked == "fp32"

