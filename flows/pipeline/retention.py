@@ -21,6 +21,7 @@ from tasks.proof.evidence import Evidence, read
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import BUNDLE_TAG
+from tasks.system.files import left_by_writers
 from tasks.system.frozen import Frozen
 from tasks.system.locks import nobody_at_work
 from tasks.system.scratch import scratch
@@ -33,6 +34,9 @@ _RESULT_DAYS = 30
 
 _STATE = 16
 """Digits of a state of the code, as folders are named by it."""
+
+_WRITTEN = ("keys", "labels", "ledgers", "results", "serving", "traffic")
+"""Folders of a home that are of no run."""
 
 _ALIASES = ("champion", "previous", "challenger")
 
@@ -103,7 +107,10 @@ def clean(registry: Registry, names: Iterable[str], *, dry_run: bool = False) ->
                 if store is not None and removal in mirrored and not removal.path.name.startswith("."):
                     store.forget(removal.path)
             removed += removals
-    return Cleaning(removed=tuple(removed), busy=tuple(busy), dry_run=dry_run)
+    left = [_removal(path, "left by a process that was killed") for path in _left(home)]
+    for removal in () if dry_run else left:
+        _remove(removal.path)
+    return Cleaning(removed=(*removed, *left), busy=tuple(busy), dry_run=dry_run)
 
 
 def _digests(registry: Registry, model: str) -> set[str]:
@@ -167,7 +174,13 @@ def _bundles(registry: Registry, model: str) -> Iterator[Removal]:
         _removal(path, "installed for bundles that are not here")
         for path in unneeded_environments(home, going)
     )
-    yield from (_removal(path, "left by a process that was killed") for path in left_half_made(home))
+
+
+def _left(home: Path) -> Iterator[Path]:
+    """Of any model, or of none: what nobody is at any more, and will not write again by the same name."""
+    yield from left_half_made(home)
+    for name in _WRITTEN:
+        yield from left_by_writers(home / name)
 
 
 def _known_by(path: Path) -> tuple[set[str], tuple[str, ...]]:

@@ -203,7 +203,7 @@ def unneeded_environments(home: Path, gone: Collection[Path]) -> Iterator[Path]:
 
 def left_half_made(home: Path) -> Iterator[Path]:
     """What a process that was killed had fetched, packed, installed or begun to remove."""
-    for folder in (home / _FOLDER, home / ENVIRONMENTS):
+    for folder in (home / _FOLDER, home / ENVIRONMENTS, *(home / ENVIRONMENTS).glob("[!.]*")):
         yield from (path for path in sorted(folder.glob(".*")) if _is_of_yesterday(path))
 
 

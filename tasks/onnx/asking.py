@@ -13,7 +13,8 @@ from typing import Any
 
 from tasks.errors import LostError
 from tasks.records import TensorSpec
-from tasks.system.processes import crashed, how_it_ended
+from tasks.system.files import short_of_memory
+from tasks.system.processes import how_it_ended
 from tasks.system.sentences import typed_line
 
 _SECONDS = 180.0
@@ -28,23 +29,29 @@ def ask(folder: Path, request: Mapping[str, Any], inputs: tuple[TensorSpec, ...]
     question = json.dumps(
         {"folder": str(folder), "request": request, "types": {s.name: s.dtype for s in inputs}}
     )
-    process = subprocess.run(
-        [sys.executable, "-m", "tasks.onnx.asking"],
-        input=question,
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        cwd=Path(__file__).parent.parent.parent,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # the folder stays as it was made
-    )
-    if process.returncode and crashed(process.returncode):
+    try:
+        process = subprocess.run(
+            [sys.executable, "-m", "tasks.onnx.asking"],
+            input=question,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            cwd=Path(__file__).parent.parent.parent,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # the folder stays as it was made
+        )
+    except subprocess.TimeoutExpired:
         raise LostError(
-            f"The process that asks MLflow's python_function {how_it_ended(process.returncode)}: nothing is known of the model. "
+            f"MLflow's python_function did not answer within {_SECONDS:.0f} s: run again when the machine has time."
+        ) from None
+    lines = process.stdout.strip().splitlines()
+    said = (process.stderr.strip().splitlines() or ["it said nothing"])[-1][:300]
+    if process.returncode < 0 or (process.returncode and short_of_memory(said)):
+        raise LostError(
+            f"The process that asks MLflow's python_function {how_it_ended(process.returncode)} ({said}): nothing is known of the model. "
             "See whether the machine has memory left, and run again."
         )
-    lines = process.stdout.strip().splitlines()
     if process.returncode or not lines:
-        raise Unanswered((process.stderr.strip().splitlines() or ["it said nothing"])[-1][:300])
+        raise Unanswered(said)
     answer: dict[str, Any] = json.loads(lines[-1])
     return answer
 

@@ -111,7 +111,10 @@ def claim(registry: Registry, ledger: Ledger, entry: LedgerEntry) -> Ledger:
 
 
 def close(registry: Registry, ledger: Ledger) -> None:
-    """Show the last entry in MLflow's table, and remember that it was carried out; again changes nothing."""
+    """Show the last entry in MLflow's table, and remember that it was carried out; again changes nothing.
+
+    Here first, and then in MLflow: until it says done, whoever comes next does all of it again.
+    """
     entry = ledger.entries[-1]
     tags = {
         _ENTRY: entry.model_dump_json(),
@@ -119,8 +122,8 @@ def close(registry: Registry, ledger: Ledger) -> None:
         _SIGNATURE: sign_text(entry.canonical, _key(entry.model)),
     }
     registry.add_ledger_entry(entry.model, entry.title, _shown(entry) | tags)
-    registry.claim(entry.model, f"{_DONE}{entry.sequence}", entry.digest)
     write_head(registry.settings, entry.model, Head(sequence=entry.sequence, digest=entry.digest))
+    registry.claim(entry.model, f"{_DONE}{entry.sequence}", entry.digest)
 
 
 def compose(

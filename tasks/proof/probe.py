@@ -21,7 +21,7 @@ from tasks.onnx.session import open_session
 from tasks.records import Dataset
 from tasks.system.files import is_the_machines, short_of_memory
 from tasks.system.frozen import Frozen
-from tasks.system.memory import peak_bytes
+from tasks.system.memory import MEMORY, MEMORY_A_BYTE, bound_memory, peak_bytes
 from tasks.system.processes import crashed, how_it_ended
 from tasks.system.sentences import first_line
 
@@ -114,9 +114,10 @@ def _crash(run: _Run) -> Probe:
 def main() -> None:
     """Read the question from standard input, print the answer on standard output; again when no rows were survived.
 
-    What the runtime says of the file is an answer too; whatever else ends this process is not.
+    What the runtime says of the file is an answer too; whatever else ends this process is not, nor is memory that it does not get.
     """
     question = json.load(sys.stdin)
+    most = _bound(Path(question["path"]))
     feed = {
         name: np.load(path, mmap_mode="r")[: question["rows"]] for name, path in question["inputs"].items()
     }
@@ -127,7 +128,9 @@ def main() -> None:
         session.run(None, {name: np.ascontiguousarray(array) for name, array in feed.items()})
     except Exception as error:
         if is_the_machines(error):
-            raise
+            sys.exit(
+                f"it found no more memory in the {most / 1e9:.1f} GB that it may take: {first_line(error, 120)}"
+            )
         print(
             Probe(
                 problem=f"a fresh process does not load and run it: {first_line(error, 200)}"
@@ -140,6 +143,14 @@ def main() -> None:
     print(answer.model_dump_json(), flush=True)
     empty = _behaviour(session, _NO_ROWS, {name: np.array(array[:0]) for name, array in feed.items()})
     print(answer.also(empty).model_dump_json())
+
+
+def _bound(path: Path) -> int:
+    """As a server that inspects it has; half of what the machine has to give, where that is more: so many rows at once may need it."""
+    import psutil
+
+    usual = MEMORY + MEMORY_A_BYTE * path.stat().st_size
+    return bound_memory(max(usual, psutil.virtual_memory().available // 2))
 
 
 def _odd_inputs(feed: Feed) -> Iterator[tuple[str, Feed]]:

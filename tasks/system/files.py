@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -108,17 +108,31 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) 
     sync_folder(path.parent)
 
 
+def left_by_writers(folder: Path) -> Iterator[Path]:
+    """Temporary files anywhere below `folder` of processes of this machine that are there no more: of files that nobody may write again."""
+    for path in folder.rglob(f".*.{_machine()}-*.tmp"):
+        if _is_left(path):
+            yield path
+
+
 def _before(path: Path) -> str:
     """What temporary files of `path` begin with, before the number of their process: machines may share a folder."""
-    return f".{path.name}.{hashlib.sha256(platform.node().encode()).hexdigest()[:8]}-"
+    return f".{path.name}.{_machine()}-"
+
+
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 def _remove_left(path: Path) -> None:
-    before = _before(path)
-    for left in path.parent.glob(f"{glob.escape(before)}*.tmp"):
-        number = left.name.removeprefix(before).partition(".")[0]
-        if number.isdecimal() and not is_running(int(number)):
+    for left in path.parent.glob(f"{glob.escape(_before(path))}*.tmp"):
+        if _is_left(left):
             left.unlink(missing_ok=True)
+
+
+def _is_left(temporary: Path) -> bool:
+    number = temporary.name.rpartition(f".{_machine()}-")[2].partition(".")[0]
+    return number.isdecimal() and not is_running(int(number))
 
 
 def sync_folder(folder: Path) -> None:

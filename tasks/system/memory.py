@@ -1,9 +1,12 @@
-"""How much memory this process took at its highest."""
+"""How much memory this process took at its highest, and how much it may take."""
 
 import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
+
+MEMORY, MEMORY_A_BYTE = 4 * 1024**3, 8
+"""What any model may take in bytes of address space: so many, and so many more for each byte of its folder."""
 
 
 def reset_peak() -> None:
@@ -19,3 +22,11 @@ def peak_bytes() -> int:
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # on Linux it begins with that of the parent
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def bound_memory(size: int) -> int:
+    """Let this process take no more than so many bytes of address space, or what it may have already where that is less; which it is."""
+    limits = [size, *resource.getrlimit(resource.RLIMIT_AS)]
+    least = min(limit for limit in limits if limit != resource.RLIM_INFINITY)
+    resource.setrlimit(resource.RLIMIT_AS, (least, limits[2]))
+    return least

@@ -10,11 +10,10 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from tasks.errors import StepError, UserError
 from tasks.system.files import sha256_of, sync_folder, write_atomically
@@ -42,10 +41,11 @@ class ObjectStorage:
 
     def check(self) -> None:
         """Raise UserError or StepError, in a sentence, when nothing can be written there."""
-        name = f"{self._root}/.probe-{uuid4().hex}"  # others may look at the same moment
+        name = f"{self._root}/.probe"  # the same for all, so that those who are killed amid it leave one
         with self._explained():
             self._files.pipe_file(name, b"slipway")
-            self._files.rm_file(name)
+            with suppress(FileNotFoundError):  # others look at the same moment
+                self._files.rm_file(name)
 
     def keep(self, folder: Path, names: Iterable[str] | None = None) -> None:
         """Mirror these files of a folder, or all of them. Raises StepError when the storage fails."""

@@ -41,11 +41,12 @@ def test_a_retraining_killed_in_every_step_ends_the_same(drill: Drill) -> None:
             "kill", 0, like="create /mlartifacts/dots/models/"
         ),  # a candidate is logged, and not registered
         Fault("tear", 60, like="write /mlflow.db"),
+        Fault("kill", 0, like="fsync /ledgers/"),  # it is decided, and how far the ledger came is not kept
         Fault("kill", 0, like="rename /work/dots/costs/promote"),  # all is decided, and the run not ended
     ):
         assert drill.run(fault).killed, fault
         drill.check_aliases(str(fault))
-    drill.check_next("six kills")
+    drill.check_next("seven kills")
 
 
 def test_a_disk_that_is_full_is_said_in_a_sentence_and_the_next_run_ends_the_same(drill: Drill) -> None:

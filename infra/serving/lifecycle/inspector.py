@@ -19,6 +19,7 @@ from infra.serving.lifecycle.inspection import SECONDS, InspectionRequest, Inspe
 from tasks.errors import LostError, UserError
 from tasks.proof.evidence import verify
 from tasks.proof.permit import Permit, PermitError, read_permit
+from tasks.system.memory import MEMORY, MEMORY_A_BYTE, bound_memory
 from tasks.system.signing import text_checker
 
 MAX_FILES = 1000
@@ -28,9 +29,6 @@ MAX_BYTES = 16 * 1024**3
 MAX_MODEL = 2 * 1024**3
 """What its format allows: whatever is larger keeps weights elsewhere, or is none."""
 
-MEMORY, MEMORY_A_BYTE = 4 * 1024**3, 8
-"""What a model may take in bytes of address space: so many, and so many more for each byte of its folder."""
-
 
 def inspect_version(request: InspectionRequest) -> InspectionResult:
     """All checks in order; the first that fails is the answer."""
@@ -39,7 +37,7 @@ def inspect_version(request: InspectionRequest) -> InspectionResult:
         permits = tuple(read_permits(request))
         if request.folder is None:
             return InspectionResult(permits=permits)
-        bound_memory(check_files(request.folder))
+        bound_memory(MEMORY + MEMORY_A_BYTE * check_files(request.folder))
         digest = hashlib.sha256((request.folder / "model.onnx").read_bytes()).hexdigest()
         decided = None if request.key is None else check_evidence(request.folder, request, digest)
         if request.parse:
@@ -86,13 +84,6 @@ def check_files(folder: Path) -> int:
     if (folder / "model.onnx").stat().st_size >= MAX_MODEL:
         raise Unservable(f"files: model.onnx has {MAX_MODEL} bytes or more, which no ONNX file has")
     return size
-
-
-def bound_memory(size: int) -> None:
-    """Let a file that was made to fill the memory fill no more than its size gives reason for."""
-    limits = [MEMORY + MEMORY_A_BYTE * size, *resource.getrlimit(resource.RLIMIT_AS)]
-    least = min(limit for limit in limits if limit != resource.RLIM_INFINITY)
-    resource.setrlimit(resource.RLIMIT_AS, (least, limits[2]))
 
 
 def check_evidence(folder: Path, request: InspectionRequest, digest: str) -> str:

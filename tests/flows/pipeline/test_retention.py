@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,19 @@ from tasks.settings import load_settings
 from tasks.system.files import sha256_of
 from tasks.system.locks import at_work
 from tasks.system.storage import ObjectStorage
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tasks.system.files import write_atomically
+
+def content(file):
+    file.write(b"half")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+write_atomically(Path(sys.argv[1]), content)
+"""
 
 BEGINS = "import sys, time; from pathlib import Path; from tasks.system.locks import at_work\n"
 
@@ -147,11 +161,16 @@ def test_what_killed_runs_left_goes_and_a_dry_run_takes_nothing(registry: Regist
     ]
     for path in left:
         write(path, "x" * 500, 0)
+    labels = home / "labels" / "toy" / "2026-11-27"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(labels / "1.jsonl.gz")])
+    (written,) = labels.iterdir()  # a name that nothing is written by again
+    (labels / re.sub(r"-\d+\.", f"-{os.getpid()}.", written.name)).touch()  # a living process's
     said = clean(registry, models(home), dry_run=True)
-    assert said.size == 2000 and {removal.path for removal in said.removed} == {path.parent for path in left}
+    assert killed.returncode == -signal.SIGKILL and said.size == 2004
+    assert {removal.path for removal in said.removed} == {written, *(path.parent for path in left)}
     assert all(path.is_file() for path in left)
     assert clean(registry, models(home)).removed == said.removed
-    assert kept.there and not any(path.exists() for path in left)
+    assert kept.there and not any(path.exists() for path in [*left, written])
 
 
 def test_nothing_goes_when_the_evidence_of_what_serves_cannot_be_read(
@@ -196,12 +215,15 @@ def test_bundles_stay_while_they_run_or_a_version_names_them(registry: Registry,
     for folder in ("bundles", "environments"):
         write(home / folder / ".tmp-killed" / "half", "x", -10_000)
         write(home / folder / ".tmp-at-work" / "half", "x", 0)
+    installed = home / "environments" / digest(names[0])
+    write(installed / ".tmp-killed" / "half", "x", -10_000)
     store = ObjectStorage((tmp_path / "bucket").as_uri(), home)
     store.keep(home / "bundles" / names[2])
     registry = Registry(registry.settings.model_copy(update={"store": store.url}))
     registry.client.create_model_version("toy", "file:///nowhere", tags=Origin(bundle=names[1]).tags)
     removed = {removal.path.parent.name for removal in clean(registry, ["toy"]).removed}
-    assert removed == {"bundles", "environments"}
+    assert removed == {"bundles", "environments", installed.name}
+    assert [path.name for path in installed.iterdir()] == ["py"]
     kept = {names[0], names[1], *names[-10:]}
     assert {path.name for path in (home / "bundles").iterdir()} == {".tmp-at-work", *kept}
     assert {path.name for path in (home / "environments").iterdir()} == {".tmp-at-work", *map(digest, kept)}

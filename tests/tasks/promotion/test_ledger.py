@@ -1,6 +1,7 @@
 """The ledger and the history that is read from it: every way to rewrite it shows; on SQLite and over HTTP."""
 
 import datetime
+import errno
 import json
 import re
 import shutil
@@ -12,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import UserError
-from tasks.promotion.champion import promote, refuse, roll_back
+from tasks.promotion import ledger
+from tasks.promotion.champion import promote, refuse, repair, roll_back
 from tasks.promotion.entries import FIRST, Ledger, LedgerEntry, check_chain, times
+from tasks.promotion.head import read_head
 from tasks.promotion.history import history
 from tasks.promotion.ledger import LedgerError, decided_by, in_short, read_ledger
 from tasks.promotion.manual import accept_ledger
@@ -320,6 +323,25 @@ def test_a_tail_that_was_cut_off_is_missed_by_who_saw_it_and_by_the_store(
     assert (accepted.sequence, accepted.to_version) == (3, 1)
     assert promote(registry, third, against=1, why="better").sequence == 4
     assert read_ledger(registry, "digits", whole=True).problems == ()
+
+
+def test_a_decision_is_done_when_it_is_remembered_outside_of_mlflow_and_no_sooner(
+    registry: Registry, settings: Settings, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever dies between the two leaves it to the next run, which decides nothing by itself."""
+    (first,) = promotions.register_bare(registry, model, 1)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "write_head", full)
+        with pytest.raises(OSError, match="No space"):
+            promote(registry, first, against=None, why="the first")
+    assert read_ledger(registry, model).unfinished is not None and read_head(settings, model) is None
+    repaired = repair(registry, model)
+    head = read_head(settings, model)
+    assert head is not None and head.digest == repaired.head and repaired.unfinished is None
 
 
 @pytest.mark.slow

@@ -4,7 +4,11 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 from helper_processes import sent_to_helpers
 
@@ -77,6 +81,9 @@ def test_time_that_runs_out_is_the_files_only_if_the_process_was_at_work(
     assert fp32.onnx is not None
     monkeypatch.setattr(asking, "_SECONDS", 2.0)
     if works:
+        monkeypatch.setattr(
+            "psutil.Process.cpu_times", lambda process: (1.5, 0.5)
+        )  # a busy machine gives less
         monkeypatch.setattr(asking, "_MODULE", "timeit")
         monkeypatch.setattr(asking, "_WORDS", ("-n", "1", "while True: pass"))
         answer = probe(fp32.onnx.path, dataset, "validation", 8)
@@ -111,3 +118,22 @@ def test_a_process_that_is_short_of_memory_says_nothing_bad_of_the_file(
     limited(megabytes << 20)
     with suppress(LostError):
         assert probe(fp32.onnx.path, dataset, "validation", 8).problem is None
+
+
+@pytest.mark.slow
+def test_a_file_that_fills_the_memory_fills_what_it_may_have_and_nothing_is_known_of_it(
+    tmp_path: Path, limited: Callable[[int], None]
+) -> None:
+    """A ten-line file that asks for 4 GB."""
+    graph = onnx.parser.parse_graph(
+        "filling (float[n, 4] x) => (float y) <int64[1] size = {1000000000}>"
+        "{ all = ConstantOfShape(size) sum = ReduceSum(all) some = ReduceSum(x) y = Add(sum, some) }"
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "filling.onnx")
+    (tmp_path / "validation").mkdir()
+    np.save(tmp_path / "validation" / "x.npy", np.zeros((8, 4), np.float32))
+    dataset: Any = SimpleNamespace(folder=tmp_path, inputs=[SimpleNamespace(name="x")])
+    limited(1 << 30)
+    with pytest.raises(LostError, match=r"no more memory in the 1\.1 GB .* nothing is known of the file"):
+        probe(tmp_path / "filling.onnx", dataset, "validation", 8)
