@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.arguments import Json, Model, Who, examples
+from flows.cli.arguments import REFUSED, Json, Model, Who, after_help
 from flows.cli.versions import announcing
 
 if TYPE_CHECKING:
@@ -34,11 +34,12 @@ _DECISIONS: dict[Act, "Action"] = {
 
 
 @commands.command(
-    epilog=examples(
+    epilog=after_help(
         "slipway rollout digits",
         "slipway rollout digits step",
         'slipway rollout digits pause --reason "sale on Friday"',
         'slipway rollout digits finish --reason "100 requests a day decide nothing this year"',
+        codes=REFUSED,
     )
 )
 def rollout(
