@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from flows.cli.__main__ import app
+from flows.cli.arguments import codes_in, examples_in
 from flows.orchestration.form import bounds_of
 from infra.secrets.inject import SECRETS
 from infra.serving.options import ServeOptions
@@ -49,7 +50,7 @@ As Docker and Kubernetes mount secrets, these may come from a file that NAME_FIL
 starts: {}.
 """
 
-EXIT_CODES = "Exit codes are in the [quickstart](quickstart.md#exit-codes)."
+EXIT_CODES = "What exit codes mean in general is in the [quickstart](quickstart.md#exit-codes)."
 
 
 def main() -> None:
@@ -95,7 +96,8 @@ def commands(group: Any = None, above: str = "") -> Iterator[str]:
         if options := (served() if name == "serve" else list(parameters(command))):
             yield table(("option", "unless said", "what it is"), options)
         if command.epilog:
-            yield "Such as " + ", ".join(f"`{line}`" for line in command.epilog.split("\n\n")[1:]) + "."
+            yield "Such as " + ", ".join(f"`{line}`" for line in examples_in(command.epilog)) + "."
+            yield f"Exit codes: {codes_in(command.epilog)}."
 
 
 def usage(name: str, command: click.Command) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import deployments, labels, pipeline, platform, rollouts, versions
+from flows.cli import completion, deployments, labels, pipeline, platform, rollouts, versions
 from flows.cli.failures import check_limits, in_a_sentence
 from flows.cli.views.document import json_alone
 from tasks.errors import exiting_in_a_sentence
@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for group in (pipeline, deployments, platform, versions, rollouts, labels):
+for group in (pipeline, deployments, platform, versions, rollouts, labels, completion):
     app.add_typer(group.commands)
 
 _INTERRUPTED = 130
@@ -36,8 +36,11 @@ def main() -> None:
     try:
         with exiting_in_a_sentence(), json_alone(sys.argv[1:]), in_a_sentence():
             check_limits()
-            _join_platform()
-            app(standalone_mode=True)
+            if completion.VARIABLE in os.environ:
+                completion.answer_shells()
+            else:
+                _join_platform()
+            app(prog_name="slipway")
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # what typer makes of Ctrl-C, without a word
             print(f"slipway: {_stopped(sys.argv[1:])}", file=sys.stderr)

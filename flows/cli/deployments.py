@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.arguments import Json, examples
+from flows.cli.arguments import Json, after_help
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Name = Annotated[
 
 
 @commands.command(
-    epilog=examples(
+    epilog=after_help(
         "slipway deploy churn.py",
         'slipway deploy churn.py --cron "0 2 * * *" --timezone Europe/Berlin --requirements extra.txt',
         "slipway deploy https://github.com/team/models.git@1a2b3c4d:churn.py --params train.epochs=3",
@@ -82,7 +82,7 @@ def deploy(
     show_deployed(bundle, made, json)
 
 
-@commands.command(epilog=examples("slipway deployments", "slipway deployments --json"))
+@commands.command(epilog=after_help("slipway deployments", "slipway deployments --json"))
 def deployments(json: Json = False) -> None:
     """What was deployed: its bundle, its schedule, what came of its last run, and which version serves."""
     from flows.cli.views.deployments import show_deployments
@@ -103,7 +103,7 @@ def deployments(json: Json = False) -> None:
         show_deployments(listed(client, champion), json)
 
 
-@commands.command(epilog=examples("slipway withdraw churn"))
+@commands.command(epilog=after_help("slipway withdraw churn"))
 def withdraw(name: Name, json: Json = False) -> None:
     """Remove a model's deployments: nothing retrains or watches it any more. What serves goes on."""
     from flows.cli.views.deployments import Withdrawn, show_withdrawn

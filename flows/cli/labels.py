@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.cli.arguments import Json, Model, examples
+from flows.cli.arguments import Json, Model, after_help
 
 commands = typer.Typer()
 
@@ -16,7 +16,9 @@ commands.add_typer(labels, name="labels", help="What was true of rows that were 
 
 
 @labels.command(
-    epilog=examples("slipway labels add digits labels.csv", "slipway labels add digits labels.parquet --json")
+    epilog=after_help(
+        "slipway labels add digits labels.csv", "slipway labels add digits labels.parquet --json"
+    )
 )
 def add(
     model: Model,
@@ -38,7 +40,7 @@ def add(
 
 
 @labels.command(
-    epilog=examples("slipway labels wanted digits", "slipway labels wanted digits --out wanted.csv")
+    epilog=after_help("slipway labels wanted digits", "slipway labels wanted digits --out wanted.csv")
 )
 def wanted(
     model: Model,
@@ -61,7 +63,7 @@ def wanted(
 
 
 @commands.command(
-    epilog=examples(
+    epilog=after_help(
         "slipway score digits", "slipway score digits --by version", "slipway score digits --by day --json"
     )
 )

@@ -4,12 +4,11 @@ import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from shlex import quote
 from typing import Annotated
 
 import typer
 
-from flows.cli.arguments import Json, Reference, Set, examples
+from flows.cli.arguments import EXIT_CODES, Json, Reference, Set, after_help
 from flows.cli.failures import in_a_sentence
 from tasks.errors import UserError
 from tasks.system.sentences import typed_line
@@ -18,10 +17,11 @@ commands = typer.Typer()
 
 
 @commands.command(
-    epilog=examples(
+    epilog=after_help(
         "slipway run digits",
         "slipway run digits --set train.epochs=3 --no-promote",
         "slipway run path/to/churn.py --json",
+        codes={0: "promoted, registered, on its way through a rollout, or unchanged", 3: "refused by a gate"},
     )
 )
 def run(
@@ -54,7 +54,7 @@ def run(
 
 
 @commands.command(
-    epilog=examples("slipway new churn.py", "slipway new messages.py --like text", "slipway new")
+    epilog=after_help("slipway new churn.py", "slipway new messages.py --like text", "slipway new")
 )
 def new(
     path: Annotated[
@@ -70,17 +70,17 @@ def new(
             help="table, text, image, forecast, onnx or lightning; left out: table, or it asks.",
         ),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Write a commented workload file that runs as it stands, to make your own from. On a terminal, without words, it asks."""
+    from flows.cli.views.files import Written, show_written
     from tasks.workloads.scaffold import SORTS, new_workload
 
     if like is None:
-        like = asked_sort(SORTS) if path is None and sys.stdin.isatty() else "table"
+        like = asked_sort(SORTS) if path is None and sys.stdin.isatty() and not json else "table"
     path = path or Path(SORTS[like][0] if like in SORTS else "churn.py")
     name = new_workload(path, like)
-    print(
-        f"{path}: the workload {name}. Replace its functions with yours; next: slipway check {quote(str(path))}"
-    )
+    show_written(Written(path=path, workload=name, like=like), json)
 
 
 def asked_sort(sorts: Mapping[str, tuple[str, str]]) -> str:
@@ -93,19 +93,25 @@ def asked_sort(sorts: Mapping[str, tuple[str, str]]) -> str:
     return list(sorts)[number - 1]
 
 
-@commands.command(epilog=examples("slipway migrate churn.py"))
+@commands.command(epilog=after_help("slipway migrate churn.py"))
 def migrate(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The workload's file, such as churn.py.")],
+    json: Json = False,
 ) -> None:
     """Write kind= and target= of a workload's file as the goal= that they are, and say what its clients will see."""
+    from flows.cli.views.files import CarriedOver, show_carried_over
     from tasks.workloads.migration import migrate as carry_over
 
     migrated = carry_over(file)
-    print(f"{migrated.path}: goal={migrated.goal}. {migrated.said}")
+    show_carried_over(CarriedOver(path=migrated.path, goal=migrated.goal, clients=migrated.said), json)
 
 
 @commands.command(
-    epilog=examples("slipway check churn.py", "slipway check digits --set train.batch_size=256 --json")
+    epilog=after_help(
+        "slipway check churn.py",
+        "slipway check digits --set train.batch_size=256 --json",
+        codes={0: "all parts hold", 2: f"{EXIT_CODES[2]}, or a part failed"},
+    )
 )
 def check(
     reference: Reference,
@@ -130,7 +136,7 @@ def check(
     raise typer.Exit(0 if checkup.ok else 2)
 
 
-@commands.command(epilog=examples("slipway clean --dry-run", "slipway clean digits"))
+@commands.command(epilog=after_help("slipway clean --dry-run", "slipway clean digits"))
 def clean(
     model: Annotated[
         str | None, typer.Argument(metavar="MODEL", help="Of which model; left out: of all that ran here.")
@@ -158,7 +164,7 @@ def clean(
 
 
 @commands.command(
-    epilog=examples("slipway settings", "slipway settings digits", "slipway settings churn.py --json")
+    epilog=after_help("slipway settings", "slipway settings digits", "slipway settings churn.py --json")
 )
 def settings(
     reference: Annotated[

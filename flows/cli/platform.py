@@ -4,12 +4,14 @@ import sys
 
 import typer
 
-from flows.cli.arguments import Json, examples
+from flows.cli.arguments import Json, after_help
+from flows.cli.completion import Serve
 
 commands = typer.Typer()
 
 
 @commands.command(
+    cls=Serve,
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     help="Serve models over HTTP, following their aliases (slipway serve --help shows all options).",
@@ -22,8 +24,8 @@ def serve(context: typer.Context) -> None:
     serve_main(context.args, prog="slipway serve")
 
 
-@commands.command(epilog=examples("slipway up"))
-def up() -> None:
+@commands.command(epilog=after_help("slipway up", "slipway up --json", codes={0: "ended by SIGTERM"}))
+def up(json: Json = False) -> None:
     """Start the platform on this machine: Prefect and MLflow with their pages, a worker, the model server."""
     from flows.cli.old_champions import permit
     from flows.cli.views.status import show_up
@@ -36,11 +38,15 @@ def up() -> None:
     permit(settings.model_copy(update={"tracking_uri": own}), models(settings.home))
     print(f"Starting, which takes half a minute; logs are in {settings.home / 'logs'}", file=sys.stderr)
     with platform(settings) as group:
-        show_up({kept.service.name: kept.service.url for kept in group.kept if kept.service.url})
+        show_up({kept.service.name: kept.service.url for kept in group.kept if kept.service.url}, json)
         stay(settings.home, group)
 
 
-@commands.command(epilog=examples("slipway status", "slipway status --json"))
+@commands.command(
+    epilog=after_help(
+        "slipway status", "slipway status --json", codes={0: "all of it is up", 1: "not all of it is up"}
+    )
+)
 def status(json: Json = False) -> None:
     """What is up on this machine, where, since when, and which versions are served; exit code 0 only if all of it is."""
     from flows.cli.views.status import show_status

@@ -4,18 +4,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.cli.arguments import Json, Model, Who, examples
+from flows.cli.arguments import REFUSED, Json, Model, Who, after_help
 from flows.cli.versions import announcing
 
 commands = typer.Typer()
 
 
 @commands.command(
-    epilog=examples(
+    epilog=after_help(
         "slipway rollout digits",
         "slipway rollout digits step",
         'slipway rollout digits pause --reason "sale on Friday"',
         'slipway rollout digits finish --reason "100 requests a day decide nothing this year"',
+        codes=REFUSED,
     )
 )
 def rollout(

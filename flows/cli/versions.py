@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.arguments import Json, Model, NewSignature, Reason, Target, Who, examples
+from flows.cli.arguments import (
+    EXIT_CODES,
+    REFUSED,
+    Json,
+    Model,
+    NewSignature,
+    Reason,
+    Target,
+    Who,
+    after_help,
+)
 
 if TYPE_CHECKING:
     from tasks.settings import Settings
@@ -18,7 +28,9 @@ ledger = typer.Typer(no_args_is_help=True)
 commands.add_typer(ledger, name="ledger", help="What was decided about a model, as a record.")
 
 
-@commands.command(epilog=examples('slipway promote digits 3 --reason "checked by hand on the new scanner"'))
+@commands.command(
+    epilog=after_help('slipway promote digits 3 --reason "checked by hand on the new scanner"', codes=REFUSED)
+)
 def promote(
     model: Model,
     version: Annotated[int, typer.Argument(metavar="VERSION", help="The version to make the champion.")],
@@ -44,8 +56,10 @@ def promote(
 
 
 @commands.command(
-    epilog=examples(
-        'slipway rollback digits --reason "wrong sevens"', "slipway rollback digits --to 3 --reason …"
+    epilog=after_help(
+        'slipway rollback digits --reason "wrong sevens"',
+        "slipway rollback digits --to 3 --reason …",
+        codes=REFUSED,
     )
 )
 def rollback(
@@ -68,7 +82,9 @@ def rollback(
     show_entry(entry, json)
 
 
-@commands.command(epilog=examples("slipway copy digits@champion --to http://mlflow.prod:5000"))
+@commands.command(
+    epilog=after_help("slipway copy digits@champion --to http://mlflow.prod:5000", codes=REFUSED)
+)
 def copy(
     target: Target,
     to: Annotated[
@@ -95,8 +111,11 @@ def copy(
 
 
 @commands.command(
-    epilog=examples(
-        "slipway history digits", "slipway history digits --at 2026-05-03", "slipway history digits --json"
+    epilog=after_help(
+        "slipway history digits",
+        "slipway history digits --at 2026-05-03",
+        "slipway history digits --json",
+        codes={1: f"{EXIT_CODES[1]}, or the record is not whole"},
     )
 )
 def history(
@@ -117,7 +136,9 @@ def history(
 
 
 @ledger.command(
-    epilog=examples('slipway ledger accept digits --reason "restored from the backup of Tuesday"')
+    epilog=after_help(
+        'slipway ledger accept digits --reason "restored from the backup of Tuesday"', codes=REFUSED
+    )
 )
 def accept(model: Model, reason: Reason, who: Who = None, json: Json = False) -> None:
     """Sign a ledger that lost or never had what it should have, as it stands: decisions go on from there."""
@@ -132,7 +153,11 @@ def accept(model: Model, reason: Reason, who: Who = None, json: Json = False) ->
 
 
 @commands.command(
-    epilog=examples("slipway verify digits@champion", "slipway verify digits@champion --replay")
+    epilog=after_help(
+        "slipway verify digits@champion",
+        "slipway verify digits@champion --replay",
+        codes={0: "all of it holds", 1: f"{EXIT_CODES[1]}, or something does not hold"},
+    )
 )
 def verify(
     target: Target,
@@ -153,7 +178,13 @@ def verify(
     show_verification(check(load_settings(), target, replay=replay), json)
 
 
-@commands.command(epilog=examples("slipway monitor digits", "slipway monitor digits --json"))
+@commands.command(
+    epilog=after_help(
+        "slipway monitor digits",
+        "slipway monitor digits --json",
+        codes={3: "an alarm: what is served drifted, or does harm"},
+    )
+)
 def monitor(model: Model, json: Json = False) -> None:
     """Recorded traffic against the champion's training data, and its labels against the proof; exit code 3 is an alarm."""
     from flows.cli.views.versions import show_watched
@@ -166,7 +197,7 @@ def monitor(model: Model, json: Json = False) -> None:
 
 
 @commands.command(
-    epilog=examples(
+    epilog=after_help(
         "slipway explain digits 5",
         "slipway explain digits@challenger 3,17",
         "slipway explain churn customers.csv",

@@ -11,12 +11,17 @@ _VARIABLES = {"prefect": ("PREFECT_API_URL", "/api"), "mlflow": ("MLFLOW_TRACKIN
 
 def join(home: Path, *, registry: bool = True) -> None:
     """Name the servers in this process's environment, where that names none; not MLflow's without `registry`."""
+    os.environ.update(servers(home, registry=registry))
+
+
+def servers(home: Path, *, registry: bool = True) -> dict[str, str]:
+    """The variables by which clients find the servers of a home that is up, without those that the environment has; none where nothing is up."""
     state = read_state(home)
     if state is None:
-        return
+        return {}
+    named = account_of_commands(os.environ)
     for service in state.services:
         variable, path = _VARIABLES.get(service.name, ("", ""))
-        if variable and not os.environ.get(variable) and (registry or service.name != "mlflow"):
-            os.environ[variable] = service.url + path
-    for name, value in account_of_commands(os.environ).items():
-        os.environ.setdefault(name, value)
+        if variable and (registry or service.name != "mlflow"):
+            named[variable] = service.url + path
+    return {name: value for name, value in named.items() if not os.environ.get(name)}

@@ -18,6 +18,10 @@ _EXAMPLES = (
     "digits=path/to/a/version --allow-unsigned",
 )
 
+_CODES = (
+    "exit codes: 0 ended by SIGTERM; 1 it failed while running; 2 bad usage or bad input; 130 ended by Ctrl-C"
+)
+
 
 def parser(prog: str) -> "argparse.ArgumentParser":
     """One option a field of ServeOptions, described by it. A secret is none: whoever is on the machine reads command lines."""
@@ -30,7 +34,7 @@ def parser(prog: str) -> "argparse.ArgumentParser":
         prog,
         usage=f"{prog} [MODEL ...] [--option VALUE ...]",
         description="Serve models of the registry, following their aliases.",
-        epilog="\n".join(["examples:", *(f"  {prog} {words}" for words in _EXAMPLES)]),
+        epilog="\n".join(["examples:", *(f"  {prog} {words}" for words in _EXAMPLES), "", _CODES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(

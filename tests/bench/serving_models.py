@@ -192,7 +192,8 @@ def _save(folder: Path, model: ModelProto) -> None:
         for value in values:
             kind = value.type.tensor_type
             shape = [dim.dim_value or -1 for dim in kind.shape.dim]
-            dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
+            text = kind.elem_type == TensorProto.STRING
+            dtype = np.dtype(str if text else helper.tensor_dtype_to_np_dtype(kind.elem_type))
             specs.append(TensorSpec(dtype, shape, value.name))
         return Schema(specs)
 

@@ -1,11 +1,13 @@
 """`slipway status`: what is up on this machine, and what `slipway up` says when it is."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 from rich.table import Table
 
 from flows.cli.views import or_json
+from flows.cli.views.document import show_document
 from infra.platform.status import Status
 
 _PURPOSE = {
@@ -43,8 +45,11 @@ def show_status(status: Status, console: Console) -> None:
         console.print(f"{model:<{widest}}  {f'version {version}' if version else absent}{rollout}")
 
 
-def show_up(addresses: dict[str, str]) -> None:
-    """What a person does next, with the addresses."""
+def show_up(addresses: dict[str, str], as_json: bool) -> None:
+    """What a person does next, with the addresses; or one JSON object of these, as soon as they answer."""
+    if as_json:
+        show_document(json.dumps({"up": addresses}))
+        return
     for name, url in addresses.items():
         print(f"{name:<8} {url}  {_PURPOSE.get(name, '')}", flush=True)
     print("Ctrl-C ends all of it.", flush=True)

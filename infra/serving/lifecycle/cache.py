@@ -46,7 +46,10 @@ class Cache:
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for leftover in root.glob(".incoming-*"):
+
+    def tidy(self) -> None:
+        """Remove what was being downloaded when the server before ended; a server's to do, and not of who only looks something up beside it."""
+        for leftover in self.root.glob(".incoming-*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
     def incoming(self) -> Path:

@@ -46,6 +46,7 @@ class Follower:
         self.options = job.options
         self.channel = channel
         self.preparer = Preparer(job.options, inspector)
+        self.preparer.cache.tidy()
         self.followed = [FollowedTarget(target) for target in job.targets]
         self.rollouts: dict[Target, FollowedRollout] = {}
         self.registry: AliasSource | None = None

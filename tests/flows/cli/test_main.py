@@ -1,9 +1,11 @@
 """The command line, in this process where nothing heavy is started, as a process where it is."""
 
 import errno
+import inspect
 import json
 import logging
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,6 +18,7 @@ import pytest
 from typer.main import get_command
 
 from flows.cli import __main__ as cli
+from flows.cli.arguments import EXIT_CODES, examples_in
 from flows.cli.overrides import knob_names
 from infra.serving.__main__ import parser
 
@@ -179,7 +182,8 @@ def test_every_example_of_the_help_is_a_command_that_can_be_given() -> None:
     commands = dict(leaves(get_command(cli.app)))
     del commands["serve"]
     for name, command in commands.items():
-        examples = [shlex.split(line)[1:] for line in command.epilog.split("\n\n")[1:]]
+        typed = [line.partition(" >")[0] for line in examples_in(command.epilog)]
+        examples = [shlex.split(line)[1:] for line in typed]
         assert examples, name
         for words in examples:
             depth = len(name.split())
@@ -213,7 +217,7 @@ def test_the_servers_help_has_its_defaults_and_examples(slipway: Slipway) -> Non
     said = " ".join(out.split())
     assert code == 0 and "Port to listen on; 0 takes a free one. (default: 8080)" in said
     assert "default: home/keys/public.pem. (default" not in said
-    for line in out.split("examples:")[1].strip().splitlines():
+    for line in out.split("examples:")[1].partition("exit codes:")[0].strip().splitlines():
         _, command, *words = shlex.split(line)
         given = parser("slipway serve").parse_args(words)
         assert command == "serve" and (given.models or given.all)
@@ -229,13 +233,36 @@ def test_settings_of_a_workload_are_those_that_a_run_takes(slipway: Slipway) -> 
     assert code == 0 and all(name in out for name in knob_names())
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["run", "new", "check", "settings", "explain", "serve", "promote", "rollback", "history", "verify"],
-)
-def test_every_command_explains_itself(slipway: Slipway, command: str) -> None:
-    code, out, _ = slipway(command, "--help")
-    assert code == 0 and len(out) > 200 and ("slipway" in out)
+def test_every_command_explains_itself_and_its_exit_codes(slipway: Slipway) -> None:
+    for name, command in leaves(get_command(cli.app)):
+        code, out, _ = slipway(*name.split(), "--help")
+        said = " ".join(out.replace("│", " ").split())
+        codes = said.lower().partition("exit codes: ")[2]
+        assert code == 0 and f"slipway {name}" in said, name
+        assert all(re.search(rf"\b{number} \w", codes) for number in EXIT_CODES), name
+        ends = re.findall(r"Exit\((\d) if|else (\d)\)", inspect.getsource(command.callback.__wrapped__))
+        assert all(f"{a or b} " in codes for a, b in ends), name
+
+
+NO_JSON = {
+    "serve": "prints one line of JSON as soon as it answers",
+    "completion": "prints a script for a shell",
+}
+
+
+def test_every_command_prints_json_on_demand_or_has_a_reason_not_to() -> None:
+    for name, command in leaves(get_command(cli.app)):
+        has = any("--json" in parameter.opts for parameter in command.params)
+        assert has != (name in NO_JSON), name
+
+
+def test_what_new_and_migrate_wrote_is_json_on_demand(slipway: Slipway, tmp_path: Path) -> None:
+    path = tmp_path / "churn.py"
+    _, out, _ = slipway("new", str(path), "--json")
+    assert json.loads(out) == {"path": str(path), "workload": "churn", "like": "table"}
+    path.write_text(path.read_text().replace("goal=", "kind="))
+    code, out, _ = slipway("migrate", str(path), "--json")
+    assert isinstance(json.loads(out), dict)
 
 
 @pytest.mark.slow
