@@ -13,6 +13,7 @@ from flows.orchestration.approval import start_asking
 from flows.orchestration.artifacts import show_outcome, show_source
 from flows.orchestration.failures import failing_in_a_sentence
 from flows.orchestration.run_lock import wait_for_turn
+from flows.orchestration.statuses import failures_shown, show_run
 from flows.orchestration.story import told
 from flows.orchestration.task_runner import task_runner
 from flows.pipeline import reuse
@@ -30,6 +31,7 @@ from tasks.promotion.automatic import Decision
 from tasks.proof.evidence import Evidence, make_evidence
 from tasks.records import Checkpoint, Dataset, Version
 from tasks.registry.tags import DECISION_TAG
+from tasks.reporting.why import why_started
 from tasks.settings import load_settings
 from tasks.system.locks import at_work
 from tasks.system.signing import given_key
@@ -56,6 +58,7 @@ def retrain(
     gates: form.GatesForm = form.GATES,
     search: form.SearchForm = form.SEARCH,
     data: form.DataForm = form.DATA,
+    because: str = "",
 ) -> Outcome:
     """Train, compress, prove, register and promote a workload's model, unless nothing has changed since last time.
 
@@ -70,6 +73,7 @@ def retrain(
         gates: What the model must hold to be promoted; empty fields are as the workload and mlflow.yaml say.
         search: Whether to look for better recipes; empty: no.
         data: Which rows are used and how they are split; empty fields are as the workload says.
+        because: What this run was started for, such as an alarm; it stands beside what came of it.
     """
     started = time.monotonic()
     reference = file or workload
@@ -89,7 +93,7 @@ def retrain(
     )
     runner = StepRunner(context)
 
-    with at_work(settings.home, definition.name):
+    with failures_shown(context.registry, definition.name), at_work(settings.home, definition.name):
         dataset = runner.call(steps.prepare, config=config.data)
         check_run(definition, config, dataset.rows["train"])
         runner.context = context = reuse.with_key(context, dataset, config)
@@ -101,7 +105,7 @@ def retrain(
                 _end_interrupted(context, outcome, may_promote=promote)
                 _show_source(context.model_copy(update={"run_id": outcome.run_id}), ran=False)
     tidy(context)
-    return _show(context, outcome)
+    return _show(context, outcome, because)
 
 
 def _make(
@@ -151,9 +155,11 @@ def _show_source(context: RunContext, *, ran: bool) -> None:
         show_source(bundle_of(context.workload), context.model, source, ran=ran)
 
 
-def _show(context: RunContext, outcome: Outcome) -> Outcome:
-    show_outcome(outcome, context.registry)
-    return told(outcome, outcome.headline)
+def _show(context: RunContext, outcome: Outcome, because: str) -> Outcome:
+    said = f"{outcome.headline}. {why_started(outcome, because)}" if because else outcome.headline
+    show_outcome(outcome, context.registry, because)
+    show_run(context.registry, outcome, said)
+    return told(outcome, said)
 
 
 def _evidence(

@@ -158,8 +158,9 @@ class Platform:
                 raise AssertionError(f"it did not come up:\n{(self.home / 'up.log').read_text()[-3000:]}")
             if line.startswith("Ctrl-C"):
                 return
-            name, address, *_ = line.split()
-            self.addresses[name] = address
+            if line.split()[1:2] and line.split()[1].startswith("http"):
+                name, address, *_ = line.split()
+                self.addresses[name] = address
 
 
 def _answer(request: urllib.request.Request) -> tuple[Any] | None:

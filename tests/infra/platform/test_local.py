@@ -229,7 +229,14 @@ def test_ctrl_c_in_the_middle_of_a_run_leaves_nothing_behind(platform: Platform,
     assert psutil.wait_procs(processes, timeout=60)[1] == [] and platform.processes() == []
     assert platform.status() == (
         1,
-        {"up": False, "pid": None, "parts": [], "serves": {}, "deployed": [], "loading": []},
+        {
+            "up": False,
+            "pid": None,
+            "parts": [],
+            **dict.fromkeys(("serves", "rollouts", "statuses"), {}),
+            "deployed": [],
+            "loading": [],
+        },
     )
     with sqlite3.connect(platform.home / "prefect.db") as database:
         query = "select state_type from flow_run where id = ?"

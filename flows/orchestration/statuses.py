@@ -1,0 +1,85 @@
+"""What a flow says of its model for the pages of the model server and for `slipway status`: `tasks.registry.status_tags`."""
+
+import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from prefect.runtime import deployment, flow_run
+
+from tasks.monitoring.watched import Watched
+from tasks.outcome import Outcome
+from tasks.registry.registry import Registry
+from tasks.registry.status_tags import Page, StatusTag, Tone, publish
+from tasks.system.sentences import first_line
+
+ANSWER = "#answer"
+"""Behind the address of a run that waits: where our own server shows Prefect's pages, it opens the form (prefect_server)."""
+
+_TONES: dict[str, Tone] = {"promoted": "good", "rolling": "good", "refused": "warn", "failed": "bad"}
+
+
+@contextmanager
+def failures_shown(registry: Registry, model: str) -> Iterator[None]:
+    """A run that fails is the last run, too."""
+    try:
+        yield
+    except Exception as error:
+        said = f"failed: {first_line(error)}"
+        tag = StatusTag(model=model, subject="run", said=said, tone="bad", pages=run_page())
+        publish(replace(registry, patience=0.0), tag)
+        raise
+
+
+def show_run(registry: Registry, outcome: Outcome, said: str) -> None:
+    """What came of a run of retrain."""
+    pages = run_page()
+    for page, artifact in (("mlflow", ""), ("report", "report.html")):
+        if address := registry.run_address(outcome.model, outcome.run_id or "", artifact):
+            pages[page] = address
+    tag = StatusTag(
+        model=outcome.model,
+        subject="run",
+        said=said,
+        tone=_TONES.get(outcome.decision, "plain"),
+        version=outcome.version,
+        pages=pages,
+    )
+    publish(registry, tag)
+
+
+def show_traffic(registry: Registry, watched: Watched) -> None:
+    """What watching said."""
+    tag = StatusTag(
+        model=watched.model,
+        subject="traffic",
+        said=watched.headline,
+        tone="bad" if watched.alarming else "good" if watched.status == "steady" else "plain",
+        version=watched.version,
+        pages=run_page(),
+    )
+    publish(registry, tag)
+
+
+def show_question(registry: Registry, model: str, version: int, said: str, days: float) -> None:
+    """That a person is asked about a version, where, and how long."""
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
+    pages = {page: f"{address}{ANSWER}" for page, address in run_page().items()}
+    publish(
+        registry,
+        StatusTag(
+            model=model, subject="question", said=said, tone="warn", version=version, until=until, pages=pages
+        ),
+    )
+
+
+def show_answer(registry: Registry, model: str, version: int, said: str) -> None:
+    """That nobody is asked any more."""
+    publish(
+        registry, StatusTag(model=model, subject="question", said=said, version=version, pages=run_page())
+    )
+
+
+def run_page() -> dict[Page, str]:
+    """This run's, where a server shows it: that of one command does not."""
+    return {"prefect": str(flow_run.ui_url)} if deployment.id is not None and flow_run.ui_url else {}
