@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from prefect.runtime import deployment, flow_run
+from prefect.utilities.urls import url_for
 
 from tasks.monitoring.watched import Watched
 from tasks.outcome import Outcome
@@ -82,4 +83,5 @@ def show_answer(registry: Registry, model: str, version: int, said: str) -> None
 
 def run_page() -> dict[Page, str]:
     """This run's, where a server shows it: that of one command does not."""
-    return {"prefect": str(flow_run.ui_url)} if deployment.id is not None and flow_run.ui_url else {}
+    page = url_for("flow-run", obj_id=flow_run.id) if deployment.id is not None else None
+    return {"prefect": page} if page else {}
