@@ -110,7 +110,7 @@ def judge(model: str, version: int, ask: bool | None) -> Question:
     if asks:
         instead = "as the first champion" if number is None else f"in place of version {number}"
         said = f"Promote {model} version {version}, {instead}? The gate says {verdict.decision}: {verdict.reasons[0]}"
-        show_question(registry, model, version, said, settings.policy(model).patience_days)
+        show_question(registry, challenger, said, settings.policy(model).patience_days)
     return Question(text=text, ask=asks)
 
 

@@ -10,6 +10,7 @@ from prefect.utilities.urls import url_for
 
 from tasks.monitoring.watched import Watched
 from tasks.outcome import Outcome
+from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.status_tags import Page, StatusTag, Tone, publish
 from tasks.system.sentences import first_line
@@ -35,7 +36,8 @@ def failures_shown(registry: Registry, model: str) -> Iterator[None]:
 def show_run(registry: Registry, outcome: Outcome, said: str) -> None:
     """What came of a run of retrain."""
     pages = run_page()
-    for page, artifact in (("mlflow", ""), ("report", "report.html")):
+    shown: dict[Page, str] = {"mlflow": "", "report": "report.html"}
+    for page, artifact in shown.items():
         if address := registry.run_address(outcome.model, outcome.run_id or "", artifact):
             pages[page] = address
     tag = StatusTag(
@@ -62,16 +64,23 @@ def show_traffic(registry: Registry, watched: Watched) -> None:
     publish(registry, tag)
 
 
-def show_question(registry: Registry, model: str, version: int, said: str, days: float) -> None:
+def show_question(registry: Registry, version: Version, said: str, days: float) -> None:
     """That a person is asked about a version, where, and how long."""
-    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
+    now = datetime.datetime.now(datetime.UTC)
     pages = {page: f"{address}{ANSWER}" for page, address in run_page().items()}
-    publish(
-        registry,
-        StatusTag(
-            model=model, subject="question", said=said, tone="warn", version=version, until=until, pages=pages
-        ),
+    if address := registry.run_address(version.model, version.run_id, "report.html"):
+        pages["report"] = address
+    tag = StatusTag(
+        model=version.model,
+        subject="question",
+        at=now,
+        said=said,
+        tone="warn",
+        version=version.version,
+        until=now + datetime.timedelta(days=days),
+        pages=pages,
     )
+    publish(registry, tag)
 
 
 def show_answer(registry: Registry, model: str, version: int, said: str) -> None:

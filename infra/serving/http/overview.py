@@ -83,12 +83,14 @@ def _summary(known: list[Shown], asked: list[Shown], now: datetime.datetime) -> 
 
 def _question(shown: Shown, now: datetime.datetime) -> str:
     tag = shown.statuses["question"]
+    asked, mark, why = tag.said.partition("? ")
     until = "" if tag.until is None else f", open until {tag.until:%d %b, %H:%M} UTC"
     answer = [link("Answer it in Prefect", tag.pages["prefect"])] if "prefect" in tag.pages else []
     others = [link(NAMES[page], address) for page, address in tag.pages.items() if page != "prefect"]
     return element(
         "section",
-        element("h2", tag.said),
+        element("h2", asked + mark.rstrip()),
+        *([element("p", why)] if why else ()),
         element("p", "Asked ", ago(tag.at, now), until, class_="soft"),
         element("p", *answer, *others, class_="links"),
         class_="card asks",

@@ -15,7 +15,10 @@ from flows.orchestration.events import CHAMPION_CHANGED, emit
 from tasks.errors import UserError
 from tasks.system.frozen import Frozen
 
-pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # apprise's
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),  # apprise's
+    pytest.mark.filterwarnings("ignore:Unverified HTTPS request"),  # of the sink's own certificate
+]
 
 
 class Sinks(NamedTuple):
