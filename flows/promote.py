@@ -68,7 +68,8 @@ def promote(
     if asked.ask:
         approval = ask_a_person(asked.text, settings.policy(model).patience_days)
         who, reason = approval.who, approval.why
-        said = f"{who} answered about version {version}: {approval.decision}. {reason}"
+        answer = "approved" if approval.decision == "approve" else "refused"
+        said = f"{who} {answer} version {version}: {reason}"
         show_answer(Registry(settings), model, version, said)
         if approval.decision == "refuse":
             entry = _refuse(model, version, reason, who)

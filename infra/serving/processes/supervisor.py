@@ -187,8 +187,8 @@ class Supervisor:
                 state.started(child.name)
             if self.found is not None:
                 channel.send(self.found)
-            state = (*self.checks.values(), *self.rollouts.values(), *self.told.values())
-            for message in (*releases, *reversed(self.board.events), *state):
+            last = (*self.checks.values(), *self.rollouts.values(), *self.told.values())
+            for message in (*releases, *reversed(self.board.events), *last):
                 channel.send(message)
         return channel
 

@@ -261,7 +261,7 @@ def refuse_from_the_first_page(platform: Platform, page: "Page") -> None:
     submit(page.locator(".p-modal").get_by_role("button", name="Submit"))
     ended = platform.ended(question)
     assert (ended["state_type"], ended["state_name"]) == ("COMPLETED", "Declined")
-    reads(platform, page, "nobody is asked anything", "Ada answered about version", "not before the holidays")
+    reads(platform, page, "nobody is asked anything", "Ada refused version", "not before the holidays")
 
 
 def compare(platform: Platform, page: "Page") -> None:
@@ -299,7 +299,7 @@ def promote_and_go_back(platform: Platform, page: "Page") -> None:
 
 
 def drift(platform: Platform, page: "Page", folder: Path) -> None:
-    """Requests from another world: watching says so, and the retraining that follows says why it did nothing."""
+    """Requests from another world: watching says so, and the retraining that follows says what it was for."""
     body = json.dumps({"inputs": {"point": [[5.0 + row / 400, -3.0] for row in range(16)]}}).encode()
     request = urllib.request.Request(
         f"{platform.addresses['server']}/models/digits/invocations",
@@ -320,7 +320,7 @@ def drift(platform: Platform, page: "Page", folder: Path) -> None:
     )[0]
     assert "version 1: 2 of 2 inputs drifted" in run["parameters"]["because"], before
     assert platform.ended(run["id"])["state_type"] == "COMPLETED"
-    reads(platform, page, "v1 drifted", "Started because of digits version 1", "There was nothing to learn")
+    reads(platform, page, "v1 drifted", "Started because of digits version 1")
     shot(page, "models-drift")
 
 
