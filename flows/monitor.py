@@ -11,11 +11,12 @@ from pydantic import Field
 from flows.orchestration.artifacts import show_watched
 from flows.orchestration.events import DATA_CHANGED, DRIFT_ALARM, emit
 from flows.orchestration.failures import failing_in_a_sentence
+from flows.orchestration.statuses import show_traffic
 from flows.orchestration.story import told
 from flows.pipeline.binding import worth_a_retry
 from infra.platform.status import DEPLOYED_TAG
 from tasks.monitoring import monitor as watching
-from tasks.monitoring.watched import Watched
+from tasks.monitoring.watched import ColumnDrift, Performance, Status, Watched
 from tasks.promotion.verification import check_version, downloaded
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
@@ -23,15 +24,21 @@ from tasks.settings import load_settings
 from tasks.system.frozen import Frozen
 from tasks.workloads.catalogue import names
 
+_MOST = 10
+
 
 class Alarm(Frozen):
-    """What an event says of traffic that does harm; the rest is beside the run. `workload` and `file` are retrain's parameters."""
+    """What an event says of traffic that does harm: of which version, which inputs, by how much. `workload` and `file` are retrain's parameters."""
 
     workload: str
     file: str
     version: int
+    status: Status
     reasons: tuple[str, ...]
     reason: str = Field(description="The same as one, which the run that it starts is given.")
+    inputs: tuple[ColumnDrift, ...] = ()
+    answers: tuple[ColumnDrift, ...] = ()
+    performance: Performance | None = None
 
 
 class NewRows(Frozen):
@@ -58,15 +65,32 @@ def monitor(model: str = "digits") -> Watched | State[Watched]:
     reference = watched.workload
     if watched.alarming:
         made_by = maker(reference)
-        reason = "; ".join(watched.reasons)
-        about = Alarm(**made_by.asked, version=watched.version, reasons=watched.reasons, reason=reason)
-        emit(DRIFT_ALARM, model, f"{model}: {reason}", about, made_by.related)
+        about = alarm(watched, made_by)
+        emit(DRIFT_ALARM, model, f"{model} {about.reason}", about, made_by.related)
     if (fingerprint := ask_for_rows(model)) is not None:
         reason = f"{reference} loads rows that no version was made of ({fingerprint[:16]}…)"
         made_by = maker(reference)
         about_rows = NewRows(**made_by.asked, fingerprint=fingerprint, reason=reason)
         emit(DATA_CHANGED, model, f"{model}: {reason}", about_rows, made_by.related)
-    return told(watched, ": ".join([f"v{watched.version} {watched.status}", *watched.reasons[:1]]))
+    show_traffic(Registry(load_settings()), watched)
+    return told(watched, watched.headline)
+
+
+def alarm(watched: Watched, made_by: "Maker") -> Alarm:
+    """The columns that drifted most, and not all of a picture's."""
+    inputs, answers = (
+        (drift.drifted[:_MOST] if drift else ()) for drift in (watched.inputs, watched.predictions)
+    )
+    return Alarm(
+        **made_by.asked,
+        version=watched.version,
+        status=watched.status,
+        reasons=watched.reasons,
+        reason=f"version {watched.version}: {'; '.join(watched.reasons)}",
+        inputs=inputs,
+        answers=answers,
+        performance=watched.performance,
+    )
 
 
 def has_champion(model: str) -> bool:

@@ -7,9 +7,10 @@ from pydantic import Field
 
 from flows.orchestration import form
 from flows.orchestration.approval import ask as ask_a_person
-from flows.orchestration.artifacts import show_question
+from flows.orchestration.artifacts import show_question as show_brief
 from flows.orchestration.events import announced
 from flows.orchestration.failures import failing_in_a_sentence
+from flows.orchestration.statuses import show_answer, show_question
 from flows.orchestration.story import told
 from flows.pipeline.binding import worth_a_retry
 from tasks.errors import RefusedError, StepError
@@ -69,6 +70,9 @@ def promote(
     if asked.ask:
         approval = ask_a_person(asked.text, settings.policy(model).patience_days)
         who, reason = approval.who, approval.why
+        answer = "approved" if approval.decision == "approve" else "refused"
+        said = f"{who} {answer} version {version}: {reason}"
+        show_answer(Registry(settings), model, version, said)
         if approval.decision == "refuse":
             entry = _refuse(model, version, reason, who)
             return told(entry, f"declined by {entry.who}: {reason}", DECLINED)
@@ -108,9 +112,13 @@ def judge(model: str, version: int, ask: bool | None) -> Question:
     text = brief(version, evidence, verdict, number, _addresses(registry, challenger), serving)
     if rolling := rolls(registry, model, version):
         text += f"\n\nIts rollout: {status(settings, model).decision.why} To approve ends it with this version as the champion."
-    show_question(model, text)
+    show_brief(model, text)
     manual = settings.policy(model).approval == "manual" if ask is None else ask
     asks = verdict.decision == "inconclusive" or (manual and verdict.decision == "pass")
+    if asks:
+        instead = "as the first champion" if number is None else f"in place of version {number}"
+        said = f"Promote {model} version {version}, {instead}? The gate says {verdict.decision}: {verdict.reasons[0]}"
+        show_question(registry, challenger, said, settings.policy(model).patience_days)
     return Question(text=text, ask=asks, rolls=rolling)
 
 
@@ -158,6 +166,9 @@ def refuse(model: str, version: int, reason: str, who: form.Text = None) -> Ledg
         who: Who decides; empty: the user that the worker runs as.
     """
     entry = _refuse(model, version, reason, who)
+    show_answer(
+        Registry(load_settings()), model, version, f"version {version} was refused by {entry.who}: {reason}"
+    )
     return told(entry, f"refused by {entry.who}: {reason}")
 
 

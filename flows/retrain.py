@@ -14,6 +14,7 @@ from flows.orchestration.approval import start_asking
 from flows.orchestration.artifacts import show_outcome, show_source
 from flows.orchestration.failures import failing_in_a_sentence
 from flows.orchestration.run_lock import wait_for_turn
+from flows.orchestration.statuses import failures_shown, show_run
 from flows.orchestration.story import told
 from flows.orchestration.task_runner import task_runner
 from flows.pipeline import reuse
@@ -31,6 +32,7 @@ from tasks.promotion.automatic import Decision
 from tasks.proof.evidence import Evidence, make_evidence
 from tasks.records import Checkpoint, Dataset, Version
 from tasks.registry.tags import DECISION_TAG
+from tasks.reporting.why import why_started
 from tasks.settings import load_settings
 from tasks.system.locks import at_work
 from tasks.system.signing import given_key
@@ -97,7 +99,7 @@ def retrain(
     )
     runner = StepRunner(context)
 
-    with at_work(settings.home, definition.name):
+    with failures_shown(context.registry, definition.name), at_work(settings.home, definition.name):
         dataset = runner.call(steps.prepare, config=config.data)
         check_run(definition, config, dataset.rows["train"])
         runner.context = context = reuse.with_key(context, dataset, config)
@@ -160,8 +162,11 @@ def _show_source(context: RunContext, *, ran: bool) -> None:
 
 
 def _show(context: RunContext, outcome: Outcome) -> Outcome:
-    show_outcome(outcome, context.registry)
-    return told(outcome, outcome.headline)
+    reason = context.reason
+    said = f"{outcome.headline}. {why_started(outcome, reason)}" if reason else outcome.headline
+    show_outcome(outcome, context.registry, reason)
+    show_run(context.registry, outcome, said)
+    return told(outcome, said)
 
 
 def _evidence(

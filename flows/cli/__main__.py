@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import completion, deployments, labels, pipeline, platform, rollouts, versions
+from flows.cli import completion, deployments, labels, notifications, pipeline, platform, rollouts, versions
 from flows.cli.failures import check_limits, in_a_sentence
 from flows.cli.views.document import json_alone
 from tasks.errors import exiting_in_a_sentence
@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for group in (pipeline, deployments, platform, versions, rollouts, labels, completion):
+for group in (pipeline, deployments, platform, versions, rollouts, labels, notifications, completion):
     app.add_typer(group.commands)
 
 _INTERRUPTED = 130

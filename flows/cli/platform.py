@@ -29,7 +29,10 @@ def up(json: Json = False) -> None:
     """Start the platform on this machine: Prefect and MLflow with their pages, a worker, the model server."""
     from flows.cli.old_champions import permit
     from flows.cli.views.status import show_up
+    from infra.platform.beside import join
     from infra.platform.local import end_on_signals, models, platform, stay
+    from tasks.registry.registry import Registry
+    from tasks.registry.status_tags import all_statuses
     from tasks.settings import load_settings
 
     settings = load_settings()
@@ -38,7 +41,10 @@ def up(json: Json = False) -> None:
     permit(settings.model_copy(update={"tracking_uri": own}), models(settings.home))
     print(f"Starting, which takes half a minute; logs are in {settings.home / 'logs'}", file=sys.stderr)
     with platform(settings) as group:
-        show_up({kept.service.name: kept.service.url for kept in group.kept if kept.service.url}, json)
+        join(settings.home)
+        addresses = {kept.service.name: kept.service.url for kept in group.kept if kept.service.url}
+        registry = Registry(settings.model_copy(update={"tracking_uri": addresses["mlflow"]}))
+        show_up(addresses, all_statuses(registry), json)
         stay(settings.home, group)
 
 
@@ -58,8 +64,10 @@ def status(json: Json = False) -> None:
     if platform.up:
         from tasks.promotion.rollout_status import open_rollouts
         from tasks.registry.registry import Registry
+        from tasks.registry.status_tags import all_statuses
 
-        rollouts = {name: rollout.where for name, rollout in open_rollouts(Registry(settings)).items()}
-        platform = platform.model_copy(update={"rollouts": rollouts})
+        registry = Registry(settings)
+        rollouts = {name: rollout.where for name, rollout in open_rollouts(registry).items()}
+        platform = platform.model_copy(update={"rollouts": rollouts, "statuses": all_statuses(registry)})
     show_status(platform, json)
     raise typer.Exit(0 if platform.up else 1)

@@ -66,13 +66,15 @@ def start_asking(
     if not deployment.id:
         return f"to make it the champion: {command}"
     tag = f"asks-about-{version.model}"
+    asked = {"model": version.model, "version": version.version, "reason": reason}
+    if ask is not None:  # an empty field is left out: Prefect's form of it takes no null
+        asked["ask"] = ask
     try:
         with get_client(sync_client=True) as client:
             _take_back(client, tag, version)
         started = run_deployment(
             DEPLOYMENT,
-            parameters={"model": version.model, "version": version.version, "reason": reason}
-            | ({} if ask is None else {"ask": ask}),  # the form takes no null
+            parameters=asked,
             tags=[tag],
             idempotency_key=f"{tag}-{version.version}-{about or version.run_id}",
             timeout=0,

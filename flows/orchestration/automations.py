@@ -1,7 +1,7 @@
 """infra/automations/ on the Prefect server: what happens by itself when a model drifts, a run is lost or a champion changes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr
 
+from flows.orchestration import notifications
 from flows.orchestration.reachability import in_a_sentence
 from tasks.errors import StepError, exiting_in_a_sentence
 
@@ -29,14 +30,17 @@ def apply(folder: Path = FOLDER) -> list[str]:
 
     Deployments come first: an automation that starts one names it. Raises StepError for one that is not there.
     """
-    webhook = save_webhook()
     applied = []
     with get_client(sync_client=True) as client:
+        webhook = save_webhook(client)
+        told = [id_ for _, id_ in notifications.saved(client)]
         for wanted in read(folder):
-            if any("block_document_id" in action for action in wanted["actions"]) and webhook is None:
-                continue
-            _save(client, AutomationCore.model_validate(_with_ids(client, wanted, webhook)))
-            applied.append(str(wanted["name"]))
+            actions = list(with_ids(client, wanted, webhook, told))
+            if actions:
+                _save(client, AutomationCore.model_validate({**wanted, "actions": actions}))
+                applied.append(str(wanted["name"]))
+            else:  # nobody is told, or no longer
+                _delete(client, wanted["name"])
     return applied
 
 
@@ -46,22 +50,26 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
         yield from yaml.safe_load(path.read_text())["automations"]
 
 
-def save_webhook() -> UUID | None:
-    """The address of SLIPWAY_WEBHOOK_URL, kept encrypted by Prefect; None when there is none."""
+def save_webhook(client: SyncPrefectClient) -> UUID | None:
+    """The address of SLIPWAY_WEBHOOK_URL, kept encrypted by Prefect, or the one that was kept before; None when there is none."""
     url = os.environ.get(WEBHOOK_VARIABLE)
     if not url:
-        return None
+        return notifications.block_id(client, Webhook, _BLOCK)
     return UUID(str(Webhook(url=SecretStr(url)).save(_BLOCK, overwrite=True)))
 
 
-def _with_ids(client: SyncPrefectClient, wanted: dict[str, Any], webhook: UUID | None) -> dict[str, Any]:
-    actions = [dict(action) for action in wanted["actions"]]
-    for action in actions:
+def with_ids(
+    client: SyncPrefectClient, wanted: dict[str, Any], webhook: UUID | None, told: Sequence[UUID]
+) -> Iterator[dict[str, Any]]:
+    """The automation's actions; a notification once for each that is told."""
+    blocks = {"call-webhook": [webhook] if webhook else [], "send-notification": told}
+    for action in wanted["actions"]:
         if "block_document_id" in action:
-            action["block_document_id"] = webhook
-        if "deployment_id" in action:
-            action["deployment_id"] = _deployment(client, action["deployment_id"], wanted["name"])
-    return {**wanted, "actions": actions}
+            yield from ({**action, "block_document_id": id_} for id_ in blocks[action["type"]])
+        elif "deployment_id" in action:
+            yield {**action, "deployment_id": _deployment(client, action["deployment_id"], wanted["name"])}
+        else:
+            yield action
 
 
 def _deployment(client: SyncPrefectClient, name: str, automation: str) -> UUID:
@@ -80,6 +88,11 @@ def _save(client: SyncPrefectClient, wanted: AutomationCore) -> None:
         client.create_automation(wanted)
     else:
         client.update_automation(there[0].id, wanted.model_copy(update={"enabled": there[0].enabled}))
+
+
+def _delete(client: SyncPrefectClient, name: str) -> None:
+    for there in client.read_automations_by_name(name):
+        client.delete_automation(there.id)
 
 
 @exiting_in_a_sentence()

@@ -2,6 +2,25 @@
 
 import os
 import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+_OPEN_FORM = b"""<script>
+if (location.hash === "#answer") {
+  const look = setInterval(() => {
+    const shown = [...document.querySelectorAll("button, [role=menuitem]")].filter(e => e.getClientRects().length);
+    const resume = shown.find(e => e.textContent.trim() === "Resume");
+    const menu = document.querySelector("header button[aria-haspopup=menu], main button[aria-haspopup=menu]");
+    if (resume) { clearInterval(look); resume.click(); }
+    else if (menu && menu.dataset.state === "closed")
+      menu.dispatchEvent(new PointerEvent("pointerdown", {bubbles: true, button: 0}));
+  }, 300);
+  setTimeout(() => clearInterval(look), 60000);
+}
+</script></head>"""
+"""No address leads to the form of a run that waits: older pages have a button for it, and newer ones hide that in a menu."""
+
+Scope = MutableMapping[str, Any]
 
 
 def main() -> None:
@@ -16,7 +35,58 @@ def main() -> None:
     os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(origins(port))
     from prefect.server.api.server import create_app
 
-    uvicorn.run(OwnMachineOnly(create_app(final=True), port), host="127.0.0.1", port=port, log_level="error")
+    app = OwnMachineOnly(WithForm(create_app(final=True)), port)
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
+
+
+class WithForm:
+    """Prefect's app whose pages open the form of a run that waits where their address ends in #answer."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        headers = scope.get("headers", ())
+        page = scope["type"] == "http" and scope["method"] == "GET" and not scope["path"].startswith("/api/")
+        if not page or not any(name == b"accept" and b"text/html" in value for name, value in headers):
+            await self.app(scope, receive, send)
+            return
+        plain = [pair for pair in headers if pair[0] != b"accept-encoding"]
+        await self.app({**scope, "headers": plain}, receive, _Page(send))
+
+
+class _Page:
+    """What is sent of a page: whole, with the script in its head, or as it comes where it is none."""
+
+    def __init__(self, send: Any) -> None:
+        self.send = send
+        self.start: Any = None
+        self.body = b""
+
+    async def __call__(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.start = (
+                message if (b"content-type", b"text/html; charset=utf-8") in message["headers"] else None
+            )
+            if self.start is None:
+                await self.send(message)
+        elif self.start is None:
+            await self.send(message)
+        else:
+            self.body += message.get("body", b"")
+            if not message.get("more_body"):
+                await self._send_whole()
+
+    async def _send_whole(self) -> None:
+        body = self.body.replace(b"</head>", _OPEN_FORM, 1)
+        kept = [
+            pair
+            for pair in self.start["headers"]
+            if pair[0] not in (b"content-length", b"etag", b"last-modified")
+        ]
+        headers = [*kept, (b"content-length", str(len(body)).encode())]
+        await self.send({**self.start, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
 
 
 if __name__ == "__main__":

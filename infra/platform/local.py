@@ -60,6 +60,7 @@ def services(home: Path, ports: dict[str, int]) -> list[Service]:
                 "2",
                 "--record",
                 "1",
+                *("--link", f"Prefect={at['prefect']}", "--link", f"MLflow={at['mlflow']}"),
             ),
             health=f"{at['server']}/health",
             url=at["server"],

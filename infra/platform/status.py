@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from infra.platform.state import Process, read_state
+from tasks.registry.status_tags import StatusTag, Subject
 from tasks.system.frozen import Frozen
 from tasks.system.urls import answers
 
@@ -32,6 +33,9 @@ class Status(Frozen):
     serves: dict[str, str | None] = {}
     deployed: tuple[str, ...] = Field((), description="Models that deployments of one's own retrain.")
     rollouts: dict[str, str] = Field({}, description="Of each model that has one open, in words.")
+    statuses: dict[str, dict[Subject, StatusTag]] = Field(
+        {}, description="Of each model, what flows said last, as its page has it."
+    )
     loading: tuple[str, ...] = Field(
         (), description="Those of which a champion is on its way into the server."
     )

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.errors import UserError
 from tasks.system.frozen import Frozen
@@ -110,6 +110,10 @@ class ServeOptions(Frozen):
         (),
         description="Host names accepted in requests; on loopback, localhost names are and others are not.",
     )
+    link: tuple[str, ...] = Field(
+        (),
+        description="NAME=URL at the top of the first page; Prefect=URL and MLflow=URL also lead to a model's pages there.",
+    )
     max_body: Positive = Field(
         16 * 1024 * 1024, description="Largest request body in bytes, also after decompression."
     )
@@ -145,6 +149,16 @@ class ServeOptions(Frozen):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="How much goes to stderr."
     )
+
+    @field_validator("link")
+    @classmethod
+    def _named(cls, links: tuple[str, ...]) -> tuple[str, ...]:
+        for each in links:
+            if not re.fullmatch(r"[^=]+=https?://.+", each):
+                raise UserError(
+                    f"--link {each!r} is no NAME=URL: write it as Prefect=http://prefect.internal:4200"
+                )
+        return tuple(each.rstrip("/") for each in links)
 
     @model_validator(mode="after")
     def _a_body_has_room(self) -> Self:

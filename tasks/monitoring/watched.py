@@ -85,3 +85,8 @@ class Watched(Frozen):
     @property
     def alarming(self) -> bool:
         return self.status in ("drifted", "worse")
+
+    @property
+    def headline(self) -> str:
+        """For a list of runs: "v3 drifted: 2 of 4 inputs drifted …"."""
+        return ": ".join([f"v{self.version} {self.status}", *self.reasons[:1]])

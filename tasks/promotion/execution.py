@@ -11,6 +11,7 @@ from tasks.promotion.rollouts import last_rollout, read_standing, signed_tag
 from tasks.proof.permit import Basis
 from tasks.records import Version
 from tasks.registry.registry import Registry
+from tasks.registry.status_tags import StatusTag, publish
 from tasks.rollout.evidence import RolloutEvidence
 from tasks.rollout.record import ROLLOUT_TAG
 
@@ -43,6 +44,7 @@ def carry_out(registry: Registry, model: str) -> Ledger:
         head = ledger.head
         if ledger.unfinished is not None:
             _tell_servers(registry, ledger.unfinished)
+            _tell_people(registry, ledger.unfinished)
         align(registry, ledger)
         tell_rollout(registry, ledger)
         if ledger.unfinished is not None:
@@ -61,6 +63,26 @@ def _tell_servers(registry: Registry, entry: LedgerEntry) -> None:
         gate = entry.verdict == "pass" and entry.action in ("promote", "start")
         basis: Basis = "gate" if gate else "approval"
         grant(registry, version, basis=basis, why=entry.why, by=entry.who)
+
+
+def _tell_people(registry: Registry, entry: LedgerEntry) -> None:
+    """Since when a champion serves, and why: the aliases do not say."""
+    version = registry.version(entry.model, entry.to_version) if entry.moved and entry.to_version else None
+    if version is None:
+        return
+    addresses = {
+        "mlflow": registry.version_address(version),
+        "report": registry.run_address(entry.model, version.run_id, "report.html"),
+    }
+    tag = StatusTag(
+        model=entry.model,
+        subject="champion",
+        at=entry.at,
+        said=f"by {entry.who}: {entry.why}",
+        version=version.version,
+        pages={page: address for page, address in addresses.items() if address},
+    )
+    publish(registry, tag)
 
 
 def tell_rollout(registry: Registry, ledger: Ledger) -> None:

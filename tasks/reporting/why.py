@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from tasks.outcome import StepTime
+from tasks.outcome import Outcome, StepTime
 from tasks.proof.evidence import Evidence
 
 _FOLLOWS = {
@@ -26,3 +26,13 @@ def why_it_ran(steps: Iterable[StepTime]) -> str:
     if new is None:
         return "It ran because no version was made of this before; every step's result was there already."
     return f"It ran because of {new.name}: {new.reason}."
+
+
+def why_started(outcome: Outcome, reason: str) -> str:
+    """What a run was started for, and why there was nothing to do, if there was not."""
+    nothing = (
+        " There was nothing to learn: the training rows are those of before, and newer ones would change that."
+        if outcome.decision == "unchanged"
+        else ""
+    )
+    return f"Started because of {reason.rstrip('.')}.{nothing}"

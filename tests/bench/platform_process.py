@@ -82,11 +82,15 @@ class Platform:
 
     def status(self) -> Any:
         """What `slipway status --json` prints, and its exit code."""
-        done = subprocess.run(
-            [sys.executable, "-m", "flows.cli", "status", "--json"],
+        done = self.slipway("status", "--json")
+        return done.returncode, json.loads(done.stdout)
+
+    def slipway(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """A command beside it, of the same home."""
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli", *words],
             cwd=self._folder, env=self.environment, capture_output=True, text=True,
         )  # fmt: skip
-        return done.returncode, json.loads(done.stdout)
 
     def ask(self, path: str, body: Any = None, method: str = "POST") -> Any:
         """The Prefect API's answer."""
@@ -158,8 +162,9 @@ class Platform:
                 raise AssertionError(f"it did not come up:\n{(self.home / 'up.log').read_text()[-3000:]}")
             if line.startswith("Ctrl-C"):
                 return
-            name, address, *_ = line.split()
-            self.addresses[name] = address
+            if line.split()[1:2] and line.split()[1].startswith("http"):
+                name, address, *_ = line.split()
+                self.addresses[name] = address
 
 
 def _answer(request: urllib.request.Request) -> tuple[Any] | None:

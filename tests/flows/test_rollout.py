@@ -116,7 +116,10 @@ def test_after_its_patience_a_person_is_asked_once_whose_word_ends_it(
         for weight, champion in ((1.0, None), (2.0, 1))
     )
     promote(registry, first, against=None, why="the first")
-    for module in ("flows.rollout", "flows.orchestration.events"):  # another test looks at schedules on this server
+    for module in (
+        "flows.rollout",
+        "flows.orchestration.events",
+    ):  # another test looks at schedules on this server
         monkeypatch.setattr(f"{module}.follow", lambda models: None)
     with deployed.talking_to(prefect_server, tmp_path):
         deployed.deploy(rollout, "patient")

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -20,8 +20,10 @@ from infra.serving.http.service import allowed_hosts, host_name
 from infra.serving.options import ServeOptions
 from infra.serving.telemetry.exposition import EVENTS, FAMILIES, PREFIX
 from tasks.errors import UserError
+from tasks.registry.status_tags import Subject, Tone
 
 INFRA = ROOT / "infra"
+ALERTS = INFRA / "prometheus" / "alerts.yml"
 COMPOSE: dict[str, Any] = yaml.safe_load((INFRA / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OBJECTS: list[dict[str, Any]] = [
@@ -297,11 +299,41 @@ def test_what_is_watched_is_exported(file: str) -> None:
     assert len(asked) > 5 and asked <= exported(), asked - exported()
 
 
-def test_alerted_events_are_those_that_are_counted() -> None:
-    kinds = set(EVENTS)
-    rules = (INFRA / "prometheus" / "alerts.yml").read_text()
-    asked = re.search(r'event=~"([\w|]+)"', rules)
-    assert asked is not None and set(asked[1].split("|")) <= kinds
+VALUES = {"event": set(EVENTS), "subject": set(get_args(Subject)), "tone": set(get_args(Tone))}
+"""Of labels that have few."""
+
+SELECTOR = re.compile(r"(slipway_serving_\w+|up)(?:\{([^}]*)\})?")
+MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
+
+
+def test_alerts_ask_for_labels_that_the_metrics_have_and_values_that_they_take() -> None:
+    """What promtool does not know: an expression that fits no series never fires."""
+    rules = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+    assert len({rule["alert"] for rule in rules}) == len(rules) and len(rules) > 10
+    for rule in rules:
+        said = rule["expr"]
+        assert said.count("(") == said.count(")") and said.count("{") == said.count("}"), rule["alert"]
+        assert re.search(r"(==|[<>]=?) *[\d.]+$", said), f"{rule['alert']} is held to nothing"
+        labels = set[str]()
+        for series, matchers in SELECTOR.findall(said):
+            labels |= labels_of(series)
+            for label, how, value in MATCHER.findall(matchers):
+                assert label in labels_of(series), f"{rule['alert']}: {series} has no {label}"
+                assert set(value.split("|") if "~" in how else [value]) <= VALUES.get(
+                    label, {value, *value.split("|")}
+                )
+        for kept in re.findall(r"by \(([^)]*)\)", said):
+            assert {name.strip() for name in kept.split(",")} <= labels, rule["alert"]
+        asked = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
+        (grouped,) = re.findall(r"by \(([^)]*)\)", said)[:1] or [",".join(labels | {"instance", "job"})]
+        assert asked <= {name.strip() for name in grouped.split(",")}, rule["alert"]
+
+
+def labels_of(series: str) -> set[str]:
+    """Of a series that the model server exports, or of the one that Prometheus makes itself."""
+    name = re.sub("_(total|bucket|sum|count)$", "", series.removeprefix(PREFIX))
+    own = set() if series == "up" else {*FAMILIES[name][2]}
+    return own | {"instance", "job"} | ({"le"} if series.endswith("_bucket") else set())
 
 
 def test_dashboard_panels_have_ids_titles_and_queries_of_their_own() -> None:

@@ -1,5 +1,6 @@
 """infra/automations/lost-runs.yaml on a real Prefect server: which crashed runs are started again, and as what."""
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -10,8 +11,22 @@ import deployed
 import pytest
 from prefect import flow, get_client
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.events import emit_event
+from prefect.events.schemas.automations import AutomationCore
 from prefect.schedules import Interval
-from prefect.states import Cancelling, Crashed, Running, Scheduled
+from prefect.states import (
+    Cancelled,
+    Cancelling,
+    Completed,
+    Crashed,
+    Failed,
+    Running,
+    Scheduled,
+    Suspended,
+)
+
+from flows.orchestration import automations
+from flows.promote import DECLINED
 
 DEFAULTS = {"file": "as deployed", "training": {}, "recipes": None}
 OWN = {"training": {"epochs": 3, "lr": 1e-05, "groups": {"<&'\"> {{ a }} ü": 0}, "patience": None}}
@@ -98,3 +113,64 @@ def of_schedule(deployment: Any) -> list[FlowRun]:
 
 def of_a_schedule(run: FlowRun) -> bool:
     return "auto-scheduled" in run.tags
+
+
+@flow(name="beats")
+def beats() -> None:
+    pass
+
+
+def test_only_a_run_that_falls_silent_is_taken_for_lost_and_none_that_ended_waits_or_was_never_ours(
+    prefect_server: str, home: Path
+) -> None:
+    """The automation as it ships, but for how long it waits; all that a run of ours may come to after a heartbeat."""
+    [shipped] = [each for each in automations.read(automations.FOLDER) if each["name"] == "slipway-lost-runs"]
+    shipped["trigger"]["within"] = 10  # no shorter one is taken
+    ends: dict[str, State[Any] | None] = {
+        "completed": Completed(),
+        "declined": Completed(name=DECLINED),
+        "failed": Failed(),
+        "timed out": Failed(name="TimedOut"),
+        "cancelled": Cancelled(),
+        "being cancelled": Cancelling(),
+        "waits for a person": Suspended(),
+        "goes on": None,
+        "not ours": None,
+        "lost": None,
+    }
+    with deployed.talking_to(prefect_server, home), get_client(sync_client=True) as client:
+        made = client.create_automation(AutomationCore.model_validate(shipped))
+        try:
+            runs = {
+                name: client.create_flow_run(beats, tags=[] if name == "not ours" else ["slipway"])
+                for name in ends
+            }
+            for name, end in ends.items():
+                moved(runs[name], Running())
+                beat(runs[name], ours=name != "not ours")
+                if end is not None:
+                    moved(runs[name], end)
+
+            def lost() -> bool:
+                beat(runs["goes on"], ours=True)
+                return state_name(runs["lost"]) == "Crashed"
+
+            deployed.wait_until(lost, "what is lost is not marked")
+            beat(runs["goes on"], ours=True)
+            time.sleep(6)  # the next look
+            crashed = {name for name, run in runs.items() if state_name(run) == "Crashed"}
+            assert crashed == {"lost"}
+        finally:
+            client.delete_automation(made)
+
+
+def beat(run: FlowRun, *, ours: bool) -> None:
+    """What a run's process says every half minute."""
+    related = [{"prefect.resource.id": "prefect.tag.slipway", "prefect.resource.role": "tag"}] if ours else []
+    about = {"prefect.resource.id": f"prefect.flow-run.{run.id}", "prefect.resource.name": run.name}
+    emit_event("prefect.flow-run.heartbeat", about, related=related)
+
+
+def state_name(run: FlowRun) -> str:
+    state = deployed.again(run).state
+    return state.name or "" if state is not None else ""

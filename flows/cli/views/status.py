@@ -1,6 +1,7 @@
 """`slipway status`: what is up on this machine, and what `slipway up` says when it is."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
@@ -9,11 +10,12 @@ from rich.table import Table
 from flows.cli.views import or_json
 from flows.cli.views.document import show_document
 from infra.platform.status import Status
+from tasks.registry.status_tags import Statuses, Subject
 
 _PURPOSE = {
     "prefect": "runs: start one under Deployments, watch it, approve",
     "mlflow": "models, metrics and artifacts",
-    "server": "answers with each model's champion",
+    "server": "every model on one page; answers with each one's champion",
 }
 
 
@@ -43,13 +45,41 @@ def show_status(status: Status, console: Console) -> None:
         absent = "[dim]loading[/]" if model in status.loading else "[dim]no champion yet[/]"
         rollout = f", {status.rollouts[model]}" if model in status.rollouts else ""
         console.print(f"{model:<{widest}}  {f'version {version}' if version else absent}{rollout}")
+        for line in _said(status.statuses.get(model, {})):
+            console.print(f"{'':<{widest}}  {line}", markup=False)
 
 
-def show_up(addresses: dict[str, str], as_json: bool) -> None:
+def _said(statuses: Statuses) -> Iterator[str]:
+    """What the model's page has, a line each; an open question with the address that it is answered at."""
+    names: dict[Subject, str] = {"champion": "champion", "run": "last run", "traffic": "drift"}
+    for subject, name in names.items():
+        if tag := statuses.get(subject):
+            yield f"{name}: {tag.said} ({_ago(tag.at)} ago)"
+    if (tag := statuses.get("question")) and tag.open(datetime.now(UTC)):
+        yield f"asked {_ago(tag.at)} ago: {tag.said} {tag.pages.get('prefect', '')}".rstrip()
+
+
+def first_step(addresses: dict[str, str], statuses: dict[str, Statuses]) -> str:
+    """What to do first: answer what is asked, or train a model, or look at those that there are."""
+    tags = [
+        tag for said in statuses.values() if (tag := said.get("question")) and tag.open(datetime.now(UTC))
+    ]
+    if tags:
+        return f"First answer: {tags[0].said}\n  {tags[0].pages.get('prefect') or addresses['server']}"
+    if statuses:
+        return f"First look at {addresses['server']}: what serves, since when, how good it is, and what waits for you."
+    return (
+        f"First train a model: at {addresses['prefect']}/deployments pick retrain / digits and press Run, or type "
+        f"`slipway run digits` in another terminal. It then stands at {addresses['server']}"
+    )
+
+
+def show_up(addresses: dict[str, str], statuses: dict[str, Statuses], as_json: bool) -> None:
     """What a person does next, with the addresses; or one JSON object of these, as soon as they answer."""
     if as_json:
         show_document(json.dumps({"up": addresses}))
         return
+    print(f"{first_step(addresses, statuses)}\n", flush=True)
     for name, url in addresses.items():
         print(f"{name:<8} {url}  {_PURPOSE.get(name, '')}", flush=True)
     print("Ctrl-C ends all of it.", flush=True)

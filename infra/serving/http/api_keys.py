@@ -1,5 +1,6 @@
 """API keys: compared in constant time, kept as digests, read again when their file changes."""
 
+import base64
 import hashlib
 import hmac
 import logging
@@ -69,6 +70,17 @@ class Keys:
         for digest in self.digests:
             allowed |= hmac.compare_digest(presented, digest)
         return allowed and api_key is not None
+
+    def allow_password(self, headers: Mapping[bytes, bytes]) -> bool:
+        """The same of a browser, which asks a person for a name, whatever it is, and a password."""
+        kind, _, given = headers.get(b"authorization", b"").partition(b" ")
+        if kind.lower() != b"basic":
+            return False
+        try:
+            key = base64.b64decode(given, validate=True).partition(b":")[2]
+        except ValueError:
+            return False
+        return self.allow({b"x-api-key": key})
 
 
 def _digest(key: bytes) -> bytes:

@@ -97,10 +97,7 @@ class App:
             if host_name(headers.get(b"host")) is None:
                 raise malformed("the Host header must be a host name, perhaps with a port")
             raise Problem(421, "wrong_host", "this server does not answer under that host name")
-        if not self.routes.open(path) and not service.keys.allow(headers):
-            raise Problem(
-                401, "no_key", "send a valid key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
-            )
+        self.routes.check_key(path, headers)
         route = service.route(path)
         if route is not None and method == "POST":
             value = self._value_type(route, headers)

@@ -1,5 +1,6 @@
-"""Every route that is not a prediction: health, metadata, metrics, the page, labels, the webhook."""
+"""Every route that is not a prediction: health, metadata, metrics, the pages, labels, the webhook."""
 
+import datetime
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +12,8 @@ import orjson
 
 from infra.serving.http.labels import TYPES, LabelSpool, read_labels
 from infra.serving.http.openapi import document
+from infra.serving.http.overview import POLICY as OVERVIEW_POLICY
+from infra.serving.http.overview import Shown, overview
 from infra.serving.http.service import Headers, Service, absent, pinned
 from infra.serving.http.webhook import check
 from infra.serving.ipc.messages import EVERY
@@ -27,7 +30,9 @@ Answer = tuple[int, Heading, bytes]
 
 WEBHOOK, METRICS = "/webhook", "/metrics"
 
-OPEN = frozenset({"/", "/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready"})
+OPEN = frozenset({"/live", "/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready"})
+
+OVERVIEW = "/"
 
 PAGE = Path(__file__).with_name("page.html")
 
@@ -37,6 +42,16 @@ PAGE_HEADING = Heading(
     [
         (b"content-type", b"text/html; charset=utf-8"),
         (b"content-security-policy", POLICY),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+)
+
+OVERVIEW_HEADING = Heading(
+    [
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-security-policy", OVERVIEW_POLICY.encode()),
+        (b"cache-control", b"no-store"),
+        (b"referrer-policy", b"no-referrer"),
         (b"x-content-type-options", b"nosniff"),
     ]
 )
@@ -57,7 +72,8 @@ class Routes:
         self.labels = LabelSpool(service.options.home)
         self.started = time.time()
         self.gets: dict[str, Callable[[], Answer]] = {
-            "/": self._page,
+            OVERVIEW: self._overview,
+            "/live": self._page,
             "/openapi.json": self._openapi,
             "/health": self._health,
             "/ready": self._ready,
@@ -73,6 +89,16 @@ class Routes:
     def open(self, path: str) -> bool:
         """Whether a path needs no key; the webhook brings a signature instead."""
         return path in OPEN or path == WEBHOOK or (path == METRICS and self.service.options.open_metrics)
+
+    def check_key(self, path: str, headers: Headers) -> None:
+        """Problem 401 for what comes without a key, where there are keys; a browser that asks for the first page may give one as a password."""
+        keys = self.service.keys
+        if self.open(path) or keys.allow(headers) or (path == OVERVIEW and keys.allow_password(headers)):
+            return
+        if path == OVERVIEW:
+            said = "this page asks for a key: any name, and the key as its password"
+            raise Problem(401, "no_key", said, challenge='Basic realm="Slipway", charset="UTF-8"')
+        raise Problem(401, "no_key", "send a valid key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
 
     def method(self, path: str) -> str | None:
         """The method a path takes, or None when there is nothing at it."""
@@ -173,13 +199,29 @@ class Routes:
     def _openapi(self) -> Answer:
         return as_json(200, document({name: slot.current for name, slot in self.service.slots.items()}))
 
-    def _status(self) -> Answer:
-        """What the page shows; the numbers are those of all workers."""
+    def _models(self) -> dict[str, dict[str, Any]]:
+        """What the pages show; the numbers are those of all workers."""
         versions = self.metrics.versions()
-        models = {
+        return {
             name: {**self._summary(name), **self._details(name), **totalled(name, versions)}
             for name in self.service.slots
         }
+
+    def _overview(self) -> Answer:
+        statuses, links = self.board.statuses, dict(each.split("=", 1) for each in self.service.options.link)
+        models = [
+            Shown(name, served, statuses.get(name, {})) for name, served in sorted(self._models().items())
+        ]
+        return 200, OVERVIEW_HEADING, overview(models, links, datetime.datetime.now(datetime.UTC))
+
+    def _status(self) -> Answer:
+        models = self._models()
+        for name, statuses in self.board.statuses.items():
+            said = {
+                subject: tag.model_dump(mode="json", exclude={"model", "subject"})
+                for subject, tag in statuses.items()
+            }
+            models[name]["statuses"] = said
         events = [event.model_dump(mode="json") for event in self.board.events]
         return as_json(
             200, {"since": self.started, "ready": self.service.ready, "models": models, "events": events}
@@ -189,7 +231,7 @@ class Routes:
         loaded, target = self.service.slots[name].current, self.service.targets[name]
         served: dict[str, Any] = {"version": None}
         if loaded is not None:
-            served = loaded.release.model_dump(include={"version", "digest", "evidence", "decided"})
+            served = loaded.release.model_dump(include={"version", "digest", "evidence", "decided", "score"})
         shown = str(target) if target.path is None else f"{name} (a folder)"
         return {"target": shown, **served, **self.board.about(name)}
 

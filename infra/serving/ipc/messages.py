@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter
 
 from infra.serving.options import Target
+from tasks.registry.status_tags import StatusTag
 from tasks.rollout.counts import Counts
 from tasks.rollout.record import RolloutRecord
 from tasks.rollout.reported import PodReport
@@ -43,7 +44,7 @@ class Event(AboutVersion):
 
 
 class Release(AboutVersion):
-    """One version of a model, verified and in the cache; `decided` is the gate's word.
+    """One version of a model, verified and in the cache; `decided` is the gate's word, `score` what was proved, in words.
 
     `back_because`: it served before, and does so again because of what happened to the version after it.
     """
@@ -53,6 +54,7 @@ class Release(AboutVersion):
     folder: Path
     evidence: Literal["verified", "unsigned", "local"]
     decided: str | None = None
+    score: str | None = None
     back_because: Reason | None = None
 
 
@@ -115,6 +117,13 @@ class Tally(AboutModel):
     report: PodReport
 
 
+class Told(AboutModel):
+    """What flows say of a model, as signed tags of the registry have it."""
+
+    kind: Literal["told"] = "told"
+    statuses: tuple[StatusTag, ...]
+
+
 EVERY = "*"
 """In place of a model's name: what concerns the registry's models as a whole."""
 
@@ -149,7 +158,7 @@ BEAT_SECONDS = 0.5
 
 
 Message = Annotated[
-    Release | Refusal | RegistryCheck | Swap | Revert | Rollout | Tally | Found | Nudge | Up | Beat,
+    Release | Refusal | RegistryCheck | Swap | Revert | Rollout | Tally | Told | Found | Nudge | Up | Beat,
     Field(discriminator="kind"),
 ]
 

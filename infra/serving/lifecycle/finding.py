@@ -1,4 +1,4 @@
-"""Every model of the registry that has a champion, followed from the moment that it has one."""
+"""Every model of the registry that has a champion, followed from the moment that it has one, or that a person is asked about its first."""
 
 import asyncio
 import logging
@@ -56,7 +56,9 @@ class Finder:
 
     async def _ask(self) -> list[str]:
         registry = await self.source()
-        return await asyncio.to_thread(registry.champions)
+        return await asyncio.to_thread(
+            registry.champions, asked_about=self.looked
+        )  # readiness waits for the first look's
 
     def _take_up(self, names: list[str], group: asyncio.TaskGroup, *, first: bool = False) -> None:
         """Follow what is new, the workers being told before they hear of its versions."""

@@ -24,6 +24,7 @@ from infra.serving.lifecycle.registry import Absent, AliasSource, Pointer, Regis
 from infra.serving.lifecycle.reports import Reports
 from infra.serving.lifecycle.rollout import FollowedRollout
 from infra.serving.lifecycle.standing import Barred
+from infra.serving.lifecycle.statuses import FollowedStatuses
 from infra.serving.options import ProcessJob, Target
 from tasks.registry.rest import speaks_rest
 from tasks.rollout.record import RolloutRecord
@@ -49,6 +50,7 @@ class Follower:
         self.preparer.cache.tidy()
         self.followed = [FollowedTarget(target) for target in job.targets]
         self.rollouts: dict[Target, FollowedRollout] = {}
+        self.statuses: dict[str, FollowedStatuses] = {}
         self.registry: AliasSource | None = None
         self.reports = Reports(self.preparer, self.followed, self.rollouts, channel.send)
 
@@ -127,6 +129,7 @@ class Follower:
         ahead: asyncio.Task[None] | None = None
         if followed.target.alias == CHAMPION:
             self.rollouts[followed.target] = FollowedRollout(followed.target, self.preparer, self.options.key)
+            self.statuses[followed.target.name] = FollowedStatuses(followed.target.name, self.options.key)
         while True:
             started = time.monotonic()
             followed.wake.clear()
@@ -178,6 +181,7 @@ class Follower:
             target = followed.target
             if rollout is not None:
                 registered = await asyncio.to_thread(registry.registered, target.name)
+                self.reports.say(await self.statuses[target.name].read(registered.statuses))
                 target = champion(target, registered, await rollout.read(registered.rollout))
             pointer = await asyncio.to_thread(registry.resolve, target)
         except Absent as error:

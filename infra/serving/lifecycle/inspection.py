@@ -24,7 +24,7 @@ class InspectionRequest(Frozen):
 
 
 class InspectionResult(Frozen):
-    """The model's digest and the gate's decision; `refused` says why it is not to be served.
+    """The model's digest, the gate's decision and the proved score in words; `refused` says why it is not to be served.
 
     `passing`: that lies with this machine and not with the model. `permits`: what each says, or why it says nothing.
     """
@@ -33,6 +33,7 @@ class InspectionResult(Frozen):
     passing: bool = False
     digest: str | None = None
     decided: str | None = None
+    score: str | None = None
     permits: tuple[Permit | str, ...] = ()
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from infra.serving.errors import Unservable
 from infra.serving.lifecycle.inspection import SECONDS, InspectionRequest, InspectionResult
 from tasks.errors import LostError, UserError
-from tasks.proof.evidence import verify
+from tasks.measured import Report
+from tasks.proof.evidence import Evidence, verify
 from tasks.proof.permit import Permit, PermitError, read_permit
 from tasks.system.memory import MEMORY, MEMORY_A_BYTE, bound_memory
 from tasks.system.signing import text_checker
@@ -39,7 +40,7 @@ def inspect_version(request: InspectionRequest) -> InspectionResult:
             return InspectionResult(permits=permits)
         bound_memory(MEMORY + MEMORY_A_BYTE * check_files(request.folder))
         digest = hashlib.sha256((request.folder / "model.onnx").read_bytes()).hexdigest()
-        decided = None if request.key is None else check_evidence(request.folder, request, digest)
+        evidence = None if request.key is None else check_evidence(request.folder, request, digest)
         if request.parse:
             check_model(request.folder, digest)
     except Unservable as error:
@@ -50,7 +51,10 @@ def inspect_version(request: InspectionRequest) -> InspectionResult:
         passing = isinstance(error, OSError | MemoryError)
         reason = f"inspection failed ({type(error).__name__})"
         return InspectionResult(refused=reason, passing=passing, permits=permits)
-    return InspectionResult(digest=digest, decided=decided, permits=permits)
+    if evidence is None:
+        return InspectionResult(digest=digest, permits=permits)
+    score = score_of(evidence.proof.report)
+    return InspectionResult(digest=digest, decided=evidence.decision, score=score, permits=permits)
 
 
 def read_permits(request: InspectionRequest) -> Iterator[Permit | str]:
@@ -86,15 +90,21 @@ def check_files(folder: Path) -> int:
     return size
 
 
-def check_evidence(folder: Path, request: InspectionRequest, digest: str) -> str:
-    """The gate's decision from evidence that is signed, and is about this model and these bytes."""
+def check_evidence(folder: Path, request: InspectionRequest, digest: str) -> Evidence:
+    """Evidence that is signed, and is about this model and these bytes."""
     try:
         evidence = verify(folder, request.key, request.model)
     except UserError as error:
         raise Unservable(f"evidence: {error}") from None
     if evidence.model_sha256 != digest:
         raise Unservable("evidence: it is about other bytes than this model.onnx")
-    return evidence.decision
+    return evidence
+
+
+def score_of(report: Report) -> str:
+    """What was proved, for whoever reads the server's page."""
+    sure = f" ({report.interval.describe()})" if report.interval else ""
+    return f"{report.score_name} {report.score:.4f}{sure} on {report.rows:,} {report.split} rows"
 
 
 def check_model(folder: Path, digest: str) -> None:

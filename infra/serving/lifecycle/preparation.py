@@ -73,6 +73,7 @@ class Preparer:
             folder=folder,
             evidence="unsigned" if self.options.allow_unsigned else "verified",
             decided=proof.decided,
+            score=proof.score,
         )
 
     async def _inspect(self, request: InspectionRequest) -> InspectionResult:

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pydantic import Field
@@ -15,6 +16,7 @@ from tasks.proof.permit import PERMIT_TAG
 from tasks.registry.connection import connect
 from tasks.registry.download import download_version
 from tasks.registry.http import is_missing
+from tasks.registry.status_tags import QUESTION_TAG, status_texts
 from tasks.registry.tags import REVERTED_TAG
 from tasks.rollout.record import ROLLOUT_TAG
 from tasks.rollout.reported import POD_TAG
@@ -50,10 +52,11 @@ class Pointer(Frozen):
 
 
 class Registered(NamedTuple):
-    """A model as the registry has it, in one read: which version each alias names, and the rollout's record."""
+    """A model as the registry has it, in one read: which version each alias names, the rollout's record, and what flows say of it."""
 
     aliases: Mapping[str, str]
     rollout: str
+    statuses: Mapping[str, str] = MappingProxyType({})
 
 
 class Absent(Exception):
@@ -85,7 +88,8 @@ class AliasSource:
                 raise Absent(f"the registry has no {name}; it is waited for") from None
             raise
         aliases = {alias: str(version) for alias, version in (model.aliases or {}).items()}
-        return Registered(aliases, (model.tags or {}).get(ROLLOUT_TAG, ""))
+        tags = dict(model.tags or {})
+        return Registered(aliases, tags.get(ROLLOUT_TAG, ""), status_texts(tags))
 
     def report(self, run: str, process: str, text: str) -> None:
         """What a process has counted of a rollout, where the next decision finds it."""
@@ -112,14 +116,15 @@ class AliasSource:
             reverted=tags.get(REVERTED_TAG, ""),
         )
 
-    def champions(self) -> list[str]:
-        """The models that have a champion, in order."""
-        names, token = [], None
+    def champions(self, *, asked_about: bool = False) -> list[str]:
+        """The models that have a champion, in order; then, if wanted, those of which a person was asked about a first one."""
+        names, others, token = list[str](), list[str](), None
         while True:
             page = self.client.search_registered_models(max_results=PAGE, page_token=token)
             names += [model.name for model in page if "champion" in model.aliases]
+            others += [model.name for model in page if QUESTION_TAG in (model.tags or {})]
             if (token := page.token) is None:
-                return sorted(names)
+                return sorted(names) + (sorted({*others} - {*names}) if asked_about else [])
 
     def note_revert(self, name: str, version: str, note: str) -> None:
         """Tag the version that a server went back from, for people, for the next decision, and for the other servers.

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 from infra.serving.errors import NotNow
-from infra.serving.ipc.messages import Event, Message, Nudge, Refusal, Revert, Rollout, Swap, Tally
+from infra.serving.ipc.messages import Event, Message, Nudge, Refusal, Revert, Rollout, Swap, Tally, Told
 from infra.serving.lifecycle.followed import FollowedTarget
 from infra.serving.lifecycle.preparation import Preparer
 from infra.serving.lifecycle.rollout import FollowedRollout
@@ -46,7 +46,7 @@ class Reports:
                 self._happened(followed, message)
                 self.say(followed.spoken())
 
-    def say(self, message: Refusal | Rollout | None) -> None:
+    def say(self, message: Refusal | Rollout | Told | None) -> None:
         if message is not None:
             self.send(message)
 

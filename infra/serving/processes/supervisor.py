@@ -26,6 +26,7 @@ from infra.serving.ipc.messages import (
     Rollout,
     Swap,
     Tally,
+    Told,
     Up,
 )
 from infra.serving.lifecycle.alias_state import AliasState
@@ -71,6 +72,7 @@ class Supervisor:
         self.board = Board()
         self.checks: dict[str, RegistryCheck] = {}
         self.rollouts: dict[str, Rollout] = {}
+        self.told: dict[str, Told] = {}
         self.found: Found | None = None
         self.up: set[str] = set()
         self.replaced: set[str] = set()
@@ -185,8 +187,8 @@ class Supervisor:
                 state.started(child.name)
             if self.found is not None:
                 channel.send(self.found)
-            told = (*releases, *reversed(self.board.events), *self.checks.values(), *self.rollouts.values())
-            for message in told:
+            last = (*self.checks.values(), *self.rollouts.values(), *self.told.values())
+            for message in (*releases, *reversed(self.board.events), *last):
                 channel.send(message)
         return channel
 
@@ -217,6 +219,8 @@ class Supervisor:
                 self.checks[message.model] = message
             elif isinstance(message, Rollout):
                 self.rollouts[message.model] = message
+            elif isinstance(message, Told):
+                self.told[message.model] = message
             self.board.note(message)
             self._fail_early(message)
             self._tell(self.workers, message)

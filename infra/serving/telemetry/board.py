@@ -4,7 +4,8 @@ import time
 from collections import Counter, deque
 from typing import Any
 
-from infra.serving.ipc.messages import Event, Message, Refusal, RegistryCheck, Release, Revert, Swap
+from infra.serving.ipc.messages import Event, Message, Refusal, RegistryCheck, Release, Revert, Swap, Told
+from tasks.registry.status_tags import Statuses
 
 KEPT = 20
 
@@ -18,6 +19,7 @@ class Board:
         self.unreachable: dict[str, str] = {}
         self.refused: dict[str, Refusal | Revert] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.statuses: dict[str, Statuses] = {}
         self.last: dict[str, tuple[str, str, str | None]] = {}
 
     def note(self, message: Message) -> bool:
@@ -32,6 +34,8 @@ class Board:
             return self._happened(message)
         elif isinstance(message, Release):
             self._offered(message)
+        elif isinstance(message, Told):
+            self.statuses[message.model] = {tag.subject: tag for tag in message.statuses}
         return False
 
     def _offered(self, release: Release) -> None:

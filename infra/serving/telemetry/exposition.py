@@ -47,6 +47,11 @@ FAMILIES: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     ),
     "rollout_weight": (GaugeMetricFamily, "Share of the keys that the new version answers here", VERSION),
     "rollout_step": (GaugeMetricFamily, "Of the policy's steps, from 0", VERSION),
+    "status_timestamp_seconds": (
+        GaugeMetricFamily,
+        "When flows said last how a model does, on each subject, and in which tone",
+        ("model", "subject", "tone"),
+    ),
     "recorded_requests": (CounterMetricFamily, "Traffic record", ("outcome",)),
 }
 """By their name behind the prefix: the kind, the help and the labels."""
@@ -105,6 +110,8 @@ class Numbers(Collector):
                 version = (name, str(slot.record.new))
                 yield "rollout_weight", version, 0.0 if slot.lane is None else slot.record.weight
                 yield "rollout_step", version, slot.record.step
+            for subject, tag in board.statuses.get(name, {}).items():
+                yield "status_timestamp_seconds", (name, subject, tag.tone), tag.at.timestamp()
             yield "queued_rows", (name,), slot.batcher.rows + slot.batcher.running
             for kind in EVENTS:  # from zero on, or Prometheus would not see the first as an increase
                 yield "events", (name, kind), board.counts[name, kind]

@@ -75,7 +75,7 @@ def heading_of(problem: Problem, headings: Headings | None = None, closes: bool 
     if problem.retry_after is not None:
         pairs.append((b"retry-after", str(problem.retry_after).encode()))
     if problem.status == 401:
-        pairs.append((b"www-authenticate", b"Bearer"))
+        pairs.append((b"www-authenticate", problem.challenge.encode()))
     if problem.allow is not None:
         pairs.append((b"allow", problem.allow.encode()))
     if closes or problem.status == 413 or problem.code == NO_ROOM:

@@ -11,7 +11,13 @@ class Problem(Exception):
     """An answer that is not a prediction. `code` is for programs, `message` for people."""
 
     def __init__(
-        self, status: int, code: str, message: str, retry_after: int | None = None, allow: str | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        retry_after: int | None = None,
+        allow: str | None = None,
+        challenge: str = "Bearer",
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -19,6 +25,7 @@ class Problem(Exception):
         self.message = message
         self.retry_after = retry_after
         self.allow = allow
+        self.challenge = challenge
 
     @property
     def body(self) -> bytes:

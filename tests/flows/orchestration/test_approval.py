@@ -26,7 +26,7 @@ from prefect.settings import PREFECT_API_URL
 
 from tasks.promotion.champion import promote as promote_now
 from tasks.promotion.ledger import LedgerEntry, read_ledger
-from tasks.records import Candidate, Dataset
+from tasks.records import Candidate, Dataset, Version
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
 
@@ -213,3 +213,15 @@ def waiting() -> list[FlowRun]:
     )
     with get_client(sync_client=True) as client:
         return client.read_flow_runs(flow_run_filter=wanted)
+
+
+@pytest.mark.slow
+def test_the_run_that_asks_fits_the_form_of_its_deployment_whether_or_not_it_is_told_to_ask(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.orchestration.approval import start_asking
+
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "one")
+    for number, ask in enumerate((None, True), 1):
+        version = Version(model="asked", version=number, sha256="a" * 64, run_id=f"{number}" * 32)
+        assert start_asking(version, ask=ask).startswith("a person is asked: ")

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -218,6 +219,122 @@ def test_a_schedule_finds_nothing_new_and_retrains_when_rows_arrive(platform: Pl
         platform.ask(f"/deployments/{deployment}/schedules/{made}", method="DELETE")
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium (apt-get install chromium)")
+def test_a_person_refuses_from_the_first_page_compares_goes_back_and_sees_a_drift_retrain(
+    platform: Platform, folder: Path
+) -> None:
+    """Each step begins at the first page, and what came of it stands there."""
+    sync = pytest.importorskip("playwright.sync_api")
+    platform.until(lambda: asked(platform), "somebody to be asked about the newest version")
+    with sync.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page.set_default_timeout(300_000)
+        refuse_from_the_first_page(platform, page)
+        compare(platform, page)
+        promote_and_go_back(platform, page)
+        drift(platform, page, folder)
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.goto(platform.addresses["server"])
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        shot(page, "models-390")
+        browser.close()
+
+
+def refuse_from_the_first_page(platform: Platform, page: "Page") -> None:
+    """The link opens the form by itself, in Prefect's older pages and in its newer ones."""
+    reads(platform, page, "1 waiting for an answer")
+    shot(page, "models")
+    form = page.get_by_role("link", name="Answer it in Prefect").get_attribute("href")
+    assert form is not None and form.endswith("#answer")
+    newer = form.replace("/runs/", "/v2/runs/")
+    page.goto(newer)
+    page.get_by_text("Provide input to resume").wait_for()
+    shot(page, "question-newer")
+    page.goto(form)
+    decision = field(page, "Decision").locator("button.p-select-button__control")
+    decision.press("ArrowDown")
+    page.locator(".p-select-option", has_text="refuse").click()
+    field(page, "Who").locator("textarea").fill("Ada")
+    field(page, "Why").locator("textarea").fill("not before the holidays")
+    question = asked(platform)
+    submit(page.locator(".p-modal").get_by_role("button", name="Submit"))
+    ended = platform.ended(question)
+    assert (ended["state_type"], ended["state_name"]) == ("COMPLETED", "Declined")
+    reads(platform, page, "nobody is asked anything", "Ada refused version", "not before the holidays")
+
+
+def compare(platform: Platform, page: "Page") -> None:
+    """Two runs of the model side by side in MLflow."""
+    experiment = "1"
+    with sqlite3.connect(f"file:{platform.home / 'mlflow.db'}?mode=ro", uri=True) as database:
+        query = "select run_uuid from runs where experiment_id = ? order by start_time limit 2"
+        runs = [row[0] for row in database.execute(query, (experiment,))]
+    database.close()
+    asked = f"runs={json.dumps(runs)}&experiments={json.dumps([experiment])}"
+    page.goto(f"{platform.addresses['mlflow']}/#/compare-runs?{asked}")
+    page.get_by_text("Comparing 2 Runs").first.wait_for()
+    page.get_by_text("score", exact=True).first.wait_for()
+    shot(page, "compare")
+
+
+def promote_and_go_back(platform: Platform, page: "Page") -> None:
+    """What was refused is let through after all, and taken back, each by a form."""
+    newest = str(max(int(version) for (version,) in versions(platform)))
+    words = ["promote", "digits", newest, "--reason", "after all", "--who", "Ada"]
+    done = platform.slipway(*words)
+    assert done.returncode == 0, done.stderr
+    reads(platform, page, f"version {newest} serves", "by Ada: after all")
+    deployment = platform.deployment("rollback/rollback")["id"]
+    page.goto(f"{platform.addresses['prefect']}/deployments/deployment/{deployment}/run")
+    field(page, "model").locator("textarea, input").first.fill("digits")
+    field(page, "reason").locator("textarea").fill("it was better before")
+    field(page, "who (Optional)").locator("textarea").fill("Grace")
+    submit(page.get_by_role("button", name="Submit"))
+    run = platform.until(lambda: platform.runs("rollback/rollback"), "the run")[0]["id"]
+    assert platform.ended(run)["state_type"] == "COMPLETED"
+    reads(platform, page, "version 1 serves", "by Grace: it was better before")
+    code, status = platform.status()
+    assert code == 0 and status["statuses"]["digits"]["champion"]["said"] == "by Grace: it was better before"
+
+
+def drift(platform: Platform, page: "Page", folder: Path) -> None:
+    """Requests from another world: watching says so, and the retraining that follows says what it was for."""
+    body = json.dumps({"inputs": {"point": [[5.0 + row / 400, -3.0] for row in range(16)]}}).encode()
+    request = urllib.request.Request(
+        f"{platform.addresses['server']}/models/digits/invocations",
+        body,
+        {"Content-Type": "application/json"},
+    )
+    for _ in range(20):
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert answer.status == 200
+    recorded = platform.home / "traffic" / "digits"
+    platform.until(lambda: any(recorded.glob("*/*/*.jsonl.gz")), "the requests to be recorded")
+    watched = platform.ended(platform.start("monitor/digits", {"model": "digits"}))
+    assert watched["state_type"] == "COMPLETED" and "drifted" in watched["name"]
+    before = {run["id"] for run in platform.runs("retrain/any")}
+    run = platform.until(
+        lambda: [run for run in platform.runs("retrain/any") if run["parameters"].get("because")],
+        "a retraining",
+    )[0]
+    assert "version 1: 2 of 2 inputs drifted" in run["parameters"]["because"], before
+    assert platform.ended(run["id"])["state_type"] == "COMPLETED"
+    reads(platform, page, "v1 drifted", "Started because of digits version 1")
+    shot(page, "models-drift")
+
+
+def reads(platform: Platform, page: "Page", *texts: str) -> None:
+    """The first page, as soon as it says all of this; what flows say takes a look at the registry to arrive."""
+
+    def said() -> bool:
+        page.goto(platform.addresses["server"])
+        text = page.locator("main").inner_text()
+        return all(each in text for each in texts)
+
+    platform.until(said, f"the first page to say {texts}")
+
+
 def test_ctrl_c_in_the_middle_of_a_run_leaves_nothing_behind(platform: Platform, folder: Path) -> None:
     (folder / "endless.py").write_text(ENDLESS)
     run = platform.start("retrain/digits", {"file": "endless.py"})
@@ -229,7 +346,14 @@ def test_ctrl_c_in_the_middle_of_a_run_leaves_nothing_behind(platform: Platform,
     assert psutil.wait_procs(processes, timeout=60)[1] == [] and platform.processes() == []
     assert platform.status() == (
         1,
-        {"up": False, "pid": None, "parts": [], "serves": {}, "deployed": [], "loading": []},
+        {
+            "up": False,
+            "pid": None,
+            "parts": [],
+            **dict.fromkeys(("serves", "rollouts", "statuses"), {}),
+            "deployed": [],
+            "loading": [],
+        },
     )
     with sqlite3.connect(platform.home / "prefect.db") as database:
         query = "select state_type from flow_run where id = ?"

@@ -3,8 +3,8 @@
 import promotions
 import pytest
 
-from tasks.outcome import StepTime
-from tasks.reporting.why import why, why_it_ran
+from tasks.outcome import Outcome, StepTime
+from tasks.reporting.why import why, why_it_ran, why_started
 
 
 def step(name: str, reason: str, cached: bool = False) -> StepTime:
@@ -35,3 +35,20 @@ def test_what_follows_is_said_with_the_verdicts_first_reason(
 ) -> None:
     said = why(promotions.make_evidence("a" * 64, "digits", decision), approval)
     assert words in said and "(accuracy 0.98 on 360 test rows)" in said and ".." not in said
+
+
+def test_a_run_says_what_it_was_started_for_and_what_would_have_given_it_something_to_do() -> None:
+    outcome = Outcome(
+        workload="digits",
+        model="digits",
+        run_id=None,
+        version=3,
+        decision="unchanged",
+        reasons=("nothing new",),
+    )
+    said = why_started(outcome, "digits version 3: 4 of 10 inputs drifted.")
+    assert said.startswith(
+        "Started because of digits version 3: 4 of 10 inputs drifted. There was nothing to learn"
+    )
+    promoted = outcome.model_copy(update={"decision": "promoted"})
+    assert why_started(promoted, "an alarm") == "Started because of an alarm."

@@ -1,5 +1,6 @@
 """`slipway status` as people read it."""
 
+import datetime
 import json
 import shutil
 from pathlib import Path
@@ -9,10 +10,11 @@ import rollouts
 import typer
 
 from flows.cli.platform import status
-from flows.cli.views.status import show_status
+from flows.cli.views.status import first_step, show_status
 from infra.platform.status import Status
 from tasks.promotion import rolling
 from tasks.registry.registry import Registry
+from tasks.registry.status_tags import StatusTag
 from tasks.settings import load_settings
 
 
@@ -62,3 +64,37 @@ def test_a_model_that_was_deployed_stands_there_before_it_has_a_champion(
     show_status(Status(up=True, pid=1, serves={"digits": "3"}, deployed=("churn", "digits")), as_json=False)
     rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[-2:]]
     assert rows == [["churn", "no champion yet"], ["digits", "version 3"]]
+
+
+ADDRESSES = {"prefect": "http://127.0.0.1:4200", "server": "http://127.0.0.1:8080"}
+TOMORROW = datetime.datetime.now(datetime.UTC) + datetime.timedelta(1)
+FORM = "http://127.0.0.1:4200/runs/flow-run/1#answer"
+QUESTION = StatusTag(
+    model="digits",
+    subject="question",
+    said="Promote digits version 2?",
+    until=TOMORROW,
+    pages={"prefect": FORM},
+)
+
+
+def test_what_flows_said_stands_below_a_model_and_a_question_leads_to_its_form(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = StatusTag(model="digits", subject="run", said="registered v2 [0.98]")
+    said = {"digits": {"run": run, "question": QUESTION}}
+    show_status(Status(up=True, pid=1, serves={"digits": "1"}, statuses=said), as_json=False)  # type: ignore[arg-type]
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()[-2:]]
+    assert lines == [
+        "last run: registered v2 [0.98] (0 min ago)",
+        f"asked 0 min ago: Promote digits version 2? {FORM}",
+    ]
+
+
+def test_up_begins_with_a_question_else_with_what_there_is_else_with_a_first_training() -> None:
+    answered = QUESTION.model_copy(update={"until": None})
+    assert first_step(ADDRESSES, {"digits": {"question": QUESTION}}).endswith(FORM)
+    assert "8080: what serves" in first_step(ADDRESSES, {"digits": {"question": answered}})
+    assert "4200/deployments" in first_step(ADDRESSES, {}) and "slipway run digits" in first_step(
+        ADDRESSES, {}
+    )

@@ -1,6 +1,7 @@
 """What the server does when it is asked too much, too slowly, by the wrong people, or told to go."""
 
 import asyncio
+import base64
 import http.client
 import json
 import re
@@ -82,13 +83,31 @@ def test_keys_are_asked_for_and_rotate_without_a_restart(folder: Path, home: Pat
 
         assert status() == status(Authorization="Bearer nope") == status(Authorization="old-key") == 401
         assert status(Authorization="Bearer old-key") == status(**{"X-API-Key": "new-key"}) == 200
-        for path in ("/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready", "/"):
+        for path in ("/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready", "/live"):
             assert server.get(path).status == 200, path
-        for path in ("/metrics", "/status", "/v2", "/x/health", "/health/", "//health", "/v2/models/digits"):
+        for path in (
+            "/",
+            "/metrics",
+            "/status",
+            "/v2",
+            "/x/health",
+            "/health/",
+            "//health",
+            "/v2/models/digits",
+        ):
             assert server.get(path).status == 401, path
+        assert server.get("/").headers["www-authenticate"].startswith("Basic ")
+        assert server.get("/", Authorization=basic("anybody:old-key")).status == 200
+        for given in (basic("old-key"), basic("a:nope"), "Basic", "Basic !", "Basic " + "A" * 5):
+            assert server.get("/", Authorization=given).status == 401, given
+        assert status(Authorization=basic("a:old-key")) == 401, "which browsers send by themselves"
         keys.write_text("new-key\n")
         wait_for(lambda: status(Authorization="Bearer old-key") == 401)
         assert status(Authorization="Bearer new-key") == 200
+
+
+def basic(account: str) -> str:
+    return f"Basic {base64.b64encode(account.encode()).decode()}"
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ class Registry:
     def __init__(self, *names: str) -> None:
         self.names: list[str] | None = list(names)
 
-    def champions(self) -> list[str]:
+    def champions(self, *, asked_about: bool = False) -> list[str]:
         if self.names is None:
             raise OSError("away")
         return self.names
