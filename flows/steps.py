@@ -181,13 +181,14 @@ def register(
 def promote(context: RunContext, version: Version, proof: Proof, may_promote: bool) -> Decision:
     """Promote, register or refuse, by the verdict and the model's policy; one ledger entry."""
     from flows.orchestration.events import announced
-    from flows.orchestration.rollout_schedule import switch
+    from flows.orchestration.rollout_schedule import follow
     from tasks.promotion.automatic import apply_verdict
+    from tasks.promotion.rollout_status import to_look_at
     from tasks.registry.tags import DECISION_TAG
 
     with announced(context.registry, context.model):
         decision = apply_verdict(context.registry, version, proof, may_promote=may_promote)
     if decision.waits:
-        switch(on=True)  # what it waits for may have ended at this moment
+        follow(to_look_at(context.registry))  # what it waits for may have ended at this moment
     context.registry.tag_run(version.run_id, {DECISION_TAG: decision.decision})
     return decision

@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.cli.arguments import examples
+from flows.cli.arguments import after_help
 
 commands = typer.Typer()
 
 
 @commands.command(
-    epilog=examples(
+    epilog=after_help(
         "slipway notify slack https://hooks.slack.com/services/…",
         "slipway notify mail - < address.txt",
         "slipway notify teams --remove",
