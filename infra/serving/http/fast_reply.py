@@ -52,11 +52,16 @@ class FastReply:
             else:
                 transport.writelines((front, head, body))
         else:
-            close = b"" if heading.closes else b"connection: close\r\n"
-            transport.write(b"".join((front, head[:-2], close, b"\r\n", body)))
-            transport.close()
+            self._end(front, head, body, heading)
         if connection.pipeline or connection.flow.read_paused:
             connection.on_response_complete()
         else:  # all of it that is left then, but for uvicorn's timer, which `sweep` replaces
             connection.since = connection.service.clock
             connection.server_state.total_requests += 1
+
+    def _end(self, front: bytes, head: bytes, body: bytes, heading: Heading) -> None:
+        """The last answer of a connection, which says so."""
+        close = b"" if heading.closes else b"connection: close\r\n"
+        transport = self.connection.transport
+        transport.write(b"".join((front, head[:-2], close, b"\r\n", body)))
+        transport.close()
