@@ -12,6 +12,7 @@ import socket
 import sys
 import termios
 from collections import Counter
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,14 @@ from infra.serving.http.fast_path_check import BY_H11, protocol_for
 from infra.serving.http.routes import Routes
 from infra.serving.http.service import Service
 from infra.serving.ipc.messages import Release
+from infra.serving.models.lanes import Lane
+from infra.serving.models.pairs import Pairs
 from infra.serving.models.version import load_version
 from infra.serving.options import ServeOptions, Target
 from infra.serving.telemetry.board import Board
 from infra.serving.telemetry.metrics import Metrics
+from tasks.rollout.policy import Margins
+from tasks.rollout.record import RolloutRecord
 
 ROW = np.linspace(-1, 1, 64).round(3).tolist()
 BODY = json.dumps({"inputs": {"x": [ROW]}}).encode()
@@ -149,6 +154,21 @@ class BothProtocols:
             counted = Counter(numbers.answers) + Counter(self.service.others)
             seen.append((steady(answer), self.requests, counted))
         return seen
+
+
+def roll_out(protocols: BothProtocols, weight: float, draws: bool) -> None:
+    """A lane beside the version, of the same bytes; requests are drawn as pairs, or none is."""
+    slot = protocols.service.slots["digits"]
+    old: Any = slot.current
+    new = load_version(old.release.model_copy(update={"version": "8"}), 1, 64, 1000)
+    margin = Margins(slower=9)
+    record = RolloutRecord(
+        model="digits", run="r", old=7, new=8, old_sha256="", new_sha256="", salt="s", step=2, weight=weight,
+        sequence=1, key="x-user-id", margin=margin,
+    )  # fmt: skip
+    pairs = Pairs(new, old, margin, slot.batcher.aside, lambda *told: print(told), slot.noted)
+    pairs.due = pairs.due if draws else inf
+    slot.lane = Lane(slot, record, new, pairs)
 
 
 def steady(answer: bytes) -> bytes:

@@ -40,8 +40,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Waiting:
     """A reply that a task waits for."""
 
-    def __init__(self, id: bytes) -> None:
-        self.id = id
+    def __init__(self) -> None:
+        self.id = b""
         self.done: asyncio.Future[tuple[int, Heading, bytes]] = asyncio.get_running_loop().create_future()
 
     def answer(self, status: int, heading: Heading, body: bytes) -> None:
@@ -66,7 +66,7 @@ class App:
             return
         if scope["type"] != "http":
             return
-        waiting, hold = Waiting(next(self.service.ids)), Hold(self.service.budget)
+        waiting, hold = Waiting(), Hold(self.service.budget)
         try:
             await self._handle(scope, receive, waiting, hold)
         except Gone:
@@ -76,8 +76,8 @@ class App:
         finally:
             hold.release()
         status, heading, body = await waiting.done
-        about = ((REQUEST_ID, waiting.id), (b"content-length", str(len(body)).encode()))
-        pairs: Pairs = [*heading.pairs, *about]
+        pairs: Pairs = [*heading.pairs, *([(REQUEST_ID, waiting.id)] if waiting.id else [])]
+        pairs.append((b"content-length", str(len(body)).encode()))
         if self.service.draining and not heading.closes:
             pairs.append(CLOSE)
         await send({"type": "http.response.start", "status": status, "headers": pairs})
@@ -92,7 +92,7 @@ class App:
     async def _handle(self, scope: Scope, receive: Receive, waiting: Waiting, hold: Hold) -> None:
         service, path, method = self.service, scope["path"], scope["method"]
         headers = headers_of(scope)
-        waiting.id = own_id(headers) or waiting.id
+        waiting.id = own_id(headers)
         if not service.answers_as(headers.get(b"host")):
             if host_name(headers.get(b"host")) is None:
                 raise malformed("the Host header must be a host name, perhaps with a port")

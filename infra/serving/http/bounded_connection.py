@@ -15,7 +15,6 @@ from infra.serving.options import MAX_HEAD
 from infra.serving.wire.budget import Hold, no_room
 from infra.serving.wire.headings import Heading, heading_of
 from infra.serving.wire.problems import Problem, malformed
-from infra.serving.wire.request_ids import REQUEST_ID
 
 FIELD = 32
 """What a header costs beside its bytes, as in HTTP/2 (RFC 9113, 6.5.2): very many short ones take memory, too."""
@@ -203,8 +202,7 @@ class BoundedConnection(HttpToolsProtocol):
         """End a connection whose request cannot be read, or is too long or too slow to arrive, and say so."""
         body = problem.body
         front = self.front(problem.status, heading_of(problem, closes=True))
-        id = next(self.service.ids)  # what was said so far may be no request at all
-        if self.finish(b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (front, id, len(body), body)):
+        if self.finish(b"%bcontent-length: %d\r\n\r\n%b" % (front, len(body), body)):
             self.service.count(problem.status)
 
     def finish(self, last: bytes) -> bool:
@@ -270,17 +268,12 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.close()
 
     def front(self, status: int, heading: Heading) -> bytes:
-        """Status line and headers up to the request's id, made anew when uvicorn changes the date."""
+        """Status line and headers up to the length, made anew when uvicorn changes the date."""
         default = self.server_state.default_headers
         if status != 200:
-            return b"%b%b%b%b: " % (STATUS_LINE[status], Heading(default).wire, heading.wire, REQUEST_ID)
+            return STATUS_LINE[status] + Heading(default).wire + heading.wire
         if heading.made_for is not default:
-            heading.front = b"%b%b%b%b: " % (
-                STATUS_LINE[200],
-                Heading(default).wire,
-                heading.wire,
-                REQUEST_ID,
-            )
+            heading.front = STATUS_LINE[200] + Heading(default).wire + heading.wire
             heading.made_for = default
         return heading.front
 

@@ -49,7 +49,7 @@ class FastPathProtocol(BoundedConnection):
             or self.flow.write_paused
             or self.transport.is_closing()
             or template.digests is not self.service.keys.digests
-            or template.lane is not template.slot.lane
+            or template.observers is not template.slot.observers
         ):
             return False
         place = template.body_of(data)
@@ -59,7 +59,7 @@ class FastPathProtocol(BoundedConnection):
         missing = start + length - len(data)
         if missing < 0 or length > self.service.options.max_body:
             return False
-        reply.start(template.fields.get(REQUEST_ID))
+        reply.start(template.id)
         if missing:
             self.route, self.fields = template.route, template.fields
             self.chunks, self.missing = [data[start:]], missing
@@ -93,7 +93,7 @@ class FastPathProtocol(BoundedConnection):
             return
         self.route = route
         self.chunks = []
-        self.reply.start(self.fields.get(REQUEST_ID))
+        self.reply.start(self.fields.get(REQUEST_ID, b""))
         self.cycle = self.reply  # type: ignore[assignment]
 
     def _is_free(self) -> bool:
@@ -142,7 +142,7 @@ class FastPathProtocol(BoundedConnection):
             changed <= template.free
             and template.route is route
             and template.digests is digests
-            and template.lane is route.slot.lane
+            and template.observers is route.slot.observers
         ):
             free = changed if template is None else changed | template.free
             self.template = HeadTemplate(self.url, self.headers, free, route, self.fields, digests)

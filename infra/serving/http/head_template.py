@@ -26,9 +26,22 @@ LONGEST = 256
 
 
 class HeadTemplate:
-    """A head with gaps for its length and for the headers in `free`; `fields` are those that are read, of the last that matched."""
+    """A head with gaps for its length and for the headers in `free`; `fields` are those that are read, and `id` the request's own, of the last that matched."""
 
-    __slots__ = ("digests", "fields", "free", "gaps", "lane", "last", "place", "route", "slot", "tail")
+    __slots__ = (
+        "digests",
+        "fields",
+        "free",
+        "gaps",
+        "id",
+        "key",
+        "last",
+        "observers",
+        "place",
+        "route",
+        "slot",
+        "tail",
+    )
 
     def __init__(
         self,
@@ -42,18 +55,21 @@ class HeadTemplate:
         self.free = free
         self.route = route
         self.slot = route.slot
-        self.lane = self.slot.lane  # another one reads another header, or none
-        kept = {REQUEST_ID} if self.lane is None else {REQUEST_ID, self.lane.header}
-        self.fields = {name: value for name, value in fields.items() if name in READ or name in kept}
+        self.observers = self.slot.observers  # others read another header, or none
+        self.id = fields.get(REQUEST_ID, b"")
+        lane = self.slot.lane
+        self.key = b"" if lane is None else lane.header
+        self.fields = {name: value for name, value in fields.items() if name in READ or name == self.key}
         self.digests = digests  # of the keys that the head was checked against
-        # what stands before each, what may stand in it, and the name of what is kept of it
-        self.gaps: list[tuple[bytes, bytes, bytes | None]] = []
+        # what stands before each, what may stand in it, and whether it is the id, or the key
+        self.gaps: list[tuple[bytes, bytes, bool, bool]] = []
         text = b"POST %b HTTP/1.1\r\n" % url
         for name, value in headers:
             text += name + b": "
-            allowed = DIGITS if name.lower() == LENGTH else PRINTABLE if name in free else b""
+            lower = name.lower()
+            allowed = DIGITS if lower == LENGTH else PRINTABLE if name in free else b""
             if allowed:
-                self.gaps.append((text, allowed, name.lower() if name.lower() in kept else None))
+                self.gaps.append((text, allowed, lower == REQUEST_ID, lower == self.key))
                 text, value = b"", b""
             text += value + b"\r\n"
         self.tail = text + b"\r\n"
@@ -64,8 +80,8 @@ class HeadTemplate:
         """Where the body starts and how long it is, when `data` begins with such a head."""
         if data.startswith(self.last):
             return self.place
-        at, length, kept = 0, b"", []
-        for text, allowed, name in self.gaps:
+        at, length, id, key = 0, b"", self.id, None
+        for text, allowed, is_id, is_key in self.gaps:
             start = at + len(text)
             at = data.find(b"\r", start, start + LONGEST)
             value = data[start:at]
@@ -73,14 +89,17 @@ class HeadTemplate:
                 return None
             if allowed is DIGITS:
                 length = value
-            elif name is not None:
-                value = value.strip(b" ")
-                if name == REQUEST_ID and len(value) > LONGEST_ID:
+            if is_id:
+                id = value.strip(b" ")
+                if len(id) > LONGEST_ID:
                     return None
-                kept.append((name, value))
+            if is_key:
+                key = value.strip(b" ")
         if not length or not data.startswith(self.tail, at):
             return None
-        self.fields.update(kept)
+        self.id = id
+        if key is not None:
+            self.fields[self.key] = key
         at += len(self.tail)
         self.last, self.place = data[:at], (at, int(length))
         return self.place

@@ -238,7 +238,7 @@ class Routes:
     def _details(self, name: str) -> dict[str, Any]:
         slot = self.service.slots[name]
         example = slot.current.example if slot.current is not None else None
-        beside = None if slot.watch is None else slot.watch.new.release.version
+        beside = None if slot.current is None else slot.current.release.version
         compared = [
             each for each in self.metrics.pairs() if (each["model"], each["version"]) == (name, beside)
         ]

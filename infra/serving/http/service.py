@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 from infra.serving.codecs.mlflow_scoring import predictions
 from infra.serving.http.api_keys import Keys
-from infra.serving.models.execution import Render, Request
-from infra.serving.models.lanes import Lane, Lot
-from infra.serving.models.pairs import Pairs
-from infra.serving.models.slot import Slot
+from infra.serving.models.execution import About, ObservedRequest, Render, Request
+from infra.serving.models.lanes import Lane
+from infra.serving.models.slot import Observers, Slot
 from infra.serving.models.version import LoadedVersion
 from infra.serving.options import LOOPBACK, ServeOptions, Target
 from infra.serving.wire.budget import Budget, no_room
@@ -55,6 +54,8 @@ class Route(NamedTuple):
 Place = Slot | Lane
 """Where a request waits and is answered."""
 
+Make = Callable[[RequestRows, Render, Reply, float], Request]
+
 
 class Waits(NamedTuple):
     """A request whose body is being read."""
@@ -62,9 +63,7 @@ class Waits(NamedTuple):
     place: Place
     reply: Reply
     taken: float
-    key: bytes
-    lot: Lot | None
-    drawn: Pairs | None
+    make: Make
 
 
 class Service:
@@ -167,9 +166,9 @@ class Service:
         taken = time.perf_counter()
         slot, budget = route.slot, self.budget
         place: Place = slot
-        key, lot, drawn = b"", None, None
-        if route.version is not None or slot.observed:
-            place, key, lot, drawn = placed(route, headers, reply.id)
+        make: Make = Request
+        if slot.observers is not None:
+            place, make = self._placed(route, slot.observers, headers, reply, taken)
         loaded = place.current
         try:
             if loaded is None or (route.version is not None and route.version != loaded.release.version):
@@ -184,19 +183,44 @@ class Service:
                 length = headers.get(JSON_LENGTH)
                 read = loaded.inference.at_once(body, length)
                 if read is None:
-                    waits = Waits(place, reply, taken, key, lot, drawn)
+                    waits = Waits(place, reply, taken, make)
                     self._read_aside(partial(_inference, loaded, body, length), len(body), waits)
                 else:
-                    batcher.put(Request(read[0], read[1].render, reply, taken, reply.id, key, lot, drawn))
+                    batcher.put(make(read[0], read[1].render, reply, taken))
             else:
                 rows = loaded.invocations.at_once(body)
                 if rows is None:
-                    waits = Waits(place, reply, taken, key, lot, drawn)
+                    waits = Waits(place, reply, taken, make)
                     self._read_aside(partial(_invocations, loaded, body), len(body), waits)
                 else:
-                    batcher.put(Request(rows, predictions, reply, taken, reply.id, key, lot, drawn))
+                    batcher.put(make(rows, predictions, reply, taken))
         except Exception as error:
             self._refuse(place, reply, error)
+
+    def _placed(
+        self, route: Route, observers: Observers, headers: Headers, reply: Reply, now: float
+    ) -> tuple[Place, Make]:
+        """Where a request is answered, and how it is to be remembered. One that asks for a version is drawn for nothing.
+
+        Whatever may be kept has a name, by which its label is told: the request's own, or one that is made here.
+        """
+        (lane, watch, recorded), slot = observers, route.slot
+        place: Place = slot
+        key, lot, drawn = b"", None, None
+        if route.version is not None:
+            place = pinned(slot, route.version)
+        elif lane is not None:
+            key = headers.get(lane.header, b"")
+            takes = lane.takes(key, reply.id)
+            place, lot = lane if takes else slot, lane.lots[takes]
+            drawn = lane.pairs if now > lane.pairs.due and lane.pairs.draw(now) else None
+        if drawn is None and watch is not None and route.version is None and watch.draw(now):
+            drawn = watch
+        if drawn is None and not recorded:
+            return place, Request
+        if not reply.id:
+            reply.id = next(self.ids)
+        return place, partial(ObservedRequest, About(reply.id, key, lot, drawn))
 
     def _read_aside(self, read: Read, size: int, waits: "Waits") -> None:
         """Have a body that takes longer read beside the event loop, after those that came before."""
@@ -208,14 +232,14 @@ class Service:
         self, size: int, waits: "Waits", work: "asyncio.Future[tuple[RequestRows, Render] | Problem]"
     ) -> None:
         self.budget.used -= size
-        place, reply, taken, key, lot, drawn = waits
+        place, reply, taken, make = waits
         outcome = work.result()
         if isinstance(outcome, Problem):
             self._refuse(place, reply, outcome)
         elif (problem := self._without_room(outcome[0].size)) is not None:
             self._refuse(place, reply, problem)
         else:
-            place.batcher.put(Request(*outcome, reply, taken, reply.id, key, lot, drawn))
+            place.batcher.put(make(*outcome, reply, taken))
 
     def _without_room(self, size: int) -> Problem | None:
         """Why rows cannot wait here that come to so many bytes, which may be many times their body's."""
@@ -258,18 +282,6 @@ def problem_of(error: Exception, what: str) -> Problem:
         return error
     logger.error("%s failed", what, exc_info=error)
     return Problem(500, "internal", "the server failed on this request")
-
-
-def placed(route: Route, headers: Headers, id: bytes) -> tuple[Place, bytes, Lot | None, Pairs | None]:
-    """Where a request is answered, by which key and lot, and what is to look at it: nothing, where it asks for a version."""
-    slot, lane = route.slot, route.slot.lane
-    if route.version is not None:
-        return pinned(slot, route.version), b"", None, None
-    if lane is None:
-        return slot, b"", None, slot.draw()
-    key = headers.get(lane.header, b"")
-    takes = lane.takes(key or id)
-    return lane if takes else slot, key, lane.lots[takes], slot.draw()
 
 
 def pinned(slot: Slot, version: str) -> Place:

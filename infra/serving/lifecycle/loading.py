@@ -76,7 +76,7 @@ class Loader:
         replaced = slot.swap(version)
         slot.watch = None
         if replaced is not None and self.options.watch:
-            until = time.monotonic() + self.options.watch
+            until = time.perf_counter() + self.options.watch
             pairs = Pairs(version, replaced, BOUNDS, slot.batcher.aside, self._revert_soon, until=until)
             slot.watch, slot.counted[version.release.version] = pairs, pairs.counted
         return replaced

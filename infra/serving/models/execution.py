@@ -19,30 +19,41 @@ logger = logging.getLogger("slipway.serving")
 Render = Callable[[Headings, Outputs, int, int], tuple[Heading, bytes]]
 
 
+class About(NamedTuple):
+    """What is to be remembered of a request: what it is called, how it came to its lane in a rollout, and what is to look at it then."""
+
+    id: bytes
+    key: bytes = b""
+    lot: Any = None
+    drawn: Any = None
+
+
+NOTHING = About(b"")
+"""Nobody looks on."""
+
+
 class Request:
-    """One accepted request. `key`, `lot`: how it came to its lane in a rollout; `drawn`: what is to look at it once it has its answer."""
+    """One accepted request."""
 
-    __slots__ = ("drawn", "id", "key", "lot", "render", "reply", "rows", "taken")
+    __slots__ = ("render", "reply", "rows", "taken")
 
-    def __init__(
-        self,
-        rows: RequestRows,
-        render: Render,
-        reply: Reply,
-        taken: float,
-        id: bytes = b"",
-        key: bytes = b"",
-        lot: Any = None,
-        drawn: Any = None,
-    ) -> None:
+    about = NOTHING
+
+    def __init__(self, rows: RequestRows, render: Render, reply: Reply, taken: float) -> None:
         self.rows = rows
         self.render = render
         self.reply = reply
         self.taken = taken
-        self.id = id
-        self.key = key
-        self.lot = lot
-        self.drawn = drawn
+
+
+class ObservedRequest(Request):
+    """One that somebody looks at."""
+
+    __slots__ = ("about",)
+
+    def __init__(self, about: About, rows: RequestRows, render: Render, reply: Reply, taken: float) -> None:
+        super().__init__(rows, render, reply, taken)
+        self.about = about
 
 
 class Done(NamedTuple):

@@ -4,6 +4,7 @@ A key's lot is a salted hash, so that every server gives it the same lane withou
 """
 
 from hashlib import blake2b
+from random import random
 from typing import NamedTuple, Protocol
 
 from infra.serving.ipc.messages import Release
@@ -12,6 +13,9 @@ from infra.serving.models.execution import Done
 from infra.serving.models.pairs import Pairs
 from infra.serving.models.version import LoadedVersion
 from tasks.rollout.record import RolloutRecord
+
+MOST_KEYS, LONGEST_KEY = 16_384, 64
+"""Whose lots are remembered: together a few megabytes."""
 
 
 class Lot(NamedTuple):
@@ -52,14 +56,31 @@ class Lane:
     def obey(self, record: RolloutRecord) -> None:
         """Another step of the same rollout."""
         self.record = record
+        self.weight = record.weight
         self.cut = int(record.weight * 2**32).to_bytes(4, "big")
         self.lots = Lot(record, 1 - record.weight), Lot(record, record.weight)
+        self.keys: dict[bytes, bool] = {}  # that came, and whether they are answered here
 
     def serves(self, release: Release) -> bool:
         return self.current is not None and self.current.is_of(release)
 
-    def takes(self, key: bytes) -> bool:
-        """Whether a request with this key is answered here, or one without any by this id."""
+    def takes(self, key: bytes, id: bytes = b"") -> bool:
+        """Whether a request is answered here: by its key, or else by its own id, with neither by chance.
+
+        Keys come again, and a look is a fifth of a hash; an id comes again when a client asks again.
+        """
+        if not key:
+            return self._has(id) if id else random() < self.weight
+        takes = self.keys.get(key)
+        if takes is None:
+            takes = self._has(key)
+            if len(key) <= LONGEST_KEY:
+                if len(self.keys) >= MOST_KEYS:
+                    self.keys.clear()
+                self.keys[key] = takes
+        return takes
+
+    def _has(self, key: bytes) -> bool:
         return blake2b(self.salt + key, digest_size=4).digest() < self.cut
 
     def ran(self, done: Done) -> None:

@@ -26,6 +26,9 @@ SHARE = 0.05
 BURST = 0.05
 """CPU seconds that may be saved up."""
 
+MOST_A_SECOND = 100
+"""Of a quick model a twentieth of a CPU would be hundreds; a rollout asks for a few thousand, and stays minutes at a step."""
+
 WAITING = 32
 
 ROUNDS, SLOW_SECONDS = 3, 0.02
@@ -52,7 +55,7 @@ class Pair(NamedTuple):
 
 @dataclass(eq=False)
 class Pairs:
-    """The comparison of two versions, up to a moment of the monotonic clock. `worse` is called once, from any thread."""
+    """The comparison of two versions, up to a moment of the clock by which requests come. `worse` is called once, from any thread."""
 
     new: LoadedVersion
     old: LoadedVersion
@@ -63,15 +66,15 @@ class Pairs:
     until: float = float("inf")
     over: bool = False
     counted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Counts.model_fields, 0))
-    saved: float = BURST
     cost: float = 0.0
     """CPU seconds of a pair, as they were lately; written where pairs run alone."""
-    at: float = 0.0
+    due: float = 0.0
+    """When there is CPU time for the next pair: what is saved up is SHARE of the time that has passed since."""
     taken: int = 0
     ended: int = 0
 
     def __post_init__(self) -> None:
-        self.at = time.monotonic()
+        self.due = time.perf_counter() - BURST / SHARE
         self.cost = ROUNDS * (self.new.pace.single + self.old.pace.single)
         self.at_once = self.new.pace.at_once(1) and self.old.pace.at_once(1)
 
@@ -79,18 +82,13 @@ class Pairs:
     def counts(self) -> Counts:
         return Counts(**self.counted)
 
-    def draw(self) -> bool:
-        """Whether the request that has just come is to be a pair: all are, while the CPU time set aside for pairs lasts."""
-        if self.over:
+    def draw(self, now: float) -> bool:
+        """Whether the request that has come just `now` is to be a pair: all are, while the CPU time set aside for pairs lasts."""
+        if self.over or now <= self.due:
             return False
-        now = time.monotonic()
         self.over = now > self.until
-        self.saved = min(BURST, self.saved + SHARE * (now - self.at))
-        self.at = now
-        if self.over or self.saved <= 0:
-            return False
-        self.saved -= self.cost
-        return True
+        self.due = max(self.due, now - BURST / SHARE) + max(self.cost / SHARE, 1 / MOST_A_SECOND)
+        return not self.over
 
     def saw(self, done: Done) -> None:
         """A batch has been answered; what the new version failed and the old one answered is a failure, whoever was drawn."""

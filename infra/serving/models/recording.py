@@ -111,7 +111,7 @@ class Recorder:
         """Keep a pair that differs, and that one agreed; what has no room is neither."""
         if pair.agreed:
             release = pair.done.loaded.release
-            self._put(Agreement(release.model, pair.request.lot.record.run, release.version), 0)
+            self._put(Agreement(release.model, pair.request.about.lot.record.run, release.version), 0)
         else:
             self._put(pair, size_of(pair.done))
 
@@ -150,7 +150,8 @@ class Recorder:
                     line = _pair_line(item)
                     self.pairs.setdefault(release.model, []).append(line)
                     self._count(
-                        Agreement(release.model, item.request.lot.record.run, release.version), agreed=False
+                        Agreement(release.model, item.request.about.lot.record.run, release.version),
+                        agreed=False,
                     )
                 else:
                     line = _line(item)
@@ -209,7 +210,7 @@ def _line(sample: Sample) -> bytes:
 
 def _pair_line(pair: Pair) -> bytes:
     """The row that both answered, as the client had it answered, and what the other version says of it."""
-    done, row, record = pair.done, pair.row, pair.request.lot.record
+    done, row, record = pair.done, pair.row, pair.request.about.lot.record
     about = {
         "row": row,
         "new": record.new,
@@ -225,17 +226,17 @@ def _pair_line(pair: Pair) -> bytes:
 
 
 def _about(done: Done, request: Request) -> dict[str, object]:
-    release, lot = done.loaded.release, request.lot
+    release, (id, key, lot, _) = done.loaded.release, request.about
     about: dict[str, object] = {
         "time": time.time(),
-        "id": request.id.decode("latin-1"),
+        "id": id.decode("latin-1"),
         "version": release.version,
         "digest": release.digest,
     }
     if lot is not None:
         about |= {"rollout": lot.record.run, "weight": lot.weight}
-        if request.key:
-            about["key"] = lot.hashed(request.key)
+        if key:
+            about["key"] = lot.hashed(key)
     return about
 
 

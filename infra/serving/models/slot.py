@@ -2,11 +2,12 @@
 
 import asyncio
 import time
+from typing import Any, NamedTuple
 
 from infra.serving.ipc.messages import Release
 from infra.serving.models.batching import Batcher
 from infra.serving.models.counters import Numbers
-from infra.serving.models.execution import Done
+from infra.serving.models.execution import NOTHING, Done
 from infra.serving.models.lanes import Lane
 from infra.serving.models.pairs import Pair, Pairs
 from infra.serving.models.recording import Recorder
@@ -16,8 +17,22 @@ from infra.serving.wire.budget import Budget
 from tasks.rollout.record import RolloutRecord
 
 
+class Observers(NamedTuple):
+    """Who looks at what comes: a rollout's lane, the comparison with the version before, the traffic record."""
+
+    lane: Lane | None
+    watch: Pairs | None
+    recorded: bool
+
+
 class Slot:
     """Where a model's requests go, and who looks on."""
+
+    lane: Lane | None = None
+    watch: Pairs | None = None
+    recorder: Recorder | None = None
+    observers: Observers | None = None
+    """None as long as nobody looks at what comes; another one whenever that changes."""
 
     def __init__(
         self, name: str, options: ServeOptions, loop: asyncio.AbstractEventLoop, budget: Budget
@@ -26,18 +41,23 @@ class Slot:
         self.current: LoadedVersion | None = None
         self.since: float | None = None
         self.previous: LoadedVersion | None = None
-        self.watch: Pairs | None = None
         self.record: RolloutRecord | None = None
         """Of the rollout that is obeyed here, also while nobody is routed; `lane` only while somebody may be."""
         self.why = ""  # it is not obeyed, or has nobody answered
-        self.lane: Lane | None = None
         self.run = ""
         """Of the rollout that was compared last; its counts go on where it was paused."""
         self.counted: dict[str, dict[str, int]] = {}
         """What the last comparison of each new version came to."""
-        self.recorder: Recorder | None = None
         self.numbers: dict[str, Numbers] = {}
         self.batcher = Batcher(self, loop, budget, options.max_wait, options.timeout)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Attributes are set now and then, and with every request it is asked who looks on."""
+        super().__setattr__(name, value)
+        if name in Observers._fields or name == "recorder":
+            recorded = self.recorder is not None and self.recorder.share > 0
+            observed = self.lane is not None or self.watch is not None or recorded
+            self.observers = Observers(self.lane, self.watch, recorded) if observed else None
 
     def swap(self, loaded: LoadedVersion) -> LoadedVersion | None:
         """Let `loaded` answer from the next batch on; gives back the version it replaces."""
@@ -54,26 +74,17 @@ class Slot:
         versions = (self.current, self.previous, new)
         return next((loaded for loaded in versions if loaded is not None and loaded.is_of(release)), None)
 
-    @property
-    def observed(self) -> bool:
-        """Whether anything looks at what comes."""
-        return self.lane is not None or self.watch is not None
-
     def noted(self, pair: Pair) -> None:
         """Both versions of a rollout have answered a row."""
         if self.recorder is not None:
             self.recorder.noted(pair)
 
-    def draw(self) -> Pairs | None:
-        """What is to look at the request that has just come."""
-        if self.lane is not None and self.lane.pairs.draw():
-            return self.lane.pairs
-        return self.watch if self.watch is not None and self.watch.draw() else None
-
     def ran(self, done: Done) -> None:
         """A batch of the champion's has been answered."""
         if self.watch is not None:
             self.watch.saw(done)
+            if self.watch.over:
+                self.watch = None
         self.looked(done)
 
     def looked(self, done: Done) -> None:
@@ -81,10 +92,9 @@ class Slot:
         if done.rescued_from is not None:
             done.rescued_from.numbers.rescued += 1
         if self.watch is not None or self.lane is not None:
-            start = 0
-            for request in done.requests:
-                if request.drawn is not None:
-                    request.drawn.take(done, request, start)
-                start += request.rows.length
+            for place, about in [(n, r.about) for n, r in enumerate(done.requests) if r.about is not NOTHING]:
+                if about.drawn is not None:
+                    start = sum(request.rows.length for request in done.requests[:place])
+                    about.drawn.take(done, done.requests[place], start)
         if self.recorder is not None:
             self.recorder.saw(done)

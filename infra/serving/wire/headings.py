@@ -37,7 +37,7 @@ class Reply(Protocol):
     """Where an answer goes: a connection, or a task waiting for it."""
 
     id: bytes
-    """What the request is called."""
+    """What the request is called; empty as long as it is not called anything."""
 
     def answer(self, status: int, heading: Heading, body: bytes) -> None: ...
 

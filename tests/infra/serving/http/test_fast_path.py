@@ -14,10 +14,13 @@ from both_protocols import (
     compared,
     mutated,
     post,
+    roll_out,
     statuses,
     torn,
 )
 from raw_requests import REQUESTS, VERDICTS
+
+from infra.serving.models.recording import Recorder
 
 
 def test_both_protocols_answer_byte_for_byte_the_same(folder: Path, tmp_path: Path) -> None:
@@ -59,8 +62,9 @@ def test_odd_and_hostile_requests_get_their_verdict_either_way(folder: Path, tmp
     }
 
 
-def test_a_requests_own_id_comes_back_as_it_is_and_another_gets_one_that_nobody_else_has(
-    folder: Path, tmp_path: Path
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_requests_own_id_comes_back_as_it_is_and_one_is_made_only_for_what_is_kept_by_it(
+    folder: Path, tmp_path: Path, share: float
 ) -> None:
     ids = [b"a", b"order 7/b~", b"c" * 128, b"", b"a"]
     each = [post(extra=KEY + (b"X-Request-Id: %b\r\n" % id if id else b"")) for id in ids]
@@ -73,18 +77,51 @@ def test_a_requests_own_id_comes_back_as_it_is_and_another_gets_one_that_nobody_
 
     async def run(name: str) -> list[list[bytes]]:
         protocols = BothProtocols(folder, tmp_path)
+        protocols.service.slots["digits"].recorder = recorder
         answers = [
             await protocols.talk(way, pieces[name], patient=name != "pipelined")
             for way in (protocols.fast, protocols.plain)
         ]
         return [re.findall(rb"x-request-id: ([^\r]*)", answer) for answer in answers]
 
-    made = set()
+    made, recorder = set(), Recorder(tmp_path, share, 0)
     for name in pieces:
         for said in uvloop.run(run(name)):
-            made.add(said.pop(3))
+            if share:
+                made.add(said.pop(3))
             assert said == [b"a", b"order 7/b~", b"c" * 128, b"a", b"last"], name
-    assert len(made) == 6 and b"" not in made
+    recorder.close()
+    assert len(made) == 6 * share and b"" not in made
+
+
+def test_a_lane_that_opens_has_its_keys_on_connections_that_knew_of_none(
+    folder: Path, tmp_path: Path
+) -> None:
+    users = [b"user-%d" % number for number in range(40)]
+    each = [post(extra=KEY + b"X-User-Id: %b\r\n" % user) for user in users]
+
+    async def run(name: str) -> tuple[list[bytes], list[bytes], int]:
+        protocols = BothProtocols(folder, tmp_path)
+        slot, asked = protocols.service.slots["digits"], 0
+
+        class Opening(getattr(protocols, name)):  # type: ignore[misc]
+            def data_received(self, data: bytes) -> None:
+                nonlocal asked
+                asked += 1
+                if asked == len(each) + 1:
+                    roll_out(protocols, weight=0.5, draws=False)
+                super().data_received(data)
+
+        answer = await protocols.talk(Opening, [*each, *each, LAST], patient=True)
+        lane = slot.lane
+        assert lane is not None and not re.findall(rb"x-request-id", answer), "nothing of them is kept"
+        answered = re.findall(rb"x-model-version: (\d)", answer)
+        return answered, [b"8" if lane.takes(user) else b"7" for user in users], len(lane.batcher.requests)
+
+    for name in ("fast", "plain"):
+        answered, wanted, waiting = uvloop.run(run(name))
+        assert answered[: len(users)] == [b"7"] * len(users), name
+        assert answered[len(users) :] == wanted and {*wanted} == {b"7", b"8"} and not waiting, name
 
 
 @pytest.mark.slow

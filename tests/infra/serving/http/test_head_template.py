@@ -31,7 +31,10 @@ from infra.serving.http.bounded_connection import BoundedConnection
 from infra.serving.http.head_template import READ, HeadTemplate
 from infra.serving.wire.request_ids import REQUEST_ID
 
-KEPT = READ | {REQUEST_ID}
+STICKY = b"traceparent"
+"""Of a rollout, which may go by any header."""
+
+KEPT = READ | {STICKY}
 ID = b"X-Request-Id: %b\r\n"
 AT_BODY = len(post()) - len(BODY)
 LIKE = {
@@ -195,7 +198,8 @@ def test_what_matches_a_template_is_read_by_the_parser_as_the_template_says(data
     values[b"Connection"], values[b"Content-Length"] = b"keep-alive", b"0"
     free = data.draw(st.sets(st.sampled_from([b"X-Request-Id", b"Traceparent", b"Accept"])))
     fields = {name.lower(): value for name, value in values.items()}
-    route: Any = SimpleNamespace(slot=SimpleNamespace(lane=None))
+    slot = SimpleNamespace(lane=SimpleNamespace(header=STICKY), observers=())
+    route: Any = SimpleNamespace(slot=slot)
     template = HeadTemplate(b"/invocations", list(values.items()), free, route, fields, ())
     assert template.fields == {name: value for name, value in fields.items() if name in KEPT}
 
@@ -228,3 +232,4 @@ def test_what_matches_a_template_is_read_by_the_parser_as_the_template_says(data
         assert len(read) == len(parsed.headers) and read.keys() == fields.keys()
         assert int(read[b"content-length"]) == length
         assert {name: value for name, value in read.items() if name in KEPT} == template.fields
+        assert read[REQUEST_ID] == template.id

@@ -4,7 +4,7 @@ from math import sqrt
 from types import SimpleNamespace
 from typing import Any
 
-from infra.serving.models.lanes import Lane
+from infra.serving.models.lanes import LONGEST_KEY, MOST_KEYS, Lane
 from tasks.rollout.record import RolloutRecord
 
 STEPS = (0.0, 0.01, 0.1, 0.5)
@@ -36,6 +36,22 @@ def test_a_growing_weight_changes_a_key_once_at_most_and_every_server_decides_al
         assert abs(sum(now) - weight * len(KEYS)) <= 3 * sqrt(weight * (1 - weight) * len(KEYS))
         before = now
     assert before == answered_by_new(late), "whoever starts later decides as those that were there"
+
+
+def test_what_is_remembered_of_keys_is_bounded_and_changes_no_lot() -> None:
+    server = lane(weight=0.5)
+    first = answered_by_new(server)
+    assert len(server.keys) <= MOST_KEYS < len(KEYS) and answered_by_new(server) == first
+    long = [b"%d" % number * (LONGEST_KEY + 1) for number in range(10)]
+    assert [server.takes(key) for key in long] == [lane(weight=0.5).takes(key) for key in long]
+    assert not server.keys.keys() & set(long)
+
+
+def test_without_a_key_an_id_decides_and_without_either_chance() -> None:
+    server = lane(weight=0.1)
+    assert [server.takes(b"", key) for key in KEYS[:99]] == [server.takes(key) for key in KEYS[:99]]
+    taken = sum(server.takes(b"") for _ in KEYS)
+    assert abs(taken - 0.1 * len(KEYS)) <= 5 * sqrt(0.1 * 0.9 * len(KEYS))
 
 
 def test_another_salt_has_other_users_first() -> None:

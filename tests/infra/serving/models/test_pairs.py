@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from infra.serving.models import pairs as module
-from infra.serving.models.execution import Done, Request
+from infra.serving.models.execution import About, Done, ObservedRequest
 from infra.serving.models.pace import Pace
-from infra.serving.models.pairs import BOUNDS, BURST, SHARE, WAITING, Pair, Pairs, agree
+from infra.serving.models.pairs import BOUNDS, BURST, MOST_A_SECOND, SHARE, WAITING, Pair, Pairs, agree
 from infra.serving.wire.problems import Problem
 from infra.serving.wire.tensors import Outputs, RequestRows, Spec
 from tasks.rollout.policy import Margins
@@ -25,7 +25,7 @@ class Clock:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now = self.used = 0.0
         patch.setattr(
-            module, "time", SimpleNamespace(monotonic=lambda: self.now, thread_time=lambda: self.used)
+            module, "time", SimpleNamespace(perf_counter=lambda: self.now, thread_time=lambda: self.used)
         )
 
 
@@ -63,7 +63,8 @@ class Comparison:
         self.clock.now += pause
         nobody: Any = None
         rows = RequestRows(1, (("O", ()),), ([b"%d" % number],), 8)
-        request = Request(rows, nobody, nobody, 0.0, drawn=self.pairs if self.pairs.draw() else None)
+        about = About(b"", drawn=self.pairs if self.pairs.draw(self.clock.now) else None)
+        request = ObservedRequest(about, rows, nobody, nobody, 0.0)
         fails = by_new and self.new.says(number) is None and self.old.says(number) is not None
         answering = self.new if by_new and not fails else self.old
         outputs: Any = Problem(500, "failed", "no")
@@ -71,7 +72,7 @@ class Comparison:
             outputs = Outputs(SPEC, [np.array([answering.says(number)])])
         done = Done([request], answering, outputs, 0.0, self.new if fails else None)
         self.pairs.saw(done)
-        if request.drawn:
+        if about.drawn:
             self.pairs.take(done, request, 0)
 
     def ask_until_it_goes(self, most: int, by_new: bool = False) -> int:
@@ -148,6 +149,14 @@ def test_pairs_take_no_more_than_their_share_of_a_cpu(clock: Clock) -> None:
         busy.ask(number, pause=0.004)
     learning = 8 * 0.03  # until it knows what a pair costs, which its pace did not say
     assert 0.8 * SHARE * clock.now < clock.used < BURST + SHARE * clock.now + learning
+
+
+def test_of_a_quick_model_no_more_pairs_are_made_than_a_rollout_needs(clock: Clock) -> None:
+    quick = Comparison(clock, Version(clock, noisy(0.01), right), Version(clock, noisy(0.01), right))
+    for number in range(20_000):
+        quick.ask(number, pause=0.0005)
+    most = MOST_A_SECOND * (clock.now + BURST / SHARE)
+    assert 0.9 * MOST_A_SECOND * clock.now < quick.pairs.counts.pairs <= most + 1
 
 
 def test_no_more_pairs_wait_than_their_number(clock: Clock) -> None:

@@ -20,7 +20,7 @@ from checkout import BENCH, ROOT, SUPPORT
 
 from infra.serving.ipc.messages import Release
 from infra.serving.models import recording
-from infra.serving.models.execution import Done, Request
+from infra.serving.models.execution import About, Done, ObservedRequest, Request
 from infra.serving.models.lanes import Lot
 from infra.serving.models.pairs import Pair
 from infra.serving.models.recording import MAX_ROWS, QUEUE, Recorder, evict
@@ -242,8 +242,8 @@ def test_pairs_that_differ_have_lines_of_their_own_whatever_the_share_and_all_ar
         model="texts", run="r", old=7, new=8, old_sha256="", new_sha256="", salt="s", step=1, weight=0.1, sequence=1
     )  # fmt: skip
     done, other = asked(version, 3), asked(version, 2)
-    request = done.requests[0]
-    request.id, request.key, request.lot = b"order-7", b"ada", Lot(record, 0.9)
+    rows, nobody = done.requests[0].rows, done.requests[0].reply
+    request = ObservedRequest(About(b"order-7", b"ada", Lot(record, 0.9)), rows, nobody, nobody, 0.0)  # type: ignore[arg-type]
     assert isinstance(other.outputs, Outputs) and isinstance(done.outputs, Outputs)
     recorder = Recorder(tmp_path, share=0.0, slot=0)
     recorder.saw(done)
