@@ -353,7 +353,9 @@ async def overloaded(server: ServerProcess) -> Tried:
         "offered, times the peak": offered,
     }
     return Tried(
-        "useful work went on" if offered > 0.9 * OVER else "useful work went on, at less than was meant to be offered",
+        "useful work went on"
+        if offered > 0.9 * OVER
+        else "useful work went on, at less than was meant to be offered",
         1,
         figures,
     )
