@@ -62,7 +62,7 @@ def look_at_score(bench: Bench) -> str:
         said.append(f"{name} is {value:.4g} {when}, on {len(rows)} validation rows{beside}")
         if re.search(r"(error|loss)$", name) and not name.startswith("neg"):
             raise Doubt(
-                f"{said[-1]}, and is called a {name.rpartition('_')[2]}: higher is taken for better, so give its negative, or a name that says so."
+                f"{said[-1]}, and is called {'an error' if name.endswith('error') else 'a loss'}: higher is taken for better, so give its negative, or a name that says so."
             )
     return "; ".join(said)
 

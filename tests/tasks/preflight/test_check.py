@@ -129,7 +129,7 @@ def test_what_is_wrong_is_said_of_the_part_that_is(
         ("model", "it gives 3 outputs for 2 classes (0, 1)", [("nn.Linear(64, 2)", "nn.Linear(64, 3)")]),
         ("score", "mean_absolute_error is 0 for the right answers and 1 for wrong ones, and higher is taken for better", [("slices=", "score=__import__('sklearn.metrics').metrics.mean_absolute_error,\n    slices=")]),
         ("score", "log_loss is ", [("slices=", "score=__import__('sklearn.metrics').metrics.log_loss, probabilities=True,\n    slices=")]),
-        ("score", "and is called a error: higher is taken for better", [("slices=", "score=lambda truth, codes: float((truth == codes).mean()), score_name='top_error',\n    slices=")]),
+        ("score", "and is called an error: higher is taken for better", [("slices=", "score=lambda truth, codes: float((truth == codes).mean()), score_name='top_error',\n    slices=")]),
         ("score", "ours is not defined on 500 validation rows", [("slices=", "score=lambda truth, codes: float('nan'), score_name='ours',\n    slices=")]),
         ("inputs", "inputs()['numbers'][:, 3] alone tells the target 'left' in every row", [('NUMBERS = ["months", "monthly_bill", "support_calls"]', 'NUMBERS = ["months", "monthly_bill", "support_calls", "left"]')]),
         ("splits", "no train row is 7", [('astype("int64"))', 'astype("int64").where(frame.index > 0, 7))'), ("isin([0, 1])", "isin([0, 1, 7])"), ("nn.Linear(64, 2)", "nn.Linear(64, 3)")]),
