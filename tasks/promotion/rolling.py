@@ -4,6 +4,7 @@ import datetime
 
 from tasks.errors import RefusedError, UserError
 from tasks.promotion.champion import model_lock, repair
+from tasks.promotion.deciders import Rule, check_may_decide
 from tasks.promotion.entries import Action, Ledger, LedgerEntry
 from tasks.promotion.execution import enact, tell_rollout
 from tasks.promotion.ledger import StaleError, in_short
@@ -79,7 +80,7 @@ def _brake(registry: Registry, ledger: Ledger, going_on: Rollout, note: Reverted
         update={"counts": counts, "labels": None, "answers": answers(policy, counts, None), "terms": None}
     )
     why = in_short([f"servers went back from it: {note.reason}"])
-    return _go_on(registry, ledger, "abort", evidence, why=why, who=note.by, verdict="fail")
+    return _go_on(registry, ledger, "abort", evidence, why=why, who=Rule(note.by), verdict="fail")
 
 
 def say(settings: Settings, model: str, action: Action, *, why: str, who: str | None = None) -> LedgerEntry:
@@ -89,6 +90,7 @@ def say(settings: Settings, model: str, action: Action, *, why: str, who: str | 
     """
     registry = Registry(settings)
     check_model(registry, model)
+    check_may_decide(settings, model, who)
     with model_lock(settings, model):
         return said(registry, repair(registry, model), action, why=why, who=who)
 
