@@ -61,7 +61,7 @@ def promote(
         model: The registered model's name, such as digits.
         version: The version to make the champion.
         reason: Why; kept in the ledger.
-        who: Who decides; empty: the user that the worker runs as.
+        who: Who decides; empty: the worker's account of MLflow, else SLIPWAY_USER, else the user that the worker runs as.
         ask: Wait for a person's approval; empty: as mlflow.yaml says, and always when the gate is not sure.
         new_signature: Whoever asks the champion has been told that this version takes or gives something else.
     """
@@ -146,7 +146,7 @@ def rollback(model: str, reason: str, to: form.Number = None, who: form.Text = N
         model: The registered model's name, such as digits.
         reason: Why; kept in the ledger.
         to: The version to go back to; empty: the one that served before.
-        who: Who decides; empty: the user that the worker runs as.
+        who: Who decides; empty: the worker's account of MLflow, else SLIPWAY_USER, else the user that the worker runs as.
     """
     settings = load_settings()
     with announced(Registry(settings), model):
@@ -163,7 +163,7 @@ def refuse(model: str, version: int, reason: str, who: form.Text = None) -> Ledg
         model: The registered model's name, such as digits.
         version: The version that is refused.
         reason: Why; kept in the ledger.
-        who: Who decides; empty: the user that the worker runs as.
+        who: Who decides; empty: the worker's account of MLflow, else SLIPWAY_USER, else the user that the worker runs as.
     """
     entry = _refuse(model, version, reason, who)
     show_answer(

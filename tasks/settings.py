@@ -50,6 +50,14 @@ class Policy(Frozen):
         "permitted",
         description="What servers take when the alias moves: any version with a permit, or only what the ledger promoted.",
     )
+    approvers: tuple[str, ...] | None = Field(
+        None,
+        description="Who may let a version through, send one back, and steer a rollout; everybody else trains, and may say no. Left out: whoever has the key.",
+    )
+    by_account: bool = Field(
+        False,
+        description="Whether MLflow has to know the approver's account: a name that is only said decides nothing then, nor does Prefect's form, whose accounts are one shared word.",
+    )
     patience_days: float = Field(7, gt=0, description="How long a question waits; then it is a refusal.")
     monitor: Limits = Limits()
     gates: dict[str, Any] = Field({}, description="Gates of the workload that production overrides.")

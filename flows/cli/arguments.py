@@ -45,7 +45,12 @@ Target = Annotated[
 
 Reason = Annotated[str, typer.Option(help="Why; kept in the ledger.")]
 
-Who = Annotated[str | None, typer.Option(help="Who decides; default: SLIPWAY_USER, else the OS user.")]
+Who = Annotated[
+    str | None,
+    typer.Option(
+        help="Who decides; default: MLflow's account, else SLIPWAY_USER, else git's user.name, else the OS user."
+    ),
+]
 
 NewSignature = Annotated[
     bool,

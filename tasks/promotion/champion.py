@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from filelock import FileLock, Timeout
 
 from tasks.errors import RefusedError, UserError
+from tasks.promotion.deciders import Rule
 from tasks.promotion.entries import Ledger, LedgerEntry, Origin, name_of
 from tasks.promotion.execution import align, carry_out, enact
 from tasks.promotion.ledger import StaleError, read_ledger, sound_ledger
@@ -19,6 +20,8 @@ from tasks.registry.tags import MOVE_TAG
 from tasks.settings import Settings
 
 _LOCK_SECONDS = 60.0
+
+_UNKNOWN = Rule("unknown")
 
 _MOVED = "the alias champion was moved in MLflow, outside of Slipway"
 
@@ -122,7 +125,7 @@ def _roll_moved(registry: Registry, ledger: Ledger, version: Version) -> None:
     going_on, why_not = open_rollout(ledger.entries), may_roll(registry, ledger, version)
     try:
         if why_not is None:
-            begin_rollout(registry, ledger, version, why=f"{_MOVED}; it goes by steps", who="unknown")
+            begin_rollout(registry, ledger, version, why=f"{_MOVED}; it goes by steps", who=_UNKNOWN)
             log.warning("%s: %s; a rollout of v%d begins", ledger.model, _MOVED, version.version)
             return
     except StaleError:
@@ -144,13 +147,13 @@ def _take_moved(registry: Registry, ledger: Ledger, champion: Version | None) ->
     if champion is not None and why_not is not None:
         _refuse_moved(registry, ledger, champion, why_not)
     else:
-        enact(registry, ledger, "repair", champion, why=_MOVED, who="unknown")
+        enact(registry, ledger, "repair", champion, why=_MOVED, who=_UNKNOWN)
         log.warning("%s: the champion was moved outside of Slipway; the ledger now says so", ledger.model)
 
 
 def _refuse_moved(registry: Registry, ledger: Ledger, version: Version, why_not: str) -> None:
     why = f"{_MOVED}, to a version that may not serve: {why_not}"
-    enact(registry, ledger, "refuse", version, why=why, who="unknown")
+    enact(registry, ledger, "refuse", version, why=why, who=_UNKNOWN)
     registry.tag_version(version, {MOVE_TAG: why})
     log.warning("%s: %s; the alias is %s again", ledger.model, why, name_of(ledger.serving))
 
@@ -162,7 +165,7 @@ def _sign_revert(registry: Registry, ledger: Ledger, champion: Version) -> Ledge
     found = reverted(registry, champion)
     if found is None:
         return ledger
-    why, who = f"servers went back from it: {found.reason}", found.by
+    why, who = f"servers went back from it: {found.reason}", Rule(found.by)
     enact(registry, ledger, "refuse", champion, why=why, who=who)
     ledger = read_ledger(registry, ledger.model)
     before = None if ledger.before is None else registry.version(ledger.model, ledger.before)

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from tasks.errors import RefusedError, UserError
 from tasks.measured import ServingCheck
 from tasks.promotion.champion import model_lock, repair
+from tasks.promotion.deciders import check_may_decide
 from tasks.promotion.entries import LedgerEntry, Origin
 from tasks.promotion.judging import judge_folder
 from tasks.promotion.ledger import LedgerError, in_short, read_ledger
@@ -115,6 +116,7 @@ def _deliver(registry: Registry, parcel: Parcel, why: str, who: str | None, new_
             f"{model} version {parcel.version.version} is version {decided[-1].to_version} at {where}, where {decided[-1].who} decided on it: "
             f"{decided[-1]}, {decided[-1].why}. It is promoted again there: `slipway promote {model} {decided[-1].to_version} --reason TEXT`."
         )
+    check_may_decide(registry.settings, model, who)
     version = version or _register(registry, parcel)
     registry.finish_run(version.run_id)
     copied = _prove(registry, parcel, version, where, why, who, new_signature)

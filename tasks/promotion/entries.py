@@ -55,6 +55,16 @@ class LedgerEntry(Frozen):
     to_version: int | None
     who: str
     why: str
+    account: str | None = Field(
+        None,
+        description="As whom MLflow knew the process, where that is not `who`; else left out, as in entries of before.",
+        exclude_if=lambda account: account is None,
+    )
+    claimed: bool = Field(
+        False,
+        description="Nothing proves that it was `who`; else left out, as in entries of before, of which that is not known.",
+        exclude_if=lambda claimed: not claimed,
+    )
     verdict: str = Field(description="pass, inconclusive, fail, or unproved.")
     evidence: str | None = Field(description="SHA-256 of the version's evidence.json.")
     previous: str = Field(description="Digest of the entry before.")
@@ -84,6 +94,12 @@ class LedgerEntry(Frozen):
     def moved(self) -> bool:
         """Whether `to_version` served from then on."""
         return self.action in _MOVES
+
+    @property
+    def person(self) -> str:
+        """Who it was, with how far that is known."""
+        account = f", account {self.account}" if self.account else ""
+        return f"{self.who} (claimed{account})" if self.claimed else self.who
 
     @property
     def title(self) -> str:

@@ -6,8 +6,6 @@ MLflow (`head`), so that a ledger that was cut short, lost or restored from yest
 """
 
 import datetime
-import getpass
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tasks.errors import RefusedError, StepError, UserError
+from tasks.promotion.deciders import decided_by
 from tasks.promotion.entries import Action, Ledger, LedgerEntry, Origin, check_chain, clock_notes, name_of
 from tasks.promotion.head import Head, read_head, write_head
 from tasks.promotion.rollouts import check_rollouts
@@ -153,7 +152,7 @@ def compose(
         action=action,
         from_version=ledger.serving,
         to_version=version.version if version is not None else None,
-        who=decided_by(who),
+        **decided_by(registry.settings, who).model_dump(),
         why=why.strip(),
         verdict=verdict or tags.get(VERDICT_TAG, "unproved"),
         evidence=tags.get(EVIDENCE_TAG),
@@ -182,16 +181,6 @@ def accept(registry: Registry, model: str, *, why: str, who: str | None = None) 
 def in_short(reasons: Sequence[str]) -> str:
     """A verdict's reasons as one that fits an entry; the evidence has them whole."""
     return shortened("; ".join(reasons), _LONGEST_REASON - 1)
-
-
-def decided_by(given: str | None = None) -> str:
-    """Who decides: as given, else SLIPWAY_USER, else the operating system's user."""
-    if name := (given or os.environ.get("SLIPWAY_USER", "")).strip():
-        return name[:200]
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return f"uid {os.getuid()}"
 
 
 class _Table:
@@ -336,7 +325,7 @@ def _shown(entry: LedgerEntry) -> dict[str, str]:
             "action": entry.action,
             "from": name_of(entry.from_version),
             "to": name_of(entry.to_version),
-            "who": entry.who,
+            "who": entry.person,
             "why": entry.why,
             "verdict": entry.verdict,
         }

@@ -3,6 +3,7 @@
 from tasks.errors import RefusedError, UserError
 from tasks.measured import Verdict
 from tasks.promotion.champion import model_lock, promote, refuse, repair, roll_back
+from tasks.promotion.deciders import check_may_decide
 from tasks.promotion.entries import Ledger, LedgerEntry, Origin
 from tasks.promotion.judging import verdict_against_champion
 from tasks.promotion.ledger import accept, in_short
@@ -39,6 +40,7 @@ def promote_version(
     """
     registry = Registry(settings)
     version = find_version(registry, f"{model}/{number}")
+    check_may_decide(settings, model, who)
     with model_lock(settings, model):
         ledger = repair(registry, model)
         if ledger.serving == number:
@@ -102,7 +104,7 @@ def let_through(
 def decline_version(
     settings: Settings, model: str, number: int, *, why: str, who: str | None = None
 ) -> LedgerEntry:
-    """Keep in the ledger that a person said no to a version; nothing moves. RefusedError for the one that serves."""
+    """Keep in the ledger that a person said no to a version, as anybody may; nothing moves. RefusedError for the one that serves."""
     registry = Registry(settings)
     version = find_version(registry, f"{model}/{number}")
     with model_lock(settings, model):
@@ -121,6 +123,7 @@ def accept_ledger(settings: Settings, model: str, *, why: str, who: str | None =
     """Sign a ledger as it stands, and what serves with it: after entries were lost, altered or never signed."""
     registry = Registry(settings)
     check_model(registry, model)
+    check_may_decide(settings, model, who)
     with model_lock(settings, model):
         entry = accept(registry, model, why=why, who=who)
         repair(registry, model)
@@ -137,6 +140,7 @@ def roll_back_to(
     """
     registry = Registry(settings)
     check_model(registry, model)
+    check_may_decide(settings, model, who)
     with model_lock(settings, model):
         ledger = repair(registry, model)
         if ledger.serving is None:

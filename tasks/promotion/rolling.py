@@ -5,6 +5,7 @@ import datetime
 from tasks.errors import RefusedError, UserError
 from tasks.promotion.automatic import decide_on_waiting
 from tasks.promotion.champion import model_lock, repair
+from tasks.promotion.deciders import Rule, check_may_decide
 from tasks.promotion.entries import Action, Ledger, LedgerEntry
 from tasks.promotion.execution import enact, tell_rollout
 from tasks.promotion.ledger import StaleError, in_short
@@ -82,7 +83,7 @@ def _brake(registry: Registry, ledger: Ledger, going_on: Rollout, note: RevertNo
     """A server went back, and all with it: the entry has that server's counts, which have to bear it out alone (see `replay`)."""
     evidence = _evidence(going_on, note.counts or Counts())
     why = in_short([f"servers went back from it: {note.reason}"])
-    return _go_on(registry, ledger, "abort", evidence, why=why, who=note.by, verdict="fail")
+    return _go_on(registry, ledger, "abort", evidence, why=why, who=Rule(note.by), verdict="fail")
 
 
 def say(settings: Settings, model: str, action: Action, *, why: str, who: str | None = None) -> LedgerEntry:
@@ -92,6 +93,7 @@ def say(settings: Settings, model: str, action: Action, *, why: str, who: str | 
     """
     registry = Registry(settings)
     check_model(registry, model)
+    check_may_decide(settings, model, who)
     with model_lock(settings, model):
         return said(registry, repair(registry, model), action, why=why, who=who)
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
+from tasks.promotion.deciders import Rule
 from tasks.promotion.entries import LedgerEntry
 from tasks.rollout.decision import Place, Pod
 from tasks.rollout.evidence import RolloutEvidence, Terms
@@ -11,7 +12,7 @@ from tasks.rollout.record import ROLLOUT_TAG, RecordError, RolloutRecord, read_r
 from tasks.system.frozen import Frozen
 from tasks.system.signing import public_key, signing_key, text_checker
 
-BY_EVIDENCE = "the rollout"
+BY_EVIDENCE = Rule("the rollout")
 """Who decided, where a controller did what followed from the counts."""
 
 _GOES_ON = ("step", "pause", "resume")

@@ -117,6 +117,15 @@ class MlflowServer:
         return session
 
 
+def account_at(uri: str) -> str | None:
+    """As whom the server at an address knows us, where it has accounts and ours is one; an open one, or none, knows nobody."""
+    if urlsplit(uri).scheme not in ("http", "https") or needs_mlflow() or not _account(uri):
+        return None
+    with suppress(MlflowError, KeyError, TypeError):
+        return str(MlflowServer(uri).ask("GET", "/api/2.0/mlflow/users/current")["user"]["username"])
+    return None
+
+
 def needs_mlflow() -> bool:
     """Whether requests are signed, or changed by a plugin: then only MLflow's own client can make them."""
     return any(map(os.environ.get, _NEEDS_MLFLOW))

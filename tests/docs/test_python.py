@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 import serving_models as models
 from checkout import ROOT
@@ -36,6 +37,7 @@ def test_every_cell_of_the_notebook_runs_in_its_order(
     build_folder(candidate.onnx, dataset, tmp_path / "digits")
     models.seal(tmp_path / "digits")
     registry = f"sqlite:///{home / 'mlflow.db'}"
+    mlflow.MlflowClient(registry).create_experiment("serving", (home / "mlartifacts").as_uri())
     publish(registry, "digits", tmp_path / "digits", ["champion"])
     checks = [
         "assert (read == frame['digit']).mean() > 0.9 and same.all() and [*served.attrs['versions']] == ['1']"

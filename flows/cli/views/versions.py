@@ -41,7 +41,7 @@ def show_entry(entry: LedgerEntry, console: Console) -> None:
     else:
         what = f"{before} serves as before, and version {entry.to_version} {_BESIDE.get(entry.action, 'is refused')}"
     console.print(f"[bold]{entry.model}[/bold]: {what}")
-    console.print(f"  {entry.action} by {escape(entry.who)}: {escape(entry.why)}")
+    console.print(f"  {entry.action} by {escape(entry.person)}: {escape(entry.why)}")
     command = "rollout" if entry.action in ("start", "pause", "resume") else "history"
     console.print(f"\nTry next:\n  slipway {command} {entry.model}")
 
@@ -55,7 +55,7 @@ def show_copied(copied: "Copied", console: Console) -> None:
     else:
         how = "is the champion, after" if copied.outcome == "promoted" else "begins to answer beside"
         console.print(f"{name} {how} {name_of(copied.entry.from_version)}")
-        console.print(f"  {copied.entry.action} by {escape(copied.entry.who)}: {escape(copied.entry.why)}")
+        console.print(f"  {copied.entry.action} by {escape(copied.entry.person)}: {escape(copied.entry.why)}")
     console.print(f"  copied from {escape(str(copied.origin))}")
     for reason in copied.reasons:
         console.print(f"  • {escape(reason)}")
@@ -106,7 +106,7 @@ def ledger_lines(entries: tuple[LedgerEntry, ...], width: int | None) -> Iterato
 
 def _row(entry: LedgerEntry) -> list[str]:
     versions = ["–" if number is None else str(number) for number in (entry.from_version, entry.to_version)]
-    return [f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.action, *versions, entry.who, entry.verdict]
+    return [f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.action, *versions, entry.person, entry.verdict]
 
 
 @or_json

@@ -18,7 +18,7 @@ from tasks.promotion.champion import promote, refuse, repair, roll_back
 from tasks.promotion.entries import FIRST, Ledger, LedgerEntry, check_chain, times
 from tasks.promotion.head import read_head
 from tasks.promotion.history import history
-from tasks.promotion.ledger import LedgerError, decided_by, in_short, read_ledger
+from tasks.promotion.ledger import LedgerError, in_short, read_ledger
 from tasks.promotion.manual import accept_ledger
 from tasks.promotion.verification import verify
 from tasks.records import Version
@@ -101,11 +101,13 @@ def test_what_served_on_a_day_is_what_was_in_force_and_what_came_that_day() -> N
     assert [e.to_version for e in ledger.served(morning + 2 * day, morning + 3 * day)] == [2]
 
 
-def test_who_decides_is_given_or_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLIPWAY_USER", "night shift")
-    assert decided_by("ada") == "ada" and decided_by() == "night shift"
-    monkeypatch.delenv("SLIPWAY_USER")
-    assert decided_by()
+def test_an_entry_of_before_keeps_its_digest_and_one_that_is_claimed_says_so() -> None:
+    """What the digest of an entry without the new facts was when there were none."""
+    entry = CHAIN[0]
+    assert '"claimed"' not in entry.canonical and '"account"' not in entry.canonical
+    said = entry.model_copy(update={"claimed": True, "account": "worker"})
+    assert said.digest != entry.digest and LedgerEntry.model_validate_json(said.model_dump_json()) == said
+    assert (entry.person, said.person) == ("ada", "ada (claimed, account worker)")
 
 
 def test_long_reasons_are_cut_to_what_an_entry_holds() -> None:
@@ -146,7 +148,7 @@ def test_an_entry_altered_in_mlflow_shows(
 ) -> None:
     run_id = runs(registry, model)[2]
     registry.client.set_tag(run_id, "who", "eve")
-    assert "its tag 'who' was changed from 'bob' to 'eve'" in history(settings, model).problems[0]
+    assert "its tag 'who' was changed from 'bob (claimed)' to 'eve'" in history(settings, model).problems[0]
     text = registry.client.get_run(run_id).data.tags["slipway.entry"].replace('"bob"', '"eve"')
     registry.client.set_tag(run_id, "slipway.entry", text)
     problems = history(settings, model).problems
