@@ -58,6 +58,15 @@ def filled_form(schema: dict[str, Any], workload: Workload) -> dict[str, Any]:
     return form
 
 
+def without_nulls(schema: dict[str, Any]) -> dict[str, Any]:
+    """`schema` whose empty fields are left out when it is sent: Prefect's page sends a default of null, and then refuses it."""
+    form = deepcopy(schema)
+    for field in form.get("properties", {}).values():
+        if field.get("default", ...) is None:
+            del field["default"]
+    return form
+
+
 def parameters(config: RunConfig, settings: Iterable[str]) -> dict[str, Any]:
     """The arguments of `retrain` that say what `settings` (name=value) changed in `config`.
 

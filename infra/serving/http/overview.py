@@ -25,6 +25,8 @@ NAMES = {"prefect": "the run in Prefect", "mlflow": "in MLflow", "report": "repo
 
 Row = tuple[str, str]
 
+_ADDRESS = re.compile(r"(https?://[^/?#]+)")
+
 _NONE = re.compile(r"no .* yet: |the registry has no ")
 
 
@@ -37,7 +39,8 @@ class Shown(NamedTuple):
 
 
 def overview(models: Sequence[Shown], links: Mapping[str, str], now: datetime.datetime) -> bytes:
-    """The page as it is at this moment. `links`: of servers beside this one, by their names."""
+    """The page as it is at this moment. `links`: where whoever reads it finds servers beside this one, by their names."""
+    models = [shown._replace(statuses=_led_by(links, shown.statuses)) for shown in models]
     known = [
         shown for shown in models if shown.served["version"] or shown.statuses or shown.served["refused"]
     ]
@@ -70,6 +73,24 @@ def question(shown: Shown, now: datetime.datetime) -> StatusTag | None:
     """What a person is asked about it, if that is still open."""
     tag = shown.statuses.get("question")
     return tag if tag is not None and tag.open(now) else None
+
+
+def _led_by(links: Mapping[str, str], statuses: Statuses) -> Statuses:
+    """Flows know servers by the names that they have among themselves."""
+    hosts = {"prefect": links.get("Prefect"), "mlflow": links.get("MLflow"), "report": links.get("MLflow")}
+    return {
+        subject: tag.model_copy(
+            update={"pages": {page: _at(hosts[page], address) for page, address in tag.pages.items()}}
+        )
+        for subject, tag in statuses.items()
+    }
+
+
+def _at(host: str | None, address: str) -> str:
+    """The same page of another host; what is no address of a page stays as it is, and is no link."""
+    match = _ADDRESS.match(address)
+    own = _ADDRESS.match(host or "")
+    return address if match is None or own is None else f"{own[1]}{address[match.end() :]}"
 
 
 def _summary(known: list[Shown], asked: list[Shown], now: datetime.datetime) -> str:

@@ -187,8 +187,8 @@ class Supervisor:
                 state.started(child.name)
             if self.found is not None:
                 channel.send(self.found)
-            last = (*self.checks.values(), *self.rollouts.values(), *self.told.values())
-            for message in (*releases, *reversed(self.board.events), *last):
+            told = (*releases, *reversed(self.board.events), *self.checks.values(), *self.rollouts.values())
+            for message in (*told, *self.told.values()):
                 channel.send(message)
         return channel
 

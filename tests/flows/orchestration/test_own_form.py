@@ -8,7 +8,7 @@ import pytest
 
 from flows.cli.overrides import configure
 from flows.orchestration import form
-from flows.orchestration.own_form import filled_form, in_words, own_form, parameters
+from flows.orchestration.own_form import filled_form, in_words, own_form, parameters, without_nulls
 from flows.promote import promote, refuse, rollback
 from flows.retrain import retrain
 from tasks.errors import UserError
@@ -60,6 +60,14 @@ def test_a_workload_that_comes_with_slipway_has_its_values_in_its_form_and_no_fi
         sections = [schema, *schema.get("definitions", {}).values()]
         for name, field in [each for section in sections for each in section["properties"].items()]:
             assert "type" in field or "$ref" in field, f"{flow.name}.{name} is shown as a Property of no type"
+
+
+def test_what_nobody_fills_in_is_sent_as_nothing_and_no_form_refuses_it() -> None:
+    asked = {"model": "digits", "version": 2, "reason": "better"}
+    for flow in (promote, rollback, refuse):
+        schema = without_nulls(flow.parameters.model_dump())
+        required = {name: asked[name] for name in schema["required"]}
+        jsonschema.validate(filled(schema) | required, schema)
 
 
 def test_another_bundle_is_refused_and_choices_are_the_workloads_own() -> None:

@@ -79,6 +79,19 @@ def test_what_flows_said_is_shown_with_its_age_and_what_serves_is_not_taken_for_
     assert "by Ada" not in other.text and "Served here" in other.text
 
 
+def test_links_lead_to_servers_as_whoever_reads_them_finds_them() -> None:
+    pages = {
+        "prefect": "http://prefect:4200/runs/flow-run/1#answer",
+        "report": "https://mlflow:5000/#/runs/2?a=b",
+    }
+    read = Parsed(page(Shown("digits", SERVED, {"run": tag("run", "promoted v7", pages=pages)})))
+    assert {f"{LINKS['Prefect']}/runs/flow-run/1#answer", f"{LINKS['MLflow']}/#/runs/2?a=b"} <= set(
+        read.addresses
+    )
+    elsewhere = overview([Shown("digits", SERVED, {"run": tag("run", "promoted v7", pages=pages)})], {}, NOW)
+    assert pages["prefect"] in Parsed(elsewhere.decode()).addresses
+
+
 def test_models_without_anything_are_one_line_and_an_empty_home_says_what_to_do_first() -> None:
     read = Parsed(page(Shown("cells", NOTHING, {}), Shown("flights", NOTHING, {})))
     assert "First train a model" in read.text and "No champion yet: cells, flights." in read.text
