@@ -53,7 +53,7 @@ class Metric:
     `sums` makes float64[n, k] of a target [n, …] and what an answer decided; `finish` makes a score [...] of their sums
     [..., k + 1], of which the last is that of the weights; NaN: not defined on these rows. `bounds` are the least and the most
     that a row adds to a mean. `whole`, of (target, answer) or, where rows weigh, (target, answer, weight [n]), stands in place of `sums` for
-    what only all rows have, such as AUC. `units` numbers the rows of a target that come and go together, such as a query's: in an
+    what only all rows have, such as AUC. `by_row`: each row's own sum is whether it is right, 1 or 0. `units` numbers the rows of a target that come and go together, such as a query's: in an
     interval, and in a batch.
     """
 
@@ -63,6 +63,7 @@ class Metric:
     bounds: tuple[float, float] | None = None
     whole: Callable[..., float] | None = None
     units: Callable[[Array], Array] | None = None
+    by_row: bool = False
 
 
 def accuracy() -> Metric:
@@ -72,7 +73,7 @@ def accuracy() -> Metric:
         hits: Array = (answer["code"] == target).astype("float64")[:, None]
         return hits
 
-    return Metric("accuracy", right, bounds=(0.0, 1.0))
+    return Metric("accuracy", right, bounds=(0.0, 1.0), by_row=True)
 
 
 def r2() -> Metric:

@@ -70,7 +70,7 @@ class Answers:
 def check_by_row(workload: Workload) -> None:
     """Raise UserError for a workload whose score is not the share of rows that are right."""
     goal = workload.goals[0]
-    if not goal.answer.alone or goal.metric.bounds != (0.0, 1.0) or goal.metric.name != "accuracy":
+    if not (goal.answer.alone and goal.metric.by_row):
         raise UserError(
             f"{workload.name} ({goal.name}) is scored by {goal.metric.name}, which no row has by itself: labels are held to the answers of "
             "classifications that are scored by accuracy."

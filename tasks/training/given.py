@@ -140,18 +140,10 @@ def _filled(file: Weights, known: Known) -> nn.Module:
     return module
 
 
-def _exported(file: Exported, known: Known) -> nn.Module:
-    return ProgramModule(file.name, file.content())
-
-
-def _onnx(file: Onnx, known: Known) -> nn.Module:
-    return OnnxModule(file.name, file.content(), known.outputs)
-
-
 _MADE: dict[type[ModelFile], Callable[[Any, Known], nn.Module]] = {
     Weights: _filled,
-    Exported: _exported,
-    Onnx: _onnx,
+    Exported: lambda file, known: ProgramModule(file.name, file.content()),
+    Onnx: lambda file, known: OnnxModule(file.name, file.content(), known.outputs),
 }
 
 

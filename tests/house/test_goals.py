@@ -7,7 +7,7 @@ from checkout import ROOT
 
 ASKS = re.compile(
     r"isinstance\([^)]*\b(Answer|Goal|Target|Metric|Marks|Values|One|Many|Each|Quantiles)\b"
-    r"|workload\.kind\b|\bgoal\.name\s*==|\.kind == \"(classification|regression)\""
+    r"|workload\.kind\b|\bgoal\.name\s*==|\bmetric\.name\s*[!=]=|\.kind == \"(classification|regression)\""
     r"|\bclasses is (not )?None|\bmatch (goal|answer|metric)\b"
 )
 
@@ -29,5 +29,6 @@ def test_the_pattern_finds_what_it_forbids(tmp_path: Path) -> None:
         "if workload.kind == 'x'",
         "if dataset.classes is None:",
         "isinstance(goal.metric, Metric)",
+        "goal.metric.name != 'accuracy'",
     ):
         assert ASKS.search(line)

@@ -42,7 +42,7 @@ def deciding(home: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("point", ["claim", "set_alias"])
+@pytest.mark.parametrize("point", ["claim", pytest.param("set_alias", marks=pytest.mark.platform)])
 def test_a_process_that_is_killed_while_it_decides_keeps_nobody_waiting(
     home: Path,
     mlflow_server: str,
