@@ -7,13 +7,14 @@ that the next one carries out. Two that decide at once want the same place in th
 from tasks.promotion.entries import Action, Ledger, LedgerEntry, Origin
 from tasks.promotion.ledger import claim, close, compose, read_ledger
 from tasks.promotion.permits import grant, withdraw
-from tasks.promotion.rollouts import last_rollout, read_standing, signed_tag
+from tasks.promotion.rollouts import last_rollout, read_standing
 from tasks.proof.permit import Basis
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.status_tags import StatusTag, publish
 from tasks.rollout.evidence import RolloutEvidence
-from tasks.rollout.record import ROLLOUT_TAG
+from tasks.rollout.record import ROLLOUT_TAG, sign_record
+from tasks.system.signing import signing_key
 
 
 def enact(
@@ -92,7 +93,9 @@ def tell_rollout(registry: Registry, ledger: Ledger) -> None:
         return
     text = (registry.model_tags(ledger.model) or {}).get(ROLLOUT_TAG)
     if read_standing(text) != rollout.record:
-        registry.tag_model(ledger.model, signed_tag(rollout.record))
+        key = signing_key()
+        assert key is not None, "the ledger's entry was signed first"
+        registry.tag_model(ledger.model, {ROLLOUT_TAG: sign_record(rollout.record, key)})
 
 
 def align(registry: Registry, ledger: Ledger) -> None:

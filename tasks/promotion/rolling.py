@@ -1,7 +1,5 @@
 """A rollout goes on, one pass at a time: whoever looks, whenever, wherever, does what the ledger and the counts say; and what a person says."""
 
-import datetime
-
 from tasks.errors import RefusedError, UserError
 from tasks.promotion.automatic import decide_on_waiting
 from tasks.promotion.champion import model_lock, repair
@@ -22,7 +20,7 @@ from tasks.rollout.reported import RevertNote
 from tasks.settings import Settings
 
 
-def advance(settings: Settings, model: str, now: datetime.datetime | None = None) -> Standing | None:
+def advance(settings: Settings, model: str) -> Standing | None:
     """One pass: finish what was claimed, make the record what the ledger says, look, and do what follows; None without a rollout.
 
     Once it has ended, the next pass decides on the version that waited for that.
@@ -37,33 +35,31 @@ def advance(settings: Settings, model: str, now: datetime.datetime | None = None
         going_on = open_rollout(ledger.entries)
         if going_on is None:
             decided = decide_on_waiting(registry, ledger)
-            return standing(registry, ledger if decided is None else repair(registry, model), now)
+            return standing(registry, ledger if decided is None else repair(registry, model))
         try:
-            made = _pass(registry, ledger, going_on, now or datetime.datetime.now(datetime.UTC))
+            made = _pass(registry, ledger, going_on)
         except StaleError:  # another decided at the same moment: the next pass begins where that one ended
-            return standing(registry, repair(registry, model), now)
+            return standing(registry, repair(registry, model))
         if isinstance(made, Standing):
             return made
-        seen = standing(registry, repair(registry, model), now)
+        seen = standing(registry, repair(registry, model))
     return None if seen is None else seen.model_copy(update={"made": made})
 
 
-def _pass(
-    registry: Registry, ledger: Ledger, going_on: Rollout, now: datetime.datetime
-) -> LedgerEntry | Standing:
+def _pass(registry: Registry, ledger: Ledger, going_on: Rollout) -> LedgerEntry | Standing:
     """What it decided; where nothing follows, what it saw."""
     version = registry.version(ledger.model, going_on.terms.new)
     if version is not None and may_serve(registry, ledger, version) is not None:
         restore(registry, ledger, version)
     if note := _note(registry, version, going_on):
         return _brake(registry, ledger, going_on, note)
-    seen = standing(registry, ledger, now)
+    seen = standing(registry, ledger)
     assert seen is not None
     evidence = _evidence(going_on, seen.counts, seen.labels, seen.labels_sha256)
     if version is None:
         gone = f"version {going_on.terms.new} was deleted from the registry"
         return _go_on(registry, ledger, "abort", evidence, why=gone, who=BY_EVIDENCE, verdict="inconclusive")
-    log_curves(registry, seen, now)
+    log_curves(registry, seen)
     action, why = seen.decision.action, in_short([seen.decision.why])
     if action in ("stay", "ask"):
         return seen

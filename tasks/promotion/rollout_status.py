@@ -14,6 +14,7 @@ from tasks.promotion.rollouts import Rollout, last_rollout, open_rollout
 from tasks.records import Metric
 from tasks.registry.lookup import check_model
 from tasks.registry.registry import Registry
+from tasks.registry.rest import now_ms
 from tasks.reporting.rollout_progress import Point, curves, intervals, picture
 from tasks.rollout.counts import Counts, LabelCounts
 from tasks.rollout.decision import Decision, Pod, decide
@@ -56,12 +57,12 @@ class Standing(Frozen):
         return self.policy.steps[self.step]
 
 
-def standing(registry: Registry, ledger: Ledger, now: datetime.datetime | None = None) -> Standing | None:
+def standing(registry: Registry, ledger: Ledger) -> Standing | None:
     """How the last rollout stands by `ledger`, and what its counts of now say; nothing is changed."""
     rollout = last_rollout(ledger.entries)
     if rollout is None:
         return None
-    seen, now = rollout.stands, now or datetime.datetime.now(datetime.UTC)
+    seen, now = rollout.stands, datetime.datetime.now(datetime.UTC)
     reports = read_reports(registry.run_tags(seen.run))
     pods = {name: Pod(age=now - each.at, sequence=each.sequence) for name, each in reports.items()}
     counts, labels, sha256 = seen.counts, seen.labels, seen.labels_sha256
@@ -91,14 +92,14 @@ def standing(registry: Registry, ledger: Ledger, now: datetime.datetime | None =
     )
 
 
-def log_curves(registry: Registry, seen: Standing, now: datetime.datetime) -> None:
+def log_curves(registry: Registry, seen: Standing) -> None:
     """The wealth of every bet, and what is not ruled out of every guard, for MLflow's curves and the picture; a point for 2% more of all."""
     labels = seen.labels or LabelCounts()
     total = seen.counts.pairs + seen.counts.requests + 2 * labels.matured - labels.missing
     last = registry.metrics(seen.run).get(_TOTAL, 0.0)
     if last <= total < 1.02 * last or total == last:
         return
-    at, pairs = round(now.timestamp() * 1000), seen.counts.pairs
+    at, pairs = now_ms(), seen.counts.pairs
     values = [(f"{each.guard}/{each.question}", each.log_wealth, pairs) for each in seen.decision.answers]
     values += [(_TOTAL, total, pairs), *curves(intervals(seen.policy, seen.counts, seen.labels))]
     metrics = [Metric(key=key, value=value, step=step, timestamp=at) for key, value, step in values]

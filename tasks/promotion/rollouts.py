@@ -8,9 +8,9 @@ from tasks.promotion.entries import LedgerEntry
 from tasks.rollout.decision import Place, Pod
 from tasks.rollout.evidence import RolloutEvidence, Terms
 from tasks.rollout.policy import RolloutPolicy
-from tasks.rollout.record import ROLLOUT_TAG, RecordError, RolloutRecord, read_record, sign_record
+from tasks.rollout.record import RecordError, RolloutRecord, read_record
 from tasks.system.frozen import Frozen
-from tasks.system.signing import public_key, signing_key, text_checker
+from tasks.system.signing import public_key, text_checker
 
 BY_EVIDENCE = Rule("the rollout")
 """Who decided, where a controller did what followed from the counts."""
@@ -161,10 +161,3 @@ def read_standing(text: str | None) -> RolloutRecord | None:
         return read_record(text, text_checker(public_key())) if text else None
     except RecordError:
         return None
-
-
-def signed_tag(record: RolloutRecord) -> dict[str, str]:
-    """The tag of the registered model that makes servers obey a record."""
-    key = signing_key()
-    assert key is not None, "the ledger's entry was signed first"
-    return {ROLLOUT_TAG: sign_record(record, key)}

@@ -54,7 +54,7 @@ class Clock:
 @pytest.fixture
 def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], datetime.datetime]:
     """Let minutes pass for whoever decides, also backwards; the moment that it is then."""
-    for module in ("ledger", "rolling", "rollout_status"):
+    for module in ("ledger", "rollout_status"):
         clock = SimpleNamespace(datetime=Clock, UTC=datetime.UTC, timedelta=datetime.timedelta)
         monkeypatch.setattr(f"tasks.promotion.{module}.datetime", clock)
     monkeypatch.setattr(Clock, "ahead", datetime.timedelta())
