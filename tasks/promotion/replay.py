@@ -105,7 +105,7 @@ def _counted_again(
     kept = evidence.labels
     if kept is None or kept.pairs == 0:
         return None
-    again, sha256 = labelled(settings, entry.model, before.record, before.terms.policy, entry.at)
+    again, sha256 = labelled(settings, entry.model, before.record, before.terms.policy, entry.at, anew=True)
     if again.pairs < kept.pairs:
         return _Said(f"{entry} is recomputed from the entries alone: traffic of then is gone", wrong=False)
     if (again, sha256) != (kept, evidence.labels_sha256):

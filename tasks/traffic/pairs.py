@@ -14,7 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from pydantic_core import from_json
@@ -28,6 +28,7 @@ from tasks.rollout.record import RolloutRecord
 from tasks.settings import Settings
 from tasks.system.storage import bring
 from tasks.traffic.answers import answers_of
+from tasks.traffic.counted_files import CountedFile, CountedFiles, Row, counted_files
 from tasks.traffic.labels import Key, labels_of, match, read_labels
 from tasks.traffic.requests import PAIRS, traffic_of
 
@@ -52,6 +53,9 @@ class Pair(NamedTuple):
     @property
     def key(self) -> Key:
         return self.id, self.row
+
+
+Told = TypeVar("Told", Pair, Row)
 
 
 class Hour(NamedTuple):
@@ -81,20 +85,35 @@ def label_counts(
 
 
 def labelled(
-    settings: Settings, model: str, record: RolloutRecord, policy: RolloutPolicy, now: datetime.datetime
+    settings: Settings,
+    model: str,
+    record: RolloutRecord,
+    policy: RolloutPolicy,
+    now: datetime.datetime,
+    *,
+    anew: bool = False,
 ) -> Labelled:
-    """The same, with what it rests on. A pair that a client's id names again has no label: the first has it."""
+    """The same, with what it rests on. A pair that a client's id names again has no label: the first has it.
+
+    `anew`: from the files themselves, and not from what was remembered of them.
+    """
     bring(settings.store, settings.home, traffic_of(settings.home, model), PAIRS)
     bring(settings.store, settings.home, labels_of(settings.home, model))
-    hours = read_pairs(traffic_of(settings.home, model), record.run)
-    ripe = [hour for hour in _of_our_time(hours, now) if hour.closed < (now - policy.horizon).timestamp()]
-    pairs = first_of_each(pair for hour in ripe for pair in hour.differ)
+    versions = record.old_sha256, record.new_sha256
+    counted = CountedFiles(None, versions) if anew else counted_files(settings.home, record)
+    rows = _RolloutRows(traffic_of(settings.home, model), record, counted)
+    ripe = [
+        file for file in _of_our_time(rows.files, now) if file.closed < (now - policy.horizon).timestamp()
+    ]
+    pairs = first_of_each(row for file in ripe for row in file.rows)
     labels = read_labels(labels_of(settings.home, model)) if pairs else ()
     words = match(labels, {pair.key: pair.time for pair in pairs}, policy.horizon).words
     told_of = [pair for pair in pairs if pair.key in words]
-    told = Counter(_right(settings, record, told_of, [words[pair.key] for pair in told_of]))
-    agreed = sum(hour.agreed for hour in ripe)
-    matured = agreed + sum(max(hour.pairs - hour.agreed, len(hour.differ)) for hour in ripe)
+    rows.hold(settings, told_of, words)
+    counted.keep()
+    told = Counter(pair.right for pair in told_of)
+    agreed = sum(file.agreed for file in ripe)
+    matured = agreed + sum(max(file.pairs - file.agreed, len(file.rows)) for file in ripe)
     better, worse, neither = told[True, False], told[False, True], told[False, False]
     counts = LabelCounts(
         matured=matured,
@@ -108,7 +127,7 @@ def labelled(
     return Labelled(counts, hashlib.sha256(json.dumps([matured, agreed, said]).encode()).hexdigest())
 
 
-def _of_our_time(hours: Iterable[Hour], now: datetime.datetime) -> Iterator[Hour]:
+def _of_our_time(hours: Iterable[CountedFile], now: datetime.datetime) -> Iterator[CountedFile]:
     """Without those that a clock wrote which is far ahead of ours; they are named."""
     for hour in hours:
         if hour.closed <= (now + AHEAD).timestamp():
@@ -117,19 +136,64 @@ def _of_our_time(hours: Iterable[Hour], now: datetime.datetime) -> Iterator[Hour
             log.warning("%s pairs wait: a clock far ahead wrote %s", hour.pairs, time.ctime(hour.closed))
 
 
+class _RolloutRows:
+    """The rows of a rollout on which the versions differ; their answers are read only of files that are new, or have a new label."""
+
+    def __init__(self, folder: Path, record: RolloutRecord, counted: CountedFiles) -> None:
+        self.folder = folder
+        self.record = record
+        self.counted = counted
+        self.hours: dict[str, Hour] = {}
+        self.files = tuple(counted.read(folder, PAIRS, self._counted))
+
+    def _counted(self, path: Path, name: str, size: int) -> CountedFile | None:
+        hours = _read(path, self.record.run)
+        if not hours:
+            return None if hours is None else CountedFile(name, size)
+        hour = self.hours[name] = hours[0]
+        rows = [Row(pair.id, pair.row, pair.time) for pair in hour.differ]
+        return CountedFile(name, size, hour.closed, hour.pairs, hour.agreed, rows)
+
+    def hold(self, settings: Settings, rows: Sequence[Row], words: Mapping[Key, str]) -> None:
+        """Have each row say what its label, of `words`, says of the versions."""
+        new = {id(row) for row in rows if row.word != words[row.key]}
+        held: list[Row] = []
+        pairs: list[Pair] = []
+        for file in self.files if new else ():
+            there = [(place, row) for place, row in enumerate(file.rows) if id(row) in new]
+            hour = self._hour(file) if there else None
+            if hour is not None:
+                held += [row for _, row in there]
+                pairs += [hour.differ[place] for place, _ in there]
+        said = _right(settings, self.record, pairs, [words[row.key] for row in held])
+        for row, right in zip(held, said, strict=True):
+            row.word, row.right, self.counted.changed = words[row.key], right, True
+
+    def _hour(self, file: CountedFile) -> Hour | None:
+        hours = _read(self.folder / file.name, self.record.run) if file.name not in self.hours else None
+        hour = hours[0] if hours else self.hours.get(file.name)
+        return hour if hour is not None and len(hour.differ) == len(file.rows) else None
+
+
 def read_pairs(folder: Path, run: str | None = None, *, asked: bool = False) -> Iterator[Hour]:
     """The recorded pairs of a rollout (None: of all), a file at a time, oldest first; what was `asked` is large, and left out."""
     for path in sorted(folder.glob(f"*/*/*{PAIRS}")):
-        try:
-            lines = [from_json(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
-            yield from _hours(lines, run, asked)
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
-            log.warning("%s is left out, it cannot be read: %s", path, error)
+        yield from _read(path, run, asked) or ()
 
 
-def first_of_each(pairs: Iterable[Pair]) -> list[Pair]:
+def _read(path: Path, run: str | None, asked: bool = False) -> list[Hour] | None:
+    """One file, or nothing of it; None, said in the log, where it cannot be read."""
+    try:
+        lines = [from_json(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+        return [*_hours(lines, run, asked)]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
+        log.warning("%s is left out, it cannot be read: %s", path, error)
+        return None
+
+
+def first_of_each(pairs: Iterable[Told]) -> list[Told]:
     """Oldest first; of those that a client gave the same id, the first."""
-    first: dict[str, Pair] = {}
+    first: dict[str, Told] = {}
     for pair in sorted(pairs, key=lambda pair: (pair.time, pair.key)):
         first.setdefault(pair.id, pair)
     return [*first.values()]
@@ -179,10 +243,10 @@ def in_columns(rows: Sequence[Mapping[str, Sequence[Any]]]) -> Arrays:
 
 def _right(
     settings: Settings, record: RolloutRecord, pairs: Sequence[Pair], labels: Sequence[str]
-) -> Iterator[tuple[bool, bool]]:
-    """Whether the new version, and the old one, said what the label says; of labels that either knows."""
+) -> Sequence[tuple[bool, bool] | None]:
+    """Whether the new version, and the old one, said what the label says; None for a label that neither knows."""
     if not pairs:
-        return
+        return ()
     registry, said = Registry(settings), []
     for number, outputs in (
         (record.new, [p.new_outputs for p in pairs]),
@@ -190,5 +254,6 @@ def _right(
     ):
         answers = answers_of(registry, find_version(registry, f"{record.model}/{number}"))
         said.append(answers.right(in_columns(outputs), labels))
-    usable = ~np.isnan(said).all(axis=0)
-    yield from zip(*(scores[usable] == 1 for scores in said), strict=True)
+    known = ~np.isnan(said).all(axis=0)
+    right = zip(*((scores == 1).tolist() for scores in said), strict=True)
+    return [each if usable else None for each, usable in zip(right, known.tolist(), strict=True)]

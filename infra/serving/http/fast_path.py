@@ -59,7 +59,11 @@ class FastPathProtocol(BoundedConnection):
         missing = start + length - len(data)
         if missing < 0 or length > self.service.options.max_body:
             return False
-        reply.start(template.id)
+        reply.id, reply.response_complete, reply.keep_alive = (
+            template.id,
+            False,
+            True,
+        )  # `start`, without a call
         if missing:
             self.route, self.fields = template.route, template.fields
             self.chunks, self.missing = [data[start:]], missing

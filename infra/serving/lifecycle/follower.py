@@ -178,12 +178,7 @@ class Follower:
         absent, pointer = None, None
         rollout = self.rollouts.get(followed.target)
         try:
-            target = followed.target
-            if rollout is not None:
-                registered = await asyncio.to_thread(registry.registered, target.name)
-                self.reports.say(await self.statuses[target.name].read(registered.statuses))
-                target = champion(target, registered, await rollout.read(registered.rollout))
-            pointer = await asyncio.to_thread(registry.resolve, target)
+            pointer = await self._named(registry, followed, rollout)
         except Absent as error:
             absent = error
         if pointer is not None and followed.due(pointer):
@@ -196,6 +191,20 @@ class Follower:
             self.reports.say(await rollout.look(registry, followed.current))
         if absent is not None:
             raise absent
+
+    async def _named(
+        self, registry: AliasSource, followed: FollowedTarget, rollout: FollowedRollout | None
+    ) -> Pointer:
+        """What the target names now, in one read as long as that is what it was; nothing else is taken before a rollout's record is read."""
+        target = followed.target
+        if rollout is None or not rollout.due():
+            pointer = await asyncio.to_thread(registry.resolve, target)
+            if rollout is None or not followed.due(pointer):
+                return pointer
+        registered = await asyncio.to_thread(registry.registered, target.name)
+        self.reports.say(await self.statuses[target.name].read(registered.statuses))
+        target = champion(target, registered, await rollout.read(registered.rollout))
+        return await asyncio.to_thread(registry.resolve, target)
 
     async def _take(self, registry: AliasSource, followed: FollowedTarget, pointer: Pointer) -> None:
         try:

@@ -28,6 +28,9 @@ logger = logging.getLogger("slipway.serving")
 
 MOST_RUNS = 50
 
+LOOKS = 10
+"""At the alias for one at the model's record, where no rollout is open: one that begins reaches nobody for minutes."""
+
 
 class Obeyed(Frozen):
     """The highest sequence of each rollout of a model that was obeyed here, by its run, newest last."""
@@ -50,10 +53,17 @@ class FollowedRollout:
         self.failed: Unservable | None = None
         self.retry = Retry()
         self.said: Rollout | None = None
+        self.unread = LOOKS
         self.tallies: dict[str, Tally] = {}
+
+    def due(self) -> bool:
+        """Whether this look is at the record, too: each is while a rollout is open, else the first and now and then one."""
+        self.unread += 1
+        return self.unread >= LOOKS or (self.record is not None and self.record.open)
 
     async def read(self, text: str) -> RolloutRecord | None:
         """What the tag's text says, where that is to be obeyed; None where there is no rollout."""
+        self.unread = 0
         if text != self.text:
             try:
                 record = await asyncio.to_thread(self._obeyed, text) if text else None

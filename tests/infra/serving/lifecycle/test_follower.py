@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +18,11 @@ from infra.serving.lifecycle import followed, preparation
 from infra.serving.lifecycle.cache import KEEP
 from infra.serving.lifecycle.follower import Follower
 from infra.serving.lifecycle.inspection import InspectionRequest, InspectionResult
-from infra.serving.lifecycle.registry import Pointer, Unfetched
+from infra.serving.lifecycle.registry import Pointer, Registered, Unfetched
+from infra.serving.lifecycle.rollout import LOOKS, FollowedRollout
 from infra.serving.options import ProcessJob, ServeOptions, Target
+from tasks.rollout.record import RolloutRecord, sign_record
+from tasks.system.signing import create_key_pair
 
 
 class Registry:
@@ -187,6 +191,62 @@ def test_folders_that_were_offered_once_are_pruned_and_those_in_use_are_not(on_m
         assert len(list((cache.root / "versions").iterdir())) == len(machine.folders())
         assert target.serving is not None and target.serving.release.folder.is_dir()
         assert target.before is not None and target.before.release.folder.is_dir()
+
+    on_machine(test)
+
+
+class Rolling(Registry):
+    """One that has a rollout's record, and counts how often it is asked what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.record, self.asked = "", Counter[str]()
+
+    def registered(self, name: str) -> Registered:
+        self.asked["model"] += 1
+        return Registered({"champion": str(self.at)}, self.record)
+
+    def resolve(self, target: Target) -> Pointer:
+        self.asked["version"] += 1
+        version = int(target.version or self.at)
+        return Pointer(version=str(version), created=version)
+
+
+def weights(version: int) -> str:
+    return hashlib.sha256(f"weights of version {version}".encode()).hexdigest()
+
+
+@pytest.mark.parametrize("polls", range(0, 2 * LOOKS, 3))
+def test_the_record_is_read_now_and_then_until_a_rollout_is_open_and_before_another_version_is_taken(
+    on_machine: Any, tmp_path: Path, polls: int
+) -> None:
+    create_key_pair(tmp_path / "private.pem", tmp_path / "public.pem")
+    about = {"old": 1, "new": 2, "old_sha256": weights(1), "new_sha256": weights(2), "step": 1, "weight": 0.1}
+    record = RolloutRecord(model="digits", run="r", salt="s", sequence=1, **about)  # type: ignore[arg-type]
+
+    async def test(machine: Machine) -> None:
+        registry = machine.registry = Rolling()
+        follower, target = machine.follower, machine.follower.followed[0].target
+        rollout = FollowedRollout(target, follower.preparer, tmp_path / "public.pem")
+        follower.rollouts[target] = rollout
+        await machine.poll(2 * LOOKS + polls)
+        looks, models = 2 * LOOKS + polls, registry.asked["model"]
+        assert models == -(-looks // LOOKS) and registry.asked["version"] == looks
+        registry.record = sign_record(record, tmp_path / "private.pem")
+        if polls % 2:
+            registry.at = 2  # by hand, in the same moment
+        else:
+            await machine.poll(LOOKS)
+        await machine.poll()
+        assert rollout.new is not None and rollout.new.release.version == "2"
+        assert machine.offered == ["1"], "the new version answers its share and not everybody"
+        registry.at, models = 2, registry.asked["model"]
+        await machine.poll(3)
+        assert registry.asked["model"] == models + 3 and machine.offered == ["1"]
+        ended = record.model_copy(update={"sequence": 2, "open": False})
+        registry.record = sign_record(ended, tmp_path / "private.pem")
+        await machine.poll()
+        assert machine.offered == ["1", "2"], "it is the champion now"
 
     on_machine(test)
 
