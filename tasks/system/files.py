@@ -115,9 +115,10 @@ def own_folder(parent: Path, name: str) -> Path:
 
 def left_by_writers(folder: Path) -> Iterator[Path]:
     """Temporary files and folders anywhere below `folder` of processes of this machine that are there no more: by a name that nobody may write again."""
-    for path in folder.rglob(f".*.{_machine()}-*.tmp"):
-        if _is_left(path):
-            yield path
+    for root, folders, files in os.walk(folder):  # which minds nothing that goes meanwhile
+        for name in (*folders, *files):
+            if name.startswith(".") and name.endswith(".tmp") and _is_left(Path(name)):
+                yield Path(root, name)
 
 
 def _before(path: Path) -> str:
@@ -145,7 +146,7 @@ def _is_left(temporary: Path) -> bool:
     number, _, since = owner.partition("-")
     if not number.isdecimal():
         return False
-    return not is_running(int(number)) or since not in ("", str(started(int(number))))
+    return not is_running(int(number)) or (since.isdecimal() and 0 < started(int(number)) != int(since))
 
 
 def sync_folder(folder: Path) -> None:
