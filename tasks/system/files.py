@@ -14,7 +14,7 @@ from typing import BinaryIO
 from filelock import Timeout
 
 from tasks.errors import LostError, StepError
-from tasks.system.processes import is_running
+from tasks.system.processes import is_running, started
 
 _TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
@@ -91,7 +91,7 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_before(path)}{os.getpid()}.", suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_before(path)}{_own()}.", suffix=".tmp")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -108,11 +108,17 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) 
     sync_folder(path.parent)
 
 
+def own_folder(parent: Path, name: str) -> Path:
+    """A folder in `parent` that is this process's own for a while, 0700; what a killed one leaves of it is `left_by_writers`."""
+    return Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.{_machine()}-{_own()}.", suffix=".tmp"))
+
+
 def left_by_writers(folder: Path) -> Iterator[Path]:
-    """Temporary files anywhere below `folder` of processes of this machine that are there no more: of files that nobody may write again."""
-    for path in folder.rglob(f".*.{_machine()}-*.tmp"):
-        if _is_left(path):
-            yield path
+    """Temporary files and folders anywhere below `folder` of processes of this machine that are there no more: by a name that nobody may write again."""
+    for root, folders, files in os.walk(folder):  # which minds nothing that goes meanwhile
+        for name in (*folders, *files):
+            if name.startswith(".") and name.endswith(".tmp") and _is_left(Path(name)):
+                yield Path(root, name)
 
 
 def _before(path: Path) -> str:
@@ -124,6 +130,11 @@ def _machine() -> str:
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
+def _own() -> str:
+    """A container that starts again has the same name and the same numbers: when it was started tells its processes from those before."""
+    return f"{os.getpid()}-{started(os.getpid())}"
+
+
 def _remove_left(path: Path) -> None:
     for left in path.parent.glob(f"{glob.escape(_before(path))}*.tmp"):
         if _is_left(left):
@@ -131,8 +142,11 @@ def _remove_left(path: Path) -> None:
 
 
 def _is_left(temporary: Path) -> bool:
-    number = temporary.name.rpartition(f".{_machine()}-")[2].partition(".")[0]
-    return number.isdecimal() and not is_running(int(number))
+    owner = temporary.name.rpartition(f".{_machine()}-")[2].partition(".")[0]
+    number, _, since = owner.partition("-")
+    if not number.isdecimal():
+        return False
+    return not is_running(int(number)) or (since.isdecimal() and 0 < started(int(number)) != int(since))
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,6 +36,13 @@ def is_running(process: int) -> bool:
         except (ProcessLookupError, OverflowError):
             return False
     return True
+
+
+def started(process: int) -> int:
+    """When it was, in the kernel's ticks since it booted; 0 where that cannot be read."""
+    with contextlib.suppress(OSError, IndexError):
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
+    return 0
 
 
 def start_tied(command: tuple[str, ...], **settings: object) -> "subprocess.Popen[bytes]":

@@ -5,7 +5,6 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 from infra.serving.ipc.messages import Release
 from infra.serving.lifecycle.registry import Pointer
 from infra.serving.options import Target
-from tasks.system.files import sha256_of, write_atomically
+from tasks.system.files import left_by_writers, own_folder, sha256_of, write_atomically
 from tasks.system.frozen import Frozen
 
 FOLDER = re.compile("[0-9a-f]{64}")
@@ -48,14 +47,15 @@ class Cache:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def tidy(self) -> None:
-        """Remove what was being downloaded when the server before ended; a server's to do, and not of who only looks something up beside it."""
-        for leftover in self.root.glob(".incoming-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        """Remove what killed servers were downloading; what another fetches beside this one stays."""
+        former = self.root.glob(".incoming-*")  # how the last release called them
+        for left in [*left_by_writers(self.root), *former]:
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
     def incoming(self) -> Path:
         """A private folder to download into."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)  # someone may have emptied the cache
-        return Path(tempfile.mkdtemp(prefix=".incoming-", dir=self.root))
+        return own_folder(self.root, "incoming")
 
     def keep(self, folder: Path) -> Path:
         """Move a folder under its content's name; one that is there already stays, byte for byte the same."""
@@ -111,7 +111,7 @@ class Cache:
             for folder in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)[KEEP:]:
                 self.discard(folder)
             for index in (self.root / "versions").iterdir():
-                if self._named_in(index) is None:
+                if not index.name.startswith(".") and self._named_in(index) is None:
                     index.unlink(missing_ok=True)
 
 

@@ -164,7 +164,7 @@ def test_what_killed_runs_left_goes_and_a_dry_run_takes_nothing(registry: Regist
     labels = home / "labels" / "toy" / "2026-11-27"
     killed = subprocess.run([sys.executable, "-c", KILLED, str(labels / "1.jsonl.gz")])
     (written,) = labels.iterdir()  # a name that nothing is written by again
-    (labels / re.sub(r"-\d+\.", f"-{os.getpid()}.", written.name)).touch()  # a living process's
+    (labels / re.sub(r"-\d+-\d+\.", f"-{os.getpid()}.", written.name)).touch()  # a living process's
     said = clean(registry, models(home), dry_run=True)
     assert killed.returncode == -signal.SIGKILL and said.size == 2004
     assert {removal.path for removal in said.removed} == {written, *(path.parent for path in left)}

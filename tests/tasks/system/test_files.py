@@ -109,7 +109,7 @@ def test_what_a_writer_that_was_killed_left_goes_with_the_next_write_and_a_livin
     assert len([*tmp_path.iterdir()]) == 3
     write_atomically(target, b"whole")
     left = sorted(path.name for path in tmp_path.iterdir())
-    assert len(left) == 3 and left[-1] == target.name and f"-{writers[1].pid}." in left[0]
+    assert len(left) == 3 and left[-1] == target.name and f"-{writers[1].pid}-" in left[0]
     writers[1].kill()
     for writer in writers:
         writer.communicate()
