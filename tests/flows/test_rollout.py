@@ -24,6 +24,7 @@ from tasks.promotion.champion import promote
 from tasks.promotion.ledger import read_ledger
 from tasks.promotion.manual import let_through, promote_version
 from tasks.registry.registry import Registry
+from tasks.registry.tags import WAITS_TAG
 from tasks.settings import load_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
@@ -69,7 +70,7 @@ def test_it_looks_while_a_rollout_is_open_shows_what_is_to_go_and_stops_when_it_
     policy = "{steps: [shadow, 50%], margin: {score: null}, hold: {minutes: 0, requests: 0}}"
     (tmp_path / "mlflow.yaml").write_text(f"models: {{rolled: {{rollout: {policy}}}}}")
     registry = Registry(load_settings())
-    first, second = promotions.register_bare(registry, "rolled", 2)
+    first, second, third = promotions.register_bare(registry, "rolled", 3)
     promote(registry, first, against=None, why="the first")
     run: Any = rollout
     with deployed.talking_to(prefect_server, tmp_path):
@@ -82,14 +83,19 @@ def test_it_looks_while_a_rollout_is_open_shows_what_is_to_go_and_stops_when_it_
             let_through(registry, ledger, second, rollouts.PASS, why="nightly", who="ada")
         assert scheduled()
         deploy_own()
+        assert rollouts.passed(registry, third, 1) == "registered"
         for action, counts in (("step", rollouts.GOOD), (None, rollouts.GOOD), ("abort", rollouts.BAD)):
             rollouts.report(registry, "rolled", counts, sequence=2 if action is None else None)
             [standing] = run()
             assert (standing.made and standing.made.action) == action
-            assert scheduled("rolled") == (action != "abort") and not scheduled(), "its own looks after it"
+            assert scheduled("rolled") and not scheduled(), "its own looks after it"
+            assert standing.waits == 3
+        [ended] = run()  # what waited has no files to be judged by, so that a person has to
+        assert ended.waits == 3 and registry.tags(third)[WAITS_TAG] == "a person"
+        assert not scheduled("rolled") and not scheduled()
         tables, pictures = shown("rolled-rollout"), shown("rolled-rollout-picture")
     assert any("| slower | 800 of 4,000 pairs" in table and "still to go" in table for table in tables)
-    assert len(tables) == 3 and all("data:image/svg+xml;base64," in picture for picture in pictures)
+    assert len(tables) == 4 and all("data:image/svg+xml;base64," in picture for picture in pictures)
     rollouts.check(registry, "rolled")
     curves = registry.metric_history(standing.run, "errors/harmful")
     assert set(curves) == {300, 4000}
