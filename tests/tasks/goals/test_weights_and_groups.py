@@ -102,6 +102,7 @@ def test_a_score_of_ones_own_is_given_the_weights_or_says_that_it_takes_none() -
         )
 
 
+@pytest.mark.slow
 def test_a_row_that_weighs_three_is_learned_as_three_rows_are(tmp_path: Path) -> None:
     """Whole batches and plain gradient descent, so that what differs is rounding alone; also in two parts of a batch."""
     random = np.random.default_rng(0)

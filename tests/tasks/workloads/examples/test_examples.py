@@ -121,7 +121,7 @@ REQUESTS: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[dict[str, Any]
     ),
     "filetype": (
         lambda: {"bytes": [this_file()]},
-        lambda said: said["label"] == ["python"],
+        lambda said: said["target_label_label"] == ["python"],
         [],
     ),
     "scans": (
