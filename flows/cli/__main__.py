@@ -2,16 +2,17 @@
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.cli import completion, deployments, labels, notifications, pipeline, platform, rollouts, versions
 from flows.cli.failures import check_limits, in_a_sentence
+from flows.cli.neighbours import join_platform
 from flows.cli.views.document import json_alone
 from tasks.errors import exiting_in_a_sentence
 
@@ -28,6 +29,12 @@ for group in (pipeline, deployments, platform, versions, rollouts, labels, notif
 
 _INTERRUPTED = 130
 
+_STOPPED = {
+    "run": "stopped; the same command goes on from the last checkpoint, and what serves still serves.",
+    "up": "stopped; all of it is down.",
+}
+"""What Ctrl-C leaves behind."""
+
 
 def main() -> None:
     """The entry point: a user's error is one sentence on stderr and an exit code, a bug keeps its traceback."""
@@ -38,24 +45,19 @@ def main() -> None:
             check_limits()
             if completion.VARIABLE in os.environ:
                 completion.answer_shells()
-            else:
-                _join_platform()
+            elif sys.argv[1:2] != ["serve"]:  # which may name another home
+                join_platform()
             app(prog_name="slipway")
-    except SystemExit as end:
-        if end.code == _INTERRUPTED:  # what typer makes of Ctrl-C, without a word
-            print(f"slipway: {_stopped(sys.argv[1:])}", file=sys.stderr)
-        raise
-
-
-def _join_platform() -> None:
-    """Where `slipway up` runs on this home, its servers are the ones to ask."""
-    home = Path(os.environ.get("SLIPWAY_HOME") or ".slipway").absolute()
-    if not (home / "up.json").is_file():
-        return
-    from infra.platform.beside import join
-    from tasks.settings import load_settings
-
-    join(home, registry=load_settings().has_own_registry)
+    except (SystemExit, KeyboardInterrupt) as end:
+        if (
+            isinstance(end, SystemExit) and end.code != _INTERRUPTED
+        ):  # which typer makes of Ctrl-C, without a word
+            raise
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # a second one would only break what is said and tidied up now
+        print(f"slipway: {_STOPPED.get(''.join(sys.argv[1:2]), 'stopped.')}", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
 
 
 def _print_anywhere() -> None:
@@ -63,13 +65,6 @@ def _print_anywhere() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
-
-
-def _stopped(words: list[str]) -> str:
-    """What Ctrl-C leaves behind."""
-    if words[:1] == ["run"]:
-        return "stopped; the same command goes on from the last checkpoint, and what serves still serves."
-    return "stopped."
 
 
 @app.callback()

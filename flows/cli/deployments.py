@@ -71,11 +71,12 @@ def deploy(
 ) -> None:
     """Give the team's platform a workload: signed, whole, in Prefect's pages with a form of its own, scheduled, served and watched."""
     from flows.cli.views.deployments import show_deployed
+    from flows.cli.views.waiting import working
 
     if timezone is not None and cron is None:
         raise UserError(f"--timezone {timezone} is that of --cron: say both.")
     _prefects_settings()
-    with redirect_stdout(sys.stderr):  # a workload may print
+    with working("deploy", reference, quiet=json), redirect_stdout(sys.stderr):  # a workload may print
         bundle, made = _deploy(
             reference, name, cron, timezone or "UTC", requirements, params, pool=pool, image=image, env=env
         )

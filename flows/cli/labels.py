@@ -77,10 +77,13 @@ def score(
 ) -> None:
     """How many recorded answers were right, of how many that have a label, and how sure that is."""
     from flows.cli.views.labels import show_score
+    from flows.cli.views.waiting import working
     from tasks.settings import load_settings
     from tasks.traffic.score import score as score_rows
 
-    show_score(score_rows(load_settings(), model, by, _now()), json)
+    with working("score", model, quiet=json):
+        scored = score_rows(load_settings(), model, by, _now())
+    show_score(scored, json)
 
 
 def _now() -> datetime.datetime:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from flows.cli.neighbours import join_platform
 from tasks.errors import StepError, UserError
 from tasks.settings import Settings, load_settings
 
@@ -12,7 +13,7 @@ log = logging.getLogger("slipway")
 
 
 def before_serving(words: Sequence[str]) -> None:
-    """Of what `slipway serve` is told to serve. What cannot be done now leaves it to the server to say what is missing."""
+    """Of what `slipway serve` is told to serve, and where the platform of its home keeps it. What cannot be done now leaves it to the server to say what is missing."""
     from infra.serving.__main__ import parser
 
     if not {"-h", "--help"}.isdisjoint(words) or not words:
@@ -21,6 +22,7 @@ def before_serving(words: Sequence[str]) -> None:
     for option, variable in (("home", "SLIPWAY_HOME"), ("tracking_uri", "MLFLOW_TRACKING_URI")):
         if option in given:
             os.environ[variable] = str(given[option])
+    join_platform()
     if not given.get("allow_unsigned"):
         try:
             permit(load_settings(), given["models"])

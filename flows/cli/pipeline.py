@@ -121,17 +121,19 @@ def check(
     """See in seconds whether a workload does what a run will ask of it, and what would be served."""
     from flows.cli.overrides import configure
     from flows.cli.views.checklist import show_checkup
+    from flows.cli.views.waiting import working
     from flows.pipeline.keys import code_of
     from tasks.preflight.check import check as look_over
     from tasks.settings import load_settings
 
     settings = load_settings()
-    checkup = look_over(
-        reference,
-        lambda workload: configure(workload, settings, set_ or ()),
-        settings.home,
-        lambda: code_of("flows.steps.prepare", reference),
-    )
+    with working("check", reference, quiet=json):
+        checkup = look_over(
+            reference,
+            lambda workload: configure(workload, settings, set_ or ()),
+            settings.home,
+            lambda: code_of("flows.steps.prepare", reference),
+        )
     show_checkup(checkup, as_json=json)
     raise typer.Exit(0 if checkup.ok else 2)
 
@@ -148,6 +150,7 @@ def clean(
 ) -> None:
     """Remove what runs left here and nothing needs any more: all but what serves, served before, may come next, and the newest."""
     from flows.cli.views.cleaning import show_cleaning
+    from flows.cli.views.waiting import working
     from flows.pipeline.retention import clean as remove
     from flows.pipeline.retention import models
     from tasks.registry.registry import Registry
@@ -159,7 +162,8 @@ def clean(
         raise UserError(
             f"No run of {model!r} has left anything in {settings.home}: there are {', '.join(here) or 'none'}."
         )
-    cleaning = remove(Registry(settings), here if model is None else [model], dry_run=dry_run)
+    with working("clean", model or "", quiet=json):
+        cleaning = remove(Registry(settings), here if model is None else [model], dry_run=dry_run)
     show_cleaning(cleaning, json)
 
 

@@ -38,7 +38,7 @@ def run_here(
     Registry(settings).check_reachable()
     outcome = None if force else find_unchanged(reference, workload, config, settings)
     if outcome is None:
-        with live_steps(workload.name, quiet=quiet):
+        with live_steps(workload.name, settings.home, quiet=quiet):
             outcome = _run_flow(reference, config, settings, force=force, promote=promote)
     return outcome.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 

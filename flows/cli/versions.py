@@ -44,11 +44,12 @@ def promote(
 ) -> None:
     """Make a version the champion, if it passes the gate against the one that serves now; by steps, where mlflow.yaml has a rollout."""
     from flows.cli.views.versions import show_entry
+    from flows.cli.views.waiting import working
     from tasks.promotion.manual import promote_version
     from tasks.settings import load_settings
 
     settings = load_settings()
-    with announcing(settings, model):
+    with working("promote", model, quiet=json), announcing(settings, model):
         entry = promote_version(
             settings, model, version, why=reason, who=who, new_signature=new_signature, at_once=at_once
         )
@@ -73,11 +74,12 @@ def rollback(
 ) -> None:
     """Go back to the version that served before, after seeing that it still loads and answers; while a rollout is open, end that."""
     from flows.cli.views.versions import show_entry
+    from flows.cli.views.waiting import working
     from tasks.promotion.manual import roll_back_to
     from tasks.settings import load_settings
 
     settings = load_settings()
-    with announcing(settings, model):
+    with working("rollback", model, quiet=json), announcing(settings, model):
         entry = roll_back_to(settings, model, to, why=reason, who=who)
     show_entry(entry, json)
 
@@ -100,12 +102,13 @@ def copy(
 ) -> None:
     """Take a version that serves, with its proof, to another registry, and promote it there; again changes nothing."""
     from flows.cli.views.versions import show_copied
+    from flows.cli.views.waiting import working
     from tasks.promotion.copying import copy_version, destination
     from tasks.settings import load_settings
 
     settings = load_settings()
     there = destination(settings, to)
-    with announcing(there, target.partition("@")[0].partition("/")[0]):
+    with working("copy", target, quiet=json), announcing(there, target.partition("@")[0].partition("/")[0]):
         copied = copy_version(settings, target, there, why=reason, who=who, new_signature=new_signature)
     show_copied(copied, json)
 
@@ -172,10 +175,13 @@ def verify(
 ) -> None:
     """Download a version and check its digest, signature and evidence; exit code 0 only if all hold."""
     from flows.cli.views.versions import show_verification
+    from flows.cli.views.waiting import working
     from tasks.promotion.verification import verify as check
     from tasks.settings import load_settings
 
-    show_verification(check(load_settings(), target, replay=replay), json)
+    with working("verify", f"{target} --replay" if replay else target, quiet=json):
+        verification = check(load_settings(), target, replay=replay)
+    show_verification(verification, json)
 
 
 @commands.command(
@@ -188,10 +194,12 @@ def verify(
 def monitor(model: Model, json: Json = False) -> None:
     """Recorded traffic against the champion's training data, and its labels against the proof; exit code 3 is an alarm."""
     from flows.cli.views.versions import show_watched
+    from flows.cli.views.waiting import working
     from tasks.monitoring.monitor import monitor as watch
     from tasks.settings import load_settings
 
-    watched = watch(load_settings(), model)
+    with working("monitor", model, quiet=json):
+        watched = watch(load_settings(), model)
     show_watched(watched, json)
     raise typer.Exit(3 if watched.alarming else 0)
 
@@ -216,6 +224,7 @@ def explain(
 ) -> None:
     """Show which pixels, words, genes or columns a version's answers hang on, and whether that is stable."""
     from flows.cli.views.explanation import show_explanation
+    from flows.cli.views.waiting import working
     from tasks.promotion.verification import check_version, downloaded
     from tasks.registry.lookup import find_version
     from tasks.registry.registry import Registry
@@ -224,7 +233,7 @@ def explain(
 
     registry = Registry(load_settings())
     version = find_version(registry, target)
-    with downloaded(registry, version) as folder:
+    with working("explain", target, quiet=json), downloaded(registry, version) as folder:
         evidence = check_version(folder, version)
         explanation = explain_version(evidence, version.version, folder, rows, registry.settings.home)
     show_explanation(explanation, as_json=json)

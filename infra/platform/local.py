@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,12 +121,11 @@ def platform(settings: Settings) -> Iterator[ServiceGroup]:
 
 
 def stay(home: Path, group: ServiceGroup) -> None:
-    """Start again what dies, until Ctrl-C or SIGTERM."""
-    with contextlib.suppress(KeyboardInterrupt):
-        while True:
-            if group.revive():
-                _write_down(home, group)
-            time.sleep(_LOOK_SECONDS)
+    """Start again what dies, until Ctrl-C (KeyboardInterrupt) or SIGTERM (SystemExit, with code 0)."""
+    while True:
+        if group.revive():
+            _write_down(home, group)
+        time.sleep(_LOOK_SECONDS)
 
 
 def _write_down(home: Path, group: ServiceGroup) -> None:
@@ -139,9 +139,11 @@ def _write_down(home: Path, group: ServiceGroup) -> None:
 def end_on_signals() -> None:
     """Let Ctrl-C and SIGTERM end the platform in order; also where a shell's background job would ignore the first."""
 
-    def end(*_: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # once is enough: what follows is the way out
+    def end(number: int, _: object) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)  # once is enough: what follows is the way out
+        if number == signal.SIGTERM:
+            sys.exit(0)
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -5,7 +5,9 @@ from datetime import datetime
 from pathlib import Path
 
 import psutil
+from pydantic import ValidationError
 
+from tasks.errors import UserError
 from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
 
@@ -45,12 +47,17 @@ def write_state(home: Path, state: State | None) -> None:
 
 
 def read_state(home: Path) -> State | None:
-    """What is up; None when nothing is, also when `slipway up` was killed and could not say so."""
+    """What is up; None when nothing is, also when `slipway up` was killed and could not say so. Raises UserError for what another version wrote."""
     path = home / "up.json"
     if not path.is_file():
         return None
-    state = State.model_validate_json(path.read_text())
-    if state.home not in (None, home):
+    try:
+        state = State.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(
+            f"{path} is not of this version of Slipway: end that `slipway up`, or delete the file where nothing is up."
+        ) from error
+    if state.home is not None and state.home.resolve() != home.resolve():
         return None
     with contextlib.suppress(psutil.NoSuchProcess):
         if abs(psutil.Process(state.pid).create_time() - state.created) < 60:

@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m infra.se
     ahead = {module: start(module) for module in (WORKER, FOLLOWER)} if words and asked else {}
     try:
         sys.exit(run(words, prog, ahead))
+    except KeyboardInterrupt:  # before there is a server to end in order
+        sys.exit(130)
     finally:
         for started in ahead.values():
             started.discard()

@@ -45,6 +45,9 @@ def json_alone(words: Sequence[str]) -> Iterator[None]:
         if end.code:
             _show_error(_STOPPED if end.code == 130 else _USAGE)
         raise
+    except KeyboardInterrupt:
+        _show_error(_STOPPED)
+        raise
     except Exception as error:
         _show_error(str(error) if isinstance(error, UserError) else typed_line(error))
         raise

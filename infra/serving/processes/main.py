@@ -14,11 +14,13 @@ from infra.serving.processes.supervisor import Supervisor
 from tasks.errors import UserError
 from tasks.system.scratch import scratch
 
+INTERRUPTED = 130
+
 logger = logging.getLogger("slipway.serving")
 
 
 def serve(models: Sequence[str], options: ServeOptions, ahead: dict[str, Started]) -> int:
-    """Serve until SIGTERM or SIGINT; gives back the exit code. UserError for what cannot be served at all.
+    """Serve until SIGTERM or SIGINT; gives back the exit code, 0 or 130. UserError for what cannot be served at all.
 
     `ahead`: processes that were started early, by module; those that are used are taken out.
     """
@@ -34,7 +36,7 @@ def serve(models: Sequence[str], options: ServeOptions, ahead: dict[str, Started
         asyncio.run(supervisor.run())
     if supervisor.failure is not None:
         raise UserError(supervisor.failure)
-    return 0
+    return INTERRUPTED if supervisor.interrupted else 0
 
 
 def check(targets: tuple[Target, ...], options: ServeOptions) -> None:

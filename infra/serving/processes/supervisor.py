@@ -78,12 +78,13 @@ class Supervisor:
         self.replaced: set[str] = set()
         self.announced = False
         self.ending = asyncio.Event()
+        self.interrupted = False
         self.failure: str | None = None
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._end)
+            loop.add_signal_handler(number, self._end, number)
         keeping = [asyncio.create_task(self.keep(child)) for child in (*self.workers, self.follower)]
         keeping.append(asyncio.create_task(self.look()))
         keeping.append(asyncio.create_task(self._converge()))
@@ -95,8 +96,9 @@ class Supervisor:
         for task in keeping:
             task.cancel()
 
-    def _end(self) -> None:
+    def _end(self, number: int) -> None:
         """The first signal starts the drain; a second one cuts its delay short."""
+        self.interrupted |= number == signal.SIGINT
         if self.ending.is_set():
             self.listener.close()
             for worker in self.workers:

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,14 @@ from tasks.workloads.examples.digits import workload as digits
 """
 
 Slipway = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def _still_hears_ctrl_c() -> Iterator[None]:
+    """A command that was interrupted hears no second one, nor would what is started after it."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

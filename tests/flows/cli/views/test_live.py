@@ -1,6 +1,7 @@
 """A run's steps in the terminal, as they end."""
 
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -19,8 +20,10 @@ def run_two_steps() -> None:
     log.warning("MLflow could not be told [why]")
 
 
-def test_a_step_is_a_line_that_says_how_long_it_took_and_why(capsys: pytest.CaptureFixture[str]) -> None:
-    with live_steps("digits", quiet=False):
+def test_a_step_is_a_line_that_says_how_long_it_took_and_why(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with live_steps("digits", home, quiet=False):
         run_two_steps()
     out, err = capsys.readouterr()
     assert out == ""
@@ -32,7 +35,7 @@ def test_a_step_is_a_line_that_says_how_long_it_took_and_why(capsys: pytest.Capt
     ]
 
 
-def test_with_json_only_what_goes_wrong_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    with live_steps("digits", quiet=True):
+def test_with_json_only_what_goes_wrong_is_said(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with live_steps("digits", home, quiet=True):
         run_two_steps()
     assert capsys.readouterr().err.splitlines() == [" ! MLflow could not be told [why]"]

@@ -124,7 +124,7 @@ def test_a_follower_that_stands_still_is_replaced_and_the_server_answers_meanwhi
         await until(lambda: follower.process.pid != before and follower.silence is not None)
         url = f"{supervisor.url}/invocations"
         status, after = await asyncio.to_thread(answered, url), follower.process.pid
-        supervisor._end()
+        supervisor._end(signal.SIGTERM)
         await running
         for child in (supervisor.workers[0], follower):
             assert child.channel is not None

@@ -1,0 +1,72 @@
+"""Ctrl-C, as a terminal sends it: to every process of the group. One line, code 130, and nothing left."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+import serving_models as models
+from checkout import ROOT
+
+PATIENCE = 240
+
+
+def interrupted(words: Sequence[str], home: Path, at: str = "", after: float = 0.0) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command that is interrupted when it has said `at`, or `after` so many seconds of CPU."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SLIPWAY_HOME": str(home), "PREFECT_API_URL": ""}
+    home.mkdir(exist_ok=True)
+    out, err = home / "out", home / "err"
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        command = [sys.executable, "-m", "flows.cli", *words]
+        process = subprocess.Popen(
+            command, env=environment, stdout=stdout, stderr=stderr, start_new_session=True
+        )
+    watched, end = psutil.Process(process.pid), time.monotonic() + PATIENCE
+    while time.monotonic() < end and process.poll() is None:
+        if (at and at in out.read_text() + err.read_text()) or (
+            not at and sum(watched.cpu_times()[:2]) > after
+        ):
+            break
+        time.sleep(0.05)
+    children = watched.children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    code = process.wait(PATIENCE)
+    assert not psutil.wait_procs(children, timeout=30)[1]
+    return code, out.read_text(), err.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "after"),
+    [(["check", "digits"], 2.0), (["history", "digits"], 0.6)],
+    ids=lambda words: words[0] if isinstance(words, list) else "",
+)
+def test_a_command_that_is_interrupted_says_so_in_one_line(
+    tmp_path: Path, words: list[str], after: float
+) -> None:
+    code, out, err = interrupted(words, tmp_path / "home", after=after)
+    assert (code, out) == (130, "")
+    assert err == "slipway: stopped.\n"
+
+
+@pytest.mark.slow
+def test_a_server_ends_in_order(tmp_path: Path) -> None:
+    folder = models.save(tmp_path / "digits", models.mlp(), {"x": [[0.5] * 64]})
+    words = ["serve", f"digits={folder}", "--port", "0", "--log-level", "error"]
+    code, out, err = interrupted(words, tmp_path / "home", at='"url"')
+    assert code == 130 and out.count("\n") == 1 and err == "slipway: stopped.\n"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_says_how_it_goes_on(tmp_path: Path) -> None:
+    code, out, err = interrupted(["run", "digits"], tmp_path / "home", at="✓ prepare")
+    assert (code, out) == (130, "")
+    *steps, last = err.splitlines()
+    assert last.startswith("slipway: stopped; the same command goes on from the last checkpoint")
+    assert steps[0] == "digits" and all(line.startswith(" ✓ ") for line in steps[1:])
