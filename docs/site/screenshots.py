@@ -42,6 +42,7 @@ def main() -> None:
             picture_mlflow(platform, page)
             picture_report(home, page)
             picture_server(platform, page)
+            picture_models(platform, page)
 
 
 @contextmanager
@@ -107,13 +108,23 @@ def picture_report(home: Path, page: "Page") -> None:
 
 def picture_server(platform: Platform, page: "Page") -> None:
     platform.until(lambda: platform.status()[1]["serves"]["digits"] == "1", "the server to serve it")
-    page.goto(platform.addresses["server"])
+    page.goto(f"{platform.addresses['server']}/live")
     page.get_by_text("version 1", exact=True).first.wait_for()
     for _ in range(5):
         page.get_by_role("button", name="Send").first.click()
         page.wait_for_timeout(1000)
     page.wait_for_timeout(5000)  # its numbers are those of a moment ago
     keep(page, "server")
+
+
+def picture_models(platform: Platform, page: "Page") -> None:
+    """The first page: what serves, and what flows said of it."""
+    page.goto(platform.addresses["server"])
+    page.get_by_text("version 1 serves").wait_for()
+    page.set_viewport_size(
+        {"width": WIDE, "height": round(page.locator("main").bounding_box()["height"]) + 20}
+    )  # type: ignore[index]
+    keep(page, "models")
 
 
 def keep(page: "Page", name: str, around: "Locator | None" = None) -> None:

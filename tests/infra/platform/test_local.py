@@ -196,6 +196,8 @@ def test_a_person_starts_a_run_in_the_form_reads_what_it_found_and_approves_it(p
         ours.on("pageerror", lambda error: wrong.append(str(error)))
         ours.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
         ours.goto(platform.addresses["server"])
+        ours.get_by_text("version 1 serves").wait_for(timeout=300_000)
+        ours.get_by_role("link", name="Try a model").click()
         ours.get_by_text("version 1", exact=True).first.wait_for(timeout=300_000)
         browser.close()
     assert wrong == []
@@ -232,7 +234,8 @@ def test_a_person_refuses_from_the_first_page_compares_goes_back_and_sees_a_drif
         page.set_default_timeout(300_000)
         refuse_from_the_first_page(platform, page)
         compare(platform, page)
-        promote_and_go_back(platform, page)
+        promote_after_all(platform, page)
+        go_back(platform, page)
         drift(platform, page, folder)
         page.set_viewport_size({"width": 390, "height": 844})
         page.goto(platform.addresses["server"])
@@ -278,13 +281,17 @@ def compare(platform: Platform, page: "Page") -> None:
     shot(page, "compare")
 
 
-def promote_and_go_back(platform: Platform, page: "Page") -> None:
-    """What was refused is let through after all, and taken back, each by a form."""
+def promote_after_all(platform: Platform, page: "Page") -> None:
+    """What was refused is let through by a command beside the platform."""
     newest = str(max(int(version) for (version,) in versions(platform)))
     words = ["promote", "digits", newest, "--reason", "after all", "--who", "Ada"]
     done = platform.slipway(*words)
     assert done.returncode == 0, done.stderr
     reads(platform, page, f"version {newest} serves", "by Ada: after all")
+
+
+def go_back(platform: Platform, page: "Page") -> None:
+    """By the form, with the version left empty: the one before."""
     deployment = platform.deployment("rollback/rollback")["id"]
     page.goto(f"{platform.addresses['prefect']}/deployments/deployment/{deployment}/run")
     field(page, "model").locator("textarea, input").first.fill("digits")

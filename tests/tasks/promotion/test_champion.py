@@ -16,6 +16,7 @@ from tasks.promotion.manual import promote_version, roll_back_to
 from tasks.promotion.permits import grant
 from tasks.records import Version
 from tasks.registry.registry import Registry
+from tasks.registry.status_tags import all_statuses
 from tasks.settings import Settings
 from tasks.system.signing import EvidenceError
 
@@ -39,6 +40,8 @@ def test_the_first_version_is_promoted_like_any_other(registry: Registry, model:
     )
     promotions.check(registry, read_ledger(registry, model))
     assert champion(registry, model) == 2
+    said = all_statuses(registry)[model]["champion"]
+    assert (said.version, said.at, said.said) == (2, entry.at, "by bob: better"), "for the pages"
 
 
 @pytest.mark.slow

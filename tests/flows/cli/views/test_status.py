@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -84,10 +85,10 @@ def test_what_flows_said_stands_below_a_model_and_a_question_leads_to_its_form(
     run = StatusTag(model="digits", subject="run", said="registered v2 [0.98]")
     said = {"digits": {"run": run, "question": QUESTION}}
     show_status(Status(up=True, pid=1, serves={"digits": "1"}, statuses=said), as_json=False)  # type: ignore[arg-type]
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines()[-2:]]
+    lines = [re.sub(r"\d+ min", "# min", line.strip()) for line in capsys.readouterr().out.splitlines()[-2:]]
     assert lines == [
-        "last run: registered v2 [0.98] (0 min ago)",
-        f"asked 0 min ago: Promote digits version 2? {FORM}",
+        "last run: registered v2 [0.98] (# min ago)",
+        f"asked # min ago: Promote digits version 2? {FORM}",
     ]
 
 

@@ -21,11 +21,12 @@ class Registry:
 
     def __init__(self, *names: str) -> None:
         self.names: list[str] | None = list(names)
+        self.asked: list[str] = []
 
     def champions(self, *, asked_about: bool = False) -> list[str]:
         if self.names is None:
             raise OSError("away")
-        return self.names
+        return self.names + (self.asked if asked_about else [])
 
 
 class Looking:
@@ -68,6 +69,16 @@ def test_what_has_a_champion_is_followed_once_but_for_what_is_named_and_what_is_
     looking = Looking(tmp_path, registry, "digits", max_models=1)
     asyncio.run(looking.until(1))
     assert looking.followed == ["churn@champion"] and looking.found == [["churn", "digits"]]
+
+
+def test_a_model_that_somebody_is_asked_about_is_followed_before_it_has_a_champion_and_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    registry = Registry("churn")
+    registry.asked = ["mine"]
+    looking = Looking(tmp_path, registry)
+    asyncio.run(looking.until(2))
+    assert looking.found == [["churn"], ["mine"]], "readiness waits for what the first look finds"
 
 
 def test_the_first_look_is_told_even_when_there_is_nothing_for_readiness_waits_for_it(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from serving_messages import refusal, release, revert, swap
 
-from infra.serving.ipc.messages import RegistryCheck
+from infra.serving.ipc.messages import RegistryCheck, Told
 from infra.serving.telemetry.board import Board
+from tasks.registry.status_tags import StatusTag
 
 
 def test_what_several_workers_say_of_one_event_is_told_once() -> None:
@@ -66,3 +67,13 @@ def test_a_registry_that_cannot_be_read_is_said_until_it_can() -> None:
     board.note(RegistryCheck(model="digits", at=1.0))
     assert board.about("digits")["registry_error"] is None
     assert board.about("digits")["registry_seen_seconds_ago"] > 0
+
+
+def test_of_what_flows_say_the_last_word_counts_and_a_tag_that_is_gone_says_nothing() -> None:
+    board = Board()
+    tags = [StatusTag(model="digits", subject="traffic", said="v7", tone=tone) for tone in ("good", "bad")]  # type: ignore[arg-type]
+    for tag in tags:
+        assert not board.note(Told(model="digits", statuses=(tag,)))
+    assert board.statuses == {"digits": {"traffic": tags[1]}}
+    board.note(Told(model="digits", statuses=()))
+    assert board.statuses == {"digits": {}}
