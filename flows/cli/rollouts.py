@@ -39,19 +39,17 @@ def rollout(
     from flows.cli.views.rollouts import show_standing
     from flows.cli.views.versions import show_entry
     from tasks.promotion.rolling import advance, say
-    from tasks.promotion.rollout_status import Standing, status
+    from tasks.promotion.rollout_status import status
     from tasks.settings import load_settings
 
     settings = load_settings()
     if act == "status":
         show_standing(status(settings, model), json)
-        return
-    with announcing(settings, model):
-        if act == "step":
-            decided = advance(settings, model) or status(settings, model)
-        else:
-            decided = say(settings, model, act, why=reason, who=who)
-    if isinstance(decided, Standing):
-        show_standing(decided, json)
+    elif act == "step":
+        with announcing(settings, model):
+            seen = advance(settings, model)
+        show_standing(seen or status(settings, model), json)
     else:
-        show_entry(decided, json)
+        with announcing(settings, model):
+            entry = say(settings, model, act, why=reason, who=who)
+        show_entry(entry, json)

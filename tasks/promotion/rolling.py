@@ -61,7 +61,7 @@ def _pass(registry: Registry, ledger: Ledger, going_on: Rollout) -> LedgerEntry 
         return _go_on(registry, ledger, "abort", evidence, why=gone, who=BY_EVIDENCE, verdict="inconclusive")
     log_curves(registry, seen)
     action, why = seen.decision.action, in_short([seen.decision.why])
-    if action in ("stay", "ask"):
+    if action == "stay" or action == "ask":
         return seen
     if action == "step":
         step = evidence.step + 1
