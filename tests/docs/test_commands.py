@@ -71,6 +71,7 @@ NOT_RUN = {
         "export SLIPWAY_STORE=s3://slipway/store": "a store that is not there",
         "prefect work-pool create slipway --type process": "changes the server that tests share",
         "prefect deploy --all --prefect-file infra/prefect.yaml": "changes the server that tests share; the platform's tests apply the file",
+        "python -m flows.orchestration.filled_forms": "fills in deployments, which are not there; the platform's tests do",
         "python -m infra.secrets.generate infra/k8s/.secrets": "writes into the checkout",
         "kubectl apply -k infra/k8s": "needs a cluster; tests/infra/test_deploy_files.py checks the files",
     },
