@@ -6,6 +6,7 @@ from prefect import State, flow, get_client, task
 from prefect.client.schemas.filters import FlowFilter
 from prefect.runtime import deployment
 from prefect.states import Completed
+from pydantic import Field
 
 from flows.orchestration.artifacts import show_watched
 from flows.orchestration.events import DATA_CHANGED, DRIFT_ALARM, emit
@@ -34,6 +35,7 @@ class Alarm(Frozen):
     version: int
     status: Status
     reasons: tuple[str, ...]
+    reason: str = Field(description="The version and these, as the run that follows is told.")
     inputs: tuple[ColumnDrift, ...] = ()
     answers: tuple[ColumnDrift, ...] = ()
     performance: Performance | None = None
@@ -45,6 +47,7 @@ class NewRows(Frozen):
     workload: str
     file: str
     fingerprint: str
+    reason: str
 
 
 @flow(name="monitor", flow_run_name="monitor-{model}", persist_result=True, result_serializer="json")
@@ -63,13 +66,12 @@ def monitor(model: str = "digits") -> Watched | State[Watched]:
     if watched.alarming:
         made_by = maker(reference)
         about = alarm(watched, made_by)
-        message = f"{model} version {watched.version}: {'; '.join(watched.reasons)}"
-        emit(DRIFT_ALARM, model, message, about, made_by.related)
+        emit(DRIFT_ALARM, model, f"{model} {about.reason}", about, made_by.related)
     if (fingerprint := ask_for_rows(model)) is not None:
-        message = f"{model}: {reference} loads rows that no version was made of ({fingerprint[:16]}…)"
+        reason = f"{reference} loads rows that no version was made of ({fingerprint[:16]}…)"
         made_by = maker(reference)
-        about_rows = NewRows(**made_by.asked, fingerprint=fingerprint)
-        emit(DATA_CHANGED, model, message, about_rows, made_by.related)
+        about_rows = NewRows(**made_by.asked, fingerprint=fingerprint, reason=reason)
+        emit(DATA_CHANGED, model, f"{model}: {reason}", about_rows, made_by.related)
     show_traffic(Registry(load_settings()), watched)
     return told(watched, watched.headline)
 
@@ -84,6 +86,7 @@ def alarm(watched: Watched, made_by: "Maker") -> Alarm:
         version=watched.version,
         status=watched.status,
         reasons=watched.reasons,
+        reason=f"version {watched.version}: {'; '.join(watched.reasons)}",
         inputs=inputs,
         answers=answers,
         performance=watched.performance,

@@ -58,7 +58,7 @@ def retrain(
     gates: form.GatesForm = form.GATES,
     search: form.SearchForm = form.SEARCH,
     data: form.DataForm = form.DATA,
-    because: str = "",
+    reason: str = "",
 ) -> Outcome:
     """Train, compress, prove, register and promote a workload's model, unless nothing has changed since last time.
 
@@ -73,7 +73,7 @@ def retrain(
         gates: What the model must hold to be promoted; empty fields are as the workload and mlflow.yaml say.
         search: Whether to look for better recipes; empty: no.
         data: Which rows are used and how they are split; empty fields are as the workload says.
-        because: What this run was started for, such as an alarm; it stands beside what came of it.
+        reason: Why it is run, such as what an alarm says; it stands beside what came of it.
     """
     started = time.monotonic()
     reference = file or workload
@@ -105,7 +105,7 @@ def retrain(
                 _end_interrupted(context, outcome, may_promote=promote)
                 _show_source(context.model_copy(update={"run_id": outcome.run_id}), ran=False)
     tidy(context)
-    return _show(context, outcome, because)
+    return _show(context, outcome, reason)
 
 
 def _make(
@@ -155,9 +155,9 @@ def _show_source(context: RunContext, *, ran: bool) -> None:
         show_source(bundle_of(context.workload), context.model, source, ran=ran)
 
 
-def _show(context: RunContext, outcome: Outcome, because: str) -> Outcome:
-    said = f"{outcome.headline}. {why_started(outcome, because)}" if because else outcome.headline
-    show_outcome(outcome, context.registry, because)
+def _show(context: RunContext, outcome: Outcome, reason: str) -> Outcome:
+    said = f"{outcome.headline}. {why_started(outcome, reason)}" if reason else outcome.headline
+    show_outcome(outcome, context.registry, reason)
     show_run(context.registry, outcome, said)
     return told(outcome, said)
 

@@ -39,15 +39,15 @@ def show_source(bundle: Bundle, model: str, source: str | None, *, ran: bool) ->
     create_markdown_artifact("\n".join(lines), key=f"{_slug(model)}-source")
 
 
-def show_outcome(outcome: Outcome, registry: Registry, because: str = "") -> None:
+def show_outcome(outcome: Outcome, registry: Registry, reason: str = "") -> None:
     """The decision with its reasons, and links."""
     run_id = outcome.run_id or ""
     address = registry.run_address(outcome.model, run_id)
     report = registry.run_address(outcome.model, run_id, "report.html")
     lines = [f"# {outcome.model} version {outcome.version}: {outcome.decision}", ""]
     lines += [f"- {reason}" for reason in outcome.reasons]
-    if because:
-        lines += ["", why_started(outcome, because)]
+    if reason:
+        lines += ["", why_started(outcome, reason)]
     if outcome.decision != "unchanged":
         lines += ["", why_it_ran(outcome.steps)]
     lines += ["", f"MLflow run: {f'[{outcome.run_id}]({address})' if address else outcome.run_id}"]

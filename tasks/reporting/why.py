@@ -28,11 +28,11 @@ def why_it_ran(steps: Iterable[StepTime]) -> str:
     return f"It ran because of {new.name}: {new.reason}."
 
 
-def why_started(outcome: Outcome, because: str) -> str:
+def why_started(outcome: Outcome, reason: str) -> str:
     """What a run was started for, and why there was nothing to do, if there was not."""
     nothing = (
         " There was nothing to learn: the training rows are those of before, and newer ones would change that."
         if outcome.decision == "unchanged"
         else ""
     )
-    return f"Started because of {because.rstrip('.')}.{nothing}"
+    return f"Started because of {reason.rstrip('.')}.{nothing}"

@@ -41,7 +41,7 @@ def test_an_alarm_starts_retrain_and_reaches_the_webhook(
         and drifted["drifted"]
         and drifted["psi"] >= 0.25
     )
-    assert run.parameters["because"] == told["text"], "the run says what it was started for"
+    assert told["text"] == f"digits {run.parameters['reason']}", "the run says what it was started for"
     assert run.parameters["workload"] == "digits" and run.state is not None and run.state.is_scheduled()
 
 
