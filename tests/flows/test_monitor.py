@@ -34,7 +34,10 @@ def test_an_alarm_starts_retrain_and_reaches_the_webhook(
                 told = receiver.wait_for("slipway.drift.alarm", "inputs drifted")
                 asked = told["payload"]
                 [run] = deployed.wait_until(lambda: deployed.runs_of(maker), "nothing retrains")
-    assert "digits: " in told["text"] and "inputs drifted from the training rows" in told["text"]
+    assert (
+        told["text"].startswith("digits version 1: ")
+        and "inputs drifted from the training rows" in told["text"]
+    )
     drifted = asked["inputs"][0]
     assert (
         (asked["version"], asked["status"]) == (1, "drifted")
