@@ -35,7 +35,7 @@ class Alarm(Frozen):
     version: int
     status: Status
     reasons: tuple[str, ...]
-    reason: str = Field(description="The same as one, which the run that it starts is given.")
+    reason: str = Field(description="The version and these, as the run that follows is told.")
     inputs: tuple[ColumnDrift, ...] = ()
     answers: tuple[ColumnDrift, ...] = ()
     performance: Performance | None = None

@@ -76,7 +76,7 @@ def retrain(
         gates: What the model must hold to be promoted; empty fields are as the workload and mlflow.yaml say.
         search: Whether to look for better recipes; empty: no.
         data: Which rows are used and how they are split; empty fields are as the workload says.
-        reason: Why it is run, such as what an alarm says; kept with the run.
+        reason: Why it is run, such as what an alarm says; kept with the run, beside what came of it.
     """
     started = time.monotonic()
     if reason:

@@ -34,14 +34,17 @@ def test_an_alarm_starts_retrain_and_reaches_the_webhook(
                 told = receiver.wait_for("slipway.drift.alarm", "inputs drifted")
                 asked = told["payload"]
                 [run] = deployed.wait_until(lambda: deployed.runs_of(maker), "nothing retrains")
-    assert "digits: " in told["text"] and "inputs drifted from the training rows" in told["text"]
+    assert (
+        told["text"].startswith("digits version 1: ")
+        and "inputs drifted from the training rows" in told["text"]
+    )
     drifted = asked["inputs"][0]
     assert (
         (asked["version"], asked["status"]) == (1, "drifted")
         and drifted["drifted"]
         and drifted["psi"] >= 0.25
     )
-    assert run.parameters["reason"] == asked["reason"], "the run says what it was started for"
+    assert told["text"] == f"digits {run.parameters['reason']}", "the run says what it was started for"
     assert run.parameters["workload"] == "digits" and run.state is not None and run.state.is_scheduled()
 
 

@@ -37,13 +37,16 @@ class Shown(NamedTuple):
     served: Mapping[str, Any]
     statuses: Statuses
 
+    @property
+    def known(self) -> bool:
+        """Whether there is anything to say of it, but that it has no champion yet."""
+        return bool(self.served["version"] or self.statuses or self.served["refused"])
+
 
 def overview(models: Sequence[Shown], links: Mapping[str, str], now: datetime.datetime) -> bytes:
     """The page as it is at this moment. `links`: where whoever reads it finds servers beside this one, by their names."""
     models = [shown._replace(statuses=_led_by(links, shown.statuses)) for shown in models]
-    known = [
-        shown for shown in models if shown.served["version"] or shown.statuses or shown.served["refused"]
-    ]
+    known = [shown for shown in models if shown.known]
     asked = [shown for shown in known if question(shown, now) is not None]
     live = element("a", "Try a model, live numbers", href="/live")
     body = [
@@ -53,20 +56,25 @@ def overview(models: Sequence[Shown], links: Mapping[str, str], now: datetime.da
         *(_question(shown, now) for shown in asked),
         *(_card(shown, links, now) for shown in known),
         *(_first_steps(links) if not known else ()),
-        *_waiting([shown for shown in models if shown not in known]),
+        *_waiting([shown for shown in models if not shown.known]),
     ]
-    head = joined(
+    page = element(
+        "html", element("head", _head(len(asked))), element("body", element("main", *body)), lang="en"
+    )
+    return f"<!doctype html>\n{page}\n".encode()
+
+
+def _head(asked: int) -> Html:
+    return joined(
         [
             Html(
                 '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
             ),
-            element("title", f"({len(asked)}) Slipway: models" if asked else "Slipway: models"),
+            element("title", f"({asked}) Slipway: models" if asked else "Slipway: models"),
             Html('<link rel="icon" href="data:,">'),
             element("style", Html(STYLE)),
         ]
     )
-    page = element("html", element("head", head), element("body", element("main", *body)), lang="en")
-    return f"<!doctype html>\n{page}\n".encode()
 
 
 def question(shown: Shown, now: datetime.datetime) -> StatusTag | None:
@@ -160,6 +168,11 @@ def _champion(shown: Shown, links: Mapping[str, str], now: datetime.datetime) ->
             "Served here",
             joined(["since ", ago(datetime.datetime.fromtimestamp(served["since"], datetime.UTC), now)]),
         )
+    yield from _read_on(shown, links)
+
+
+def _read_on(shown: Shown, links: Mapping[str, str]) -> Iterator[Row]:
+    served, tag = shown.served, shown.statuses.get("champion")
     pages = dict(tag.pages) if tag is not None and str(tag.version) == served["version"] else {}
     if served["version"].isdigit() and "MLflow" in links:
         pages.setdefault(

@@ -320,14 +320,13 @@ def drift(platform: Platform, page: "Page", folder: Path) -> None:
     platform.until(lambda: any(recorded.glob("*/*/*.jsonl.gz")), "the requests to be recorded")
     watched = platform.ended(platform.start("monitor/digits", {"model": "digits"}))
     assert watched["state_type"] == "COMPLETED" and "drifted" in watched["name"]
-    before = {run["id"] for run in platform.runs("retrain/any")}
     run = platform.until(
-        lambda: [run for run in platform.runs("retrain/any") if run["parameters"].get("because")],
+        lambda: [run for run in platform.runs("retrain/any") if run["parameters"].get("reason")],
         "a retraining",
     )[0]
-    assert "version 1: 2 of 2 inputs drifted" in run["parameters"]["because"], before
+    assert "version 1: 2 of 2 inputs drifted" in run["parameters"]["reason"]
     assert platform.ended(run["id"])["state_type"] == "COMPLETED"
-    reads(platform, page, "v1 drifted", "Started because of digits version 1")
+    reads(platform, page, "v1 drifted", "Started because of version 1: ")
     shot(page, "models-drift")
 
 
