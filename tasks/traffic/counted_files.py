@@ -121,8 +121,7 @@ def _listed(counted: CountedFile) -> tuple[object, ...]:
     return counted.name, counted.size, counted.closed, counted.pairs, counted.agreed, rows
 
 
-def counted_files(home: Path, record: RolloutRecord) -> CountedFiles:
-    """Those of a rollout, as this home remembers them."""
-    return CountedFiles(
-        home / "counted" / record.model / f"{record.run}.json", (record.old_sha256, record.new_sha256)
-    )
+def counted_files(home: Path, record: RolloutRecord, remembered: bool) -> CountedFiles:
+    """Those of a rollout, as this home remembers them, or as if it did not."""
+    path = home / "counted" / record.model / f"{record.run}.json"
+    return CountedFiles(path if remembered else None, (record.old_sha256, record.new_sha256))

@@ -89,7 +89,7 @@ def read_labels(folder: Path) -> Iterator[Label]:
     for path in sorted(folder.glob("*/*.jsonl.gz")):
         try:
             lines = gzip.decompress(path.read_bytes()).splitlines()
-            yield from [Label(**from_json(line)) for line in lines]
+            yield from [Label(**label) for label in from_json(b"[%b]" % b",".join(lines))]
         except (OSError, EOFError, ValueError, TypeError, zlib.error) as error:
             log.warning("%s is left out, it cannot be read: %s", path, error)
 

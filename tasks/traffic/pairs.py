@@ -99,8 +99,7 @@ def labelled(
     """
     bring(settings.store, settings.home, traffic_of(settings.home, model), PAIRS)
     bring(settings.store, settings.home, labels_of(settings.home, model))
-    versions = record.old_sha256, record.new_sha256
-    counted = CountedFiles(None, versions) if anew else counted_files(settings.home, record)
+    counted = counted_files(settings.home, record, remembered=not anew)
     rows = _RolloutRows(traffic_of(settings.home, model), record, counted)
     ripe = [
         file for file in _of_our_time(rows.files, now) if file.closed < (now - policy.horizon).timestamp()
@@ -184,8 +183,8 @@ def read_pairs(folder: Path, run: str | None = None, *, asked: bool = False) -> 
 def _read(path: Path, run: str | None, asked: bool = False) -> list[Hour] | None:
     """One file, or nothing of it; None, said in the log, where it cannot be read."""
     try:
-        lines = [from_json(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
-        return [*_hours(lines, run, asked)]
+        lines = gzip.decompress(path.read_bytes()).splitlines()
+        return [*_hours(from_json(b"[%b]" % b",".join(lines)), run, asked)]
     except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
         log.warning("%s is left out, it cannot be read: %s", path, error)
         return None
