@@ -115,7 +115,7 @@ def test_labels_are_counted_again_where_traffic_is_there_still(
     rollouts.again(with_labels, MODEL)
     told = [Labelled(labels, "a" * 64)]
     for module in ("rollout_status", "replay"):
-        monkeypatch.setattr(f"tasks.promotion.{module}.labelled", lambda *_: told[0])
+        monkeypatch.setattr(f"tasks.promotion.{module}.labelled", lambda *_, **__: told[0])
     decided(with_labels, GOOD)
     assert replay(with_labels, MODEL).recounted == 1
     told[0] = Labelled(LabelCounts(), "b" * 64)
