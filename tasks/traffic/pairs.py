@@ -195,7 +195,7 @@ def first_of_each(pairs: Iterable[Told]) -> list[Told]:
     first: dict[str, Told] = {}
     for pair in sorted(pairs, key=lambda pair: (pair.time, pair.key)):
         first.setdefault(pair.id, pair)
-    return [*first.values()]
+    return list(first.values())
 
 
 def _hours(lines: Sequence[Mapping[str, Any]], run: str | None, asked: bool) -> Iterator[Hour]:
@@ -253,6 +253,7 @@ def _right(
     ):
         answers = answers_of(registry, find_version(registry, f"{record.model}/{number}"))
         said.append(answers.right(in_columns(outputs), labels))
-    known = ~np.isnan(said).all(axis=0)
-    right = zip(*((scores == 1).tolist() for scores in said), strict=True)
-    return [each if usable else None for each, usable in zip(right, known.tolist(), strict=True)]
+    known = np.isfinite(np.array(said)).any(axis=0)
+    new, old = said
+    right = zip((new == 1).tolist(), (old == 1).tolist(), known.tolist(), strict=True)
+    return [(by_new, by_old) if usable else None for by_new, by_old, usable in right]

@@ -47,7 +47,7 @@ async def run(folder: Path, words: list[str]) -> None:
         connections[-1].connection_made(Transport())
     extras = [KEY + (b"X-Request-Id: %d\r\n" % number if "ids" in words else b"") for number in range(640)]
     requests = [post(extra=extra) for extra in extras]
-    slot, costs = protocols.service.slots["digits"], []
+    slot, costs = protocols.service.slots["digits"], list[float]()
 
     def busy() -> bool:
         return slot.batcher.busy or (slot.lane is not None and slot.lane.batcher.busy)

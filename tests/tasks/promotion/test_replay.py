@@ -115,7 +115,7 @@ def test_labels_are_counted_again_where_traffic_is_there_still(
     rollouts.again(with_labels, MODEL)
     told, looks = [Labelled(labels, "a" * 64)], []
 
-    def labelled(*asked: Any) -> Labelled:
+    def labelled(*asked: Any, anew: bool = False) -> Labelled:
         looks.append(asked)
         return told[0]
 

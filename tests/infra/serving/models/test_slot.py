@@ -38,7 +38,7 @@ def test_nobody_looks_on_but_lanes_comparisons_that_go_on_and_a_record_that_take
     tmp_path: Path,
 ) -> None:
     nothing: Any = None
-    slot = Slot("digits", ServeOptions(home=tmp_path), nothing, nothing)
+    slot: Any = Slot("digits", ServeOptions(home=tmp_path), nothing, nothing)
     assert slot.observers is None
     lane: Any = SimpleNamespace()
     watch: Any = SimpleNamespace(saw=lambda done: None, over=False)
