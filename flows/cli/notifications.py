@@ -1,11 +1,12 @@
 """Who is told: notify."""
 
+import json as lines
 import sys
 from typing import Annotated, Literal
 
 import typer
 
-from flows.cli.arguments import after_help
+from flows.cli.arguments import Json, after_help
 
 commands = typer.Typer()
 
@@ -31,25 +32,28 @@ def notify(
         ),
     ] = "-",
     remove: Annotated[bool, typer.Option("--remove", help="Tell nobody there any more.")] = False,
+    json: Json = False,
 ) -> None:
     """Tell a chat or a mailbox when a champion changes, traffic drifts, a run fails or somebody is asked; a test message first."""
+    from flows.cli.views.document import show_document
     from flows.orchestration import automations, notifications
     from flows.orchestration.own_deployments import prefect_server
 
     with prefect_server() as client:
+        if channel is not None and remove:
+            notifications.remove(client, channel)
+            said = f"{channel} is told no longer."
+        elif channel is not None:
+            notifications.set_up(channel, sys.stdin.read().strip() if address == "-" else address)
+            said = f"A test message went to {channel}, which is told from now on."
+        if channel is not None:
+            automations.apply()
+        told = [name for name, _ in notifications.saved(client)]
         if channel is None:
-            told = [name for name, _ in notifications.saved(client)]
-            print(
+            said = (
                 f"Told: {', '.join(told)}." if told else "Nobody is told yet: `slipway notify slack ADDRESS`."
             )
-            return
-        if remove:
-            notifications.remove(client, channel)
-        else:
-            notifications.set_up(channel, sys.stdin.read().strip() if address == "-" else address)
-        automations.apply()
-    print(
-        f"{channel} is told no longer."
-        if remove
-        else f"A test message went to {channel}, which is told from now on."
-    )
+    if json:
+        show_document(lines.dumps({"told": told}))
+    else:
+        print(said)

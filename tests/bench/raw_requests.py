@@ -145,7 +145,7 @@ VERDICTS: dict[str, tuple[bytes, str]] = {
         "200",
     ),
     "absolute form, host twice": (hosted(b"a\r\nHost: a", b"http://localhost/invocations"), "400"),
-    "absolute form without a path": (PING.replace(b"/ping", b"http://localhost"), "200"),
+    "absolute form without a path": (PING.replace(b"/ping", b"http://localhost"), "401"),
     "absolute form with a user": (post(path=b"http://a@localhost/invocations"), "400"),
     "absolute form of another scheme": (post(path=b"ftp://localhost/invocations"), "400"),
     "a star": (PING.replace(b"GET /ping", b"OPTIONS *"), "401"),

@@ -44,6 +44,6 @@ def test_a_server_that_starts_leaves_what_another_is_fetching_and_removes_what_a
     )  # of the container before, where its number was the same
     (first.root / killed).mkdir()
     (target.parent / killed.replace("incoming", target.name)).touch()
-    Cache(tmp_path / "cache")
+    Cache(tmp_path / "cache").tidy()
     assert [path.name for path in first.root.glob(".*")] == [fetching.name]
     assert [path.name for path in target.parent.iterdir()] == [target.name]

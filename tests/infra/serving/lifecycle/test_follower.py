@@ -20,6 +20,7 @@ from infra.serving.lifecycle.follower import Follower
 from infra.serving.lifecycle.inspection import InspectionRequest, InspectionResult
 from infra.serving.lifecycle.registry import Pointer, Registered, Unfetched
 from infra.serving.lifecycle.rollout import LOOKS, FollowedRollout
+from infra.serving.lifecycle.statuses import FollowedStatuses
 from infra.serving.options import ProcessJob, ServeOptions, Target
 from tasks.rollout.record import RolloutRecord, sign_record
 from tasks.system.signing import create_key_pair
@@ -229,6 +230,7 @@ def test_the_record_is_read_now_and_then_until_a_rollout_is_open_and_before_anot
         follower, target = machine.follower, machine.follower.followed[0].target
         rollout = FollowedRollout(target, follower.preparer, tmp_path / "public.pem")
         follower.rollouts[target] = rollout
+        follower.statuses["digits"] = FollowedStatuses("digits", tmp_path / "public.pem")
         await machine.poll(2 * LOOKS + polls)
         looks, models = 2 * LOOKS + polls, registry.asked["model"]
         assert models == -(-looks // LOOKS) and registry.asked["version"] == looks
