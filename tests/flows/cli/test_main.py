@@ -191,7 +191,7 @@ def test_every_example_of_the_help_is_a_command_that_can_be_given() -> None:
     commands = dict(leaves(get_command(cli.app)))
     del commands["serve"]
     for name, command in commands.items():
-        typed = [re.split(" [<>] ", line)[0] for line in examples_in(command.epilog)]
+        typed = [re.split(" [<>]+ ", line)[0] for line in examples_in(command.epilog)]
         examples = [shlex.split(line)[1:] for line in typed]
         assert examples, name
         for words in examples:
