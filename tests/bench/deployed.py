@@ -145,12 +145,14 @@ class Keeper(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def automated() -> Iterator[Receiver]:
-    """Our automations on the server that this process talks to, their webhook received here; gone afterwards.
-
-    One test at a time: the server is shared by all processes that run tests.
-    """
-    with FileLock(Path(tempfile.gettempdir()) / f"slipway-test-automations-{os.getuid()}.lock"):
+    """Our automations on the server that this process talks to, their webhook received here; gone afterwards."""
+    with automating():
         yield from _automated()
+
+
+def automating() -> FileLock:
+    """One test's automations at a time: the server is shared by all processes that run tests."""
+    return FileLock(Path(tempfile.gettempdir()) / f"slipway-test-automations-{os.getuid()}.lock")
 
 
 def _automated() -> Iterator[Receiver]:

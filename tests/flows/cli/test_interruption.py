@@ -24,8 +24,9 @@ def interrupted(words: Sequence[str], home: Path, at: str = "", after: float = 0
     with out.open("wb") as stdout, err.open("wb") as stderr:
         command = [sys.executable, "-m", "flows.cli", *words]
         process = subprocess.Popen(
-            command, env=environment, stdout=stdout, stderr=stderr, start_new_session=True
-        )
+            command, env=environment, stdout=stdout, stderr=stderr, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a suite in the background ignores
+        )  # fmt: skip
     watched, end = psutil.Process(process.pid), time.monotonic() + PATIENCE
     while time.monotonic() < end and process.poll() is None:
         if (at and at in out.read_text() + err.read_text()) or (
