@@ -25,8 +25,9 @@ run: $(STAMP)
 up: $(STAMP)
 	$(BIN)/slipway up
 
+# three processes for two cores, since a fifth of the time tests wait for servers
 test: $(STAMP)
-	$(BIN)/pytest -n 2 --dist worksteal -m "not platform"
+	$(BIN)/pytest -n 3 --dist worksteal -m "not platform"
 
 test-all: $(STAMP)
 	$(BIN)/pytest -n 2 --dist worksteal
