@@ -7,12 +7,13 @@ from typing import Any
 
 _OPEN_FORM = b"""<script>
 if (location.hash === "#answer") {
+  let opened = 0;
   const look = setInterval(() => {
     const shown = [...document.querySelectorAll("button, [role=menuitem]")].filter(e => e.getClientRects().length);
     const resume = shown.find(e => e.textContent.trim() === "Resume");
     const menu = document.querySelector("header button[aria-haspopup=menu], main button[aria-haspopup=menu]");
     if (resume) { clearInterval(look); resume.click(); }
-    else if (menu && menu.dataset.state === "closed")
+    else if (menu && menu.dataset.state === "closed" && opened++ < 3)
       menu.dispatchEvent(new PointerEvent("pointerdown", {bubbles: true, button: 0}));
   }, 300);
   setTimeout(() => clearInterval(look), 60000);

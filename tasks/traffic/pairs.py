@@ -74,16 +74,6 @@ class Labelled(NamedTuple):
     sha256: str
 
 
-def label_counts(
-    settings: Settings, model: str, record: RolloutRecord, policy: RolloutPolicy, now: datetime.datetime
-) -> LabelCounts:
-    """What labels say of the rollout's pairs of before `now` less the horizon; zeros where nothing was recorded.
-
-    Raises UserError for a model whose rows have no scores of their own, EvidenceError for a version whose evidence does not hold.
-    """
-    return labelled(settings, model, record, policy, now).counts
-
-
 def labelled(
     settings: Settings,
     model: str,
@@ -93,9 +83,12 @@ def labelled(
     *,
     anew: bool = False,
 ) -> Labelled:
-    """The same, with what it rests on. A pair that a client's id names again has no label: the first has it.
+    """What labels say of the rollout's pairs of before `now` less the horizon; zeros where nothing was recorded.
 
-    `anew`: from the files themselves, and not from what was remembered of them.
+    A pair that a client's id names again has no label: the first has it. `anew`: from the files themselves, and not from what was
+    remembered of them.
+
+    Raises UserError for a model whose rows have no scores of their own, EvidenceError for a version whose evidence does not hold.
     """
     bring(settings.store, settings.home, traffic_of(settings.home, model), PAIRS)
     bring(settings.store, settings.home, labels_of(settings.home, model))

@@ -23,7 +23,7 @@ from tasks.rollout.record import RolloutRecord
 from tasks.settings import load_settings
 from tasks.traffic.label_file import add_labels
 from tasks.traffic.label_queue import wanted
-from tasks.traffic.pairs import label_counts
+from tasks.traffic.pairs import labelled
 from tasks.traffic.score import score
 
 ROWS, FILES, MOST_SECONDS = 100_000, 100, 10.0
@@ -88,8 +88,8 @@ def main() -> None:
         later = NOW + datetime.timedelta(days=2)
         counting = f"a rollout's counts, {hundred} of {20 * ROWS:,} pairs differ"
         for what in (counting, "  and again, as the next look does"):
-            measure(what, lambda: label_counts(settings, "digits", rollout, policy, later))
-        assert label_counts(settings, "digits", rollout, policy, later).worse == ROWS
+            measure(what, lambda: labelled(settings, "digits", rollout, policy, later).counts)
+        assert labelled(settings, "digits", rollout, policy, later).counts.worse == ROWS
         for name, seconds in (("labels add", taken), ("score", told)):
             reached = "ok" if seconds <= MOST_SECONDS else "MISSED"
             print(f"  {name}: {seconds:.1f} s, wanted at most {MOST_SECONDS:g}: {reached}")

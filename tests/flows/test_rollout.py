@@ -1,6 +1,7 @@
 """A rollout that goes on by itself on a real Prefect server: its schedule, what is shown, what is announced. Servers' reports are written by hand."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from prefect.deployments import run_deployment
 from flows.orchestration.events import announced
 from flows.orchestration.own_deployments import deploy
 from flows.orchestration.own_parts import Wanted
+from flows.orchestration.rollout_schedule import follow
 from flows.promote import promote as asking
 from flows.rollout import rollout
 from tasks.promotion import rolling
@@ -29,6 +31,22 @@ from tasks.settings import load_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
 """Prefect leaves a connection of a run done in this process to the collector."""
+
+
+@pytest.fixture
+def registry_with(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_mlflow_database: Path
+) -> Callable[[str, str], Registry]:
+    """An empty registry, and an mlflow.yaml by which a model has a rollout."""
+
+    def made(model: str, policy: str) -> Registry:
+        home.mkdir(mode=0o700)
+        shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "mlflow.yaml").write_text(f"models: {{{model}: {{rollout: {policy}}}}}")
+        return Registry(load_settings())
+
+    return made
 
 
 def scheduled(name: str = "any") -> bool:
@@ -58,18 +76,11 @@ def shown(key: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_it_looks_while_a_rollout_is_open_shows_what_is_to_go_and_stops_when_it_is_over(
-    home: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    empty_mlflow_database: Path,
-    prefect_server: str,
+    registry_with: Callable[[str, str], Registry], tmp_path: Path, prefect_server: str
 ) -> None:
-    home.mkdir(mode=0o700)
-    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
-    monkeypatch.chdir(tmp_path)
-    policy = "{steps: [shadow, 50%], margin: {score: null}, hold: {minutes: 0, requests: 0}}"
-    (tmp_path / "mlflow.yaml").write_text(f"models: {{rolled: {{rollout: {policy}}}}}")
-    registry = Registry(load_settings())
+    registry = registry_with(
+        "rolled", "{steps: [shadow, 50%], margin: {score: null}, hold: {minutes: 0, requests: 0}}"
+    )
     first, second, third = promotions.register_bare(registry, "rolled", 3)
     promote(registry, first, against=None, why="the first")
     run: Any = rollout
@@ -78,11 +89,15 @@ def test_it_looks_while_a_rollout_is_open_shows_what_is_to_go_and_stops_when_it_
         with get_client(sync_client=True) as client:
             made = client.read_deployment_by_name("rollout/any")
             client.update_deployment_schedule(made.id, made.schedules[0].id, active=False)
+        deploy_own()
         with announced(registry, "rolled"):
             ledger = read_ledger(registry, "rolled")
             let_through(registry, ledger, second, rollouts.PASS, why="nightly", who="ada")
-        assert scheduled()
-        deploy_own()
+        assert scheduled("rolled") and not scheduled()
+        follow(["rolled", "another"])
+        assert scheduled("rolled") and scheduled(), (
+            "what has no deployment of its own is looked at by that for any"
+        )
         assert rollouts.passed(registry, third, 1) == "registered"
         for action, counts in (("step", rollouts.GOOD), (None, rollouts.GOOD), ("abort", rollouts.BAD)):
             rollouts.report(registry, "rolled", counts, sequence=2 if action is None else None)
@@ -104,19 +119,13 @@ def test_it_looks_while_a_rollout_is_open_shows_what_is_to_go_and_stops_when_it_
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_after_its_patience_a_person_is_asked_once_whose_word_ends_it(
-    home: Path,
+    registry_with: Callable[[str, str], Registry],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    empty_mlflow_database: Path,
     prefect_server: str,
 ) -> None:
     """Each rollout anew, whatever was asked about the version before; no word is taken for one that has ended meanwhile."""
-    home.mkdir(mode=0o700)
-    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
-    monkeypatch.chdir(tmp_path)
-    policy = "{steps: [shadow], margin: {score: null}, patience: 0s}"
-    (tmp_path / "mlflow.yaml").write_text(f"models: {{patient: {{rollout: {policy}}}}}")
-    registry = Registry(load_settings())
+    registry = registry_with("patient", "{steps: [shadow], margin: {score: null}, patience: 0s}")
     first, second = (
         promotions.register(registry, "patient", tmp_path, weight, champion=champion)
         for weight, champion in ((1.0, None), (2.0, 1))

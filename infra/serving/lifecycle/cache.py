@@ -50,7 +50,10 @@ class Cache:
         """Remove what killed servers were downloading; what another fetches beside this one stays."""
         former = self.root.glob(".incoming-*")  # how the last release called them
         for left in [*left_by_writers(self.root), *former]:
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)  # another server that starts does the same
+            else:
+                left.unlink(missing_ok=True)
 
     def incoming(self) -> Path:
         """A private folder to download into."""

@@ -20,7 +20,7 @@ from tasks.records import Candidate, Dataset
 from tasks.registry.registry import Registry
 from tasks.rollout.policy import RolloutPolicy
 from tasks.settings import load_settings
-from tasks.traffic.pairs import label_counts
+from tasks.traffic.pairs import labelled
 
 ROWS = 120
 
@@ -106,12 +106,12 @@ def test_labels_come_back_by_request_and_are_held_to_answers_and_to_pairs(
 
         now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=24, minutes=1)
         record = rollout_of(registry, "digits").record
-        counts = label_counts(registry.settings, "digits", record, RolloutPolicy(), now)
+        counts = labelled(registry.settings, "digits", record, RolloutPolicy(), now).counts
         differ = counts.better + counts.worse + counts.neither
         assert counts.matured == counts.agreed + differ > differ >= len(filled) and counts.missing == 0
         assert (
-            label_counts(
+            labelled(
                 registry.settings, "digits", record, RolloutPolicy(), now - datetime.timedelta(minutes=2)
-            ).matured
+            ).counts.matured
             == 0
         )

@@ -15,7 +15,7 @@ from tasks.settings import Settings
 from tasks.system.storage import ObjectStorage
 from tasks.traffic.label_queue import wanted, write_wanted
 from tasks.traffic.labels import Label, labels_of, write_labels
-from tasks.traffic.pairs import label_counts, labelled
+from tasks.traffic.pairs import labelled
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +64,7 @@ def paired(settings: Settings, old: Version, new: Version) -> Settings:
 def test_labels_say_which_version_was_right_and_what_has_none_is_missing(
     paired: Settings, record: RolloutRecord
 ) -> None:
-    assert label_counts(paired, "digits", record, POLICY, NOW) == LabelCounts(
+    assert labelled(paired, "digits", record, POLICY, NOW).counts == LabelCounts(
         matured=100, agreed=95, missing=5
     )
     keep(
@@ -75,7 +75,7 @@ def test_labels_say_which_version_was_right_and_what_has_none_is_missing(
         label("young", "1", 20),
     )
     counts = LabelCounts(matured=100, agreed=95, better=1, worse=1, neither=1, missing=2)
-    assert label_counts(paired, "digits", record, POLICY, NOW) == counts
+    assert labelled(paired, "digits", record, POLICY, NOW).counts == counts
     assert labelled(paired, "digits", record, POLICY, NOW) == labelled(paired, "digits", record, POLICY, NOW)
 
 
@@ -86,7 +86,7 @@ def test_a_label_after_the_horizon_changes_no_decision_and_a_pair_ripens_with_it
     before = labelled(paired, "digits", record, POLICY, NOW)
     assert before.counts == LabelCounts(matured=100, agreed=95, better=1, missing=4)
     later = NOW + datetime.timedelta(minutes=10)
-    assert label_counts(paired, "digits", record, POLICY, later) == LabelCounts(
+    assert labelled(paired, "digits", record, POLICY, later).counts == LabelCounts(
         matured=110, agreed=104, better=1, missing=5
     )
 
@@ -95,34 +95,34 @@ def test_a_word_that_is_no_class_of_either_version_is_no_label(
     paired: Settings, record: RolloutRecord
 ) -> None:
     keep(paired, label("worse", "eleven", 20))
-    assert label_counts(paired, "digits", record, POLICY, NOW).missing == 5
+    assert labelled(paired, "digits", record, POLICY, NOW).counts.missing == 5
 
 
 def test_differing_rows_that_were_lost_on_the_way_are_missing(
     settings: Settings, old: Version, record: RolloutRecord
 ) -> None:
     recorded.write(settings.home, [recorded.counted(old, 10, 7, ago(30))], recorded.PAIRS)
-    assert label_counts(settings, "digits", record, POLICY, NOW) == LabelCounts(
+    assert labelled(settings, "digits", record, POLICY, NOW).counts == LabelCounts(
         matured=10, agreed=7, missing=3
     )
 
 
 def test_nothing_recorded_is_nothing_said(settings: Settings, record: RolloutRecord) -> None:
-    assert label_counts(settings, "digits", record, POLICY, NOW) == LabelCounts()
+    assert labelled(settings, "digits", record, POLICY, NOW).counts == LabelCounts()
 
 
 def test_what_another_machine_recorded_comes_from_the_store(
     paired: Settings, record: RolloutRecord, tmp_path: Path
 ) -> None:
     keep(paired, label("better", "1", 20))
-    expected = label_counts(paired, "digits", record, POLICY, NOW)
+    expected = labelled(paired, "digits", record, POLICY, NOW).counts
     store = ObjectStorage(f"file://{tmp_path}/store", paired.home)
     for path in [*paired.home.glob("traffic/**/*.gz"), *paired.home.glob("labels/**/*.gz")]:
         store.write(path, path.read_bytes())
         path.unlink()
     shared = paired.model_copy(update={"store": store.url})
-    assert label_counts(paired, "digits", record, POLICY, NOW) == LabelCounts()
-    assert label_counts(shared, "digits", record, POLICY, NOW) == expected and expected.better == 1
+    assert labelled(paired, "digits", record, POLICY, NOW).counts == LabelCounts()
+    assert labelled(shared, "digits", record, POLICY, NOW).counts == expected and expected.better == 1
 
 
 def test_wanted_are_rows_that_differ_and_have_no_label_the_oldest_first(
