@@ -49,11 +49,9 @@ class Cache:
     def tidy(self) -> None:
         """Remove what killed servers were downloading; what another fetches beside this one stays."""
         former = self.root.glob(".incoming-*")  # how the last release called them
-        for left in [*left_by_writers(self.root), *former]:
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)  # another server that starts does the same
-            else:
-                left.unlink(missing_ok=True)
+        for left in (*left_by_writers(self.root), *former):
+            with contextlib.suppress(OSError):  # another server that starts does the same
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def incoming(self) -> Path:
         """A private folder to download into."""

@@ -56,9 +56,8 @@ class Finder:
 
     async def _ask(self) -> list[str]:
         registry = await self.source()
-        return await asyncio.to_thread(
-            registry.champions, asked_about=self.looked
-        )  # readiness waits for the first look's
+        # readiness waits for those of the first look, and not for a question
+        return await asyncio.to_thread(registry.champions, asked_about=self.looked)
 
     def _take_up(self, names: list[str], group: asyncio.TaskGroup, *, first: bool = False) -> None:
         """Follow what is new, the workers being told before they hear of its versions."""
