@@ -7,8 +7,7 @@ from typing import Any
 
 _OPEN_FORM = b"""<script>
 if (location.hash === "#answer") {
-  let opened = 0;
-  const look = setInterval(() => {
+  let opened = 0, look = setInterval(() => {
     const shown = [...document.querySelectorAll("button, [role=menuitem]")].filter(e => e.getClientRects().length);
     const resume = shown.find(e => e.textContent.trim() === "Resume");
     const menu = document.querySelector("header button[aria-haspopup=menu], main button[aria-haspopup=menu]");
