@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.compression.folding import fold
 from tasks.compression.graph import WEIGHTED, has_attention, prepare, quantized_nodes, weighted
 from tasks.compression.int8_support import multiplies_int8_exactly
 from tasks.compression.method import Context, NotApplicable, OnnxMethod
@@ -53,6 +54,7 @@ class Quantization(Quantize, OnnxMethod):
             notes = self._static(prepared, target, op_types, context)
         if not quantized_nodes(onnx.load(target)):
             raise NotApplicable("nothing to quantise: no node took 8-bit weights")
+        fold(target, prepared)
         return (*self._float_types(graph, nodes), *notes)
 
     def types_for(self, graph: "onnx.ModelProto") -> tuple[str, ...]:
