@@ -5,6 +5,7 @@ from typing import Any
 from flows import steps
 from flows.orchestration.artifacts import show_candidates
 from flows.pipeline.runner import StepRunner
+from tasks.compression.milder import milder
 from tasks.config import RunConfig
 from tasks.measured import Proof, Report
 from tasks.outcome import Selection
@@ -24,6 +25,7 @@ def make_and_measure(
     given |= {"baseline": fp32, "train": config.train, "gates": config.gates}
     candidates = [fp32, *runner.map(steps.compress, "recipe", config.recipes, **given)]
     measured = [(candidate, _measure(runner, dataset, config, candidate, fp32)) for candidate in candidates]
+    measured += _milder(runner, config, given, measured)
     if config.search.trials:
         measured += _search(runner, config, given, measured)
     reports = [report for _, report in measured if report is not None]
@@ -67,6 +69,26 @@ def _measure(
     return runner.run(
         steps.validate, candidate.name, dataset=dataset, candidate=candidate, fp32=fp32, confidence=level
     )
+
+
+def _milder(
+    runner: StepRunner,
+    config: RunConfig,
+    given: dict[str, Any],
+    measured: list[tuple[Candidate, Report | None]],
+) -> list[tuple[Candidate, Report | None]]:
+    """Where half was too much, less of it, until the score holds or the recipe gives up."""
+    fp32, baseline = measured[0]
+    assert baseline is not None
+    tried, waiting = [], measured[1:]
+    while waiting:
+        candidate, report = waiting.pop(0)
+        less = candidate.recipe and report and milder(candidate.recipe, report, baseline, config.gates)
+        if less and less.name not in [other.name for other, _ in (*measured, *tried)]:
+            made = runner.run(steps.compress, less.name, recipe=less, **given)
+            tried.append((made, _measure(runner, given["dataset"], config, made, fp32)))
+            waiting.append(tried[-1])
+    return tried
 
 
 def _search(

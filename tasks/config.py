@@ -124,6 +124,10 @@ class Gates(Frozen):
         gt=0,
         description="A compressed candidate's latency against fp32's; 1: no slower, 0.5: twice as fast.",
     )
+    prefer: Literal["speed", "size", "score", "balanced"] = Field(
+        "balanced",
+        description="What the pick among the candidates that no other beats is for; balanced: speed and size count alike.",
+    )
     max_size_mb: float | None = Field(None, gt=0, description="Largest model file, in 10^6 bytes.")
     max_company_change: float = Field(
         0.01, ge=0, le=1, description="Share of rows that may be answered otherwise beside other rows."

@@ -55,6 +55,9 @@ class Prune(TorchStep):
         4, ge=1, le=1024, description="Channels kept are a multiple of this: kernels like it."
     )
     rounds: int = Field(1, ge=1, le=100, description="Remove little by little, training after each round.")
+    milder: int = Field(
+        0, ge=0, le=10, description="Times to try again with 0.7 of the ratio where the score drops too much."
+    )
 
 
 class Distill(TorchStep):

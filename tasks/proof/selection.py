@@ -19,13 +19,13 @@ def select(reports: Sequence[Report], candidates: Iterable[Candidate], gates: Ga
 
     A candidate is refused for a problem its report names, for losing more score than the gate allows, for being surely
     slower than fp32 at any batch size measured, or for its size. Of the rest, those that no other beats in score,
-    latency and size are the front, and the fastest of it is picked; of equals the smaller, then the better one.
+    latency and size are the front, of which the best by what is preferred is picked (`Gates.prefer`).
     """
     fp32 = next(report for report in reports if report.name == "fp32")
     reasons = {report.name: tuple(_refusals(report, fp32, gates)) for report in reports}
     sound = [report for report in reports if not reasons[report.name]] or [fp32]
     front = [report for report in sound if _beaten_by(report, sound) is None]
-    picked = _fastest(front)
+    picked = _preferred(front, gates.prefer)
     results = [_result(report, fp32, reasons[report.name], sound, picked) for report in reports]
     not_made = [
         CandidateResult(name=candidate.name, status="refused", reasons=(candidate.refused or "was not made",))
@@ -34,7 +34,7 @@ def select(reports: Sequence[Report], candidates: Iterable[Candidate], gates: Ga
     ]
     return Selection(
         picked=picked.name,
-        reason=_why(picked, fp32, sound, len(results) + len(not_made)),
+        reason=_why(picked, fp32, sound, front, len(results) + len(not_made), gates.prefer),
         candidates=(*results, *not_made),
     )
 
@@ -94,10 +94,28 @@ def _step(value: float) -> int:
     return round(log(value) / log(1 + _NOISE))
 
 
-def _fastest(front: Sequence[Report]) -> Report:
-    best = min(latency(report) for report in front)
-    near = [report for report in front if latency(report) <= best * (1 + 2 * _NOISE)]
-    return min(near, key=lambda report: (report.size_bytes, -report.score))
+_MERIT: dict[str, tuple[str, str]] = {
+    "speed": ("speed", "is faster"),
+    "size": ("size", "is smaller"),
+    "score": ("score", "scores higher"),
+    "balanced": ("speed and size alike", "gains more in speed and size"),
+}
+"""What each preference is for, and what none that lost to fp32 does, in words."""
+
+
+def _preferred(front: Sequence[Report], prefer: str) -> Report:
+    """Of those that are equal but for noise, the one that is better in the rest."""
+    if prefer == "score":
+        return max(front, key=lambda report: (report.score, -latency(report) * report.size_bytes))
+    costs = [_cost(report, prefer) for report in front]
+    near = [r for r, cost in zip(front, costs, strict=True) if cost <= min(costs) * (1 + 2 * _NOISE)]
+    return min(near, key=lambda report: (latency(report) * report.size_bytes, -report.score))
+
+
+def _cost(report: Report, prefer: str) -> float:
+    """Time, size, or both: half the one is then worth double the other."""
+    time = 1.0 if prefer == "size" else latency(report)
+    return time if prefer == "speed" else time * report.size_bytes
 
 
 def _result(
@@ -133,13 +151,18 @@ def _against(report: Report, other: Report, spread: Interval | None = None) -> s
     return ", ".join(parts)
 
 
-def _why(picked: Report, fp32: Report, sound: Sequence[Report], count: int) -> str:
+def _why(
+    picked: Report, fp32: Report, sound: Sequence[Report], front: Sequence[Report], count: int, prefer: str
+) -> str:
+    purpose, better = _MERIT[prefer]
     if picked.name != fp32.name:
-        return f"{picked.name}: {_against(picked, fp32, speed_up(picked))}"
+        others = [report for report in front if report.name != fp32.name]
+        chosen = f"; of {len(others)} the one for {purpose}" if len(others) > 1 else ""
+        return f"{picked.name}: {_against(picked, fp32, speed_up(picked))}{chosen}"
     if count == 1:
         return "fp32: nothing else was tried"
     if len(sound) > 1:
-        return "fp32: no candidate within the gates is faster"
+        return f"fp32: no candidate within the gates {better}"
     return "fp32: no candidate is within the gates"
 
 

@@ -28,13 +28,15 @@ if TYPE_CHECKING:
     Inputs = dict[str, np.ndarray[Any, Any]]
     Score = Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], float]
 
+_HALF = {"kind": "prune", "ratio": 0.5, "milder": 2}
+
 DEFAULT_RECIPES: tuple[Recipe, ...] = tuple(
     Recipe.model_validate({"name": name, "steps": steps})
     for name, steps in {
         "int8-dynamic": [{"kind": "quantize", "mode": "dynamic"}],
         "int8-static": [{"kind": "quantize", "mode": "static"}],
-        "pruned-50": [{"kind": "prune", "ratio": 0.5}],
-        "pruned-50-int8": [{"kind": "prune", "ratio": 0.5}, {"kind": "quantize", "mode": "static"}],
+        "pruned-50": [_HALF],
+        "pruned-50-int8": [_HALF, {"kind": "quantize", "mode": "static"}],
     }.items()
 )
 

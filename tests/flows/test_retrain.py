@@ -73,9 +73,12 @@ def test_a_model_is_promoted_and_the_next_run_has_nothing_to_do(prefect_api: Non
     again = retrain("digits", *QUICK, "train.epochs=6")
     assert again.decision == "unchanged" and again.version == 1 and "is the champion" in again.reasons[0]
 
-    third = retrain("digits", *QUICK, "train.epochs=6", "train.lr=0.0021", "search.trials=1", promote=False)
+    most = {"name": "pruned-90", "steps": [{"kind": "prune", "ratio": 0.9, "epochs": 1, "milder": 1}]}
+    more = ("train.lr=0.0021", "search.trials=1", f"recipes={json.dumps([most])}")
+    third = retrain("digits", *QUICK, "train.epochs=6", *more, promote=False)
     assert third.decision == "registered" and third.version == 2
-    assert [candidate.name.partition("-")[0] for candidate in third.candidates] == ["fp32", "search"]
+    *made, searched = [candidate.name for candidate in third.candidates]
+    assert made == ["fp32", "pruned-90", "pruned-63"] and searched.startswith("search-")
     assert reasons(home, "prepare") == "every time" and reasons(home, "train") == "config.lr 0.002 → 0.0021"
     assert registry.by_alias("digits", "champion") == champion
 

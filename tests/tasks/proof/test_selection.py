@@ -53,7 +53,7 @@ def reason(selection: Selection, name: str) -> str:
     return "; ".join(result.reasons)
 
 
-def test_the_fastest_within_the_gates_is_picked_and_says_by_how_much() -> None:
+def test_what_is_faster_and_smaller_within_the_gates_is_picked_and_says_by_how_much() -> None:
     chosen = select([report("fp32"), report("int8", 0.979, 0.5, 270)], [], GATES)
     assert chosen.picked == "int8"
     assert chosen.reason == "int8: 2.00× (1.96–2.04) as fast, 27% of the size, accuracy -0.10 pt"
@@ -153,3 +153,37 @@ def test_whatever_the_reports_one_is_picked_and_every_loser_has_a_reason(seed: i
     assert all(result.reasons for result in chosen.candidates if result.status != "picked")
     again = select([report("fp32"), *reversed(some)], [], GATES)
     assert (chosen.picked, statuses(chosen)) == (again.picked, statuses(again))
+
+
+FRONT = [
+    report("fp32", 0.985),
+    report("quick", 0.983, 0.45, 900),
+    report("small", 0.982, 0.95, 150),
+    report("even", 0.981, 0.5, 300),
+]
+
+
+@pytest.mark.parametrize(
+    ("prefer", "picked", "purpose"),
+    [
+        ("speed", "quick", "of 3 the one for speed"),
+        ("size", "small", "of 3 the one for size"),
+        ("balanced", "small", "of 3 the one for speed and size alike"),
+    ],
+)
+def test_the_pick_of_the_front_is_for_what_is_preferred_and_says_so(
+    prefer: str, picked: str, purpose: str
+) -> None:
+    chosen = select(FRONT, [], Gates.model_validate({"prefer": prefer}))
+    assert chosen.picked == picked and chosen.reason.endswith(f"pt; {purpose}")
+
+
+def test_who_prefers_the_score_keeps_fp32_where_nothing_scores_higher() -> None:
+    chosen = select(FRONT, [], Gates(prefer="score"))
+    assert chosen.reason == "fp32: no candidate within the gates scores higher"
+
+
+def test_a_file_three_times_smaller_does_not_lose_to_a_tenth_of_the_speed_unless_speed_is_preferred() -> None:
+    reports = [report("fp32"), report("large", 0.98, 0.50, 900), report("small", 0.98, 0.55, 300)]
+    assert select(reports, [], GATES).picked == "small"
+    assert select(reports, [], Gates(prefer="speed")).picked == "large"
