@@ -80,7 +80,8 @@ def _milder(
     """Where half was too much, less of it, until the score holds or the recipe gives up."""
     fp32, baseline = measured[0]
     assert baseline is not None
-    tried, waiting = [], measured[1:]
+    tried: list[tuple[Candidate, Report | None]] = []
+    waiting = measured[1:]
     while waiting:
         candidate, report = waiting.pop(0)
         less = candidate.recipe and report and milder(candidate.recipe, report, baseline, config.gates)
