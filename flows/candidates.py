@@ -77,14 +77,16 @@ def _milder(
     given: dict[str, Any],
     measured: list[tuple[Candidate, Report | None]],
 ) -> list[tuple[Candidate, Report | None]]:
-    """Where half was too much, less of it, until the score holds or the recipe gives up."""
+    """Where a recipe cost too much score, a milder one, until the score holds or its step gives up."""
     fp32, baseline = measured[0]
     assert baseline is not None
     tried: list[tuple[Candidate, Report | None]] = []
-    waiting = measured[1:]
+    waiting, passes = measured[1:], config.train.epochs if config.train else 1
     while waiting:
         candidate, report = waiting.pop(0)
-        less = candidate.recipe and report and milder(candidate.recipe, report, baseline, config.gates)
+        if candidate.recipe is None or report is None:
+            continue
+        less = milder(candidate.recipe, report, baseline, config.gates, passes)
         if less and less.name not in [other.name for other, _ in (*measured, *tried)]:
             made = runner.run(steps.compress, less.name, recipe=less, **given)
             tried.append((made, _measure(runner, given["dataset"], config, made, fp32)))

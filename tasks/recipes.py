@@ -56,7 +56,10 @@ class Prune(TorchStep):
     )
     rounds: int = Field(1, ge=1, le=100, description="Remove little by little, training after each round.")
     milder: int = Field(
-        0, ge=0, le=10, description="Times to try again with 0.7 of the ratio where the score drops too much."
+        0,
+        ge=0,
+        le=10,
+        description="Times to try again where the score drops too much: trained as long as fp32, then with 0.7 of the ratio.",
     )
 
 

@@ -1,5 +1,6 @@
 """MLflow's server in one process: its own command keeps a second one that only waits, with 200 MB and five seconds."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from infra.platform.own_machine import OwnMachineOnly
 from tasks.errors import exiting_in_a_sentence
 from tasks.registry.moved import lead_home
 from tasks.registry.tables import make_tables
+from tasks.registry.tags import MOVED_BY_TAG
 
 _FIRST_VISIT = """<style>[data-assistant-ui] { display: none !important }</style><script>
 for (const [name, value] of Object.entries({
@@ -74,7 +76,22 @@ def _with_accounts() -> Any:
             f"MLflow keeps the first password that {user!r} was given, and {MLFLOW} is another: give that one, or, if it is "
             f"lost, move the users of {auth.auth_config.database_uri} away, for accounts to begin anew."
         )
+    auth.app.after_request(_note_mover)
     return app
+
+
+def _note_mover(response: Any) -> Any:
+    """Whose account moved the alias, for the ledger: MLflow itself keeps no word of it."""
+    from flask import request
+    from mlflow.entities.model_registry import RegisteredModelTag
+    from mlflow.server import auth, handlers
+
+    asked = request.get_json(silent=True) if request.path.endswith("/registered-models/alias") else None
+    if isinstance(asked, dict) and asked.get("alias") == "champion" and response.status_code == 200:
+        moved = {"who": auth.authenticate_request().username, "version": asked.get("version")}
+        store = handlers._get_model_registry_store()
+        store.set_registered_model_tag(asked["name"], RegisteredModelTag(MOVED_BY_TAG, json.dumps(moved)))
+    return response
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Moving the champion: one decision at a time on a machine, each of which begins with making the ledger true again."""
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterator
 
@@ -16,12 +17,10 @@ from tasks.promotion.rollout_start import begin_rollout
 from tasks.promotion.rollouts import open_rollout
 from tasks.records import Version
 from tasks.registry.registry import Registry
-from tasks.registry.tags import MOVE_TAG
+from tasks.registry.tags import MOVE_TAG, MOVED_BY_TAG
 from tasks.settings import Settings
 
 _LOCK_SECONDS = 60.0
-
-_UNKNOWN = Rule("unknown")
 
 _MOVED = "the alias champion was moved in MLflow, outside of Slipway"
 
@@ -125,7 +124,13 @@ def _roll_moved(registry: Registry, ledger: Ledger, version: Version) -> None:
     going_on, why_not = open_rollout(ledger.entries), may_roll(registry, ledger, version)
     try:
         if why_not is None:
-            begin_rollout(registry, ledger, version, why=f"{_MOVED}; it goes by steps", who=_UNKNOWN)
+            begin_rollout(
+                registry,
+                ledger,
+                version,
+                why=f"{_MOVED}; it goes by steps",
+                who=_mover(registry, ledger.model, version),
+            )
             log.warning("%s: %s; a rollout of v%d begins", ledger.model, _MOVED, version.version)
             return
     except StaleError:
@@ -147,15 +152,25 @@ def _take_moved(registry: Registry, ledger: Ledger, champion: Version | None) ->
     if champion is not None and why_not is not None:
         _refuse_moved(registry, ledger, champion, why_not)
     else:
-        enact(registry, ledger, "repair", champion, why=_MOVED, who=_UNKNOWN)
+        enact(registry, ledger, "repair", champion, why=_MOVED, who=_mover(registry, ledger.model, champion))
         log.warning("%s: the champion was moved outside of Slipway; the ledger now says so", ledger.model)
 
 
 def _refuse_moved(registry: Registry, ledger: Ledger, version: Version, why_not: str) -> None:
     why = f"{_MOVED}, to a version that may not serve: {why_not}"
-    enact(registry, ledger, "refuse", version, why=why, who=_UNKNOWN)
+    enact(registry, ledger, "refuse", version, why=why, who=_mover(registry, ledger.model, version))
     registry.tag_version(version, {MOVE_TAG: why})
     log.warning("%s: %s; the alias is %s again", ledger.model, why, name_of(ledger.serving))
+
+
+def _mover(registry: Registry, model: str, champion: Version | None) -> str:
+    """Whose account moved the alias, where MLflow asks who asks and its front noted it: a word, for whoever edits a model writes its tags."""
+    noted = (registry.model_tags(model) or {}).get(MOVED_BY_TAG, "")
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        moved = json.loads(noted)
+        if moved["version"] == (None if champion is None else str(champion.version)):
+            return str(moved["who"])
+    return Rule("unknown")
 
 
 def _sign_revert(registry: Registry, ledger: Ledger, champion: Version) -> Ledger:

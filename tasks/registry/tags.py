@@ -26,6 +26,9 @@ POLICY_TAG = "slipway.gates"
 MOVE_TAG = "slipway.move"
 """Why a move of the alias by hand to this version was refused."""
 
+MOVED_BY_TAG = "slipway.moved_by"
+"""Of a model: whose account moved the alias champion last, and to which version, as MLflow's front saw it; JSON."""
+
 WAITS_TAG = "slipway.waits"
 """Of a version whose gate passed while another was being rolled out: `rollout`, until that has ended."""
 

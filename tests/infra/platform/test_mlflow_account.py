@@ -11,6 +11,7 @@ from infra.platform.mlflow_account import make_account
 from infra.platform.services import RunningService, Service
 from tasks.registry.http import MlflowError, MlflowServer
 from tasks.registry.rest import RestClient
+from tasks.registry.tags import MOVED_BY_TAG
 
 API = "/api/2.0/mlflow"
 
@@ -44,7 +45,7 @@ def account(patch: pytest.MonkeyPatch, name: str, password: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_servers_account_reads_and_notes_and_does_nothing_else(
+def test_the_servers_account_does_no_more_than_it_must_and_who_moves_the_champion_is_noted(
     mlflow: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account(monkeypatch, "admin", "a-long-first-password")
@@ -54,6 +55,10 @@ def test_the_servers_account_reads_and_notes_and_does_nothing_else(
         admin.ask(
             "POST", f"{API}/model-versions/create", json={"name": model, "source": "s3://bucket/nowhere"}
         )
+    alias = {"name": "others", "alias": "champion", "version": "1"}
+    admin.ask("POST", f"{API}/registered-models/alias", json=alias)
+    (noted,) = RestClient(mlflow).get_registered_model("others").tags.items()
+    assert noted == (MOVED_BY_TAG, '{"who": "admin", "version": "1"}')
     for password in ("an-older-password-of-it", "the-password-of-the-server"):
         make_account(MlflowServer(mlflow), "server", password, ["digits"])
 

@@ -21,22 +21,27 @@ def report(score: float, problems: tuple[str, ...] = ()) -> Report:
     return Report.model_validate({"name": "x", "score": score, "speed": (), "problems": problems, **given})
 
 
-def recipe(name: str, again: int = 2) -> Recipe:
-    steps = [{"kind": "prune", "ratio": 0.5, "milder": again}, QUANTIZE]
+def recipe(name: str, again: int = 3, epochs: int | None = None) -> Recipe:
+    steps = [{"kind": "prune", "ratio": 0.5, "milder": again, "epochs": epochs}, QUANTIZE]
     return Recipe.model_validate({"name": name, "steps": steps})
 
 
-def test_half_a_third_and_a_quarter_are_tried_and_named_by_what_goes() -> None:
+def test_a_longer_training_is_tried_then_a_third_and_a_quarter_and_each_name_says_so() -> None:
     tried, current = [], recipe("pruned-50-int8")
-    while (less := milder(current, report(0.9), report(0.98), GATES)) is not None:
-        tried.append((less.name, less.steps[0].model_dump()["ratio"], len(less.steps)))
+    while (less := milder(current, report(0.9), report(0.98), GATES, passes=20)) is not None:
+        step = less.steps[0].model_dump()
+        tried.append((less.name, step["ratio"], step["epochs"]))
         current = less
-    assert tried == [("pruned-35-int8", 0.35, 2), ("pruned-24-int8", 0.24, 2)]
+    assert tried == [
+        ("pruned-50-int8-longer", 0.5, 20),
+        ("pruned-35-int8-longer", 0.35, 20),
+        ("pruned-24-int8-longer", 0.24, 20),
+    ]
 
 
-def test_a_name_that_says_no_ratio_gets_it() -> None:
-    less = milder(recipe("slim"), report(0.9), report(0.98), GATES)
-    assert less is not None and less.name == "slim-35"
+def test_passes_that_were_asked_for_stay_and_a_name_that_says_no_ratio_gets_it() -> None:
+    less = milder(recipe("slim", epochs=3), report(0.9), report(0.98), GATES, passes=20)
+    assert less is not None and (less.name, less.steps[0].model_dump()["epochs"]) == ("slim-35", 3)
 
 
 @pytest.mark.parametrize(
@@ -52,4 +57,4 @@ def test_a_name_that_says_no_ratio_gets_it() -> None:
 def test_what_less_pruning_would_not_mend_is_left(
     given: Recipe, score: float, problems: tuple[str, ...]
 ) -> None:
-    assert milder(given, report(score, problems), report(0.98), GATES) is None
+    assert milder(given, report(score, problems), report(0.98), GATES, passes=20) is None

@@ -17,6 +17,7 @@ from tasks.promotion.permits import grant
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.status_tags import all_statuses
+from tasks.registry.tags import MOVED_BY_TAG
 from tasks.settings import Settings
 from tasks.system.signing import EvidenceError
 
@@ -176,6 +177,26 @@ def test_an_alias_moved_by_hand_is_written_down_by_the_next_decision(registry: R
         ("repair", 1, 2, "unknown"),
         ("promote", 2, 3, entries[2].who),
     ]
+
+
+@pytest.mark.parametrize(
+    ("noted", "who"),
+    [
+        ('{"who": "ada", "version": "2"}', ("ada", True)),
+        ('{"who": "ada", "version": "1"}', ("unknown", False)),
+        ("[", ("unknown", False)),
+    ],
+)
+def test_a_move_by_hand_is_whose_account_mlflow_saw_make_it(
+    registry: Registry, model: str, noted: str, who: tuple[str, bool]
+) -> None:
+    first, second = promotions.register_bare(registry, model, 2)
+    promote(registry, first, against=None, why="the first")
+    grant(registry, second, basis="gate", why="it passed", by="the gate")
+    registry.tag_model(model, {MOVED_BY_TAG: noted})
+    registry.set_alias(model, "champion", 2)
+    entry = repair(registry, model).entries[-1]
+    assert (entry.action, entry.to_version) == ("repair", 2) and (entry.who, entry.claimed) == who
 
 
 def test_a_refusal_is_kept_and_moves_nothing(registry: Registry, model: str) -> None:
