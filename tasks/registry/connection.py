@@ -3,8 +3,6 @@
 MLflow's own also writes down trainings, wherever they go: metrics, models and artifacts are more than we say by REST.
 """
 
-import gc
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,6 +14,7 @@ from tasks.registry.reachability import check_mlflow, explain_database
 from tasks.registry.rest import RestClient, speaks_rest
 from tasks.registry.tables import make_tables
 from tasks.settings import Settings
+from tasks.system.imports import importing
 from tasks.system.urls import without_secrets
 
 if TYPE_CHECKING:
@@ -33,26 +32,20 @@ def connect(uri: str, patience: float = 0.0) -> "MlflowClient | RestClient":
 
 def _mlflows_own(uri: str) -> "MlflowClient":
     lead_home(uri)
-    first = "mlflow" not in sys.modules
-    if first:
-        gc.disable()  # it would look through all that is imported, again and again: a quarter of the time
     try:
-        from mlflow import MlflowClient, set_tracking_uri
-
         make_tables(uri)
-        set_tracking_uri(uri)  # where its stores look for a version's model, whoever's client asks
-        client = MlflowClient(uri, uri)
-        client.search_experiments(max_results=1)
+        with importing():
+            from mlflow import MlflowClient, set_tracking_uri
+
+            set_tracking_uri(uri)  # where its stores look for a version's model, whoever's client asks
+            client = MlflowClient(uri, uri)
+            client.search_experiments(max_results=1)
     except ImportError as error:
         raise StepError(
             f"{without_secrets(uri)} takes a package that is not here ({error}): install it."
         ) from error
     except Exception as error:  # MLflow's and SQLAlchemy's have no common base
         raise explain_database(uri, error) from error
-    finally:
-        if first:
-            gc.freeze()  # and once more when the process ends
-            gc.enable()
     return client
 
 
