@@ -1,4 +1,4 @@
-"""One way to MLflow for commands and server alike: REST to a server, MLflow's own client to a database.
+"""One way to MLflow for commands and server alike: REST to a server, SQL to read a home's own database, MLflow's own client for the rest.
 
 MLflow's own also writes down trainings, wherever they go: metrics, models and artifacts are more than we say by REST.
 """
@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tasks.errors import StepError
+from tasks.registry.http import needs_mlflow
+from tasks.registry.local import LocalClient, is_known
 from tasks.registry.moved import lead_home
 from tasks.registry.pages import OPENS_AS
 from tasks.registry.reachability import check_mlflow, explain_database
@@ -20,14 +22,21 @@ from tasks.system.urls import without_secrets
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    Client = MlflowClient | RestClient | LocalClient
 
-def connect(uri: str, patience: float = 0.0) -> "MlflowClient | RestClient":
+
+def connect(uri: str, patience: float = 0.0) -> "Client":
     """For what is read, decided and downloaded. Raises StepError or UserError, in a sentence, when MLflow is not there.
 
     `patience`: seconds to wait for a server that is away: a run waits, a person is told at once.
     """
     check_mlflow(uri, patience)
-    return RestClient(uri, patience) if speaks_rest(uri) else _mlflows_own(uri)
+    if speaks_rest(uri):
+        return RestClient(uri, patience)
+    if needs_mlflow() or not is_known(uri):
+        return _mlflows_own(uri)
+    lead_home(uri)
+    return LocalClient(uri, lambda: _mlflows_own(uri))
 
 
 def _mlflows_own(uri: str) -> "MlflowClient":
@@ -57,8 +66,8 @@ class Connection:
     patience: float = 0.0
 
     @cached_property
-    def decisions(self) -> "MlflowClient | RestClient":
-        """For all but a training: a server is spoken to without importing MLflow."""
+    def decisions(self) -> "Client":
+        """For all but a training: a server is spoken to, and a database read, without importing MLflow."""
         return connect(self.settings.tracking_uri, self.patience)
 
     @cached_property
@@ -67,7 +76,7 @@ class Connection:
         decisions = self.decisions
         if isinstance(decisions, RestClient):
             return _mlflows_own(self.settings.tracking_uri)
-        return decisions
+        return decisions.own if isinstance(decisions, LocalClient) else decisions
 
     def check_reachable(self) -> None:
         """Raise StepError or UserError, at once and in a sentence, when there is no MLflow where settings say."""
