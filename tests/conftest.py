@@ -132,7 +132,10 @@ def reads_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dataset]
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of a real MLflow server on SQLite, one for the session."""
+    from tasks.registry.tables import make_tables
+
     folder = _session_folder(tmp_path_factory, "mlflow")
+    make_tables(f"sqlite:///{folder / 'mlflow.db'}")
     words = ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
     words += ["--artifacts-destination", str(folder / "artifacts")]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -142,11 +145,13 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The API address of a real Prefect server on SQLite, one for the session."""
+    from infra.platform.prefect import database_url
+
     folder = _session_folder(tmp_path_factory, "prefect")
     environment = {
         **os.environ,
         "PREFECT_HOME": str(folder),
-        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
+        "PREFECT_API_DATABASE_CONNECTION_URL": database_url(folder),
     }
 
     def keep_empty() -> None:
@@ -160,7 +165,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def empty_prefect_database(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with Prefect's tables and nothing of a flow, to copy: making them takes ten seconds."""
+    """A SQLite file with Prefect's tables and nothing of a flow, to copy: a server takes seconds to fill in what it has of its own."""
     return _session_folder(tmp_path_factory, "prefect") / "empty.db"
 
 

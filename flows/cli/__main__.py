@@ -15,6 +15,7 @@ from flows.cli.failures import check_limits, in_a_sentence
 from flows.cli.neighbours import join_platform
 from flows.cli.views.document import json_alone
 from tasks.errors import exiting_in_a_sentence
+from tasks.system.imports import without_grammars
 
 app = typer.Typer(
     name="slipway",
@@ -40,6 +41,7 @@ def main() -> None:
     """The entry point: a user's error is one sentence on stderr and an exit code, a bug keeps its traceback."""
     _quiet()
     _print_anywhere()
+    without_grammars()
     try:
         with exiting_in_a_sentence(), json_alone(sys.argv[1:]), in_a_sentence():
             check_limits()

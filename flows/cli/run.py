@@ -12,6 +12,7 @@ from tasks.config import RunConfig
 from tasks.outcome import Outcome
 from tasks.registry.registry import Registry
 from tasks.settings import Settings, load_settings
+from tasks.system.imports import importing
 from tasks.workloads.catalogue import load_workload
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 _QUIETLY = {"PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 """Prefect's own lines stay off the screen: ours say the same in fewer."""
+
+_HEAVY = ("mlflow.store.tracking.sqlalchemy_store", "torch", "torch._dynamo", "onnxruntime", "onnx")
+"""What most runs import sooner or later."""
 
 
 def run_here(
@@ -32,7 +36,8 @@ def run_here(
 
     started = time.monotonic()
     settings = load_settings()
-    workload = load_workload(reference)
+    with importing():  # all that its file imports
+        workload = load_workload(reference)
     config = configure(workload, settings, settings_)
     check_run(workload, config)
     Registry(settings).check_reachable()
@@ -57,16 +62,18 @@ def _run_flow(
         server = EmbeddedServer(settings.home)
         server.start()
     try:
-        from prefect import tags
+        with importing():
+            from prefect import tags
 
-        from flows.orchestration.form import filled_in
-        from flows.orchestration.reachability import check_prefect
-        from flows.retrain import retrain
+            from flows.orchestration.form import filled_in
+            from flows.orchestration.reachability import check_prefect
+            from flows.retrain import retrain
 
+            if server is not None:
+                _import_until_up(server)
         if server is None:
             check_prefect()
         else:
-            _import_until_up(server)
             server.wait()
         with tags("slipway"):  # on a server of a team, our automations see to it
             return retrain(reference, **filled_in(config), force=force, promote=promote)
@@ -80,6 +87,6 @@ def _run_flow(
 
 def _import_until_up(server: "EmbeddedServer") -> None:
     """What the steps would import anyway, for as long as there is nothing to do but wait."""
-    for name in ("mlflow", "torch"):
+    for name in _HEAVY:
         if not server.is_up():
             import_module(name)

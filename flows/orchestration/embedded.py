@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from infra.platform.prefect import client_environment
+from infra.platform.prefect import client_environment, database_url
 from infra.platform.services import RunningService, Service
 from tasks.errors import StepError
 from tasks.system.urls import answers
@@ -17,7 +17,7 @@ from tasks.system.urls import answers
 LEAST_BYTES = 10_000_000
 
 _START_SECONDS = 120
-"""A fresh database takes 20 s of migrations on two busy cores; Prefect's own limit of 20 s is missed there."""
+"""Prefect's own limit of 20 s is missed where two cores are busy."""
 
 _STOP_SECONDS = 3
 
@@ -82,7 +82,8 @@ class EmbeddedServer:
 def _server_environment(home: Path) -> dict[str, str]:
     return {
         **client_environment(home),
-        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_API_DATABASE_CONNECTION_URL": database_url(home),
+        "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",  # a hundred kinds of forms that a run needs none of: slipway up does
         "PREFECT_SERVER_UI_ENABLED": "false",
         "PREFECT__SERVER_WEBSERVER_ONLY": "1",  # what `prefect server start --no-services` sets
         "PREFECT_API_URL": "",

@@ -5,6 +5,8 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any
 
+from tasks.system.imports import importing, without_grammars
+
 _OPEN_FORM = b"""<script>
 if (location.hash === "#answer") {
   let opened = 0, look = setInterval(() => {
@@ -33,9 +35,11 @@ def main() -> None:
     if "--no-accounts" in sys.argv:  # those are meant for `slipway up`: who would be told here?
         os.environ.pop("PREFECT_SERVER_API_AUTH_STRING", None)
     os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(origins(port))
-    from prefect.server.api.server import create_app
+    without_grammars()
+    with importing():
+        from prefect.server.api.server import create_app
 
-    app = OwnMachineOnly(WithForm(create_app(final=True)), port)
+        app = OwnMachineOnly(WithForm(create_app(final=True)), port)
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
 
 

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from infra.platform.accounts import accounts
 from infra.platform.ports import choose_ports
-from infra.platform.prefect import client_environment
+from infra.platform.prefect import client_environment, database_url
 from infra.platform.services import Service, ServiceGroup
 from infra.platform.state import State, read_state, write_state
 from tasks.errors import UserError
@@ -91,7 +91,7 @@ def environment(home: Path, ports: dict[str, int]) -> dict[str, str]:
         "SLIPWAY_HOME": str(home),
         "PREFECT_API_URL": api,
         "PREFECT_SERVER_UI_API_URL": api,  # else the page asks port 4200
-        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_API_DATABASE_CONNECTION_URL": database_url(home),
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # after 90 days; MLflow and the ledger remember
         "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
         "PREFECT_WORKER_WEBSERVER_PORT": str(ports["worker"]),

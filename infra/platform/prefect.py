@@ -1,6 +1,10 @@
-"""Prefect's settings that every process of ours shares."""
+"""Prefect's settings that every process of ours shares, and its database on this machine."""
 
 from pathlib import Path
+
+from tasks.system.tables import make_tables
+
+SCRIPT = Path(__file__).with_name("prefect.sql")
 
 
 def client_environment(home: Path) -> dict[str, str]:
@@ -14,3 +18,10 @@ def client_environment(home: Path) -> dict[str, str]:
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # infra/automations/lost-runs.yaml counts on it
     }
+
+
+def database_url(home: Path) -> str:
+    """Of this home's database, with its tables, which Prefect would make by a hundred migrations."""
+    path = home / "prefect.db"
+    make_tables(path, SCRIPT)
+    return f"sqlite+aiosqlite:///{path}"

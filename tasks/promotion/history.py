@@ -5,7 +5,6 @@ import datetime
 from tasks.errors import StepError, UserError
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.ledger import read_ledger
-from tasks.promotion.verification import check_version, downloaded
 from tasks.records import Version
 from tasks.registry.lookup import check_model
 from tasks.registry.registry import Registry
@@ -64,6 +63,8 @@ def history(settings: Settings, model: str, at: str | None = None) -> History:
 def _is_proved(registry: Registry, version: Version | None) -> bool:
     if version is None:
         return False
+    from tasks.promotion.verification import check_version, downloaded
+
     try:
         with downloaded(registry, version) as folder:
             return check_version(folder, version).decision == "pass"

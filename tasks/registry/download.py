@@ -14,10 +14,14 @@ from tasks.system.sentences import first_line
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from tasks.registry.local import LocalClient
+
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 
-def download_version(client: "MlflowClient | RestClient", name: str, version: int, folder: Path) -> Path:
+def download_version(
+    client: "MlflowClient | RestClient | LocalClient", name: str, version: int, folder: Path
+) -> Path:
     """Every file of a version, below `folder`; where they are. Raises StepError when they are not to be had."""
     try:
         address = client.get_model_version_download_uri(name, str(version))

@@ -8,9 +8,12 @@ and would need the order.
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
 
 Side = Literal["above", "below"]
 """Of a mean: where the truth is surely, once the wealth is large."""
@@ -18,9 +21,7 @@ Side = Literal["above", "below"]
 Seen = Mapping[int, float]
 """How often each value came; its keys are all values that can come, so also those that did not."""
 
-Array = np.ndarray[Any, Any]
-
-_BETS = 0.9 * 0.5 ** np.arange(8)
+_BETS = tuple(0.9 * 0.5**power for power in range(8))
 
 _LONGEST = 40
 """Powers of two: a plan that needs as many observations is none."""
@@ -29,19 +30,21 @@ _LONGEST = 40
 @overload
 def log_wealth(seen: Seen, mean: float, side: Side) -> float: ...
 @overload
-def log_wealth(seen: Mapping[int, Array], mean: float, side: Side) -> Array: ...
-def log_wealth(seen: Mapping[int, Any], mean: float, side: Side) -> float | Array:
+def log_wealth(seen: Mapping[int, "Array"], mean: float, side: Side) -> "Array": ...
+def log_wealth(seen: Mapping[int, Any], mean: float, side: Side) -> "float | Array":
     """Logarithm of the wealth of who bets that the mean of what was `seen` is `side` of `mean`; 0 before anything came.
 
     `mean` lies between the smallest value and the largest. Counts that are arrays of one shape are as many states, and the answer has
     their shape.
     """
+    import numpy as np  # here: ledgers are read without any of this
+
     values = np.fromiter(seen, float)
     if side == "above":
         gains = (values - mean) / (mean - values.min())
     else:
         gains = (mean - values) / (values.max() - mean)
-    growth = np.log1p(_BETS[:, None] * gains)
+    growth = np.log1p(np.outer(_BETS, gains))
     counts = np.array([*seen.values()], float)
     logs = growth @ counts.reshape(len(values), -1)
     top = logs.max(axis=0)
@@ -60,9 +63,11 @@ def planned(
     shares: Mapping[int, float], mean: float, side: Side, alpha: float, seen: Seen | None = None
 ) -> int | None:
     """How many more observations until the wealth reaches 1/alpha, if values come at these shares; None: not at these."""
+    import numpy as np
+
     bar, came = math.log(1 / alpha), seen or dict.fromkeys(shares, 0)
 
-    def reached(more: Array) -> Array:
+    def reached(more: "Array") -> "Array":
         all_ = {value: came[value] + more * share for value, share in shares.items()}
         return log_wealth(all_, mean, side) >= bar
 

@@ -11,12 +11,12 @@ from rich.table import Table
 from flows.cli.views import or_json
 from tasks.monitoring.watched import Performance, Watched
 from tasks.promotion.entries import Action, LedgerEntry, name_of
-from tasks.promotion.history import History
-from tasks.promotion.verification import Verification
 from tasks.reporting.candidates import number
 
 if TYPE_CHECKING:
     from tasks.promotion.copying import Copied
+    from tasks.promotion.history import History
+    from tasks.promotion.verification import Verification
 
 _MOST_COLUMNS = 15
 
@@ -66,7 +66,7 @@ def show_copied(copied: "Copied", console: Console) -> None:
 
 
 @or_json
-def show_history(history: History, console: Console) -> None:
+def show_history(history: "History", console: Console) -> None:
     """The ledger as a table, newest last, and what is wrong with it."""
     if history.at:
         served = ", ".join(f"version {e.to_version}" for e in history.entries) or "nothing"
@@ -151,7 +151,7 @@ def _by_labels(performance: Performance | None) -> str:
 
 
 @or_json
-def show_verification(verification: Verification, console: Console) -> None:
+def show_verification(verification: "Verification", console: Console) -> None:
     """What was checked, one line each."""
     console.print(
         f"[bold]{verification.model}[/bold] version {verification.version}: [bold green]verified[/]"

@@ -11,6 +11,7 @@ from tasks.errors import StepError
 from tasks.registry.registry import Registry
 from tasks.registry.tables import make_tables
 from tasks.settings import Settings
+from tasks.system import tables
 
 
 class Killed(BaseException):
@@ -30,6 +31,7 @@ def test_a_database_whose_making_was_cut_short_is_made_anew_and_a_half_one_is_sa
     path = tmp_path / "home" / "mlflow.db"
     uri = f"sqlite:///{path}"
     with monkeypatch.context() as dying, pytest.raises(Killed):
+        dying.setattr(tables, "version", lambda library: "0")  # no script of ours for such a release
         dying.setattr(utils, "_upgrade_db", die)
         make_tables(uri)
     assert not path.exists()
