@@ -180,11 +180,7 @@ def _values(name: str, given: Any) -> tuple[Any, ...]:
     """What a knob of a search may be, as JSON has it. Raises ValueError for what is no knob, no value of it, or no range."""
     knobs = ["model", *(f"train.{knob}" for knob in Train.model_fields if knob not in _ELSEWHERE)]
     if name not in knobs:
-        close = difflib.get_close_matches(name, knobs, n=1, cutoff=0.6)
-        hint = f"the nearest is {close[0]}" if close else f"they are {', '.join(knobs)}"
-        if name.removeprefix("train.") in _ELSEWHERE:
-            hint = "it says where a training runs, and not what comes of it"
-        raise ValueError(f"{name} is no knob that a search can turn: {hint}")
+        raise ValueError(f"{name} is no knob that a search can turn: {_instead(name, knobs)}")
     if not isinstance(given, list | tuple) or not given:
         raise ValueError(
             f"{name}: {given!r} is no choice: write a list of values, or [low, high, log] for a range"
@@ -197,6 +193,13 @@ def _values(name: str, given: Any) -> tuple[Any, ...]:
     if twice := [value for place, value in enumerate(values) if value in values[:place]]:
         raise ValueError(f"{name}: {given!r} has {twice[0]!r} twice: leave one out")
     return tuple(values)
+
+
+def _instead(name: str, knobs: Sequence[str]) -> str:
+    if name.removeprefix("train.") in _ELSEWHERE:
+        return "it says where a training runs, and not what comes of it"
+    close = difflib.get_close_matches(name, knobs, n=1, cutoff=0.6)
+    return f"the nearest is {close[0]}" if close else f"they are {', '.join(knobs)}"
 
 
 def is_range(name: str, values: Sequence[Any]) -> bool:
