@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.runtime import deployment, flow_run
 
-from flows import steps
+from flows import steps, trainings
 from flows.candidates import make_and_measure, pick_and_prove, picked
 from flows.orchestration import form
 from flows.orchestration.approval import start_asking
@@ -26,7 +26,7 @@ from tasks.bundles.bundle import is_bundle
 from tasks.bundles.kept import bundle_of, name_of
 from tasks.compression.catalogue import check_run
 from tasks.config import RunConfig
-from tasks.measured import Proof, Report
+from tasks.measured import Proof, Report, Searched
 from tasks.outcome import Outcome, Selection
 from tasks.promotion.automatic import Decision
 from tasks.proof.evidence import Evidence, make_evidence
@@ -121,12 +121,13 @@ def _make(
     context = runner.context
     with tracked(context, dataset, config) as runner.context:
         _show_source(runner.context, ran=True)
+        config, searched = trainings.search(runner, dataset, config)
         checkpoint = runner.run(steps.train, dataset=dataset, config=config.train, model=config.model)
         candidates, reports = make_and_measure(runner, dataset, config, checkpoint)
         selection, proof = pick_and_prove(runner, dataset, config, candidates, reports)
         if not context.forced and (outcome := reuse.find(context, dataset)) is not None:
             return outcome  # another machine made it meanwhile
-        evidence = _evidence(runner, dataset, config, checkpoint, reports, selection, proof)
+        evidence = _evidence(runner, dataset, config, searched, checkpoint, reports, selection, proof)
         version = runner.call(
             steps.register,
             evidence=evidence,
@@ -142,7 +143,8 @@ def _make(
     if may_promote and decision.decision == "registered" and not decision.waits:
         decision = decision.model_copy(update={"reasons": (*decision.reasons, start_asking(version))})
     reuse.remember(context)
-    return _outcome(runner, checkpoint, selection, proof, version, decision, time.monotonic() - started)
+    remarks = (*checkpoint.remarks, *([f"is {searched.sentence}"] if searched else []))
+    return _outcome(runner, remarks, selection, proof, version, decision, time.monotonic() - started)
 
 
 def _end_interrupted(context: RunContext, outcome: Outcome, *, may_promote: bool) -> None:
@@ -173,6 +175,7 @@ def _evidence(
     runner: StepRunner,
     dataset: Dataset,
     config: RunConfig,
+    searched: Searched | None,
     checkpoint: Checkpoint,
     reports: list[Report],
     selection: Selection,
@@ -189,6 +192,7 @@ def _evidence(
         selection=selection,
         proof=proof,
         times=tuple(runner.times),
+        searched=searched,
         origin=origin_of(runner.context.workload),
         libraries=libraries_of(runner.context.workload),
     )
@@ -196,7 +200,7 @@ def _evidence(
 
 def _outcome(
     runner: StepRunner,
-    checkpoint: Checkpoint,
+    remarks: tuple[str, ...],
     selection: Selection,
     proof: Proof,
     version: Version,
@@ -209,7 +213,7 @@ def _outcome(
         run_id=version.run_id,
         version=version.version,
         decision=decision.decision,
-        reasons=(*decision.reasons, *checkpoint.remarks, f"picked {selection.reason}"),
+        reasons=(*decision.reasons, *remarks, f"picked {selection.reason}"),
         picked=selection.picked,
         score=proof.report.score,
         score_name=proof.report.score_name,

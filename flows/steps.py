@@ -9,7 +9,7 @@ from flows.pipeline.binding import cost_path, step, worth_a_retry
 from flows.pipeline.context import RunContext
 from flows.pipeline.keys import code_of
 from tasks.config import Data, Gates, RunConfig, Train
-from tasks.measured import Champion, CrossValidation, Proof, Report
+from tasks.measured import Champion, CrossValidation, Proof, Report, TriedTraining
 from tasks.outcome import Selection
 from tasks.promotion.automatic import Decision
 from tasks.proof.evidence import Evidence
@@ -17,6 +17,7 @@ from tasks.recipes import Recipe
 from tasks.records import Candidate, Checkpoint, Dataset, Version
 from tasks.reporting.cost import metered
 from tasks.system.locks import exclusive
+from tasks.training.proposal import Proposal
 
 
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=worth_a_retry, timeout_seconds=3600)
@@ -59,6 +60,22 @@ def train(context: RunContext, dataset: Dataset, config: Train | None, model: st
         )
     context.check_materials(checkpoint)
     return checkpoint
+
+
+@step(minutes=24 * 60, retries=2)
+def try_training(context: RunContext, dataset: Dataset, training: Proposal) -> TriedTraining:
+    """A training that a search proposes, by validation rows alone, with an MLflow run of its own."""
+    from flows.orchestration.progress import report_progress
+    from flows.pipeline.child_run import child_run
+    from tasks.training.tried import try_training
+
+    folder = context.folder / "training" / context.state_of("flows.steps.train")
+    with exclusive(context.home, "train"), child_run(context, training) as run:
+        with report_progress(f"{context.model} {training.name}") as show:
+            tried = try_training(
+                context.workload, dataset, training, folder, publish=run.publish, progress=show
+            )
+        return run.ended(tried)
 
 
 @step(minutes=60)

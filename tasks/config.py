@@ -1,12 +1,14 @@
 """Frozen in: everything a run can be told, with its bounds. Imports nothing heavy: forms and `--help` are made from it."""
 
 import datetime
+import difflib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from tasks.recipes import Recipe
@@ -137,14 +139,110 @@ class Gates(Frozen):
     )
 
 
+_ELSEWHERE = ("device", "threads", "workers", "checkpoint_seconds")
+"""Knobs of a training that say where and how, and not what comes of it."""
+
+_RANGES = ("linear", "log")
+
+
 class Search(Frozen):
-    """How long to look for better recipes than those that are given."""
+    """How long to look: for better recipes than those that are given, and for better knobs of the training itself."""
 
     trials: int = Field(0, ge=0, le=10_000, description="Recipes to try beyond the given ones; 0: none.")
     seconds: float | None = Field(
-        None, gt=0, description="Start no further trial after this time; null: no limit."
+        None, gt=0, description="Start no further recipe's trial after this time; null: no limit."
+    )
+    space: dict[str, tuple[Any, ...]] = Field(
+        {},
+        description="Knobs of the training to search: values to choose among, or the ends of a range and linear or log, such as "
+        "{train.lr: [0.0001, 0.01, log], train.batch_size: [32, 64], model: [small, wide]}; {}: none.",
+    )
+    trainings: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Trainings to try in space, in all: with a larger number the next run goes on; null: 20, or what the time allows.",
+    )
+    training_minutes: float | None = Field(
+        None, gt=0, description="Start no further training after so many minutes of them; null: no limit."
+    )
+    training_cpu_seconds: float | None = Field(
+        None, gt=0, description="Start no further training after so many CPU-seconds of them; null: no limit."
     )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of what is tried.")
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _of_knobs(cls, value: Any) -> Any:
+        """Each knob's values as the knob takes them, in the order of names: a database may put a mapping's names in another."""
+        if not isinstance(value, Mapping):
+            return value
+        return {name: _values(name, value[name]) for name in sorted(map(str, value))}
+
+
+def _values(name: str, given: Any) -> tuple[Any, ...]:
+    """What a knob of a search may be, as JSON has it. Raises ValueError for what is no knob, no value of it, or no range."""
+    knobs = ["model", *(f"train.{knob}" for knob in Train.model_fields if knob not in _ELSEWHERE)]
+    if name not in knobs:
+        raise ValueError(f"{name} is no knob that a search can turn: {_instead(name, knobs)}")
+    if not isinstance(given, list | tuple) or not given:
+        raise ValueError(
+            f"{name}: {given!r} is no choice: write a list of values, or [low, high, log] for a range"
+        )
+    if is_range(name, given):
+        return _range(name, given)
+    values = [_value(name, value) for value in given]
+    if len(values) == 1:
+        raise ValueError(f"{name}: {given!r} leaves nothing to choose: give two values, or set {name} itself")
+    if twice := [value for place, value in enumerate(values) if value in values[:place]]:
+        raise ValueError(f"{name}: {given!r} has {twice[0]!r} twice: leave one out")
+    return tuple(values)
+
+
+def _instead(name: str, knobs: Sequence[str]) -> str:
+    if name.removeprefix("train.") in _ELSEWHERE:
+        return "it says where a training runs, and not what comes of it"
+    close = difflib.get_close_matches(name, knobs, n=1, cutoff=0.6)
+    return f"the nearest is {close[0]}" if close else f"they are {', '.join(knobs)}"
+
+
+def is_range(name: str, values: Sequence[Any]) -> bool:
+    """Whether these values of a search's knob are the ends of a range and its scale, and not a choice."""
+    return values[-1] in _RANGES and kind_of(name) is not str
+
+
+def kind_of(name: str) -> type:
+    """int or float for a knob that is a number, or may be; str for any other."""
+    if name == "model":
+        return str
+    annotation = Train.model_fields[name.removeprefix("train.")].annotation
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in (float, int) if kind in kinds), str)
+
+
+def _range(name: str, given: Sequence[Any]) -> tuple[Any, ...]:
+    ends, scale = [_value(name, end) for end in given[:-1]], given[-1]
+    if len(ends) != 2 or None in ends:
+        raise ValueError(f"{name}: {[*given]!r} is no range: write [low, high, {scale}]")
+    if not (ends[0] < ends[1] and math.isfinite(ends[1])):
+        raise ValueError(f"{name}: {[*given]!r} is no range: {ends[0]} is not below {ends[1]}")
+    if scale == "log" and ends[0] <= 0:
+        raise ValueError(f"{name}: {[*given]!r} is no range: a log one begins above 0; or write linear")
+    return (*ends, scale)
+
+
+def _value(name: str, value: Any) -> Any:
+    """A value as the knob takes it: YAML reads 1e-4 as text. Raises ValueError for one that it does not take."""
+    if name == "model":
+        if not isinstance(value, str):
+            raise ValueError(f"model: {value!r} is no model's name")
+        return value
+    knob = name.removeprefix("train.")
+    try:
+        return Train.model_validate({knob: value}).model_dump(mode="json")[knob]
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise ValueError(f"{name} cannot be {value!r}: {said[0].lower()}{said[1:]}") from error
 
 
 class RunConfig(Frozen):

@@ -2,7 +2,7 @@
 
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -221,6 +221,54 @@ class CrossValidation(Frozen):
         between = f" ({self.interval.describe()})" if self.interval else ""
         spread = f" from {min(self.scores):.4f} to {max(self.scores):.4f}" if self.scores else ""
         return f"cross-validated {self.score_name} {self.score:.4f}{between} on all {self.rows} rows, {self.folds} folds{spread}"
+
+
+class TriedTraining(Frozen):
+    """A training that a search tried: what it set, and how good that was on the validation rows."""
+
+    name: str = Field(description="Its number, from 000.")
+    knobs: dict[str, Any]
+    state: Literal["finished", "ended early", "failed"]
+    why: str = Field(description="Why it ended.")
+    scores: tuple[float | None, ...] = Field(
+        description="The validation score after each epoch; None where there is none."
+    )
+    score: float | None = Field(description="The best of them; None when it failed.")
+    run_id: str | None = Field(None, description="The MLflow run with its curve.")
+    cpu_seconds: float
+    wall_seconds: float
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """By which the better comes after the worse: what came to its end, by its score."""
+        return self.state == "finished", float("-inf") if self.score is None else self.score
+
+    @property
+    def set(self) -> str:
+        """`train.lr=0.003, model=wide`."""
+        return ", ".join(f"{name}={value}" for name, value in self.knobs.items())
+
+
+class Searched(Frozen):
+    """All trainings that were tried before one of them was chosen, by validation rows alone."""
+
+    trainings: tuple[TriedTraining, ...]
+    chosen: str
+    ended: str = Field(description="Why no more were tried.")
+
+    @property
+    def choice(self) -> TriedTraining:
+        return next(tried for tried in self.trainings if tried.name == self.chosen)
+
+    def count(self, state: str) -> int:
+        return sum(tried.state == state for tried in self.trainings)
+
+    @property
+    def sentence(self) -> str:
+        """`the best of 20 trainings by validation rows, 7 of them ended early: train.lr=0.003`."""
+        others = [(self.count("ended early"), "ended early"), (self.count("failed"), "failed")]
+        said = "".join(f", {count} {state}" for count, state in others if count)
+        return f"the best of {len(self.trainings)} trainings by validation rows{said}: {self.choice.set}"
 
 
 class Proof(Frozen):

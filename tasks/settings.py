@@ -162,6 +162,8 @@ def _own_database(home: Path) -> str:
 
 
 def _settings_file() -> Path:
+    if named := os.environ.get("SLIPWAY_SETTINGS"):
+        return Path(named)
     here = Path(_FILE)
     return here if here.is_file() else Path(__file__).parent.parent / _FILE
 
@@ -170,6 +172,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     if not path.is_file():
+        if os.environ.get("SLIPWAY_SETTINGS"):
+            raise UserError(
+                f"SLIPWAY_SETTINGS={path} is not there: name a file such as mlflow.yaml, or unset it."
+            )
         return {}
     try:
         content = yaml.safe_load(path.read_bytes()) or {}

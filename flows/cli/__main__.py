@@ -10,7 +10,17 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import completion, deployments, labels, notifications, pipeline, platform, rollouts, versions
+from flows.cli import (
+    backfill,
+    completion,
+    deployments,
+    labels,
+    notifications,
+    pipeline,
+    platform,
+    rollouts,
+    versions,
+)
 from flows.cli.failures import check_limits, in_a_sentence
 from flows.cli.neighbours import join_platform
 from flows.cli.views.document import json_alone
@@ -25,13 +35,24 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for group in (pipeline, deployments, platform, versions, rollouts, labels, notifications, completion):
+for group in (
+    pipeline,
+    backfill,
+    deployments,
+    platform,
+    versions,
+    rollouts,
+    labels,
+    notifications,
+    completion,
+):
     app.add_typer(group.commands)
 
 _INTERRUPTED = 130
 
 _STOPPED = {
     "run": "stopped; the same command goes on from the last checkpoint, and what serves still serves.",
+    "backfill": "stopped; the same command goes on where it was.",
     "up": "stopped; all of it is down.",
 }
 """What Ctrl-C leaves behind."""

@@ -18,7 +18,7 @@ from tasks.workloads.catalogue import load_workload
 if TYPE_CHECKING:
     from flows.orchestration.embedded import EmbeddedServer
 
-_QUIETLY = {"PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
+QUIETLY = {"PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 """Prefect's own lines stay off the screen: ours say the same in fewer."""
 
 _HEAVY = ("mlflow.store.tracking.sqlalchemy_store", "torch", "torch._dynamo", "onnxruntime", "onnx")
@@ -55,7 +55,7 @@ def _run_flow(
     from flows.orchestration.embedded import EmbeddedServer
     from infra.platform.prefect import client_environment
 
-    for name, value in (client_environment(settings.home) | _QUIETLY).items():
+    for name, value in (client_environment(settings.home) | QUIETLY).items():
         os.environ.setdefault(name, value)
     server = None
     if not os.environ.get("PREFECT_API_URL"):

@@ -1,8 +1,11 @@
 """Where a flow's candidates are made: in threads here, or on a Ray cluster; `SLIPWAY_TASK_RUNNER` says which."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
@@ -32,3 +35,21 @@ def task_runner() -> Runner:
         raise UserError(f"{VARIABLE}={chosen} needs Ray: pip install 'slipway[ray]'.") from error
     address = None if chosen == "ray" else chosen
     return cast(Runner, RayTaskRunner(address=address, init_kwargs={"log_to_driver": False}))
+
+
+def at_once() -> int | None:
+    """How many steps the running flow's task runner has at a time: one in threads here; None, as many as there are, on a cluster."""
+    running = FlowRunContext.get()
+    return 1 if running is None or isinstance(running.task_runner, ThreadPoolTaskRunner) else None
+
+
+@contextmanager
+def spread() -> Iterator[None]:
+    """On a cluster, let what is submitted meanwhile go to as many machines as there are: on each only one trains at a time."""
+    if at_once() is not None:
+        yield
+        return
+    from prefect_ray.context import remote_options
+
+    with remote_options(scheduling_strategy="SPREAD"):
+        yield

@@ -27,11 +27,13 @@ SCHEME = "definitions"
 """How keys are made. One of another scheme says nothing about what has changed since."""
 
 STEPS = tuple(
-    f"flows.steps.{name}" for name in ("train", "export", "compress", "validate", "prove", "cross_validate")
+    f"flows.steps.{name}"
+    for name in ("train", "try_training", "export", "compress", "validate", "prove", "cross_validate")
 )
 
 RUN = (
     "flows.steps.prepare",
+    "flows.trainings.search",
     "flows.steps.train",
     "flows.candidates.make_and_measure",
     "flows.candidates.pick_and_prove",

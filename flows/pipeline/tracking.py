@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from prefect.runtime import flow_run
 
@@ -34,7 +35,7 @@ def tracked(context: RunContext, dataset: Dataset, config: RunConfig) -> Iterato
     run_id = pending.read_text() if pending.exists() else ""
     if not run_id or run_id.startswith(_BEGINS) or not registry.resume_run(run_id):
         run_id = _begin(context, pending, run_id if run_id.startswith(_BEGINS) else "")
-        registry.log_params(run_id, config.model_dump(mode="json"))
+        registry.log_params(run_id, _settled(config))
         registry.log_dataset(run_id, dataset)
         if is_bundle(context.workload):  # which was looked through for secrets
             registry.log_source(run_id, locate(context.workload).folder)
@@ -46,6 +47,15 @@ def tracked(context: RunContext, dataset: Dataset, config: RunConfig) -> Iterato
         raise
     registry.finish_run(run_id)
     pending.unlink(missing_ok=True)
+
+
+def _settled(config: RunConfig) -> dict[str, Any]:
+    """The knobs that a search does not turn: MLflow writes a parameter once, and what it chooses is not known yet."""
+    knobs: dict[str, Any] = config.model_dump(mode="json")
+    for name in config.search.space:
+        group, _, knob = name.rpartition(".")
+        (knobs[group] if group else knobs).pop(knob)
+    return knobs
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from tasks.compression.quantization import Quantization
 from tasks.config import RunConfig
 from tasks.errors import UserError
 from tasks.recipes import Distill, Float16, Prune, Quantize, Recipe, Step
+from tasks.training.space import check_search
 
 if TYPE_CHECKING:
     from tasks.workloads.workload import Workload
@@ -31,6 +32,7 @@ def method_of(step: Step) -> TorchMethod | OnnxMethod:
 def check_run(workload: "Workload", run: RunConfig, rows: int | None = None) -> None:
     """Raise UserError for settings that cannot work for this workload, or on `rows` training rows (None: unknown)."""
     workload.check(run)
+    check_search(workload, run)
     check_recipes(run.recipes, workload, rows)
 
 

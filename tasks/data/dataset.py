@@ -30,7 +30,7 @@ from tasks.data.schema import load_valid
 from tasks.data.splits import SPLITS, split
 from tasks.data.streaming import Written, stream_fingerprint, write_stream
 from tasks.data.times import instants, newest_of, shared_instant
-from tasks.errors import UserError
+from tasks.errors import StepError, UserError
 from tasks.records import Dataset
 from tasks.system.files import sha256_of, sync_folder
 from tasks.workloads.catalogue import load_workload
@@ -77,7 +77,7 @@ def data_fingerprint(workload: Workload, config: Data, root: Path) -> str:
 
 def read_split(dataset: Dataset, split: str) -> Samples:
     """One split's arrays, mapped and not read: a step takes what it touches."""
-    folder = dataset.folder / split
+    folder = _folder(dataset, split)
     inputs = {spec.name: np.load(folder / f"{spec.name}.npy", mmap_mode="r") for spec in dataset.inputs}
     names = [target_name(place) for place in range(len(dataset.fitted))]
     target, *others = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in names)
@@ -90,7 +90,14 @@ def read_split(dataset: Dataset, split: str) -> Samples:
 
 def read_frame(dataset: Dataset, split: str) -> pd.DataFrame:
     """One split's rows as people know them."""
-    return pd.read_parquet(dataset.folder / split / "frame.parquet")
+    return pd.read_parquet(_folder(dataset, split) / "frame.parquet")
+
+
+def _folder(dataset: Dataset, split: str) -> Path:
+    """Raises StepError for rows that this record does not hand out: a search may not see those that judge."""
+    if split not in dataset.rows:
+        raise StepError(f"The {split} rows are not among those that this step may see.")
+    return dataset.folder / split
 
 
 def asked_rows(dataset: Dataset, split: str, most: int) -> AskedRows:

@@ -1,13 +1,18 @@
-"""Drift as a picture."""
+"""Drift, and a past that was replayed, as pictures; on white, for dark pages."""
 
 from collections.abc import Sequence
 
+from tasks.monitoring.backfill import Period
 from tasks.monitoring.watched import ColumnDrift
-from tasks.reporting.charts import GREY, MOST_SLICES, RED, lines
+from tasks.reporting.charts import BLUE, GREEN, GREY, MOST_SLICES, RED, canvas, lines
+
+_MARKS = {"promoted": ("o", GREEN), "inconclusive": ("D", "#c98a00"), "refused": ("X", RED)}
+
+_ON_WHITE = '<svg style="background:#fff"'
 
 
 def drifts(columns: Sequence[ColumnDrift], threshold: float) -> str:
-    """The population stability index of the most drifted columns, and from where it counts; on white, for dark pages."""
+    """The population stability index of the most drifted columns, and from where it counts."""
     shown = columns[:MOST_SLICES]
     label = f"PSI, served against training rows (red: drifted; dotted: {threshold:g})"
     with lines([column.name for column in shown], label) as drawing:
@@ -15,4 +20,34 @@ def drifts(columns: Sequence[ColumnDrift], threshold: float) -> str:
         values = [column.psi for column in shown]
         drawing.axes.barh(range(len(shown)), values, color=colours, alpha=0.8, height=0.7)
         drawing.axes.axvline(threshold, color="#30343a", lw=0.8, ls=":")
-    return drawing.svg.replace("<svg", '<svg style="background:#fff"', 1)
+    return drawing.svg.replace("<svg", _ON_WHITE, 1)
+
+
+def replayed(periods: Sequence[Period], score_name: str, title: str) -> str:
+    """Each period's score of what served, of the version that was retrained for it, with what the gate decided, and of the first champion."""
+    nan = float("nan")
+    places = range(len(periods))
+    with canvas(9, 4.4) as drawing:
+        axes = drawing.axes
+        curves = [
+            ("champion", "-", BLUE, [period.serving_score for period in periods]),
+            ("never retrained: the first champion", "--", GREY, [period.first_score for period in periods]),
+        ]
+        for label, line, colour, scores in curves:
+            heights = [nan if score is None else score for score in scores]
+            axes.plot(places, heights, line, color=colour, label=label, marker=".", ms=4)
+        for decision, (marker, colour) in _MARKS.items():
+            there = [place for place in places if periods[place].decision == decision]
+            heights = [nan if (score := periods[place].score) is None else score for place in there]
+            label = f"retrained, {decision} ({len(there)} of {len(periods)})"
+            axes.plot(there, heights, marker, color=colour, ms=8, ls="none", label=label, zorder=3)
+        for place, period in enumerate(periods):
+            said = f"v{period.serving}" if period.decision == "promoted" else f"v{period.serving} stays"
+            height = period.serving_score if period.serving_score is not None else nan
+            axes.annotate(said, (place, height), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
+        axes.set_xticks(places, [f"{period.since}" for period in periods], rotation=30, ha="right")
+        axes.set(ylabel=f"{score_name} on the rows until the next", xlabel="retrained on all rows before", title=title)  # fmt: skip
+        axes.margins(y=0.16)
+        axes.grid(axis="y", alpha=0.25)
+        axes.figure.legend(frameon=False, loc="outside lower center", ncols=3)
+    return drawing.svg.replace("<svg", _ON_WHITE, 1)

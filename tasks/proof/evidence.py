@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from tasks.bundles.bundle import Origin
 from tasks.config import RunConfig
-from tasks.measured import Proof, Report
+from tasks.measured import Proof, Report, Searched
 from tasks.outcome import Selection, StepTime
 from tasks.proof.provenance import Code, code_state, library_versions, machine
 from tasks.records import Checkpoint, Dataset, Material
@@ -47,6 +47,10 @@ class Evidence(Frozen):
     config: dict[str, Any]
     libraries: dict[str, str]
     machine: str
+    searched: Searched | None = Field(
+        None,
+        description="The trainings that were tried before this one was chosen; None: there was but this one.",
+    )
     candidates: tuple[Report, ...]
     losers: dict[str, str] = {}
     picked: str
@@ -59,7 +63,8 @@ class Evidence(Frozen):
         """What has to be said of how the weights came to be, besides training."""
         if not self.trained:
             return (f"Nothing was trained: the weights are those of {', '.join(map(str, self.materials))}.",)
-        return tuple(f"Training began with {material}." for material in self.materials)
+        chosen = () if self.searched is None else (f"This training is {self.searched.sentence}.",)
+        return (*chosen, *(f"Training began with {material}." for material in self.materials))
 
     @property
     def trained(self) -> bool:
@@ -155,6 +160,7 @@ def make_evidence(
     selection: Selection,
     proof: Proof,
     times: tuple[StepTime, ...],
+    searched: Searched | None = None,
     origin: Origin | None = None,
     libraries: Mapping[str, str] | None = None,
 ) -> Evidence:
@@ -176,6 +182,7 @@ def make_evidence(
         origin=origin,
         libraries=library_versions() | dict(libraries or {}),
         machine=machine(),
+        searched=searched,
         candidates=reports,
         losers={c.name: "; ".join(c.reasons) for c in selection.candidates if c.status != "picked"},
         picked=selection.picked,

@@ -95,6 +95,11 @@ def answer_again(evidence: Evidence, model: Path, datasets: Path) -> Answered:
     return Answered(dataset, split, outputs, model.parent)
 
 
+def answers(workload: Workload, version: Champion, dataset: Dataset, samples: Samples) -> Arrays:
+    """What a version says of rows, by the data's words. Raises UserError when it cannot be asked, or means something else."""
+    return _champion_outputs(workload, version, dataset, samples, _learned(version, dataset))
+
+
 def judge(evidence: Evidence, champion: Champion, answered: Answered) -> Verdict:
     """The gate against another champion than the evidence has, on the evidence's own test rows."""
     gates = Gates.model_validate(evidence.config["gates"])

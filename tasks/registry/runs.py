@@ -10,6 +10,7 @@ from tasks.records import Dataset, Metric
 from tasks.registry.connection import Connection
 from tasks.registry.pages import AS_MACHINE_LEARNING, AS_RUNS, OPENS_AS
 from tasks.registry.rest import now_ms
+from tasks.registry.tags import PARENT_TAG
 from tasks.system.urls import without_secrets
 
 if TYPE_CHECKING:
@@ -36,6 +37,19 @@ class Runs(Connection):
         """The id of a run in the model's experiment with this tag, or None."""
         runs = self.client.search_runs([self.experiment(model)], f"tags.`{tag}` = '{value}'", max_results=1)
         return next((str(run.info.run_id) for run in runs), None)
+
+    def adopt(self, model: str, tag: str, value: str, parent: str) -> None:
+        """Let the runs with this tag be shown below `parent`, wherever they were begun."""
+        token = None
+        while True:
+            query = f"tags.`{tag}` = '{value}' and tags.`{PARENT_TAG}` != '{parent}'"
+            page = self.client.search_runs(
+                [self.experiment(model)], query, max_results=1000, page_token=token
+            )
+            for run in page:
+                self.client.set_tag(run.info.run_id, PARENT_TAG, parent)
+            if not (token := page.token):
+                return
 
     def begin_rollout(self, model: str, name: str, tags: Mapping[str, str]) -> str:
         """The id of a run of the model's ledger for what servers report of a rollout; ended from the start, for no process is it."""

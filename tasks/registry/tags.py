@@ -37,3 +37,12 @@ ORIGIN_TAG = "slipway.origin"
 
 REVERTED_TAG = "slipway.reverted"
 """What a server found wanting in it, when it went back to the version before."""
+
+PARENT_TAG = "mlflow.parentRunId"
+"""MLflow's own: of a run that its pages show below another."""
+
+SEARCH_TAG = "slipway.search"
+"""Which search a training belongs to; of a run that made a version, the one that it chose by."""
+
+TRAINING_TAG = "slipway.training"
+"""A training of a search: the search and its number in it, by which one that was killed is found again."""

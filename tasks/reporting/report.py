@@ -14,7 +14,7 @@ from tasks.measured import Comparison, Interval, Proof, speed_up
 from tasks.outcome import Selection
 from tasks.proof.evidence import Evidence
 from tasks.records import Dataset, Metric
-from tasks.reporting import charts, cost, pareto
+from tasks.reporting import charts, cost, pareto, trainings
 from tasks.reporting.candidates import number, numbers
 from tasks.reporting.explained_rows import Attributions
 from tasks.reporting.explanation import STABLE
@@ -79,6 +79,7 @@ def _pictures(
         "scores": charts.scores(_scores(proof), report.score_name),
         "slices": charts.slices(report.slices, report.score, report.score_name) if report.slices else "",
         "curves": charts.curves(metrics, report.score_name) if metrics else "",
+        "trainings": trainings.picture(evidence.searched, report.score_name) if evidence.searched else "",
         "errors": _errors(evidence, dataset),
         "weights": attributions.picture if attributions is not None else "",
     }

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tasks.data.arrays import Array, Samples
-from tasks.errors import StepError
 from tasks.training.batches import Order
+from tasks.training.unfinished import DivergedError
 
 _LARGE = 1e4
 
@@ -32,7 +32,7 @@ class LossWatch:
     _unseen: list[tuple[int, Tensor]] = field(default_factory=list)
 
     def add(self, step: int, loss: Tensor, module: nn.Module) -> None:
-        """Take the loss that `module`, as it is, gave at a step. Raises StepError for one that is not finite."""
+        """Take the loss that `module`, as it is, gave at a step. Raises DivergedError for one that is not finite."""
         self._unseen.append((step, loss.detach()))
         if loss.device.type == "cpu" or len(self._unseen) == _LOOK_EVERY:
             self.look(module)
@@ -46,7 +46,7 @@ class LossWatch:
                 weights = module if place == last else None
                 rows = self.order.rows(step)
                 why = why_not_finite(self.samples, rows, self.recent, weights, self.rate(step))
-                raise StepError(f"The loss is {loss} at step {step + 1} of {self.steps}: {why}.")
+                raise DivergedError(f"The loss is {loss} at step {step + 1} of {self.steps}: {why}.")
             self.recent.append(loss)
             self.note(step, loss)
         self._unseen.clear()

@@ -23,6 +23,7 @@ from tasks.training.module import goal_outputs, predict_goals
 from tasks.training.optimizer import learning_rate, make_optimizer, set_rate
 from tasks.training.progress import Reporter, ShowProgress
 from tasks.training.randomness import random_state, seed_everything, set_random_state
+from tasks.training.unfinished import Bar, check_bar
 from tasks.workloads.scoring import score
 from tasks.workloads.workload import Workload
 
@@ -99,6 +100,7 @@ class Loop:
     metrics: MetricsLog | None
     distillation: DistillationLoss | None = None
     show: ShowProgress | None = None
+    bar: Bar = ()
     state: TrainingState = field(default_factory=TrainingState)
 
     def __post_init__(self) -> None:
@@ -217,6 +219,8 @@ class Loop:
         if state.stopped or self._due(max(_EARLIEST_SAVE_SECONDS, self._saving_took / _SAVING_SHARE)):
             self._save()
         self._report(always=True)
+        if not state.stopped and state.best is not None:
+            check_bar(self.bar, epoch, state.best.score)
 
     def _judged(self) -> tuple[float, float]:
         return loss_and_score(

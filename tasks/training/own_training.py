@@ -25,6 +25,7 @@ from tasks.training.loss import batch_loss
 from tasks.training.metrics import MetricsLog
 from tasks.training.progress import Reporter, ShowProgress
 from tasks.training.randomness import random_state, seed_everything, set_random_state
+from tasks.training.unfinished import Bar, DivergedError, check_bar
 from tasks.workloads.workload import Workload
 
 _POINTS = 5000
@@ -44,7 +45,9 @@ class OwnTraining:
         store: CheckpointStore,
         metrics: MetricsLog | None,
         show: ShowProgress | None,
+        bar: Bar = (),
     ) -> None:
+        self._bar = bar
         self.config, self.device, self.folder = config, device, store.folder / "own"
         self._module, self._workload = module.to(device), workload
         self._samples, self._validation = samples, validation
@@ -126,6 +129,8 @@ class OwnTraining:
         values = {"validation/loss": loss, "validation/score": self._score, "train/epoch": epoch + 1}
         self._note(values, self._state.step)
         self._report(always=True)
+        assert self._state.best is not None
+        check_bar(self._bar, epoch + 1, self._state.best.score)
         return self._score
 
     def log(self, step: int, **numbers: float) -> None:
@@ -165,7 +170,7 @@ class OwnTraining:
             )
         for name, value in module.named_parameters():
             if not bool(value.isfinite().all()):
-                raise StepError(
+                raise DivergedError(
                     f"Workload {self._workload.name}: its fit offers weights that are not finite ({name}): lower train.lr={self.config.lr:g}, "
                     "or look for a division or a log of 0 in its loss."
                 )

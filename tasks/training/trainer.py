@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from tasks.training.module import build_module
 from tasks.training.own_training import OwnTraining
 from tasks.training.progress import ShowProgress
 from tasks.training.randomness import random_numbers_lock
+from tasks.training.unfinished import Bar, UnfinishedError
 from tasks.training.untrained import ship
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
@@ -53,6 +55,7 @@ def train(
     publish: Publish | None = None,
     progress: ShowProgress | None = None,
     store: ObjectStorage | None = None,
+    bar: Bar = (),
 ) -> Checkpoint:
     """Train the workload's module (called `model`; None: its first) on the dataset; see `fit`, and without knobs `ship`.
 
@@ -67,7 +70,8 @@ def train(
             raise UserError(
                 f"train.workers={config.workers} needs Ray: pip install 'slipway[ray]'."
             ) from error
-        same = partial(train, reference, dataset, config, folder, model=model, publish=publish, store=store)
+        given: dict[str, Any] = {"model": model, "publish": publish, "store": store, "bar": bar}
+        same = partial(train, reference, dataset, config, folder, **given)
         return train_on_cluster(same, config, folder, progress)
     workload = load_workload(reference)
     materials = workload.materials(model)
@@ -86,6 +90,7 @@ def train(
             publish=publish,
             progress=progress,
             store=store,
+            bar=bar,
         )
     return checkpoint.model_copy(update={"materials": materials})
 
@@ -103,6 +108,7 @@ def fit(
     progress: ShowProgress | None = None,
     store: ObjectStorage | None = None,
     checkpoints: type[CheckpointStore] = CheckpointStore,
+    bar: Bar = (),
 ) -> Checkpoint:
     """Train `module` in place and return where its best weights by validation score are (the module holds the last).
 
@@ -112,7 +118,7 @@ def fit(
     `distillation`, a teacher has its share in the loss. What is in `store` and not here is fetched first, and checkpoints
     are mirrored there.
     A workload's own `fit` takes the place of our loop.
-    Raises StepError for a loss that is not finite, a full disk, and a folder that another process is training in.
+    Raises UnfinishedError, which says where its metrics are, for a loss that is not finite and for scores below `bar`; StepError for a full disk, and a folder that another process is training in.
     """
     with random_numbers_lock, threads(config.threads):
         compute = Compute(config)
@@ -131,10 +137,14 @@ def fit(
             with compute.exact():
                 training: Loop | OwnTraining
                 if workload.fit is None:
-                    training = Loop(*rows, compute, kept, metrics, distillation, show)
+                    training = Loop(*rows, compute, kept, metrics, distillation, show, bar)
                 else:
-                    training = OwnTraining(*rows, compute.device, kept, metrics, show)
-                state = training.run()
+                    training = OwnTraining(*rows, compute.device, kept, metrics, show, bar)
+                try:
+                    state = training.run()
+                except UnfinishedError as end:
+                    end.folder = folder
+                    raise
             return compute.from_first(lambda: _finish(folder, key, state))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from tasks.config import Data, Gates, RunConfig, Train
+from tasks.config import Data, Gates, RunConfig, Search, Train
 from tasks.errors import UserError
 from tasks.recipes import Recipe
 from tasks.records import Material
@@ -86,6 +86,7 @@ class Workload:
     data: Data = Data()
     recipes: tuple[Recipe, ...] = DEFAULT_RECIPES
     gates: Gates = Gates()
+    search: Search = Search()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", self.name):
@@ -206,7 +207,9 @@ class Workload:
 
     def defaults(self) -> RunConfig:
         """The run this workload asks for when nothing is set."""
-        return RunConfig(data=self.data, train=self.train, recipes=self.recipes, gates=self.gates)
+        return RunConfig(
+            data=self.data, train=self.train, recipes=self.recipes, gates=self.gates, search=self.search
+        )
 
     def check(self, run: RunConfig) -> None:
         """Raise UserError for settings that cannot work for this workload; its recipes: `check_recipes`."""
@@ -253,6 +256,11 @@ class Workload:
         source = self.builder(model)
         own = [(source.name, source.files)] if isinstance(source, ModelFile) else []
         return (*own, *((f"base {name}", files) for name, files in self.bases.items()))
+
+    @property
+    def first_model(self) -> str | None:
+        """The model that is trained when none is named; None where it has no name."""
+        return self._models[0]
 
     @property
     def _models(self) -> list[str] | list[None]:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from checkout import BENCH, ROOT
 
-from flows.cli.run import _QUIETLY
+from flows.cli.run import QUIETLY
 from infra.platform.prefect import client_environment
 
 _ASKS = """#!{python} -IS
@@ -133,7 +133,7 @@ def take(code: str) -> None:
 def quietly() -> dict[str, str]:
     """What a command tells libraries before it imports them."""
     return {
-        **_QUIETLY,
+        **QUIETLY,
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "slipway",

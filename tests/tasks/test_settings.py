@@ -117,3 +117,15 @@ def test_a_home_that_no_database_address_can_name_is_refused(
     monkeypatch.setenv("SLIPWAY_HOME", str(somewhere / "what?"))
     with pytest.raises(UserError, match=r"has a '\?', where a database's address ends"):
         load_settings()
+
+
+def test_the_file_of_settings_may_be_named(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = tmp_path / "other.yaml"
+    named.write_text("models: {dots: {approval: manual}}")
+    monkeypatch.setenv("SLIPWAY_SETTINGS", str(named))
+    assert load_settings().policy("dots").approval == "manual"
+    named.unlink()
+    with pytest.raises(UserError, match=r"SLIPWAY_SETTINGS=.*other\.yaml is not there: name a file such as"):
+        load_settings()
