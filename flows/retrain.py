@@ -30,7 +30,7 @@ from tasks.measured import Proof, Report, Searched
 from tasks.outcome import Outcome, Selection
 from tasks.promotion.automatic import Decision
 from tasks.proof.evidence import Evidence, make_evidence
-from tasks.records import Checkpoint, Dataset, Version
+from tasks.records import Candidate, Checkpoint, Dataset, Version
 from tasks.registry.tags import DECISION_TAG
 from tasks.reporting.why import why_started
 from tasks.settings import load_settings
@@ -127,13 +127,16 @@ def _make(
         selection, proof = pick_and_prove(runner, dataset, config, candidates, reports)
         if not context.forced and (outcome := reuse.find(context, dataset)) is not None:
             return outcome  # another machine made it meanwhile
-        evidence = _evidence(runner, dataset, config, searched, checkpoint, reports, selection, proof)
+        shipped = picked(candidates, selection)
+        evidence = _evidence(
+            runner, dataset, config, searched, checkpoint, reports, selection, proof, shipped
+        )
         version = runner.call(
             steps.register,
             evidence=evidence,
             dataset=dataset,
             checkpoint=checkpoint,
-            picked=picked(candidates, selection),
+            picked=shipped,
             selection=selection,
         )
         if not context.forced and (outcome := reuse.yielded(context, version)) is not None:
@@ -180,8 +183,10 @@ def _evidence(
     reports: list[Report],
     selection: Selection,
     proof: Proof,
+    shipped: Candidate,
 ) -> Evidence:
     """All that was found so far, to be signed with the file."""
+    key = runner.context.key
     return make_evidence(
         workload=runner.context.workload,
         run_id=runner.context.run_id or "",
@@ -195,6 +200,9 @@ def _evidence(
         searched=searched,
         origin=origin_of(runner.context.workload),
         libraries=libraries_of(runner.context.workload),
+        recipe=shipped.recipe,
+        key=key.digest if key is not None else None,
+        definitions=key.code if key is not None else None,
     )
 
 

@@ -1,7 +1,8 @@
-"""Registered versions: promote, rollback, copy, history, verify, monitor, explain."""
+"""Registered versions: promote, rollback, copy, history, verify, attest, monitor, explain."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -182,6 +183,25 @@ def verify(
     with working("verify", f"{target} --replay" if replay else target, quiet=json):
         verification = check(load_settings(), target, replay=replay)
     show_verification(verification, json)
+
+
+@commands.command(epilog=after_help("slipway attest digits@champion --out handed-over"))
+def attest(
+    target: Target,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where to; a folder that is not there yet, or is empty.")
+    ],
+    json: Json = False,
+) -> None:
+    """Write what a stranger checks without Slipway: the version, signed statements of how it was made and tested, a page that says how."""
+    from flows.cli.views.versions import show_attested
+    from flows.cli.views.waiting import working
+    from tasks.promotion.attesting import attest as write
+    from tasks.settings import load_settings
+
+    with working("attest", target, quiet=json):
+        attested = write(load_settings(), target, out)
+    show_attested(attested, json)
 
 
 @commands.command(

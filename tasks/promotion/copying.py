@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from tasks.attestation.bundle import ATTESTATIONS
 from tasks.errors import RefusedError, UserError
 from tasks.measured import ServingCheck
 from tasks.promotion.champion import model_lock, repair
@@ -132,14 +133,16 @@ def _register(registry: Registry, parcel: Parcel) -> Version:
         run_id = registry.start_run(
             model, f"copy of v{parcel.version.version}", {**mark, "slipway.from": str(parcel.origin)}
         )
-    for path in (parcel.folder / EVIDENCE, parcel.page):
-        if path is not None:
+    statements = parcel.folder / ATTESTATIONS
+    for path in (parcel.folder / EVIDENCE, statements, parcel.page):
+        if path is not None and path.is_file():
             registry.log_file(run_id, path)
     model_id = registry.whole_model(model, run_id)
     if model_id is None:
         model_id = registry.log_model(run_id, model, parcel.evidence.picked, mark)
         registry.upload(model_id, parcel.folder)
-    tags = mark | tags_of(parcel.evidence, parcel.digest, parcel.newest)
+    stated = sha256_of(statements) if statements.is_file() else None
+    tags = mark | tags_of(parcel.evidence, parcel.digest, parcel.newest, stated)
     return registry.add_version(
         run_id, model, model_id, parcel.evidence.model_sha256, tags, parcel.description
     )

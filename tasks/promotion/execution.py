@@ -63,7 +63,8 @@ def _tell_servers(registry: Registry, entry: LedgerEntry) -> None:
     else:
         gate = entry.verdict == "pass" and entry.action in ("promote", "start")
         basis: Basis = "gate" if gate else "approval"
-        grant(registry, version, basis=basis, why=entry.why, by=entry.who)
+        named = entry.digest if entry.moved else ""
+        grant(registry, version, basis=basis, why=entry.why, by=entry.who, entry=named)
 
 
 def _tell_people(registry: Registry, entry: LedgerEntry) -> None:

@@ -18,16 +18,16 @@ from tasks.proof.permit import PERMIT_TAG, Basis, Permit, PermitError, issue, re
 from tasks.proof.signature import signature_change
 from tasks.records import Version
 from tasks.registry.registry import Registry
-from tasks.registry.tags import EVIDENCE_TAG, POLICY_TAG, REVERTED_TAG
+from tasks.registry.tags import EVIDENCE_TAG, POLICY_TAG, REVERTED_TAG, STATEMENTS_TAG
 from tasks.rollout.reported import RevertNote
 from tasks.system.signing import public_key, signing_key, text_checker
 
 
-def grant(registry: Registry, version: Version, *, basis: Basis, why: str, by: str) -> None:
-    """Let a version serve; one that may already keeps the permit that it has."""
+def grant(registry: Registry, version: Version, *, basis: Basis, why: str, by: str, entry: str = "") -> None:
+    """Let a version serve; one that may already keeps the permit that it has, unless a promotion is to be in it: by its ledger `entry`."""
     standing = _readable(registry, version)
-    if standing is None or not standing.granted:
-        _write(registry, version, standing, granted=True, basis=basis, why=why, by=by)
+    if standing is None or not standing.granted or (entry and standing.entry_sha256 != entry):
+        _write(registry, version, standing, granted=True, basis=basis, why=why, by=by, entry=entry)
 
 
 def withdraw(registry: Registry, version: Version, *, why: str, by: str) -> None:
@@ -152,6 +152,7 @@ def _write(
     basis: Basis,
     why: str,
     by: str,
+    entry: str = "",
 ) -> None:
     key = signing_key()
     if key is None:
@@ -167,6 +168,8 @@ def _write(
         model_sha256=version.sha256,
         evidence_sha256=tags.get(EVIDENCE_TAG, ""),
         policy_sha256=tags.get(POLICY_TAG, ""),
+        statements_sha256=tags.get(STATEMENTS_TAG, ""),
+        entry_sha256=entry,
         granted=granted,
         basis=basis,
         serial=before.serial + 1 if before is not None else int(time.time()),  # above any that was deleted

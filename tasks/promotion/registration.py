@@ -4,10 +4,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from tasks.attestation.bundle import ATTESTATIONS, write_statements
 from tasks.onnx.package import build_folder
 from tasks.outcome import CandidateResult, Selection
 from tasks.promotion.ledger import read_ledger
-from tasks.proof.evidence import Evidence, seal
+from tasks.proof.evidence import EVIDENCE, Evidence, seal
 from tasks.proof.permit import policy_digest
 from tasks.records import Candidate, Checkpoint, Dataset, Metric, Version
 from tasks.registry.registry import Registry
@@ -19,6 +20,7 @@ from tasks.registry.tags import (
     PICKED_TAG,
     POLICY_TAG,
     SCORE_TAG,
+    STATEMENTS_TAG,
     VERDICT_TAG,
 )
 from tasks.reporting.explained_rows import attributions
@@ -61,8 +63,10 @@ def register(
         model_id = _log_candidates(registry, evidence, dataset, selection)
         shutil.rmtree(folder, ignore_errors=True)
         build_folder(picked.onnx, dataset, folder, registry.model_card(model_id, evidence.run_id))
+        stated = write_statements(folder, evidence)
         digest = seal(folder, evidence)
-        registry.log_file(evidence.run_id, folder / "evidence.json")
+        for name in (EVIDENCE, ATTESTATIONS):
+            registry.log_file(evidence.run_id, folder / name)
         card = model_card(evidence, dataset, picked.onnx, [*_served(registry, evidence.model)])
         version = registry.register(
             evidence.run_id,
@@ -70,7 +74,7 @@ def register(
             model_id,
             folder,
             picked.onnx,
-            {KEY_TAG: key, **tags_of(evidence, digest, dataset.newest)},
+            {KEY_TAG: key, **tags_of(evidence, digest, dataset.newest, stated)},
             card,
         )
         about = model_page(evidence.model, evidence.workload, dataset, registry.runs_address(evidence.model))
@@ -114,12 +118,13 @@ def _details(evidence: Evidence) -> Iterator[Metric]:
                 yield Metric(key=key, value=value, step=step, timestamp=at)
 
 
-def tags_of(evidence: Evidence, digest: str, newest: str | None) -> dict[str, str]:
-    """What a version says of its evidence, whose own SHA-256 is `digest`; `newest`: the last moment of its rows."""
+def tags_of(evidence: Evidence, digest: str, newest: str | None, stated: str | None) -> dict[str, str]:
+    """What a version says of its evidence, whose own SHA-256 is `digest`; `newest`: the last moment of its rows; `stated`: SHA-256 of its statements."""
     report, verdict = evidence.proof.report, evidence.proof.verdict
     origin = evidence.origin.tags if evidence.origin else {}
     return (
         ({NEWEST_TAG: newest} if newest is not None else {})
+        | ({STATEMENTS_TAG: stated} if stated is not None else {})
         | origin
         | {
             "slipway.workload": evidence.workload,

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.attestation.bundle import check_statements
 from tasks.bundles.bundle import Origin
 from tasks.codecs.decoding import CodecError, Unreadable, bound_decoder
 from tasks.errors import StepError
@@ -44,13 +45,14 @@ class Verification(Frozen):
     run_id: str
     revision: str | None
     dirty: bool
+    statements: tuple[str, ...] = ()
     origin: Origin | None = None
     replayed: float | None = None
     rollouts: Replayed | None = None
 
 
 def verify(settings: Settings, reference: str, *, replay: bool = False) -> Verification:
-    """Download MODEL, MODEL@ALIAS or MODEL/VERSION and check digest, signature and evidence.
+    """Download MODEL, MODEL@ALIAS or MODEL/VERSION and check digest, signature, evidence and statements.
 
     `replay` scores it again, and makes every decision of the model's rollouts again.
 
@@ -73,6 +75,7 @@ def verify(settings: Settings, reference: str, *, replay: bool = False) -> Verif
             run_id=evidence.run_id,
             revision=evidence.code.revision,
             dirty=evidence.code.dirty,
+            statements=check_statements(folder, evidence),
             origin=evidence.origin,
             replayed=score,
             rollouts=rollouts,
@@ -101,6 +104,7 @@ def check_version(folder: Path, version: Version) -> Evidence:
             f"{evidence.model_sha256[:16]}… where {version.sha256[:16]}… was registered.",
             "other",
         )
+    check_statements(folder, evidence)
     return evidence
 
 

@@ -12,6 +12,7 @@ from tasks.config import RunConfig
 from tasks.measured import Proof, Report, Searched
 from tasks.outcome import Selection, StepTime
 from tasks.proof.provenance import Code, code_state, library_versions, machine
+from tasks.recipes import Recipe
 from tasks.records import Checkpoint, Dataset, Material
 from tasks.system import signing
 from tasks.system.files import sha256_of, write_atomically
@@ -45,6 +46,16 @@ class Evidence(Frozen):
         None, description="Where the workload's own code came from; nothing for one of Slipway's."
     )
     config: dict[str, Any]
+    recipe: dict[str, Any] | None = Field(
+        None, description="What made the picked file of the trained model; None for fp32."
+    )
+    key: str | None = Field(
+        None,
+        description="Digest of all that the run's results depend on: definitions, libraries, knobs, data.",
+    )
+    definitions: str | None = Field(
+        None, description="Digest of the definitions in that key, Slipway's and the workload's."
+    )
     libraries: dict[str, str]
     machine: str
     searched: Searched | None = Field(
@@ -57,6 +68,11 @@ class Evidence(Frozen):
     proof: Proof
     champion: int | None = None
     times: tuple[StepTime, ...] = ()
+
+    @property
+    def as_written(self) -> bytes:
+        """The file's bytes."""
+        return self.model_dump_json(indent=1).encode()
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -97,7 +113,7 @@ def seal(folder: Path, evidence: Evidence, private_key: Path | None = None) -> s
     model = folder / MODEL
     _check_binding(folder, evidence)
     refuse_external_data(model.read_bytes(), str(model))
-    write_atomically(folder / EVIDENCE, evidence.model_dump_json(indent=1).encode())
+    write_atomically(folder / EVIDENCE, evidence.as_written)
     sign_folder(folder, private_key or signing.private_key())
     return sha256_of(folder / EVIDENCE)
 
@@ -163,6 +179,9 @@ def make_evidence(
     searched: Searched | None = None,
     origin: Origin | None = None,
     libraries: Mapping[str, str] | None = None,
+    recipe: Recipe | None = None,
+    key: str | None = None,
+    definitions: str | None = None,
 ) -> Evidence:
     """All that has to be known to believe the version, in one record."""
     return Evidence(
@@ -179,6 +198,9 @@ def make_evidence(
         materials=checkpoint.materials,
         code=code_state(),
         config=config.model_dump(mode="json"),
+        recipe=recipe.model_dump(mode="json") if recipe is not None else None,
+        key=key,
+        definitions=definitions,
         origin=origin,
         libraries=library_versions() | dict(libraries or {}),
         machine=machine(),

@@ -18,6 +18,8 @@ from tasks.measured import (
 
 Decision = Literal["pass", "fail", "inconclusive"]
 
+Concern = Literal["parity", "score", "slices", "company", "size", "signature", "sea trial"]
+
 _UNDEFINED = 0.01
 """The share of the resamples on which a score may have no value."""
 
@@ -37,18 +39,8 @@ def gate(
     zero with its middle beyond the margin, and inconclusive between. No champion: the absolute gates alone. Each further
     goal must not lose more than the margin, against the champion and (`others`) against fp32.
     """
-    problems = [*report.problems, *beside_others(report, gates), *_below_minimum(report, gates)]
-    problems += trial.problems if trial else ()
-    reasons: dict[Decision, list[str]] = {
-        "fail": problems,
-        "inconclusive": [*report.findings, *_undefined(report)],
-        "pass": [],
-    }
-    for decision, reason in (
-        *_beside_fp32(report, baseline, against_fp32, gates),
-        *_beside_champion(comparison, gates),
-        *_other_goals(others, "fp32", gates.max_score_drop),
-    ):
+    reasons: dict[Decision, list[str]] = {"fail": [], "inconclusive": [], "pass": []}
+    for _, decision, reason in concerns(report, baseline, against_fp32, comparison, trial, gates, others):
         reasons[decision].append(reason)
     decision = next((word for word in reasons if reasons[word]), "pass")
     if decision == "fail":
@@ -63,6 +55,27 @@ def gate(
         new_signature=comparison.new_signature if comparison else None,
         more_rows=more_rows(comparison, gates) if comparison and decision == "inconclusive" else None,
     )
+
+
+def concerns(
+    report: Report,
+    baseline: Report,
+    against_fp32: Interval | None,
+    comparison: Comparison | None,
+    trial: ServingCheck | None,
+    gates: Gates,
+    others: Sequence[OtherDifference] = (),
+) -> Iterator[tuple[Concern, Decision, str]]:
+    """All that the gate finds of a challenger: what about, what follows from it, and why."""
+    yield from (("parity", "fail", problem) for problem in report.problems)
+    yield from (("company", "fail", reason) for reason in beside_others(report, gates))
+    yield from _below_minimum(report, gates)
+    yield from (("sea trial", "fail", problem) for problem in (trial.problems if trial else ()))
+    yield from (("parity", "inconclusive", finding) for finding in report.findings)
+    yield from (("score", "inconclusive", reason) for reason in _undefined(report))
+    yield from (("score", *each) for each in _beside_fp32(report, baseline, against_fp32, gates))
+    yield from _beside_champion(comparison, gates)
+    yield from (("score", *each) for each in _other_goals(others, "fp32", gates.max_score_drop))
 
 
 def with_folds(verdict: Verdict, cross: CrossValidation, gates: Gates) -> Verdict:
@@ -123,11 +136,16 @@ def _undefined(report: Report) -> Iterator[str]:
         )
 
 
-def _below_minimum(report: Report, gates: Gates) -> Iterator[str]:
+def _below_minimum(report: Report, gates: Gates) -> Iterator[tuple[Concern, Decision, str]]:
     if gates.min_score is not None and report.score < gates.min_score:
-        yield f"{report.score_name} {report.score:.4f} is below the minimum of {gates.min_score:g}"
+        reason = f"{report.score_name} {report.score:.4f} is below the minimum of {gates.min_score:g}"
+        yield "score", "fail", reason
     if gates.max_size_mb is not None and report.size_bytes > gates.max_size_mb * 1e6:
-        yield f"the file has {report.size_bytes / 1e6:.2f} MB, more than {gates.max_size_mb:g}"
+        yield (
+            "size",
+            "fail",
+            f"the file has {report.size_bytes / 1e6:.2f} MB, more than {gates.max_size_mb:g}",
+        )
 
 
 def _beside_fp32(
@@ -144,28 +162,25 @@ def _beside_fp32(
         yield "pass", f"{reason}, {chance}"
 
 
-def _beside_champion(comparison: Comparison | None, gates: Gates) -> Iterator[tuple[Decision, str]]:
+def _beside_champion(comparison: Comparison | None, gates: Gates) -> Iterator[tuple[Concern, Decision, str]]:
     if comparison is None:
-        yield "pass", "there is no champion to compare with"
+        yield "score", "pass", "there is no champion to compare with"
         return
     if comparison.new_signature is not None:
-        yield (
-            "inconclusive",
-            (
-                f"{comparison.new_signature}: tell whoever asks champion v{comparison.champion}, and promote with --new-signature"
-            ),
-        )
+        told = f"tell whoever asks champion v{comparison.champion}, and promote with --new-signature"
+        yield "signature", "inconclusive", f"{comparison.new_signature}: {told}"
     if comparison.problem is not None:
         reason = f"champion v{comparison.champion} could not be compared: {comparison.problem}"
-        yield "inconclusive", reason
+        yield "score", "inconclusive", reason
         return
-    yield _on_all_rows(comparison, gates)
-    yield from _other_goals(comparison.others, f"champion v{comparison.champion}", gates.margin)
+    yield "score", *_on_all_rows(comparison, gates)
+    champion = f"champion v{comparison.champion}"
+    yield from (("score", *each) for each in _other_goals(comparison.others, champion, gates.margin))
     for group in comparison.slices:
         if _is_worse(group.difference, group.interval, gates.slice_margin):
-            yield "fail", _slice_reason(group)
+            yield "slices", "fail", _slice_reason(group)
         elif group.difference < -gates.slice_margin:
-            yield "inconclusive", f"{_slice_reason(group)}, though not for certain"
+            yield "slices", "inconclusive", f"{_slice_reason(group)}, though not for certain"
 
 
 def _other_goals(

@@ -5,7 +5,6 @@ An in-toto statement with SLSA's verification summary (VSA, https://slsa.dev/spe
 statement counts, by its serial: one that says FAILED withdraws those before it. The server imports this: nothing heavy here.
 """
 
-import base64
 import datetime
 import hashlib
 import json
@@ -14,12 +13,12 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from tasks.errors import StepError
+from tasks.system.envelope import EnvelopeError, open_envelope, sign_statement, statement
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import shortened
-from tasks.system.signing import sign_text
 
 PERMIT_TAG = "slipway.permit"
 """Of a model version: the envelope of its newest statement."""
@@ -27,11 +26,18 @@ PERMIT_TAG = "slipway.permit"
 Basis = Literal["gate", "approval", "ledger"]
 """What lets a version serve: its gate passed, a person let it through, or an entry of the ledger made before there were permits."""
 
-_PAYLOAD, _STATEMENT = "application/vnd.in-toto+json", "https://in-toto.io/Statement/v1"
+SUMMARY, _SLSA = "https://slsa.dev/verification_summary/v1", "1.1"
 
-_PREDICATE, _SLSA = "https://slsa.dev/verification_summary/v1", "1.1"
+BUILD_LEVEL = 1
+"""SLSA's, of what Slipway makes: the process that trains can reach the key, and level 2 asks that it cannot."""
 
 _LONGEST_REASON = 500
+
+_EVIDENCE, _STATEMENTS, _LEDGER = "/evidence.json", "/attestations.jsonl", "#ledger"
+"""What a permit rests on: how the addresses of these end, behind the version's."""
+
+_CLOCKS = datetime.timedelta(minutes=5)
+"""How far another machine's clock may be before ours."""
 
 
 class PermitError(StepError):
@@ -47,6 +53,10 @@ class Permit(Frozen):
     model_sha256: str
     evidence_sha256: str
     policy_sha256: str = Field(description="SHA-256 of the gates in force, as canonical JSON.")
+    statements_sha256: str = Field("", description="Of attestations.jsonl; of a version without, empty.")
+    entry_sha256: str = Field(
+        "", description="Digest of the ledger's entry that let it serve; empty before there is one."
+    )
     granted: bool
     basis: Basis
     serial: int = Field(ge=1, description="Counts the statements about this version.")
@@ -56,44 +66,51 @@ class Permit(Frozen):
 
     def check(self, model: str, version: int, run_id: str, model_sha256: str) -> Self:
         """Itself, if it lets exactly these bytes serve as this version; PermitError otherwise."""
+        self.check_subject(model, version, run_id, model_sha256)
         name = f"{model} version {version}"
+        if not self.granted:
+            raise PermitError(f"{name} may not serve: {self.why} ({self.by}, {self.at:%Y-%m-%d %H:%M} UTC).")
+        if self.is_ahead:
+            raise PermitError(
+                f"{name}: its permit is of {self.at:%Y-%m-%d %H:%M} UTC, which is yet to come by this machine's clock: set that clock right, "
+                "or the one of the machine that decided, and promote it again."
+            )
+        return self
+
+    def check_subject(self, model: str, version: int, run_id: str, model_sha256: str) -> None:
+        """Return if it is about exactly these bytes as this version, whatever it says of them; PermitError otherwise."""
         about = (self.model, self.version, self.run_id, self.model_sha256)
         if about != (model, version, run_id, model_sha256):
             raise PermitError(
-                f"{name}: its permit is of {self.model} version {self.version} "
+                f"{model} version {version}: its permit is of {self.model} version {self.version} "
                 f"(run {self.run_id[:8]}, {self.model_sha256[:16]}…) and not of run {run_id[:8]}, {model_sha256[:16]}…."
             )
-        if not self.granted:
-            raise PermitError(f"{name} may not serve: {self.why} ({self.by}, {self.at:%Y-%m-%d %H:%M} UTC).")
-        return self
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether it lets a version serve from a time that is yet to come."""
+        return self.granted and is_ahead(self.at)
+
+
+def is_ahead(at: datetime.datetime) -> bool:
+    """Whether a moment is yet to come, by more than clocks may differ."""
+    return at > datetime.datetime.now(datetime.UTC) + _CLOCKS
 
 
 def issue(permit: Permit, private_key: Path) -> str:
     """The permit's signed envelope. Raises UserError for a key that cannot sign."""
-    payload = json.dumps(_statement(permit), sort_keys=True, separators=(",", ":"))
-    signature = {"keyid": "", "sig": sign_text(_encoded(payload), private_key)}
-    envelope = {
-        "payloadType": _PAYLOAD,
-        "payload": base64.b64encode(payload.encode()).decode(),
-        "signatures": [signature],
-    }
-    return json.dumps(envelope)
+    return json.dumps(sign_statement(_statement(permit), private_key))
 
 
 def read_permit(text: str, fits: Callable[[str, str], bool]) -> Permit:
     """The permit in an envelope that `fits` (of `signing.text_checker`) says is signed. Raises PermitError; parses nothing unsigned."""
     try:
-        envelope = json.loads(text)
-        payload = base64.b64decode(envelope["payload"], validate=True).decode("ascii")
-        signatures = [str(signature["sig"]) for signature in envelope["signatures"]]
-        of_ours = envelope["payloadType"] == _PAYLOAD
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return _permit(open_envelope(json.loads(text), fits))
+    except EnvelopeError as error:
+        raise PermitError(f"the permit is {error}.") from error
+    except (json.JSONDecodeError, RecursionError) as error:
         raise PermitError("the permit is damaged: it is no DSSE envelope that can be read.") from error
-    if not of_ours or not any(fits(_encoded(payload), signature) for signature in signatures):
-        raise PermitError("the permit is not signed by the owner of the public key.")
-    try:
-        return _permit(json.loads(payload))
-    except (ValidationError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise PermitError("the permit is signed, and is no verification summary of Slipway's.") from error
 
 
@@ -101,52 +118,56 @@ def policy_digest(gates: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(gates, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _encoded(payload: str) -> str:
-    """DSSE's pre-authentication encoding; `payload` is ASCII, so that characters are bytes."""
-    return f"DSSEv1 {len(_PAYLOAD)} {_PAYLOAD} {len(payload)} {payload}"
-
-
 def _statement(permit: Permit) -> dict[str, Any]:
     address = f"models:/{permit.model}/{permit.version}"
-    return {
-        "_type": _STATEMENT,
-        "subject": [{"name": "model.onnx", "digest": {"sha256": permit.model_sha256}}],
-        "predicateType": _PREDICATE,
-        "predicate": {
-            "verifier": {"id": "pkg:pypi/slipway", "version": {"slipway": installed_version("slipway")}},
-            "timeVerified": permit.at.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z"),
-            "resourceUri": address,
-            "policy": {"uri": f"{address}#gates", "digest": {"sha256": permit.policy_sha256}},
-            "inputAttestations": [
-                {"uri": f"{address}/evidence.json", "digest": {"sha256": permit.evidence_sha256}}
-            ],
-            "verificationResult": "PASSED" if permit.granted else "FAILED",
-            "verifiedLevels": [f"SLIPWAY_{permit.basis.upper()}" if permit.granted else "FAILED"],
-            "slsaVersion": _SLSA,
-            "slipway": {
-                "basis": permit.basis,
-                "serial": permit.serial,
-                "run": permit.run_id,
-                "by": permit.by,
-                "why": shortened(permit.why, _LONGEST_REASON),
-            },
+    rests_on = {
+        _EVIDENCE: permit.evidence_sha256,
+        _STATEMENTS: permit.statements_sha256,
+        _LEDGER: permit.entry_sha256,
+    }
+    level = [f"SLSA_BUILD_LEVEL_{BUILD_LEVEL}"] if permit.statements_sha256 else []
+    predicate = {
+        "verifier": {"id": "pkg:pypi/slipway", "version": {"slipway": installed_version("slipway")}},
+        "timeVerified": permit.at.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z"),
+        "resourceUri": address,
+        "policy": {"uri": f"{address}#gates", "digest": {"sha256": permit.policy_sha256}},
+        "inputAttestations": [
+            {"uri": f"{address}{end}", "digest": {"sha256": sha256}}
+            for end, sha256 in rests_on.items()
+            if sha256 or end == _EVIDENCE
+        ],
+        "verificationResult": "PASSED" if permit.granted else "FAILED",
+        "verifiedLevels": [*level, f"SLIPWAY_{permit.basis.upper()}"] if permit.granted else ["FAILED"],
+        "slsaVersion": _SLSA,
+        "slipway": {
+            "basis": permit.basis,
+            "serial": permit.serial,
+            "run": permit.run_id,
+            "by": permit.by,
+            "why": shortened(permit.why, _LONGEST_REASON),
         },
     }
+    return statement(SUMMARY, [{"name": "model.onnx", "digest": {"sha256": permit.model_sha256}}], predicate)
 
 
-def _permit(statement: dict[str, Any]) -> Permit:
-    predicate, (subject,) = statement["predicate"], statement["subject"]
-    if (statement["_type"], statement["predicateType"]) != (_STATEMENT, _PREDICATE):
-        raise ValueError(statement["predicateType"])
+def _permit(said: dict[str, Any]) -> Permit:
+    predicate, (subject,) = said["predicate"], said["subject"]
+    if said["predicateType"] != SUMMARY:
+        raise ValueError(said["predicateType"])
     address, own = predicate["resourceUri"], predicate["slipway"]
     model, _, version = address.removeprefix("models:/").rpartition("/")
+    rests_on = {
+        each["uri"].removeprefix(address): each["digest"]["sha256"] for each in predicate["inputAttestations"]
+    }
     return Permit(
         model=model,
         version=int(version),
         run_id=own["run"],
         model_sha256=subject["digest"]["sha256"],
-        evidence_sha256=predicate["inputAttestations"][0]["digest"]["sha256"],
+        evidence_sha256=rests_on[_EVIDENCE],
         policy_sha256=predicate["policy"]["digest"]["sha256"],
+        statements_sha256=rests_on.get(_STATEMENTS, ""),
+        entry_sha256=rests_on.get(_LEDGER, ""),
         granted=predicate["verificationResult"] == "PASSED",
         basis=own["basis"],
         serial=own["serial"],

@@ -5,7 +5,10 @@ import platform
 import subprocess
 from pathlib import Path
 
+from pydantic import Field
+
 from tasks.errors import LostError
+from tasks.system.files import sha256_of
 from tasks.system.frozen import Frozen
 from tasks.system.libraries import AROUND, COMPUTING, installed
 
@@ -15,6 +18,9 @@ class Code(Frozen):
 
     revision: str | None
     dirty: bool
+    lock: str | None = Field(
+        None, description="SHA-256 of requirements.lock beside it; None where there is none."
+    )
 
 
 def code_state(root: Path | None = None) -> Code:
@@ -22,10 +28,12 @@ def code_state(root: Path | None = None) -> Code:
 
     Outside a checkout there is none; an image names its own in SLIPWAY_REVISION.
     """
-    if root is None and (given := os.environ.get("SLIPWAY_REVISION")):
-        return Code(revision=given, dirty=False)
     own = Path(__file__)
     checkout = root or own.parent.parent.parent
+    path = checkout / "requirements.lock"
+    lock = sha256_of(path) if path.is_file() else None
+    if root is None and (given := os.environ.get("SLIPWAY_REVISION")):
+        return Code(revision=given, dirty=False, lock=lock)
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(checkout), *words]
@@ -34,11 +42,11 @@ def code_state(root: Path | None = None) -> Code:
     try:
         if root is None:  # installed inside another project's folder, that one's revision is not ours
             git("ls-files", "--error-unmatch", str(own))
-        return Code(revision=git("rev-parse", "HEAD"), dirty=bool(git("status", "--porcelain")))
+        return Code(revision=git("rev-parse", "HEAD"), dirty=bool(git("status", "--porcelain")), lock=lock)
     except (OSError, subprocess.SubprocessError) as error:
         if isinstance(error, subprocess.TimeoutExpired) or getattr(error, "returncode", 0) < 0:
             raise LostError("git did not get to say which code this is: it was ended. Run again.") from error
-        return Code(revision=None, dirty=True)
+        return Code(revision=None, dirty=True, lock=lock)
 
 
 def library_versions() -> dict[str, str]:

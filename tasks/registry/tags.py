@@ -2,6 +2,9 @@
 
 EVIDENCE_TAG = "slipway.evidence"
 
+STATEMENTS_TAG = "slipway.attestations"
+"""SHA-256 of a version's attestations.jsonl; one that was made before there were statements has none."""
+
 VERDICT_TAG = "slipway.verdict"
 
 SCORE_TAG = "slipway.score_name"

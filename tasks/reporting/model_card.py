@@ -37,6 +37,13 @@ def model_card(
     )
 
 
+def measured(evidence: Evidence) -> Iterator[str]:
+    """The parts that need nothing but the evidence: how good, where weak, of which rows."""
+    yield from _score(evidence)
+    yield from _limits(evidence)
+    yield from _data(evidence)
+
+
 def model_page(model: str, workload: str, dataset: Dataset, runs: str | None) -> str:
     """Markdown for the registered model's description, which holds whichever version serves; `runs`: where its runs are shown."""
     all_runs = f" [What came of each run]({runs})." if runs else ""

@@ -7,6 +7,7 @@ import signal
 import sys
 
 import campaign
+import campaign_attestations
 import campaign_checkpoints
 import campaign_decisions
 import campaign_kills
@@ -23,6 +24,7 @@ PARTS = (
     *campaign_requests.PARTS,
     *campaign_load.PARTS,
     *campaign_registry.PARTS,
+    *campaign_attestations.PARTS,
 )
 
 if __name__ == "__main__":

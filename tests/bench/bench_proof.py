@@ -23,12 +23,16 @@ from typing import Any
 import promotions
 import proved
 from serving_peers import free_port
+from stated import sealed
 
+from tasks.attestation.bundle import ATTESTATIONS, check_statements, write_statements
 from tasks.config import Gates
 from tasks.promotion.champion import promote
 from tasks.promotion.ledger import read_ledger
 from tasks.promotion.manual import roll_back_to
+from tasks.promotion.permits import grant
 from tasks.promotion.verification import verify
+from tasks.proof.evidence import read
 from tasks.proof.holdout import prove
 from tasks.proof.validation import validate
 from tasks.registry.registry import Registry
@@ -44,6 +48,7 @@ def main() -> None:
         results |= contention(home / "contention")
         with mlflow_server(home / "server") as address:
             results |= going_back(home / "rollback", address)
+            results |= stating(home / "rollback", address)
         results |= validation(home / "validation")
     for name, value in results.items():
         print(f"{name:<44} {value}")
@@ -137,6 +142,28 @@ def going_back(home: Path, address: str) -> dict[str, Any]:
     return results
 
 
+def stating(home: Path, address: str) -> dict[str, Any]:
+    """What a version and its promotion cost more since there are statements: each part with MLflow running, the middle of 20."""
+    registry = Registry(Settings(home=home, tracking_uri=address))
+    folder = sealed(home / "stated" / "digits-v4")
+    evidence, version = read(folder), registry.by_alias("digits", "champion")
+    assert version is not None
+    grants = iter(range(1, 1000))
+    parts = {
+        "made and signed": lambda: write_statements(folder, evidence),
+        "logged": lambda: registry.log_file(version.run_id, folder / ATTESTATIONS),
+        "checked": lambda: check_statements(folder, evidence),
+        "the permit written anew": lambda: grant(
+            registry, version, basis="gate", why="better", by="the gate", entry=f"{next(grants):064x}"
+        ),
+    }
+    middle = {name: statistics.median(timed(part, 4) for _ in range(20)) for name, part in parts.items()}
+    upload = middle["logged"]  # beside the version's other files, once more
+    return {f"statements {name}, s": round(seconds, 4) for name, seconds in middle.items()} | {
+        "statements, all that a promotion costs more, s": round(sum(middle.values()) + upload, 3)
+    }
+
+
 def children() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
@@ -166,10 +193,10 @@ def validation(home: Path) -> dict[str, Any]:
     }
 
 
-def timed(function: Any) -> float:
+def timed(function: Any, places: int = 2) -> float:
     started = time.perf_counter()
     function()
-    return round(time.perf_counter() - started, 2)
+    return round(time.perf_counter() - started, places)
 
 
 def run(command: list[str]) -> None:

@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from page_of_folder import refused_by
 
 from tasks.errors import StepError, UserError
 from tasks.outcome import Outcome
+from tasks.promotion.attesting import attest
+from tasks.promotion.verification import verify
 from tasks.registry.registry import Registry
 from tasks.registry.tags import DECISION_TAG
 from tasks.settings import load_settings
@@ -69,6 +72,15 @@ def test_a_model_is_promoted_and_the_next_run_has_nothing_to_do(prefect_api: Non
     registry = Registry(load_settings())
     champion = registry.by_alias("digits", "champion")
     assert champion is not None and champion.version == 1 and champion.sha256 == first.digest
+
+    stated = verify(registry.settings, "digits").statements
+    assert stated == ("prepare", "train", "export", "tests", "decide")
+    attested = attest(registry.settings, "digits", home / "attested")
+    assert attested.permitted and attested.missing == ()
+    page = (home / "attested" / "README.md").read_text()
+    assert refused_by(page, home / "attested", attested.key_sha256) is None
+    logged = (file.path for file in registry.client.list_artifacts(first.run_id))
+    assert "attestations.jsonl" in logged
 
     again = retrain("digits", *QUICK, "train.epochs=6")
     assert again.decision == "unchanged" and again.version == 1 and "is the champion" in again.reasons[0]

@@ -14,6 +14,7 @@ from tasks.promotion.entries import Action, LedgerEntry, name_of
 from tasks.reporting.candidates import number
 
 if TYPE_CHECKING:
+    from tasks.attestation.folder import Attested
     from tasks.promotion.copying import Copied
     from tasks.promotion.history import History
     from tasks.promotion.verification import Verification
@@ -151,6 +152,23 @@ def _by_labels(performance: Performance | None) -> str:
 
 
 @or_json
+def show_attested(attested: "Attested", console: Console) -> None:
+    """What was written, what it lacks, and what has to reach whoever checks it by another way."""
+    console.print(
+        f"[bold]{attested.model}[/bold] version {attested.version}: attested in {escape(str(attested.folder))}"
+    )
+    console.print(f"  statements {', '.join(attested.statements)}")
+    if not attested.permitted:
+        console.print("  permit     none: nobody has let it serve yet")
+    for what in attested.missing:
+        console.print(f"  [yellow]lacking    {escape(what)}: the version is older[/yellow]")
+    console.print(f"  key        {attested.key_sha256}")
+    console.print(
+        "\nREADME.md in it says how it is checked, without Slipway. Tell whoever gets it the key's SHA-256 by another way."
+    )
+
+
+@or_json
 def show_verification(verification: "Verification", console: Console) -> None:
     """What was checked, one line each."""
     console.print(
@@ -162,6 +180,8 @@ def show_verification(verification: "Verification", console: Console) -> None:
     console.print(
         f"  evidence   {verification.decision}, {verification.score_name} {verification.score:.4f}, by code {verification.revision or 'unknown'}{dirty}"
     )
+    stated = ", ".join(verification.statements) or "none: it was made before there were any"
+    console.print(f"  statements {stated}")
     if verification.origin is not None:
         console.print(f"  workload   {verification.origin}", markup=False)
     if verification.replayed is not None:

@@ -143,7 +143,7 @@ class Standings:
         newest: tuple[Permit, str] | None = None
         for text in (self.of(name, pointer).permit, pointer.permit):
             permit = self.read.get(text)
-            if not isinstance(permit, Permit) or _about(permit) != about:
+            if not isinstance(permit, Permit) or _about(permit) != about or permit.is_ahead:
                 continue
             if newest is None or _order(permit) > _order(newest[0]):
                 newest = permit, text

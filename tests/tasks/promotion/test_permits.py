@@ -9,7 +9,7 @@ import promotions
 import pytest
 
 from tasks.promotion.automatic import apply_verdict
-from tasks.promotion.champion import promote, repair
+from tasks.promotion.champion import promote, repair, roll_back
 from tasks.promotion.ledger import read_ledger
 from tasks.promotion.manual import decline_version, promote_version
 from tasks.promotion.permits import may_serve, serving_version
@@ -63,6 +63,22 @@ def test_a_pass_lets_a_version_serve_also_when_it_is_not_promoted(registry: Regi
     held = permit(registry, version)
     assert held and (held.granted, held.basis, held.model_sha256) == (True, "gate", version.sha256)
     assert reason(registry, version) is None
+
+
+def test_each_promotion_is_in_the_permit_by_its_ledger_entry(registry: Registry, tmp_path: Path) -> None:
+    first, second = register(registry, tmp_path, 1.0), register(registry, tmp_path, 2.0, champion=1)
+    judged(registry, first, "pass", may_promote=False)
+    before = permit(registry, first)
+    assert before and before.entry_sha256 == ""
+    promoted = promote(registry, first, against=None, why="the first")
+    named = permit(registry, first)
+    assert named and (named.entry_sha256, named.serial) == (promoted.digest, before.serial + 1)
+    repair(registry, "toy")
+    assert permit(registry, first) == named, "what was carried out is not said again"
+    promote(registry, second, against=1, why="better")
+    back = roll_back(registry, first, why="worse after all")
+    again = permit(registry, first)
+    assert again and (again.entry_sha256, again.serial) == (back.digest, named.serial + 1)
 
 
 @pytest.mark.parametrize("policy", [{"approval": "manual"}, {"moves": "ledger"}])

@@ -73,6 +73,34 @@ def test_a_withdrawn_permit_says_who_and_why() -> None:
         withdrawn.check("digits", 3, "f" * 32, SHA)
 
 
+def test_it_names_by_digest_what_it_rests_on_and_the_level_where_there_are_statements(
+    keys: tuple[Path, Path],
+) -> None:
+    resting = permit(statements_sha256="12" * 32, entry_sha256="34" * 32)
+    assert read_permit(issue(resting, keys[0]), text_checker(keys[1])) == resting
+    said = json.loads(base64.b64decode(json.loads(issue(resting, keys[0]))["payload"]))["predicate"]
+    rests = {each["uri"]: each["digest"]["sha256"] for each in said["inputAttestations"]}
+    assert rests["models:/digits/3#ledger"] == "34" * 32
+    assert rests["models:/digits/3/attestations.jsonl"] == "12" * 32
+    assert said["verifiedLevels"] == ["SLSA_BUILD_LEVEL_1", "SLIPWAY_GATE"]
+
+
+def test_a_permit_of_the_last_release_reads_as_it_did(keys: tuple[Path, Path]) -> None:
+    said = json.loads(base64.b64decode(json.loads(issue(permit(), keys[0]))["payload"]))
+    assert [each["uri"] for each in said["predicate"]["inputAttestations"]] == [
+        "models:/digits/3/evidence.json"
+    ]
+    assert said["predicate"]["verifiedLevels"] == ["SLIPWAY_GATE"]
+
+
+def test_a_permit_from_a_time_that_is_yet_to_come_is_refused() -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    soon, later = (now + datetime.timedelta(minutes=minutes) for minutes in (4, 6))
+    assert permit(at=soon).check("digits", 3, "f" * 32, SHA)
+    with pytest.raises(PermitError, match="its permit is of .* UTC, which is yet to come by this machine's"):
+        permit(at=later).check("digits", 3, "f" * 32, SHA)
+
+
 def test_another_key_is_refused(keys: tuple[Path, Path], tmp_path: Path) -> None:
     create_key_pair(tmp_path / "private.pem", tmp_path / "public.pem")
     with pytest.raises(PermitError, match="not signed by the owner"):
@@ -98,3 +126,8 @@ def test_no_mutation_reads_as_another_permit(
     except PermitError:
         return
     assert read == permit()
+
+
+def test_what_is_nested_too_deep_is_damaged(keys: tuple[Path, Path]) -> None:
+    with pytest.raises(PermitError, match="damaged"):
+        read_permit("[" * 100_000, text_checker(keys[1]))

@@ -104,6 +104,15 @@ def test_a_withdrawal_that_cannot_be_written_down_counts_and_is_written_when_the
     assert isinstance(server.sees(permit(1)), Barred)
 
 
+def test_a_permit_from_a_time_that_is_yet_to_come_lets_nothing_serve_and_takes_no_older_one_away(
+    server: Server,
+) -> None:
+    early = permit(2, at=datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=30))
+    assert "is yet to come by this machine's clock" in str(server.sees(early))
+    assert server.sees(permit(1)) is None
+    assert server.sees(early) is None, "version 3 goes on by the permit that it had"
+
+
 @pytest.mark.parametrize(
     "other", [{"model": "glosses"}, {"version": 4}, {"run_id": "e" * 32}, {"model_sha256": "cd" * 32}]
 )

@@ -1,0 +1,154 @@
+"""A folder that a stranger checks with stock tools: the version's files, what is said of it, the public key, and a page that says how.
+
+Every file is signed (evidence.sig), and SHA256SUMS, which follows from all the others, names whatever byte was changed since.
+"""
+
+import datetime
+import json
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+from tasks.attestation.bill import BILL, bill_of_materials
+from tasks.attestation.bundle import (
+    ATTESTATIONS,
+    fingerprint,
+    line_of,
+    public_pem,
+    read_statements,
+    signed_lines,
+)
+from tasks.attestation.card import CARD, hub_card
+from tasks.attestation.statements import missing, state
+from tasks.errors import UserError
+from tasks.proof.evidence import EVIDENCE, MODEL, Evidence
+from tasks.system.files import own_folder, sha256_of, sync_folder, write_atomically
+from tasks.system.frozen import Frozen
+from tasks.system.signing import SIGNATURE, check_folder, public_key, sign_folder, signing_key, text_checker
+
+KEY, SUMS, PAGE, ENTRY, VERSION = "key.pem", "SHA256SUMS", "README.md", "ledger-entry.json", "model"
+
+_ADDED = "registered_model_meta"
+"""What MLflow adds to what it downloads."""
+
+
+class Attested(Frozen):
+    """What was written: where, the fingerprint of the key that signed it, and what the version's evidence has not."""
+
+    model: str
+    version: int
+    folder: Path
+    key_sha256: str
+    statements: tuple[str, ...]
+    permitted: bool
+    missing: tuple[str, ...]
+
+
+def write_folder(
+    out: Path, proved: Path, evidence: Evidence, version: int, permit: str | None, entry: str | None
+) -> Attested:
+    """Write and sign `out` for a version whose files, `proved`, were checked; `permit`: its envelope, `entry`: its ledger entry as JSON.
+
+    A version that was made without statements gets them now, from its evidence, and they say so. Nothing is there before all of it
+    is. Raises UserError for a folder that has something in it, and where the private key is not.
+    """
+    out = out.absolute()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} has something in it: name a folder that is not there yet.")
+    key = signing_key()
+    if key is None:
+        raise UserError(
+            "The folder is signed, and this machine has the public key alone: write it where the private one is, or set SLIPWAY_PRIVATE_KEY."
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    making = own_folder(out.parent, out.name)
+    folder = making / out.name
+    try:
+        attested = _fill(folder, proved, evidence, version, permit, entry)
+        sign_folder(folder, key)
+        check_folder(folder, public_key())
+        write_atomically(folder / SUMS, _sums(folder))
+        for path in folder.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # whoever it is handed to reads it
+        if out.exists():
+            out.rmdir()
+        folder.rename(out)
+        sync_folder(out.parent)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return attested.model_copy(update={"folder": out})
+
+
+def _fill(
+    folder: Path, proved: Path, evidence: Evidence, version: int, permit: str | None, entry: str | None
+) -> Attested:
+    shutil.copytree(proved, folder / VERSION, ignore=shutil.ignore_patterns(_ADDED))
+    pem = public_pem()
+    lines, lacking = _statements(proved, evidence)
+    if permit is not None:
+        lines += line_of(json.loads(permit), fingerprint(pem))
+    said = read_statements(lines, text_checker(public_key()), folder.name)
+    made = {
+        ATTESTATIONS: lines,
+        KEY: pem,
+        BILL: bill_of_materials(evidence, version),
+        CARD: hub_card(evidence, version).encode(),
+        PAGE: _page(evidence, version, said, lacking, entry).encode(),
+    } | ({ENTRY: entry.encode()} if entry is not None else {})
+    for name, content in made.items():
+        write_atomically(folder / name, content)
+    return Attested(
+        model=evidence.model,
+        version=version,
+        folder=folder,
+        key_sha256=fingerprint(pem),
+        statements=tuple(said),
+        permitted=permit is not None,
+        missing=lacking,
+    )
+
+
+def _statements(proved: Path, evidence: Evidence) -> tuple[bytes, tuple[str, ...]]:
+    """The version's own, or those that its evidence allows now; and what they do not say."""
+    path, lacking = proved / ATTESTATIONS, missing(evidence)
+    if path.exists():
+        return path.read_bytes(), lacking
+    said = state(evidence, sha256_of(proved / EVIDENCE), datetime.datetime.now(datetime.UTC))
+    return signed_lines(said), ("statements from the time when it was made", *lacking)
+
+
+def _page(
+    evidence: Evidence, version: int, said: dict[str, Any], lacking: tuple[str, ...], entry: str | None
+) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("tasks.attestation", "."),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+    )
+    return environment.get_template("page.md.j2").render(
+        model=evidence.model,
+        version=version,
+        today=datetime.datetime.now(datetime.UTC).date(),
+        slipway=installed_version("slipway"),
+        statements=[*said],
+        missing=lacking,
+        entry=entry is not None,
+        onnx=MODEL,
+        signature=SIGNATURE,
+    )
+
+
+def _sums(folder: Path) -> bytes:
+    """As `sha256sum` says them of all files, sorted by the bytes of their names."""
+    return b"".join(f"{sha256}  ./{name}\n".encode() for name, sha256 in sorted(_digests(folder)))
+
+
+def _digests(folder: Path) -> Iterator[tuple[str, str]]:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix(), sha256_of(path)

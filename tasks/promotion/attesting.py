@@ -1,0 +1,55 @@
+"""A version of the registry → a folder that a stranger checks: its files as they are checked here, its permit, and the decision behind that."""
+
+from pathlib import Path
+
+from tasks.attestation.folder import Attested, write_folder
+from tasks.promotion.entries import LedgerEntry
+from tasks.promotion.ledger import LedgerError, read_ledger
+from tasks.promotion.verification import check_version, downloaded
+from tasks.proof.permit import PERMIT_TAG, PermitError, read_permit
+from tasks.records import Version
+from tasks.registry.lookup import find_version
+from tasks.registry.registry import Registry
+from tasks.settings import Settings
+from tasks.system.signing import public_key, text_checker
+
+
+def attest(settings: Settings, reference: str, out: Path) -> Attested:
+    """Write `out` for what MODEL, MODEL@ALIAS or MODEL/VERSION names.
+
+    Raises UserError for a version that is not there and a folder that is, EvidenceError, PermitError or LedgerError for what does not hold.
+    """
+    registry = Registry(settings)
+    version = find_version(registry, reference)
+    with downloaded(registry, version) as folder:
+        evidence = check_version(folder, version)
+        permit, entry = _decided(registry, version)
+        text = entry.canonical if entry is not None else None
+        return write_folder(out, folder, evidence, version.version, permit, text)
+
+
+def _decided(registry: Registry, version: Version) -> tuple[str | None, LedgerEntry | None]:
+    """The version's permit, also one that was withdrawn, and the entry that it names; of one from before permits named any, the last that let it serve."""
+    ledger = read_ledger(registry, version.model)
+    if ledger.problems:
+        raise LedgerError(
+            f"Nothing is attested: {ledger.problems[0]}. `slipway history {version.model}` says all that is wrong with the ledger."
+        )
+    text = registry.tags(version).get(PERMIT_TAG)
+    if text is None:
+        return None, None
+    permit = read_permit(text, text_checker(public_key()))
+    about = (version.model, version.version, version.run_id, version.sha256)
+    permit.check_subject(*about)
+    if not permit.granted:
+        return text, None
+    permit.check(*about)
+    moves = [entry for entry in ledger.entries if entry.moved and entry.to_version == version.version]
+    if not permit.entry_sha256:
+        return text, moves[-1] if moves else None
+    named = next((entry for entry in moves if entry.digest == permit.entry_sha256), None)
+    if named is None:
+        raise PermitError(
+            f"{version.model} version {version.version}: its permit is of a decision that the ledger does not have: promote it again."
+        )
+    return text, named

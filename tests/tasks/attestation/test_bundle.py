@@ -1,0 +1,80 @@
+"""Statements that do not belong to the version beside them are refused in one sentence."""
+
+import datetime
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks.attestation.bundle import ATTESTATIONS, check_statements, signed_lines
+from tasks.attestation.statements import Statement, state
+from tasks.proof.evidence import read
+from tasks.system.files import sha256_of
+from tasks.system.signing import EvidenceError, create_key_pair
+
+Said = dict[str, Statement]
+
+
+def check(folder: Path) -> tuple[str, ...]:
+    return check_statements(folder, read(folder))
+
+
+def test_what_was_written_holds_and_what_was_made_without_any_passes(version: Path) -> None:
+    assert check(version) == ("prepare", "train", "export", "compress", "tests", "decide")
+    (version / ATTESTATIONS).unlink()
+    assert check(version) == ()
+
+
+def other_bytes(said: Said, folder: Path) -> Said:
+    moved = read(folder).model_copy(update={"checkpoint_sha256": "0" * 64})
+    return state(moved, sha256_of(folder / "evidence.json"))
+
+
+def later(said: Said, folder: Path) -> Said:
+    at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    moved = read(folder).model_copy(update={"created": at})
+    return state(moved, sha256_of(folder / "evidence.json"))
+
+
+def another_chain(said: Said, folder: Path) -> Said:
+    moved = read(folder).model_copy(update={"machine": "another"})
+    return {**said, "prepare": state(moved, "")["prepare"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda said, _: {k: v for k, v in said.items() if k != "train"}, "has no statement about 'train'"),
+        (lambda said, _: {**said, "again": said["train"]}, "has two statements about 'train'"),
+        (lambda said, _: {**said, "odd": {**said["train"], "predicateType": "x"}}, "has a statement about 'x', which is no step"),
+        (other_bytes, "is about other bytes: 'train' of 0000000000000000…, where the checkpoint is cccc"),
+        (later, "says that 'decide' ended at .*, which is yet to come by this machine's clock"),
+        (another_chain, "says that 'train' followed others than are there"),
+        (lambda said, folder: state(read(folder), "0" * 64), "decides by another evidence.json than is there"),
+        (lambda said, _: {**said, "train": {**said["train"], "subject": [7]}}, "is signed, and says not what statements of"),
+    ],
+)  # fmt: skip
+def test_what_does_not_belong_is_named(
+    version: Path, change: Callable[[Said, Path], Said], sentence: str
+) -> None:
+    said = change(state(read(version), sha256_of(version / "evidence.json")), version)
+    (version / ATTESTATIONS).write_bytes(signed_lines(said))
+    with pytest.raises(EvidenceError, match=f"^digits-v4: {ATTESTATIONS} {sentence}") as refused:
+        check(version)
+    assert "\n" not in str(refused.value)
+
+
+def test_another_key_is_named_with_its_line(version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    create_key_pair(tmp_path / "private.pem", tmp_path / "public.pem")
+    monkeypatch.setenv("SLIPWAY_PUBLIC_KEY", str(tmp_path / "public.pem"))
+    with pytest.raises(EvidenceError, match="line 1 of attestations.jsonl is not signed by the owner of the public key"):  # fmt: skip
+        check(version)
+
+
+def test_what_is_no_statement_is_damaged(version: Path) -> None:
+    lines = (version / ATTESTATIONS).read_text().splitlines()
+    for damaged in ("7", "[" * 10_000, json.dumps({"dsseEnvelope": None}), "\x00"):
+        (version / ATTESTATIONS).write_text("\n".join([lines[0], damaged]))
+        with pytest.raises(EvidenceError, match="line 2 of attestations.jsonl is damaged"):
+            check(version)

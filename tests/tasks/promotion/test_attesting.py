@@ -1,0 +1,107 @@
+"""What is handed over is what serves, with the decision behind it; what does not hold is refused, and the old model goes on serving."""
+
+import json
+import shutil
+from pathlib import Path
+
+import promotions
+import pytest
+from page_of_folder import refused_by
+
+from tasks.attestation.bundle import ATTESTATIONS, signed_lines
+from tasks.attestation.folder import ENTRY, PAGE
+from tasks.attestation.statements import state
+from tasks.promotion.attesting import attest
+from tasks.promotion.champion import promote
+from tasks.promotion.manual import decline_version, promote_version
+from tasks.promotion.verification import verify
+from tasks.proof.evidence import read, seal
+from tasks.proof.permit import PERMIT_TAG, Permit, PermitError, issue, read_permit
+from tasks.registry.registry import Registry
+from tasks.settings import load_settings
+from tasks.system.files import sha256_of
+from tasks.system.signing import EvidenceError, private_key, public_key, text_checker
+
+
+@pytest.fixture
+def registry(home: Path, empty_mlflow_database: Path) -> Registry:
+    home.mkdir(mode=0o700)
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    return Registry(load_settings())
+
+
+def test_a_version_from_before_statements_verifies_and_is_attested_with_its_decision(
+    registry: Registry, tmp_path: Path
+) -> None:
+    version = promotions.register(registry, "toy", tmp_path, 1.0)
+    entry = promote(registry, version, against=None, why="looked at", who="ada")
+    assert verify(registry.settings, "toy").statements == ()
+    attested = attest(registry.settings, "toy@champion", tmp_path / "out")
+    assert attested.permitted and attested.missing[0] == "statements from the time when it was made"
+    assert json.loads((tmp_path / "out" / ENTRY).read_text())["why"] == "looked at"
+    page = (tmp_path / "out" / PAGE).read_text()
+    assert refused_by(page, tmp_path / "out", attested.key_sha256) is None
+    assert sha256_of(tmp_path / "out" / ENTRY) == entry.digest
+
+
+def test_what_nobody_let_serve_and_what_was_refused_is_attested_as_that(
+    registry: Registry, tmp_path: Path
+) -> None:
+    promotions.register(registry, "toy", tmp_path, 1.0)
+    waiting = attest(registry.settings, "toy/1", tmp_path / "waiting")
+    assert not waiting.permitted and not (tmp_path / "waiting" / ENTRY).exists()
+    decline_version(registry.settings, "toy", 1, why="wrong sevens", who="ada")
+    refused = attest(registry.settings, "toy/1", tmp_path / "refused")
+    assert refused.permitted and "permit" in refused.statements
+    page = (tmp_path / "refused" / PAGE).read_text()
+    assert refused_by(page, tmp_path / "refused", refused.key_sha256) is None
+
+
+def stating(folder: Path, **changes: object) -> None:
+    """Seal it anew, with statements of a run that was not."""
+    evidence = read(folder)
+    said = state(evidence.model_copy(update=changes), sha256_of(folder / "evidence.json"))
+    (folder / ATTESTATIONS).write_bytes(signed_lines(said))
+    seal(folder, evidence)
+
+
+def test_a_version_whose_statements_are_about_other_bytes_is_not_promoted_and_the_old_one_serves(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = promotions.register(registry, "toy", tmp_path, 1.0)
+    promote(registry, first, against=None, why="the first")
+    plain = promotions.seal_folder
+
+    def sealing(folder: Path, *about: object) -> str:
+        digest = plain(folder, *about)  # type: ignore[arg-type]
+        stating(folder, fingerprint="0" * 64)
+        return digest
+
+    monkeypatch.setattr(promotions, "seal_folder", sealing)
+    promotions.register(registry, "toy", tmp_path, 2.0, "pass", 1)
+    with pytest.raises(EvidenceError, match="attestations.jsonl is about other bytes: 'prepare' of 0000"):
+        promote_version(registry.settings, "toy", 2, why="better", who="ada")
+    assert registry.number("toy", "champion") == 1
+    with pytest.raises(EvidenceError, match="is about other bytes"):
+        attest(registry.settings, "toy/2", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"entry_sha256": "0" * 64}, "is of a decision that the ledger does not have"),
+        ({"model_sha256": "0" * 64}, "its permit is of toy version 1 .run .*, 0000000000000000…. and not of"),
+        ({"at": "2999-01-01T00:00:00Z"}, "which is yet to come by this machine's clock"),
+    ],
+)
+def test_a_permit_that_does_not_belong_is_refused(
+    registry: Registry, tmp_path: Path, changes: dict[str, str], sentence: str
+) -> None:
+    version = promotions.register(registry, "toy", tmp_path, 1.0)
+    promote(registry, version, against=None, why="the first")
+    permit = read_permit(registry.tags(version)[PERMIT_TAG], text_checker(public_key()))
+    forged = Permit.model_validate(permit.model_dump() | changes)
+    registry.tag_version(version, {PERMIT_TAG: issue(forged, private_key())})
+    with pytest.raises(PermitError, match=sentence):
+        attest(registry.settings, "toy", tmp_path / "out")
