@@ -10,7 +10,17 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import completion, deployments, labels, notifications, pipeline, platform, rollouts, versions
+from flows.cli import (
+    completion,
+    deployments,
+    keys,
+    labels,
+    notifications,
+    pipeline,
+    platform,
+    rollouts,
+    versions,
+)
 from flows.cli.failures import check_limits, in_a_sentence
 from flows.cli.neighbours import join_platform
 from flows.cli.views.document import json_alone
@@ -24,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for group in (pipeline, deployments, platform, versions, rollouts, labels, notifications, completion):
+for group in (pipeline, deployments, platform, versions, rollouts, labels, keys, notifications, completion):
     app.add_typer(group.commands)
 
 _INTERRUPTED = 130

@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 from tasks.errors import StepError
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import shortened
+from tasks.system.signers import PrivateKey
 from tasks.system.signing import sign_text
 
 PERMIT_TAG = "slipway.permit"
@@ -68,7 +69,7 @@ class Permit(Frozen):
         return self
 
 
-def issue(permit: Permit, private_key: Path) -> str:
+def issue(permit: Permit, private_key: Path | PrivateKey) -> str:
     """The permit's signed envelope. Raises UserError for a key that cannot sign."""
     payload = json.dumps(_statement(permit), sort_keys=True, separators=(",", ":"))
     signature = {"keyid": "", "sig": sign_text(_encoded(payload), private_key)}
