@@ -3,6 +3,7 @@
 Whatever it is, it has cryptography's `public_key` and `sign`, so that all that is signed goes one way.
 """
 
+import atexit
 import base64
 import hashlib
 import http.client
@@ -126,11 +127,21 @@ def _token(address: str) -> "Token":
     except ImportError as error:
         raise UserError(f"{PRIVATE}={shown} takes PyKCS11: pip install 'slipway[pkcs11]'.") from error
     try:
-        return Token(Signer(address), shown)
+        try:
+            return Token(Signer(address), shown)
+        except Exception as error:
+            if "CKR_USER_ALREADY_LOGGED_IN" not in str(error):
+                raise
+            return Token(Signer(_without_pin(address)), shown)  # another key of the same token: it is open
     except Exception as error:  # PyKCS11's, model-signing's and the module's have no common base
         raise UserError(
             f"{PRIVATE}={shown} cannot be used ({first_line(error) or 'no such module'}): it takes token, object, pin and module-path of one that is there."
         ) from error
+
+
+def _without_pin(address: str) -> str:
+    which, _, how = address.partition("?")
+    return f"{which}?{'&'.join(part for part in how.split('&') if not part.startswith('pin-'))}"
 
 
 class Token:
@@ -139,6 +150,12 @@ class Token:
     def __init__(self, signer: Any, name: str) -> None:
         self._signer = signer
         self.name = name
+        atexit.register(self._close)
+
+    def _close(self) -> None:
+        """While its library is there still."""
+        session, self._signer.session = self._signer.session, None
+        session.closeSession()
 
     def public_key(self) -> "ec.EllipticCurvePublicKey":
         public: ec.EllipticCurvePublicKey = self._signer.public_key()
