@@ -14,6 +14,7 @@ from flows.cli import (
     backfill,
     completion,
     deployments,
+    keys,
     labels,
     notifications,
     pipeline,
@@ -43,6 +44,7 @@ for group in (
     versions,
     rollouts,
     labels,
+    keys,
     notifications,
     completion,
 ):

@@ -8,6 +8,7 @@ from pathlib import Path
 from flows.cli.neighbours import join_platform
 from tasks.errors import StepError, UserError
 from tasks.settings import Settings, load_settings
+from tasks.system import signing
 
 log = logging.getLogger("slipway")
 
@@ -57,7 +58,7 @@ def permit(settings: Settings, references: Sequence[str]) -> None:
 
 def _has_key(home: Path) -> bool:
     """None is made for this: a new one fits nothing."""
-    return Path(os.environ.get("SLIPWAY_PRIVATE_KEY") or home / "keys" / "private.pem").is_file()
+    return signing.given() is not None or (home / "keys" / "private.pem").is_file()
 
 
 def _has_registry(settings: Settings) -> bool:

@@ -122,6 +122,7 @@ def load(reference: str, *, permitted: bool = True, threads: int = 1) -> Model:
 
 async def _proved(target: Target, options: ServeOptions, permitted: bool) -> "Release":
     """Fetched into the server's own cache, or found there, and inspected."""
+    from infra.serving.lifecycle.keys import FollowedKeys
     from infra.serving.lifecycle.preparation import Preparer
     from infra.serving.lifecycle.registry import Absent, AliasSource
 
@@ -132,7 +133,9 @@ async def _proved(target: Target, options: ServeOptions, permitted: bool) -> "Re
         raise UserError(
             f"There is no {target} in the registry {load_settings().registry}: `slipway history {target.name}` says what there is."
         ) from error
-    return await Preparer(options).from_registry(registry, target, pointer, permitted)
+    preparer = Preparer(options)
+    await FollowedKeys(options, preparer.cache.changes).look(registry)
+    return await preparer.from_registry(registry, target, pointer, permitted)
 
 
 def _apart(work: Coroutine[Any, Any, T]) -> T:

@@ -108,7 +108,7 @@ def platform(settings: Settings) -> Iterator[ServiceGroup]:
     home = settings.home
     with _alone(home):
         ports = choose_ports(home)
-        signing.private_key()  # made now if there is none: the server checks with its other half
+        signing.signer()  # made now if there is none: the server checks with its other half
         signing.public_key()
         group = ServiceGroup(services(home, ports), home / "logs", environment(home, ports))
         try:

@@ -33,6 +33,7 @@ def _passwords() -> dict[str, str]:
         "s3_access_key": random(12),
         "s3_secret_key": random(32),
         "serve_keys": random(24),
+        "signer_key": random(32),
         "grafana_password": random(18),
         "alert_webhook": f"http://127.0.0.1:9/{random(12)}",  # nobody: put the address of your chat's webhook there
     }

@@ -13,7 +13,7 @@ from tasks.proof.evidence import EVIDENCE, Evidence
 from tasks.proof.permit import SUMMARY, is_ahead
 from tasks.system.envelope import EnvelopeError, digest_of, open_envelope, sign_statement
 from tasks.system.files import sha256_of, write_atomically
-from tasks.system.signing import EvidenceError, private_key, public_key, text_checker
+from tasks.system.signing import EvidenceError, public_key, signer, text_checker
 
 ATTESTATIONS = "attestations.jsonl"
 
@@ -31,7 +31,8 @@ def write_statements(folder: Path, evidence: Evidence) -> str:
 
 
 def signed_lines(said: Mapping[str, Statement]) -> bytes:
-    key, hint = private_key(), fingerprint(public_pem())
+    key = signer()
+    hint = fingerprint(public_pem())
     return b"".join(line_of(sign_statement(each, key), hint) for each in said.values())
 
 

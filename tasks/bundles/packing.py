@@ -19,7 +19,7 @@ from tasks.bundles.requirements import Pins
 from tasks.bundles.secrets import secret_in
 from tasks.errors import UserError
 from tasks.system.files import sha256_of, write_atomically
-from tasks.system.signing import private_key, sign_folder
+from tasks.system.signing import sign_folder, signer
 
 MOST_BYTES = 50 * 1000**2
 
@@ -52,7 +52,7 @@ def pack(folder: Path, name: str, reference: str, files: Mapping[str, Path], pin
         origin=state.origin,
     )
     write_atomically(folder / RECORD, bundle.to_json())
-    sign_folder(folder, private_key())
+    sign_folder(folder, signer())
     return bundle.model_copy(
         update={"digest": digest_of({**bundle.files, RECORD: sha256_of(folder / RECORD)})}
     )

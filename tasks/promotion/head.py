@@ -13,7 +13,7 @@ from tasks.errors import UserError
 from tasks.settings import Settings
 from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
-from tasks.system.signing import public_key, sign_text, signing_key, text_checker
+from tasks.system.signing import keyring, sign_text, signing_key
 from tasks.system.storage import ObjectStorage
 from tasks.system.urls import without_secrets
 
@@ -65,7 +65,7 @@ def write_head(settings: Settings, model: str, head: Head) -> None:
 def _checked(content: bytes, of: str, path: Path) -> Head | None:
     try:
         signed = _Signed.model_validate_json(content)
-        if signed.of == of and text_checker(public_key())(signed.text, signed.signature):
+        if signed.of == of and keyring().signer(signed.text, signed.signature):  # also one that ended since
             return signed.head
     except (ValidationError, UserError):
         pass

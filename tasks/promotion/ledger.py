@@ -8,7 +8,6 @@ MLflow (`head`), so that a ledger that was cut short, lost or restored from yest
 import datetime
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -18,12 +17,15 @@ from tasks.promotion.entries import Action, Ledger, LedgerEntry, Origin, check_c
 from tasks.promotion.head import Head, read_head, write_head
 from tasks.promotion.rollouts import check_rollouts
 from tasks.records import Version
+from tasks.registry.key_changes import refresh_keys
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, VERDICT_TAG
 from tasks.rollout.evidence import RolloutEvidence
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import shortened
-from tasks.system.signing import public_key, sign_text, signing_key, text_checker
+from tasks.system.keyring import Keyring
+from tasks.system.signers import PrivateKey
+from tasks.system.signing import keyring, public_key, sign_text, signing_key
 
 _ENTRY, _DIGEST, _SIGNATURE = "slipway.entry", "slipway.digest", "slipway.signature"
 
@@ -52,17 +54,24 @@ class _Signed(Frozen):
     signature: str | None
 
 
-def read_ledger(registry: Registry, model: str, *, whole: bool = False) -> Ledger:
-    """The model's ledger, checked from where this home has seen it hold; `whole`: from the start, and against MLflow's table."""
+def read_ledger(
+    registry: Registry, model: str, *, whole: bool = False, keys: Keyring | None = None
+) -> Ledger:
+    """The model's ledger, checked from where this home has seen it hold; `whole`: from the start, and against MLflow's table.
+
+    `keys`: by which its signatures count, default: this home's.
+    """
+    unknown = refresh_keys(registry)
     claims, head = registry.claims(model), read_head(registry.settings, model)
     table = _Table(registry, model) if whole or not claims else None
     signed, unreadable = _read_claims(claims) if claims else (table.signed if table else [], [])
     entries = tuple(each.entry for each in signed)
     problems = [
+        *unknown,
         *_lost(model, claims),
         *_unreadable(entries, unreadable),
         *_missing(entries, head),
-        *_broken(model, signed, None if whole else head),
+        *_broken(model, signed, None if whole else head, keys),
     ]
     if table:
         problems += (*table.problems, *table.differences(entries, claims or {}))
@@ -82,7 +91,7 @@ def sound_ledger(registry: Registry, model: str) -> Ledger:
 
     Raises UserError first where decisions cannot be signed.
     """
-    sign_text("", _key(model))
+    _key(model)
     ledger = read_ledger(registry, model)
     if ledger.problems:
         raise LedgerError(
@@ -257,13 +266,15 @@ def _from_acceptance(signed: Sequence[_Signed]) -> Sequence[_Signed]:
     return signed[accepted[-1] :] if accepted else signed
 
 
-def _broken(model: str, signed: Sequence[_Signed], head: Head | None) -> Iterator[str]:
+def _broken(
+    model: str, signed: Sequence[_Signed], head: Head | None, keys: Keyring | None
+) -> Iterator[str]:
     """Entries up to `head` were checked before: the digests that lead there vouch for them."""
     holding = _from_acceptance(signed)
     entries = [each.entry for each in holding]
     yield from (breaks := list(check_chain(entries)) or list(check_rollouts(entries)))
-    seen = head.sequence if head is not None and not breaks else 0
-    yield from _unsigned(model, [each for each in holding if each.entry.sequence > seen])
+    seen = head.sequence if head is not None and not breaks and not _revoking() else 0
+    yield from _unsigned(model, [each for each in holding if each.entry.sequence > seen], keys)
 
 
 def _missing(entries: Sequence[LedgerEntry], head: Head | None) -> Iterator[str]:
@@ -286,27 +297,37 @@ def _altered(entry: LedgerEntry, tags: Mapping[str, str]) -> Iterator[str]:
             yield f"entry {entry.sequence}: its tag {name!r} was changed from {value!r} to {tags.get(name)!r}"
 
 
-def _unsigned(model: str, signed: Sequence[_Signed]) -> Iterator[str]:
+def _unsigned(model: str, signed: Sequence[_Signed], given: Keyring | None) -> Iterator[str]:
     """Digests can be made anew by whoever can write to MLflow, and signatures only by whoever has the key."""
     if not signed:
         return
     try:
-        key = public_key()
-        fits = text_checker(key)
+        key, keys = public_key(), given or keyring()
     except UserError as error:
         yield f"who signed the ledger is not checked: {error}"
         return
     for each in signed:
         entry = each.entry
+        state = keys.signer(entry.canonical, each.signature) if each.signature else None
         if entry.model != model:
             yield f"{entry} is about {entry.model}, not {model}"
         if not each.signature:
             yield f"{entry} is not signed"
-        elif not fits(entry.canonical, each.signature):
+        elif state is None:
             yield f"{entry} is not signed by the owner of {key}"
+        elif why_not := state.refusal(entry.digest):
+            yield f"{entry} is signed by {why_not}"
 
 
-def _key(model: str) -> Path:
+def _revoking() -> bool:
+    """Whether what was checked before may count no longer."""
+    try:
+        return keyring().revoking
+    except UserError:
+        return False
+
+
+def _key(model: str) -> PrivateKey:
     if (key := signing_key()) is None:
         raise UserError(
             f"A decision about {model} is signed, and this machine has the public key alone: decide where the private one is, or set SLIPWAY_PRIVATE_KEY."

@@ -20,7 +20,7 @@ from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, POLICY_TAG, REVERTED_TAG, STATEMENTS_TAG
 from tasks.rollout.reported import RevertNote
-from tasks.system.signing import public_key, signing_key, text_checker
+from tasks.system.signing import keyring, signing_key
 
 
 def grant(registry: Registry, version: Version, *, basis: Basis, why: str, by: str, entry: str = "") -> None:
@@ -133,7 +133,7 @@ def _why_never_permitted(registry: Registry, ledger: Ledger, version: Version) -
 def _standing(registry: Registry, version: Version) -> Permit | None:
     """The newest statement about a version. Raises PermitError for one that is not signed by our key."""
     text = registry.tags(version).get(PERMIT_TAG)
-    return read_permit(text, text_checker(public_key())) if text else None
+    return read_permit(text, keyring().fits) if text else None
 
 
 def _readable(registry: Registry, version: Version) -> Permit | None:

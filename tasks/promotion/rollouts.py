@@ -10,7 +10,7 @@ from tasks.rollout.evidence import RolloutEvidence, Terms
 from tasks.rollout.policy import RolloutPolicy
 from tasks.rollout.record import RecordError, RolloutRecord, read_record
 from tasks.system.frozen import Frozen
-from tasks.system.signing import public_key, text_checker
+from tasks.system.signing import keyring
 
 BY_EVIDENCE = Rule("the rollout")
 """Who decided, where a controller did what followed from the counts."""
@@ -158,6 +158,6 @@ def _departs(entry: LedgerEntry, evidence: RolloutEvidence, before: Rollout) -> 
 def read_standing(text: str | None) -> RolloutRecord | None:
     """The record in a model's tag; None without one, or for one that no server would obey."""
     try:
-        return read_record(text, text_checker(public_key())) if text else None
+        return read_record(text, keyring().fits) if text else None
     except RecordError:
         return None

@@ -17,7 +17,9 @@ from tasks.records import Checkpoint, Dataset, Material
 from tasks.system import signing
 from tasks.system.files import sha256_of, write_atomically
 from tasks.system.frozen import Frozen
-from tasks.system.signing import SIGNATURE, EvidenceError, check_folder, sign_folder
+from tasks.system.keyring import read_keyring
+from tasks.system.signers import PrivateKey
+from tasks.system.signing import SIGNATURE, EvidenceError, check_by, sign_folder
 
 EVIDENCE = "evidence.json"
 
@@ -103,7 +105,7 @@ class Evidence(Frozen):
         return self.proof.verdict.decision
 
 
-def seal(folder: Path, evidence: Evidence, private_key: Path | None = None) -> str:
+def seal(folder: Path, evidence: Evidence, private_key: Path | PrivateKey | None = None) -> str:
     """Write `evidence` into the model `folder` and sign the whole; the evidence's SHA-256.
 
     Raises EvidenceError when the evidence is of another file, UserError when weights lie outside model.onnx.
@@ -114,14 +116,16 @@ def seal(folder: Path, evidence: Evidence, private_key: Path | None = None) -> s
     _check_binding(folder, evidence)
     refuse_external_data(model.read_bytes(), str(model))
     write_atomically(folder / EVIDENCE, evidence.as_written)
-    sign_folder(folder, private_key or signing.private_key())
+    sign_folder(folder, private_key or signing.signer())
     return sha256_of(folder / EVIDENCE)
 
 
-def verify(folder: Path, public_key: Path | None = None, model: str | None = None) -> Evidence:
+def verify(
+    folder: Path, public_key: Path | None = None, model: str | None = None, changes: Path | None = None
+) -> Evidence:
     """The evidence in `folder`, if it, the file and the signature belong together (and to `model`, when given).
 
-    Signature first, then content: nothing is parsed that nobody signed. Raises EvidenceError naming the part that
+    `public_key` leads to the keys that count, by the `changes` of keys kept in a folder; default: this home's. Signature first, then content: nothing is parsed that nobody signed. Raises EvidenceError naming the part that
     fails, and UserError when there is no public key to check with.
     """
     for name in (EVIDENCE, SIGNATURE, MODEL):
@@ -129,7 +133,9 @@ def verify(folder: Path, public_key: Path | None = None, model: str | None = Non
             raise EvidenceError(
                 f"{folder.name}: {name} is missing: this version was never proved.", "missing"
             )
-    check_folder(folder, public_key or signing.public_key())
+    key = public_key or signing.public_key()
+    keys = read_keyring(key, changes or signing.keys_folder())
+    check_by(folder, keys, sha256_of(folder / EVIDENCE), key)
     evidence = read(folder)
     _check_binding(folder, evidence)
     if model is not None and evidence.model != model:

@@ -19,6 +19,7 @@ from tasks.errors import StepError
 from tasks.system.envelope import EnvelopeError, open_envelope, sign_statement, statement
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import shortened
+from tasks.system.signers import PrivateKey
 
 PERMIT_TAG = "slipway.permit"
 """Of a model version: the envelope of its newest statement."""
@@ -97,7 +98,7 @@ def is_ahead(at: datetime.datetime) -> bool:
     return at > datetime.datetime.now(datetime.UTC) + _CLOCKS
 
 
-def issue(permit: Permit, private_key: Path) -> str:
+def issue(permit: Permit, private_key: Path | PrivateKey) -> str:
     """The permit's signed envelope. Raises UserError for a key that cannot sign."""
     return json.dumps(sign_statement(_statement(permit), private_key))
 

@@ -1,13 +1,13 @@
 """The model registry: versions, aliases, tags, files, and the runs that the ledger is made of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from tasks.errors import StepError
 from tasks.records import OnnxModel, Version
+from tasks.registry.claims import CLAIMS, claims_of, claims_run, find, read_claims
 from tasks.registry.download import download_version
-from tasks.registry.http import is_missing
 from tasks.registry.pages import AS_MACHINE_LEARNING
 from tasks.registry.rest import Entity
 from tasks.registry.runs import Runs
@@ -15,11 +15,6 @@ from tasks.system.sentences import first_line, shortened
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
-
-T = TypeVar("T")
-
-_CLAIMS = "slipway.claims"
-"""Of a run that holds claims: its model; of the experiment that names the one that counts: its id."""
 
 _LONGEST = 5000  # of a version's description in MLflow's databases; SQLite alone would take more
 
@@ -80,11 +75,11 @@ class Registry(Runs):
 
     def version(self, model: str, version: int) -> Version | None:
         """A registered version, or None."""
-        return _find(lambda: _version(self.decisions.get_model_version(model, str(version))))
+        return find(lambda: _version(self.decisions.get_model_version(model, str(version))))
 
     def by_alias(self, model: str, alias: str) -> Version | None:
         """The version an alias points at, or None."""
-        return _find(lambda: _version(self.decisions.get_model_version_by_alias(model, alias)))
+        return find(lambda: _version(self.decisions.get_model_version_by_alias(model, alias)))
 
     def number(self, model: str, alias: str) -> int | None:
         """The number of the version an alias points at, or None."""
@@ -96,6 +91,12 @@ class Registry(Runs):
         query = f"name = '{model}' AND tags.`{tag}` = '{value}'"
         versions = map(_version, self.decisions.search_model_versions(query))
         return sorted(versions, key=lambda version: version.version, reverse=True)
+
+    def versions(self, model: str) -> list[tuple[Version, dict[str, str]]]:
+        """Every version that is there, and its tags, the newest first."""
+        stored = self.decisions.search_model_versions(f"name = '{model}'")
+        versions = [(_version(each), dict(each.tags or {})) for each in stored]
+        return sorted(versions, key=lambda each: each[0].version, reverse=True)
 
     def by_tag(self, model: str, tag: str, value: str) -> Version | None:
         """The newest version with this tag, or None."""
@@ -133,18 +134,14 @@ class Registry(Runs):
 
     def claims(self, model: str) -> dict[str, str] | None:
         """What was claimed about a model, by name; None before the first claim, empty when the run that held it was deleted."""
-        run_id = self._claims_run(model)
-        if run_id is None:
-            return None
-        run = _find(lambda: self.decisions.get_run(run_id))
-        return dict(run.data.params) if run is not None and run.info.lifecycle_stage == "active" else {}
+        return read_claims(self.decisions, model)
 
     def claim(self, model: str, name: str, value: str) -> str:
         """Write `value` under a name, if nothing was written under it; what stands there, which is another's when that came first.
 
         MLflow writes a parameter once: run and name are its primary key. Values over 6,000 characters are cut without a word.
         """
-        run_id = self._claims_run(model)
+        run_id = claims_run(self.decisions, model)
         assert run_id is not None, "begin_claims comes first"
         try:
             self.decisions.log_param(run_id, name, value)
@@ -158,24 +155,20 @@ class Registry(Runs):
     def begin_claims(self, model: str, values: Mapping[str, str]) -> None:
         """Have a run to claim in, that holds `values`. Of two that begin at once, one wins: an experiment's name is unique."""
         run = self.decisions.create_run(
-            self.experiment(f"slipway-ledger/{model}"), run_name="claims", tags={_CLAIMS: model}
+            self.experiment(f"slipway-ledger/{model}"), run_name="claims", tags={CLAIMS: model}
         )
-        run_id, name = str(run.info.run_id), _claims_of(model)
+        run_id, name = str(run.info.run_id), claims_of(model)
         for key, value in values.items():
             self.decisions.log_param(run_id, key, value)
         self.decisions.set_terminated(run_id)
         try:
-            self.decisions.create_experiment(name, tags={_CLAIMS: run_id})
+            self.decisions.create_experiment(name, tags={CLAIMS: run_id})
         except Exception:
             if self.claims(model) is None:
                 raise
             experiment = self.decisions.get_experiment_by_name(name)
             if experiment is not None and not self.claims(model):  # its run was deleted
-                self.decisions.set_experiment_tag(experiment.experiment_id, _CLAIMS, run_id)
-
-    def _claims_run(self, model: str) -> str | None:
-        experiment = self.decisions.get_experiment_by_name(_claims_of(model))
-        return experiment.tags[_CLAIMS] if experiment is not None else None
+                self.decisions.set_experiment_tag(experiment.experiment_id, CLAIMS, run_id)
 
     def ledger_entries(self, model: str) -> list[tuple[str, dict[str, str]]]:
         """(run id, tags) of every run of the model's ledger that is not deleted, in no order to rely on."""
@@ -185,14 +178,14 @@ class Registry(Runs):
         while ledger is not None:
             page = self.decisions.search_runs([ledger.experiment_id], max_results=1000, page_token=token)
             runs = [(str(run.info.run_id), dict(run.data.tags)) for run in page]
-            entries += [(run_id, tags) for run_id, tags in runs if _CLAIMS not in tags]
+            entries += [(run_id, tags) for run_id, tags in runs if CLAIMS not in tags]
             if not (token := page.token):
                 break
         return entries
 
     def model_tags(self, model: str) -> dict[str, str] | None:
         """The registered model's tags, or None when there is no such model."""
-        return _find(lambda: dict(self.decisions.get_registered_model(model).tags))
+        return find(lambda: dict(self.decisions.get_registered_model(model).tags))
 
     def tag_model(self, model: str, tags: Mapping[str, str]) -> None:
         for key, value in tags.items():
@@ -227,19 +220,6 @@ class Registry(Runs):
         if self.settings.embedded:
             return None
         return f"{self.pages}/models/{version.model}/versions/{version.version}{AS_MACHINE_LEARNING}"
-
-
-def _claims_of(model: str) -> str:
-    return f"slipway-ledger/{model}/claims"
-
-
-def _find(get: Callable[[], T]) -> T | None:
-    try:
-        return get()
-    except Exception as error:  # MLflow's, or ours for the same answer
-        if is_missing(error):
-            return None
-        raise
 
 
 def _version(stored: "ModelVersion | Entity") -> Version:

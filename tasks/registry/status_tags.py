@@ -14,7 +14,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, ValidationError
 
 from tasks.system.frozen import Frozen
 from tasks.system.sentences import first_line, shortened
-from tasks.system.signing import public_key, sign_text, signing_key, text_checker
+from tasks.system.signing import keyring, sign_text, signing_key
 
 if TYPE_CHECKING:
     from tasks.registry.registry import Registry
@@ -73,7 +73,7 @@ def publish(registry: "Registry", tag: StatusTag) -> None:
 def all_statuses(registry: "Registry") -> dict[str, Statuses]:
     """Of every registered model of which something was said. Raises UserError where there is no public key to check it with."""
     said = {name: tags for name, tags in registry.models().items() if status_texts(tags)}
-    fits = text_checker(public_key()) if said else None
+    fits = keyring().fits if said else None
     return {} if fits is None else {name: read_statuses(name, tags, fits) for name, tags in said.items()}
 
 

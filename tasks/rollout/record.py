@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 from tasks.errors import StepError
 from tasks.rollout.policy import Margins
 from tasks.system.frozen import Frozen
+from tasks.system.signers import PrivateKey
 from tasks.system.signing import sign_text
 
 ROLLOUT_TAG = "slipway.rollout"
@@ -39,7 +40,7 @@ class RolloutRecord(Frozen):
     margin: Margins = Margins()
 
 
-def sign_record(record: RolloutRecord, key: Path) -> str:
+def sign_record(record: RolloutRecord, key: Path | PrivateKey) -> str:
     """The tag's text: the record as JSON beside a signature over it."""
     payload = record.model_dump_json()
     text = json.dumps([payload, sign_text(payload, key)], separators=(",", ":"))

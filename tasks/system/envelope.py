@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.system.signers import PrivateKey
 from tasks.system.signing import sign_text
 
 _PAYLOAD, _STATEMENT = "application/vnd.in-toto+json", "https://in-toto.io/Statement/v1"
@@ -40,7 +41,7 @@ def digest_of(said: Mapping[str, Any]) -> str:
     return hashlib.sha256(payload_of(said).encode()).hexdigest()
 
 
-def sign_statement(said: Mapping[str, Any], private_key: Path) -> dict[str, Any]:
+def sign_statement(said: Mapping[str, Any], private_key: Path | PrivateKey) -> dict[str, Any]:
     """The envelope as JSON has it. Raises UserError for a key that cannot sign."""
     payload = payload_of(said)
     return {

@@ -1,6 +1,6 @@
 """Who vouches for a folder or a text: our key pair, OpenSSF model-signing over every file in it. Light until it signs."""
 
-import base64
+import json
 import os
 import re
 import secrets
@@ -12,14 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.errors import StepError, UserError
+from tasks.system import keyring as keyrings
+from tasks.system import signers
 from tasks.system.files import sync_folder, write_atomically
-from tasks.system.sentences import as_user_error, first_line, some
+from tasks.system.keyring import Keyring, load_public, read_keyring
+from tasks.system.sentences import first_line, some
+from tasks.system.signers import Level, PrivateKey, fingerprint, is_path, public_pem
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+    from cryptography.hazmat.primitives.asymmetric import ec
     from model_signing import hashing
 
 SIGNATURE = "evidence.sig"
+
+_PUBLIC = "SLIPWAY_PUBLIC_KEY"
 
 _IGNORED = (SIGNATURE, "registered_model_meta")  # MLflow adds the second to what it downloads
 
@@ -33,124 +39,142 @@ class EvidenceError(StepError):
 
 
 def private_key() -> Path:
-    """SLIPWAY_PRIVATE_KEY, else the key under SLIPWAY_HOME, which is made for its owner alone when it is not there.
+    """The key under SLIPWAY_HOME, or the file that SLIPWAY_PRIVATE_KEY names; made for its owner alone when it is not there.
 
     Raises UserError as `given_key` does, and for a key of ours that others can read.
     """
-    if given := given_key():
-        return given
-    path = _keys_folder() / "private.pem"
+    named = os.environ.get(signers.PRIVATE)
+    if named and is_path(named):
+        return _for_its_owner(_existing(Path(named), signers.PRIVATE))
+    path = keys_folder() / "private.pem"
     if not path.exists():
-        _create_private_key(path)
+        create_private_key(path)
     return _for_its_owner(path)
 
 
-def given_key() -> Path | None:
-    """SLIPWAY_PRIVATE_KEY, looked at before anything rests on it; None when it is not set.
+def given_key() -> PrivateKey | None:
+    """SLIPWAY_SIGNER's or SLIPWAY_PRIVATE_KEY's, looked at before anything rests on it; None when neither is set.
 
-    Raises UserError when it names no key, one that others can read, and one that is not the other half of SLIPWAY_PUBLIC_KEY.
+    Raises UserError when it names no key, one that others can read, one that SLIPWAY_PUBLIC_KEY does not lead to, and one that ended.
     """
-    given = os.environ.get("SLIPWAY_PRIVATE_KEY")
-    if not given:
-        return None
-    path = _for_its_owner(_existing(Path(given), "SLIPWAY_PRIVATE_KEY"))
-    if os.environ.get("SLIPWAY_PUBLIC_KEY"):
-        half, public = _load_private(path).public_key(), public_key()
-        if half != _load_public(public):
-            raise UserError(
-                f"SLIPWAY_PUBLIC_KEY={public} is not the public half of SLIPWAY_PRIVATE_KEY={given}, so that nothing signed here would verify "
-                "here: name both halves of one pair, or leave SLIPWAY_PUBLIC_KEY out."
-            )
-    return path
+    key = given()
+    return None if key is None else _in_force(key)
+
+
+def signer() -> PrivateKey:
+    """What signs here: as given, else the key under SLIPWAY_HOME. Raises UserError as `given_key` does."""
+    return given_key() or _in_force(signers.load(str(private_key())))
+
+
+def level() -> Level:
+    """How far a process that trains here is from the key, in SLSA's levels of a build, and why."""
+    service = signers.service()
+    if service is None:
+        return Level(1, "the process that trains has the key at hand")
+    at_hand = [os.environ.get(signers.PRIVATE), *map(str, keys_folder().glob("*.pem"))]
+    if any(_is_private_of(given, service) for given in at_hand if given):
+        return Level(1, "the process that trains has the key of the signing service at hand")
+    return service.level()
 
 
 def public_key() -> Path:
     """SLIPWAY_PUBLIC_KEY, else the key under SLIPWAY_HOME. Raises UserError when there is none to check against."""
-    if given := os.environ.get("SLIPWAY_PUBLIC_KEY"):
-        return _existing(Path(given), "SLIPWAY_PUBLIC_KEY")
-    if given := os.environ.get("SLIPWAY_PRIVATE_KEY"):
-        return _derive_public_key(_keys_folder() / "public-of-given.pem", Path(given))
-    path = _keys_folder() / "public.pem"
-    return path if path.exists() else _derive_public_key(path, path.with_name("private.pem"))
+    if named := os.environ.get(_PUBLIC):
+        return _existing(Path(named), _PUBLIC)
+    if any(os.environ.get(name) for name in (signers.PRIVATE, signers.SERVICE)):
+        return _derive_public_key(keys_folder() / "public-of-given.pem", given())
+    path = keys_folder() / "public.pem"
+    return path if path.exists() else _derive_public_key(path, _own(path.with_name("private.pem")))
+
+
+def keyring() -> Keyring:
+    """The keys that `public_key` leads to, by what this home has learned of registries."""
+    return read_keyring(public_key(), keys_folder())
 
 
 def public_keys() -> tuple[Path, ...]:
     """Every public key that this machine was given, or has the private half of; none on one that has neither."""
-    folder = _keys_folder()
-    given = any(os.environ.get(name) for name in ("SLIPWAY_PUBLIC_KEY", "SLIPWAY_PRIVATE_KEY"))
-    keys = [public_key()] if given else []
+    folder = keys_folder()
+    named = any(os.environ.get(name) for name in (_PUBLIC, signers.PRIVATE, signers.SERVICE))
+    keys = [public_key()] if named else []
     if (folder / "public.pem").exists() or (folder / "private.pem").exists():
         own = folder / "public.pem"
-        keys.append(own if own.exists() else _derive_public_key(own, folder / "private.pem"))
+        keys.append(own if own.exists() else _derive_public_key(own, _own(folder / "private.pem")))
     return tuple(dict.fromkeys(keys))
 
 
 def create_key_pair(private: Path, public: Path) -> None:
     """A new key, 0600, unless `private` is there; and its public half. For machines whose keys are mounted."""
-    _create_private_key(private)
-    write_atomically(public, _public_pem(private))
+    create_private_key(private)
+    write_atomically(public, public_pem(signers.load(str(private))).encode())
 
 
-def signing_key() -> Path | None:
-    """`private_key`, but None on a machine that was only given the public half: a key of its own would fit nothing."""
-    own = _keys_folder() / "private.pem"
-    given = os.environ.get("SLIPWAY_PRIVATE_KEY")
-    checks_only = "SLIPWAY_PUBLIC_KEY" in os.environ or own.with_name("public.pem").exists()
-    return None if not given and not own.exists() and checks_only else private_key()
+def signing_key() -> PrivateKey | None:
+    """`signer`, but None on a machine that was only given the public half: a key of its own would fit nothing."""
+    own = keys_folder() / "private.pem"
+    named = any(os.environ.get(name) for name in (signers.PRIVATE, signers.SERVICE))
+    checks_only = _PUBLIC in os.environ or own.with_name("public.pem").exists()
+    return None if not named and not own.exists() and checks_only else signer()
 
 
-def sign_text(text: str, key: Path) -> str:
+def sign_text(text: str, key: Path | PrivateKey) -> str:
     """ECDSA with SHA-256 over `text`, in base64. Raises UserError for what is no private key of an elliptic curve."""
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    private = _load_private(key)
-    if not isinstance(private, ec.EllipticCurvePrivateKey):
-        raise _not_elliptic(key)
-    return base64.b64encode(private.sign(text.encode(), ec.ECDSA(hashes.SHA256()))).decode()
+    return keyrings.sign(text, signers.load(str(key)) if isinstance(key, Path) else key)
 
 
 def text_checker(key: Path) -> Callable[[str, str], bool]:
     """What tells whether a signature of `sign_text` over a text is by the owner of the public `key`. Raises UserError as it does."""
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    public = _load_public(key)
-    if not isinstance(public, ec.EllipticCurvePublicKey):
-        raise _not_elliptic(key)
-
-    def fits(text: str, signature: str) -> bool:
-        try:
-            public.verify(
-                base64.b64decode(signature, validate=True), text.encode(), ec.ECDSA(hashes.SHA256())
-            )
-        except (InvalidSignature, ValueError):
-            return False
-        return True
-
-    return fits
+    public = load_public(key.read_bytes(), str(key))
+    return lambda text, signature: keyrings.verifies(public, text, signature)
 
 
-def sign_folder(folder: Path, key: Path) -> None:
+def sign_folder(folder: Path, key: Path | PrivateKey) -> None:
     """Sign every file below `folder` but the signature itself, into `folder`/evidence.sig. Links are refused."""
     from model_signing import signing
+    from model_signing._signing import sign_ec_key
 
-    with as_user_error(f"{key} is not an unencrypted PEM private key"):
-        config = signing.Config().use_elliptic_key_signer(private_key=key)
+    own = sign_ec_key.Signer.__new__(sign_ec_key.Signer)  # whose own beginning takes a file, and nothing else
+    own._private_key = signers.load(str(key)) if isinstance(key, Path) else key
+    config = signing.Config()
+    config._signer = own
     config.set_hashing_config(_every_file())
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".signing-") as temporary:
         config.sign(folder, Path(temporary) / SIGNATURE)
         write_atomically(folder / SIGNATURE, (Path(temporary) / SIGNATURE).read_bytes())
 
 
+def check_by(folder: Path, keys: Keyring, digest: str, given: Path) -> None:
+    """Return if `folder` holds exactly what one of `keys` signed while it counted. `digest`: what an inventory would list of it.
+
+    Raises EvidenceError naming what fails; `given` is what the keys rest on.
+    """
+    try:
+        envelope = json.loads((folder / SIGNATURE).read_bytes())
+        name = str(envelope["verificationMaterial"]["publicKey"].get("hint", ""))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        name = ""
+    if name not in keys.states:
+        check_folder(folder, given)  # says what is wrong with it
+        return
+    _check_folder(folder, keys.key(name), str(given))
+    if why_not := keys.states[name].refusal(digest):
+        raise EvidenceError(f"{folder.name}: it is signed by {why_not}.", "key")
+
+
 def check_folder(folder: Path, key: Path) -> None:
     """Return if `folder` holds exactly the files that the owner of `key` signed. Raises EvidenceError naming what fails."""
+    _check_folder(folder, load_public(key.read_bytes(), str(key)), str(key))
+
+
+def _check_folder(folder: Path, key: "ec.EllipticCurvePublicKey", name: str) -> None:
     from cryptography.exceptions import InvalidSignature
     from model_signing import verifying
+    from model_signing._signing import sign_ec_key
 
-    with as_user_error(f"{key} is not a PEM public key"):
-        config = verifying.Config().use_elliptic_key_verifier(public_key=key)
+    own = sign_ec_key.Verifier.__new__(sign_ec_key.Verifier)  # as in sign_folder
+    own._public_key = key
+    config = verifying.Config()
+    config._verifier = own
     config.set_hashing_config(_every_file())  # left to guess, it overlooks an added .gitignore
     try:
         config.verify(folder, folder / SIGNATURE)
@@ -164,7 +188,7 @@ def check_folder(folder: Path, key: Path) -> None:
             "signature",
         ) from error
     except ValueError as error:
-        reason, part = _explain(error, key)
+        reason, part = _explain(error, name)
         raise EvidenceError(f"{folder.name}: {reason}.", part) from error
 
 
@@ -174,7 +198,7 @@ def _every_file() -> "hashing.Config":
     return hashing.Config().set_ignored_paths(paths=_IGNORED, ignore_git_paths=False)
 
 
-def _explain(error: ValueError, key: Path) -> tuple[str, str]:
+def _explain(error: ValueError, key: str) -> tuple[str, str]:
     """model-signing's message as a reason, and the part that fails."""
     text = str(error)
     if "Key mismatch" in text:
@@ -191,7 +215,34 @@ def _explain(error: ValueError, key: Path) -> tuple[str, str]:
     return "its files are not those that were signed", "signature"
 
 
-def _keys_folder() -> Path:
+def given() -> PrivateKey | None:
+    """As `given_key`, unchecked: also one that ended."""
+    named = os.environ.get(signers.PRIVATE)
+    if (service := signers.service()) is not None or not named:
+        return service
+    return signers.load(str(private_key()) if is_path(named) else named)
+
+
+def _in_force(key: PrivateKey) -> PrivateKey:
+    """The same, unless what is signed with it would not count here."""
+    name, keys = fingerprint(public_pem(key)), keyring()
+    if name not in keys.states:
+        variable = next((name for name in (signers.SERVICE, signers.PRIVATE) if os.environ.get(name)), None)
+        named = os.environ.get(variable, "") if variable else str(private_key())
+        raise UserError(
+            f"{_PUBLIC}={public_key()} is not the public half of {variable or 'the key'}={named if is_path(named) else 'the one given'}, so that "
+            f"nothing signed here would verify here: name both halves of one pair, or leave {_PUBLIC} out."
+        )
+    if (state := keys.ended(name)) is not None:
+        how = "is revoked" if state.revoked else f"was handed over on {state.until:%Y-%m-%d %H:%M} UTC"
+        raise UserError(
+            f"The key that signs here, {name[:12]}, {how}: set {signers.PRIVATE} to the one that `slipway keys` shows as in force."
+        )
+    return key
+
+
+def keys_folder() -> Path:
+    """Where this home keeps its key, and what it knows of others."""
     return Path(os.environ.get("SLIPWAY_HOME") or ".slipway").absolute() / "keys"
 
 
@@ -214,7 +265,7 @@ def _existing(path: Path, variable: str) -> Path:
     return path
 
 
-def _create_private_key(path: Path) -> None:
+def create_private_key(path: Path) -> None:
     """A P-256 key, 0600 in a 0700 folder; of two processes that make one at once, one wins and both use it."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -233,39 +284,23 @@ def _create_private_key(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def _derive_public_key(path: Path, private: Path) -> Path:
-    try:
-        write_atomically(path, _public_pem(private))
-    except FileNotFoundError as error:
+def _derive_public_key(path: Path, private: PrivateKey | None) -> Path:
+    if private is None:
         raise UserError(
-            f"There is no public key at {path} to check signatures with: copy it there, or set SLIPWAY_PUBLIC_KEY."
-        ) from error
+            f"There is no public key at {path} to check signatures with: copy it there, or set {_PUBLIC}."
+        )
+    pem = public_pem(private).encode()
+    if not path.is_file() or path.read_bytes() != pem:
+        write_atomically(path, pem)
     return path
 
 
-def _load_private(path: Path) -> "PrivateKeyTypes":
-    """Raises UserError for what is no key."""
-    from cryptography.hazmat.primitives import serialization
-
-    content = path.read_bytes()
-    with as_user_error(f"{path} is not an unencrypted PEM private key"):
-        return serialization.load_pem_private_key(content, None)
+def _own(path: Path) -> PrivateKey | None:
+    return signers.load(str(path)) if path.is_file() else None
 
 
-def _load_public(path: Path) -> "PublicKeyTypes":
-    """Raises UserError for what is no key."""
-    from cryptography.hazmat.primitives import serialization
-
-    with as_user_error(f"{path} is not a PEM public key"):
-        return serialization.load_pem_public_key(path.read_bytes())
-
-
-def _not_elliptic(key: Path) -> UserError:
-    return UserError(f"{key} is not a key of an elliptic curve, which signatures here are made with.")
-
-
-def _public_pem(private: Path) -> bytes:
-    from cryptography.hazmat.primitives import serialization
-
-    public = _load_private(private).public_key()
-    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+def _is_private_of(given: str, service: PrivateKey) -> bool:
+    try:
+        return public_pem(signers.load(given)) == public_pem(service)
+    except UserError:  # a public half, or somebody else's
+        return False

@@ -18,7 +18,7 @@ from tasks.records import Fitted, Version
 from tasks.registry.registry import Registry
 from tasks.system.files import sha256_of
 from tasks.system.scratch import scratch
-from tasks.system.signing import public_key, text_checker
+from tasks.system.signing import keyring
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
 
@@ -82,7 +82,7 @@ def answers_of(registry: Registry, version: Version) -> Answers:
     with scratch("evidence") as folder:
         with suppress(PermitError, UserError):
             text = registry.tags(version).get(PERMIT_TAG, "")
-            permit = read_permit(text, text_checker(public_key()))
+            permit = read_permit(text, keyring().fits)
             registry.download_file(version, EVIDENCE, folder)
             if sha256_of(folder / EVIDENCE) == permit.evidence_sha256:
                 return Answers(evidence.read(folder))

@@ -17,6 +17,7 @@ from tasks.errors import UserError
 from tasks.settings import load_settings
 from tasks.system.files import write_atomically
 from tasks.system.scratch import scratch
+from tasks.system.signers import is_path
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.dependencies import ROOT, packed_files
 from tasks.workloads.places import Place, place_of
@@ -114,7 +115,7 @@ def _try(bundle: Bundle, reference: str) -> None:
         keys = {
             name: os.path.abspath(os.environ[name])
             for name in ("SLIPWAY_PRIVATE_KEY", "SLIPWAY_PUBLIC_KEY")
-            if os.environ.get(name)
+            if os.environ.get(name) and is_path(os.environ[name])
         }
         done = subprocess.run(
             words, cwd=elsewhere, capture_output=True, text=True, env={**os.environ, **places, **keys}

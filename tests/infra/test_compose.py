@@ -53,6 +53,7 @@ def test_a_run_outlives_its_worker_on_the_composed_platform(platform: Composed, 
     tracked = mlflow_run_of(platform, run)
     assert tracked["info"]["status"] == "FINISHED"
     went_on_from_the_mirrored_checkpoint(platform)
+    all_was_signed_where_no_worker_has_the_key(platform)
     artifacts_are_on_s3(platform, tracked)
     serves_the_model_to_who_has_a_key(platform)
     no_secret_is_written_anywhere(platform)
@@ -92,6 +93,16 @@ def went_on_from_the_mirrored_checkpoint(platform: Composed) -> None:
     other = platform.folder / "worker-1" / log.relative_to(platform.folder / "worker-2")
     begun = other.read_text().splitlines()
     assert begun and log.read_text().splitlines()[: len(begun) // 2] == begun[: len(begun) // 2]
+
+
+def all_was_signed_where_no_worker_has_the_key(platform: Composed) -> None:
+    environment = platform.environment("worker")
+    assert platform.secret("signing_private") not in "".join(environment.values())
+    assert "signing_private" not in "".join(environment.values())
+    assert not [path for path in (platform.folder / "worker-2").rglob("private.pem")]
+    said = platform.log("signer").read_text()
+    for kind in ("signed a folder's files", "signed a permit", f"signed entry 1", "signed how far a ledger has come"):
+        assert kind in said, said[-3000:]
 
 
 def mlflow_run_of(platform: Composed, run: str) -> dict[str, Any]:

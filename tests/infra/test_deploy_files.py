@@ -155,7 +155,7 @@ def test_every_pod_is_probed_bounded_and_without_rights() -> None:
         for entry in OBJECTS
         if entry["kind"] in ("Deployment", "StatefulSet")
     ]
-    assert len(pods) == 3
+    assert len(pods) == 4
     for pod in pods:
         (container,) = pod["containers"]
         assert {"livenessProbe", "startupProbe"} <= container.keys()
@@ -174,6 +174,7 @@ def test_the_model_server_scales_on_what_every_cluster_measures() -> None:
     assert {entry["spec"]["selector"]["matchLabels"]["app"] for entry in of_kind("PodDisruptionBudget")} == {
         "mlflow",
         "server",
+        "signer",
     }
 
 
@@ -215,8 +216,11 @@ def test_all_that_runs_may_be_reached_by_who_needs_it_and_by_nobody_else() -> No
     asked = named("NetworkPolicy", "mlflow")["spec"]["ingress"][0]["from"][0]["podSelector"][
         "matchExpressions"
     ]
-    assert set(asked[0]["values"]) == labels - {"mlflow"}
+    assert set(asked[0]["values"]) == labels - {"mlflow", "signer"}
     assert ray["headGroupSpec"]["rayStartParams"]["dashboard-host"] == "0.0.0.0", "the operator submits there"
+    signing = named("NetworkPolicy", "signer")["spec"]
+    assert signing["ingress"][0]["from"][0]["podSelector"]["matchExpressions"][0]["values"] == ["worker", "ray"]
+    assert "egress" not in signing, "it asks nobody"
     on = {name: set(service["networks"]) for name, service in SERVICES.items()}
     meet = {(a, b) for a in on for b in on if a < b and (on[a] & on[b]) - {"front"}}
     assert {pair for pair in meet if "redis" in pair} == {("prefect", "redis"), ("prefect-services", "redis")}
@@ -227,9 +231,23 @@ def test_all_that_runs_may_be_reached_by_who_needs_it_and_by_nobody_else() -> No
         ("grafana", "server"),
         ("prometheus", "server"),
     }
+    assert {pair for pair in meet if "signer" in pair} == {("signer", "worker")}
     assert all(
         network == {"internal": True} for name, network in COMPOSE["networks"].items() if name != "front"
     )
+
+
+def test_nothing_that_trains_can_reach_the_private_key() -> None:
+    """It is mounted where it signs and nowhere else, in a secret of its own on Kubernetes; who trains has the service's key and address."""
+    holders = {name for name, service in SERVICES.items() if "signing_private" in json.dumps(service)}
+    assert holders == {"signer"} and set(SERVICES["signer"]["networks"]) == {"signing"}
+    mounted = {entry["metadata"]["name"] for entry in OBJECTS if re.search("signing_private|slipway-signing", json.dumps(entry))}
+    assert mounted == {"signer"}
+    assert [each["name"] for each in KUSTOMIZATION["secretGenerator"] if "signing_private" in json.dumps(each)] == ["slipway-signing"]
+    for entry in (entry for entry in OBJECTS if entry["kind"] in ("StatefulSet", "Deployment", "RayJob")):
+        assert '"secret": {"secretName": "slipway"}' not in json.dumps(entry), "a whole secret is more than it needs"
+    for pod in (json.dumps(SERVICES["worker"]), json.dumps(named("StatefulSet", "worker")), json.dumps(of_kind("RayJob"))):
+        assert "http://signer:8090" in pod and "signer_key" in pod and "SLIPWAY_PRIVATE_KEY" not in pod
 
 
 def test_every_service_has_a_bound_on_what_it_takes() -> None:

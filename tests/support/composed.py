@@ -34,6 +34,7 @@ _PORTS = {
     "mlflow": 5000,
     "worker": 4201,
     "server": 8080,
+    "signer": 8090,
 }
 _SECONDS = 240
 
@@ -152,10 +153,11 @@ class Composed:
 
     def mapped(self, text: str, name: str) -> str:
         """`text` with compose's addresses and folders replaced by this machine's."""
+        text = text.replace("0.0.0.0", "127.0.0.1")
         for service, port in _PORTS.items():
             text = re.sub(rf"\b{service}:{port}\b", f"127.0.0.1:{self.ports[service]}", text)
             text = re.sub(rf"127\.0\.0\.1:{port}\b", f"127.0.0.1:{self.ports[service]}", text)
-        text = text.replace("/run/secrets", str(self.secrets)).replace("0.0.0.0", "127.0.0.1")
+        text = text.replace("/run/secrets", str(self.secrets))
         return re.sub(r"/(?:state|data)\b(?=$|[/\s])", str(self.folder / name), text)
 
     def _command(self, service: str, name: str) -> list[str]:

@@ -41,6 +41,8 @@ def running(folder: Path, model: str) -> Iterator[Composed]:
         composed.start("mlflow-account", words={"digits": model})
         assert composed.processes.pop("mlflow-account").wait(240) == 0, composed.last_lines("mlflow-account")
         composed.start("prefect-services")
+        composed.start("signer")
+        composed.wait("signer", "/public-key")
         yield composed
     finally:
         composed.stop()

@@ -46,6 +46,11 @@ class Cache:
         self.root = root
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    @property
+    def changes(self) -> Path:
+        """Where is kept what the registry says of changes of keys."""
+        return self.root / "keys"
+
     def tidy(self) -> None:
         """Remove what killed servers were downloading; what another fetches beside this one stays."""
         former = self.root.glob(".incoming-*")  # how the last release called them

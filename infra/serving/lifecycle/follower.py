@@ -18,11 +18,12 @@ from infra.serving.lifecycle.ahead import keep_ahead
 from infra.serving.lifecycle.cache import Offer, recall
 from infra.serving.lifecycle.fallback import fallback
 from infra.serving.lifecycle.finding import Finder
-from infra.serving.lifecycle.followed import FollowedTarget
+from infra.serving.lifecycle.followed import FollowedTarget, Retry
+from infra.serving.lifecycle.keys import FollowedKeys
 from infra.serving.lifecycle.preparation import Preparer
 from infra.serving.lifecycle.registry import Absent, AliasSource, Pointer, Registered
 from infra.serving.lifecycle.reports import Reports
-from infra.serving.lifecycle.rollout import FollowedRollout
+from infra.serving.lifecycle.rollout import LOOKS, FollowedRollout
 from infra.serving.lifecycle.standing import Barred
 from infra.serving.lifecycle.statuses import FollowedStatuses
 from infra.serving.options import ProcessJob, Target
@@ -51,6 +52,7 @@ class Follower:
         self.followed = [FollowedTarget(target) for target in job.targets]
         self.rollouts: dict[Target, FollowedRollout] = {}
         self.statuses: dict[str, FollowedStatuses] = {}
+        self.keys = FollowedKeys(job.options, self.preparer.cache.changes)
         self.registry: AliasSource | None = None
         self.reports = Reports(self.preparer, self.followed, self.rollouts, channel.send)
 
@@ -129,7 +131,9 @@ class Follower:
         ahead: asyncio.Task[None] | None = None
         if followed.target.alias == CHAMPION:
             self.rollouts[followed.target] = FollowedRollout(followed.target, self.preparer, self.options.key)
-            self.statuses[followed.target.name] = FollowedStatuses(followed.target.name, self.options.key)
+            self.statuses[followed.target.name] = FollowedStatuses(
+                followed.target.name, self.options.key, self.preparer.cache.changes
+            )
         while True:
             started = time.monotonic()
             followed.wake.clear()
@@ -181,6 +185,8 @@ class Follower:
             pointer = await self._named(registry, followed, rollout)
         except Absent as error:
             absent = error
+        if (pointer is not None and followed.due(pointer)) or self.keys.due():
+            await self._learn_keys(registry)
         if pointer is not None and followed.due(pointer):
             await self._take(registry, followed, pointer)
         current = followed.current
@@ -192,6 +198,16 @@ class Follower:
         if absent is not None:
             raise absent
 
+    async def _learn_keys(self, registry: AliasSource) -> None:
+        """All is looked at anew where other keys count than before."""
+        if await self.keys.look(registry):
+            self.preparer.forget()
+            for followed in self.followed:
+                followed.seen, followed.retry = None, Retry()
+            for rollout in self.rollouts.values():
+                rollout.text, rollout.unread = "", LOOKS
+                rollout.looked_at_anew()
+
     async def _named(
         self, registry: AliasSource, followed: FollowedTarget, rollout: FollowedRollout | None
     ) -> Pointer:
@@ -202,7 +218,10 @@ class Follower:
             if rollout is None or not followed.due(pointer):
                 return pointer
         registered = await asyncio.to_thread(registry.registered, target.name)
-        self.reports.say(await self.statuses[target.name].read(registered.statuses))
+        statuses = self.statuses[target.name]
+        if registered.rollout != rollout.text or registered.statuses != statuses.texts:
+            await self._learn_keys(registry)  # by which they are signed, perhaps
+        self.reports.say(await statuses.read(registered.statuses))
         target = champion(target, registered, await rollout.read(registered.rollout))
         return await asyncio.to_thread(registry.resolve, target)
 
@@ -236,6 +255,8 @@ class Follower:
         try:
             if isinstance(error, NotNow):
                 raise error
+            if serves and self.keys.revoking and not isinstance(error, Barred):
+                error = Barred(str(error), signed=False)  # with no version before it, it goes on
             if isinstance(error, Barred) and (serves or current is None):
                 await self._go_back(registry, followed, pointer, error)
             else:

@@ -14,11 +14,12 @@ SECONDS = 120
 
 
 class InspectionRequest(Frozen):
-    """What to look at. `folder` None: the permits alone. `key` None: no evidence is asked for. `parse` False: the model was parsed before."""
+    """What to look at. `folder` None: the permits alone. `key` None: no evidence is asked for; with `changes` of keys, as they are kept, it leads to others. `parse` False: the model was parsed before."""
 
     folder: Path | None
     model: str
     key: Path | None = None
+    changes: Path | None = None
     parse: bool = True
     permits: tuple[str, ...] = ()
 

@@ -20,8 +20,8 @@ from tasks.errors import LostError, UserError
 from tasks.measured import Report
 from tasks.proof.evidence import Evidence, verify
 from tasks.proof.permit import Permit, PermitError, read_permit
+from tasks.system.keyring import Keyring, read_keyring
 from tasks.system.memory import MEMORY, MEMORY_A_BYTE, bound_memory
-from tasks.system.signing import text_checker
 
 MAX_FILES = 1000
 
@@ -62,7 +62,7 @@ def read_permits(request: InspectionRequest) -> Iterator[Permit | str]:
     if not request.permits or request.key is None:
         return
     try:
-        fits = text_checker(request.key)
+        fits = keys_of(request).fits
     except UserError as error:
         raise Unservable(f"permit: {error}") from None
     for text in request.permits:
@@ -70,6 +70,11 @@ def read_permits(request: InspectionRequest) -> Iterator[Permit | str]:
             yield read_permit(text, fits)
         except PermitError as error:
             yield str(error).rstrip(".")
+
+
+def keys_of(request: InspectionRequest) -> Keyring:
+    assert request.key is not None
+    return read_keyring(request.key, request.changes or request.key.parent)
 
 
 def check_files(folder: Path) -> int:
@@ -93,7 +98,7 @@ def check_files(folder: Path) -> int:
 def check_evidence(folder: Path, request: InspectionRequest, digest: str) -> Evidence:
     """Evidence that is signed, and is about this model and these bytes."""
     try:
-        evidence = verify(folder, request.key, request.model)
+        evidence = verify(folder, request.key, request.model, request.changes)
     except UserError as error:
         raise Unservable(f"evidence: {error}") from None
     if evidence.model_sha256 != digest:

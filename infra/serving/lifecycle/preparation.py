@@ -28,6 +28,11 @@ class Preparer:
         self.proved: dict[tuple[str, Path], InspectionResult] = {}
         self.turns: dict[tuple[str, str, int], asyncio.Lock] = {}
 
+    def forget(self) -> None:
+        """Look at everything anew: other keys count than before."""
+        self.proved.clear()
+        self.standings.read.clear()
+
     async def from_folder(self, target: Target, folder: Path) -> Release:
         """A folder on this machine, taken at its word: nobody promoted it."""
         result = await self._inspect(InspectionRequest(folder=folder, model=target.name))
@@ -53,6 +58,7 @@ class Preparer:
                     folder=folder if proof is None else None,
                     model=name,
                     key=None if self.options.allow_unsigned else self.options.key,
+                    changes=self.cache.changes,
                     parse=not self.cache.inspected(folder),
                     permits=unread,
                 )

@@ -13,6 +13,7 @@ from pydantic import Field
 from infra.serving.errors import NotNow
 from infra.serving.options import Target
 from tasks.proof.permit import PERMIT_TAG
+from tasks.registry.claims import KEYS, read_claims
 from tasks.registry.connection import connect
 from tasks.registry.download import download_version
 from tasks.registry.http import is_missing
@@ -90,6 +91,10 @@ class AliasSource:
         aliases = {alias: str(version) for alias, version in (model.aliases or {}).items()}
         tags = dict(model.tags or {})
         return Registered(aliases, tags.get(ROLLOUT_TAG, ""), status_texts(tags))
+
+    def keys(self) -> dict[str, str]:
+        """Changes of keys, as they were claimed."""
+        return read_claims(self.client, KEYS) or {}
 
     def report(self, run: str, process: str, text: str) -> None:
         """What a process has counted of a rollout, where the next decision finds it."""

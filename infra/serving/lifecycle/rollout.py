@@ -22,7 +22,7 @@ from tasks.errors import UserError
 from tasks.rollout.record import RecordError, RolloutRecord, read_record
 from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
-from tasks.system.signing import text_checker
+from tasks.system.keyring import read_keyring
 
 logger = logging.getLogger("slipway.serving")
 
@@ -76,7 +76,7 @@ class FollowedRollout:
 
     def _obeyed(self, text: str) -> RolloutRecord:
         try:
-            checks = text_checker(self.key)
+            checks = read_keyring(self.key, self.preparer.cache.changes).fits
         except (OSError, UserError) as error:
             raise RecordError(
                 f"There is no public key to check the rollout's record with ({error})."

@@ -8,7 +8,7 @@ from pathlib import Path
 from infra.serving.ipc.messages import Told
 from tasks.errors import UserError
 from tasks.registry.status_tags import read_statuses
-from tasks.system.signing import text_checker
+from tasks.system.keyring import read_keyring
 
 logger = logging.getLogger("slipway.serving")
 
@@ -16,9 +16,10 @@ logger = logging.getLogger("slipway.serving")
 class FollowedStatuses:
     """The status tags of one model. Nothing that serves depends on them."""
 
-    def __init__(self, model: str, key: Path) -> None:
+    def __init__(self, model: str, key: Path, changes: Path) -> None:
         self.model = model
         self.key = key
+        self.changes = changes
         self.texts: Mapping[str, str] = {}
 
     async def read(self, texts: Mapping[str, str]) -> Told | None:
@@ -34,5 +35,5 @@ class FollowedStatuses:
         return told
 
     def _told(self, texts: Mapping[str, str]) -> Told:
-        statuses = read_statuses(self.model, texts, text_checker(self.key))
+        statuses = read_statuses(self.model, texts, read_keyring(self.key, self.changes).fits)
         return Told(model=self.model, statuses=tuple(statuses.values()))

@@ -211,7 +211,7 @@ def test_a_machine_with_the_public_key_alone_checks_and_does_not_decide(
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(None, "is no file"), ("no key", "is not an unencrypted PEM")]
+    ("content", "words"), [(None, "is no file"), ("no key", "is not a PEM private key")]
 )
 def test_a_key_that_cannot_sign_is_said_before_anything_moves(
     registry: Registry,

@@ -300,7 +300,7 @@ def test_a_file_that_is_no_key_is_one_sentence(
     with pytest.raises(UserError, match="junk.pem is not a PEM public key"):
         evidence.verify(sealed)
     monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", str(tmp_path / "junk.pem"))
-    with pytest.raises(UserError, match="junk.pem is not an unencrypted PEM private key"):
+    with pytest.raises(UserError, match="junk.pem is not a PEM private key"):
         evidence.seal(sealed, make_evidence(sha256_of(sealed / "model.onnx")))
 
 

@@ -230,7 +230,7 @@ def test_the_record_is_read_now_and_then_until_a_rollout_is_open_and_before_anot
         follower, target = machine.follower, machine.follower.followed[0].target
         rollout = FollowedRollout(target, follower.preparer, tmp_path / "public.pem")
         follower.rollouts[target] = rollout
-        follower.statuses["digits"] = FollowedStatuses("digits", tmp_path / "public.pem")
+        follower.statuses["digits"] = FollowedStatuses("digits", tmp_path / "public.pem", tmp_path)
         await machine.poll(2 * LOOKS + polls)
         looks, models = 2 * LOOKS + polls, registry.asked["model"]
         assert models == -(-looks // LOOKS) and registry.asked["version"] == looks

@@ -37,7 +37,7 @@ class Preparing:
     """What has every version in the cache, and whose `trouble` is with a version."""
 
     def __init__(self, root: Path) -> None:
-        self.cache = SimpleNamespace(root=root)
+        self.cache = SimpleNamespace(root=root, changes=root)
         self.trouble: Unservable | None = None
         self.prepared = 0
 

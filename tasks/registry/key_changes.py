@@ -1,0 +1,44 @@
+"""Changes of keys as the registry has them: claims of one run, made once and never again, that every machine learns of before it checks or signs."""
+
+import os
+from typing import TYPE_CHECKING
+
+from tasks.registry.claims import KEYS
+from tasks.system import signers
+from tasks.system.files import sync_folder, write_atomically
+from tasks.system.keyring import KeyringError, current, keep, read_chain
+from tasks.system.signing import keys_folder
+
+if TYPE_CHECKING:
+    from tasks.registry.registry import Registry
+
+NEXT, RETIRED = "next.pem", "retired"
+"""A key that was made and may not be handed over to yet; where the private halves of those before it are."""
+
+
+def refresh_keys(registry: "Registry") -> tuple[str, ...]:
+    """Learn what the registry says of keys, and end a hand-over that was interrupted; in words, why it is not believed."""
+    claims = registry.claims(KEYS) or {}
+    try:
+        keep(keys_folder(), registry.settings.tracking_uri, claims)
+    except KeyringError as error:
+        return (str(error).rstrip("."),)
+    if (keys_folder() / NEXT).exists():
+        take_over(current(read_chain(claims)))
+    return ()
+
+
+def take_over(pem: str | None) -> None:
+    """Make `next.pem` this home's key, if that is what the registry handed over to; again changes nothing, at any moment."""
+    folder = keys_folder()
+    upcoming, own = folder / NEXT, folder / "private.pem"
+    if pem is None or signers.public_pem(signers.load(str(upcoming))) != pem:
+        return
+    if own.exists():
+        retired = folder / RETIRED / f"{signers.fingerprint(signers.public_pem(signers.load(str(own))))}.pem"
+        retired.parent.mkdir(mode=0o700, exist_ok=True)
+        if not retired.exists():
+            write_atomically(retired, own.read_bytes())
+    os.replace(upcoming, own)
+    sync_folder(folder)
+    write_atomically(folder / "public.pem", pem.encode())

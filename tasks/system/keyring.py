@@ -1,0 +1,311 @@
+"""Which keys are trusted, and what of each: a chain of signed hand-overs and revocations that leads from and to the key one was given.
+
+A signature has no date that its maker could not have chosen. So a key that ends leaves an inventory: the digests of what it had signed,
+listed by whoever ended it. What it signs later is on no list. A hand-over is signed by both keys, each of which vouches for the other's side of
+the chain: whoever trusts one key of it, an old or a new one, can follow it. The server imports this: nothing heavy here.
+"""
+
+import base64
+import datetime
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, ValidationError
+
+from tasks.errors import StepError, UserError
+from tasks.system.files import write_atomically
+from tasks.system.frozen import Frozen
+from tasks.system.signers import PrivateKey, fingerprint, public_pem
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+FIRST = "0" * 64
+
+_CHANGE, _PART = "change-", "holds-"
+
+_NUMBERED = re.compile(rf"{_CHANGE}([1-9]\d{{0,8}})")
+
+_PART_LENGTH = 90 * 64
+"""Characters of what MLflow keeps of a parameter: digests beside each other."""
+
+
+class KeyringError(StepError):
+    """A record of keys that is not what it was: none of it is believed, and what was known before stays."""
+
+
+class Change(Frozen):
+    """A hand-over from the key `ended` to `key`, or the revocation of `ended`, which `key` signs. Both are PEM texts."""
+
+    sequence: int = Field(ge=1)
+    at: datetime.datetime
+    action: Literal["rotate", "revoke"]
+    key: str
+    ended: str
+    since: datetime.datetime | None = Field(None, description="From when on a revoked key was not its owner's.")
+    who: str
+    why: str
+    holds: str = Field(description="SHA-256 of the inventory: digests of what `ended` signed and goes on holding.")
+    previous: str = Field(description="Digest of the change before.")
+
+    @property
+    def canonical(self) -> str:
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.canonical.encode()).hexdigest()
+
+
+class SignedChange(Frozen):
+    """As it is claimed; of a hand-over by the old key and the new."""
+
+    change: Change
+    signatures: tuple[str, ...]
+
+
+class KeyState(Frozen):
+    """What is known of one key. `holds` None: all that it signs, for it is in force."""
+
+    pem: str
+    since: datetime.datetime | None = None
+    until: datetime.datetime | None = None
+    revoked: datetime.datetime | None = None
+    why: str = ""
+    holds: frozenset[str] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.pem)
+
+    @property
+    def holds_or_none(self) -> frozenset[str]:
+        return self.holds or frozenset()
+
+    def refusal(self, digest: str) -> str | None:
+        """Why a signature of this key over what has `digest` does not count; None where it does."""
+        if self.holds is None or digest in self.holds:
+            return None
+        name = f"the key {self.fingerprint[:12]}"
+        if self.revoked is not None:
+            return f"{name}, which is revoked from {self.revoked:%Y-%m-%d %H:%M} on, and nothing shows that this is older"
+        return f"{name}, whose successor took over at {self.until:%Y-%m-%d %H:%M} and did not find this signed"
+
+
+class Inventoried(Frozen):
+    """A change and the inventory that it names."""
+
+    change: Change
+    holds: frozenset[str]
+
+
+def states(root: str, chain: Sequence[Inventoried]) -> dict[str, KeyState]:
+    """Of each key of a chain, oldest first; of the `root` alone where the chain is none of its. Signatures are not looked at here."""
+    known: dict[str, KeyState] = {}
+    for each in chain:
+        change, pem = each.change, each.change.ended
+        before = known.get(pem, KeyState(pem=pem))
+        ended: dict[str, object] = {"holds": each.holds, "until": before.until or change.at, "why": change.why}
+        if change.action == "revoke":
+            # Never more than it was left with: who revokes cannot vouch for what the hand-over did not list.
+            ended["holds"] = each.holds if before.holds is None else each.holds & before.holds
+            ended["revoked"] = min(filter(None, (before.revoked, change.since or change.at)))
+        known[pem] = before.model_copy(update=ended)
+        if change.action == "rotate":
+            known[change.key] = KeyState(pem=change.key, since=change.at, why=change.why)
+    return known if root in known else {root: KeyState(pem=root)}
+
+
+def merged(root: str, all_states: Iterable[Mapping[str, KeyState]]) -> dict[str, KeyState]:
+    """Of what several registries know: a key that ended in one has ended, and what any inventory lists holds."""
+    together: dict[str, KeyState] = {}
+    for each in all_states:
+        for pem, state in each.items():
+            other = together.get(pem, state)
+            if other.holds is not None and state.holds is not None:
+                revoked = min(filter(None, (other.revoked, state.revoked)), default=None)
+                state = state.model_copy(update={"holds": other.holds | state.holds, "revoked": revoked})
+            together[pem] = other if state.holds is None else state
+    return together or {root: KeyState(pem=root)}
+
+
+class Keyring:
+    """The keys that a root key leads to."""
+
+    def __init__(self, known: Mapping[str, KeyState]) -> None:
+        self.states = {state.fingerprint: state for state in known.values()}
+        self._keys: dict[str, ec.EllipticCurvePublicKey] = {}
+
+    @property
+    def revoking(self) -> bool:
+        return any(state.revoked for state in self.states.values())
+
+    def fits(self, text: str, signature: str) -> bool:
+        """Whether a signature over a text is one that counts."""
+        state = self.signer(text, signature)
+        return state is not None and state.refusal(digest_of(text)) is None
+
+    def signer(self, text: str, signature: str) -> KeyState | None:
+        """Whose it is, whether or not it counts; None for a stranger's, or a damaged one."""
+        return next(
+            (state for name, state in reversed(self.states.items()) if verifies(self.key(name), text, signature)), None
+        )
+
+    def key(self, name: str) -> "ec.EllipticCurvePublicKey":
+        if name not in self._keys:
+            self._keys[name] = load_public(self.states[name].pem.encode(), f"The key {name[:12]}")
+        return self._keys[name]
+
+    def ended(self, name: str) -> KeyState | None:
+        """What is known of a key that signs no longer."""
+        state = self.states.get(name)
+        return state if state is not None and state.holds is not None else None
+
+
+def read_keyring(root: Path, folder: Path) -> Keyring:
+    """By the public key in the file `root`, and by what is kept in `folder` of changes. Raises UserError for what is no key."""
+    files = tuple(sorted(folder.glob("ring-*.json")))
+    return _read_keyring(root.read_bytes(), str(root), tuple(path.read_bytes() for path in files))
+
+
+@lru_cache(maxsize=32)
+def _read_keyring(root: bytes, name: str, kept: tuple[bytes, ...]) -> Keyring:
+    pem = public_pem(load_public(root, name))
+    return Keyring(merged(pem, (states(pem, read_chain(json.loads(content))) for content in kept)))
+
+
+def keep(folder: Path, registry: str, claims: Mapping[str, str]) -> bool:
+    """Keep what a registry has of changes, if it goes on from what was kept of it; whether that is news. Raises KeyringError otherwise."""
+    path = folder / f"ring-{digest_of(registry)[:8]}.json"
+    before: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
+    after = {name: text for name, text in claims.items() if name.startswith((_CHANGE, _PART))}
+    if after == before or not (after or before):
+        return False
+    if any(after.get(name) != text for name, text in before.items()):
+        raise KeyringError(
+            "The registry's record of keys was cut short or rewritten: what is known of keys here stays. Restore MLflow's database."
+        )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(after).encode())
+    return True
+
+
+def read_chain(claims: Mapping[str, str], problems: list[str] | None = None) -> tuple[Inventoried, ...]:
+    """Every change that follows from those before it, with its inventory; what somebody else wrote is passed over, and said in `problems`."""
+    chain: list[Inventoried] = []
+    for number in numbers(claims):
+        try:
+            signed = SignedChange.model_validate_json(claims[f"{_CHANGE}{number}"])
+            problem = _problem(signed, chain)
+        except ValidationError:
+            problem = "it cannot be read"
+        holds = None if problem else _inventory(claims, signed.change.holds)
+        if holds is not None:
+            chain.append(Inventoried(change=signed.change, holds=holds))
+        elif problems is not None:
+            problems.append(f"change {number} of keys is not believed: {problem or 'its inventory is damaged'}")
+    return tuple(chain)
+
+
+def numbers(claims: Mapping[str, str]) -> list[int]:
+    """Those under which something was claimed as a change."""
+    return sorted(int(match[1]) for name in claims if (match := _NUMBERED.fullmatch(name)))
+
+
+def current(chain: Sequence[Inventoried]) -> str | None:
+    """The PEM text of the key in force by a chain."""
+    return chain[-1].change.key if chain else None
+
+
+def parts(digests: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """An inventory's digest, and the claims that hold it."""
+    text = "".join(sorted(set(digests)))
+    name = digest_of(text)
+    cut = [text[start : start + _PART_LENGTH] for start in range(0, len(text), _PART_LENGTH)]
+    return name, {f"{_PART}{name[:16]}-{number}": each for number, each in enumerate(cut)}
+
+
+def claimed(change: Change, number: int, *keys: PrivateKey) -> tuple[str, str]:
+    """The name that a change is claimed under, and its text, signed."""
+    signatures = tuple(sign(change.canonical, key) for key in keys)
+    return f"{_CHANGE}{number}", SignedChange(change=change, signatures=signatures).model_dump_json()
+
+
+def sign(text: str, key: PrivateKey) -> str:
+    """ECDSA with SHA-256 over `text`, in base64."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return base64.b64encode(key.sign(text.encode(), ec.ECDSA(hashes.SHA256()))).decode()
+
+
+def verifies(key: "ec.EllipticCurvePublicKey", text: str, signature: str) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        key.verify(base64.b64decode(signature, validate=True), text.encode(), ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def load_public(pem: bytes, name: str) -> "ec.EllipticCurvePublicKey":
+    """Raises UserError for what is no key of an elliptic curve."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        key = serialization.load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise UserError(f"{name} is not a PEM public key.") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise UserError(f"{name} is not a key of an elliptic curve, which signatures here are made with.")
+    return key
+
+
+def _problem(signed: SignedChange, chain: Sequence[Inventoried]) -> str | None:
+    """Why a change does not follow from those before it."""
+    change, last = signed.change, chain[-1].change if chain else None
+    if (change.sequence, change.previous) != (len(chain) + 1, last.digest if last else FIRST):
+        return "it does not follow from the one before it"
+    if last is not None and change.action == "rotate" and change.ended != last.key:
+        return "it hands over from a key that was not in force"
+    if change.action == "revoke" and (last is None or change.key != last.key):
+        return "it is not signed by the key in force"
+    if change.action == "revoke" and change.ended not in {each.change.ended for each in chain}:
+        return "it revokes a key that never ended, or never was"
+    if change.action == "rotate" and change.key in {change.ended, *(each.change.ended for each in chain)}:
+        return "it hands over to a key that had ended"
+    signers = (change.ended, change.key) if change.action == "rotate" else (change.key,)
+    try:
+        keys = [load_public(pem.encode(), "its key") for pem in signers]
+    except UserError as error:
+        return str(error).rstrip(".")
+    if len(signed.signatures) != len(keys) or not all(
+        verifies(key, change.canonical, signature) for key, signature in zip(keys, signed.signatures, strict=True)
+    ):
+        return "it is not signed by the keys that it names"
+    return None
+
+
+def _inventory(claims: Mapping[str, str], name: str) -> frozenset[str] | None:
+    """None where it is not what the change says; parts that somebody else put behind it do no harm."""
+    number, text = 0, ""
+    while digest_of(text) != name:
+        if (part := claims.get(f"{_PART}{name[:16]}-{number}")) is None:
+            return None
+        number, text = number + 1, text + part
+    return frozenset(re.findall(".{64}", text))
+
+
+def digest_of(text: str) -> str:
+    """What an inventory lists of a signed text."""
+    return hashlib.sha256(text.encode()).hexdigest()

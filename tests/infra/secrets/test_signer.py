@@ -1,0 +1,211 @@
+"""The signing service: it signs what Slipway makes, nothing else, and only for who has its key; and who trains beside it is told how far the key is."""
+
+import base64
+import datetime
+import http.client
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import promotions
+import pytest
+from free_ports import free_port
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from infra.secrets.signer import kind_of, serve
+from tasks.errors import StepError, UserError
+from tasks.promotion.entries import FIRST, LedgerEntry
+from tasks.proof import evidence
+from tasks.proof.permit import Permit, issue, read_permit
+from tasks.registry.status_tags import StatusTag
+from tasks.rollout.record import RolloutRecord
+from tasks.system import signing
+from tasks.system.keyring import Change
+from tasks.system.signers import load
+
+NOW = datetime.datetime(2026, 11, 27, 12, tzinfo=datetime.UTC)
+
+ENTRY = LedgerEntry(
+    sequence=1, at=NOW, model="digits", action="promote", from_version=None, to_version=1, who="ada", why="good",
+    verdict="pass", evidence="e" * 64, previous=FIRST,
+).canonical  # fmt: skip
+
+PERMIT = Permit(
+    model="digits", version=1, run_id="r" * 32, model_sha256="a" * 64, evidence_sha256="e" * 64, policy_sha256="b" * 64,
+    granted=True, basis="gate", serial=1, at=NOW, by="the gate", why="accuracy 0.98",
+)  # fmt: skip
+
+TEXTS = [
+    ENTRY,
+    RolloutRecord(
+        model="digits", run="r", old=1, new=2, old_sha256="a", new_sha256="b", salt="s", step=0, weight=0.1, sequence=3
+    ).model_dump_json(),
+    StatusTag(model="digits", subject="run", said="promoted v7").model_dump_json(exclude_defaults=True),
+    f"slipway ledger head of digits in its own home: 12 {'f' * 64}",
+]
+
+
+@pytest.fixture
+def service(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Its address; its key is in another folder than the home, which has the public half alone."""
+    apart = tmp_path / "apart"
+    signing.create_key_pair(apart / "private.pem", tmp_path / "public.pem")
+    address = f"http://127.0.0.1:{free_port()}"
+    with serve(address, load(str(apart / "private.pem")), "secret") as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        monkeypatch.setenv("SLIPWAY_SIGNER", address)
+        monkeypatch.setenv("SLIPWAY_SIGNER_KEY", "secret")
+        monkeypatch.setenv("SLIPWAY_PUBLIC_KEY", str(tmp_path / "public.pem"))
+        yield address
+        running.shutdown()
+        thread.join()
+
+
+def test_all_that_is_signed_here_can_be_signed_there(
+    service: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "slipway.signer")
+    key = signing.signer()
+    for text in TEXTS:
+        assert signing.keyring().fits(text, signing.sign_text(text, key))
+    assert read_permit(issue(PERMIT, key), signing.keyring().fits) == PERMIT
+    promotions.seal_folder(tmp_path / "model", "digits", 2.0)
+    assert evidence.verify(tmp_path / "model").decision == "pass"
+    assert not (signing.keys_folder() / "private.pem").exists()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == len(TEXTS) + 2 and all("(sha256 " in line for line in said)
+    assert "a permit for digits version 1, serial 1" in said[-2] and "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "none of the texts"),
+        (b"an invoice", "none of the texts"),
+        (ENTRY.replace('"why"', ' "why"').encode(), "none of the texts"),
+        (b"DSSEv1 4 text 2 {}", "no in-toto statement in DSSE"),
+        (b"DSSEv1 28 application/vnd.in-toto+json 2 {}", "of a kind that Slipway makes"),
+        (b"DSSEv1 28 application/vnd.in-toto+json 9 {}", "no in-toto statement in DSSE"),
+    ],
+)
+def test_what_slipway_does_not_make_is_not_signed(service: str, data: bytes, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        kind_of(data)
+    with pytest.raises(StepError, match=rf"signing service {service} refused: .*{words}"):
+        signing.sign_text(data.decode(), signing.signer())
+
+
+def test_a_change_of_keys_is_not_signed(service: str) -> None:
+    change = Change(sequence=1, at=NOW, action="rotate", key="k", ended="e", who="eve", why="mine", holds="", previous=FIRST)
+    with pytest.raises(StepError, match="none of the texts"):
+        signing.sign_text(change.canonical, signing.signer())
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_changed_character_of_a_text_makes_it_another_kind_or_a_fault(data: st.DataObject) -> None:
+    text = data.draw(st.sampled_from(TEXTS))
+    place, letter = data.draw(st.integers(0, len(text) - 1)), data.draw(st.characters(codec="utf-8"))
+    try:
+        kind_of((text[:place] + letter + text[place + 1 :]).encode())
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
+def test_it_answers_nobody_without_its_key_and_has_no_other_interface(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = signing.signer()
+    body = json.dumps({"data": base64.b64encode(ENTRY.encode()).decode(), "hash": "SHA256"})
+    asked = {
+        ("POST", "/sign", body, ""): 401,
+        ("POST", "/sign", body, "Bearer secre"): 401,
+        ("POST", "/sign", "no json", "Bearer secret"): 422,
+        ("POST", "/sign", body.replace("SHA256", "MD5"), "Bearer secret"): 422,
+        ("POST", "/", body, "Bearer secret"): 404,
+        ("GET", "/", "", ""): 404,
+        ("GET", "/public-key", "", ""): 200,
+        ("PUT", "/sign", body, "Bearer secret"): 501,
+    }
+    assert {question: status(service, *question) for question in asked} == asked
+    monkeypatch.setenv("SLIPWAY_SIGNER_KEY", "another")
+    with pytest.raises(UserError, match="does not take this key: set SLIPWAY_SIGNER_KEY"):
+        signing.sign_text(ENTRY, key)
+    monkeypatch.setenv("SLIPWAY_SIGNER", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(StepError, match="does not answer .*: nothing is signed without it"):
+        signing.signer()
+
+
+def status(service: str, method: str, path: str, body: str, key: str) -> int:
+    connection = http.client.HTTPConnection(str(urlsplit(service).hostname), urlsplit(service).port, timeout=10)
+    connection.request(method, path, body, {"Authorization": key} if key else {})
+    try:
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_only_a_key_that_a_training_cannot_reach_is_level_two(
+    service: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert signing.level().number == 1, "on this machine nothing shows that the service is another user's"
+    public = signing.public_key()
+    monkeypatch.setattr("tasks.system.signers.Service._public", load_public_of(public))
+    monkeypatch.setenv("SLIPWAY_SIGNER", "http://signer:8090")
+    assert signing.level() == (2, "the signing service http://signer:8090 has the key, on another host")
+    monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", str(tmp_path / "apart" / "private.pem"))
+    assert signing.level() == (1, "the process that trains has the key of the signing service at hand")
+    monkeypatch.delenv("SLIPWAY_SIGNER")
+    assert signing.level() == (1, "the process that trains has the key at hand")
+
+
+def load_public_of(path: Path) -> object:
+    from tasks.system.keyring import load_public
+
+    return load_public(path.read_bytes(), "it")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes a second user")
+def test_a_socket_of_another_user_is_level_two_and_one_of_this_user_level_one(home: Path, tmp_path: Path) -> None:
+    """As root there is nothing that a training could not read, so that both are asked by processes of other users."""
+    folder = Path("/tmp") / f"slipway-signer-{os.getpid()}"
+    folder.mkdir(mode=0o755)
+    try:
+        with serve(f"unix://{folder}/socket", load(str(signing.private_key())), "") as running:
+            (folder / "socket").chmod(0o666)
+            thread = threading.Thread(target=running.serve_forever)
+            thread.start()
+            levels = [level_as(user, f"unix://{folder}/socket") for user in (0, 65534)]
+            running.shutdown()
+            thread.join()
+    finally:
+        shutil.rmtree(folder)
+    assert levels == ["1", "2"]
+
+
+def level_as(user: int, address: str) -> str:
+    code = f"import os; os.setuid({user}); print(Service({address!r}).level().number)"
+    command = [sys.executable, "-c", f"from tasks.system.signers import Service; {code}"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("ftp://signer", "is no address"),
+        ("http://0.0.0.0:1", "would sign for whoever reaches it"),
+        ("unix:///nowhere/socket", "cannot be listened at"),
+    ],
+)
+def test_an_address_that_will_not_do_is_one_sentence(home: Path, address: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        serve(address, load(str(signing.private_key())), "")

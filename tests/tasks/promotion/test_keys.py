@@ -1,0 +1,249 @@
+"""Keys handed over and revoked on a real registry: what counts before, between and after, whoever is killed and whatever a thief signs."""
+
+import datetime
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import promotions
+import pytest
+
+from tasks.errors import UserError
+from tasks.promotion import keys, ledger
+from tasks.promotion.champion import promote, repair
+from tasks.promotion.entries import LedgerEntry
+from tasks.promotion.ledger import LedgerError, read_ledger
+from tasks.promotion.verification import check_version, downloaded, verify
+from tasks.proof import evidence
+from tasks.proof.permit import PERMIT_TAG, Permit, issue, read_permit
+from tasks.records import Version
+from tasks.registry.key_changes import NEXT
+from tasks.registry.registry import Registry
+from tasks.registry.tags import EVIDENCE_TAG
+from tasks.settings import Settings, load_settings
+from tasks.system import signing
+from tasks.system.signers import load
+from tasks.system.signing import EvidenceError, check_folder, private_key, sign_folder, signer
+
+pytestmark = pytest.mark.usefixtures("_on_sqlite")
+
+
+@pytest.fixture
+def _on_sqlite(request: pytest.FixtureRequest) -> None:
+    """A record of keys is the registry's, and the HTTP server is every test's: tests/infra has one of its own."""
+    if "http" in request.node.name:
+        pytest.skip("the server is shared")
+
+
+@pytest.fixture
+def champion(registry: Registry, model: str, tmp_path: Path) -> Version:
+    """A real version, promoted."""
+    version = promotions.register(registry, model, tmp_path, 2.0)
+    promote(registry, version, against=None, why="first", verdict="pass")
+    return version
+
+
+def promoted(registry: Registry, model: str, tmp_path: Path, weight: float) -> Version:
+    version = promotions.register(registry, model, tmp_path, weight)
+    promote(registry, version, against=read_ledger(registry, model).serving, why=f"weight {weight}", verdict="pass")
+    return version
+
+
+def stolen(tmp_path: Path) -> Path:
+    """A copy of the private key of now."""
+    return Path(shutil.copy(private_key(), tmp_path / "stolen.pem"))
+
+
+def test_what_the_old_key_signed_counts_and_the_new_one_signs(
+    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path
+) -> None:
+    waiting = promotions.register(registry, model, tmp_path, 3.0)
+    before = keys.trusted_keys(settings).keys[0].fingerprint
+    change = keys.rotate(settings, why="a year old")
+    assert (change.ended, change.in_force) == (before, keys.trusted_keys(settings).keys[1].fingerprint)
+    assert [key.standing for key in keys.trusted_keys(settings).keys] == ["ended", "in force"]
+    assert [key.signs_here for key in keys.trusted_keys(settings).keys] == [False, True]
+
+    assert read_ledger(registry, model, whole=True).problems == ()
+    assert verify(settings, f"{model}/{champion.version}").decision == "pass"
+    read_permit(registry.tags(champion)[PERMIT_TAG], signing.keyring().fits)
+    promote(registry, waiting, against=champion.version, why="proved by the old key", verdict="pass")
+    promoted(registry, model, tmp_path, 4.0)
+    assert read_ledger(registry, model, whole=True).problems == ()
+    keys.rotate(settings, why="again")
+    assert read_ledger(registry, model, whole=True).problems == ()
+    assert [verify(settings, f"{model}/{number}").decision for number in (1, 2, 3)] == ["pass"] * 3
+
+
+def test_a_thief_with_the_old_key_makes_nothing_that_counts(
+    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thief = stolen(tmp_path)
+    keys.rotate(settings, why="stolen")
+    whole = read_ledger(registry, model)
+    entry = LedgerEntry(
+        sequence=2, at=whole.entries[-1].at, model=model, action="promote", from_version=1, to_version=1, who="eve",
+        why="mine", verdict="pass", evidence=None, previous=whole.head,
+    )  # fmt: skip
+    permit = read_permit(registry.tags(champion)[PERMIT_TAG], signing.keyring().fits)
+    forged = issue(permit.model_copy(update={"serial": permit.serial + 1, "at": permit.at}), thief)
+    with pytest.raises(Exception, match="not signed by the owner"):
+        read_permit(forged, signing.keyring().fits)
+    folder = tmp_path / "forged"
+    promotions.seal_folder(folder, model, 9.0)
+    sign_folder(folder, thief)
+    with pytest.raises(EvidenceError, match="signed by the key .* whose successor took over") as refused:
+        evidence.verify(folder)
+    assert refused.value.part == "key"
+
+    text = ledger._Signed(entry=entry, signature=signing.sign_text(entry.canonical, thief)).model_dump_json()
+    registry.claim(model, "entry-2", text)
+    (problem,) = read_ledger(registry, model).problems
+    assert "entry 2" in problem and "whose successor took over" in problem
+    with pytest.raises(LedgerError, match="what serves goes on"):
+        repair(registry, model)
+
+
+def test_a_machine_that_still_has_the_old_key_is_told_before_it_signs(
+    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = stolen(tmp_path)
+    keys.rotate(settings, why="a year old")
+    monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", str(old))
+    with pytest.raises(UserError, match="was handed over on .*slipway keys"):
+        repair(registry, model)
+    with pytest.raises(UserError, match="name the one to hand over to with --to FILE"):
+        keys.rotate(settings, why="again")
+
+
+def test_a_key_is_revoked_from_a_date_by_the_order_of_the_ledger(
+    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path
+) -> None:
+    later = promoted(registry, model, tmp_path, 3.0)
+    first, second = read_ledger(registry, model).entries
+    old = keys.rotate(settings, why="stolen").ended
+    with pytest.raises(UserError, match="is in force, and could not sign its own end"):
+        keys.revoke(settings, keys.trusted_keys(settings).keys[-1].fingerprint, since="2026-01-01", why="x")
+    between = (first.at + (second.at - first.at) / 2).isoformat()
+    change = keys.revoke(settings, old[:12], since=between, why="the laptop was gone")
+    assert any(str(second) in lost for lost in change.lost)
+    assert f"the permit of {model} version {later.version}" in change.lost
+
+    assert verify(settings, f"{model}/{champion.version}").decision == "pass"
+    with pytest.raises(EvidenceError, match="is revoked from"):
+        verify(settings, f"{model}/{later.version}")
+    (problem,) = read_ledger(registry, model).problems
+    assert str(second) in problem and "is revoked from" in problem
+    ledger.accept(registry, model, why="looked at by hand")
+    assert read_ledger(registry, model).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "since", "words"),
+    [
+        ("0123456789ab", "2026-01-01", "is the fingerprint of no key here"),
+        ("0", "2026-01-01", "is the fingerprint of no key here"),
+        (None, None, "Since when .* --from DATE"),
+        (None, "yesterday", "'yesterday' is no date"),
+        (None, "2999-01-01", "is still to come"),
+    ],
+)
+def test_a_revocation_of_nothing_or_from_no_date_is_one_sentence(
+    registry: Registry, settings: Settings, name: str | None, since: str | None, words: str
+) -> None:
+    private_key()
+    old = keys.rotate(settings, why="x").ended
+    with pytest.raises(UserError, match=words) as said:
+        keys.revoke(settings, name or old, since=since, why="x")
+    assert str(said.value).count("\n") == 0
+    assert keys.trusted_keys(settings).keys[0].standing == "ended"
+
+
+def test_a_registry_whose_record_was_cut_short_changes_nothing_here(
+    registry: Registry, settings: Settings, model: str, champion: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys.rotate(settings, why="x")
+    monkeypatch.setattr("tasks.registry.key_changes.KEYS", ".none")
+    assert [key.standing for key in keys.trusted_keys(settings).keys] == ["ended", "in force"]
+    (problem,) = read_ledger(registry, model).problems
+    assert "record of keys was cut short or rewritten" in problem
+
+
+def test_one_home_hands_over_at_each_of_its_registries(
+    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path, empty_mlflow_database: Path
+) -> None:
+    shutil.copyfile(empty_mlflow_database, tmp_path / "other.db")
+    there = settings.model_copy(update={"tracking_uri": f"sqlite:///{tmp_path / 'other.db'}"})
+    promoted(Registry(there), model, tmp_path, 5.0)
+    here = keys.rotate(settings, why="x")
+    (problem,) = read_ledger(Registry(there), model, whole=True).problems
+    assert "whose successor took over" in problem
+    change = keys.rotate(there, why="here too")
+    assert (change.ended, change.in_force) == (here.ended, here.in_force)
+    for where in (settings, there):
+        assert read_ledger(Registry(where), model, whole=True).problems == ()
+
+
+ROTATE = """
+from tasks.promotion.keys import rotate
+from tasks.registry.registry import Registry
+from tasks.settings import load_settings
+
+claim = Registry.claim
+Registry.claim = lambda *what: print("claims", flush=True) or claim(*what)
+rotate(load_settings(), why="killed")
+"""
+
+
+@pytest.mark.slow
+def test_a_hand_over_that_is_killed_leaves_the_old_keys_or_the_new(
+    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path
+) -> None:
+    """Killed at moments that are spread over all of it; what comes next finds one state or the other, and decides."""
+    outcomes = []
+    chance = random.Random(20)
+    for _ in range(8):
+        before = [key.fingerprint for key in keys.trusted_keys(settings).keys]
+        process = subprocess.Popen([sys.executable, "-c", ROTATE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert process.stdout is not None and process.stdout.readline() == b"claims\n"
+        time.sleep(chance.uniform(0, 0.06))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        trusted = keys.trusted_keys(settings)
+        after = [key.fingerprint for key in trusted.keys]
+        assert after[: len(before)] == before and len(after) - len(before) in (0, 1)
+        assert [key.signs_here for key in trusted.keys] == [False] * (len(after) - 1) + [True]
+        assert read_ledger(registry, model, whole=True).problems == ()
+        assert verify(settings, model).decision == "pass"
+        signing.sign_text("anything", signer())
+        outcomes.append(len(after) > len(before))
+    keys.rotate(settings, why="undisturbed")
+    assert not (signing.keys_folder() / NEXT).exists()
+    assert {*outcomes} == {True, False}, outcomes
+
+
+@pytest.mark.parametrize("step", ["retired", "replaced"])
+def test_a_hand_over_that_ended_between_two_files_is_ended_by_whoever_comes_next(
+    registry: Registry, settings: Settings, model: str, champion: Version, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    replace = os.replace
+
+    def killed(source: object, target: Path) -> None:
+        if step == "replaced" and Path(str(source)).name == NEXT:
+            replace(str(source), target)
+        if Path(str(source)).name == NEXT:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.registry.key_changes.os.replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            keys.rotate(settings, why="x")
+    assert [key.signs_here for key in keys.trusted_keys(settings).keys] == [False, True]
+    assert read_ledger(registry, model, whole=True).problems == ()
+    repair(registry, model)
