@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 Axes = tuple[int | str, ...]
 
+PREFIX = "decide/"
+"""What the names of these nodes, and of their constants, begin with."""
+
 
 class Head(NamedTuple):
     """What is appended to a graph: nodes with their constants, and the outputs that they give."""
@@ -23,7 +26,7 @@ class Wires:
     """Nodes behind one output, each of a name that no exporter gives."""
 
     def __init__(self, output: str) -> None:
-        self.prefix = f"decide/{output}"
+        self.prefix = f"{PREFIX}{output}"
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 

@@ -1,0 +1,143 @@
+"""The one interface below everything that runs a graph, and the one list of what stands behind it. Light to import."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from tasks.engines import ALWAYS, Engine
+from tasks.errors import UserError
+from tasks.onnx.session import open_session
+from tasks.system.libraries import installed
+from tasks.system.processor import first_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+SUPPORT = {
+    "bf16": ("amx_bf16", "avx512_bf16", "bf16"),
+    "int8": ("amx_int8", "avx512_vnni", "avx_vnni", "asimddp"),
+    "fp32": ("avx512f", "avx2", "asimd"),
+}
+"""By precision what a processor computes it with, the fastest first."""
+
+
+class Session(Protocol):
+    """A graph that can be run: as ONNX Runtime's own session, which is one."""
+
+    def run(self, names: Sequence[str] | None, feed: "Mapping[str, Array]") -> "list[Array]": ...
+
+    def get_inputs(self) -> Any: ...
+
+    def get_outputs(self) -> Any: ...
+
+    def get_modelmeta(self) -> Any: ...
+
+
+class Kind(NamedTuple):
+    """What is known of an engine without importing it."""
+
+    title: str
+    package: str
+    precisions: tuple[str, ...]
+    """Of what is not in 8 bits, the one that it is tried in first; none: as the file has it."""
+
+
+_KINDS = {
+    ALWAYS: Kind("ONNX Runtime", "onnxruntime", ()),
+    "openvino": Kind("OpenVINO", "openvino", ("bf16", "fp32")),
+}
+
+
+def open_in(engine: Engine, model: Path | bytes, threads: int = 1) -> Session:
+    """A session in the engine, with the server's options. Raises UserError when that cannot be had here, as `open_session`."""
+    if engine.is_always_there:
+        session: Session = open_session(model, threads)
+        return session
+    if (reason := missing(engine)) is not None:
+        raise UserError(reason)
+    from tasks.onnx.openvino_session import OpenVinoSession
+
+    content = model if isinstance(model, bytes) else model.read_bytes()
+    return OpenVinoSession(content, engine, threads)
+
+
+def title(engine: Engine) -> str:
+    """`OpenVINO 2026.4.1 in bf16 from 8 rows on`."""
+    return str(engine).replace(engine.name, _kind(engine.name).title, 1)
+
+
+def missing(engine: Engine) -> str | None:
+    """Why this machine does not run it, in a sentence, or None: the package, or what the processor has to have."""
+    kind = _kind(engine.name)
+    if installed(kind.package) is None:
+        return f"{kind.title} is not installed: pip install 'slipway[{kind.package}]'."
+    if engine.numbers not in (None, *kind.precisions):
+        choices = (
+            f"choose {' or '.join(kind.precisions)}" if kind.precisions else "it computes as the file has it"
+        )
+        return f"{kind.title} has no precision {engine.numbers!r}: {choices}."
+    needed = engine.instructions or (() if engine.numbers in (None, "fp32") else SUPPORT[engine.numbers])
+    lacking = [name for name in engine.instructions if first_of([name]) is None]
+    if lacking:
+        return f"{kind.title} in {engine.precision} rests on {' and '.join(lacking)}, which this processor has not."
+    if needed and first_of(needed) is None:
+        return f"{kind.title} in {engine.numbers} needs {' or '.join(needed)}, and this processor has none of them."
+    return None
+
+
+def tried(choices: Sequence[str] | None) -> tuple[Engine, ...]:
+    """The engines besides ONNX Runtime that candidates are tried in; of None those that are installed.
+
+    Raises UserError for one that was named and that there is not, that is not installed, or whose precision this processor has not.
+    """
+    names = (kind for kind in _KINDS if choices is None and installed(_KINDS[kind].package) is not None)
+    engines = [_with_precision(Engine.parse(choice)) for choice in (names if choices is None else choices)]
+    for engine in engines:
+        if (reason := missing(engine)) is not None:
+            raise UserError(f"engines: {reason}")
+        if engine.rows > 1:
+            raise UserError(
+                f"engines: {engine.choice}: from how many rows on is measured; leave /{engine.rows} out."
+            )
+    return tuple(dict.fromkeys(engine for engine in engines if not engine.is_always_there))
+
+
+def versions(choices: Sequence[str] | None) -> dict[str, str]:
+    """What a run's result depends on besides the always: the packages of the engines that it tries."""
+    kinds = {name: kind for name, kind in _KINDS.items() if name != ALWAYS}
+    if choices is not None:
+        kinds = {
+            name: kinds[name] for name in (Engine.parse(choice).name for choice in choices) if name in kinds
+        }
+    return {name: version for name, kind in kinds.items() if (version := installed(kind.package)) is not None}
+
+
+def described(engine: Engine, precision: str) -> Engine:
+    """The engine as evidence names it, for a file whose own numbers are of this precision: version, precision, instruction sets."""
+    numbers = [engine.numbers] if engine.numbers else []
+    whole = precision if not numbers else "+".join([precision, *numbers] if precision == "int8" else numbers)
+    found = (first_of(SUPPORT[part]) for part in whole.split("+") if part in SUPPORT)
+    return engine.model_copy(
+        update={
+            "version": installed(_kind(engine.name).package),
+            "precision": whole,
+            "instructions": tuple(name for name in found if name is not None),
+        }
+    )
+
+
+def _with_precision(engine: Engine) -> Engine:
+    """The fastest that this processor has, where none was named."""
+    precisions = _kind(engine.name).precisions
+    if engine.precision is not None or not precisions:
+        return engine
+    there = [numbers for numbers in precisions if numbers == "fp32" or first_of(SUPPORT[numbers]) is not None]
+    return engine.model_copy(update={"precision": there[0]})
+
+
+def _kind(name: str) -> Kind:
+    if name not in _KINDS:
+        raise UserError(f"There is no engine {name!r}: choose among {', '.join(_KINDS)}.")
+    return _KINDS[name]

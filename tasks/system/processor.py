@@ -1,0 +1,29 @@
+"""What this machine's processor can do, as Linux lists it."""
+
+import platform
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def instructions(cpuinfo: Path = CPUINFO) -> frozenset[str]:
+    """Every word of what Linux says of the processor, instruction sets such as avx512_bf16 among them; else what the architecture has."""
+    return _read(cpuinfo) if cpuinfo.exists() else frozenset(_everywhere())
+
+
+def first_of(names: Iterable[str], cpuinfo: Path = CPUINFO) -> str | None:
+    """The first of these instruction sets that there is."""
+    there = instructions(cpuinfo)
+    return next((name for name in names if name in there), None)
+
+
+@cache
+def _read(cpuinfo: Path) -> frozenset[str]:
+    return frozenset(cpuinfo.read_text().split())
+
+
+def _everywhere() -> tuple[str, ...]:
+    """Without /proc: Apple's and Microsoft's ARM machines have these."""
+    return ("asimd", "asimddp") if platform.machine().lower() in ("arm64", "aarch64") else ()
