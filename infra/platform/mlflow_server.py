@@ -67,6 +67,7 @@ def _open() -> Any:
 
 def _with_accounts() -> Any:
     """The app that asks who asks. MLflow takes the first password it is given and no other later: said now, not by every run."""
+    from mlflow.server import app as flask
     from mlflow.server import auth
 
     app = auth.create_app()
@@ -76,7 +77,7 @@ def _with_accounts() -> Any:
             f"MLflow keeps the first password that {user!r} was given, and {MLFLOW} is another: give that one, or, if it is "
             f"lost, move the users of {auth.auth_config.database_uri} away, for accounts to begin anew."
         )
-    auth.app.after_request(_note_mover)
+    flask.after_request(_note_mover)
     return app
 
 

@@ -8,6 +8,7 @@ from tasks.registry.http import is_missing
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from tasks.registry.local import LocalClient
     from tasks.registry.rest import RestClient
 
 T = TypeVar("T")
@@ -19,7 +20,7 @@ KEYS = ".keys"
 """Stands for a model among those that claims are about: changes of keys. No model is called so."""
 
 
-def read_claims(client: "MlflowClient | RestClient", model: str) -> dict[str, str] | None:
+def read_claims(client: "MlflowClient | RestClient | LocalClient", model: str) -> dict[str, str] | None:
     """What was claimed about a model, by name; None before the first claim, empty when the run that held it was deleted."""
     run_id = claims_run(client, model)
     if run_id is None:
@@ -28,7 +29,7 @@ def read_claims(client: "MlflowClient | RestClient", model: str) -> dict[str, st
     return dict(run.data.params) if run is not None and run.info.lifecycle_stage == "active" else {}
 
 
-def claims_run(client: "MlflowClient | RestClient", model: str) -> str | None:
+def claims_run(client: "MlflowClient | RestClient | LocalClient", model: str) -> str | None:
     experiment = client.get_experiment_by_name(claims_of(model))
     return experiment.tags[CLAIMS] if experiment is not None else None
 
