@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from infra.platform.accounts import MLFLOW
 from infra.platform.own_machine import OwnMachineOnly
@@ -84,15 +84,22 @@ def _with_accounts() -> Any:
 def _note_mover(response: Any) -> Any:
     """Whose account moved the alias, for the ledger: MLflow itself keeps no word of it."""
     from flask import request
-    from mlflow.entities.model_registry import RegisteredModelTag
     from mlflow.server import auth, handlers
 
     asked = request.get_json(silent=True) if request.path.endswith("/registered-models/alias") else None
     if isinstance(asked, dict) and asked.get("alias") == "champion" and response.status_code == 200:
-        moved = {"who": auth.authenticate_request().username, "version": asked.get("version")}
-        store = handlers._get_model_registry_store()
-        store.set_registered_model_tag(asked["name"], RegisteredModelTag(MOVED_BY_TAG, json.dumps(moved)))
+        who: Any = auth.authenticate_request()
+        moved = {"who": who.username, "version": asked.get("version")}
+        store: Any = handlers._get_model_registry_store()
+        store.set_registered_model_tag(asked["name"], _Tag(MOVED_BY_TAG, json.dumps(moved)))
     return response
+
+
+class _Tag(NamedTuple):
+    """As a store of MLflow's takes one."""
+
+    key: str
+    value: str
 
 
 if __name__ == "__main__":
