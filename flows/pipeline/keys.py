@@ -27,7 +27,8 @@ SCHEME = "definitions"
 """How keys are made. One of another scheme says nothing about what has changed since."""
 
 STEPS = tuple(
-    f"flows.steps.{name}" for name in ("train", "export", "compress", "validate", "prove", "cross_validate")
+    f"flows.steps.{name}"
+    for name in ("train", "export", "compress", "in_engine", "validate", "prove", "cross_validate")
 )
 
 RUN = (

@@ -30,15 +30,20 @@ def gate(
     trial: ServingCheck | None,
     gates: Gates,
     others: Sequence[OtherDifference] = (),
+    in_onnxruntime: Report | None = None,
 ) -> Verdict:
     """Whether the challenger may serve. `pass` promotes by itself; `inconclusive` needs a person; `fail` does not serve.
 
     Against the champion: pass when the whole interval of the difference lies above −margin, fail when it lies below
     zero with its middle beyond the margin, and inconclusive between. No champion: the absolute gates alone. Each further
-    goal must not lose more than the margin, against the champion and (`others`) against fp32.
+    goal must not lose more than the margin, against the champion and (`others`) against fp32. `in_onnxruntime`: the same bytes
+    there, which serve where the engine cannot be had.
     """
     problems = [*report.problems, *beside_others(report, gates), *_below_minimum(report, gates)]
     problems += trial.problems if trial else ()
+    if in_onnxruntime is not None:
+        lacks = (*in_onnxruntime.problems, *beside_others(in_onnxruntime, gates))
+        problems += [f"in ONNX Runtime, where its engine cannot be had: {lack}" for lack in lacks]
     reasons: dict[Decision, list[str]] = {
         "fail": problems,
         "inconclusive": [*report.findings, *_undefined(report)],

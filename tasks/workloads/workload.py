@@ -83,6 +83,8 @@ class Workload:
     """(module, training) -> None: a loop of one's own."""
     data: Data = Data()
     recipes: tuple[Recipe, ...] = DEFAULT_RECIPES
+    engines: tuple[str, ...] | None = None
+    """What the files are tried in, such as ("onnxruntime", "openvino"); None: what is installed."""
     gates: Gates = Gates()
 
     def __post_init__(self) -> None:
@@ -204,7 +206,9 @@ class Workload:
 
     def defaults(self) -> RunConfig:
         """The run this workload asks for when nothing is set."""
-        return RunConfig(data=self.data, train=self.train, recipes=self.recipes, gates=self.gates)
+        return RunConfig(
+            data=self.data, train=self.train, recipes=self.recipes, engines=self.engines, gates=self.gates
+        )
 
     def check(self, run: RunConfig) -> None:
         """Raise UserError for settings that cannot work for this workload; its recipes: `check_recipes`."""
