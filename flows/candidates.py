@@ -8,9 +8,11 @@ from flows.pipeline.runner import StepRunner
 from tasks.compression.milder import milder
 from tasks.config import RunConfig
 from tasks.measured import Proof, Report
+from tasks.onnx.engines import tried
 from tasks.outcome import Selection
 from tasks.promotion.permits import serving_version
 from tasks.proof.gate import with_cross_validation
+from tasks.proof.other_engine import worth
 from tasks.proof.selection import select
 from tasks.records import Candidate, Checkpoint, Dataset
 from tasks.workloads.catalogue import load_workload
@@ -28,6 +30,7 @@ def make_and_measure(
     measured += _milder(runner, config, given, measured)
     if config.search.trials:
         measured += _search(runner, config, given, measured)
+    measured += _in_other_engines(runner, dataset, config, measured)
     reports = [report for _, report in measured if report is not None]
     return [candidate for candidate, _ in measured], reports
 
@@ -92,6 +95,29 @@ def _milder(
             tried.append((made, _measure(runner, given["dataset"], config, made, fp32)))
             waiting.append(tried[-1])
     return tried
+
+
+def _in_other_engines(
+    runner: StepRunner, dataset: Dataset, config: RunConfig, measured: list[tuple[Candidate, Report | None]]
+) -> list[tuple[Candidate, Report | None]]:
+    """The files that are worth it, in each engine besides ONNX Runtime; fp32 in that one stays what ratios are against."""
+    engines = tried(config.engines)
+    if not engines:
+        return []
+    names = worth([report for _, report in measured if report is not None], config)
+    made = [
+        runner.run(
+            steps.in_engine,
+            f"{candidate.name} {engine.name}",
+            dataset=dataset,
+            candidate=candidate,
+            engine=engine,
+        )
+        for candidate, _ in measured
+        for engine in engines
+        if candidate.name in names
+    ]
+    return [(candidate, _measure(runner, dataset, config, candidate, measured[0][0])) for candidate in made]
 
 
 def _search(

@@ -57,6 +57,7 @@ def retrain(
     force: bool = False,
     promote: bool = True,
     recipes: tuple[form.RecipeChoice, ...] = (),
+    engines: tuple[form.EngineChoice, ...] = (),
     training: form.TrainingForm = form.TRAINING,
     gates: form.GatesForm = form.GATES,
     search: form.SearchForm = form.SEARCH,
@@ -73,6 +74,7 @@ def retrain(
         promote: Move the champion when the gate passes; off: only register.
         recipes: Compression candidates to try besides fp32; none chosen: all that the workload has.
         training: How the weights are found; empty fields are as the workload says.
+        engines: What the files are tried in, besides ONNX Runtime; none chosen: what is installed, or as the workload says.
         gates: What the model must hold to be promoted; empty fields are as the workload and mlflow.yaml say.
         search: Whether to look for better recipes; empty: no.
         data: Which rows are used and how they are split; empty fields are as the workload says.
@@ -83,7 +85,15 @@ def retrain(
         log.info("is run because %s", reason)
     reference = file or workload
     settings, definition = load_settings(), load_workload(reference)
-    filled = form.Form(model=model, training=training, recipes=recipes, gates=gates, search=search, data=data)
+    filled = form.Form(
+        model=model,
+        training=training,
+        recipes=recipes,
+        engines=engines,
+        gates=gates,
+        search=search,
+        data=data,
+    )
     config = form.read(filled, definition, settings.apply_policy(definition.name, definition.defaults()))
     settings.check_policy(definition.name, config)
     check_run(definition, config)

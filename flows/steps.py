@@ -9,6 +9,7 @@ from flows.pipeline.binding import cost_path, step, worth_a_retry
 from flows.pipeline.context import RunContext
 from flows.pipeline.keys import code_of
 from tasks.config import Data, Gates, RunConfig, Train
+from tasks.engines import Engine
 from tasks.measured import Champion, CrossValidation, Proof, Report, TriedTraining
 from tasks.outcome import Selection
 from tasks.promotion.automatic import Decision
@@ -110,6 +111,15 @@ def compress(
         return compress(
             context.workload, dataset, checkpoint, baseline, recipe, folder, train, gates, model=model
         )
+
+
+@step(minutes=30)
+def in_engine(context: RunContext, dataset: Dataset, candidate: Candidate, engine: Engine) -> Candidate:
+    """A candidate's file in another engine; refused, with its numbers, when that does not pay."""
+    from tasks.proof.other_engine import in_engine
+
+    with exclusive(context.home, candidate.name):
+        return in_engine(context.workload, dataset, candidate, engine)
 
 
 @step(minutes=120)

@@ -254,6 +254,10 @@ class RunConfig(Frozen):
     recipes: tuple[Recipe, ...] = Field(
         (), description="Compression candidates to try besides fp32; [] tries none."
     )
+    engines: tuple[str, ...] | None = Field(
+        None,
+        description="What the files are tried in: onnxruntime, which always runs them, openvino, openvino:fp32; null: what is installed.",
+    )
     search: Search = Search()
     gates: Gates = Gates()
 

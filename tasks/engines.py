@@ -11,6 +11,10 @@ from tasks.system.frozen import Frozen
 ALWAYS = "onnxruntime"
 """The engine that is always there; every ratio is against it, and whatever another does not run, it does."""
 
+NAMES = (ALWAYS, "openvino")
+
+CHOICES = (*NAMES, "openvino:bf16", "openvino:fp32")
+
 _CHOICE = re.compile(r"(?P<name>[a-z]+)(?::(?P<numbers>[a-z0-9]+))?(?:/(?P<rows>[1-9][0-9]{0,5}))?")
 
 
@@ -59,3 +63,7 @@ class Engine(Frozen):
         """`openvino 2026.4.1 in bf16 from 8 rows on`."""
         parts = [self.name, self.version or "", f"in {self.precision}" if self.precision else ""]
         return " ".join(filter(None, [*parts, f"from {self.rows} rows on" if self.rows > 1 else ""]))
+
+
+ONNX_RUNTIME = Engine()
+"""In the file's own numbers."""

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from tasks.engines import Engine
 from tasks.records import Fitted
 from tasks.system.frozen import Frozen
 
@@ -115,13 +116,17 @@ class Report(Frozen):
     details: tuple[Detail, ...] = Field((), description="What goals say beside their scores.")
     fitted: tuple[Fitted, ...] = Field((), description="What the decision in this file was fitted to.")
     sha256: str = Field(description="Of the file that was measured.")
+    engine: Engine = Field(Engine(), description="What ran it, in everything that this says.")
     size_bytes: int
     gzipped_bytes: int | None = None
     load_seconds: float | None = Field(None, description="To make a session by path in a fresh process.")
     peak_bytes: int | None = Field(
         None, description="Resident memory of that process after the largest batch."
     )
-    speed: tuple[Speed, ...] = ()
+    speed: tuple[Speed, ...] = Field((), description="Against fp32 in ONNX Runtime.")
+    promise: tuple[Speed, ...] = Field(
+        (), description="Against ONNX Runtime on the same bytes; none where that is what ran them."
+    )
     parity: tuple[Parity, ...] = ()
     company: Company | None = None
     findings: tuple[str, ...] = Field((), description="What tracing may have frozen: a person has to look.")
@@ -284,6 +289,10 @@ class Proof(Frozen):
     )
     comparison: Comparison | None = Field(None, description="None when there was no champion.")
     trial: ServingCheck | None = None
+    in_onnxruntime: Report | None = Field(
+        None,
+        description="The same bytes where the engine cannot be had. None where it is ONNX Runtime, or they are fp32's.",
+    )
     cross_validation: CrossValidation | None = Field(None, description="None unless gates.folds asks for it.")
     verdict: Verdict
 

@@ -12,6 +12,10 @@ class CandidateResult(Frozen):
 
     name: str
     status: Literal["picked", "front", "dominated", "refused"]
+    engine: str = Field("onnxruntime", description="What would run it.")
+    precision: str | None = Field(
+        None, description="Such as fp32, int8, bf16 or int8+bf16; None: it was not measured."
+    )
     score: float | None = None
     score_drop: float | None = None
     size_bytes: int | None = None

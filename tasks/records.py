@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
+from tasks.engines import Engine
 from tasks.recipes import Recipe
 from tasks.system.frozen import Frozen
 
@@ -139,10 +140,11 @@ class OnnxModel(Frozen):
 
 
 class Candidate(Frozen):
-    """One way to ship the trained model: fp32, or what a recipe made of it; refused when it could not be made."""
+    """One way to ship the trained model: fp32, or what a recipe made of it, in an engine; refused when it could not be made."""
 
     name: str
     recipe: Recipe | None = None
+    engine: Engine = Field(Engine(), description="What would run it.")
     onnx: OnnxModel | None = Field(None, description="The file that would ship.")
     bare: OnnxModel | None = Field(
         None, description="The same without the nodes that decide; None where it has none."

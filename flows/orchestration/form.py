@@ -14,6 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from tasks.config import Data, Gates, RunConfig, Search, Train
+from tasks.engines import ALWAYS, CHOICES
 from tasks.errors import UserError
 from tasks.recipes import BASELINE, Recipe, chosen
 from tasks.system.frozen import Frozen
@@ -70,6 +71,8 @@ RecipeChoice = Annotated[
     WithJsonSchema({"type": "string", "enum": [BASELINE, *(recipe.name for recipe in DEFAULT_RECIPES)]}),
 ]
 
+EngineChoice = Annotated[str, WithJsonSchema({"type": "string", "enum": [*CHOICES]})]
+
 Text = Annotated[str | None, WithJsonSchema({"type": "string"})]
 
 Number = Annotated[int | None, WithJsonSchema({"type": "integer", "minimum": 1})]
@@ -87,6 +90,7 @@ class Form(TypedDict):
     model: str
     training: TrainingForm
     recipes: tuple[RecipeChoice, ...]
+    engines: tuple[EngineChoice, ...]
     gates: GatesForm
     search: SearchForm
     data: DataForm
@@ -98,6 +102,7 @@ def filled_in(config: RunConfig) -> Form:
         model=config.model or "",
         training=TrainingForm.model_validate(config.train.model_dump()) if config.train else TRAINING,
         recipes=config.recipes or (BASELINE,),
+        engines=() if config.engines is None else config.engines or (ALWAYS,),
         gates=GatesForm.model_validate(config.gates.model_dump()),
         search=SearchForm.model_validate(config.search.model_dump()),
         data=DataForm.model_validate(config.data.model_dump()),
@@ -111,6 +116,7 @@ def read(form: Form, workload: Workload, defaults: RunConfig) -> RunConfig:
         model=form["model"] or defaults.model,
         train=_train(defaults.train, form["training"]),
         recipes=chosen(form["recipes"], named, "recipes") if form["recipes"] else defaults.recipes,
+        engines=form["engines"] or defaults.engines,
         gates=_over(defaults.gates, form["gates"]),
         search=_over(defaults.search, form["search"]),
         data=_over(defaults.data, form["data"]),

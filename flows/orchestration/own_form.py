@@ -5,6 +5,7 @@ from copy import deepcopy
 from typing import Any
 
 from tasks.config import RunConfig, flatten
+from tasks.engines import ALWAYS
 from tasks.errors import UserError
 from tasks.recipes import BASELINE
 from tasks.workloads.workload import DEFAULT_RECIPES, Workload
@@ -47,6 +48,7 @@ def filled_form(schema: dict[str, Any], workload: Workload) -> dict[str, Any]:
     known = {recipe.name: recipe for recipe in (*DEFAULT_RECIPES, *workload.recipes)}
     fields["recipes"]["items"]["enum"] = [BASELINE, *known]
     fields["recipes"]["default"] = recipes or [BASELINE]
+    fields["engines"]["default"] = [*(defaults.engines or ())]
     if defaults.train is None:
         fields.pop("training", None)
     for section in ("train", "search", "data"):
@@ -79,6 +81,8 @@ def parameters(config: RunConfig, settings: Iterable[str]) -> dict[str, Any]:
         group, _, knob = name.partition(".")
         if group == "recipes":
             asked["recipes"] = [recipe.name for recipe in config.recipes] or [BASELINE]
+        elif group == "engines":
+            asked["engines"] = [*(config.engines or (ALWAYS,))]
         elif group == "model":
             asked["model"] = config.model or ""
         else:
@@ -95,7 +99,10 @@ def in_words(arguments: Mapping[str, Any]) -> str:
     """training.epochs=3, recipes=fp32: what a deployment sets otherwise than its workload."""
     if not arguments:
         return ""
-    lists = {name: ",".join(value) if name == "recipes" else value for name, value in arguments.items()}
+    lists = {
+        name: ",".join(value) if name in ("recipes", "engines") else value
+        for name, value in arguments.items()
+    }
     return ", ".join(f"{name}={value}" for name, value in flatten(lists).items())
 
 

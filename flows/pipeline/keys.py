@@ -28,7 +28,16 @@ SCHEME = "definitions"
 
 STEPS = tuple(
     f"flows.steps.{name}"
-    for name in ("train", "try_training", "export", "compress", "validate", "prove", "cross_validate")
+    for name in (
+        "train",
+        "try_training",
+        "export",
+        "compress",
+        "in_engine",
+        "validate",
+        "prove",
+        "cross_validate",
+    )
 )
 
 RUN = (

@@ -13,6 +13,7 @@ from flows.pipeline.context import RunContext
 from flows.pipeline.keys import Key
 from tasks.config import RunConfig
 from tasks.errors import UserError
+from tasks.onnx.engines import versions
 from tasks.outcome import Outcome
 from tasks.promotion.permits import serving_version
 from tasks.records import Dataset, Material, Version
@@ -34,7 +35,7 @@ def pipeline_key(
     reference: str, fingerprint: str, config: RunConfig, materials: Iterable[Material] = ()
 ) -> Key:
     """The key of a whole run: code, workload, what its models are made of, data, every knob and the libraries."""
-    inputs = {"fingerprint": fingerprint, "config": config}
+    inputs = {"fingerprint": fingerprint, "config": config, "engines": versions(config.engines)}
     return keys.make_key(keys.RUN, reference, inputs, materials=materials)
 
 

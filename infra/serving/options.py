@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from tasks.engines import Engine
 from tasks.errors import UserError
 from tasks.system.frozen import Frozen
 
@@ -72,6 +73,10 @@ class ServeOptions(Frozen):
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: Positive = Field(1, le=64, description="Processes that answer; they share the port.")
     threads: Positive = Field(1, description="ONNX Runtime threads in each worker.")
+    engine: str | None = Field(
+        None,
+        description="What runs folders given as NAME=FOLDER: openvino:bf16, or openvino:bf16/8 for batches of 8 rows and more. A registered version's evidence says it; default: ONNX Runtime.",
+    )
     home: Path = Field(
         default_factory=lambda: Path(os.environ.get("SLIPWAY_HOME") or ".slipway").resolve(),
         description="Where the cache and the traffic record live.",
@@ -159,6 +164,11 @@ class ServeOptions(Frozen):
                     f"--link {each!r} is no NAME=URL: write it as Prefect=http://prefect.internal:4200"
                 )
         return tuple(each.rstrip("/") for each in links)
+
+    @field_validator("engine")
+    @classmethod
+    def _an_engine(cls, engine: str | None) -> str | None:
+        return engine and Engine.parse(engine).choice
 
     @model_validator(mode="after")
     def _a_body_has_room(self) -> Self:

@@ -57,6 +57,7 @@ def judged(proof: Proof, gates: Gates) -> dict[str, list[tuple[Decision, str]]]:
         proof.trial,
         gates,
         proof.others_against_fp32,
+        proof.in_onnxruntime,
     )
     for test, decision, reason in found:
         said.setdefault(test, []).append((decision, reason))

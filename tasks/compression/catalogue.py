@@ -10,6 +10,7 @@ from tasks.compression.pruning import Pruning
 from tasks.compression.quantization import Quantization
 from tasks.config import RunConfig
 from tasks.errors import UserError
+from tasks.onnx.engines import tried
 from tasks.recipes import Distill, Float16, Prune, Quantize, Recipe, Step
 from tasks.training.space import check_search
 
@@ -33,6 +34,7 @@ def check_run(workload: "Workload", run: RunConfig, rows: int | None = None) -> 
     """Raise UserError for settings that cannot work for this workload, or on `rows` training rows (None: unknown)."""
     workload.check(run)
     check_search(workload, run)
+    tried(run.engines)
     check_recipes(run.recipes, workload, rows)
 
 

@@ -1,19 +1,14 @@
 """The one interface below everything that runs a graph, and the one list of what stands behind it. Light to import."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import NamedTuple
 
-from tasks.engines import ALWAYS, Engine
+from tasks.engines import ALWAYS, NAMES, Engine
 from tasks.errors import UserError
-from tasks.onnx.session import open_session
+from tasks.onnx.session import Session, open_session
 from tasks.system.libraries import installed
 from tasks.system.processor import first_of
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
 
 SUPPORT = {
     "bf16": ("amx_bf16", "avx512_bf16", "bf16"),
@@ -21,18 +16,6 @@ SUPPORT = {
     "fp32": ("avx512f", "avx2", "asimd"),
 }
 """By precision what a processor computes it with, the fastest first."""
-
-
-class Session(Protocol):
-    """A graph that can be run: as ONNX Runtime's own session, which is one."""
-
-    def run(self, names: Sequence[str] | None, feed: "Mapping[str, Array]") -> "list[Array]": ...
-
-    def get_inputs(self) -> Any: ...
-
-    def get_outputs(self) -> Any: ...
-
-    def get_modelmeta(self) -> Any: ...
 
 
 class Kind(NamedTuple):
@@ -44,10 +27,13 @@ class Kind(NamedTuple):
     """Of what is not in 8 bits, the one that it is tried in first; none: as the file has it."""
 
 
-_KINDS = {
-    ALWAYS: Kind("ONNX Runtime", "onnxruntime", ()),
-    "openvino": Kind("OpenVINO", "openvino", ("bf16", "fp32")),
-}
+_KINDS = dict(
+    zip(
+        NAMES,
+        (Kind("ONNX Runtime", "onnxruntime", ()), Kind("OpenVINO", "openvino", ("bf16", "fp32"))),
+        strict=True,
+    )
+)
 
 
 def open_in(engine: Engine, model: Path | bytes, threads: int = 1) -> Session:
@@ -63,14 +49,25 @@ def open_in(engine: Engine, model: Path | bytes, threads: int = 1) -> Session:
     return OpenVinoSession(content, engine, threads)
 
 
+def plain_of(session: Session) -> Session:
+    """ONNX Runtime's session on the same bytes, which every other one has beside it."""
+    plain: Session = getattr(session, "plain", session)
+    return plain
+
+
 def title(engine: Engine) -> str:
     """`OpenVINO 2026.4.1 in bf16 from 8 rows on`."""
-    return str(engine).replace(engine.name, _kind(engine.name).title, 1)
+    return str(engine).replace(
+        engine.name, _KINDS[engine.name].title if engine.name in _KINDS else engine.name, 1
+    )
 
 
 def missing(engine: Engine) -> str | None:
     """Why this machine does not run it, in a sentence, or None: the package, or what the processor has to have."""
-    kind = _kind(engine.name)
+    try:
+        kind = _kind(engine.name)
+    except UserError as error:
+        return str(error)
     if installed(kind.package) is None:
         return f"{kind.title} is not installed: pip install 'slipway[{kind.package}]'."
     if engine.numbers not in (None, *kind.precisions):
@@ -129,8 +126,10 @@ def described(engine: Engine, precision: str) -> Engine:
 
 
 def _with_precision(engine: Engine) -> Engine:
-    """The fastest that this processor has, where none was named."""
-    precisions = _kind(engine.name).precisions
+    """As it is installed, and in the fastest that this processor has, where none was named."""
+    kind = _kind(engine.name)
+    engine = engine.model_copy(update={"version": installed(kind.package)})
+    precisions = kind.precisions
     if engine.precision is not None or not precisions:
         return engine
     there = [numbers for numbers in precisions if numbers == "fp32" or first_of(SUPPORT[numbers]) is not None]

@@ -27,7 +27,8 @@ def parts_of(content: bytes) -> Parts:
     """The file apart. Raises UserError for one that has text where it computes."""
     proto = onnx.load_model_from_string(content)
     nodes = [node for node in proto.graph.node if node.name.startswith(PREFIX)]
-    decision, between = None, ()
+    decision: bytes | None = None
+    between: tuple[str, ...] = ()
     if nodes:
         decision, between = _decision(proto, nodes)
         _leave_trunk(proto.graph, between)

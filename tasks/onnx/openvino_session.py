@@ -37,7 +37,8 @@ def load() -> "ModuleType":
         blocked[_TELEMETRY] = None
     import openvino
 
-    return openvino
+    module: ModuleType = openvino
+    return module
 
 
 class OpenVinoSession:

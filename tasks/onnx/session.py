@@ -1,10 +1,10 @@
-"""The one place that makes an ONNX Runtime session: what is measured runs as what is served. Light to import."""
+"""What a session is, and the one place that makes ONNX Runtime's: what is measured runs as what is served. Light to import."""
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tasks.errors import LostError, UserError
 from tasks.system.files import is_the_machines
@@ -22,16 +22,26 @@ _OUTSIDE = "session.model_external_initializers_file_folder_path"
 """Where ONNX Runtime looks for tensors outside a file; no folder, so that it refuses them wherever they hide."""
 
 
-def run_rows(
-    session: "onnxruntime.InferenceSession", inputs: "Inputs", batch: int = 256, rows: int | None = None
-) -> "Array":
+class Session(Protocol):
+    """A graph that can be run: as ONNX Runtime's own session, which is one."""
+
+    def run(self, names: Sequence[str] | None, feed: "Mapping[str, Array]") -> "list[Array]": ...
+
+    def get_inputs(self) -> Any: ...
+
+    def get_outputs(self) -> Any: ...
+
+    def get_modelmeta(self) -> Any: ...
+
+
+def run_rows(session: Session, inputs: "Inputs", batch: int = 256, rows: int | None = None) -> "Array":
     """The first output for all rows (or the first `rows`), [n, ...], computed `batch` rows at a time."""
     name = session.get_outputs()[0].name
     return run_named(session, inputs, (name,), batch, rows)[name]
 
 
 def run_named(
-    session: "onnxruntime.InferenceSession",
+    session: Session,
     inputs: "Inputs",
     names: Sequence[str],
     batch: int = 256,

@@ -93,7 +93,11 @@ def _log_candidates(registry: Registry, evidence: Evidence, dataset: Dataset, se
     """All of them, the pick last, for the run shows what was measured last; and what was said of the pick. The pick's id."""
     run_id, report = evidence.run_id, evidence.proof.report
     for result in sorted(selection.candidates, key=lambda result: result.status == "picked"):
-        params = {"status": result.status, "why": "; ".join(result.reasons)[:250]}
+        params = {
+            "status": result.status,
+            "engine": f"{result.engine} {result.precision or ''}".strip(),
+            "why": "; ".join(result.reasons)[:250],
+        }
         model_id = registry.log_candidate(run_id, dataset, result.name, _metrics(result), params)
         if result.status != "picked":
             registry.finish_candidate(model_id, refused=result.status == "refused")
@@ -104,7 +108,9 @@ def _log_candidates(registry: Registry, evidence: Evidence, dataset: Dataset, se
 
 
 def _metrics(result: CandidateResult) -> dict[str, float]:
-    numbers = result.model_dump(exclude={"name", "status", "reasons"}, exclude_none=True)
+    numbers = result.model_dump(
+        exclude={"name", "status", "engine", "precision", "reasons"}, exclude_none=True
+    )
     return {name: float(value) for name, value in numbers.items()}
 
 

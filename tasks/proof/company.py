@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-import onnxruntime
 
 from tasks.data.arrays import Array, Arrays
 from tasks.data.asked import AskedRows
 from tasks.goals.answer import distances
 from tasks.measured import Company
-from tasks.onnx.session import run_named
+from tasks.onnx.session import Session, run_named
 from tasks.records import Fitted
 from tasks.workloads.scoring import decisions
 from tasks.workloads.workload import Workload
@@ -26,7 +25,7 @@ _STILL = 1e-4
 
 
 def measure_company(
-    session: onnxruntime.InferenceSession,
+    session: Session,
     inputs: Arrays,
     workload: Workload,
     fitted: Sequence[Fitted] = (),
@@ -62,9 +61,7 @@ def measure_company(
     return Company(rows=rows, max_abs=farthest, changed=float(changed.mean()))
 
 
-def _as_asked(
-    session: onnxruntime.InferenceSession, asked: AskedRows, names: Sequence[str], alone: Arrays
-) -> Arrays:
+def _as_asked(session: Session, asked: AskedRows, names: Sequence[str], alone: Arrays) -> Arrays:
     """Each row's outputs as a request of its own has them; as they were where they are as long as the row is padded."""
     answers = [session.run([*names], asked.feed(slice(row, row + 1))) for row in range(len(asked))]
     columns = [[answer[place] for answer in answers] for place in range(len(names))]

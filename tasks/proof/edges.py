@@ -5,19 +5,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
-import onnxruntime
 
 from tasks.codecs.decoding import Unreadable
 from tasks.data.arrays import Array, Samples
 from tasks.data.dataset import asked_rows, read_split
 from tasks.data.splits import SPLITS
+from tasks.onnx.session import Session
 from tasks.records import Dataset
 from tasks.system.sentences import first_line, some
 
 _SOME, _SEEN, _BATCH = 256, 50_000, 32
 
 
-def problems_at_edges(session: onnxruntime.InferenceSession, dataset: Dataset) -> Iterator[str]:
+def problems_at_edges(session: Session, dataset: Dataset) -> Iterator[str]:
     """What a gate must refuse: rows that get no answer, or one that is no finite number; a sentence a split."""
     for split in SPLITS:
         samples = read_split(dataset, split)
@@ -38,7 +38,7 @@ def problems_at_edges(session: onnxruntime.InferenceSession, dataset: Dataset) -
             )
 
 
-def problems_with_odd_values(session: onnxruntime.InferenceSession, dataset: Dataset) -> Iterator[str]:
+def problems_with_odd_values(session: Session, dataset: Dataset) -> Iterator[str]:
     """The same of what no row has to be: an empty text, a picture of one point; read as a request's would be."""
     if dataset.codec is None:
         return
@@ -105,7 +105,7 @@ def _measures(array: Array, rows: Array) -> Iterator[Array]:
     yield from (np.concatenate(measure) for measure in zip(*measures, strict=True))
 
 
-def _strange(session: onnxruntime.InferenceSession, samples: Samples, rows: Array) -> list[int]:
+def _strange(session: Session, samples: Samples, rows: Array) -> list[int]:
     """Those of these rows of which any output has NaN or infinity."""
     outputs = session.run(
         None, {name: np.ascontiguousarray(array[rows]) for name, array in samples.inputs.items()}

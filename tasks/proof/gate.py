@@ -32,15 +32,18 @@ def gate(
     trial: ServingCheck | None,
     gates: Gates,
     others: Sequence[OtherDifference] = (),
+    in_onnxruntime: Report | None = None,
 ) -> Verdict:
     """Whether the challenger may serve. `pass` promotes by itself; `inconclusive` needs a person; `fail` does not serve.
 
     Against the champion: pass when the whole interval of the difference lies above −margin, fail when it lies below
     zero with its middle beyond the margin, and inconclusive between. No champion: the absolute gates alone. Each further
-    goal must not lose more than the margin, against the champion and (`others`) against fp32.
+    goal must not lose more than the margin, against the champion and (`others`) against fp32. `in_onnxruntime`: the same bytes
+    there, which serve where the engine cannot be had.
     """
     reasons: dict[Decision, list[str]] = {"fail": [], "inconclusive": [], "pass": []}
-    for _, decision, reason in concerns(report, baseline, against_fp32, comparison, trial, gates, others):
+    found = concerns(report, baseline, against_fp32, comparison, trial, gates, others, in_onnxruntime)
+    for _, decision, reason in found:
         reasons[decision].append(reason)
     decision = next((word for word in reasons if reasons[word]), "pass")
     if decision == "fail":
@@ -65,12 +68,18 @@ def concerns(
     trial: ServingCheck | None,
     gates: Gates,
     others: Sequence[OtherDifference] = (),
+    in_onnxruntime: Report | None = None,
 ) -> Iterator[tuple[Concern, Decision, str]]:
     """All that the gate finds of a challenger: what about, what follows from it, and why."""
     yield from (("parity", "fail", problem) for problem in report.problems)
     yield from (("company", "fail", reason) for reason in beside_others(report, gates))
     yield from _below_minimum(report, gates)
     yield from (("sea trial", "fail", problem) for problem in (trial.problems if trial else ()))
+    if in_onnxruntime is not None:
+        lacks = (*in_onnxruntime.problems, *beside_others(in_onnxruntime, gates))
+        yield from (
+            ("parity", "fail", f"in ONNX Runtime, where its engine cannot be had: {lack}") for lack in lacks
+        )
     yield from (("parity", "inconclusive", finding) for finding in report.findings)
     yield from (("score", "inconclusive", reason) for reason in _undefined(report))
     yield from (("score", *each) for each in _beside_fp32(report, baseline, against_fp32, gates))

@@ -8,6 +8,7 @@ from tasks.config import Gates
 from tasks.data.arrays import Arrays, Samples, load_arrays
 from tasks.data.copies import copies
 from tasks.data.dataset import asked_rows, read_frame, read_split
+from tasks.engines import ONNX_RUNTIME, Engine
 from tasks.errors import LostError, UserError
 from tasks.goals.bootstrap import difference
 from tasks.measured import (
@@ -20,7 +21,8 @@ from tasks.measured import (
     ServingCheck,
     Verdict,
 )
-from tasks.onnx.session import open_session, run_named
+from tasks.onnx.engines import missing, open_in
+from tasks.onnx.session import Session, run_named
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, read
 from tasks.proof.gate import gate, with_folds
 from tasks.proof.intervals import compare, other_differences
@@ -55,10 +57,16 @@ def prove(
     baseline = report
     if candidate.name != fp32.name:
         baseline = validate(reference, dataset, fp32, fp32, folder, "test", gates.confidence)
+    in_onnxruntime = None
+    if not candidate.engine.is_always_there and report.sha256 != baseline.sha256:
+        plain = candidate.model_copy(
+            update={"engine": ONNX_RUNTIME, "name": f"{candidate.name}-in-onnxruntime"}
+        )
+        in_onnxruntime = validate(reference, dataset, plain, fp32, folder, "test", gates.confidence)
     assert candidate.onnx is not None
     moves = report.company.max_abs if report.company else 0.0
     asked = asked_rows(dataset, "test", MOST_ASKED)
-    trial = try_on_server(package, workload.name, candidate.onnx.sha256, asked, moves)
+    trial = try_on_server(package, workload.name, candidate.onnx.sha256, asked, moves, candidate.engine)
     comparison = None
     if champion and report.outputs:
         answered = Answered(dataset, "test", load_arrays(report.outputs), package)
@@ -71,7 +79,8 @@ def prove(
         others_against_fp32=others,
         comparison=comparison,
         trial=trial,
-        verdict=gate(report, baseline, against_fp32, comparison, trial, gates, others),
+        in_onnxruntime=in_onnxruntime,
+        verdict=gate(report, baseline, against_fp32, comparison, trial, gates, others, in_onnxruntime),
     )
 
 
@@ -91,13 +100,19 @@ def answer_again(evidence: Evidence, model: Path, datasets: Path) -> Answered:
     dataset = rows_of(evidence, datasets)
     split = evidence.proof.report.split
     names = load_workload(evidence.workload).served
-    outputs = run_named(open_session(model), read_split(dataset, split).inputs, names)
+    session = open_here(evidence.proof.report.engine, model)
+    outputs = run_named(session, read_split(dataset, split).inputs, names)
     return Answered(dataset, split, outputs, model.parent)
 
 
 def answers(workload: Workload, version: Champion, dataset: Dataset, samples: Samples) -> Arrays:
     """What a version says of rows, by the data's words. Raises UserError when it cannot be asked, or means something else."""
     return _champion_outputs(workload, version, dataset, samples, _learned(version, dataset))
+
+
+def open_here(engine: Engine, model: Path) -> Session:
+    """What a server on this machine would run a proved file in: its engine, or ONNX Runtime where that cannot be had."""
+    return open_in(ONNX_RUNTIME if missing(engine) else engine, model)
 
 
 def judge(evidence: Evidence, champion: Champion, answered: Answered) -> Verdict:
@@ -112,7 +127,8 @@ def judge_again(
     """The gate on what the evidence has, with another comparison, and with a sea trial of now where there was one."""
     gates, proof = Gates.model_validate(evidence.config["gates"]), evidence.proof
     others, trial = proof.others_against_fp32, trial or proof.trial
-    verdict = gate(proof.report, proof.baseline, proof.against_fp32, comparison, trial, gates, others)
+    plain = proof.in_onnxruntime
+    verdict = gate(proof.report, proof.baseline, proof.against_fp32, comparison, trial, gates, others, plain)
     return verdict if proof.cross_validation is None else with_folds(verdict, proof.cross_validation, gates)
 
 
@@ -149,7 +165,7 @@ def _compare(workload: Workload, answered: Answered, champion: Champion, gates: 
 def _against_fp32(
     reference: str, dataset: Dataset, report: Report, baseline: Report, gates: Gates
 ) -> tuple[Interval | None, tuple[OtherDifference, ...]]:
-    if report.outputs is None or baseline.outputs is None or report.sha256 == baseline.sha256:
+    if report.outputs is None or baseline.outputs is None or report.outputs == baseline.outputs:
         return None, ()
     samples = read_split(dataset, report.split)
     workload, copied = load_workload(reference), copies(samples)
@@ -203,7 +219,9 @@ def _other_classes(theirs: Fitted, ours: Fitted) -> UserError:
 
 
 def _ask(workload: Workload, champion: Champion, dataset: Dataset, samples: Samples) -> Arrays:
-    session = open_session(champion.folder / MODEL)
+    proved = (champion.folder / EVIDENCE).exists()
+    engine = read(champion.folder).proof.report.engine if proved else ONNX_RUNTIME
+    session = open_here(engine, champion.folder / MODEL)
     wanted = {spec.name: spec.dtype for spec in dataset.inputs}
     takes = {value.name: value.type for value in session.get_inputs()}
     if set(takes) != set(wanted):

@@ -6,12 +6,11 @@ from typing import Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from tasks.data.arrays import Array, Arrays, load_arrays
 from tasks.goals.answer import distances
 from tasks.measured import Parity
-from tasks.onnx.session import run_named
+from tasks.onnx.session import Session, run_named
 from tasks.onnx.sizes import reference_lengths
 from tasks.records import Fitted, OnnxModel
 from tasks.workloads.scoring import decisions
@@ -28,6 +27,8 @@ CHANGED_LIMIT = 0.1
 
 Numbers = Literal["float", "half", "quantised"]
 
+PRECISIONS: dict[Numbers, str] = {"float": "fp32", "half": "fp16", "quantised": "int8"}
+
 _INTEGER_OPS = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
 
 
@@ -41,7 +42,7 @@ def numbers_in(onnx_model: OnnxModel) -> Numbers:
 
 
 def measure_parity(
-    session: onnxruntime.InferenceSession,
+    session: Session,
     inputs: Arrays,
     reference: Arrays,
     workload: Workload,
@@ -65,7 +66,7 @@ def measure_parity(
 
 
 def measure_lengths(
-    session: onnxruntime.InferenceSession,
+    session: Session,
     inputs: Arrays,
     lengths: Path,
     workload: Workload,

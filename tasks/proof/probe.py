@@ -13,11 +13,12 @@ from subprocess import PIPE
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime
 
+from tasks.engines import ONNX_RUNTIME, Engine
 from tasks.errors import LostError
 from tasks.measured import Behaviour
-from tasks.onnx.session import open_session
+from tasks.onnx.engines import open_in
+from tasks.onnx.session import Session
 from tasks.records import Dataset
 from tasks.system.files import is_the_machines, short_of_memory
 from tasks.system.frozen import Frozen
@@ -54,14 +55,16 @@ class _Run(NamedTuple):
     words: str
 
 
-def probe(path: Path, dataset: Dataset, split: str, rows: int) -> Probe:
-    """Load `path` by itself and run the first `rows` rows of a split, then NaN, infinities and no rows at all.
+def probe(path: Path, dataset: Dataset, split: str, rows: int, engine: Engine = ONNX_RUNTIME) -> Probe:
+    """Load `path` by itself in the engine and run the first `rows` rows of a split, then NaN, infinities and no rows at all.
 
     No rows end the process in ONNX Runtime's LSTM (1.31); the server takes no such request, so that is no problem. What the file
     does it does again: a process that was killed, or crashed for once, says nothing about it. Raises LostError for those.
     """
     inputs = {spec.name: str(dataset.folder / split / f"{spec.name}.npy") for spec in dataset.inputs}
-    question = json.dumps({"path": str(path), "inputs": inputs, "rows": rows})
+    question = json.dumps(
+        {"path": str(path), "inputs": inputs, "rows": rows, "engine": engine.model_dump(mode="json")}
+    )
     run = _ask(question)
     if isinstance(run, Probe):
         return run
@@ -123,7 +126,7 @@ def main() -> None:
     }
     try:
         started = time.perf_counter()
-        session = open_session(Path(question["path"]))
+        session = open_in(Engine.model_validate(question["engine"]), Path(question["path"]))
         seconds = time.perf_counter() - started
         session.run(None, {name: np.ascontiguousarray(array) for name, array in feed.items()})
     except Exception as error:
@@ -169,7 +172,7 @@ def _odd_inputs(feed: Feed) -> Iterator[tuple[str, Feed]]:
             yield given, {**few, **odd}
 
 
-def _behaviour(session: onnxruntime.InferenceSession, given: str, feed: Feed) -> Behaviour:
+def _behaviour(session: Session, given: str, feed: Feed) -> Behaviour:
     try:
         outputs = session.run(None, feed)
         output = next((array for array in outputs if array.dtype.kind == "f"), outputs[0])

@@ -28,7 +28,13 @@ def select(reports: Sequence[Report], candidates: Iterable[Candidate], gates: Ga
     picked = _preferred(front, gates.prefer)
     results = [_result(report, fp32, reasons[report.name], sound, picked) for report in reports]
     not_made = [
-        CandidateResult(name=candidate.name, status="refused", reasons=(candidate.refused or "was not made",))
+        CandidateResult(
+            name=candidate.name,
+            status="refused",
+            engine=candidate.engine.name,
+            precision=candidate.engine.precision,
+            reasons=(candidate.refused or "was not made",),
+        )
         for candidate in candidates
         if candidate.refused is not None
     ]
@@ -37,6 +43,21 @@ def select(reports: Sequence[Report], candidates: Iterable[Candidate], gates: Ga
         reason=_why(picked, fp32, sound, front, len(results) + len(not_made), gates.prefer),
         candidates=(*results, *not_made),
     )
+
+
+def worth_another_engine(reports: Sequence[Report], gates: Gates) -> list[str]:
+    """The candidates whose files are tried in another engine: fp32, the front, and 8-bit ones that speed alone keeps out."""
+    standing = {result.name: result for result in select(reports, (), gates).candidates}
+    return [
+        report.name
+        for report in reports
+        if report.name == "fp32"
+        or standing[report.name].status in ("picked", "front")
+        or (
+            report.engine.precision == "int8"
+            and standing[report.name].reasons == tuple(_slowness(report, gates))
+        )
+    ]
 
 
 def _refusals(report: Report, fp32: Report, gates: Gates) -> Iterator[str]:
@@ -54,6 +75,10 @@ def _refusals(report: Report, fp32: Report, gates: Gates) -> Iterator[str]:
             f"over the {_points(gates.max_score_drop, fp32.score)} allowed"
         )
     yield from _lost_goals(report, fp32, gates)
+    yield from _slowness(report, gates)
+
+
+def _slowness(report: Report, gates: Gates) -> Iterator[str]:
     allowed = "" if gates.max_latency_ratio == 1 else f", over the {gates.max_latency_ratio:g}× allowed"
     for speed in report.speed:
         if 1 / speed.interval.high > gates.max_latency_ratio:
@@ -133,6 +158,8 @@ def _result(
     return CandidateResult(
         name=report.name,
         status=status,
+        engine=report.engine.name,
+        precision=report.engine.precision,
         score=report.score,
         score_drop=fp32.score - report.score,
         size_bytes=report.size_bytes,

@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
-import onnxruntime
 
 from tasks.data.arrays import Array
 from tasks.data.asked import AskedRows
+from tasks.engines import ONNX_RUNTIME, Engine
 from tasks.errors import LostError
 from tasks.measured import ServingCheck
 from tasks.onnx.asking import Unanswered, ask
-from tasks.onnx.session import open_session
+from tasks.onnx.engines import open_in, plain_of
+from tasks.onnx.session import Session
 from tasks.proof.evidence import MODEL
 from tasks.system.files import short_of_memory
 from tasks.system.processes import end_all, family, how_it_ended, start_tied
@@ -27,7 +28,7 @@ from tasks.system.scratch import scratch
 from tasks.system.sentences import typed_line
 
 TOLERANCE = 1e-4
-"""Largest difference from ONNX Runtime in process, as a share of the largest output: JSON keeps float32 exactly."""
+"""Largest difference from the same file in process, as a share of the largest output: JSON keeps float32 exactly."""
 
 _START_SECONDS = 90
 
@@ -59,9 +60,14 @@ class _Exchange(NamedTuple):
 
 
 def try_on_server(
-    package: Path, name: str, sha256: str, asked: AskedRows, moves: float = 0.0
+    package: Path,
+    name: str,
+    sha256: str,
+    asked: AskedRows,
+    moves: float = 0.0,
+    engine: Engine = ONNX_RUNTIME,
 ) -> ServingCheck:
-    """Serve the MLflow folder `package`, whose model is `sha256`, as `name`, send it rows singly and in batches, compare every answer.
+    """Serve the MLflow folder `package`, whose model is `sha256`, as `name` in `engine`, send it rows singly and in batches, compare every answer.
 
     `moves`: how far a row's numbers go by the rows beside it, which a server puts together otherwise than they are asked. What the
     server says is evidence; a server that ended, or said nothing, is not: raises LostError. It is gone when this returns
@@ -73,10 +79,12 @@ def try_on_server(
     together = min(_BATCHES * _BATCH, rows)
     batches = [slice(start, min(start + _BATCH, rows)) for start in range(0, together, _BATCH)]
     try:
-        with serve(package, name) as (url, pid), _lost_with_its_processes():
+        with serve(package, name, engine) as (url, pid), _lost_with_its_processes():
             ready = time.perf_counter() - started
-            session = open_session(package / MODEL)
             with closing(HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
+                if not engine.is_always_there:
+                    _check_engine(connection, name)
+                session = open_in(engine, package / MODEL)
                 exchanges = [
                     _exchange(connection, session, sha256, asked, part, 2 * moves)
                     for part in (*singles, *batches)
@@ -86,7 +94,7 @@ def try_on_server(
         return ServingCheck(requests=0, rows=0, max_abs=0, single_p50_ms=0, single_p95_ms=0, batch=_BATCH, batch_p50_ms=0,
                      peak_bytes=0, start_seconds=0, problems=(f"sea trial: {error}",))  # fmt: skip
     problems = [problem for exchange in exchanges for problem in exchange.problems]
-    problems += _of_python_function(package, session, asked)
+    problems += _of_python_function(package, plain_of(session), asked)
     milliseconds = [exchange.milliseconds for exchange in exchanges]
     single_p50, single_p95 = np.percentile(milliseconds[: len(singles)], [50, 95])
     return ServingCheck(
@@ -104,13 +112,21 @@ def try_on_server(
 
 
 @contextmanager
-def serve(package: Path, name: str) -> Iterator[tuple[str, int]]:
+def serve(package: Path, name: str, engine: Engine = ONNX_RUNTIME) -> Iterator[tuple[str, int]]:
     """The server's address and process id, once it is ready. It serves from local bytes and needs no registry."""
     with scratch("trial") as home:
         log = home / "log"
         with log.open("wb") as errors:
             process = start_tied(  # it ends with us, also when we are killed
-                ("infra.serving", f"{name}={package}", "--port", "0", "--home", str(home)),
+                (
+                    "infra.serving",
+                    f"{name}={package}",
+                    "--port",
+                    "0",
+                    "--home",
+                    str(home),
+                    *_asked_for(engine),
+                ),
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=Path(__file__).parent.parent.parent,
@@ -122,6 +138,18 @@ def serve(package: Path, name: str) -> Iterator[tuple[str, int]]:
             with process:
                 end_all([process], _STOP_SECONDS)
             end_all(descendants, 0)
+
+
+def _asked_for(engine: Engine) -> tuple[str, ...]:
+    return () if engine.is_always_there else ("--engine", engine.choice)
+
+
+def _check_engine(connection: HTTPConnection, name: str) -> None:
+    """Raises ServingError where the server took ONNX Runtime instead."""
+    connection.request("GET", "/ready")
+    engines = json.loads(connection.getresponse().read())["engines"]
+    if (why := engines.get(name, {}).get("instead")) is not None:
+        raise ServingError(f"the server runs it in ONNX Runtime: {why}")
 
 
 @contextmanager
@@ -162,7 +190,7 @@ def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
 
 def _exchange(
     connection: HTTPConnection,
-    session: onnxruntime.InferenceSession,
+    session: Session,
     sha256: str,
     asked: AskedRows,
     rows: slice,
@@ -192,7 +220,9 @@ def _exchange(
         far, differs = _far(output.name, named, expected, moves)
         if differs:
             span = f"rows {rows.start}–{rows.stop - 1}"
-            problems.append(f"sea trial: {span} differ from ONNX Runtime by {far:.2g} in {output.name}")
+            problems.append(
+                f"sea trial: {span} differ from the same file in process by {far:.2g} in {output.name}"
+            )
         distances.append(far)
     return _Exchange(milliseconds, max(distances), problems)
 
@@ -208,10 +238,8 @@ def _far(name: str, answer: Any, expected: Array, moves: float = 0.0) -> tuple[f
     return far, far > moves + TOLERANCE * max(1.0, _largest(np.nan_to_num(expected)))
 
 
-def _of_python_function(
-    package: Path, session: onnxruntime.InferenceSession, asked: AskedRows
-) -> Iterator[str]:
-    """Where MLflow's python_function answers otherwise, for a model that brings it code of its own."""
+def _of_python_function(package: Path, session: Session, asked: AskedRows) -> Iterator[str]:
+    """Where MLflow's python_function, which is in ONNX Runtime, answers otherwise, for a model that brings it code of its own."""
     if asked.decoder is None:
         return
     rows = slice(0, min(_BATCH, len(asked)))

@@ -2,15 +2,17 @@
 
 import gzip
 import time
+from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from tasks.data.arrays import Arrays
+from tasks.engines import ONNX_RUNTIME, Engine
 from tasks.measured import Interval, Speed
-from tasks.onnx.session import open_session
+from tasks.onnx.engines import open_in
+from tasks.onnx.session import Session
 
 _FEEDS = 16
 
@@ -20,25 +22,30 @@ _WARM_SECONDS = 0.1
 
 _LEVEL = 0.95
 
+Clock = Callable[[], float]
+
 
 def measure(
     candidate: Path,
     baseline: Path,
     inputs: Arrays,
     *,
+    engine: Engine = ONNX_RUNTIME,
     batches: tuple[int, ...] = (1, 64),
     seconds: float = 1.5,
 ) -> tuple[Speed, ...]:
-    """Latency and throughput of `candidate` and their ratios to `baseline` on real rows, `seconds` a batch size.
+    """Latency and throughput of `candidate` in `engine`, and their ratios to `baseline` in ONNX Runtime on real rows, `seconds` a batch size.
 
     Interleaved because a machine's speed drifts: each round times both on the same rows, in changing order, and
     the ratio is the median of the rounds' ratios. Raises UserError when a file does not load.
     """
-    ours = open_session(candidate)
-    theirs = ours if candidate == baseline else open_session(baseline)
+    theirs, same = open_in(ONNX_RUNTIME, baseline), candidate == baseline
+    ours = theirs if same and engine.is_always_there else open_in(engine, candidate)
     rows = len(next(iter(inputs.values())))
     return tuple(
-        _measure(ours, theirs, _feeds(inputs, batch), batch, seconds) for batch in batches if batch <= rows
+        race(theirs if same and batch < engine.rows else ours, theirs, inputs, batch, seconds)
+        for batch in batches
+        if batch <= rows
     )
 
 
@@ -56,13 +63,16 @@ def _feeds(inputs: Arrays, batch: int) -> list[Arrays]:
     ]
 
 
-def _measure(
-    ours: onnxruntime.InferenceSession,
-    theirs: onnxruntime.InferenceSession,
-    feeds: list[Arrays],
+def race(
+    ours: Session,
+    theirs: Session,
+    inputs: Arrays,
     batch: int,
     seconds: float,
+    clock: Clock = time.perf_counter,
 ) -> Speed:
+    """Both on the same rows, `batch` at once, in turns."""
+    feeds = _feeds(inputs, batch)
     slowest = max(_warm(session, feeds) for session in {ours, theirs})
     calls = max(1, min(200, round(_TURN_SECONDS / slowest)))  # long for the clock, short for the machine
     mine: list[float] = []
@@ -72,11 +82,11 @@ def _measure(
     while time.perf_counter() < end or len(ratios) < 5:
         turn = [next(supply) for _ in range(calls)]
         if ours is theirs:
-            base = times = _time(ours, turn)
+            base = times = _time(ours, turn, clock)
         elif len(ratios) % 2:
-            base, times = _time(theirs, turn), _time(ours, turn)
+            base, times = _time(theirs, turn, clock), _time(ours, turn, clock)
         else:
-            times, base = _time(ours, turn), _time(theirs, turn)
+            times, base = _time(ours, turn, clock), _time(theirs, turn, clock)
         mine += times
         ratios.append(float(np.median(times) / np.median(base)))
     p50, p95 = np.percentile(mine, [50, 95])
@@ -93,7 +103,7 @@ def _measure(
     )
 
 
-def _warm(session: onnxruntime.InferenceSession, feeds: list[Arrays]) -> float:
+def _warm(session: Session, feeds: list[Arrays]) -> float:
     end = time.perf_counter() + _WARM_SECONDS
     times = _time(session, feeds[:2])
     while time.perf_counter() < end:
@@ -101,12 +111,12 @@ def _warm(session: onnxruntime.InferenceSession, feeds: list[Arrays]) -> float:
     return min(times)
 
 
-def _time(session: onnxruntime.InferenceSession, feeds: list[Arrays]) -> list[float]:
+def _time(session: Session, feeds: list[Arrays], clock: Clock = time.perf_counter) -> list[float]:
     times = []
     for feed in feeds:
-        start = time.perf_counter()
+        start = clock()
         session.run(None, feed)
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return times
 
 

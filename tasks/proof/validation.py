@@ -7,17 +7,19 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 
-from tasks.data.arrays import load_arrays, save_arrays
+from tasks.data.arrays import Arrays, load_arrays, save_arrays
 from tasks.data.copies import copies
 from tasks.data.dataset import asked_rows, read_frame, read_split
+from tasks.engines import Engine
 from tasks.errors import UserError
 from tasks.goals.bootstrap import interval
-from tasks.measured import Parity, Report
-from tasks.onnx.session import open_session, run_named
+from tasks.measured import Parity, Report, Speed
+from tasks.onnx.engines import described, open_in
+from tasks.onnx.session import Session, run_named
 from tasks.proof.company import COMPANY_ROWS, measure_company
 from tasks.proof.edges import problems_at_edges, problems_with_odd_values
 from tasks.proof.intervals import details, other_scores, score_slices
-from tasks.proof.parity import measure_lengths, measure_parity, numbers_in, problems_of
+from tasks.proof.parity import PRECISIONS, Numbers, measure_lengths, measure_parity, numbers_in, problems_of
 from tasks.proof.probe import probe
 from tasks.proof.speed import gzipped_size, measure
 from tasks.records import Candidate, Dataset, Fitted, OnnxModel
@@ -59,6 +61,7 @@ def validate(
         score=0.0,
         score_name=score_name(workload),
         sha256=onnx_model.sha256,
+        engine=candidate.engine,
         size_bytes=onnx_model.size_bytes,
         gzipped_bytes=gzipped_size(onnx_model.path),
         findings=onnx_model.findings,
@@ -66,25 +69,29 @@ def validate(
     )
     if (problem := _check(onnx_model)) is not None:
         return report.model_copy(update={"problems": (problem,)})
-    fresh = probe(onnx_model.path, dataset, split, _LARGEST_BATCH)
+    numbers = numbers_in(onnx_model)
+    engine = described(candidate.engine, PRECISIONS[numbers])
+    report = report.model_copy(update={"engine": engine})
+    fresh = probe(onnx_model.path, dataset, split, _LARGEST_BATCH, engine)
     if fresh.problem is not None:
         return report.model_copy(update={"problems": (fresh.problem,)})
     samples = read_split(dataset, split)
-    speed = measure(onnx_model.path, baseline.path, samples.inputs, seconds=MEASURE_SECONDS)
-    fitted = candidate.fitted or dataset.fitted
-    parity, problems = _parity(workload, dataset, onnx_model, baseline, fitted)
-    scored = _score(
-        workload, dataset, onnx_model, split, confidence, folder / f"{candidate.name}.{split}.npz"
+    speed, promise = _speed(onnx_model, baseline, engine, samples.inputs)
+    session, fitted = open_in(engine, onnx_model.path), candidate.fitted or dataset.fitted
+    parity, problems = _parity(
+        workload, dataset, onnx_model, baseline, fitted, session, _held_as(numbers, engine)
     )
+    scored = _score(workload, dataset, session, split, confidence, folder / f"{candidate.name}.{split}.npz")
     return report.model_copy(
         update={
             "load_seconds": fresh.load_seconds,
             "peak_bytes": fresh.peak_bytes,
             "behaviour": fresh.behaviour,
             "speed": speed,
+            "promise": promise,
             "parity": parity,
             "company": measure_company(
-                open_session(onnx_model.path),
+                session,
                 samples.inputs,
                 workload,
                 fitted,
@@ -105,6 +112,23 @@ def _file_of(candidate: Candidate) -> OnnxModel:
     return candidate.onnx
 
 
+def _speed(
+    onnx_model: OnnxModel, baseline: OnnxModel, engine: Engine, inputs: Arrays
+) -> tuple[tuple[Speed, ...], tuple[Speed, ...]]:
+    """Against fp32 in ONNX Runtime; and, in another engine, against ONNX Runtime on the same file, which is what it promises."""
+    speed = measure(onnx_model.path, baseline.path, inputs, engine=engine, seconds=MEASURE_SECONDS)
+    if engine.is_always_there:
+        return speed, ()
+    if onnx_model.path == baseline.path:
+        return speed, speed
+    return speed, measure(onnx_model.path, onnx_model.path, inputs, engine=engine, seconds=MEASURE_SECONDS)
+
+
+def _held_as(numbers: Numbers, engine: Engine) -> Numbers:
+    """In bf16 a file of float32 keeps no more digits than one of float16 does."""
+    return "half" if (numbers, engine.numbers) == ("float", "bf16") else numbers
+
+
 def _check(onnx_model: OnnxModel) -> str | None:
     """ONNX's own checker, by path: it sees what the runtime forgives."""
     try:
@@ -122,6 +146,8 @@ def _parity(
     onnx_model: OnnxModel,
     baseline: OnnxModel,
     fitted: tuple[Fitted, ...],
+    session: Session,
+    numbers: Numbers,
 ) -> tuple[tuple[Parity, ...], tuple[str, ...]]:
     path = onnx_model.reference or baseline.reference
     if path is None:
@@ -131,7 +157,6 @@ def _parity(
     expected = load_arrays(path)
     samples = read_split(dataset, "validation")
     inputs, targets = samples.inputs, samples.targets
-    session = open_session(onnx_model.path)
     parity = measure_parity(session, inputs, expected, workload, fitted, targets)
     edges = (*problems_at_edges(session, dataset), *problems_with_odd_values(session, dataset))
     if (lengths := onnx_model.lengths or baseline.lengths) is not None:
@@ -139,15 +164,15 @@ def _parity(
     elif any(workload.axes.values()):
         unkept = f"{onnx_model.path.name}: torch's outputs at other lengths were not kept, so its lengths cannot be tried"
         return parity, (unkept, *edges)
-    numbers = [answer["numbers"] for answer in decisions(workload, expected, fitted)]
-    return parity, (*problems_of(parity, numbers_in(onnx_model), numbers), *edges)
+    reference = [answer["numbers"] for answer in decisions(workload, expected, fitted)]
+    return parity, (*problems_of(parity, numbers, reference), *edges)
 
 
 def _score(
-    workload: Workload, dataset: Dataset, onnx_model: OnnxModel, split: str, confidence: float, path: Path
+    workload: Workload, dataset: Dataset, session: Session, split: str, confidence: float, path: Path
 ) -> dict[str, Any]:
     samples = read_split(dataset, split)
-    outputs = run_named(open_session(onnx_model.path), samples.inputs, workload.served)
+    outputs = run_named(session, samples.inputs, workload.served)
     save_arrays(path, outputs)
     finite = all(np.isfinite(array).all() for array in outputs.values() if array.dtype.kind == "f")
     try:

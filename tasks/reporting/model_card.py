@@ -66,7 +66,7 @@ def _what(evidence: Evidence, onnx_model: OnnxModel) -> Iterator[str]:
     yield (
         f"`{evidence.picked}`, ONNX opset {onnx_model.opset}, {report.size_bytes / 1e3:,.0f} kB, made by `slipway run {evidence.workload}` "
         f"on {evidence.created:%d %B %Y} from code `{(evidence.code.revision or 'unknown')[:12]}`"
-        f"{' with uncommitted changes' if evidence.code.dirty else ''}. SHA-256 `{evidence.model_sha256}`.\n"
+        f"{' with uncommitted changes' if evidence.code.dirty else ''}. SHA-256 `{evidence.model_sha256}`, proved in {report.engine}.\n"
     )
     if evidence.origin is not None:
         yield f"The workload: {evidence.origin}.\n"
@@ -79,7 +79,7 @@ def _score(evidence: Evidence) -> Iterator[str]:
     yield f"| {proof.report.score_name} on the test rows | | interval |"
     yield "|---|---|---|"
     yield f"| this version | {proof.report.score:.4f} | {_interval(proof.report.interval)} |"
-    if proof.baseline.sha256 != proof.report.sha256:
+    if proof.baseline.name != proof.report.name:
         yield f"| fp32, uncompressed | {proof.baseline.score:.4f} | {_interval(proof.baseline.interval)} |"
     if proof.comparison is not None and proof.comparison.difference is not None:
         yield f"| less champion v{proof.comparison.champion} | {proof.comparison.difference:+.4f} | {_interval(proof.comparison.interval, '+.4f')} |"

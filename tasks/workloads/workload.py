@@ -85,6 +85,8 @@ class Workload:
     """(module, training) -> None: a loop of one's own."""
     data: Data = Data()
     recipes: tuple[Recipe, ...] = DEFAULT_RECIPES
+    engines: tuple[str, ...] | None = None
+    """What the files are tried in, such as ("onnxruntime", "openvino"); None: what is installed."""
     gates: Gates = Gates()
     search: Search = Search()
 
@@ -208,7 +210,12 @@ class Workload:
     def defaults(self) -> RunConfig:
         """The run this workload asks for when nothing is set."""
         return RunConfig(
-            data=self.data, train=self.train, recipes=self.recipes, gates=self.gates, search=self.search
+            data=self.data,
+            train=self.train,
+            recipes=self.recipes,
+            engines=self.engines,
+            gates=self.gates,
+            search=self.search,
         )
 
     def check(self, run: RunConfig) -> None:

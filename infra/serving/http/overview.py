@@ -158,6 +158,8 @@ def _champion(shown: Shown, links: Mapping[str, str], now: datetime.datetime) ->
         yield "Score", ", ".join(filter(None, [served["score"], decided]))
     elif served["evidence"] != "verified":
         yield "Score", element("span", "not proved: it is served without evidence", class_="warn")
+    if (engines := served.get("engines")) and engines["instead"]:
+        yield "Engine", element("span", f"{engines['engine']}: {engines['instead']}", class_="warn")
     if tag is not None and str(tag.version) == served["version"]:
         yield (
             "Champion",

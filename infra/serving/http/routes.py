@@ -165,6 +165,9 @@ class Routes:
             "waiting": reasons,
             "behind": behind,
             "troubles": self.service.troubles(),
+            "engines": {
+                name: slot.current.engines for name, slot in self.service.slots.items() if slot.current
+            },
             "rollouts": {
                 name: rollout
                 for name in self.service.slots
@@ -244,6 +247,7 @@ class Routes:
         ]
         return {
             "since": slot.since,
+            "engines": None if slot.current is None else slot.current.engines,
             "previous": None if slot.previous is None else slot.previous.release.version,
             "example": None if example is None else example.decode(),
             "compared": next(iter(compared), None),

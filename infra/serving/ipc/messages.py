@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter
 
 from infra.serving.options import Target
+from tasks.engines import ONNX_RUNTIME, Engine
 from tasks.registry.status_tags import StatusTag
 from tasks.rollout.counts import Counts
 from tasks.rollout.record import RolloutRecord
@@ -46,6 +47,7 @@ class Event(AboutVersion):
 class Release(AboutVersion):
     """One version of a model, verified and in the cache; `decided` is the gate's word, `score` what was proved, in words.
 
+    `engine`: what it was proved in, `promise` how many times as fast as ONNX Runtime on these bytes, by batch size.
     `back_because`: it served before, and does so again because of what happened to the version after it.
     """
 
@@ -55,6 +57,8 @@ class Release(AboutVersion):
     evidence: Literal["verified", "unsigned", "local"]
     decided: str | None = None
     score: str | None = None
+    engine: Engine = ONNX_RUNTIME
+    promise: dict[int, float] = {}
     back_because: Reason | None = None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from infra.serving.ipc.launch import Started, start_inspector
+from tasks.engines import ONNX_RUNTIME, Engine
 from tasks.proof.permit import Permit
 from tasks.system.frozen import Frozen
 
@@ -25,7 +26,7 @@ class InspectionRequest(Frozen):
 
 
 class InspectionResult(Frozen):
-    """The model's digest, the gate's decision and the proved score in words; `refused` says why it is not to be served.
+    """The model's digest, the gate's decision, the proved score in words, and the engine with its promise; `refused` says why it is not to be served.
 
     `passing`: that lies with this machine and not with the model. `permits`: what each says, or why it says nothing.
     """
@@ -35,6 +36,8 @@ class InspectionResult(Frozen):
     digest: str | None = None
     decided: str | None = None
     score: str | None = None
+    engine: Engine = ONNX_RUNTIME
+    promise: dict[int, float] = {}
     permits: tuple[Permit | str, ...] = ()
 
 

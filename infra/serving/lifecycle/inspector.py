@@ -53,8 +53,15 @@ def inspect_version(request: InspectionRequest) -> InspectionResult:
         return InspectionResult(refused=reason, passing=passing, permits=permits)
     if evidence is None:
         return InspectionResult(digest=digest, permits=permits)
-    score = score_of(evidence.proof.report)
-    return InspectionResult(digest=digest, decided=evidence.decision, score=score, permits=permits)
+    report = evidence.proof.report
+    return InspectionResult(
+        digest=digest,
+        decided=evidence.decision,
+        score=score_of(report),
+        engine=report.engine,
+        promise={speed.batch: speed.throughput_ratio for speed in report.promise},
+        permits=permits,
+    )
 
 
 def read_permits(request: InspectionRequest) -> Iterator[Permit | str]:

@@ -13,6 +13,7 @@ from infra.serving.lifecycle.inspection import InspectionRequest, InspectionResu
 from infra.serving.lifecycle.registry import AliasSource, Pointer, Unfetched
 from infra.serving.lifecycle.standing import Standings
 from infra.serving.options import ServeOptions, Target
+from tasks.engines import ONNX_RUNTIME, Engine
 
 logger = logging.getLogger("slipway.serving")
 
@@ -36,9 +37,9 @@ class Preparer:
     async def from_folder(self, target: Target, folder: Path) -> Release:
         """A folder on this machine, taken at its word: nobody promoted it."""
         result = await self._inspect(InspectionRequest(folder=folder, model=target.name))
-        return Release(
-            model=target.name, version="local", digest=accepted(result), folder=folder, evidence="local"
-        )
+        engine = ONNX_RUNTIME if self.options.engine is None else Engine.parse(self.options.engine)
+        about = {"model": target.name, "version": "local", "digest": accepted(result)}
+        return Release(**about, folder=folder, evidence="local", engine=engine)
 
     async def from_cache(
         self, target: Target, pointer: Pointer, folder: Path, permitted: bool = True, whole: bool = False
@@ -80,6 +81,8 @@ class Preparer:
             evidence="unsigned" if self.options.allow_unsigned else "verified",
             decided=proof.decided,
             score=proof.score,
+            engine=proof.engine,
+            promise=proof.promise,
         )
 
     async def _inspect(self, request: InspectionRequest) -> InspectionResult:

@@ -59,11 +59,11 @@ def measure(run: Run, batch: int | None, clock: Clock) -> Pace:
     Batches are bounded, for memory grows with them: by 64 rows, or by more where these are little work. A slow model
     gets the smallest batch that makes its rows cheap: a larger one only makes whoever came first wait for the rest.
     """
-    single = _fastest(run, 1, QUICK_BUDGET / 2, clock)
+    single = fastest(run, 1, QUICK_BUDGET / 2, clock)
     if batch is None and single >= INLINE_SECONDS:
         return _slow(run, single, clock)
     size = max(1, min(batch or BATCH, int(QUICK_BUDGET / max(single, 1e-6))))
-    row = _fastest(run, size, QUICK_BUDGET / 2, clock) / size
+    row = fastest(run, size, QUICK_BUDGET / 2, clock) / size
     if batch is None:
         batch = max(BATCH, min(LARGE_BATCH, int(LARGE_BATCH_SECONDS / max(row, 1e-9))))
     return Pace(single, row, batch)
@@ -74,7 +74,7 @@ def _slow(run: Run, single: float, clock: Clock) -> Pace:
     costs, size, spent = {1: single}, 1, 0.0
     while size < BATCH and spent + 2 * size * costs[size] <= SLOW_BUDGET:
         size *= 2
-        took = _fastest(run, size, 0.0, clock)
+        took = fastest(run, size, 0.0, clock)
         costs[size] = took / size
         spent += took
     best = min(costs.values())
@@ -84,7 +84,8 @@ def _slow(run: Run, single: float, clock: Clock) -> Pace:
     return Pace(single, costs[enough], enough)
 
 
-def _fastest(run: Run, rows: int, budget: float, clock: Clock) -> float:
+def fastest(run: Run, rows: int, budget: float, clock: Clock) -> float:
+    """Seconds of the quickest of up to 20 runs within the budget."""
     best, end = float("inf"), clock() + budget
     for _ in range(20):
         start = clock()

@@ -1,6 +1,7 @@
 """One version of a model in memory: its session, its tensors, its counts."""
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
@@ -8,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime  # not where it is first used: a worker imports while it waits for its job
+import onnxruntime  # noqa: F401  not where it is first used: a worker imports while it waits for its job
 
 from infra.serving.codecs.mlflow_scoring import Invocations
 from infra.serving.codecs.open_inference import Inference
@@ -16,7 +17,8 @@ from infra.serving.codecs.values import NUMBERS, Values, values_of
 from infra.serving.errors import NotNow, Unservable
 from infra.serving.ipc.messages import Release
 from infra.serving.models.counters import Numbers
-from infra.serving.models.pace import BATCH, Aside, Pace, measure
+from infra.serving.models.engine import Running, held_to, open_proved, warm
+from infra.serving.models.pace import BATCH, Aside, Clock, Pace, measure
 from infra.serving.wire.headings import Headings
 from infra.serving.wire.problems import Problem
 from infra.serving.wire.tensors import (
@@ -32,8 +34,11 @@ from infra.serving.wire.tensors import (
 )
 from tasks.codecs.decoding import CodecError, bound_decoder
 from tasks.errors import UserError
-from tasks.onnx.session import open_session
+from tasks.onnx.engines import title
+from tasks.onnx.session import Session
 from tasks.system.sentences import first_line
+
+logger = logging.getLogger("slipway.serving")
 
 Feeds = Callable[[Sequence[RequestRows]], dict[str, Array]]
 
@@ -45,7 +50,7 @@ class LoadedVersion:
     """A version that can answer."""
 
     release: Release
-    session: onnxruntime.InferenceSession
+    running: Running
     spec: Spec
     pace: Pace
     invocations: Invocations
@@ -53,6 +58,12 @@ class LoadedVersion:
     headings: Headings
     example: bytes | None
     numbers: Numbers
+
+    @property
+    def engines(self) -> dict[str, str | None]:
+        """What runs it, what it was proved in, and why it is run by another, in words."""
+        running, proved = self.running, self.release.engine
+        return {"engine": title(running.engine), "proved": title(proved), "instead": running.instead}
 
     def is_of(self, release: Release) -> bool:
         return (self.release.version, self.release.digest) == (release.version, release.digest)
@@ -70,7 +81,7 @@ class LoadedVersion:
         """The same of the graph's own tensors."""
         if not all_finite(list(feeds.values())):
             raise Problem(422, "not_finite", "a number is not finite in the model's own type")
-        arrays = self.session.run(None, feeds)
+        arrays = self.running.session.run(None, feeds)
         count = len(next(iter(feeds.values())))
         for array in arrays:
             if len(array) != count:  # or else rows would be handed to the wrong requests
@@ -78,7 +89,7 @@ class LoadedVersion:
         return Outputs(self.spec, arrays)
 
 
-def spec_of(session: onnxruntime.InferenceSession) -> Spec:
+def spec_of(session: Session) -> Spec:
     """The tensors of a session; Unservable when they cannot be served in batches."""
     try:
         spec = Spec(tuple(map(tensor_of, session.get_inputs())), tuple(map(tensor_of, session.get_outputs())))
@@ -100,16 +111,16 @@ def load_version(release: Release, threads: int, batch: int | None, max_rows: in
     if hashlib.sha256(content).hexdigest() != release.digest:
         raise NotNow("digest: model.onnx in the cache is not the file that was verified")
     try:
-        session = open_session(content, threads)
+        running = open_proved(release.engine, content, threads)
     except UserError as error:
         raise Unservable(str(error)) from None
-    graph = spec_of(session)
-    values = values_in(graph, session, release.folder)
+    graph = spec_of(running.session)
+    values = values_in(graph, running.session, release.folder)
     spec, taking = (graph, NUMBERS) if values is None else (values.asked, values.taking)
     plain = partial(assemble, spec)
     loaded = LoadedVersion(
         release,
-        session,
+        running,
         spec,
         Pace(0, 0, batch or BATCH),
         Invocations(spec, max_rows, taking),
@@ -121,17 +132,28 @@ def load_version(release: Release, threads: int, batch: int | None, max_rows: in
         plain if values is None else values.noted,
     )
     rows = example_rows(loaded)
-    check_probe(loaded, rows)
     row = cut(rows, 0, 1)
     # CPU time where one thread does all of it: what else the machine does while this starts is not the model's pace
     clock = time.thread_time if threads == 1 else time.perf_counter
+    _settle(loaded, row, clock)
+    check_probe(loaded, rows)
     loaded.pace = measure(lambda count: loaded.run([row] * count), batch, clock)
     if values is not None:
         loaded.pace = Aside(*astuple(loaded.pace))
+    warm(loaded.running, lambda count: loaded.assemble([row] * count), loaded.pace.batch)
     return loaded
 
 
-def values_in(graph: Spec, session: onnxruntime.InferenceSession, folder: Path) -> Values | None:
+def _settle(loaded: LoadedVersion, row: RequestRows, clock: Clock) -> None:
+    """Keep the engine that the version was proved in, if it keeps its promise here."""
+    release = loaded.release
+    held = held_to(loaded.running, release.promise, lambda count: loaded.assemble([row] * count), clock)
+    loaded.running = held
+    if held.instead is not None:
+        logger.warning("%s version %s runs in ONNX Runtime: %s", release.model, release.version, held.instead)
+
+
+def values_in(graph: Spec, session: Session, folder: Path) -> Values | None:
     """How the values in a request become tensors, by the codec that the graph names. Unservable when that cannot be run here."""
     try:
         return values_of(graph, bound_decoder(folder, session.get_modelmeta().custom_metadata_map))

@@ -32,6 +32,11 @@ FAMILIES: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     "latency_seconds": (HistogramMetricFamily, "From the whole request to its answer", VERSION),
     "batch_rows": (HistogramMetricFamily, "Rows a run of the model", VERSION),
     "version": (GaugeMetricFamily, "1 for the version that answers", (*VERSION, "digest")),
+    "engine": (
+        GaugeMetricFamily,
+        "1 for what runs the version that answers; proved: what it was proved in",
+        (*VERSION, "engine", "proved"),
+    ),
     "ready": (GaugeMetricFamily, "Whether every model is loaded", ()),
     "registry_seen_timestamp_seconds": (
         GaugeMetricFamily,
@@ -103,7 +108,10 @@ class Numbers(Collector):
         yield "held_bytes", (), sum(budget.used for budget in budgets)
         for name, slot in self.metrics.slots.items():
             if slot.current is not None:
-                yield "version", (name, slot.current.release.version, slot.current.release.digest), 1
+                release = slot.current.release
+                yield "version", (name, release.version, release.digest), 1
+                engines = (slot.current.running.engine.name, release.engine.name)
+                yield "engine", (name, release.version, *engines), 1
             if name in self.followed:
                 yield "registry_seen_timestamp_seconds", (name,), board.registry_seen.get(name, 0.0)
             if slot.record is not None:

@@ -16,7 +16,13 @@ from tasks.workloads.catalogue import load_workload, names
 
 DEPLOYMENTS = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())["deployments"]
 EMPTY = form.Form(
-    model="", recipes=(), training=form.TRAINING, gates=form.GATES, search=form.SEARCH, data=form.DATA
+    model="",
+    recipes=(),
+    engines=(),
+    training=form.TRAINING,
+    gates=form.GATES,
+    search=form.SEARCH,
+    data=form.DATA,
 )
 
 

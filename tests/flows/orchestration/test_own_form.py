@@ -36,7 +36,12 @@ def test_a_form_that_nobody_changes_is_the_run_that_the_workload_says() -> None:
         "training": form.TrainingForm, "gates": form.GatesForm, "search": form.SearchForm, "data": form.DataForm,
     }  # fmt: skip
     arguments = {name: sections[name](**sent[name]) for name in sections}
-    asked = form.Form(model=sent.get("model", ""), recipes=tuple(sent["recipes"]), **arguments)  # type: ignore[typeddict-item]
+    asked = form.Form(
+        model=sent.get("model", ""),
+        recipes=tuple(sent["recipes"]),
+        engines=tuple(sent["engines"]),
+        **arguments,
+    )  # type: ignore[typeddict-item]
     assert form.read(asked, DIGITS, DIGITS.defaults()) == DIGITS.defaults()
 
 

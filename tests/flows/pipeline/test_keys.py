@@ -10,7 +10,8 @@ import pytest
 from flows.pipeline.definitions import Code
 from flows.pipeline.keys import STEPS, Key, difference, main, make_key, recall, remember
 from flows.pipeline.reach import reach
-from tasks.config import Train, flatten
+from flows.pipeline.reuse import pipeline_key
+from tasks.config import RunConfig, Train, flatten
 from tasks.errors import StepError
 from tasks.records import Checkpoint, Dataset, Material, TensorSpec
 
@@ -256,3 +257,17 @@ def test_what_a_step_goes_on_from_is_named_by_the_code_and_a_forced_run_goes_on_
     )
     (tmp_path / "mine.py").write_text("loss = lambda outputs, target: (outputs - target).pow(2).mean()")
     assert context.state_of(train) != state
+
+
+def test_an_engine_that_comes_along_or_is_replaced_is_in_a_runs_key_and_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+    for there in ({}, {"openvino": "2026.4.1"}, {"openvino": "2026.5.0"}):
+        monkeypatch.setattr("tasks.onnx.engines.installed", there.get)
+        made.append(pipeline_key("digits", "f" * 64, RunConfig()))
+    alone, first, second = made
+    assert len({key.digest for key in made}) == 3
+    assert difference(first, second) == "engines.openvino 2026.4.1 → 2026.5.0"
+    left_out = RunConfig(engines=("onnxruntime",))
+    assert "openvino" not in str(pipeline_key("digits", "f" * 64, left_out).inputs)

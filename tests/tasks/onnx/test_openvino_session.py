@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tasks.engines import Engine
 from tasks.errors import UserError
-from tasks.onnx.engines import Session, open_in
-from tasks.onnx.session import open_session
+from tasks.onnx.engines import open_in
+from tasks.onnx.session import Session, open_session
 
 BF16 = Engine.parse("openvino:bf16")
 """A processor without it computes in float32 then; what is right stays right."""

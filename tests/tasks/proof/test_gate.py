@@ -195,3 +195,10 @@ def test_a_changed_signature_is_a_persons_to_let_through_and_said_whether_or_not
         verdict = decide(against)
         assert verdict.decision == "inconclusive" and verdict.new_signature == changed
         assert any("promote with --new-signature" in reason for reason in verdict.reasons)
+
+
+def test_what_serves_where_the_engine_cannot_be_had_has_to_hold_too() -> None:
+    plain = report(name="int8", problems=("it answers with NaN",))
+    verdict = gate(report(), report(), None, None, trial(), Gates(), (), plain)
+    assert verdict.decision == "fail"
+    assert verdict.reasons[0] == "in ONNX Runtime, where its engine cannot be had: it answers with NaN"

@@ -1,9 +1,10 @@
 import pytest
 
 from tasks.config import Gates
+from tasks.engines import Engine
 from tasks.measured import Interval, Report, Speed, latency
 from tasks.outcome import Selection
-from tasks.proof.selection import select
+from tasks.proof.selection import select, worth_another_engine
 from tasks.recipes import Recipe
 from tasks.records import Candidate
 
@@ -187,3 +188,27 @@ def test_a_file_three_times_smaller_does_not_lose_to_a_tenth_of_the_speed_unless
     reports = [report("fp32"), report("large", 0.98, 0.50, 900), report("small", 0.98, 0.55, 300)]
     assert select(reports, [], GATES).picked == "small"
     assert select(reports, [], Gates(prefer="speed")).picked == "large"
+
+
+def test_the_engine_is_said_beside_each_candidate_also_of_one_that_was_not_made() -> None:
+    bf16 = Engine(name="openvino", precision="bf16", version="2026.4.1")
+    other = report("fp32-openvino-bf16", 0.98, 0.5).model_copy(update={"engine": bf16})
+    lost = Candidate(name="int8-openvino-bf16", engine=bf16, refused="is slower")
+    chosen = select([report("fp32"), other], [lost], GATES)
+    said = {result.name: (result.engine, result.precision) for result in chosen.candidates}
+    assert said["fp32-openvino-bf16"] == said["int8-openvino-bf16"] == ("openvino", "bf16")
+    assert said["fp32"] == ("onnxruntime", None) and chosen.picked == "fp32-openvino-bf16"
+
+
+def test_only_fp32_the_front_and_slow_files_of_8_bits_are_worth_another_engine() -> None:
+    int8 = {"engine": Engine(precision="int8")}
+    reports = [
+        report("fp32"),
+        report("pruned", 0.979, 0.5, 500),
+        report("worse", 0.978, 0.6, 600),
+        report("lost", 0.9, 0.4, 300),
+        report("slow", 0.98, 3.0, 270),
+        report("slow-int8", 0.98, 3.0, 270).model_copy(update=int8),
+        report("lost-int8", 0.9, 3.0, 270).model_copy(update=int8),
+    ]
+    assert worth_another_engine(reports, GATES) == ["fp32", "pruned", "slow-int8"]

@@ -16,6 +16,7 @@ from helper_processes import sent_to_helpers
 
 from tasks.data.asked import AskedRows
 from tasks.data.dataset import asked_rows
+from tasks.engines import Engine
 from tasks.errors import LostError
 from tasks.onnx.session import open_session
 from tasks.proof import serving
@@ -179,3 +180,16 @@ def test_a_python_function_that_answers_otherwise_is_found_out(
         "sea trial: MLflow's python_function differs from ONNX Runtime by 7 in plan_again"
     ]
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_a_trial_in_another_engine_is_of_that_engine(package: Path, linear_digits: Digits) -> None:
+    dataset, fp32 = linear_digits
+    bf16 = Engine.parse("openvino:bf16/8")
+    trial = try_on_server(package, "digits", file_of(fp32).sha256, rows(dataset, 70), engine=bf16)
+    assert trial.problems == () and trial.rows == 130
+    other = Engine.parse("openvino:bf17")
+    trial = try_on_server(package, "digits", file_of(fp32).sha256, rows(dataset, 70), engine=other)
+    assert [*trial.problems] == [
+        "sea trial: the server runs it in ONNX Runtime: OpenVINO has no precision 'bf17': choose bf16 or fp32"
+    ]

@@ -1,0 +1,81 @@
+"""What a version runs in here: the engine that it was proved in, or ONNX Runtime where this machine does not keep what that promised."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from infra.serving.models.pace import Clock, fastest
+from infra.serving.wire.tensors import Array
+from tasks.engines import ONNX_RUNTIME, Engine
+from tasks.errors import UserError
+from tasks.onnx.engines import missing, open_in, plain_of, title
+from tasks.onnx.session import Session
+from tasks.system.sentences import first_line
+
+SECONDS = 0.1
+"""How long each side of the comparison runs, at most."""
+
+KEPT = 0.5
+"""The share of a promise that is enough: another machine of the kind, and whatever else it does."""
+
+WARM_SECONDS = 1.0
+
+Feeds = Callable[[int], dict[str, Array]]
+"""So many rows, as the graph takes them."""
+
+
+class Running(NamedTuple):
+    """A session, what it is in, and why that is not what the version was proved in."""
+
+    session: Session
+    engine: Engine
+    instead: str | None = None
+
+    @property
+    def plain(self) -> "Running":
+        return Running(plain_of(self.session), ONNX_RUNTIME, self.instead)
+
+
+def open_proved(engine: Engine, content: bytes, threads: int) -> Running:
+    """In the engine if it can be had. Raises UserError when not even ONNX Runtime loads the file."""
+    why = missing(engine)
+    if why is None or engine.is_always_there:
+        try:
+            return Running(open_in(engine, content, threads), engine)
+        except UserError as error:
+            if engine.is_always_there:
+                raise
+            why = str(error)
+    return Running(open_in(ONNX_RUNTIME, content, threads), ONNX_RUNTIME, why.rstrip("."))
+
+
+def held_to(running: Running, promise: Mapping[int, float], feeds: Feeds, clock: Clock) -> Running:
+    """`running`, or ONNX Runtime where the engine fails or is less than half as far ahead of it as was proved."""
+    if running.engine.is_always_there:
+        return running
+    batch = max(promise, default=running.engine.rows)
+    rows, plain = feeds(batch), running.plain.session
+    try:
+        ours = fastest(lambda _: running.session.run(None, rows), batch, SECONDS, clock)
+    except Exception as error:  # its own errors have no common base
+        return running._replace(
+            instead=f"{title(running.engine)} fails on the input example: {first_line(error)}"
+        ).plain
+    theirs = fastest(lambda _: plain.run(None, rows), batch, SECONDS, clock)
+    if (ratio := theirs / max(ours, 1e-9)) >= KEPT * promise.get(batch, 0.0):
+        return running
+    return running._replace(
+        instead=f"{title(running.engine)} is {ratio:.2f}× as fast as ONNX Runtime here at batch {batch}, less than half of "
+        f"the {promise[batch]:.2f}× that were proved"
+    ).plain
+
+
+def warm(running: Running, feeds: Feeds, most: int) -> None:
+    """Run every size of a batch once, as far as a second goes: an engine makes its kernels when it first sees a shape."""
+    if running.engine.is_always_there:
+        return
+    end = time.perf_counter() + WARM_SECONDS
+    for count in range(running.engine.rows, most + 1):
+        running.session.run(None, feeds(count))
+        if time.perf_counter() > end:
+            return

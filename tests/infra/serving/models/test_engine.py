@@ -1,0 +1,117 @@
+"""What a version runs in: the engine of its evidence where this machine keeps what that promised, and else ONNX Runtime, saying why."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import serving_models as models
+
+from infra.serving.ipc.messages import Release
+from infra.serving.models.version import LoadedVersion, load_version
+from infra.serving.wire.tensors import RequestRows
+from tasks.engines import Engine
+from tasks.onnx.engines import SUPPORT, described
+from tasks.system.files import sha256_of
+
+HERE = described(Engine.parse("openvino:bf16"), "fp32")
+"""As a proof on this machine would name it."""
+
+SLOW = {64: 1e-6}
+"""A promise that any machine keeps."""
+
+ROWS = np.random.default_rng(0).normal(size=(8, 64)).round(3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.save(tmp_path_factory.mktemp("model") / "m", models.mlp(), {"x": ROWS[:1].tolist()})
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.serving.models.engine.WARM_SECONDS", 0.0)
+    monkeypatch.setattr("infra.serving.models.engine.SECONDS", 0.01)
+
+
+def load(folder: Path, engine: Engine, promise: dict[int, float] | None = None) -> LoadedVersion:
+    about = {"model": "m", "version": "3", "digest": sha256_of(folder / "model.onnx"), "folder": folder}
+    release = Release(**about, evidence="verified", engine=engine, promise=promise or {})
+    return load_version(release, threads=1, batch=None, max_rows=99)
+
+
+def answers(loaded: LoadedVersion, rows: Any = ROWS) -> Any:
+    read: RequestRows = loaded.invocations.read(b'{"inputs": %s}' % str(rows.tolist()).encode())
+    return loaded.run([read]).arrays[0]
+
+
+def test_a_version_runs_in_the_engine_that_it_was_proved_in(folder: Path) -> None:
+    loaded, plain = load(folder, HERE, SLOW), load(folder, Engine())
+    assert loaded.running.engine == HERE and loaded.running.instead is None
+    assert plain.engines == {"engine": "ONNX Runtime", "proved": "ONNX Runtime", "instead": None}
+    np.testing.assert_allclose(answers(loaded), answers(plain), atol=0.05)
+
+
+def test_from_the_crossing_on_batches_run_in_it_and_smaller_ones_in_onnx_runtime(folder: Path) -> None:
+    loaded, plain = load(folder, HERE.model_copy(update={"rows": 8}), SLOW), load(folder, Engine())
+    np.testing.assert_array_equal(answers(loaded, ROWS[:7]), answers(plain, ROWS[:7]))
+    assert loaded.running.engine.rows == 8 and answers(loaded).shape == (8, 10)
+
+
+def _fell_back(
+    folder: Path, caplog: pytest.LogCaptureFixture, engine: Engine, promise: dict[int, float]
+) -> str:
+    """Why; its answers are ONNX Runtime's to the bit, and the log says it."""
+    with caplog.at_level(logging.WARNING, "slipway.serving"):
+        loaded = load(folder, engine, promise)
+    assert loaded.running.engine.is_always_there and loaded.release.engine == engine
+    np.testing.assert_array_equal(answers(loaded), answers(load(folder, Engine())))
+    why = loaded.engines["instead"]
+    assert f"m version 3 runs in ONNX Runtime: {why}" in caplog.messages
+    assert why is not None
+    return why
+
+
+def test_what_was_proved_on_amx_falls_back_on_a_processor_faked_to_be_without(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = lambda cpuinfo=None: frozenset(("avx512f", "avx512_bf16"))  # noqa: E731
+    monkeypatch.setattr("tasks.system.processor.instructions", there)
+    amx = HERE.model_copy(update={"instructions": (SUPPORT["bf16"][0],)})
+    assert (
+        _fell_back(folder, caplog, amx, SLOW)
+        == "OpenVINO in bf16 rests on amx_bf16, which this processor has not"
+    )
+
+
+def test_without_the_package_which_is_faked_to_be_missing_it_falls_back(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.onnx.engines.installed", {"onnxruntime": "1.31.1"}.get)
+    assert _fell_back(folder, caplog, HERE, SLOW).startswith("OpenVINO is not installed")
+
+
+def test_a_promise_of_which_not_even_half_is_kept_falls_back(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    why = _fell_back(folder, caplog, HERE, {1: 2.0, 64: 1e6})
+    assert (
+        "as fast as ONNX Runtime here at batch 64, less than half of the 1000000.00× that were proved" in why
+    )
+
+
+def test_an_engine_that_fails_on_the_example_falls_back(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr("tasks.onnx.openvino_session.OpenVinoSession.run", fails)
+    assert _fell_back(folder, caplog, HERE, SLOW).endswith(
+        "in bf16 fails on the input example: no such kernel"
+    )
+
+
+def test_an_engine_of_a_later_slipway_falls_back(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert "no engine 'tensorrt'" in _fell_back(folder, caplog, Engine(name="tensorrt"), {})
