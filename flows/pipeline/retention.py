@@ -32,6 +32,9 @@ NEWEST = 3
 
 _RESULT_DAYS = 30
 
+_TRIED_DAYS = 365
+"""Of trainings that a search tried, by which it goes on when it is given more."""
+
 _STATE = 16
 """Digits of a state of the code, as folders are named by it."""
 
@@ -197,8 +200,9 @@ def _known_by(path: Path) -> tuple[set[str], tuple[str, ...]]:
 
 def _results(home: Path, gone: list[str]) -> Iterator[Removal]:
     """Stored results of steps that name files which are not there any more, and any that is old."""
-    old = time.time() - _RESULT_DAYS * 86400
     for path in sorted(home.glob("results/*")):
+        days = _TRIED_DAYS if path.name.startswith("try-training-") else _RESULT_DAYS
+        old = time.time() - days * 86400
         if path.is_file() and (
             path.stat().st_mtime < old or any(name in path.read_text(errors="replace") for name in gone)
         ):

@@ -3,7 +3,7 @@
 import pytest
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.orchestration.task_runner import VARIABLE, task_runner
+from flows.orchestration.task_runner import VARIABLE, at_once, spread, task_runner
 from tasks.errors import UserError
 
 
@@ -33,3 +33,25 @@ def test_another_runner_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch
         UserError, match="SLIPWAY_TASK_RUNNER=dask is not a task runner: use threads, ray or ray://"
     ):
         task_runner()
+
+
+def test_what_a_search_tries_goes_to_as_many_machines_as_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("prefect_ray")
+    from prefect_ray.context import RemoteOptionsContext
+
+    def strategy() -> object:
+        return RemoteOptionsContext.get().current_remote_options.get("scheduling_strategy")
+
+    class Running:
+        def __init__(self, chosen: str) -> None:
+            monkeypatch.setenv(VARIABLE, chosen)
+            self.task_runner = task_runner()
+
+    given = {"ray": (None, "SPREAD"), "threads": (1, None)}
+    for chosen, (count, spreads) in given.items():
+        running = Running(chosen)
+        monkeypatch.setattr(
+            "flows.orchestration.task_runner.FlowRunContext.get", lambda running=running: running
+        )
+        with spread():
+            assert (at_once(), strategy()) == (count, spreads)
