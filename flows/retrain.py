@@ -206,7 +206,7 @@ def _evidence(
         reports=tuple(reports),
         selection=selection,
         proof=proof,
-        times=tuple(runner.times),
+        times=runner.times,
         searched=searched,
         origin=origin_of(runner.context.workload),
         libraries=libraries_of(runner.context.workload),
@@ -240,7 +240,7 @@ def _outcome(
         seconds=round(seconds, 3),
         report=str(runner.context.folder / "report.html"),
         candidates=selection.candidates,
-        steps=tuple(runner.times),
+        steps=runner.times,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import psutil
 from prefect import Task
 from prefect.context import FlowRunContext
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -14,8 +15,8 @@ from pydantic import BaseModel
 from flows.pipeline import keys
 from flows.pipeline.binding import CachedTask
 from flows.pipeline.context import RunContext
-from tasks.outcome import StepTime
-from tasks.reporting.cost import metrics_of, take_cost, watts_a_cpu
+from tasks.outcome import Cost, StepTime
+from tasks.reporting.cost import cpu_seconds_of_all, metrics_of, take_cost, watts_a_cpu
 from tasks.system.files import sha256_of
 
 R = TypeVar("R")
@@ -23,12 +24,32 @@ R = TypeVar("R")
 log = logging.getLogger("slipway")
 
 
+AROUND = "around the steps"
+
+
 class StepRunner:
     """Runs steps for one pipeline run, and notes of each how long it took and why it ran."""
 
+    _charged = 0.0
+    """CPU seconds of this process that runs were charged with; most processes make one."""
+
     def __init__(self, context: RunContext) -> None:
         self.context = context
-        self.times: list[StepTime] = []
+        self._steps: list[StepTime] = []
+        self._began = time.time() if StepRunner._charged else psutil.Process().create_time()
+        self._before, self._metered = StepRunner._charged, 0.0
+
+    @property
+    def times(self) -> tuple[StepTime, ...]:
+        """Every step so far, and what the run took around them: imports, Prefect and its server, MLflow, pauses."""
+        StepRunner._charged = cpu_seconds_of_all()
+        seconds = max(0.0, time.time() - self._began - sum(step.seconds for step in self._steps))
+        cpu = max(0.0, StepRunner._charged - self._before - self._metered)
+        cost = Cost(cpu_seconds=round(cpu, 3), wall_seconds=round(seconds, 3))
+        around = StepTime(
+            name=AROUND, seconds=round(seconds, 3), reason="every time", cached=False, cost=cost
+        )
+        return (*self._steps, around)
 
     def run(self, step: "CachedTask[..., R]", label: str = "", **inputs: Any) -> R:
         """The step's result: a stored one when nothing that it depends on has changed and its files are still there."""
@@ -53,7 +74,8 @@ class StepRunner:
             name = f"{step.name} {value.name}"
             _begin(name)
             future.wait()
-            results.append(self._take(step, name, future.state, started, {**inputs, each: value}))
+            given = {**inputs, each: value}
+            results.append(self._take(step, name, future.state, started, given, here=_limit() == 0))
             started = time.monotonic()
         return results
 
@@ -73,7 +95,14 @@ class StepRunner:
         return step.task.with_options(refresh_cache=self.context.forced)
 
     def _take(
-        self, step: "CachedTask[..., R]", name: str, state: Any, started: float, inputs: dict[str, Any]
+        self,
+        step: "CachedTask[..., R]",
+        name: str,
+        state: Any,
+        started: float,
+        inputs: dict[str, Any],
+        *,
+        here: bool = True,
     ) -> R:
         """The result of a finished task, run again when its files are gone; and its line in the runner."""
         key = step.key(self.context, inputs)
@@ -86,7 +115,8 @@ class StepRunner:
             cached, reason = False, "its files were gone"
             again = step.task.with_options(refresh_cache=True, task_run_name=name)
             result = again(context=self.context, **inputs)
-        self._note(name, time.monotonic() - started, "unchanged" if cached else reason, cached)
+        seconds = time.monotonic() - started
+        self._note(name, seconds, "unchanged" if cached else reason, cached, here=here)
         keys.remember(self._keys, file, key)
         return result
 
@@ -94,13 +124,15 @@ class StepRunner:
     def _keys(self) -> Path:
         return self.context.folder / "keys"
 
-    def _note(self, name: str, seconds: float, reason: str, cached: bool) -> None:
+    def _note(self, name: str, seconds: float, reason: str, cached: bool, *, here: bool = True) -> None:
+        """`here`: in this process, so that its cost is a part of the process's."""
         cost = None if cached else take_cost(self.context.cost_path(name))
-        self.times.append(
-            StepTime(name=name, seconds=round(seconds, 3), reason=reason, cached=cached, cost=cost)
-        )
+        if cost is not None and here:
+            self._metered += cost.cpu_seconds
+        step = StepTime(name=name, seconds=round(seconds, 3), reason=reason, cached=cached, cost=cost)
+        self._steps.append(step)
         what = "reused" if cached else "ran"
-        log.info("%s: %s in %.1f s; %s", name, what, seconds, reason, extra={"step": self.times[-1]})
+        log.info("%s: %s in %.1f s; %s", name, what, seconds, reason, extra={"step": step})
 
 
 def _begin(name: str) -> float:

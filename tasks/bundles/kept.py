@@ -226,7 +226,9 @@ def without_bytecode() -> None:
 
 def forget_bundled(top: str) -> None:
     """What was imported under this name from a bundle is not what lies on the path."""
-    for dotted in [*sys.modules]:  # names alone: a tuple for each of thousands would have them all looked through for garbage
+    for dotted in [
+        *sys.modules
+    ]:  # names alone: a tuple for each of thousands would have them all looked through for garbage
         if dotted.partition(".")[0] == top and _IN_BUNDLE.search(_file_of(sys.modules[dotted])):
             del sys.modules[dotted]
 

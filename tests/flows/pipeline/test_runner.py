@@ -1,12 +1,18 @@
 """A stored result is taken with the files that it names: those of this home, as they were made."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flows.pipeline.runner import brought_home, files_are_gone
+from flows.pipeline.context import RunContext
+from flows.pipeline.runner import AROUND, StepRunner, brought_home, files_are_gone
 from tasks.records import Candidate, OnnxModel
+from tasks.reporting.cost import total
+from tasks.settings import Settings
 from tasks.system.files import sha256_of
 
 
@@ -63,3 +69,23 @@ def test_a_home_by_another_name_is_the_same_home(tmp_path: Path) -> None:
     stored = candidate(tmp_path / "home")
     (tmp_path / "link").symlink_to(tmp_path / "home")
     assert not files_are_gone(brought_home(stored, tmp_path / "link"), tmp_path / "link")
+
+
+def test_a_run_is_charged_with_all_that_its_process_did_and_with_nothing_that_an_earlier_run_was(
+    tmp_path: Path,
+) -> None:
+    """Imports, Prefect's server and MLflow are two fifths of a small run."""
+    context = RunContext(workload="toy", model="toy", settings=Settings(home=tmp_path, tracking_uri=""))
+    first = StepRunner(context)
+    whole = total(first.times)
+    assert first.times[-1].name == AROUND and whole is not None and whole.cpu_seconds > 0.1
+    second = StepRunner(context)
+    code = "import sys, time\nwhile time.process_time() < 0.25: pass\nprint(flush=True); sys.stdin.read()"
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", code], **pipes
+    ) as child:  # as Prefect's server, which still runs
+        assert child.stdout is not None and child.stdout.readline()
+        charged = total(second.times)
+        child.communicate()
+    assert charged is not None and 0.15 < charged.cpu_seconds < whole.cpu_seconds + 0.25
