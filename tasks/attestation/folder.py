@@ -30,6 +30,9 @@ from tasks.system.signing import SIGNATURE, check_folder, public_key, sign_folde
 
 KEY, SUMS, PAGE, ENTRY, VERSION = "key.pem", "SHA256SUMS", "README.md", "ledger-entry.json", "model"
 
+_CURVE = "secp256r1"
+"""Whose signatures securesystemslib and cosign check with SHA-256, as these are made."""
+
 _ADDED = "registered_model_meta"
 """What MLflow adds to what it downloads."""
 
@@ -66,7 +69,7 @@ def write_folder(
     making = own_folder(out.parent, out.name)
     folder = making / out.name
     try:
-        attested = _fill(folder, proved, evidence, version, permit, entry)
+        attested = _fill(folder, proved, evidence, version, permit, entry, key)
         sign_folder(folder, key)
         check_folder(folder, public_key())
         write_atomically(folder / SUMS, _sums(folder))
@@ -82,11 +85,17 @@ def write_folder(
 
 
 def _fill(
-    folder: Path, proved: Path, evidence: Evidence, version: int, permit: str | None, entry: str | None
+    folder: Path,
+    proved: Path,
+    evidence: Evidence,
+    version: int,
+    permit: str | None,
+    entry: str | None,
+    key: Path,
 ) -> Attested:
     shutil.copytree(proved, folder / VERSION, ignore=shutil.ignore_patterns(_ADDED))
-    pem = public_pem()
-    lines, lacking = _statements(proved, evidence)
+    pem = public_pem(_CURVE)
+    lines, lacking = _statements(proved, evidence, key)
     if permit is not None:
         lines += line_of(json.loads(permit), fingerprint(pem))
     said = read_statements(lines, text_checker(public_key()), folder.name)
@@ -110,13 +119,13 @@ def _fill(
     )
 
 
-def _statements(proved: Path, evidence: Evidence) -> tuple[bytes, tuple[str, ...]]:
+def _statements(proved: Path, evidence: Evidence, key: Path) -> tuple[bytes, tuple[str, ...]]:
     """The version's own, or those that its evidence allows now; and what they do not say."""
     path, lacking = proved / ATTESTATIONS, missing(evidence)
     if path.exists():
         return path.read_bytes(), lacking
     said = state(evidence, sha256_of(proved / EVIDENCE), datetime.datetime.now(datetime.UTC))
-    return signed_lines(said), ("statements from the time when it was made", *lacking)
+    return signed_lines(said, key), ("statements from the time when it was made", *lacking)
 
 
 def _page(
