@@ -101,7 +101,7 @@ def test_an_older_version_is_attested_with_what_its_evidence_has(tmp_path: Path,
     assert attested.missing == ("statements from the time when it was made",)
     assert not attested.permitted and "permit" not in attested.statements
     page = (tmp_path / "out" / PAGE).read_text()
-    assert "older than what says it: statements from the time when it was made" in page
+    assert "was made without: statements from the time when it was made" in page
     assert refused_by(page, tmp_path / "out", attested.key_sha256) is None
 
 
