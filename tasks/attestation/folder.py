@@ -24,7 +24,7 @@ from tasks.attestation.card import CARD, hub_card
 from tasks.attestation.statements import missing, state
 from tasks.errors import UserError
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence
-from tasks.system.files import own_folder, sha256_of, sync_folder, write_atomically
+from tasks.system.files import own_folder, sha256_of, sync_folder, why_not_written, write_atomically
 from tasks.system.frozen import Frozen
 from tasks.system.signing import SIGNATURE, check_folder, public_key, sign_folder, signing_key, text_checker
 
@@ -65,23 +65,33 @@ def write_folder(
         raise UserError(
             "The folder is signed, and this machine has the public key alone: write it where the private one is, or set SLIPWAY_PRIVATE_KEY."
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    making = own_folder(out.parent, out.name)
-    folder = making / out.name
     try:
-        attested = _fill(folder, proved, evidence, version, permit, entry, key)
-        sign_folder(folder, key)
-        check_folder(folder, public_key())
-        write_atomically(folder / SUMS, _sums(folder))
-        for path in folder.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)  # whoever it is handed to reads it
-        if out.exists():
-            out.rmdir()
-        folder.rename(out)
-        sync_folder(out.parent)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        making = own_folder(out.parent, out.name)
+        try:
+            folder = making / out.name
+            attested = _fill(folder, proved, evidence, version, permit, entry, key)
+            sign_folder(folder, key)
+            check_folder(folder, public_key())
+            _finish(folder, out)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+    except OSError as error:
+        needed = sum(path.stat().st_size for path in proved.rglob("*") if path.is_file())
+        there = next(folder for folder in out.parents if folder.exists())
+        raise UserError(why_not_written(f"What is said of {evidence.model}", there, needed, error)) from error
     return attested.model_copy(update={"folder": out})
+
+
+def _finish(folder: Path, out: Path) -> None:
+    """Give it its sums and its name; whoever it is handed to reads it."""
+    write_atomically(folder / SUMS, _sums(folder))
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    if out.exists():
+        out.rmdir()
+    folder.rename(out)
+    sync_folder(out.parent)
 
 
 def _fill(
