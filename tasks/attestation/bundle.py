@@ -9,10 +9,12 @@ from typing import Any
 
 from tasks.attestation.results import RESULTS
 from tasks.attestation.statements import PROVENANCE, TESTS, Statement, state, subjects
+from tasks.errors import UserError
 from tasks.proof.evidence import EVIDENCE, Evidence
 from tasks.proof.permit import SUMMARY, is_ahead
 from tasks.system.envelope import EnvelopeError, digest_of, open_envelope, sign_statement
 from tasks.system.files import sha256_of, write_atomically
+from tasks.system.signers import PrivateKey
 from tasks.system.signing import EvidenceError, public_key, signer, text_checker
 
 ATTESTATIONS = "attestations.jsonl"
@@ -26,12 +28,11 @@ _MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 def write_statements(folder: Path, evidence: Evidence) -> str:
     """Sign what `evidence`, which is to be sealed into the model `folder`, has to say; the file's SHA-256."""
     said = state(evidence, hashlib.sha256(evidence.as_written).hexdigest())
-    write_atomically(folder / ATTESTATIONS, signed_lines(said))
+    write_atomically(folder / ATTESTATIONS, signed_lines(said, signer()))
     return sha256_of(folder / ATTESTATIONS)
 
 
-def signed_lines(said: Mapping[str, Statement]) -> bytes:
-    key = signer()
+def signed_lines(said: Mapping[str, Statement], key: Path | PrivateKey) -> bytes:
     hint = fingerprint(public_pem())
     return b"".join(line_of(sign_statement(each, key), hint) for each in said.values())
 
@@ -43,11 +44,16 @@ def line_of(envelope: Mapping[str, Any], hint: str) -> bytes:
     return json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
 
-def public_pem() -> bytes:
-    """The public key that all here is checked with, in the one form that its fingerprint is taken of."""
+def public_pem(curve: str | None = None) -> bytes:
+    """The public key that all here is checked with, in the one form that its fingerprint is taken of. Raises UserError where it is of another `curve`."""
     from cryptography.hazmat.primitives import serialization
 
     key = serialization.load_pem_public_key(public_key().read_bytes())
+    if curve is not None and (of := getattr(getattr(key, "curve", None), "name", "none")) != curve:
+        raise UserError(
+            f"{public_key()} is a key of the curve {of}, and stock tools check these statements with one of {curve}, as Slipway makes them: "
+            "sign with such a key."
+        )
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 

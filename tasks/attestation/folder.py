@@ -24,11 +24,15 @@ from tasks.attestation.card import CARD, hub_card
 from tasks.attestation.statements import missing, state
 from tasks.errors import UserError
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence
-from tasks.system.files import own_folder, sha256_of, sync_folder, write_atomically
+from tasks.system.files import own_folder, sha256_of, sync_folder, why_not_written, write_atomically
 from tasks.system.frozen import Frozen
+from tasks.system.signers import PrivateKey
 from tasks.system.signing import SIGNATURE, check_folder, public_key, sign_folder, signing_key, text_checker
 
 KEY, SUMS, PAGE, ENTRY, VERSION = "key.pem", "SHA256SUMS", "README.md", "ledger-entry.json", "model"
+
+_CURVE = "secp256r1"
+"""Whose signatures securesystemslib and cosign check with SHA-256, as these are made."""
 
 _ADDED = "registered_model_meta"
 """What MLflow adds to what it downloads."""
@@ -62,31 +66,47 @@ def write_folder(
         raise UserError(
             "The folder is signed, and this machine has the public key alone: write it where the private one is, or set SLIPWAY_PRIVATE_KEY."
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    making = own_folder(out.parent, out.name)
-    folder = making / out.name
     try:
-        attested = _fill(folder, proved, evidence, version, permit, entry)
-        sign_folder(folder, key)
-        check_folder(folder, public_key())
-        write_atomically(folder / SUMS, _sums(folder))
-        for path in folder.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)  # whoever it is handed to reads it
-        if out.exists():
-            out.rmdir()
-        folder.rename(out)
-        sync_folder(out.parent)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        making = own_folder(out.parent, out.name)
+        try:
+            folder = making / out.name
+            attested = _fill(folder, proved, evidence, version, permit, entry, key)
+            sign_folder(folder, key)
+            check_folder(folder, public_key())
+            _finish(folder, out)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+    except OSError as error:
+        needed = sum(path.stat().st_size for path in proved.rglob("*") if path.is_file())
+        there = next(folder for folder in out.parents if folder.exists())
+        raise UserError(why_not_written(f"What is said of {evidence.model}", there, needed, error)) from error
     return attested.model_copy(update={"folder": out})
 
 
+def _finish(folder: Path, out: Path) -> None:
+    """Give it its sums and its name; whoever it is handed to reads it."""
+    write_atomically(folder / SUMS, _sums(folder))
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    if out.exists():
+        out.rmdir()
+    folder.rename(out)
+    sync_folder(out.parent)
+
+
 def _fill(
-    folder: Path, proved: Path, evidence: Evidence, version: int, permit: str | None, entry: str | None
+    folder: Path,
+    proved: Path,
+    evidence: Evidence,
+    version: int,
+    permit: str | None,
+    entry: str | None,
+    key: Path,
 ) -> Attested:
     shutil.copytree(proved, folder / VERSION, ignore=shutil.ignore_patterns(_ADDED))
-    pem = public_pem()
-    lines, lacking = _statements(proved, evidence)
+    pem = public_pem(_CURVE)
+    lines, lacking = _statements(proved, evidence, key)
     if permit is not None:
         lines += line_of(json.loads(permit), fingerprint(pem))
     said = read_statements(lines, text_checker(public_key()), folder.name)
@@ -110,13 +130,13 @@ def _fill(
     )
 
 
-def _statements(proved: Path, evidence: Evidence) -> tuple[bytes, tuple[str, ...]]:
+def _statements(proved: Path, evidence: Evidence, key: Path | PrivateKey) -> tuple[bytes, tuple[str, ...]]:
     """The version's own, or those that its evidence allows now; and what they do not say."""
     path, lacking = proved / ATTESTATIONS, missing(evidence)
     if path.exists():
         return path.read_bytes(), lacking
     said = state(evidence, sha256_of(proved / EVIDENCE), datetime.datetime.now(datetime.UTC))
-    return signed_lines(said), ("statements from the time when it was made", *lacking)
+    return signed_lines(said, key), ("statements from the time when it was made", *lacking)
 
 
 def _page(

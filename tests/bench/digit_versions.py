@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from tasks.attestation.bundle import write_statements
 from tasks.config import Data, Gates
 from tasks.data.dataset import read_split
 from tasks.measured import Proof, Report, Verdict
@@ -18,7 +19,7 @@ from tasks.proof.evidence import Evidence
 from tasks.proof.provenance import Code
 from tasks.records import Candidate, Dataset, OnnxModel, Version
 from tasks.registry.registry import Registry
-from tasks.registry.tags import EVIDENCE_TAG, VERDICT_TAG
+from tasks.registry.tags import EVIDENCE_TAG, STATEMENTS_TAG, VERDICT_TAG
 from tasks.system.files import sha256_of
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.scoring import score
@@ -42,8 +43,10 @@ def register(
     )
     build_folder(file, dataset, folder)
     run_id = registry.start_run("digits", "run", {})
-    digest = evidence.seal(folder, _evidence(dataset, file, decision, champion, run_id))
-    version = _upload(registry, run_id, folder, file, {EVIDENCE_TAG: digest, VERDICT_TAG: decision})
+    proved = _evidence(dataset, file, decision, champion, run_id)
+    stated = write_statements(folder, proved)
+    tags = {STATEMENTS_TAG: stated, EVIDENCE_TAG: evidence.seal(folder, proved), VERDICT_TAG: decision}
+    version = _upload(registry, run_id, folder, file, tags)
     shutil.rmtree(folder)
     return version
 

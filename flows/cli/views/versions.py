@@ -161,7 +161,7 @@ def show_attested(attested: "Attested", console: Console) -> None:
     if not attested.permitted:
         console.print("  permit     none: nobody has let it serve yet")
     for what in attested.missing:
-        console.print(f"  [yellow]lacking    {escape(what)}: the version is older[/yellow]")
+        console.print(f"  [yellow]lacking    {escape(what)}: it was made without[/yellow]")
     console.print(f"  key        {attested.key_sha256}")
     console.print(
         "\nREADME.md in it says how it is checked, without Slipway. Tell whoever gets it the key's SHA-256 by another way."

@@ -11,7 +11,7 @@ from tasks.attestation.bundle import ATTESTATIONS, check_statements, signed_line
 from tasks.attestation.statements import Statement, state
 from tasks.proof.evidence import read
 from tasks.system.files import sha256_of
-from tasks.system.signing import EvidenceError, create_key_pair
+from tasks.system.signing import EvidenceError, create_key_pair, private_key
 
 Said = dict[str, Statement]
 
@@ -59,7 +59,7 @@ def test_what_does_not_belong_is_named(
     version: Path, change: Callable[[Said, Path], Said], sentence: str
 ) -> None:
     said = change(state(read(version), sha256_of(version / "evidence.json")), version)
-    (version / ATTESTATIONS).write_bytes(signed_lines(said))
+    (version / ATTESTATIONS).write_bytes(signed_lines(said, private_key()))
     with pytest.raises(EvidenceError, match=f"^digits-v4: {ATTESTATIONS} {sentence}") as refused:
         check(version)
     assert "\n" not in str(refused.value)

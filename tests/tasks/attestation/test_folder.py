@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from changed_folders import Folders, permit_of
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from page_of_folder import refused_by, shell, steps
 from stated import sealed
 
@@ -67,6 +69,10 @@ def test_there_is_a_folder_or_nothing(version: Path, tmp_path: Path, monkeypatch
     (tmp_path / "out").mkdir()
     attested = written(version, tmp_path / "out")
     assert (attested.folder, attested.permitted, attested.missing) == (tmp_path / "out", True, ())
+    with pytest.raises(
+        UserError, match="What is said of digits cannot be written in /proc: No such"
+    ):
+        written(version, Path("/proc/nowhere/out"))
     with pytest.raises(UserError, match="out has something in it: name a folder that is not there yet"):
         written(version, tmp_path / "out")
 
@@ -77,6 +83,21 @@ def test_a_machine_with_the_public_key_alone_is_told_what_to_do(version: Path, t
         write_folder(tmp_path / "out", version, read(version), 4, None, None)
 
 
+def test_a_key_that_stock_tools_would_not_check_is_refused(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    home.mkdir(mode=0o700)
+    private = tmp_path / "own.pem"
+    pem = ec.generate_private_key(ec.SECP384R1()).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    private.write_bytes(pem)
+    private.chmod(0o600)
+    monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", str(private))
+    version = sealed(tmp_path / "digits-v1")
+    with pytest.raises(UserError, match="is a key of the curve secp384r1, and stock tools check these"):
+        write_folder(tmp_path / "out", version, read(version), 1, None, None)
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_older_version_is_attested_with_what_its_evidence_has(tmp_path: Path, home: Path) -> None:
     home.mkdir(mode=0o700)
     older = sealed(tmp_path / "digits-v1", stated=False)
@@ -84,7 +105,7 @@ def test_an_older_version_is_attested_with_what_its_evidence_has(tmp_path: Path,
     assert attested.missing == ("statements from the time when it was made",)
     assert not attested.permitted and "permit" not in attested.statements
     page = (tmp_path / "out" / PAGE).read_text()
-    assert "older than what says it: statements from the time when it was made" in page
+    assert "was made without: statements from the time when it was made" in page
     assert refused_by(page, tmp_path / "out", attested.key_sha256) is None
 
 

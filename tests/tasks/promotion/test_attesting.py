@@ -30,6 +30,7 @@ def registry(home: Path, empty_mlflow_database: Path) -> Registry:
     return Registry(load_settings())
 
 
+@pytest.mark.slow
 def test_a_version_from_before_statements_verifies_and_is_attested_with_its_decision(
     registry: Registry, tmp_path: Path
 ) -> None:
@@ -44,6 +45,7 @@ def test_a_version_from_before_statements_verifies_and_is_attested_with_its_deci
     assert sha256_of(tmp_path / "out" / ENTRY) == entry.digest
 
 
+@pytest.mark.slow
 def test_what_nobody_let_serve_and_what_was_refused_is_attested_as_that(
     registry: Registry, tmp_path: Path
 ) -> None:
@@ -61,7 +63,7 @@ def stating(folder: Path, **changes: object) -> None:
     """Seal it anew, with statements of a run that was not."""
     evidence = read(folder)
     said = state(evidence.model_copy(update=changes), sha256_of(folder / "evidence.json"))
-    (folder / ATTESTATIONS).write_bytes(signed_lines(said))
+    (folder / ATTESTATIONS).write_bytes(signed_lines(said, private_key()))
     seal(folder, evidence)
 
 

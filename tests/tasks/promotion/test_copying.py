@@ -1,6 +1,7 @@
 """From one registry to another: the bytes, the proof and where it came from arrive; who decides there decides."""
 
 import datetime
+import hashlib
 import os
 import shutil
 import signal
@@ -26,10 +27,11 @@ from tasks.promotion.judging import judge_folder
 from tasks.promotion.ledger import LedgerError, read_ledger
 from tasks.promotion.manual import roll_back_to
 from tasks.promotion.verification import check_version, downloaded, verify
+from tasks.proof.permit import PERMIT_TAG, read_permit
 from tasks.records import Candidate, Dataset, Version
 from tasks.registry.registry import Registry
 from tasks.settings import Settings, load_settings
-from tasks.system.signing import EvidenceError, create_key_pair
+from tasks.system.signing import EvidenceError, create_key_pair, public_key, text_checker
 
 TRIED = ServingCheck(
     requests=1, rows=1, max_abs=0, single_p50_ms=1, single_p95_ms=1, batch=1, batch_p50_ms=1, peak_bytes=1, start_seconds=1
@@ -88,7 +90,13 @@ def test_a_champion_serves_in_production_with_its_bytes_its_proof_and_where_it_c
     assert result.trial is not None and result.trial.requests > 1 and result.trial.problems == ()
     there = Registry(production)
     assert files(there, 1) == files(staging, 2)
-    assert verify(production, "digits").sha256 == result.sha256
+    verified = verify(production, "digits")
+    assert (verified.sha256, len(verified.statements)) == (result.sha256, 5)
+    serving = there.by_alias("digits", "champion")
+    assert serving is not None
+    permit = read_permit(there.tags(serving)[PERMIT_TAG], text_checker(public_key()))
+    stated = hashlib.sha256(files(there, 1)["attestations.jsonl"]).hexdigest()
+    assert (permit.statements_sha256, permit.entry_sha256) == (stated, read_ledger(there, "digits").head)
     (entry,) = history(production, "digits").entries
     origin = Origin(
         registry=staging.settings.tracking_uri, version=2, entry=decided.digest, who="ada", why="it is better"
