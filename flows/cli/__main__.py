@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from flows.cli import (
+    audit,
     completion,
     deployments,
     keys,
@@ -34,7 +35,18 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for group in (pipeline, deployments, platform, versions, rollouts, labels, keys, notifications, completion):
+for group in (
+    pipeline,
+    deployments,
+    platform,
+    versions,
+    rollouts,
+    labels,
+    keys,
+    audit,
+    notifications,
+    completion,
+):
     app.add_typer(group.commands)
 
 _INTERRUPTED = 130

@@ -195,7 +195,9 @@ def _successor(in_force: str, to: str | None) -> PrivateKey:
     if to is not None:
         return signers.load(to, "--to")
     if signing.given() is not None:
-        raise UserError(f"{signers.PRIVATE} names the key that signs here: name the one to hand over to with --to FILE.")
+        raise UserError(
+            f"{signers.PRIVATE} names the key that signs here: name the one to hand over to with --to FILE."
+        )
     own = signers.load(str(folder / "private.pem"))
     if public_pem(own) != in_force:  # handed over at another registry
         return own
@@ -253,8 +255,12 @@ def _before(
         update={"entries": tuple(e for e, at in zip(ledger.entries, made, strict=True) if at < moment)}
     )
     # By the chain's order its times never go back, so that these are its first entries.
-    held = {entry.digest for entry in older.entries} | {entry.evidence for entry in older.entries if entry.evidence}
-    gone = [str(entry) for entry in ledger.entries[len(older.entries) :] if entry.digest in state.holds_or_none]
+    held = {entry.digest for entry in older.entries} | {
+        entry.evidence for entry in older.entries if entry.evidence
+    }
+    gone = [
+        str(entry) for entry in ledger.entries[len(older.entries) :] if entry.digest in state.holds_or_none
+    ]
     for version, tags in registry.versions(model):
         noted = _Noted(Keyring({state.pem: state}))
         evidence = tags.get(EVIDENCE_TAG, "")
@@ -265,13 +271,16 @@ def _before(
             else:
                 gone.append(f"the permit of {model} version {version.version}")
         if evidence in state.holds_or_none and evidence not in held:
-            gone.append(f"the evidence of {model} version {version.version}, which no decision of before names")
+            gone.append(
+                f"the evidence of {model} version {version.version}, which no decision of before names"
+            )
     return held, gone
 
 
 def _let_through(older: Ledger, permit: Permit) -> bool:
     return older.promoted(permit.version) or any(
-        entry.action in ("start", "repair", "accept") and entry.to_version == permit.version for entry in older.entries
+        entry.action in ("start", "repair", "accept") and entry.to_version == permit.version
+        for entry in older.entries
     )
 
 
@@ -289,7 +298,9 @@ def _change(
     if not why.strip():
         raise UserError("A reason is needed, for whoever reads the record of keys: --reason TEXT.")
     if len(why) > _LONGEST_REASON:
-        raise UserError(f"The reason has {len(why):,} characters; {_LONGEST_REASON:,} are kept. Link to the rest.")
+        raise UserError(
+            f"The reason has {len(why):,} characters; {_LONGEST_REASON:,} are kept. Link to the rest."
+        )
     decider = decided_by(settings, who)
     return Change(
         sequence=len(chain) + 1,
@@ -312,7 +323,9 @@ def _claim(
     number = max(keyrings.numbers(claims or {}), default=0) + 1
     name, text = keyrings.claimed(change, number, *keys)
     if len(text) > _LONGEST_CLAIM:
-        raise UserError(f"The change takes {len(text):,} characters and {_LONGEST_CLAIM:,} are kept: shorten --reason.")
+        raise UserError(
+            f"The change takes {len(text):,} characters and {_LONGEST_CLAIM:,} are kept: shorten --reason."
+        )
     if claims is None:
         registry.begin_claims(KEYS, {"begun": KEYS})
     for part, content in keyrings.parts(holds)[1].items():
@@ -350,7 +363,9 @@ def _named(keys: Keyring, name: str) -> keyrings.KeyState:
 
 def _moment(text: str | None) -> datetime.datetime:
     if text is None:
-        raise UserError("Since when is the key not its owner's alone? Say it with --from DATE (2026-05-03, or 2026-05-03T14:00).")
+        raise UserError(
+            "Since when is the key not its owner's alone? Say it with --from DATE (2026-05-03, or 2026-05-03T14:00)."
+        )
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError as error:
@@ -359,5 +374,7 @@ def _moment(text: str | None) -> datetime.datetime:
         ) from error
     moment = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
     if moment > datetime.datetime.now(datetime.UTC):
-        raise UserError(f"--from {text} is still to come: a key is revoked from a day on that has been, or from today on.")
+        raise UserError(
+            f"--from {text} is still to come: a key is revoked from a day on that has been, or from today on."
+        )
     return moment

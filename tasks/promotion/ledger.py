@@ -22,8 +22,8 @@ from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, VERDICT_TAG
 from tasks.rollout.evidence import RolloutEvidence
 from tasks.system.frozen import Frozen
-from tasks.system.sentences import shortened
 from tasks.system.keyring import Keyring
+from tasks.system.sentences import shortened
 from tasks.system.signers import PrivateKey
 from tasks.system.signing import keyring, public_key, sign_text, signing_key
 
@@ -266,9 +266,7 @@ def _from_acceptance(signed: Sequence[_Signed]) -> Sequence[_Signed]:
     return signed[accepted[-1] :] if accepted else signed
 
 
-def _broken(
-    model: str, signed: Sequence[_Signed], head: Head | None, keys: Keyring | None
-) -> Iterator[str]:
+def _broken(model: str, signed: Sequence[_Signed], head: Head | None, keys: Keyring | None) -> Iterator[str]:
     """Entries up to `head` were checked before: the digests that lead there vouch for them."""
     holding = _from_acceptance(signed)
     entries = [each.entry for each in holding]

@@ -47,10 +47,14 @@ class Change(Frozen):
     action: Literal["rotate", "revoke"]
     key: str
     ended: str
-    since: datetime.datetime | None = Field(None, description="From when on a revoked key was not its owner's.")
+    since: datetime.datetime | None = Field(
+        None, description="From when on a revoked key was not its owner's."
+    )
     who: str
     why: str
-    holds: str = Field(description="SHA-256 of the inventory: digests of what `ended` signed and goes on holding.")
+    holds: str = Field(
+        description="SHA-256 of the inventory: digests of what `ended` signed and goes on holding."
+    )
     previous: str = Field(description="Digest of the change before.")
 
     @property
@@ -94,7 +98,9 @@ class KeyState(Frozen):
         name = f"the key {self.fingerprint[:12]}"
         if self.revoked is not None:
             return f"{name}, which is revoked from {self.revoked:%Y-%m-%d %H:%M} on, and nothing shows that this is older"
-        return f"{name}, whose successor took over at {self.until:%Y-%m-%d %H:%M} and did not find this signed"
+        return (
+            f"{name}, whose successor took over at {self.until:%Y-%m-%d %H:%M} and did not find this signed"
+        )
 
 
 class Inventoried(Frozen):
@@ -110,7 +116,11 @@ def states(root: str, chain: Sequence[Inventoried]) -> dict[str, KeyState]:
     for each in chain:
         change, pem = each.change, each.change.ended
         before = known.get(pem, KeyState(pem=pem))
-        ended: dict[str, object] = {"holds": each.holds, "until": before.until or change.at, "why": change.why}
+        ended: dict[str, object] = {
+            "holds": each.holds,
+            "until": before.until or change.at,
+            "why": change.why,
+        }
         if change.action == "revoke":
             # Never more than it was left with: who revokes cannot vouch for what the hand-over did not list.
             ended["holds"] = each.holds if before.holds is None else each.holds & before.holds
@@ -153,7 +163,12 @@ class Keyring:
     def signer(self, text: str, signature: str) -> KeyState | None:
         """Whose it is, whether or not it counts; None for a stranger's, or a damaged one."""
         return next(
-            (state for name, state in reversed(self.states.items()) if verifies(self.key(name), text, signature)), None
+            (
+                state
+                for name, state in reversed(self.states.items())
+                if verifies(self.key(name), text, signature)
+            ),
+            None,
         )
 
     def key(self, name: str) -> "ec.EllipticCurvePublicKey":
@@ -208,7 +223,9 @@ def read_chain(claims: Mapping[str, str], problems: list[str] | None = None) -> 
         if holds is not None:
             chain.append(Inventoried(change=signed.change, holds=holds))
         elif problems is not None:
-            problems.append(f"change {number} of keys is not believed: {problem or 'its inventory is damaged'}")
+            problems.append(
+                f"change {number} of keys is not believed: {problem or 'its inventory is damaged'}"
+            )
     return tuple(chain)
 
 
@@ -290,7 +307,8 @@ def _problem(signed: SignedChange, chain: Sequence[Inventoried]) -> str | None:
     except UserError as error:
         return str(error).rstrip(".")
     if len(signed.signatures) != len(keys) or not all(
-        verifies(key, change.canonical, signature) for key, signature in zip(keys, signed.signatures, strict=True)
+        verifies(key, change.canonical, signature)
+        for key, signature in zip(keys, signed.signatures, strict=True)
     ):
         return "it is not signed by the keys that it names"
     return None
