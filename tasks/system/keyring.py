@@ -10,7 +10,7 @@ import datetime
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -293,25 +293,36 @@ def _problem(signed: SignedChange, chain: Sequence[Inventoried]) -> str | None:
     change, last = signed.change, chain[-1].change if chain else None
     if (change.sequence, change.previous) != (len(chain) + 1, last.digest if last else FIRST):
         return "it does not follow from the one before it"
-    if last is not None and change.action == "rotate" and change.ended != last.key:
-        return "it hands over from a key that was not in force"
-    if change.action == "revoke" and (last is None or change.key != last.key):
+    ended, in_force = {each.change.ended for each in chain}, last.key if last else change.ended
+    why_not = _no_revocation if change.action == "revoke" else _no_hand_over
+    return why_not(change, ended, in_force) or _unsigned(signed)
+
+
+def _no_revocation(change: Change, ended: Set[str], in_force: str) -> str | None:
+    if change.key != in_force:
         return "it is not signed by the key in force"
-    if change.action == "revoke" and change.ended not in {each.change.ended for each in chain}:
-        return "it revokes a key that never ended, or never was"
-    if change.action == "rotate" and change.key in {change.ended, *(each.change.ended for each in chain)}:
-        return "it hands over to a key that had ended"
+    return None if change.ended in ended else "it revokes a key that never ended, or never was"
+
+
+def _no_hand_over(change: Change, ended: Set[str], in_force: str) -> str | None:
+    if change.ended != in_force:
+        return "it hands over from a key that was not in force"
+    return "it hands over to a key that had ended" if change.key in ended | {in_force} else None
+
+
+def _unsigned(signed: SignedChange) -> str | None:
+    change = signed.change
     signers = (change.ended, change.key) if change.action == "rotate" else (change.key,)
     try:
         keys = [load_public(pem.encode(), "its key") for pem in signers]
     except UserError as error:
         return str(error).rstrip(".")
-    if len(signed.signatures) != len(keys) or not all(
+    if len(signed.signatures) == len(keys) and all(
         verifies(key, change.canonical, signature)
         for key, signature in zip(keys, signed.signatures, strict=True)
     ):
-        return "it is not signed by the keys that it names"
-    return None
+        return None
+    return "it is not signed by the keys that it names"
 
 
 def _inventory(claims: Mapping[str, str], name: str) -> frozenset[str] | None:

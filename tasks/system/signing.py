@@ -92,6 +92,14 @@ def keyring() -> Keyring:
     return read_keyring(public_key(), keys_folder())
 
 
+def revoking() -> bool:
+    """Whether some key was revoked, so that what was checked before may count no longer."""
+    try:
+        return keyring().revoking
+    except UserError:  # without a key nothing was checked
+        return False
+
+
 def public_keys() -> tuple[Path, ...]:
     """Every public key that this machine was given, or has the private half of; none on one that has neither."""
     folder = keys_folder()
