@@ -87,6 +87,9 @@ class KeyState(Frozen):
     def fingerprint(self) -> str:
         return fingerprint(self.pem)
 
+    def __str__(self) -> str:
+        return f"the key {self.fingerprint[:12]}"
+
     @property
     def holds_or_none(self) -> frozenset[str]:
         return self.holds or frozenset()
@@ -95,7 +98,7 @@ class KeyState(Frozen):
         """Why a signature of this key over what has `digest` does not count; None where it does."""
         if self.holds is None or digest in self.holds:
             return None
-        name = f"the key {self.fingerprint[:12]}"
+        name = str(self)
         if self.revoked is not None:
             return f"{name}, which is revoked from {self.revoked:%Y-%m-%d %H:%M} on, and nothing shows that this is older"
         return (
