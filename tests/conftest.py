@@ -34,6 +34,9 @@ for name in (
     "SLIPWAY_HOME",
     "SLIPWAY_PRIVATE_KEY",
     "SLIPWAY_PUBLIC_KEY",
+    "SLIPWAY_KEY_PASSPHRASE",
+    "SLIPWAY_SIGNER",
+    "SLIPWAY_SIGNER_KEY",
 ):
     os.environ.pop(name, None)
 

@@ -87,17 +87,23 @@ def commands(group: Any = None, above: str = "") -> Iterator[str]:
     group = group or typer.main.get_command(app)
     for word, command in group.commands.items():
         name = f"{above}{word}"
-        if hasattr(command, "commands"):
-            yield from commands(command, f"{name} ")
+        if not hasattr(command, "commands"):
+            yield from described(name, command)
             continue
-        yield f"### slipway {name}"
-        yield command.help or ""
-        yield f"```text\n{usage(name, command)}\n```"
-        if options := (served() if name == "serve" else list(parameters(command))):
-            yield table(("option", "unless said", "what it is"), options)
-        if command.epilog:
-            yield "Such as " + ", ".join(f"`{line}`" for line in examples_in(command.epilog)) + "."
-            yield f"Exit codes: {codes_in(command.epilog)}."
+        if command.invoke_without_command:
+            yield from described(name, command)
+        yield from commands(command, f"{name} ")
+
+
+def described(name: str, command: click.Command) -> Iterator[str]:
+    yield f"### slipway {name}"
+    yield command.help or ""
+    yield f"```text\n{usage(name, command)}\n```"
+    if options := (served() if name == "serve" else list(parameters(command))):
+        yield table(("option", "unless said", "what it is"), options)
+    if command.epilog:
+        yield "Such as " + ", ".join(f"`{line}`" for line in examples_in(command.epilog)) + "."
+        yield f"Exit codes: {codes_in(command.epilog)}."
 
 
 def usage(name: str, command: click.Command) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from flows.cli import (
+    audit,
     backfill,
     completion,
     deployments,
@@ -45,6 +46,7 @@ for group in (
     rollouts,
     labels,
     keys,
+    audit,
     notifications,
     completion,
 ):

@@ -62,7 +62,10 @@ def rotate(
 )
 def revoke(
     fingerprint: Annotated[
-        str, typer.Argument(metavar="FINGERPRINT", help="Of a key that was handed over; its first 8 digits will do.")
+        str,
+        typer.Argument(
+            metavar="FINGERPRINT", help="Of a key that was handed over; its first 8 digits will do."
+        ),
     ],
     reason: Reason,
     since: Annotated[

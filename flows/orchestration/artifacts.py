@@ -8,6 +8,7 @@ from tasks.bundles.bundle import Bundle
 from tasks.monitoring.chart import drifts
 from tasks.monitoring.watched import Watched
 from tasks.outcome import Outcome, Selection
+from tasks.promotion.audit import Audit
 from tasks.promotion.rollout_status import Standing
 from tasks.registry.registry import Registry
 from tasks.reporting.candidates import cells
@@ -97,6 +98,19 @@ def show_rollout(standing: Standing, drawing: str) -> None:
     create_markdown_artifact("\n".join(lines), key=f"{_slug(standing.model)}-rollout")
     title = f"{standing.model}: what is not ruled out, after so many pairs"
     _show_picture(f"{_slug(standing.model)}-rollout-picture", title, drawing)
+
+
+def show_audit(audit: Audit) -> None:
+    """A line a version, and all that does not hold."""
+    lines = [f"# {audit.headline}", "", "| model | version | promoted | score | |", "|---|---|---|---|---|"]
+    for model in audit.models:
+        lines += [
+            f"| {model.model} | {version.version} | {version.promoted:%Y-%m-%d} | {version.score if version.score is None else f'{version.score:.4f}'} "
+            f"| {version.standing}{': ' if version.problems or version.notes else ''}{'; '.join((*version.problems, *version.notes))} |"
+            for version in model.versions
+        ]
+    lines += ["", *(f"- {fault}" for fault in audit.faults())]
+    create_markdown_artifact("\n".join(lines), key="audit")
 
 
 def show_question(model: str, text: str) -> None:

@@ -35,6 +35,8 @@ DRIFT_ALARM = "slipway.drift.alarm"
 
 DATA_CHANGED = "slipway.data.changed"
 
+AUDIT_FAILED = "slipway.audit.failed"
+
 
 @contextmanager
 def announced(registry: Registry, model: str) -> Iterator[None]:

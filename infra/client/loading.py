@@ -134,7 +134,7 @@ async def _proved(target: Target, options: ServeOptions, permitted: bool) -> "Re
             f"There is no {target} in the registry {load_settings().registry}: `slipway history {target.name}` says what there is."
         ) from error
     preparer = Preparer(options)
-    await FollowedKeys(options, preparer.cache.changes).look(registry)
+    await FollowedKeys(options, preparer).look(registry)
     return await preparer.from_registry(registry, target, pointer, permitted)
 
 

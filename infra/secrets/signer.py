@@ -75,7 +75,9 @@ def _statement(text: str) -> str:
         statement = json.loads(match[2])
         kind = STATEMENTS[statement["predicateType"]]
         digests = [str(subject["digest"]["sha256"]) for subject in statement["subject"]]
-        whole = statement["_type"] == "https://in-toto.io/Statement/v1" and isinstance(statement["predicate"], dict)
+        whole = statement["_type"] == "https://in-toto.io/Statement/v1" and isinstance(
+            statement["predicate"], dict
+        )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError("it is no in-toto statement of a kind that Slipway makes") from error
     if not (whole and digests and all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)):
@@ -103,7 +105,11 @@ def _record(text: str) -> str | None:
 
 def _status(text: str) -> str | None:
     status = StatusTag.model_validate_json(text)
-    return f"the {status.subject} of {status.model}" if status.model_dump_json(exclude_defaults=True) == text else None
+    return (
+        f"the {status.subject} of {status.model}"
+        if status.model_dump_json(exclude_defaults=True) == text
+        else None
+    )
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -139,7 +145,9 @@ class Handler(BaseHTTPRequestHandler):
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec
 
-        known: dict[str, Any] = {each.__name__: each for each in (hashes.SHA256, hashes.SHA384, hashes.SHA512)}
+        known: dict[str, Any] = {
+            each.__name__: each for each in (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+        }
         try:
             asked = json.loads(body)
             data, algorithm = base64.b64decode(asked["data"], validate=True), known[asked["hash"]]
@@ -214,7 +222,9 @@ def main(words: list[str]) -> None:
         )
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
     with serve(words[0], signing.signer(), os.environ.get(signers.SERVICE_KEY, "").strip()) as service:
-        log.info("signs with %s at %s", signers.fingerprint(signers.public_pem(signing.signer()))[:12], words[0])
+        log.info(
+            "signs with %s at %s", signers.fingerprint(signers.public_pem(signing.signer()))[:12], words[0]
+        )
         with suppress(KeyboardInterrupt):
             service.serve_forever()
 

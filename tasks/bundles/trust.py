@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tasks.errors import UserError
 from tasks.settings import ANYONE, runs
+from tasks.system.keyring import KeyState
 from tasks.system.signing import EvidenceError, check_folder, public_keys
 
 
@@ -16,7 +17,7 @@ def refuse_unsigned(reference: str) -> None:
         )
 
 
-def check_signature(folder: Path, digest: str) -> Path:
+def check_signature(folder: Path, digest: str) -> Path | KeyState:
     """The key that a bundle is signed by. Raises UserError when it is nobody's who may run code here, EvidenceError for a damaged one."""
     keys = _keys()
     for key in keys:
@@ -38,7 +39,7 @@ class _OtherKey(Exception):
     """Signed, and by another."""
 
 
-def _check(folder: Path, key: Path) -> None:
+def _check(folder: Path, key: Path | KeyState) -> None:
     try:
         check_folder(folder, key)
     except EvidenceError as error:
@@ -47,7 +48,7 @@ def _check(folder: Path, key: Path) -> None:
         raise
 
 
-def _keys() -> tuple[Path, ...]:
+def _keys() -> tuple[Path | KeyState, ...]:
     """The public keys of whoever may run code here."""
     listed = runs()
     if listed == ANYONE:

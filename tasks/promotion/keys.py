@@ -11,15 +11,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from tasks.errors import UserError
 from tasks.promotion.champion import model_lock
 from tasks.promotion.deciders import check_may_decide, decided_by
-from tasks.promotion.entries import Ledger, times
-from tasks.promotion.ledger import LedgerError, StaleError, read_ledger
-from tasks.proof.permit import PERMIT_TAG, Permit, PermitError, read_permit
+from tasks.promotion.inventory import decided, older, signed
+from tasks.promotion.ledger import StaleError
 from tasks.registry.claims import KEYS
 from tasks.registry.key_changes import NEXT, RETIRED, refresh_keys
 from tasks.registry.registry import Registry
-from tasks.registry.status_tags import read_statuses
-from tasks.registry.tags import EVIDENCE_TAG
-from tasks.rollout.record import ROLLOUT_TAG, RecordError, read_record
 from tasks.settings import Settings
 from tasks.system import keyring as keyrings
 from tasks.system import signers, signing
@@ -115,7 +111,7 @@ def rotate(settings: Settings, *, why: str, who: str | None = None, to: str | No
             raise UserError(f"--to {to}: the key {fingerprint(pem)[:12]} {state}: name another.")
         keys = Keyring(keyrings.states(in_force, chain))
         listed = frozenset[str]().union(*(each.holds for each in chain))
-        holds = {*_signed(registry, keys)} | ({*_decided(registry, keys)} - listed)
+        holds = {*signed(registry, keys)} | ({*decided(registry, keys)} - listed)
         change = _change(chain, "rotate", pem, in_force, why, who, settings, holds)
         _claim(registry, claims, change, holds, old, new)
         follow = "" if to is None else f"Where decisions are signed, set {signers.PRIVATE} to the new key."
@@ -141,7 +137,7 @@ def revoke(
         key = _private_half(in_force)
         kept, lost = set[str](), list[str]()
         for model in registry.models():
-            held, gone = _before(registry, model, moment, state)
+            held, gone = older(registry, model, moment, state)
             kept |= held
             lost += gone
         kept &= state.holds
@@ -195,84 +191,15 @@ def _successor(in_force: str, to: str | None) -> PrivateKey:
     if to is not None:
         return signers.load(to, "--to")
     if signing.given() is not None:
-        raise UserError(f"{signers.PRIVATE} names the key that signs here: name the one to hand over to with --to FILE.")
+        raise UserError(
+            f"{signers.PRIVATE} names the key that signs here: name the one to hand over to with --to FILE."
+        )
     own = signers.load(str(folder / "private.pem"))
     if public_pem(own) != in_force:  # handed over at another registry
         return own
     if not (folder / NEXT).exists():
         signing.create_private_key(folder / NEXT)
     return signers.load(str(folder / NEXT))
-
-
-def _decided(registry: Registry, keys: Keyring) -> Iterator[str]:
-    """Digests of every entry of every ledger. Raises LedgerError for one that is not whole."""
-    for model in registry.models():
-        ledger = read_ledger(registry, model, keys=keys)
-        if ledger.problems:
-            raise LedgerError(
-                f"No key is handed over while the ledger of {model} is not whole: {ledger.problems[0]}. `slipway history {model}` says all of it."
-            )
-        yield from (entry.digest for entry in ledger.entries)
-
-
-def _signed(registry: Registry, keys: Keyring) -> Iterator[str]:
-    """Digests of all else in the registry whose signature counts now."""
-    for model, tags in registry.models().items():
-        noted = _Noted(keys)
-        with suppress(RecordError):
-            read_record(tags.get(ROLLOUT_TAG, ""), noted.fits)
-        read_statuses(model, tags, noted.fits)
-        for _, on_version in registry.versions(model):
-            yield from filter(None, (on_version.get(EVIDENCE_TAG),))
-            with suppress(PermitError):
-                read_permit(on_version.get(PERMIT_TAG, ""), noted.fits)
-        yield from noted.digests
-
-
-class _Noted:
-    """Keeps the digest of each text that is found signed."""
-
-    def __init__(self, keys: Keyring) -> None:
-        self.keys = keys
-        self.digests: list[str] = []
-
-    def fits(self, text: str, signature: str) -> bool:
-        counts = self.keys.fits(text, signature)
-        if counts:
-            self.digests.append(keyrings.digest_of(text))
-        return counts
-
-
-def _before(
-    registry: Registry, model: str, moment: datetime.datetime, state: keyrings.KeyState
-) -> tuple[set[str], list[str]]:
-    """What the ledger shows to be older than a moment, by digest; and in words what counted and does not any more."""
-    ledger = read_ledger(registry, model, whole=True)
-    made = times(ledger.entries)
-    older = ledger.model_copy(
-        update={"entries": tuple(e for e, at in zip(ledger.entries, made, strict=True) if at < moment)}
-    )
-    # By the chain's order its times never go back, so that these are its first entries.
-    held = {entry.digest for entry in older.entries} | {entry.evidence for entry in older.entries if entry.evidence}
-    gone = [str(entry) for entry in ledger.entries[len(older.entries) :] if entry.digest in state.holds_or_none]
-    for version, tags in registry.versions(model):
-        noted = _Noted(Keyring({state.pem: state}))
-        evidence = tags.get(EVIDENCE_TAG, "")
-        with suppress(PermitError):
-            permit = read_permit(tags.get(PERMIT_TAG, ""), noted.fits)
-            if not permit.granted or (evidence in held and _let_through(older, permit)):
-                held.update(noted.digests)
-            else:
-                gone.append(f"the permit of {model} version {version.version}")
-        if evidence in state.holds_or_none and evidence not in held:
-            gone.append(f"the evidence of {model} version {version.version}, which no decision of before names")
-    return held, gone
-
-
-def _let_through(older: Ledger, permit: Permit) -> bool:
-    return older.promoted(permit.version) or any(
-        entry.action in ("start", "repair", "accept") and entry.to_version == permit.version for entry in older.entries
-    )
 
 
 def _change(
@@ -289,7 +216,9 @@ def _change(
     if not why.strip():
         raise UserError("A reason is needed, for whoever reads the record of keys: --reason TEXT.")
     if len(why) > _LONGEST_REASON:
-        raise UserError(f"The reason has {len(why):,} characters; {_LONGEST_REASON:,} are kept. Link to the rest.")
+        raise UserError(
+            f"The reason has {len(why):,} characters; {_LONGEST_REASON:,} are kept. Link to the rest."
+        )
     decider = decided_by(settings, who)
     return Change(
         sequence=len(chain) + 1,
@@ -312,7 +241,9 @@ def _claim(
     number = max(keyrings.numbers(claims or {}), default=0) + 1
     name, text = keyrings.claimed(change, number, *keys)
     if len(text) > _LONGEST_CLAIM:
-        raise UserError(f"The change takes {len(text):,} characters and {_LONGEST_CLAIM:,} are kept: shorten --reason.")
+        raise UserError(
+            f"The change takes {len(text):,} characters and {_LONGEST_CLAIM:,} are kept: shorten --reason."
+        )
     if claims is None:
         registry.begin_claims(KEYS, {"begun": KEYS})
     for part, content in keyrings.parts(holds)[1].items():
@@ -350,7 +281,9 @@ def _named(keys: Keyring, name: str) -> keyrings.KeyState:
 
 def _moment(text: str | None) -> datetime.datetime:
     if text is None:
-        raise UserError("Since when is the key not its owner's alone? Say it with --from DATE (2026-05-03, or 2026-05-03T14:00).")
+        raise UserError(
+            "Since when is the key not its owner's alone? Say it with --from DATE (2026-05-03, or 2026-05-03T14:00)."
+        )
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError as error:
@@ -359,5 +292,7 @@ def _moment(text: str | None) -> datetime.datetime:
         ) from error
     moment = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
     if moment > datetime.datetime.now(datetime.UTC):
-        raise UserError(f"--from {text} is still to come: a key is revoked from a day on that has been, or from today on.")
+        raise UserError(
+            f"--from {text} is still to come: a key is revoked from a day on that has been, or from today on."
+        )
     return moment

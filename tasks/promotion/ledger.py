@@ -22,10 +22,10 @@ from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, VERDICT_TAG
 from tasks.rollout.evidence import RolloutEvidence
 from tasks.system.frozen import Frozen
-from tasks.system.sentences import shortened
 from tasks.system.keyring import Keyring
+from tasks.system.sentences import shortened
 from tasks.system.signers import PrivateKey
-from tasks.system.signing import keyring, public_key, sign_text, signing_key
+from tasks.system.signing import keyring, public_key, revoking, sign_text, signing_key
 
 _ENTRY, _DIGEST, _SIGNATURE = "slipway.entry", "slipway.digest", "slipway.signature"
 
@@ -266,14 +266,12 @@ def _from_acceptance(signed: Sequence[_Signed]) -> Sequence[_Signed]:
     return signed[accepted[-1] :] if accepted else signed
 
 
-def _broken(
-    model: str, signed: Sequence[_Signed], head: Head | None, keys: Keyring | None
-) -> Iterator[str]:
+def _broken(model: str, signed: Sequence[_Signed], head: Head | None, keys: Keyring | None) -> Iterator[str]:
     """Entries up to `head` were checked before: the digests that lead there vouch for them."""
     holding = _from_acceptance(signed)
     entries = [each.entry for each in holding]
     yield from (breaks := list(check_chain(entries)) or list(check_rollouts(entries)))
-    seen = head.sequence if head is not None and not breaks and not _revoking() else 0
+    seen = head.sequence if head is not None and not breaks and not revoking() else 0
     yield from _unsigned(model, [each for each in holding if each.entry.sequence > seen], keys)
 
 
@@ -317,14 +315,6 @@ def _unsigned(model: str, signed: Sequence[_Signed], given: Keyring | None) -> I
             yield f"{entry} is not signed by the owner of {key}"
         elif why_not := state.refusal(entry.digest):
             yield f"{entry} is signed by {why_not}"
-
-
-def _revoking() -> bool:
-    """Whether what was checked before may count no longer."""
-    try:
-        return keyring().revoking
-    except UserError:
-        return False
 
 
 def _key(model: str) -> PrivateKey:

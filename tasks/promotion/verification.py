@@ -63,7 +63,7 @@ def verify(settings: Settings, reference: str, *, replay: bool = False) -> Verif
     with downloaded(registry, version) as folder:
         evidence = check_version(folder, version)
         rollouts = replay_rollouts(registry, version.model) if replay else None
-        score = _replay(settings, evidence, folder) if replay else None
+        score = score_again(settings, evidence, folder) if replay else None
         return Verification(
             model=version.model,
             version=version.version,
@@ -151,7 +151,8 @@ def example_rows(folder: Path, session: "InferenceSession") -> "AskedRows":
     return AskedRows(inputs, values, decoder, tuple(specs))
 
 
-def _replay(settings: Settings, evidence: Evidence, folder: Path) -> float:
+def score_again(settings: Settings, evidence: Evidence, folder: Path) -> float:
+    """What the file scores on the rows of its proof. Raises StepError when they are gone, EvidenceError when it is another score."""
     from tasks.data.dataset import read_split
     from tasks.proof.holdout import answer_again
     from tasks.workloads.catalogue import load_workload

@@ -10,7 +10,7 @@ import datetime
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -47,10 +47,14 @@ class Change(Frozen):
     action: Literal["rotate", "revoke"]
     key: str
     ended: str
-    since: datetime.datetime | None = Field(None, description="From when on a revoked key was not its owner's.")
+    since: datetime.datetime | None = Field(
+        None, description="From when on a revoked key was not its owner's."
+    )
     who: str
     why: str
-    holds: str = Field(description="SHA-256 of the inventory: digests of what `ended` signed and goes on holding.")
+    holds: str = Field(
+        description="SHA-256 of the inventory: digests of what `ended` signed and goes on holding."
+    )
     previous: str = Field(description="Digest of the change before.")
 
     @property
@@ -83,6 +87,9 @@ class KeyState(Frozen):
     def fingerprint(self) -> str:
         return fingerprint(self.pem)
 
+    def __str__(self) -> str:
+        return f"the key {self.fingerprint[:12]}"
+
     @property
     def holds_or_none(self) -> frozenset[str]:
         return self.holds or frozenset()
@@ -91,10 +98,12 @@ class KeyState(Frozen):
         """Why a signature of this key over what has `digest` does not count; None where it does."""
         if self.holds is None or digest in self.holds:
             return None
-        name = f"the key {self.fingerprint[:12]}"
+        name = str(self)
         if self.revoked is not None:
             return f"{name}, which is revoked from {self.revoked:%Y-%m-%d %H:%M} on, and nothing shows that this is older"
-        return f"{name}, whose successor took over at {self.until:%Y-%m-%d %H:%M} and did not find this signed"
+        return (
+            f"{name}, whose successor took over at {self.until:%Y-%m-%d %H:%M} and did not find this signed"
+        )
 
 
 class Inventoried(Frozen):
@@ -110,7 +119,11 @@ def states(root: str, chain: Sequence[Inventoried]) -> dict[str, KeyState]:
     for each in chain:
         change, pem = each.change, each.change.ended
         before = known.get(pem, KeyState(pem=pem))
-        ended: dict[str, object] = {"holds": each.holds, "until": before.until or change.at, "why": change.why}
+        ended: dict[str, object] = {
+            "holds": each.holds,
+            "until": before.until or change.at,
+            "why": change.why,
+        }
         if change.action == "revoke":
             # Never more than it was left with: who revokes cannot vouch for what the hand-over did not list.
             ended["holds"] = each.holds if before.holds is None else each.holds & before.holds
@@ -153,7 +166,12 @@ class Keyring:
     def signer(self, text: str, signature: str) -> KeyState | None:
         """Whose it is, whether or not it counts; None for a stranger's, or a damaged one."""
         return next(
-            (state for name, state in reversed(self.states.items()) if verifies(self.key(name), text, signature)), None
+            (
+                state
+                for name, state in reversed(self.states.items())
+                if verifies(self.key(name), text, signature)
+            ),
+            None,
         )
 
     def key(self, name: str) -> "ec.EllipticCurvePublicKey":
@@ -208,7 +226,9 @@ def read_chain(claims: Mapping[str, str], problems: list[str] | None = None) -> 
         if holds is not None:
             chain.append(Inventoried(change=signed.change, holds=holds))
         elif problems is not None:
-            problems.append(f"change {number} of keys is not believed: {problem or 'its inventory is damaged'}")
+            problems.append(
+                f"change {number} of keys is not believed: {problem or 'its inventory is damaged'}"
+            )
     return tuple(chain)
 
 
@@ -276,24 +296,36 @@ def _problem(signed: SignedChange, chain: Sequence[Inventoried]) -> str | None:
     change, last = signed.change, chain[-1].change if chain else None
     if (change.sequence, change.previous) != (len(chain) + 1, last.digest if last else FIRST):
         return "it does not follow from the one before it"
-    if last is not None and change.action == "rotate" and change.ended != last.key:
-        return "it hands over from a key that was not in force"
-    if change.action == "revoke" and (last is None or change.key != last.key):
+    ended, in_force = {each.change.ended for each in chain}, last.key if last else change.ended
+    why_not = _no_revocation if change.action == "revoke" else _no_hand_over
+    return why_not(change, ended, in_force) or _unsigned(signed)
+
+
+def _no_revocation(change: Change, ended: Set[str], in_force: str) -> str | None:
+    if change.key != in_force:
         return "it is not signed by the key in force"
-    if change.action == "revoke" and change.ended not in {each.change.ended for each in chain}:
-        return "it revokes a key that never ended, or never was"
-    if change.action == "rotate" and change.key in {change.ended, *(each.change.ended for each in chain)}:
-        return "it hands over to a key that had ended"
+    return None if change.ended in ended else "it revokes a key that never ended, or never was"
+
+
+def _no_hand_over(change: Change, ended: Set[str], in_force: str) -> str | None:
+    if change.ended != in_force:
+        return "it hands over from a key that was not in force"
+    return "it hands over to a key that had ended" if change.key in ended | {in_force} else None
+
+
+def _unsigned(signed: SignedChange) -> str | None:
+    change = signed.change
     signers = (change.ended, change.key) if change.action == "rotate" else (change.key,)
     try:
         keys = [load_public(pem.encode(), "its key") for pem in signers]
     except UserError as error:
         return str(error).rstrip(".")
-    if len(signed.signatures) != len(keys) or not all(
-        verifies(key, change.canonical, signature) for key, signature in zip(keys, signed.signatures, strict=True)
+    if len(signed.signatures) == len(keys) and all(
+        verifies(key, change.canonical, signature)
+        for key, signature in zip(keys, signed.signatures, strict=True)
     ):
-        return "it is not signed by the keys that it names"
-    return None
+        return None
+    return "it is not signed by the keys that it names"
 
 
 def _inventory(claims: Mapping[str, str], name: str) -> frozenset[str] | None:

@@ -107,11 +107,17 @@ def _elliptic(pem: bytes, where: str) -> PrivateKey:
     except (TypeError, ValueError, UnsupportedAlgorithm) as error:
         text = str(error)
         if isinstance(error, TypeError) and passphrase is None:
-            raise UserError(f"The private key {where} is encrypted: give its passphrase in {PASSPHRASE}.") from error
+            raise UserError(
+                f"The private key {where} is encrypted: give its passphrase in {PASSPHRASE}."
+            ) from error
         if isinstance(error, TypeError):
-            raise UserError(f"The private key {where} has no passphrase, and {PASSPHRASE} is set: unset it.") from error
+            raise UserError(
+                f"The private key {where} has no passphrase, and {PASSPHRASE} is set: unset it."
+            ) from error
         if passphrase is not None and ("decrypt" in text.lower() or "password" in text.lower()):
-            raise UserError(f"The private key {where} does not open with the passphrase in {PASSPHRASE}.") from error
+            raise UserError(
+                f"The private key {where} does not open with the passphrase in {PASSPHRASE}."
+            ) from error
         raise UserError(f"{where} is not a PEM private key.") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise UserError(f"{where} is not a key of an elliptic curve, which signatures here are made with.")
@@ -193,9 +199,13 @@ class Service:
         try:
             key = serialization.load_pem_public_key(self._ask("GET", "/public-key", None))
         except ValueError as error:
-            raise StepError(f"{self.address} answers, and not with a public key: is it a signing service?") from error
+            raise StepError(
+                f"{self.address} answers, and not with a public key: is it a signing service?"
+            ) from error
         if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise UserError(f"The signing service {self.address} has a key of another kind than an elliptic curve's.")
+            raise UserError(
+                f"The signing service {self.address} has a key of another kind than an elliptic curve's."
+            )
         return key
 
     def sign(self, data: bytes, signature_algorithm: Any, /) -> bytes:
@@ -224,9 +234,13 @@ class Service:
         finally:
             connection.close()
         if answer.status == http.client.UNAUTHORIZED:
-            raise UserError(f"The signing service {self.address} does not take this key: set {SERVICE_KEY} to its.")
+            raise UserError(
+                f"The signing service {self.address} does not take this key: set {SERVICE_KEY} to its."
+            )
         if answer.status != http.client.OK:
-            raise StepError(f"The signing service {self.address} refused: {content.decode(errors='replace')[:300]}")
+            raise StepError(
+                f"The signing service {self.address} refused: {content.decode(errors='replace')[:300]}"
+            )
         return content
 
     def level(self) -> Level:
@@ -234,10 +248,16 @@ class Service:
         if parts.scheme == "unix":
             user = _owner(parts.path)
             if os.getuid() in (0, user):
-                return Level(1, f"the signing service at {self.address} runs as a user whose files this process may read")
+                return Level(
+                    1,
+                    f"the signing service at {self.address} runs as a user whose files this process may read",
+                )
             return Level(2, f"another user's signing service at {self.address} has the key")
         if parts.hostname in LOOPBACK:
-            return Level(1, f"the signing service {self.address} is on this machine, and nothing shows that it is another user's")
+            return Level(
+                1,
+                f"the signing service {self.address} is on this machine, and nothing shows that it is another user's",
+            )
         return Level(2, f"the signing service {self.address} has the key, on another host")
 
 

@@ -15,7 +15,7 @@ from tasks.errors import StepError, UserError
 from tasks.system import keyring as keyrings
 from tasks.system import signers
 from tasks.system.files import sync_folder, write_atomically
-from tasks.system.keyring import Keyring, load_public, read_keyring
+from tasks.system.keyring import Keyring, KeyState, load_public, read_keyring
 from tasks.system.sentences import first_line, some
 from tasks.system.signers import Level, PrivateKey, fingerprint, is_path, public_pem
 
@@ -92,15 +92,32 @@ def keyring() -> Keyring:
     return read_keyring(public_key(), keys_folder())
 
 
-def public_keys() -> tuple[Path, ...]:
-    """Every public key that this machine was given, or has the private half of; none on one that has neither."""
+def revoking() -> bool:
+    """Whether some key was revoked, so that what was checked before may count no longer."""
+    try:
+        return keyring().revoking
+    except UserError:  # without a key nothing was checked
+        return False
+
+
+def public_keys() -> tuple[Path | KeyState, ...]:
+    """Every public key that this machine was given, or has the private half of, and those that they lead to but for revoked ones; none on one that has neither."""
     folder = keys_folder()
     named = any(os.environ.get(name) for name in (_PUBLIC, signers.PRIVATE, signers.SERVICE))
     keys = [public_key()] if named else []
     if (folder / "public.pem").exists() or (folder / "private.pem").exists():
         own = folder / "public.pem"
         keys.append(own if own.exists() else _derive_public_key(own, _own(folder / "private.pem")))
-    return tuple(dict.fromkeys(keys))
+    if not keys:
+        return ()
+    named = {
+        path: fingerprint(public_pem(load_public(path.read_bytes(), str(path))))
+        for path in dict.fromkeys(keys)
+    }
+    known = keyring().states
+    revoked = {name for name, state in known.items() if state.revoked is not None}
+    others = [state for name, state in known.items() if name not in revoked | {*named.values()}]
+    return (*(path for path, name in named.items() if name not in revoked), *others)
 
 
 def create_key_pair(private: Path, public: Path) -> None:
@@ -161,9 +178,10 @@ def check_by(folder: Path, keys: Keyring, digest: str, given: Path) -> None:
         raise EvidenceError(f"{folder.name}: it is signed by {why_not}.", "key")
 
 
-def check_folder(folder: Path, key: Path) -> None:
+def check_folder(folder: Path, key: Path | KeyState) -> None:
     """Return if `folder` holds exactly the files that the owner of `key` signed. Raises EvidenceError naming what fails."""
-    _check_folder(folder, load_public(key.read_bytes(), str(key)), str(key))
+    pem = key.read_bytes() if isinstance(key, Path) else key.pem.encode()
+    _check_folder(folder, load_public(pem, str(key)), str(key))
 
 
 def _check_folder(folder: Path, key: "ec.EllipticCurvePublicKey", name: str) -> None:

@@ -56,6 +56,10 @@ NOT_RUN = {
     "docs/reuse.md": {
         "python -m flows.pipeline.keys": "tests/flows/pipeline/test_keys.py prints the same",
     },
+    "docs/keys.md": {
+        'slipway keys revoke 9f86d081884c --from 2026-11-20 --reason "the laptop was stolen"': "of a key that is not there; tests/tasks/promotion/test_keys.py revokes",
+        "python -m infra.secrets.signer http://127.0.0.1:8090": "does not end; tests/infra/secrets/test_signer.py asks it",
+    },
     "docs/promotion.md": {
         'slipway copy digits@champion --to http://mlflow.prod:5000 --reason "a week without a complaint"': "tests/docs/test_promotion.py runs it, between two servers",
         "export MLFLOW_TRACKING_URI=http://mlflow.prod:5000": "the same",

@@ -18,7 +18,7 @@ def test_each_variable_that_is_named_anywhere_is_declared_and_the_other_way_roun
     for top in ("flows", "tasks", "infra"):
         for path in (ROOT / top).rglob("*"):
             if path.suffix in (".py", ".yaml", ".env", ".Dockerfile"):
-                named |= set(OURS.findall(path.read_text()))
+                named |= {name.removesuffix("_FILE") for name in OURS.findall(path.read_text())}
     assert named == {name for name in VARIABLES if name.startswith("SLIPWAY_")}
 
 

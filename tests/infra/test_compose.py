@@ -101,7 +101,12 @@ def all_was_signed_where_no_worker_has_the_key(platform: Composed) -> None:
     assert "signing_private" not in "".join(environment.values())
     assert not [path for path in (platform.folder / "worker-2").rglob("private.pem")]
     said = platform.log("signer").read_text()
-    for kind in ("signed a folder's files", "signed a permit", f"signed entry 1", "signed how far a ledger has come"):
+    for kind in (
+        "signed a folder's files",
+        "signed a permit",
+        "signed entry 1",
+        "signed how far a ledger has come",
+    ):
         assert kind in said, said[-3000:]
 
 

@@ -219,7 +219,10 @@ def test_all_that_runs_may_be_reached_by_who_needs_it_and_by_nobody_else() -> No
     assert set(asked[0]["values"]) == labels - {"mlflow", "signer"}
     assert ray["headGroupSpec"]["rayStartParams"]["dashboard-host"] == "0.0.0.0", "the operator submits there"
     signing = named("NetworkPolicy", "signer")["spec"]
-    assert signing["ingress"][0]["from"][0]["podSelector"]["matchExpressions"][0]["values"] == ["worker", "ray"]
+    assert signing["ingress"][0]["from"][0]["podSelector"]["matchExpressions"][0]["values"] == [
+        "worker",
+        "ray",
+    ]
     assert "egress" not in signing, "it asks nobody"
     on = {name: set(service["networks"]) for name, service in SERVICES.items()}
     meet = {(a, b) for a in on for b in on if a < b and (on[a] & on[b]) - {"front"}}
@@ -241,12 +244,24 @@ def test_nothing_that_trains_can_reach_the_private_key() -> None:
     """It is mounted where it signs and nowhere else, in a secret of its own on Kubernetes; who trains has the service's key and address."""
     holders = {name for name, service in SERVICES.items() if "signing_private" in json.dumps(service)}
     assert holders == {"signer"} and set(SERVICES["signer"]["networks"]) == {"signing"}
-    mounted = {entry["metadata"]["name"] for entry in OBJECTS if re.search("signing_private|slipway-signing", json.dumps(entry))}
+    mounted = {
+        entry["metadata"]["name"]
+        for entry in OBJECTS
+        if re.search("signing_private|slipway-signing", json.dumps(entry))
+    }
     assert mounted == {"signer"}
-    assert [each["name"] for each in KUSTOMIZATION["secretGenerator"] if "signing_private" in json.dumps(each)] == ["slipway-signing"]
+    assert [
+        each["name"] for each in KUSTOMIZATION["secretGenerator"] if "signing_private" in json.dumps(each)
+    ] == ["slipway-signing"]
     for entry in (entry for entry in OBJECTS if entry["kind"] in ("StatefulSet", "Deployment", "RayJob")):
-        assert '"secret": {"secretName": "slipway"}' not in json.dumps(entry), "a whole secret is more than it needs"
-    for pod in (json.dumps(SERVICES["worker"]), json.dumps(named("StatefulSet", "worker")), json.dumps(of_kind("RayJob"))):
+        assert '"secret": {"secretName": "slipway"}' not in json.dumps(entry), (
+            "a whole secret is more than it needs"
+        )
+    for pod in (
+        json.dumps(SERVICES["worker"]),
+        json.dumps(named("StatefulSet", "worker")),
+        json.dumps(of_kind("RayJob")),
+    ):
         assert "http://signer:8090" in pod and "signer_key" in pod and "SLIPWAY_PRIVATE_KEY" not in pod
 
 

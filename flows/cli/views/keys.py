@@ -39,7 +39,9 @@ def show_change(change: KeyChange, console: Console) -> None:
     """What ended, what begins, and what counts of it."""
     ended, in_force = change.ended[:_SHOWN], change.in_force[:_SHOWN]
     if change.action == "rotate":
-        console.print(f"[bold]{in_force}[/bold] signs from now on, after {ended}, of which {change.holds:,} signatures count")
+        console.print(
+            f"[bold]{in_force}[/bold] signs from now on, after {ended}, of which {change.holds:,} signatures count"
+        )
     else:
         console.print(
             f"[bold]{ended}[/bold] is revoked from {_day(change.since)} on, and {change.holds:,} of its signatures count"

@@ -18,12 +18,12 @@ from infra.serving.lifecycle.ahead import keep_ahead
 from infra.serving.lifecycle.cache import Offer, recall
 from infra.serving.lifecycle.fallback import fallback
 from infra.serving.lifecycle.finding import Finder
-from infra.serving.lifecycle.followed import FollowedTarget, Retry
+from infra.serving.lifecycle.followed import FollowedTarget
 from infra.serving.lifecycle.keys import FollowedKeys
 from infra.serving.lifecycle.preparation import Preparer
 from infra.serving.lifecycle.registry import Absent, AliasSource, Pointer, Registered
 from infra.serving.lifecycle.reports import Reports
-from infra.serving.lifecycle.rollout import LOOKS, FollowedRollout
+from infra.serving.lifecycle.rollout import FollowedRollout
 from infra.serving.lifecycle.standing import Barred
 from infra.serving.lifecycle.statuses import FollowedStatuses
 from infra.serving.options import ProcessJob, Target
@@ -52,7 +52,7 @@ class Follower:
         self.followed = [FollowedTarget(target) for target in job.targets]
         self.rollouts: dict[Target, FollowedRollout] = {}
         self.statuses: dict[str, FollowedStatuses] = {}
-        self.keys = FollowedKeys(job.options, self.preparer.cache.changes)
+        self.keys = FollowedKeys(job.options, self.preparer)
         self.registry: AliasSource | None = None
         self.reports = Reports(self.preparer, self.followed, self.rollouts, channel.send)
 
@@ -186,7 +186,7 @@ class Follower:
         except Absent as error:
             absent = error
         if (pointer is not None and followed.due(pointer)) or self.keys.due():
-            await self._learn_keys(registry)
+            await self.keys.learn(registry, self.followed, self.rollouts)
         if pointer is not None and followed.due(pointer):
             await self._take(registry, followed, pointer)
         current = followed.current
@@ -197,16 +197,6 @@ class Follower:
             self.reports.say(await rollout.look(registry, followed.current))
         if absent is not None:
             raise absent
-
-    async def _learn_keys(self, registry: AliasSource) -> None:
-        """All is looked at anew where other keys count than before."""
-        if await self.keys.look(registry):
-            self.preparer.forget()
-            for followed in self.followed:
-                followed.seen, followed.retry = None, Retry()
-            for rollout in self.rollouts.values():
-                rollout.text, rollout.unread = "", LOOKS
-                rollout.looked_at_anew()
 
     async def _named(
         self, registry: AliasSource, followed: FollowedTarget, rollout: FollowedRollout | None
@@ -220,7 +210,7 @@ class Follower:
         registered = await asyncio.to_thread(registry.registered, target.name)
         statuses = self.statuses[target.name]
         if registered.rollout != rollout.text or registered.statuses != statuses.texts:
-            await self._learn_keys(registry)  # by which they are signed, perhaps
+            await self.keys.learn(registry, self.followed, self.rollouts)  # by which they are signed, perhaps
         self.reports.say(await statuses.read(registered.statuses))
         target = champion(target, registered, await rollout.read(registered.rollout))
         return await asyncio.to_thread(registry.resolve, target)

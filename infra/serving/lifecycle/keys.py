@@ -3,10 +3,13 @@
 import asyncio
 import logging
 import time
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
+from infra.serving.lifecycle.followed import FollowedTarget, Retry
+from infra.serving.lifecycle.preparation import Preparer
 from infra.serving.lifecycle.registry import AliasSource
-from infra.serving.options import ServeOptions
+from infra.serving.lifecycle.rollout import LOOKS, FollowedRollout
+from infra.serving.options import ServeOptions, Target
 from tasks.errors import UserError
 from tasks.system.keyring import KeyringError, keep, read_keyring
 
@@ -19,14 +22,30 @@ SECONDS = 30.0
 class FollowedKeys:
     """Of the registry. `revoking`: a key was revoked, so that what serves may have been let through by nobody."""
 
-    def __init__(self, options: ServeOptions, changes: Path) -> None:
+    def __init__(self, options: ServeOptions, preparer: Preparer) -> None:
         self.options = options
-        self.changes = changes
+        self.preparer = preparer
         self.looked = float("-inf")
         self.revoking = False
 
     def due(self) -> bool:
         return time.monotonic() - self.looked >= SECONDS
+
+    async def learn(
+        self,
+        registry: AliasSource,
+        followed: Iterable[FollowedTarget],
+        rollouts: Mapping[Target, FollowedRollout],
+    ) -> None:
+        """Look, and have all looked at anew where other keys count than before."""
+        if not await self.look(registry):
+            return
+        self.preparer.forget()
+        for each in followed:
+            each.seen, each.retry = None, Retry()
+        for rollout in rollouts.values():
+            rollout.text, rollout.unread = "", LOOKS
+            rollout.looked_at_anew()
 
     async def look(self, registry: AliasSource) -> bool:
         """Whether there is something new; without an answer, and with one that is not believed, what is known stays."""
@@ -42,9 +61,9 @@ class FollowedKeys:
         return False
 
     def _learn(self, registry: AliasSource) -> bool:
-        if not keep(self.changes, self.options.registry, registry.keys()):
+        if not keep(self.preparer.cache.changes, self.options.registry, registry.keys()):
             return False
-        known = read_keyring(self.options.key, self.changes)
+        known = read_keyring(self.options.key, self.preparer.cache.changes)
         self.revoking = known.revoking
         current = next((name for name, state in known.states.items() if state.holds is None), "none")
         logger.warning("keys: the one in force is %s, of %d that are known", current[:12], len(known.states))

@@ -46,7 +46,16 @@ PERMIT = Permit(
 TEXTS = [
     ENTRY,
     RolloutRecord(
-        model="digits", run="r", old=1, new=2, old_sha256="a", new_sha256="b", salt="s", step=0, weight=0.1, sequence=3
+        model="digits",
+        run="r",
+        old=1,
+        new=2,
+        old_sha256="a",
+        new_sha256="b",
+        salt="s",
+        step=0,
+        weight=0.1,
+        sequence=3,
     ).model_dump_json(),
     StatusTag(model="digits", subject="run", said="promoted v7").model_dump_json(exclude_defaults=True),
     f"slipway ledger head of digits in its own home: 12 {'f' * 64}",
@@ -105,7 +114,17 @@ def test_what_slipway_does_not_make_is_not_signed(service: str, data: bytes, wor
 
 
 def test_a_change_of_keys_is_not_signed(service: str) -> None:
-    change = Change(sequence=1, at=NOW, action="rotate", key="k", ended="e", who="eve", why="mine", holds="", previous=FIRST)
+    change = Change(
+        sequence=1,
+        at=NOW,
+        action="rotate",
+        key="k",
+        ended="e",
+        who="eve",
+        why="mine",
+        holds="",
+        previous=FIRST,
+    )
     with pytest.raises(StepError, match="none of the texts"):
         signing.sign_text(change.canonical, signing.signer())
 
@@ -146,7 +165,9 @@ def test_it_answers_nobody_without_its_key_and_has_no_other_interface(
 
 
 def status(service: str, method: str, path: str, body: str, key: str) -> int:
-    connection = http.client.HTTPConnection(str(urlsplit(service).hostname), urlsplit(service).port, timeout=10)
+    connection = http.client.HTTPConnection(
+        str(urlsplit(service).hostname), urlsplit(service).port, timeout=10
+    )
     connection.request(method, path, body, {"Authorization": key} if key else {})
     try:
         return connection.getresponse().status
@@ -175,7 +196,9 @@ def load_public_of(path: Path) -> object:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes a second user")
-def test_a_socket_of_another_user_is_level_two_and_one_of_this_user_level_one(home: Path, tmp_path: Path) -> None:
+def test_a_socket_of_another_user_is_level_two_and_one_of_this_user_level_one(
+    home: Path, tmp_path: Path
+) -> None:
     """As root there is nothing that a training could not read, so that both are asked by processes of other users."""
     folder = Path("/tmp") / f"slipway-signer-{os.getpid()}"
     folder.mkdir(mode=0o755)

@@ -1,5 +1,6 @@
 """Nothing of a bundle is imported of which any byte is not what its digest and its signature say."""
 
+import datetime
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,9 @@ from tasks.bundles.bundle import RECORD, Bundle, digest_of, files_in
 from tasks.bundles.packing import pack
 from tasks.bundles.verification import check
 from tasks.errors import UserError
-from tasks.system.signing import EvidenceError, create_key_pair, private_key, sign_folder
+from tasks.system import keyring as keyrings
+from tasks.system.signers import load, public_pem
+from tasks.system.signing import EvidenceError, create_key_pair, keys_folder, private_key, sign_folder
 
 SOURCES = {"mine.py": "workload = 1\n", "net/deep.py": "A = 2\n", "words.txt": "a\nb\n"}
 
@@ -110,6 +113,30 @@ def test_strangers_are_refused_until_they_are_listed(
         check(folder, bundle.digest)
     public.unlink()
     with pytest.raises(UserError, match="colleague-public.pem, and there is no such file"):
+        check(folder, bundle.digest)
+
+
+def test_one_of_a_key_that_was_handed_over_holds_until_that_is_revoked(
+    packed: tuple[Path, Bundle], tmp_path: Path
+) -> None:
+    folder, bundle = packed
+    old = load(str(private_key()))
+    create_key_pair(tmp_path / "new" / "private.pem", tmp_path / "new" / "public.pem")
+    new = load(str(tmp_path / "new" / "private.pem"))
+    claims: dict[str, str] = {}
+    for action, signers in (("rotate", (old, new)), ("revoke", (new,))):
+        chain = keyrings.read_chain(claims)
+        change = keyrings.Change(
+            sequence=len(chain) + 1, at=datetime.datetime.now(datetime.UTC), action=action,  # type: ignore[arg-type]
+            key=public_pem(new), ended=public_pem(old), who="ada", why="a year old", holds=keyrings.parts(())[0],
+            previous=chain[-1].change.digest if chain else keyrings.FIRST,
+        )  # fmt: skip
+        claims |= dict([keyrings.claimed(change, len(chain) + 1, *signers)])
+        assert keyrings.keep(keys_folder(), "a registry", claims)
+        shutil.copyfile(tmp_path / "new" / "public.pem", keys_folder() / "public.pem")
+        if action == "rotate":
+            assert check(folder, bundle.digest) == bundle
+    with pytest.raises(UserError, match="is signed by a key that is not this home's own"):
         check(folder, bundle.digest)
 
 

@@ -1,7 +1,5 @@
 """Keys handed over and revoked on a real registry: what counts before, between and after, whoever is killed and whatever a thief signs."""
 
-import datetime
-import json
 import os
 import random
 import shutil
@@ -19,17 +17,15 @@ from tasks.promotion import keys, ledger
 from tasks.promotion.champion import promote, repair
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.ledger import LedgerError, read_ledger
-from tasks.promotion.verification import check_version, downloaded, verify
+from tasks.promotion.verification import verify
 from tasks.proof import evidence
-from tasks.proof.permit import PERMIT_TAG, Permit, issue, read_permit
+from tasks.proof.permit import PERMIT_TAG, issue, read_permit
 from tasks.records import Version
 from tasks.registry.key_changes import NEXT
 from tasks.registry.registry import Registry
-from tasks.registry.tags import EVIDENCE_TAG
-from tasks.settings import Settings, load_settings
+from tasks.settings import Settings
 from tasks.system import signing
-from tasks.system.signers import load
-from tasks.system.signing import EvidenceError, check_folder, private_key, sign_folder, signer
+from tasks.system.signing import EvidenceError, private_key, sign_folder, signer
 
 pytestmark = pytest.mark.usefixtures("_on_sqlite")
 
@@ -51,7 +47,13 @@ def champion(registry: Registry, model: str, tmp_path: Path) -> Version:
 
 def promoted(registry: Registry, model: str, tmp_path: Path, weight: float) -> Version:
     version = promotions.register(registry, model, tmp_path, weight)
-    promote(registry, version, against=read_ledger(registry, model).serving, why=f"weight {weight}", verdict="pass")
+    promote(
+        registry,
+        version,
+        against=read_ledger(registry, model).serving,
+        why=f"weight {weight}",
+        verdict="pass",
+    )
     return version
 
 
@@ -82,7 +84,12 @@ def test_what_the_old_key_signed_counts_and_the_new_one_signs(
 
 
 def test_a_thief_with_the_old_key_makes_nothing_that_counts(
-    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry,
+    settings: Settings,
+    model: str,
+    champion: Version,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     thief = stolen(tmp_path)
     keys.rotate(settings, why="stolen")
@@ -111,7 +118,12 @@ def test_a_thief_with_the_old_key_makes_nothing_that_counts(
 
 
 def test_a_machine_that_still_has_the_old_key_is_told_before_it_signs(
-    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry,
+    settings: Settings,
+    model: str,
+    champion: Version,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old = stolen(tmp_path)
     keys.rotate(settings, why="a year old")
@@ -176,7 +188,12 @@ def test_a_registry_whose_record_was_cut_short_changes_nothing_here(
 
 
 def test_one_home_hands_over_at_each_of_its_registries(
-    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path, empty_mlflow_database: Path
+    registry: Registry,
+    settings: Settings,
+    model: str,
+    champion: Version,
+    tmp_path: Path,
+    empty_mlflow_database: Path,
 ) -> None:
     shutil.copyfile(empty_mlflow_database, tmp_path / "other.db")
     there = settings.model_copy(update={"tracking_uri": f"sqlite:///{tmp_path / 'other.db'}"})
@@ -210,7 +227,9 @@ def test_a_hand_over_that_is_killed_leaves_the_old_keys_or_the_new(
     chance = random.Random(20)
     for _ in range(8):
         before = [key.fingerprint for key in keys.trusted_keys(settings).keys]
-        process = subprocess.Popen([sys.executable, "-c", ROTATE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-c", ROTATE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         assert process.stdout is not None and process.stdout.readline() == b"claims\n"
         time.sleep(chance.uniform(0, 0.06))
         process.send_signal(signal.SIGKILL)
@@ -230,7 +249,12 @@ def test_a_hand_over_that_is_killed_leaves_the_old_keys_or_the_new(
 
 @pytest.mark.parametrize("step", ["retired", "replaced"])
 def test_a_hand_over_that_ended_between_two_files_is_ended_by_whoever_comes_next(
-    registry: Registry, settings: Settings, model: str, champion: Version, monkeypatch: pytest.MonkeyPatch, step: str
+    registry: Registry,
+    settings: Settings,
+    model: str,
+    champion: Version,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
 ) -> None:
     replace = os.replace
 

@@ -210,9 +210,7 @@ def test_a_machine_with_the_public_key_alone_checks_and_does_not_decide(
     assert not (tmp_path / "elsewhere" / "keys" / "private.pem").exists()
 
 
-@pytest.mark.parametrize(
-    ("content", "words"), [(None, "is no file"), ("no key", "is not a PEM private key")]
-)
+@pytest.mark.parametrize(("content", "words"), [(None, "is no file"), ("no key", "is not a PEM private key")])
 def test_a_key_that_cannot_sign_is_said_before_anything_moves(
     registry: Registry,
     model: str,

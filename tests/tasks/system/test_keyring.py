@@ -31,7 +31,9 @@ def histories(draw: st.DrawFn) -> tuple[list[Inventoried], dict[str, set[str]], 
         ended = draw(st.sampled_from(keys[:-1])) if revoking else keys[-1]
         holds = set(signed[ended])
         if revoking:
-            holds = {digest for digest in sorted(holds) if draw(st.booleans())} | set(draw(st.sets(st.sampled_from(DIGESTS), max_size=3)))
+            holds = {digest for digest in sorted(holds) if draw(st.booleans())} | set(
+                draw(st.sets(st.sampled_from(DIGESTS), max_size=3))
+            )
             left[ended] = holds & left.get(ended, signed[ended])
         change = Change(
             sequence=number + 1, at=DAY + datetime.timedelta(days=number), action="revoke" if revoking else "rotate",
@@ -73,7 +75,9 @@ def test_two_registries_add_up_to_what_either_lists_and_a_key_that_ended_in_one_
         both = [known[name] for known in (one, other) if name in known]
         ended = [each for each in both if each.holds is not None]
         assert (state.holds is None) == (not ended)
-        assert (state.refusal(digest) is None) == (not ended or any(digest in each.holds_or_none for each in ended))
+        assert (state.refusal(digest) is None) == (
+            not ended or any(digest in each.holds_or_none for each in ended)
+        )
 
 
 def test_a_chain_that_the_root_is_no_part_of_says_nothing(tmp_path: Path) -> None:
@@ -137,7 +141,9 @@ def test_whoever_has_any_key_of_a_chain_follows_it_to_all_others(keys: Keys) -> 
 
 
 @pytest.mark.parametrize("signers", [(0,), (1,), (1, 0), (0, 3), (3, 1), (3, 3)])
-def test_a_hand_over_that_not_both_keys_signed_is_passed_over_and_said(keys: Keys, signers: tuple[int, ...]) -> None:
+def test_a_hand_over_that_not_both_keys_signed_is_passed_over_and_said(
+    keys: Keys, signers: tuple[int, ...]
+) -> None:
     keys.rotate(0, 1, set(), *signers)
     problems: list[str] = []
     assert read_chain(keys.claims, problems) == () and "is not believed" in problems[0]
@@ -154,7 +160,9 @@ def test_every_changed_character_of_the_record_takes_the_change_out(keys: Keys) 
             flipped = chr(ord(text[place]) ^ 1)
             chain = read_chain(whole | {name: text[:place] + flipped + text[place + 1 :]})
             assert chain == () or chain == read_chain(whole), (name, place)
-    assert read_chain(whole | {f"holds-{read_chain(whole)[0].change.holds[:16]}-1": "f" * 64}) == read_chain(whole)
+    assert read_chain(whole | {f"holds-{read_chain(whole)[0].change.holds[:16]}-1": "f" * 64}) == read_chain(
+        whole
+    )
 
 
 def test_a_record_that_was_cut_or_rewritten_is_not_taken_over(keys: Keys, tmp_path: Path) -> None:

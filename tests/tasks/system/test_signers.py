@@ -18,7 +18,9 @@ from tasks.system.signers import fingerprint, load, public_pem
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
 
 SOFTHSM = pytest.mark.skipif(
-    not MODULE.exists() or shutil.which("softhsm2-util") is None or importlib.util.find_spec("PyKCS11") is None,
+    not MODULE.exists()
+    or shutil.which("softhsm2-util") is None
+    or importlib.util.find_spec("PyKCS11") is None,
     reason="SoftHSM is not installed: apt-get install softhsm2, pip install 'slipway[pkcs11]'",
 )
 
@@ -43,7 +45,9 @@ def test_a_key_in_a_variable_or_a_file_signs_with_its_passphrase_or_without(
     path.write_text(text)
     monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", text if given == "text" else str(path))
     if passphrase:
-        with pytest.raises(UserError, match="is encrypted: give its passphrase in SLIPWAY_KEY_PASSPHRASE") as said:
+        with pytest.raises(
+            UserError, match="is encrypted: give its passphrase in SLIPWAY_KEY_PASSPHRASE"
+        ) as said:
             signing.signer()
         assert "BEGIN" not in str(said.value)
         monkeypatch.setenv("SLIPWAY_KEY_PASSPHRASE", "wrong")
@@ -63,17 +67,25 @@ def test_a_key_that_does_not_match_or_is_of_another_kind_is_one_sentence_without
     other = pem(ec.generate_private_key(ec.SECP256R1()))
     monkeypatch.setenv("SLIPWAY_PUBLIC_KEY", str(tmp_path / "public.pem"))
     (tmp_path / "public.pem").write_text(public_pem(KEY))
-    for text, words in ((other, "is not the public half of SLIPWAY_PRIVATE_KEY=the one given"), (pem(ed25519.Ed25519PrivateKey.generate()), "elliptic curve")):
+    for text, words in (
+        (other, "is not the public half of SLIPWAY_PRIVATE_KEY=the one given"),
+        (pem(ed25519.Ed25519PrivateKey.generate()), "elliptic curve"),
+    ):
         monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", text)
         with pytest.raises(UserError, match=words) as said:
             signing.signer()
         assert "BEGIN" not in str(said.value) and "\n" not in str(said.value)
 
 
-def test_a_fingerprint_is_what_sha256sum_says_of_the_public_file_and_what_a_signature_names(home: Path, tmp_path: Path) -> None:
+def test_a_fingerprint_is_what_sha256sum_says_of_the_public_file_and_what_a_signature_names(
+    home: Path, tmp_path: Path
+) -> None:
     signing.private_key()
     name = fingerprint(public_pem(signing.signer()))
-    assert subprocess.run(["sha256sum", signing.public_key()], capture_output=True, text=True).stdout.split()[0] == name
+    assert (
+        subprocess.run(["sha256sum", signing.public_key()], capture_output=True, text=True).stdout.split()[0]
+        == name
+    )
     promotions.seal_folder(tmp_path / "model", "digits", 2.0)
     assert name in (tmp_path / "model" / "evidence.sig").read_text()
 
@@ -83,12 +95,25 @@ def test_a_key_in_a_token_of_softhsm_signs_folders_and_texts_and_never_leaves_it
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tokens").mkdir()
-    (tmp_path / "softhsm.conf").write_text(f"directories.tokendir = {tmp_path / 'tokens'}\nlog.level = ERROR\n")
+    (tmp_path / "softhsm.conf").write_text(
+        f"directories.tokendir = {tmp_path / 'tokens'}\nlog.level = ERROR\n"
+    )
     (tmp_path / "key.pem").write_text(pem())
     monkeypatch.setenv("SOFTHSM2_CONF", str(tmp_path / "softhsm.conf"))
     for words in (
         ["--init-token", "--free", "--label", "slipway", "--so-pin", "4321", "--pin", "1234"],
-        ["--import", str(tmp_path / "key.pem"), "--token", "slipway", "--label", "signing", "--id", "01", "--pin", "1234"],
+        [
+            "--import",
+            str(tmp_path / "key.pem"),
+            "--token",
+            "slipway",
+            "--label",
+            "signing",
+            "--id",
+            "01",
+            "--pin",
+            "1234",
+        ],
     ):
         subprocess.run(["softhsm2-util", *words], check=True, capture_output=True)
     (tmp_path / "key.pem").unlink()

@@ -26,7 +26,9 @@ class Production:
         shutil.copyfile(database, home / "mlflow.db")
         self.settings = load_settings()
         self.registered = Registered(self.settings.tracking_uri, tmp_path / "models", sealed=True)
-        self.registered.client.create_experiment("serving", artifact_location=(tmp_path / "artifacts").as_uri())
+        self.registered.client.create_experiment(
+            "serving", artifact_location=(tmp_path / "artifacts").as_uri()
+        )
         private_key()
         self.given = Path(shutil.copy(public_key(), tmp_path / "given.pem"))
         self.home = tmp_path / "server"
@@ -64,7 +66,9 @@ def test_a_server_with_the_first_public_key_alone_follows_every_hand_over_and_re
         made.registered.move(second)
         assert forged not in (first, second)
 
-    with made.serve(tracking_uri=AWAY) as alone:  # all that it needs to check the second's signature lies in its cache
+    with made.serve(
+        tracking_uri=AWAY
+    ) as alone:  # all that it needs to check the second's signature lies in its cache
         assert alone.post("/invocations", BODY).version == second
 
     with made.serve() as server:
