@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import simdjson
 
-from infra.serving.codecs.json_arrays import PIECE, SOURCE, exact, written
+from infra.serving.codecs.json_arrays import PIECE, SOURCE, each_written, exact, written
 from infra.serving.codecs.limits import limits_of
 from infra.serving.codecs.number_text import NumberText
 from infra.serving.codecs.strict_json import AT_ONCE, load
@@ -204,3 +204,13 @@ def predictions(headings: Headings, outputs: Outputs, start: int, stop: int) -> 
         parts += (openings[at], *written(arrays[at][start:stop]))
     parts.append(b"}}")
     return headings.json, b"".join(parts)
+
+
+def predictions_each(outputs: Outputs) -> list[bytes] | None:
+    """The body of the same answer for each row alone; None where they are not written together."""
+    (array, *more), levels = outputs.arrays, outputs.arrays[0].ndim
+    rows = None if more else each_written(array)
+    if rows is None:
+        return None
+    front, back = outputs.spec.openings[0] + b"[" * levels, b"]" * levels + b"}}"
+    return [front + row + back for row in rows]

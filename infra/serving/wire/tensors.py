@@ -172,7 +172,7 @@ def _size(buffer: Any) -> int:
 
 def assemble(spec: Spec, group: Sequence[RequestRows]) -> dict[str, Array]:
     """Rows of one key, one after another, as what ONNX Runtime takes. An overflowing number becomes infinite."""
-    count = sum(rows.length for rows in group)
+    count = sum([rows.length for rows in group])
     feeds = {}
     for index, (tensor, (source, tail)) in enumerate(zip(spec.inputs, group[0].key, strict=True)):
         data = (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.serving.codecs.mlflow_scoring import Invocations, predictions
+from infra.serving.codecs.mlflow_scoring import Invocations, predictions, predictions_each
 from infra.serving.wire.headings import Headings
 from infra.serving.wire.problems import Problem
 from infra.serving.wire.tensors import Outputs, RequestRows, Spec, Tensor, assemble
@@ -150,3 +150,29 @@ def test_some_rows_of_a_batch_read_as_they_would_alone(outputs: Outputs, data: s
         tensor.name: plainly(array[start:stop].tolist())
         for tensor, array in zip(outputs.spec.outputs, outputs.arrays, strict=True)
     }
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=1, max_size=4),
+    st.sampled_from("efdilB?O"),
+    st.integers(1, 2),
+    st.data(),
+)
+def test_answers_written_together_are_those_written_row_by_row(
+    shape: list[int], kind: str, count: int, data: st.DataObject
+) -> None:
+    """Rows of any form, numbers that have an exponent or not, text that looks like the brackets between rows."""
+    random = np.random.default_rng(data.draw(st.integers(0, 9)))
+    numbers = (random.normal(size=shape) * 10.0 ** random.integers(-9, 5, shape)).astype(
+        kind.replace("O", "f")
+    )
+    array = np.full(shape, "],[", object) if kind == "O" else numbers
+    outputs = Outputs(
+        Spec((), tuple(Tensor(f"y[{at}]", array.dtype, tuple(shape)) for at in range(count))), [array] * count
+    )
+    headings = Headings("m", "1", "d")
+    together = predictions_each(outputs)
+    if together is None:
+        assert array.size == 0 or kind == "O" or count == 2
+    else:
+        assert together == [predictions(headings, outputs, at, at + 1)[1] for at in range(shape[0])]

@@ -1,0 +1,78 @@
+"""What every bench says beside its figures, which machine, when and under what load, and the table that it writes into docs/benchmarks.md.
+
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; what is said around it is written by hand.
+"""
+
+import datetime
+import os
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+
+INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_vnni": "AVX512-VNNI", "avx512f": "AVX512", "avx2": "AVX2"}
+"""From what says most of a CPU's speed to what says least; the first that it has is named."""
+
+
+def machine(*libraries: str) -> dict[str, str]:
+    """This machine and today, and the versions of what is measured."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    said = {name.strip(): text.strip() for name, _, text in (line.partition(":") for line in lines)}
+    flags = said.get("flags", "").split()
+    best = next((word for flag, word in INSTRUCTIONS.items() if flag in flags), "neither AVX512 nor AVX2")
+    today = datetime.date.today()
+    return {
+        "date": f"{today.day} {today:%B %Y}",
+        "cpu": f"{len(os.sched_getaffinity(0))} cores of an {said.get('model name', platform.machine())} with {best}",
+        "python": platform.python_version(),
+        **{name: version(name) for name in libraries},
+    }
+
+
+def sentence(said: dict[str, str]) -> str:
+    """The same for a line over a table."""
+    versions = [f"{name} {text}" for name, text in said.items() if name not in ("date", "cpu")]
+    return f"{said['date']}, {said['cpu']}; {', '.join(versions)}."
+
+
+@contextmanager
+def surroundings() -> Iterator[dict[str, float]]:
+    """Filled at the end: the load a minute before and after (our own is in it), and the share of time that the host gave to other machines."""
+    said = {"load_before": os.getloadavg()[0]}
+    total, stolen = _ticks()
+    yield said
+    total, stolen = (now - then for now, then in zip(_ticks(), (total, stolen), strict=True))
+    said |= {"load_after": os.getloadavg()[0], "steal": stolen / max(total, 1)}
+
+
+def loaded(said: dict[str, float]) -> str:
+    """What stood around a row, for its cell."""
+    return f"{said['load_before']:.0f} to {said['load_after']:.0f}, {said['steal']:.0%}"
+
+
+def _ticks() -> tuple[int, int]:
+    """All of the machine's time so far, and what of it the host gave to others."""
+    fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return sum(fields), fields[7]
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """In Markdown."""
+    return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
+
+
+def write(name: str, lines: Sequence[str], page: Path = PAGE) -> None:
+    """Put lines between a table's marks on the page, in the place of what stood there."""
+    first, last = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+    before, opened, rest = page.read_text().partition(first)
+    _, closed, after = rest.partition(last)
+    if not (opened and closed):
+        raise SystemExit(
+            f"{page.name} has no place for {name!r}: put {first.strip()} and {last.strip()} into it"
+        )
+    part = page.with_suffix(".part")
+    part.write_text("\n".join([f"{before}{first}", *lines, "", f"{last}{after}"]))
+    part.replace(page)
