@@ -102,7 +102,7 @@ def _fill(
     version: int,
     permit: str | None,
     entry: str | None,
-    key: Path,
+    key: Path | PrivateKey,
 ) -> Attested:
     shutil.copytree(proved, folder / VERSION, ignore=shutil.ignore_patterns(_ADDED))
     pem = public_pem(_CURVE)
