@@ -37,13 +37,11 @@ def gate(
     Against the champion: pass when the whole interval of the difference lies above −margin, fail when it lies below
     zero with its middle beyond the margin, and inconclusive between. No champion: the absolute gates alone. Each further
     goal must not lose more than the margin, against the champion and (`others`) against fp32. `in_onnxruntime`: the same bytes
-    there, which serve where the engine cannot be had.
+    there, which serve where the engine cannot be had; None where these are fp32's.
     """
     problems = [*report.problems, *beside_others(report, gates), *_below_minimum(report, gates)]
     problems += trial.problems if trial else ()
-    if in_onnxruntime is not None:
-        lacks = (*in_onnxruntime.problems, *beside_others(in_onnxruntime, gates))
-        problems += [f"in ONNX Runtime, where its engine cannot be had: {lack}" for lack in lacks]
+    problems += _without_its_engine(report, in_onnxruntime or baseline, gates)
     reasons: dict[Decision, list[str]] = {
         "fail": problems,
         "inconclusive": [*report.findings, *_undefined(report)],
@@ -68,6 +66,13 @@ def gate(
         new_signature=comparison.new_signature if comparison else None,
         more_rows=more_rows(comparison, gates) if comparison and decision == "inconclusive" else None,
     )
+
+
+def _without_its_engine(report: Report, plain: Report, gates: Gates) -> Iterator[str]:
+    """What is wrong with the same bytes in ONNX Runtime."""
+    if not report.engine.is_always_there:
+        for lack in (*plain.problems, *beside_others(plain, gates)):
+            yield f"in ONNX Runtime, where its engine cannot be had: {lack}"
 
 
 def with_folds(verdict: Verdict, cross: CrossValidation, gates: Gates) -> Verdict:
