@@ -154,11 +154,11 @@ def example_rows(folder: Path, session: "InferenceSession") -> "AskedRows":
 def score_again(settings: Settings, evidence: Evidence, folder: Path) -> float:
     """What the file scores on the rows of its proof. Raises StepError when they are gone, EvidenceError when it is another score."""
     from tasks.data.dataset import read_split
-    from tasks.proof.holdout import answer_again
+    from tasks.proof.holdout import answer_again, proved_here
     from tasks.workloads.catalogue import load_workload
     from tasks.workloads.scoring import score
 
-    report = evidence.proof.report
+    report = proved_here(evidence)
     answered = answer_again(evidence, folder / MODEL, settings.home / "datasets")
     targets = read_split(answered.dataset, answered.split).truth
     fitted = answered.dataset.fitted

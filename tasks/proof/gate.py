@@ -39,7 +39,7 @@ def gate(
     Against the champion: pass when the whole interval of the difference lies above −margin, fail when it lies below
     zero with its middle beyond the margin, and inconclusive between. No champion: the absolute gates alone. Each further
     goal must not lose more than the margin, against the champion and (`others`) against fp32. `in_onnxruntime`: the same bytes
-    there, which serve where the engine cannot be had.
+    there, which serve where the engine cannot be had; None where these are fp32's.
     """
     reasons: dict[Decision, list[str]] = {"fail": [], "inconclusive": [], "pass": []}
     found = concerns(report, baseline, against_fp32, comparison, trial, gates, others, in_onnxruntime)
@@ -75,16 +75,20 @@ def concerns(
     yield from (("company", "fail", reason) for reason in beside_others(report, gates))
     yield from _below_minimum(report, gates)
     yield from (("sea trial", "fail", problem) for problem in (trial.problems if trial else ()))
-    if in_onnxruntime is not None:
-        lacks = (*in_onnxruntime.problems, *beside_others(in_onnxruntime, gates))
-        yield from (
-            ("parity", "fail", f"in ONNX Runtime, where its engine cannot be had: {lack}") for lack in lacks
-        )
+    without = _without_its_engine(report, in_onnxruntime or baseline, gates)
+    yield from (("parity", "fail", lack) for lack in without)
     yield from (("parity", "inconclusive", finding) for finding in report.findings)
     yield from (("score", "inconclusive", reason) for reason in _undefined(report))
     yield from (("score", *each) for each in _beside_fp32(report, baseline, against_fp32, gates))
     yield from _beside_champion(comparison, gates)
     yield from (("score", *each) for each in _other_goals(others, "fp32", gates.max_score_drop))
+
+
+def _without_its_engine(report: Report, plain: Report, gates: Gates) -> Iterator[str]:
+    """What is wrong with the same bytes in ONNX Runtime."""
+    if not report.engine.is_always_there:
+        for lack in (*plain.problems, *beside_others(plain, gates)):
+            yield f"in ONNX Runtime, where its engine cannot be had: {lack}"
 
 
 def with_folds(verdict: Verdict, cross: CrossValidation, gates: Gates) -> Verdict:

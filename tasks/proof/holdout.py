@@ -8,7 +8,7 @@ from tasks.config import Gates
 from tasks.data.arrays import Arrays, Samples, load_arrays
 from tasks.data.copies import copies
 from tasks.data.dataset import asked_rows, read_frame, read_split
-from tasks.engines import ONNX_RUNTIME, Engine
+from tasks.engines import ONNX_RUNTIME
 from tasks.errors import LostError, UserError
 from tasks.goals.bootstrap import difference
 from tasks.measured import (
@@ -22,7 +22,7 @@ from tasks.measured import (
     Verdict,
 )
 from tasks.onnx.engines import missing, open_in
-from tasks.onnx.session import Session, run_named
+from tasks.onnx.session import run_named
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence, read
 from tasks.proof.gate import gate, with_folds
 from tasks.proof.intervals import compare, other_differences
@@ -100,7 +100,7 @@ def answer_again(evidence: Evidence, model: Path, datasets: Path) -> Answered:
     dataset = rows_of(evidence, datasets)
     split = evidence.proof.report.split
     names = load_workload(evidence.workload).served
-    session = open_here(evidence.proof.report.engine, model)
+    session = open_in(proved_here(evidence).engine, model)
     outputs = run_named(session, read_split(dataset, split).inputs, names)
     return Answered(dataset, split, outputs, model.parent)
 
@@ -110,9 +110,12 @@ def answers(workload: Workload, version: Champion, dataset: Dataset, samples: Sa
     return _champion_outputs(workload, version, dataset, samples, _learned(version, dataset))
 
 
-def open_here(engine: Engine, model: Path) -> Session:
-    """What a server on this machine would run a proved file in: its engine, or ONNX Runtime where that cannot be had."""
-    return open_in(ONNX_RUNTIME if missing(engine) else engine, model)
+def proved_here(evidence: Evidence) -> Report:
+    """What was proved of the file in what a server on this machine would run it in: its engine, or ONNX Runtime where that cannot be had."""
+    proof = evidence.proof
+    if proof.report.engine.is_always_there or missing(proof.report.engine) is None:
+        return proof.report
+    return proof.in_onnxruntime or proof.baseline
 
 
 def judge(evidence: Evidence, champion: Champion, answered: Answered) -> Verdict:
@@ -220,8 +223,8 @@ def _other_classes(theirs: Fitted, ours: Fitted) -> UserError:
 
 def _ask(workload: Workload, champion: Champion, dataset: Dataset, samples: Samples) -> Arrays:
     proved = (champion.folder / EVIDENCE).exists()
-    engine = read(champion.folder).proof.report.engine if proved else ONNX_RUNTIME
-    session = open_here(engine, champion.folder / MODEL)
+    engine = proved_here(read(champion.folder)).engine if proved else ONNX_RUNTIME
+    session = open_in(engine, champion.folder / MODEL)
     wanted = {spec.name: spec.dtype for spec in dataset.inputs}
     takes = {value.name: value.type for value in session.get_inputs()}
     if set(takes) != set(wanted):

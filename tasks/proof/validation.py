@@ -50,10 +50,7 @@ def validate(
     """
     workload = load_workload(reference)
     onnx_model, baseline = _file_of(candidate), _file_of(fp32)
-    if (digest := sha256_of(onnx_model.path)) != onnx_model.sha256:
-        raise UserError(
-            f"{onnx_model.path} was altered since it was made: SHA-256 {digest[:16]}… and not {onnx_model.sha256[:16]}…."
-        )
+    _check_unaltered(onnx_model)
     report = Report(
         name=candidate.name,
         split=split,
@@ -110,6 +107,13 @@ def _file_of(candidate: Candidate) -> OnnxModel:
             f"Candidate {candidate.name} has no file to validate: {candidate.refused or 'it was not made'}."
         )
     return candidate.onnx
+
+
+def _check_unaltered(onnx_model: OnnxModel) -> None:
+    if (digest := sha256_of(onnx_model.path)) != onnx_model.sha256:
+        raise UserError(
+            f"{onnx_model.path} was altered since it was made: SHA-256 {digest[:16]}… and not {onnx_model.sha256[:16]}…."
+        )
 
 
 def _speed(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.config import Gates
+from tasks.engines import Engine
 from tasks.goals import bootstrap
 from tasks.measured import Comparison, Interval, OtherDifference, Report, ServingCheck, SliceDifference
 from tasks.proof.gate import gate, more_rows
@@ -198,7 +199,8 @@ def test_a_changed_signature_is_a_persons_to_let_through_and_said_whether_or_not
 
 
 def test_what_serves_where_the_engine_cannot_be_had_has_to_hold_too() -> None:
-    plain = report(name="int8", problems=("it answers with NaN",))
-    verdict = gate(report(), report(), None, None, trial(), Gates(), (), plain)
-    assert verdict.decision == "fail"
-    assert verdict.reasons[0] == "in ONNX Runtime, where its engine cannot be had: it answers with NaN"
+    plain, other = report(problems=("it answers with NaN",)), report(engine=Engine(name="openvino"))
+    for baseline, same in ((report(), plain), (plain, None)):
+        verdict = gate(other, baseline, None, None, trial(), Gates(), (), same)
+        assert verdict.decision == "fail"
+        assert verdict.reasons[0] == "in ONNX Runtime, where its engine cannot be had: it answers with NaN"

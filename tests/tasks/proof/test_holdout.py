@@ -8,8 +8,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from tasks.config import Gates
-from tasks.measured import Champion
+from tasks.engines import ONNX_RUNTIME, Engine
+from tasks.measured import Champion, Report
+from tasks.proof import holdout
 from tasks.proof.gate import gate
+from tasks.proof.holdout import prove, proved_here
 from tasks.proof.validation import validate
 from tasks.records import Candidate, Dataset, OnnxModel
 
@@ -77,3 +80,45 @@ def test_a_champion_of_other_classes_is_said_to_be(linear_digits: Digits, tmp_pa
     assert comparison.difference is None and comparison.problem is not None
     words = "it knows other classes (cat, dog) than the data has now (0, 1, 2, 3, 4 and 5 more)"
     assert comparison.problem == words
+
+
+OTHER = Engine(name="openvino", precision="bf16", rows=8)
+
+
+@pytest.mark.parametrize("of_fp32", [True, False])
+def test_the_bytes_of_a_pick_in_another_engine_are_proved_in_onnx_runtime_too_once(
+    of_fp32: bool, linear_digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, fp32 = linear_digits
+    file = file_of(fp32) if of_fp32 else file_of(fp32).model_copy(update={"sha256": "8" * 64})
+    pick = Candidate(name="pick-openvino-bf16", engine=OTHER, onnx=file)
+    asked, tried = [], []
+
+    def validate(_: str, __: Dataset, candidate: Candidate, *rest: object) -> Report:
+        asked.append((candidate.engine.name, file_of(candidate).sha256))
+        sha256 = file_of(candidate).sha256
+        return Report(
+            name=candidate.name, split="test", rows=9, score=0.9, score_name="accuracy", sha256=sha256, size_bytes=1,
+            engine=candidate.engine, problems=("cannot be loaded",) if sha256[0] == "8" and candidate.engine == ONNX_RUNTIME else (),
+        )  # fmt: skip
+
+    monkeypatch.setattr(holdout, "validate", validate)
+    monkeypatch.setattr(holdout, "try_on_server", lambda *given: tried.append(given[-1]))
+    proof = prove("digits", dataset, pick, fp32, None, Gates(), tmp_path, tmp_path)
+    own = file_of(fp32).sha256
+    beside = [] if of_fp32 else [("onnxruntime", "8" * 64)]
+    assert asked == [("openvino", file.sha256), ("onnxruntime", own), *beside] and tried == [OTHER]
+    assert (proof.in_onnxruntime is None) is of_fp32
+    assert (proof.verdict.decision == "fail") is not of_fp32  # what would serve elsewhere has to hold
+
+
+def test_what_this_machine_would_not_run_in_its_engine_is_asked_in_onnx_runtime() -> None:
+    evidence = promotions.make_evidence("c", "digits")
+    assert proved_here(evidence) == evidence.proof.report
+    away = OTHER.model_copy(update={"instructions": ("amx_of_tomorrow",)})
+    report = evidence.proof.report.model_copy(update={"engine": away})
+    proof = evidence.proof.model_copy(update={"report": report})
+    assert proved_here(evidence.model_copy(update={"proof": proof})) == proof.baseline
+    plain = report.model_copy(update={"engine": ONNX_RUNTIME, "score": 0.5})
+    proof = proof.model_copy(update={"in_onnxruntime": plain})
+    assert proved_here(evidence.model_copy(update={"proof": proof})) == plain
