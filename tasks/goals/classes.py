@@ -52,10 +52,14 @@ class Labels(Target):
         return longer
 
     def encode(self, frame: "pd.DataFrame", fitted: Fitted, inputs: Arrays) -> Array:
+        import pandas as pd
+
         from tasks.goals.classic import classic
 
         codes = codes_of(fitted)
-        return np.array([codes[str(value)] for value in classic(frame[self.columns[0]])], "int64")
+        places, values = pd.factorize(classic(frame[self.columns[0]]), use_na_sentinel=False)
+        encoded: Array = np.array([codes[str(value)] for value in values], "int64")[places]
+        return encoded
 
     def describe(self, frame: "pd.DataFrame") -> str:
         column = frame[self.columns[0]]
