@@ -210,6 +210,7 @@ def _evidence(
         searched=searched,
         origin=origin_of(runner.context.workload),
         libraries=libraries_of(runner.context.workload),
+        goals=[goal.name for goal in load_workload(runner.context.workload).goals],
         recipe=shipped.recipe,
         key=key.digest if key is not None else None,
         definitions=key.code if key is not None else None,

@@ -64,8 +64,8 @@ def _model(evidence: Evidence, version: int) -> dict[str, Any]:
 def _card(evidence: Evidence) -> dict[str, Any]:
     report = evidence.proof.report
     parameters: dict[str, Any] = {"datasets": [{"ref": _ROWS}]}
-    if evidence.classes is not None:
-        parameters |= {"task": "classification"}
+    if evidence.goals:
+        parameters |= {"task": ", ".join(evidence.goals)}
     limits = [f"{odd.given}: {odd.outcome}" for odd in report.behaviour]
     limits += [
         f"{group.column}={group.value} is not scored: {group.rows} rows"

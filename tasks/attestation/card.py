@@ -56,7 +56,7 @@ def _result(
         "revision": evidence.fingerprint,
         "args": {"rows": evidence.proof.report.rows if rows is None else rows},
     }
-    task = {"type": "classification" if evidence.classes is not None else "other"}
+    task = {"type": next(iter(evidence.goals), "other")}
     return {"task": task, "dataset": dataset | ({"config": of} if of else {}), "metrics": metrics}
 
 

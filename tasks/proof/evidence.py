@@ -1,7 +1,7 @@
 """What was proved, bound to the bytes that it was proved of. The server imports this: nothing heavy here."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Evidence(Frozen):
         None, description="The name of the folder with the rows as they were learned."
     )
     classes: tuple[str, ...] | None = None
+    goals: tuple[str, ...] = Field((), description="What is learned, in a word each; the first is scored.")
     checkpoint_sha256: str
     materials: tuple[Material, ...] = Field((), description="What the weights began as, or are, by digest.")
     code: Code
@@ -185,6 +186,7 @@ def make_evidence(
     searched: Searched | None = None,
     origin: Origin | None = None,
     libraries: Mapping[str, str] | None = None,
+    goals: Sequence[str] = (),
     recipe: Recipe | None = None,
     key: str | None = None,
     definitions: str | None = None,
@@ -200,6 +202,7 @@ def make_evidence(
         rows=dataset.rows,
         dataset=dataset.folder.name,
         classes=dataset.classes,
+        goals=tuple(goals),
         checkpoint_sha256=checkpoint.sha256,
         materials=checkpoint.materials,
         code=code_state(),

@@ -22,7 +22,8 @@ def steps(page: str) -> dict[int, str]:
 def shell(commands: str, folder: Path, key: str) -> str | None:
     """What fails, by a shell; None where all holds."""
     words = ["bash", "-e", "-o", "pipefail", "-c", commands]
-    where = {**os.environ, "KEY": key}
+    where = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    where["KEY"] = key  # and no PYTHONPATH, for a stranger has none
     done = subprocess.run(words, cwd=folder, env=where, capture_output=True, text=True, errors="replace")
     return None if done.returncode == 0 else f"{done.stdout}{done.stderr}" or "failed"
 

@@ -65,6 +65,7 @@ def evidence_of(model: Path, *, fp32: bool = False, worse: float = 0.02) -> Evid
         fingerprint="f" * 64,
         rows={"train": 1000, "validation": 200, "test": 360},
         classes=("zero", "one"),
+        goals=("classification",),
         checkpoint_sha256="c" * 64,
         materials=(Material(name="base.pt", sha256="9" * 64, licence="Apache-2.0"),),
         code=Code(revision="a" * 40, dirty=False, lock="1" * 64),

@@ -29,6 +29,7 @@ def test_it_names_what_the_model_is_of_and_how_good_it_is(version: Path) -> None
     assert parts["base.pt"]["licenses"] == [{"license": {"name": "Apache-2.0"}}]
     model = bill["metadata"]["component"]
     assert model["pedigree"]["ancestors"][0]["name"] == "base.pt"
+    assert model["modelCard"]["modelParameters"]["task"] == "classification"
     whole, slice_, *_ = model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
     assert whole["confidenceInterval"] == {"lowerBound": "0.96", "upperBound": "0.99"}
     assert (slice_["slice"], slice_["value"]) == ("scanner=old", "0.95")

@@ -13,6 +13,7 @@ def test_its_scores_are_evaluation_results_with_interval_and_slices(version: Pat
     card = ModelCard.load(tmp_path / CARD)
     whole, scanner = card.data.eval_results
     assert card.data.model_name == "digits" and card.data.library_name == "onnx"
+    assert whole.task_type == "classification"
     assert (whole.metric_type, whole.metric_value, whole.dataset_split) == ("accuracy", 0.98, "test")
     assert whole.metric_args["interval"]["low"] == 0.96 and whole.dataset_revision == "f" * 64
     assert (scanner.dataset_config, scanner.metric_value) == ("scanner=old", 0.95)

@@ -69,9 +69,7 @@ def test_there_is_a_folder_or_nothing(version: Path, tmp_path: Path, monkeypatch
     (tmp_path / "out").mkdir()
     attested = written(version, tmp_path / "out")
     assert (attested.folder, attested.permitted, attested.missing) == (tmp_path / "out", True, ())
-    with pytest.raises(
-        UserError, match="What is said of digits cannot be written in /proc: No such"
-    ):
+    with pytest.raises(UserError, match="What is said of digits cannot be written in /proc: No such"):
         written(version, Path("/proc/nowhere/out"))
     with pytest.raises(UserError, match="out has something in it: name a folder that is not there yet"):
         written(version, tmp_path / "out")
