@@ -63,8 +63,8 @@ screenshots: $(STAMP)
 gpu:
 	PYTHONPATH=.:$(WHEELS)/site $(PYTHON) tests/bench/bench_gpu.py
 
-# for a machine that reaches no package index: what `make gpu` needs beside torch, numpy, pandas, onnx, onnxruntime and scikit-learn,
-# unpacked for its Python (make gpu-wheels FOR=3.12)
+# for a machine that reaches no package index: what `make gpu` needs beside torch, numpy, pandas, pyarrow, onnx, onnxscript,
+# onnxruntime and scikit-learn, unpacked for its Python (make gpu-wheels FOR=3.12)
 WHEELS := build/gpu
 FOR ?= 3.12
 gpu-wheels: $(STAMP)

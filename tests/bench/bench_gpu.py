@@ -1,7 +1,7 @@
 """What a GPU alone can show: the same bits after a kill, bf16 against fp32, a bare loop's speed, memory that is short, a file for CPUs.
 
 Runs tasks/ on whatever torch from 2.11 and Python from 3.11 on is there; no package index, Prefect or MLflow. `make gpu` runs it, on a machine
-without our environment too: `make gpu-wheels` prepares what little else it needs. Where torch sees no GPU it says so and ends.
+without our environment too: `make gpu-wheels` prepares what little else it needs. Where torch sees no GPU each part is skipped by name.
 """
 
 import contextlib
@@ -35,6 +35,14 @@ from tasks.training.optimizer import learning_rate
 from tasks.training.progress import Progress
 from tasks.training.trainer import fit, train
 from tasks.workloads.workload import Workload
+
+LIBRARIES = (
+    *("torch", "numpy", "scipy", "pandas", "pyarrow", "pandera", "scikit-learn"),
+    *("onnx", "onnx_ir", "onnxscript", "onnxruntime", "pydantic", "psutil"),
+)
+
+OF_BARE = 0.95
+"""Of a bare loop's rows a second, at the least, where both give the same bits again."""
 
 ROWS, EXACT_ROWS, CLASSES, SIDE = 65_536, 32_768, 10, 28
 
@@ -171,12 +179,14 @@ def bare_loop(folder: Path) -> dict[str, object]:
         with _exact():
             bare.append(_bare())
         relaxed.append(_bare())
+    of_bare = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
     return {
         "ours rows/s": round(statistics.median(ours)),
         "ours, rows sent each step": round(statistics.median(sent)),
         "bare loop, exact too": round(statistics.median(bare)),
         "bare loop, not exact": round(statistics.median(relaxed)),
-        "ours / bare, exact too": round(statistics.median(a / b for a, b in zip(ours, bare, strict=True)), 3),
+        "ours / bare, exact too": round(of_bare, 3),
+        f"at least {OF_BARE} of it": of_bare >= OF_BARE,
         "ours / bare, not exact": round(
             statistics.median(a / b for a, b in zip(ours, relaxed, strict=True)), 3
         ),
@@ -263,10 +273,8 @@ def machine() -> dict[str, object]:
         "CPU": f"{os.cpu_count()} cores",
         "python": platform.python_version(),
         "CUDA": torch.version.cuda,
-        **{
-            name: version(name)
-            for name in ("torch", "numpy", "pandas", "onnx", "onnxruntime", "onnxscript", "pydantic")
-        },
+        "cuDNN": torch.backends.cudnn.version(),
+        **{name: version(name) for name in LIBRARIES},
     }
 
 
@@ -286,16 +294,17 @@ def main() -> None:
             Path(sys.argv[2]), config, EXACT_ROWS, lambda progress: print("step", progress.step, flush=True)
         )
         return
+    words = sys.argv[1:]
+    wanted = [name for name in PARTS if not words or any(word in name for word in words)]
     if not torch.cuda.is_available():
-        print("torch sees no GPU here: nothing was run.")
+        for name in wanted:
+            print(f"skipped: {name} (torch sees no GPU here)")
         return
     print(json.dumps({"machine": machine()}, indent=1), flush=True)
-    for name, part in PARTS.items():
-        if sys.argv[1:] and not any(word in name for word in sys.argv[1:]):
-            continue
+    for name in wanted:
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as scratch:
-            figures = part(Path(scratch))
+            figures = PARTS[name](Path(scratch))
         print(
             json.dumps({name: figures, "seconds": round(time.perf_counter() - started, 1)}, indent=1),
             flush=True,

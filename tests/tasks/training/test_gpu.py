@@ -1,5 +1,7 @@
 """What a GPU alone can show: the parts of `make gpu` that are right or wrong. Skipped, by name, where torch sees none."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import bench_gpu
@@ -9,6 +11,23 @@ import torch
 
 from tasks.data.arrays import Samples
 from tasks.training.batches import resident, take
+
+ONLY = """
+import sys
+from importlib.machinery import PathFinder
+SEEN = {*sys.stdlib_module_names, "tasks", "bench_gpu", "__main__"}
+SEEN |= {"torch", "torchgen", "sympy", "mpmath", "networkx", "jinja2", "markupsafe", "fsspec", "filelock", "typing_extensions"}
+SEEN |= {"numpy", "pandas", "pyarrow", "dateutil", "six", "onnx", "onnx_ir", "onnxscript", "google", "ml_dtypes", "onnxruntime", "flatbuffers", "packaging"}
+SEEN |= {"sklearn", "scipy", "joblib", "cloudpickle", "narwhals", "threadpoolctl"}
+SEEN |= {"annotated_types", "mypy_extensions", "pandera", "psutil", "pydantic", "pydantic_core", "typeguard", "typing_inspect", "typing_inspection"}
+class Bare(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if path is not None or name in SEEN or name.startswith("_"):
+            return super().find_spec(name, path, target)
+sys.meta_path[:] = [Bare if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+"""A machine with torch, numpy, pandas, pyarrow, onnx, onnxscript, onnxruntime and scikit-learn, and with what `make gpu-wheels` brings: nothing else is to be had."""
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 
@@ -40,3 +59,13 @@ def test_rows_are_the_same_wherever_they_are_kept(device: str) -> None:
     batch = take(bench_gpu.workload(), kept, index, torch.device(device))
     np.testing.assert_array_equal(batch.inputs["x"].cpu(), samples.inputs["x"][index])
     np.testing.assert_array_equal(batch.targets["logits"].cpu(), samples.target[index])
+
+
+@pytest.mark.slow
+def test_a_machine_needs_nothing_beside_what_make_gpu_brings() -> None:
+    code = f"{ONLY}\nimport torch\ntorch.cuda.is_available = lambda: False\nsys.argv = ['bench_gpu.py']\nimport bench_gpu\nbench_gpu.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [line.partition(" (")[0] for line in done.stdout.splitlines()] == [
+        f"skipped: {name}" for name in bench_gpu.PARTS
+    ]
