@@ -23,8 +23,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from torch import nn
 
 from tasks.compression.graph import prepare
-from tasks.compression.quantization import Quantization
 from tasks.compression.quantiser_output import without_quantiser_output
+from tasks.compression.quantization import Quantization
 from tasks.engines import ONNX_RUNTIME, Engine
 from tasks.errors import UserError
 from tasks.onnx.engines import SUPPORT, described, missing, open_in
