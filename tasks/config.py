@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from tasks.engines import ALWAYS
 from tasks.recipes import Recipe
 from tasks.system.frozen import Frozen
 
@@ -260,6 +261,12 @@ class RunConfig(Frozen):
     )
     search: Search = Search()
     gates: Gates = Gates()
+
+    @field_validator("engines")
+    @classmethod
+    def _one_is_always_there(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """None of them is a way to say so, and a form cannot send an empty list."""
+        return (ALWAYS,) if value == () else value
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

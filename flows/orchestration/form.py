@@ -14,7 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from tasks.config import Data, Gates, RunConfig, Search, Train
-from tasks.engines import ALWAYS, CHOICES
+from tasks.engines import CHOICES
 from tasks.errors import UserError
 from tasks.recipes import BASELINE, Recipe, chosen
 from tasks.system.frozen import Frozen
@@ -102,7 +102,7 @@ def filled_in(config: RunConfig) -> Form:
         model=config.model or "",
         training=TrainingForm.model_validate(config.train.model_dump()) if config.train else TRAINING,
         recipes=config.recipes or (BASELINE,),
-        engines=() if config.engines is None else config.engines or (ALWAYS,),
+        engines=config.engines or (),
         gates=GatesForm.model_validate(config.gates.model_dump()),
         search=SearchForm.model_validate(config.search.model_dump()),
         data=DataForm.model_validate(config.data.model_dump()),

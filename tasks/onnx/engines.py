@@ -23,6 +23,8 @@ class Kind(NamedTuple):
 
     title: str
     package: str
+    beside: tuple[str, ...]
+    """What else its extra brings and it needs."""
     precisions: tuple[str, ...]
     """Of what is not in 8 bits, the one that it is tried in first; none: as the file has it."""
 
@@ -30,7 +32,10 @@ class Kind(NamedTuple):
 _KINDS = dict(
     zip(
         NAMES,
-        (Kind("ONNX Runtime", "onnxruntime", ()), Kind("OpenVINO", "openvino", ("bf16", "fp32"))),
+        (
+            Kind("ONNX Runtime", "onnxruntime", (), ()),
+            Kind("OpenVINO", "openvino", ("onnx",), ("bf16", "fp32")),
+        ),
         strict=True,
     )
 )
@@ -68,8 +73,10 @@ def missing(engine: Engine) -> str | None:
         kind = _kind(engine.name)
     except UserError as error:
         return str(error)
-    if installed(kind.package) is None:
-        return f"{kind.title} is not installed: pip install 'slipway[{kind.package}]'."
+    for package in (kind.package, *kind.beside):
+        if installed(package) is None:
+            lacks = "" if package == kind.package else f" with the package {package}"
+            return f"{kind.title} is not installed{lacks}: pip install 'slipway[{kind.package}]'."
     if engine.numbers not in (None, *kind.precisions):
         choices = (
             f"choose {' or '.join(kind.precisions)}" if kind.precisions else "it computes as the file has it"
@@ -89,7 +96,7 @@ def tried(choices: Sequence[str] | None) -> tuple[Engine, ...]:
 
     Raises UserError for one that was named and that there is not, that is not installed, or whose precision this processor has not.
     """
-    names = (kind for kind in _KINDS if choices is None and installed(_KINDS[kind].package) is not None)
+    names = (name for name in _KINDS if choices is None and missing(Engine(name=name)) is None)
     engines = [_with_precision(Engine.parse(choice)) for choice in (names if choices is None else choices)]
     for engine in engines:
         if (reason := missing(engine)) is not None:

@@ -22,6 +22,9 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 from torch import nn
 
+from tasks.compression.graph import prepare
+from tasks.compression.quantiser_output import without_quantiser_output
+from tasks.compression.quantization import Quantization
 from tasks.engines import ONNX_RUNTIME, Engine
 from tasks.errors import UserError
 from tasks.onnx.engines import SUPPORT, described, missing, open_in
@@ -111,14 +114,22 @@ def exported(subject: Subject, folder: Path) -> dict[str, Path]:
         subject.module.eval(), arrays, fp32, input_names=[*subject.rows], output_names=["logits"], dynamic_shapes=tuple(axes.values()),
         dynamo=True, external_data=False, verbose=False,
     )  # fmt: skip
-    proto = onnx.load(fp32)
-    del proto.graph.value_info[:]
-    onnx.save(proto, fp32)
-    if subject.static:
-        quantize_static(fp32, int8, _Rows(subject.rows), per_channel=True, weight_type=QuantType.QInt8)
-    else:
-        quantize_dynamic(fp32, int8, op_types_to_quantize=["MatMul", "Gemm", "Gather"])
+    recipe = Quantization(mode="static" if subject.static else "dynamic")
+    ready = prepare(fp32, folder)
+    types = [*recipe.types_for(onnx.load(ready))]
+    with without_quantiser_output():
+        if subject.static:
+            quantize_static(
+                ready, int8, _Rows(subject.rows), op_types_to_quantize=types, per_channel="Conv" in _kinds(ready),
+                weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8,
+            )  # fmt: skip
+        else:
+            quantize_dynamic(ready, int8, op_types_to_quantize=types)
     return {"fp32": fp32, "int8": int8}
+
+
+def _kinds(path: Path) -> set[str]:
+    return {node.op_type for node in onnx.load(path).graph.node}
 
 
 def opened(files: dict[str, Path]) -> dict[str, Session]:

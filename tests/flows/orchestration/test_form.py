@@ -88,3 +88,14 @@ def test_what_is_retrained_by_itself_is_watched_and_each_deployment_has_its_flow
         parameters = load_flow_from_entrypoint(deployment["entrypoint"]).parameters.properties
         assert set(deployment.get("parameters", {})) <= set(parameters)
         assert "slipway" in deployment["tags"], "infra/automations/lost-runs.yaml looks for it"
+
+
+@pytest.mark.parametrize(
+    "engines, read", [(None, None), ((), ("onnxruntime",)), (("openvino:fp32",), ("openvino:fp32",))]
+)
+def test_engines_come_through_the_form_as_they_were_said(
+    engines: tuple[str, ...] | None, read: object
+) -> None:
+    digits = load_workload("digits")
+    asked = RunConfig(engines=engines)
+    assert asked.engines == read == form.read(form.filled_in(asked), digits, digits.defaults()).engines

@@ -19,7 +19,7 @@ def _packages(monkeypatch: pytest.MonkeyPatch, **there: str) -> None:
 def test_what_is_installed_is_tried_in_the_fastest_numbers_of_a_faked_processor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _packages(monkeypatch, onnxruntime="1.31.1", openvino="2026.4.1")
+    _packages(monkeypatch, onnxruntime="1.31.1", openvino="2026.4.1", onnx="1.23")
     _processor(monkeypatch, "avx512f", "avx512_bf16", "amx_bf16")
     assert [engine.choice for engine in tried(None)] == ["openvino:bf16"]
     _processor(monkeypatch, "avx2")
@@ -49,7 +49,7 @@ def test_onnx_runtime_needs_not_be_named_and_an_empty_list_leaves_the_others_out
 def test_a_choice_that_there_is_not_gets_a_sentence(
     choice: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _packages(monkeypatch, onnxruntime="1.31.1", openvino="2026.4.1")
+    _packages(monkeypatch, onnxruntime="1.31.1", openvino="2026.4.1", onnx="1.23")
     with pytest.raises(UserError) as error:
         tried([choice])
     assert str(error.value).startswith(said)
@@ -61,10 +61,15 @@ def test_an_engine_that_is_not_installed_gets_a_sentence(monkeypatch: pytest.Mon
         UserError, match=r"^engines: OpenVINO is not installed: pip install 'slipway\[openvino\]'\.$"
     ):
         tried(["onnxruntime", "openvino"])
+    _packages(monkeypatch, openvino="2026.4.1")
+    with pytest.raises(
+        UserError, match="^engines: OpenVINO is not installed with the package onnx: pip install"
+    ):
+        tried(["openvino"])
 
 
 def test_a_precision_that_a_faked_processor_has_not_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    _packages(monkeypatch, openvino="2026.4.1")
+    _packages(monkeypatch, openvino="2026.4.1", onnx="1.23")
     _processor(monkeypatch, "avx2", "fma")
     with pytest.raises(
         UserError, match="needs amx_bf16 or avx512_bf16 or bf16, and this processor has none of them"
@@ -73,7 +78,7 @@ def test_a_precision_that_a_faked_processor_has_not_gets_a_sentence(monkeypatch:
 
 
 def test_evidence_of_another_processor_is_told_from_this_faked_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    _packages(monkeypatch, openvino="2026.4.1")
+    _packages(monkeypatch, openvino="2026.4.1", onnx="1.23")
     _processor(monkeypatch, "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
     proved = described(Engine.parse("openvino:bf16/8"), "int8")
     assert proved.precision == "int8+bf16" and proved.instructions == ("amx_int8", "amx_bf16")
