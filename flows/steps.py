@@ -71,12 +71,11 @@ def try_training(context: RunContext, dataset: Dataset, training: Proposal) -> T
     from tasks.training.tried import try_training
 
     folder = context.folder / "training" / context.state_of("flows.steps.train")
-    with exclusive(context.home, "train"), child_run(context, training) as run:
-        with report_progress(f"{context.model} {training.name}") as show:
-            tried = try_training(
-                context.workload, dataset, training, folder, publish=run.publish, progress=show
-            )
-        return run.ended(tried)
+    with exclusive(context.home, "train"), report_progress(f"{context.model} {training.name}") as show:
+        run = child_run(context, training) if context.run_id else None
+        publish = run.publish if run else None
+        tried = try_training(context.workload, dataset, training, folder, publish=publish, progress=show)
+        return run.ended(tried) if run else tried
 
 
 @step(minutes=60)

@@ -6,13 +6,16 @@ import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.cli.arguments import Json, Reference, Set, after_help
 from flows.cli.failures import in_a_sentence
 from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from tasks.monitoring.backfill import Backfill, Period
 
 commands = typer.Typer()
 
@@ -77,19 +80,17 @@ def _replay(
     asked: tuple[str, ...],
     *,
     quiet: bool,
-) -> Any:
+) -> "Backfill":
     from flows.cli.overrides import configure
     from flows.cli.views.replayed import Shown
     from flows.cli.views.waiting import working
     from flows.pipeline.reuse import pipeline_key
     from tasks.bundles.bundle import is_bundle
     from tasks.compression.catalogue import check_run
-    from tasks.monitoring.backfill import Backfill, Replay, days_of
-    from tasks.monitoring.chart import replayed
+    from tasks.monitoring.backfill import Replay, days_of
     from tasks.monitoring.past import Past
     from tasks.registry.registry import Registry
     from tasks.settings import load_settings
-    from tasks.system.files import write_atomically
     from tasks.system.locks import alone
     from tasks.workloads.catalogue import load_workload
     from tasks.workloads.scoring import score_name
@@ -113,29 +114,29 @@ def _replay(
     key = pipeline_key(reference, "", config, workload.all_materials()).digest[:8]
     home = settings.home / "backfills" / workload.name / f"{since}-every-{every}-{key}"
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    picture = home / "replay.svg"
     shown = Shown(workload.name, home, score_name(workload), quiet=quiet)
     with alone(home, "backfill", "waits: the same replay is at work"):
-        policy = {"gates": settings.policy(workload.name).gates}
-        _move_to(home, {workload.name: policy}, settings.runs)
-        registry = Registry(load_settings())
+        _move_to(home, {workload.name: {"gates": settings.policy(workload.name).gates}}, settings.runs)
         retrain = _Retraining(reference, asked, home)
-        replay = Replay(registry, past, days, retrain, home / "periods.json")
+        replay = Replay(Registry(load_settings()), past, days, retrain, home / "periods.json")
         shown.begin(replay.done, len(days) - 1)
-        with retrain:  # where all is done, nothing is started
+        with retrain:
             for period in replay.periods():
                 shown.over(period, replay.left(replay.done))
-        result = Backfill(
-            model=workload.name,
-            every=every,
-            score_name=score_name(workload),
-            home=home,
-            periods=replay.done,
-            picture=picture,
-        )
-        drawn = replayed(result.periods, result.score_name, f"{workload.name}, retrained every {every}")
-        write_atomically(picture, drawn.encode())
-    return result
+        return _drawn(workload.name, every, score_name(workload), home, replay.done)
+
+
+def _drawn(model: str, every: str, score_name: str, home: Path, periods: "tuple[Period, ...]") -> "Backfill":
+    """All of it, with its picture."""
+    from tasks.monitoring.backfill import Backfill
+    from tasks.monitoring.chart import replayed
+    from tasks.system.files import write_atomically
+
+    picture = home / "replay.svg"
+    write_atomically(picture, replayed(periods, score_name, f"{model}, retrained every {every}").encode())
+    return Backfill(
+        model=model, every=every, score_name=score_name, home=home, periods=periods, picture=picture
+    )
 
 
 def _move_to(home: Path, models: dict[str, Any], runs: Any) -> None:

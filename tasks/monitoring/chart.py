@@ -1,6 +1,6 @@
 """Drift, and a past that was replayed, as pictures; on white, for dark pages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tasks.monitoring.backfill import Period
 from tasks.monitoring.watched import ColumnDrift
@@ -25,29 +25,29 @@ def drifts(columns: Sequence[ColumnDrift], threshold: float) -> str:
 
 def replayed(periods: Sequence[Period], score_name: str, title: str) -> str:
     """Each period's score of what served, of the version that was retrained for it, with what the gate decided, and of the first champion."""
-    nan = float("nan")
     places = range(len(periods))
+    serving = _heights(period.serving_score for period in periods)
     with canvas(9, 4.4) as drawing:
         axes = drawing.axes
-        curves = [
-            ("champion", "-", BLUE, [period.serving_score for period in periods]),
-            ("never retrained: the first champion", "--", GREY, [period.first_score for period in periods]),
-        ]
-        for label, line, colour, scores in curves:
-            heights = [nan if score is None else score for score in scores]
-            axes.plot(places, heights, line, color=colour, label=label, marker=".", ms=4)
+        first = _heights(period.first_score for period in periods)
+        axes.plot(places, serving, "-", color=BLUE, label="champion", marker=".", ms=4)
+        axes.plot(places, first, "--", color=GREY, label="never retrained: the first champion", marker=".", ms=4)  # fmt: skip
         for decision, (marker, colour) in _MARKS.items():
             there = [place for place in places if periods[place].decision == decision]
-            heights = [nan if (score := periods[place].score) is None else score for place in there]
             label = f"retrained, {decision} ({len(there)} of {len(periods)})"
+            heights = _heights(periods[place].score for place in there)
             axes.plot(there, heights, marker, color=colour, ms=8, ls="none", label=label, zorder=3)
         for place, period in enumerate(periods):
             said = f"v{period.serving}" if period.decision == "promoted" else f"v{period.serving} stays"
-            height = period.serving_score if period.serving_score is not None else nan
-            axes.annotate(said, (place, height), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
+            axes.annotate(said, (place, serving[place]), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
         axes.set_xticks(places, [f"{period.since}" for period in periods], rotation=30, ha="right")
         axes.set(ylabel=f"{score_name} on the rows until the next", xlabel="retrained on all rows before", title=title)  # fmt: skip
         axes.margins(y=0.16)
         axes.grid(axis="y", alpha=0.25)
         axes.figure.legend(frameon=False, loc="outside lower center", ncols=3)
     return drawing.svg.replace("<svg", _ON_WHITE, 1)
+
+
+def _heights(scores: Iterable[float | None]) -> list[float]:
+    """Where there is no score, nothing is drawn."""
+    return [float("nan") if score is None else score for score in scores]

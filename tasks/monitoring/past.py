@@ -59,8 +59,8 @@ class Past:
     @property
     def end(self) -> datetime.date:
         """The day after the newest row's."""
-        newest: pd.Timestamp = self._times.max()
-        return newest.date() + datetime.timedelta(days=1)
+        newest: datetime.date = self._times.max().date()
+        return newest + datetime.timedelta(days=1)
 
     def before(self, day: datetime.date) -> int:
         """How many rows are from before a day."""

@@ -18,6 +18,8 @@ from flows.pipeline.names import WHOLE, Node
 from flows.pipeline.reach import Reach, reach
 from tasks.config import RunConfig
 from tasks.settings import Settings
+from tasks.training.proposal import Proposal
+from tasks.training.tried import without_test
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.dependencies import slipway_names
 
@@ -109,6 +111,9 @@ def check_each_step(run: "Runner", config: RunConfig) -> None:
     (dataset,) = run("prepare", config=config.data)
     given = {"dataset": dataset, "model": None}
     (checkpoint,) = run("train", **given, config=config.train)
+    proposal = Proposal(study="s", name="000", knobs={}, model=None, train=config.train, bar=(None, 1.1))
+    (tried,) = run("try_training", dataset=without_test(dataset), training=proposal)
+    assert tried.scores
     given["checkpoint"] = checkpoint
     (fp32,) = run("export", **given)
     recipes = RunConfig.model_validate({"recipes": RECIPES}).recipes
