@@ -14,7 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from tasks.config import Gates, Search
 from tasks.measured import Report, latency
-from tasks.recipes import Recipe, Step
+from tasks.recipes import Prune, Recipe, Step
 
 _CLEARLY = 3.0
 """A lighter recipe that lost this many times the allowed score makes a heavier one not worth its training."""
@@ -136,7 +136,8 @@ def recipe_of(name: str, params: Mapping[str, Any]) -> Recipe:
 
 def params_of(recipe: Recipe) -> dict[str, Any] | None:
     """The point of the space that is this recipe, or None when the recipe is not in the space."""
-    return _points().get(recipe.steps)
+    steps = (step.model_copy(update={"milder": 0}) if isinstance(step, Prune) else step for step in recipe.steps)
+    return _points().get(tuple(steps))
 
 
 _FP32 = {"module": "none", "file": "none"}

@@ -78,7 +78,7 @@ def race(
     mine: list[float] = []
     ratios: list[float] = []
     supply = cycle(feeds)
-    end = time.perf_counter() + seconds
+    end = time.perf_counter() + (seconds / 2 if ours is theirs else seconds)  # as many turns of its own
     while time.perf_counter() < end or len(ratios) < 5:
         turn = [next(supply) for _ in range(calls)]
         if ours is theirs:

@@ -3,6 +3,8 @@
 MLflow's own also writes down trainings, wherever they go: metrics, models and artifacts are more than we say by REST.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -33,6 +35,8 @@ def connect(uri: str, patience: float = 0.0) -> "Client":
     check_mlflow(uri, patience)
     if speaks_rest(uri):
         return RestClient(uri, patience)
+    with _in_a_sentence(uri):
+        make_tables(uri)
     if needs_mlflow() or not is_known(uri):
         return _mlflows_own(uri)
     lead_home(uri)
@@ -41,21 +45,26 @@ def connect(uri: str, patience: float = 0.0) -> "Client":
 
 def _mlflows_own(uri: str) -> "MlflowClient":
     lead_home(uri)
-    try:
-        make_tables(uri)
-        with importing():
-            from mlflow import MlflowClient, set_tracking_uri
+    with _in_a_sentence(uri), importing():
+        from mlflow import MlflowClient, set_tracking_uri
 
-            set_tracking_uri(uri)  # where its stores look for a version's model, whoever's client asks
-            client = MlflowClient(uri, uri)
-            client.search_experiments(max_results=1)
+        set_tracking_uri(uri)  # where its stores look for a version's model, whoever's client asks
+        client = MlflowClient(uri, uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+@contextmanager
+def _in_a_sentence(uri: str) -> Iterator[None]:
+    """What MLflow and SQLAlchemy raise of a database, and what is not installed for one."""
+    try:
+        yield
     except ImportError as error:
         raise StepError(
             f"{without_secrets(uri)} takes a package that is not here ({error}): install it."
         ) from error
     except Exception as error:  # MLflow's and SQLAlchemy's have no common base
         raise explain_database(uri, error) from error
-    return client
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""How much memory this process took at its highest, and how much it may take."""
+"""How much memory this process took at its highest, how much it may take, and what it keeps of it."""
 
+import ctypes
 import resource
 import sys
 from contextlib import suppress
@@ -7,6 +8,22 @@ from pathlib import Path
 
 MEMORY, MEMORY_A_BYTE = 4 * 1024**3, 8
 """What any model may take in bytes of address space: so many, and so many more for each byte of its folder."""
+
+_TRIM, _MAP = -1, -3
+"""glibc's names of two of its settings: from how much freed memory on it is given back, and how large a block is mapped by itself."""
+
+_KEPT, _LARGEST = 256 * 2**20, 32 * 2**20
+
+
+def keep_freed_memory() -> None:
+    """Have the allocator keep up to 256 MB of what is freed, where it is glibc's.
+
+    Else every step of a training gives its pages back and has them made anew: a tenth of its time.
+    """
+    with suppress(OSError, AttributeError):
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(_MAP, _LARGEST)
+        allocator.mallopt(_TRIM, _KEPT)
 
 
 def reset_peak() -> None:

@@ -17,10 +17,12 @@ def make_tables(path: Path, script: Path, migrate: Callable[[Path], None] | None
 
     The script's first line says for which release it is; with another one `migrate` makes the tables, or whoever opens them.
     """
+    if is_there(path):
+        return
     text = script.read_text("utf-8")
     library, release = text.partition("\n")[0].removeprefix("-- ").split()
     fits = version(library) == release
-    if is_there(path) or not (fits or migrate):
+    if not (fits or migrate):
         return
     from filelock import FileLock
 

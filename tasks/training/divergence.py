@@ -39,7 +39,10 @@ class LossWatch:
 
     def look(self, module: nn.Module | None = None) -> None:
         """Look at what was taken; `module` gave the last of it and was not updated since."""
-        losses = torch.stack([loss for _, loss in self._unseen]).tolist() if self._unseen else []
+        if len(self._unseen) == 1:
+            losses = [self._unseen[0][1].item()]
+        else:
+            losses = torch.stack([loss for _, loss in self._unseen]).tolist() if self._unseen else []
         last = len(losses) - 1
         for place, ((step, _), loss) in enumerate(zip(self._unseen, losses, strict=True)):
             if not math.isfinite(loss):

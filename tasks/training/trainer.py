@@ -20,6 +20,7 @@ from tasks.data.dataset import read_split
 from tasks.errors import StepError, UserError
 from tasks.records import Checkpoint, Dataset
 from tasks.system.files import sha256_of, why_not_written, write_atomically
+from tasks.system.memory import keep_freed_memory
 from tasks.system.storage import ObjectStorage, mirrored
 from tasks.training.batches import named_order
 from tasks.training.checkpoint import CheckpointStore, digest_is_right, files_to_mirror, save
@@ -120,6 +121,7 @@ def fit(
     A workload's own `fit` takes the place of our loop.
     Raises UnfinishedError, which says where its metrics are, for a loss that is not finite and for scores below `bar`; StepError for a full disk, and a folder that another process is training in.
     """
+    keep_freed_memory()
     with random_numbers_lock, threads(config.threads):
         compute = Compute(config)
         key = _key(module, train_rows, validation_rows, config, workload, distillation, compute.count)

@@ -10,6 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,8 @@ def main() -> None:
             os.environ[VARIABLE], taken = str(rows), []
             for turn in range(ROUNDS + 1):
                 folder = Path(scratch) / f"{rows}-{turn}"
-                ours = cpu_seconds(lambda: prepare(f"{__file__}:workload", Data(), folder / "ours"))
-                theirs = cpu_seconds(lambda: plain(folder / "theirs"))
+                ours = cpu_seconds(partial(prepare, f"{__file__}:workload", Data(), folder / "ours"))
+                theirs = cpu_seconds(partial(plain, folder / "theirs"))
                 taken.append((theirs, ours, ours / theirs))
             theirs, ours, times = map(statistics.median, zip(*taken[1:], strict=True))
             print(f"{rows:10,}  {theirs:7.3f}  {ours:7.3f}  {times:6.2f}")

@@ -19,7 +19,8 @@ def test_a_server_is_spoken_to_by_rest_and_a_database_that_we_know_is_read_and_a
 
     assert isinstance(connect(mlflow_server), RestClient)
     assert isinstance(connect(f"sqlite:///{empty_mlflow_database}"), LocalClient)
-    assert isinstance(connect(f"sqlite:///{tmp_path}/new.db"), MlflowClient)
+    assert isinstance(connect(f"sqlite:///{tmp_path}/new.db"), LocalClient)
+    assert isinstance(connect(f"sqlite:///{empty_mlflow_database}?timeout=9"), MlflowClient)
     monkeypatch.setenv("MLFLOW_TRACKING_AWS_SIGV4", "true")  # only MLflow's own signs requests
     with pytest.raises(StepError, match="takes a package that is not here .*requests_auth_aws_sigv4"):
         connect(mlflow_server)
