@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from checkout import ROOT
 from onnx import TensorProto, helper, numpy_helper
 
 from tasks.errors import UserError
@@ -324,10 +325,12 @@ def test_the_code_revision_says_whether_files_differ(tmp_path: Path, monkeypatch
         subprocess.run(["git", "-C", str(tmp_path), *command], check=True, env={**os.environ, **who})
     clean = evidence.code_state(tmp_path)
     assert clean.revision is not None and not clean.dirty
-    (tmp_path / "new.py").write_text("")
-    assert evidence.code_state(tmp_path) == Code(revision=clean.revision, dirty=True)
+    (tmp_path / "requirements.lock").write_text("numpy==2\n")
+    lock = sha256_of(tmp_path / "requirements.lock")
+    assert evidence.code_state(tmp_path) == Code(revision=clean.revision, dirty=True, lock=lock)
     monkeypatch.setenv("SLIPWAY_REVISION", "v1.2")
-    assert provenance.code_state() == Code(revision="v1.2", dirty=False)
+    own = sha256_of(ROOT / "requirements.lock")
+    assert provenance.code_state() == Code(revision="v1.2", dirty=False, lock=own)
 
 
 @pytest.mark.slow
