@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.errors import StepError, UserError
 from tasks.system import keyring as keyrings
@@ -110,14 +110,14 @@ def public_keys() -> tuple[Path | KeyState, ...]:
         keys.append(own if own.exists() else _derive_public_key(own, _own(folder / "private.pem")))
     if not keys:
         return ()
-    named = {
+    by_file = {
         path: fingerprint(public_pem(load_public(path.read_bytes(), str(path))))
         for path in dict.fromkeys(keys)
     }
     known = keyring().states
     revoked = {name for name, state in known.items() if state.revoked is not None}
-    others = [state for name, state in known.items() if name not in revoked | {*named.values()}]
-    return (*(path for path, name in named.items() if name not in revoked), *others)
+    others = [state for name, state in known.items() if name not in revoked | {*by_file.values()}]
+    return (*(path for path, name in by_file.items() if name not in revoked), *others)
 
 
 def create_key_pair(private: Path, public: Path) -> None:
@@ -151,7 +151,8 @@ def sign_folder(folder: Path, key: Path | PrivateKey) -> None:
     from model_signing._signing import sign_ec_key
 
     own = sign_ec_key.Signer.__new__(sign_ec_key.Signer)  # whose own beginning takes a file, and nothing else
-    own._private_key = signers.load(str(key)) if isinstance(key, Path) else key
+    own_key: Any = signers.load(str(key)) if isinstance(key, Path) else key
+    own._private_key = own_key
     config = signing.Config()
     config._signer = own
     config.set_hashing_config(_every_file())
