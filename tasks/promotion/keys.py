@@ -223,7 +223,7 @@ def _change(
     return Change(
         sequence=len(chain) + 1,
         at=datetime.datetime.now(datetime.UTC),
-        action=action,  # type: ignore[arg-type]
+        action=action,
         key=key,
         ended=ended,
         since=since,

@@ -201,7 +201,7 @@ def keep(folder: Path, registry: str, claims: Mapping[str, str]) -> bool:
     """Keep what a registry has of changes, if it goes on from what was kept of it; whether that is news. Raises KeyringError otherwise."""
     path = folder / f"ring-{digest_of(registry)[:8]}.json"
     before: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
-    after = {name: text for name, text in claims.items() if name.startswith((_CHANGE, _PART))}
+    after = _believed(claims)
     if after == before or not (after or before):
         return False
     if any(after.get(name) != text for name, text in before.items()):
@@ -211,6 +211,21 @@ def keep(folder: Path, registry: str, claims: Mapping[str, str]) -> bool:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomically(path, json.dumps(after).encode())
     return True
+
+
+def _believed(claims: Mapping[str, str]) -> dict[str, str]:
+    """The claims that a chain is made of, and nothing that somebody put beside them."""
+    listed = {name: text for name, text in claims.items() if name.startswith(_PART)}
+    believed = dict[str, str]()
+    for number in numbers(claims):
+        name = f"{_CHANGE}{number}"
+        tried = believed | {name: claims[name]}
+        chain = read_chain(listed | tried)
+        if len(chain) == len(tried):
+            believed = tried
+    for each in read_chain(listed | believed):
+        believed |= parts(each.holds)[1]
+    return believed
 
 
 def read_chain(claims: Mapping[str, str], problems: list[str] | None = None) -> tuple[Inventoried, ...]:

@@ -6,10 +6,10 @@ import re
 import secrets
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.errors import StepError, UserError
 from tasks.system import keyring as keyrings
@@ -102,22 +102,13 @@ def revoking() -> bool:
 
 def public_keys() -> tuple[Path | KeyState, ...]:
     """Every public key that this machine was given, or has the private half of, and those that they lead to but for revoked ones; none on one that has neither."""
-    folder = keys_folder()
-    named = any(os.environ.get(name) for name in (_PUBLIC, signers.PRIVATE, signers.SERVICE))
-    keys = [public_key()] if named else []
-    if (folder / "public.pem").exists() or (folder / "private.pem").exists():
-        own = folder / "public.pem"
-        keys.append(own if own.exists() else _derive_public_key(own, _own(folder / "private.pem")))
-    if not keys:
-        return ()
-    named = {
-        path: fingerprint(public_pem(load_public(path.read_bytes(), str(path))))
-        for path in dict.fromkeys(keys)
+    by_file = {
+        path: fingerprint(public_pem(load_public(path.read_bytes(), str(path)))) for path in _public_files()
     }
-    known = keyring().states
+    known = keyring().states if by_file else {}
     revoked = {name for name, state in known.items() if state.revoked is not None}
-    others = [state for name, state in known.items() if name not in revoked | {*named.values()}]
-    return (*(path for path, name in named.items() if name not in revoked), *others)
+    others = [state for name, state in known.items() if name not in revoked | {*by_file.values()}]
+    return (*(path for path, name in by_file.items() if name not in revoked), *others)
 
 
 def create_key_pair(private: Path, public: Path) -> None:
@@ -151,7 +142,8 @@ def sign_folder(folder: Path, key: Path | PrivateKey) -> None:
     from model_signing._signing import sign_ec_key
 
     own = sign_ec_key.Signer.__new__(sign_ec_key.Signer)  # whose own beginning takes a file, and nothing else
-    own._private_key = signers.load(str(key)) if isinstance(key, Path) else key
+    own_key: Any = signers.load(str(key)) if isinstance(key, Path) else key
+    own._private_key = own_key
     config = signing.Config()
     config._signer = own
     config.set_hashing_config(_every_file())
@@ -311,6 +303,14 @@ def _derive_public_key(path: Path, private: PrivateKey | None) -> Path:
     if not path.is_file() or path.read_bytes() != pem:
         write_atomically(path, pem)
     return path
+
+
+def _public_files() -> Iterator[Path]:
+    own = keys_folder() / "public.pem"
+    if any(os.environ.get(name) for name in (_PUBLIC, signers.PRIVATE, signers.SERVICE)):
+        yield public_key()
+    if own.exists() or own.with_name("private.pem").exists():
+        yield own if own.exists() else _derive_public_key(own, _own(own.with_name("private.pem")))
 
 
 def _own(path: Path) -> PrivateKey | None:

@@ -170,10 +170,14 @@ def test_a_record_that_was_cut_or_rewritten_is_not_taken_over(keys: Keys, tmp_pa
     assert keyrings.keep(tmp_path / "ring", "a registry", keys.claims)
     assert not keyrings.keep(tmp_path / "ring", "a registry", keys.claims | {"begun": "x"}), "that is no news"
     before = dict(keys.claims)
+    keys.claims["change-2"] = keys.claims["change-1"].replace('"signatures":["M', '"signatures":["N')
+    assert not keyrings.keep(tmp_path / "ring", "a registry", keys.claims), "nor is what nobody believes"
     keys.rotate(1, 2, set())
     assert keyrings.keep(tmp_path / "ring", "a registry", keys.claims)
-    for rewritten in ({}, before, keys.claims | {"change-1": keys.claims["change-2"]}):
+    for rewritten in ({}, before, keys.claims | {"change-1": keys.claims["change-3"]}):
         with pytest.raises(KeyringError, match="cut short or rewritten"):
             keyrings.keep(tmp_path / "ring", "a registry", rewritten)
     (kept,) = (tmp_path / "ring").glob("ring-*.json")
+    del keys.claims["change-2"]
     assert json.loads(kept.read_bytes()) == keys.claims
+    assert not keyrings.keep(tmp_path / "ring", "a registry", keys.claims), "and may go again"
