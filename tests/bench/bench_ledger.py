@@ -1,16 +1,18 @@
 """What a decision's look at the ledger costs, by how many entries it has: from this home, which has seen them, and from one that has not.
 
-On SQLite; medians of CPU seconds and of wall time.
+On SQLite; medians of CPU seconds and of wall time. `--write` puts the table into docs/benchmarks.md.
 """
 
 import datetime
 import os
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import promotions
+from figures import loaded, machine, sentence, surroundings, table, write
 
 from tasks.promotion.entries import FIRST, LedgerEntry
 from tasks.promotion.head import Head, write_head
@@ -59,25 +61,25 @@ def measure(registry: Registry, model: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as scratch:
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch, surroundings() as around:
         os.environ["SLIPWAY_HOME"] = scratch
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         registry = Registry(load_settings())
-        print(
-            f"{'entries':>8}  {'seen before: CPU s':>18}  {'wall s':>7}  {'never seen: CPU s':>17}  {'wall s':>7}"
-        )
         for count in ENTRIES:
             model = f"m{count}"
             write_ledger(registry, model, count)
             seen = measure(registry, model)
             for head in (Path(scratch) / "ledgers").glob(f"{model}-*"):
                 head.unlink()
-            unseen = measure(registry, model)
-            print(f"{count:8}  {seen[0]:18.3f}  {seen[1]:7.3f}  {unseen[0]:17.3f}  {unseen[1]:7.3f}")
-        reached = "ok" if seen[1] <= MOST_SECONDS else "MISSED"
-        print(
-            f"  {count} entries, seen before, wall: {seen[1]:.3f} s, wanted at most {MOST_SECONDS}: {reached}"
-        )
+            rows.append([f"{count:,}", *(f"{value:.3f}" for value in (*seen, *measure(registry, model)))])
+    heads = ["entries", "seen before: CPU s", "wall s", "never seen: CPU s", "wall s"]
+    lines = [f"{sentence(machine('mlflow'))} Load and steal: {loaded(around)}.", "", *table(heads, rows)]
+    print("\n".join(lines))
+    reached = "ok" if seen[1] <= MOST_SECONDS else "MISSED"
+    print(f"  {count} entries, seen before, wall: {seen[1]:.3f} s, wanted at most {MOST_SECONDS}: {reached}")
+    if "--write" in sys.argv:
+        write("ledger", lines)
 
 
 if __name__ == "__main__":

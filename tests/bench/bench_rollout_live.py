@@ -90,7 +90,7 @@ def weight_at(rollout: Rollout, server: ServerProcess) -> float | None:
 
 def cost(place: Place, before: Path | None) -> None:
     """CPU microseconds a request, by turns in one run: a turn of each, and the ratio of the two in each round."""
-    script = bench_serving.lua(BODY, JSON)
+    script = bench_serving.lua(BODY, JSON, alike=True)
     registered, rollout = place.rollout(models.mlp(seed=1), models.mlp(seed=1))
     server = place.serve(registered, "cost")
     ours: Any = SimpleNamespace(process=server.process, url=f"{server.url}/invocations")
@@ -124,7 +124,7 @@ def without(place: Place, before: Path, script: Path) -> None:
         place.stack.callback(peers[-1].stop)
         assert peers[-1].wait(BODY, JSON | {"X-API-Key": "bench"})
     for ids in (False, True):
-        script = bench_serving.lua(BODY, JSON, ids)
+        script = bench_serving.lua(BODY, JSON, alike=not ids)
         used: list[list[float]] = [[], []]
         for number in range(ROUNDS + 1):
             for at, peer in enumerate(peers):

@@ -1,11 +1,11 @@
 """Requests a second and CPU a request: our server, the same without the fast path, and peers, in turns on this machine.
 
-`bench_serving.py [--quick] [WORDS]`: the rows whose title has one of the words. A row is printed when it is done.
+`bench_serving.py [--rounds 9] [--write] [WORDS]`: the rows whose title has one of the words. A row is printed when it is done; `--write` puts the tables into
+docs/benchmarks.md. Heads differ from request to request, by an id and a trace each, as behind any proxy; where all are alike, the row says so.
 """
 
+import argparse
 import json
-import os
-import platform
 import re
 import resource
 import shutil
@@ -15,17 +15,21 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
 import serving_models as models
+from figures import loaded, machine, surroundings, write
+from open_loop import offered
 from serving_peers import HOME, Peer, cpu_seconds, free_port, halted, peers
+from serving_table import paired, rates
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS, SECONDS = 9, 1
+SHARES = (0.25, 0.5, 0.75)
+"""Of what it does when it is asked without pause; so much is offered by schedule."""
 LIBRARIES = ("uvicorn", "onnxruntime", "mlflow", "fastapi", "numpy")
 OURS, BY_ASGI = "slipway", "slipway by ASGI"
 
@@ -41,13 +45,14 @@ class Work(NamedTuple):
     peers: tuple[str, ...]
     rows: int = 1
     binary: bool = False
-    ids: bool = False
+    alike: bool = False
+    """All heads, which no client sends that has request ids."""
 
 
-ALL = ("mlflow", "fastapi", "litserve", "bentoml")
+ALL = ("mlflow", "fastapi", "litserve", "bentoml", "coglet")
 WORKS = (
     Work("tiny MLP, JSON row", models.mlp, "x", (64,), 64, (BY_ASGI, "nothing", *ALL)),
-    Work("tiny MLP, JSON row, an id each", models.mlp, "x", (64,), 64, (BY_ASGI,), ids=True),
+    Work("tiny MLP, JSON row, heads alike", models.mlp, "x", (64,), 64, (BY_ASGI,), alike=True),
     Work("small CNN, JSON row", models.cnn, "image", (1, 28, 28), 64, ALL),
     Work("transformer 10.6M, JSON row", models.transformer, "tokens", (32,), 16, ("mlflow", "fastapi")),
     Work("tiny MLP, 64 rows, JSON", models.mlp, "x", (64,), 16, ("mlflow", "fastapi"), rows=64),
@@ -92,30 +97,32 @@ def body_of(work: Work) -> tuple[bytes, dict[str, str]]:
     return head + data, {"Content-Type": "application/octet-stream", **length}
 
 
-IDS = """
+VARIED = """
 wrk.headers["X-Request-Id"] = "AN-ID"
-local count, head, tail = 0, "", ""
+wrk.headers["Traceparent"] = "00-0af7651916cd43dd8448eb211c80319c-AN-ID-01"
+local count, first, second, last = 0, "", "", ""
 function init()
   local text = wrk.format()
-  local at = text:find("AN-ID", 1, true)
-  head, tail = text:sub(1, at - 1), text:sub(at + 5)
+  local a = text:find("AN-ID", 1, true)
+  local b = text:find("AN-ID", a + 5, true)
+  first, second, last = text:sub(1, a - 1), text:sub(a + 5, b - 1), text:sub(b + 5)
 end
 function request()
   count = count + 1
-  return head .. count .. tail
+  local id = string.format("%016x", count)
+  return first .. id .. second .. id .. last
 end
 """
+KEY = {"X-API-Key": "bench"}
 
 
-def lua(body: bytes, headers: dict[str, str], ids: bool = False) -> Path:
-    """What wrk is to send; `ids`: with an X-Request-Id of its own each time, as what stands behind a proxy gets it."""
-    (HOME / "body").write_bytes(body)
-    lines = ['wrk.method = "POST"', f'wrk.body = io.open("{HOME / "body"}", "rb"):read("*a")']
-    lines += [
-        f'wrk.headers["{name}"] = "{value}"' for name, value in (headers | {"X-API-Key": "bench"}).items()
-    ]
-    (HOME / "post.lua").write_text("\n".join(lines) + (IDS if ids else ""))
-    return HOME / "post.lua"
+def lua(body: bytes, headers: dict[str, str], alike: bool = False, name: str = "post") -> Path:
+    """What wrk is to send: with an id and a trace of its own each time, as what stands behind a proxy gets it, or always the same."""
+    (HOME / f"{name}.body").write_bytes(body)
+    lines = ['wrk.method = "POST"', f'wrk.body = io.open("{HOME / name}.body", "rb"):read("*a")']
+    lines += [f'wrk.headers["{header}"] = "{value}"' for header, value in (headers | KEY).items()]
+    (HOME / f"{name}.lua").write_text("\n".join(lines) + ("" if alike else VARIED))
+    return HOME / f"{name}.lua"
 
 
 @contextmanager
@@ -194,26 +201,39 @@ def measure(work: Work, rounds: int) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     models.save(folder, work.model(), {work.name: rows_of(work.name, work.shape, 1).tolist()})
     body, headers = body_of(work)
-    script = lua(body, headers, work.ids)
     running = [ours(folder, binary=work.binary)]
     if BY_ASGI in work.peers:
         running.append(ours(folder, "--no-fast-path"))
     running += peers(folder, work.peers)
     try:
-        up = [peer for peer in running if peer.wait(body, headers | {"X-API-Key": "bench"})]
+        up = [peer for peer in running if peer.wait(body, headers | KEY)]
+        scripts = {
+            peer.name: lua(peer.asked(body), headers, work.alike, peer.name.replace(" ", "-")) for peer in up
+        }
         turns: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in up}
         beside: dict[int, list[float]] = {1: [], 64: []}
         alone: dict[int, list[float]] = {1: [], 64: []}
         for _ in range(rounds):
             for peer in up:
                 with halted([other for other in running if other is not peer]):
-                    turns[peer.name].append(wrk(peer, work.connections, script))
+                    turns[peer.name].append(wrk(peer, work.connections, scripts[peer.name]))
             with halted(running):
                 for batch, costs in alone.items():
                     costs.append(bare(folder, work, batch, 0.5))
                 with neighbour(turns[OURS][-1]["client_share"]):
                     for batch, costs in beside.items():
                         costs.append(bare(folder, work, batch, 0.5))
+        capacity = statistics.median(turn["rate"] for turn in turns[OURS])
+        with halted(running[1:]):
+            scheduled = [
+                {
+                    "share": share,
+                    **offered(
+                        running[0].url, share * capacity, 3 * SECONDS, work.connections, headers | KEY, body
+                    ),
+                }
+                for share in SHARES
+            ]
     finally:
         for peer in running:
             peer.stop()
@@ -227,6 +247,7 @@ def measure(work: Work, rounds: int) -> dict[str, Any]:
         "body_bytes": len(body),
         "servers": servers,
         "turns": turns,
+        "scheduled": scheduled,
         "onnxruntime_turns": beside,
         "missing": sorted(peer.name for peer in running if peer not in up),
         "onnxruntime_cpu_us_a_row": {batch: statistics.median(costs) for batch, costs in beside.items()},
@@ -234,11 +255,6 @@ def measure(work: Work, rounds: int) -> dict[str, Any]:
             batch: statistics.median(costs) for batch, costs in alone.items()
         },
     }
-
-
-def paired(left: Sequence[float], right: Sequence[float]) -> float:
-    """The median of ratios within a round: what slowed the machine in one round slowed both. 0 when one did not run."""
-    return statistics.median(a / b for a, b in zip(left, right, strict=True)) if left and right else 0.0
 
 
 def bounds(work: Work, found: dict[str, Any]) -> list[Bound]:
@@ -265,7 +281,7 @@ def bounds(work: Work, found: dict[str, Any]) -> list[Bound]:
             bound(f"× {name}, CPU", by_cpu(name), wanted),
         ]
 
-    if work.ids:
+    if work.alike:
         return against(BY_ASGI, 2)
     if work.title.startswith("tiny MLP, JSON row"):
         return [
@@ -274,13 +290,14 @@ def bounds(work: Work, found: dict[str, Any]) -> list[Bound]:
             *against(BY_ASGI, 2),
             bound("× the do-nothing ASGI app, CPU", by_cpu("nothing"), 49 / 30),
             bound("of bare ORT, batch 1, CPU", of_bare(1), 0.5),
+            bound("CPU µs a request", us["cpu_us"], 10, cost=True),
             bound("p99 ms", us["p99_ms"], 5, cost=True),
         ]
     if "CNN" in work.title:
         return [
             *against("mlflow", 24),
             bound("of bare ORT, batch 1, CPU", of_bare(1), 1.0),
-            bound("of bare ORT, batch 64, CPU", of_bare(64), 0.7),
+            bound("of bare ORT, batch 64, CPU", of_bare(64), 0.8),
         ]
     if "transformer" in work.title:
         rate = paired([turn["rate"] for turn in ours], [1e6 / cost for cost in alone[64]])
@@ -297,7 +314,7 @@ def bounds(work: Work, found: dict[str, Any]) -> list[Bound]:
 def report(work: Work, found: dict[str, Any], held: Sequence[Bound]) -> None:
     size = f"{found['body_bytes'] / 1000:.1f} kB"
     print(
-        f"\n{work.title}, {size}, {work.connections} connections, medians of turns (load {os.getloadavg()[0]:.1f})"
+        f"\n{work.title}, {size}, {work.connections} connections, medians of turns; load and steal {loaded(found['around'])}"
     )
     print(f"{'':28}{'req/s':>10}{'CPU µs':>10}{'p99 ms':>10}{'bad':>6}")
     for name, row in sorted(found["servers"].items(), key=lambda item: -item[1]["rate"]):
@@ -309,6 +326,9 @@ def report(work: Work, found: dict[str, Any], held: Sequence[Bound]) -> None:
         )
     for name in found["missing"]:
         print(f"{name:28}  could not be started")
+    for row in found["scheduled"]:
+        times = ", ".join(f"{name} {row[f'{name}_ms']:.1f}" for name in ("p50", "p99", "p99.9", "late"))
+        print(f"  by schedule, {row['share']:.0%}: {row['asked_rate']:.0f} a second, ms: {times}")
     for bound in held:
         word = "at most" if bound.cost else "at least"
         mark = "ok" if bound.reached else "MISSED"
@@ -317,22 +337,27 @@ def report(work: Work, found: dict[str, Any], held: Sequence[Bound]) -> None:
 
 
 def main() -> None:
-    rounds = 1 if "--quick" in sys.argv else ROUNDS
-    words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="*", help="rows whose title has one of these; all if none is given")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+    given = parser.parse_args()
     HOME.mkdir(parents=True, exist_ok=True)
-    libraries = {name: version(name) for name in LIBRARIES}
-    machine = {"python": platform.python_version(), "machine": platform.machine(), "cpus": os.cpu_count()}
-    figures: dict[str, Any] = {}
+    said, figures = machine(*LIBRARIES), dict[str, Any]()
     for work in WORKS:
-        if words and not any(word in work.title for word in words):
+        if given.words and not any(word in work.title for word in given.words):
             continue
-        found = measure(work, rounds)
+        with surroundings() as around:
+            found = measure(work, given.rounds)
         held = bounds(work, found)
+        found["around"] = around
         report(work, found, held)
         found["bounds"] = [{**bound._asdict(), "reached": bound.reached} for bound in held]
         figures[work.title] = found
-        text = json.dumps({"machine": machine, "libraries": libraries, "figures": figures}, indent=1)
+        text = json.dumps({"machine": said, "rounds": given.rounds, "figures": figures}, indent=1)
         (HOME / "serving.json").write_text(text)
+    if given.write:
+        write("serving", rates(said, given.rounds, figures))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
 """Four times what the server can do: how much useful work goes on, how soon the rest is told to come back, and how soon it is over.
 
-An open loop: requests leave at their times whether or not earlier ones were answered, as those of many clients do.
+An open loop: requests leave at their times whether or not earlier ones were answered, as those of many clients do. `--write` puts the table into
+docs/benchmarks.md.
 """
 
 import asyncio
 import json
-import os
 import shutil
 import statistics
+import sys
 import time
 from collections import Counter
 from typing import NamedTuple
 
 import bench_serving
 import serving_models as models
+from figures import listed, loaded, machine, sentence, surroundings, write
 from serving_peers import HOME
 from serving_process import ServerProcess
 
@@ -127,12 +129,19 @@ def main() -> None:
     shutil.rmtree(HOME / "overload", ignore_errors=True)
     folder = models.save(HOME / "overload", work.model(), {work.name: rows})
     body = json.dumps({"inputs": {work.name: rows}}).encode()
-    with ServerProcess(f"bench={folder}", home=HOME / "home", log_level="error") as server:
+    with (
+        surroundings() as around,
+        ServerProcess(f"bench={folder}", home=HOME / "home", log_level="error") as server,
+    ):
         figures = asyncio.run(measure(server.address, body))
-    print(f"{work.title}, overload (load {os.getloadavg()[0]:.1f})")
-    for name, value in figures.items():
-        print(f"{name:50}{value:>12.3f}")
-    (HOME / "serving_overload.json").write_text(json.dumps(figures, indent=1))
+    said = machine("uvicorn", "onnxruntime")
+    lines = [f"{work.title}. {sentence(said)} Load and steal: {loaded(around)}.", "", *listed(figures)]
+    print("\n".join(lines))
+    (HOME / "serving_overload.json").write_text(
+        json.dumps({"machine": said, "around": around, **figures}, indent=1)
+    )
+    if "--write" in sys.argv:
+        write("serving overload", lines)
 
 
 if __name__ == "__main__":

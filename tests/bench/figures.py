@@ -6,7 +6,7 @@ A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; what is said around
 import datetime
 import os
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -62,6 +62,17 @@ def _ticks() -> tuple[int, int]:
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """In Markdown."""
     return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
+
+
+def listed(figures: Mapping[str, float]) -> list[str]:
+    """Figures by name as a table."""
+    return table(
+        ("what", "seen"),
+        [
+            (name, f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:.3g}")
+            for name, value in figures.items()
+        ],
+    )
 
 
 def write(name: str, lines: Sequence[str], page: Path = PAGE) -> None:

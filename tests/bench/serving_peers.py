@@ -75,10 +75,26 @@ class Api:
         return {"predictions": predict(inputs[entry.name]).tolist()}
 """
 )
+COGLET = """
+import os
+import coglet
+coglet.server.serve("predictor.py:Predictor", host="127.0.0.1", port=int(os.environ["PORT"]))
+"""
+PREDICTOR = (
+    SESSION
+    + """
+from cog import BasePredictor
+class Predictor(BasePredictor):
+    async def predict(self, {name}: list) -> list:
+        return predict({name}).tolist()
+"""
+)
 
 
 class Peer:
-    """A server in a process tree of its own."""
+    """A server in a process tree of its own; `field` is where it has the rows in a body."""
+
+    field = "inputs"
 
     def __init__(
         self, name: str, command: list[str], port: int, path: str = "/invocations", **environment: str
@@ -90,10 +106,14 @@ class Peer:
         every = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PORT": str(port), **environment}
         self.process = subprocess.Popen(command, env=every, stdout=log, stderr=log, cwd=HOME)
 
+    def asked(self, body: bytes) -> bytes:
+        """What we are asked, as this one is asked it."""
+        return body.replace(b'"inputs"', b'"%b"' % self.field.encode(), 1)
+
     def wait(self, body: bytes, headers: dict[str, str], patience: float = 120) -> bool:
         """Until it answers a prediction; False when it never does."""
         end = time.monotonic() + patience
-        request = urllib.request.Request(self.url, body, headers)
+        request = urllib.request.Request(self.url, self.asked(body), headers)
         while time.monotonic() < end and self.process.poll() is None:
             try:
                 with urllib.request.urlopen(request, timeout=10) as answer:
@@ -200,6 +220,7 @@ def peers(folder: Path, names: Sequence[str]) -> list[Peer]:
             "litserve", LITSERVE, ("litserve", *basics), "python", "{module}.py", **model
         ),
         "bentoml": lambda: script("bentoml", BENTO, ("bentoml", *basics), *bento, **model),
+        "coglet": lambda: coglet(folder, basics, model),
     }
     found = []
     for name, make in makers.items():
@@ -215,3 +236,21 @@ def mlflow(folder: Path) -> Peer:
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "-m", str(folder)]
     return Peer("mlflow", [*command, "-h", "127.0.0.1", "-p", str(port)], port)
+
+
+def coglet(folder: Path, basics: tuple[str, ...], model: dict[str, str]) -> Peer:
+    """Replicate's server: HTTP in Rust, and a process of Python that is asked over a socket. It refuses what is more than it may do at once."""
+    (HOME / "predictor.py").write_text(PREDICTOR.replace("{name}", folder.name))
+    packages = ("coglet", "cog", *basics)
+    peer = script(
+        "coglet",
+        COGLET,
+        packages,
+        "python",
+        "{module}.py",
+        COG_MAX_CONCURRENCY="128",
+        COG_LOG_LEVEL="error",
+        **model,
+    )
+    peer.url, peer.field = peer.url.replace("/invocations", "/predictions"), "input"
+    return peer

@@ -1,75 +1,75 @@
-"""The server's figures as a table for the README, from what bench_serving*.py wrote last."""
+"""The server's figures as tables for docs/benchmarks.md."""
 
-import json
-from collections.abc import Iterator
+import statistics
+from collections.abc import Sequence
 from typing import Any
 
-from bench_serving import paired
-from serving_peers import HOME
+from figures import loaded, sentence, table
 
 PEERS = {
     "mlflow": "`mlflow models serve`",
     "fastapi": "FastAPI + orjson",
     "litserve": "LitServe",
     "bentoml": "BentoML",
+    "coglet": "coglet (Rust)",
     "nothing": "an ASGI app that does nothing",
 }
 
-SWAP = {
-    "requests": "requests while the alias moved {moves:.0f} times",
-    "failed": "of these failed",
-    "new version answers after, median s": "new version answers after a move, median s (poll 0.5 s)",
-    "new version answers after, most s": "the same, most",
-    "p99 at a move, times steady": "p99 beside a move, times steady",
-    "memory MB, infra.serving.worker": "memory of a worker, MB",
-    "memory MB, all": "memory of all processes, MB",
-    "memory MB before": "memory before {requests for memory:.0f} requests, MB",
-    "memory MB after": "and after them, MB",
-    "cold start s, signature checked": "first answer from the cache, signature checked, s",
-}
-OVERLOAD = {
-    "useful work at 4×, share of peak": "useful work at four times the peak, share of it",
-    "recovered after, s": "recovered after, s",
-}
+
+def paired(left: Sequence[float], right: Sequence[float]) -> float:
+    """The median of ratios within a round: what slowed the machine in one round slowed both. 0 when one did not run."""
+    return statistics.median(_ratios(left, right)) if left and right else 0.0
 
 
-def read(name: str) -> dict[str, Any]:
-    path = HOME / f"{name}.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return found
+def _ratios(left: Sequence[float], right: Sequence[float]) -> list[float]:
+    return [a / b for a, b in zip(left, right, strict=True)]
 
 
-def rates(found: dict[str, Any]) -> Iterator[str]:
-    """Ours, and how many times as much CPU a request costs the others: medians of ratios within a round."""
-    yield f"| work | requests/s | CPU µs a request | p99 ms | CPU a request: {' | '.join(PEERS.values())} | bare ONNX Runtime on the same rows, in batches of 1 and of 64 |"
-    yield "|---" * (5 + len(PEERS)) + "|"
-    for title, row in found.get("figures", {}).items():
-        ours, turns = row["servers"]["slipway"], row["turns"]
+def _times(left: Sequence[float], right: Sequence[float]) -> str:
+    """The same for a cell, with its quartiles where there are enough rounds."""
+    if not left or not right:
+        return ""
+    ratios = _ratios(left, right)
+    if len(ratios) < 4:
+        return f"{statistics.median(ratios):.3g}×"
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return f"{middle:.3g}× ({low:.3g}–{high:.3g})"
+
+
+def rates(said: dict[str, str], rounds: int, figures: dict[str, Any]) -> list[str]:
+    """Ours, how many times our CPU time a request costs the others, and latencies by schedule."""
+    rows = []
+    for title, found in figures.items():
+        ours, turns = found["servers"]["slipway"], found["turns"]
         own = [turn["cpu_us"] for turn in turns["slipway"]]
-        times = [paired([turn["cpu_us"] for turn in turns.get(name, [])], own) for name in PEERS]
-        bare = " and ".join(
-            f"{row['rows'] * paired(row['onnxruntime_turns'][size], own):.2f}×" for size in ("1", "64")
-        )
-        cells = [f"{ours['rate']:,.0f}", f"{ours['cpu_us']:,.0f}", f"{ours['p99_ms']:.1f}"]
-        yield f"| {title} | {' | '.join([*cells, *(f'{value:.1f}×' if value else '' for value in times), bare])} |"
-
-
-def singles(names: dict[str, str], found: dict[str, Any]) -> Iterator[str]:
-    for key, title in names.items():
-        if key in found:
-            yield f"| {title.format(**found)} | {found[key]:,.3g} |"
-
-
-def main() -> None:
-    serving = read("serving")
-    print("\n".join(rates(serving)), "\n\n| | |\n|---|---|")
-    print("\n".join([*singles(SWAP, read("serving_swap")), *singles(OVERLOAD, read("serving_overload"))]))
-    fuzz = read("serving_fuzz")
-    if fuzz:
-        worst = max(int(key.split()[1]) for key in fuzz if key.startswith("answered "))
-        print(f"| {fuzz['mutated requests']:,} mutated requests: highest status | {worst} |")
-    print(f"\n{serving.get('machine')} {serving.get('libraries')}")
-
-
-if __name__ == "__main__":
-    main()
+        cells = [title, f"{ours['rate']:,.0f}", f"{ours['cpu_us']:,.1f}", f"{ours['p99_ms']:.1f}"]
+        cells += [_times([turn["cpu_us"] for turn in turns.get(name, [])], own) for name in PEERS]
+        for batch in (1, 64):
+            cells.append(_times([found["rows"] * cost for cost in found["onnxruntime_turns"][batch]], own))
+        rows.append([*cells, loaded(found["around"])])
+    heads = ["work", "requests/s", "CPU µs a request", "p99 ms", *PEERS.values()]
+    heads += ["bare ONNX Runtime, in batches of 1", "of 64", "load, steal"]
+    scheduled = [
+        [title, f"{row['share']:.0%}", f"{row['asked_rate']:,.0f}"]
+        + [f"{row[f'{name}_ms']:.1f}" for name in ("p50", "p99", "p99.9", "late")]
+        for title, found in figures.items()
+        for row in found["scheduled"]
+    ]
+    asked = [
+        "work",
+        "of its capacity",
+        "requests/s",
+        "p50 ms",
+        "p99",
+        "p99.9",
+        "the generator was late by (p99)",
+    ]
+    return [
+        f"{sentence(said)} Medians of {rounds} rounds by turns, with quartiles; to the right, how many times our CPU time a request costs the others:",
+        "",
+        *table(heads, rows),
+        "",
+        "By schedule (`open_loop.py`): random arrivals, timed from when each was due, whatever became of those before.",
+        "",
+        *table(asked, scheduled),
+    ]

@@ -2,13 +2,16 @@
 
 The template is written from what the parser understood, so a head that matches can be understood in no other way: the
 gaps end at the first carriage return and hold printable characters, or digits. Nothing slips past the checks by it.
+
+One pattern finds the gaps, by the lengths of what stands between them, which is then compared: clients whose heads have one shape share it.
 """
 
+import re
 from collections.abc import Set
 
 from infra.serving.http.service import Headers, Route
 from infra.serving.wire.headings import JSON_LENGTH, Pairs
-from infra.serving.wire.request_ids import LONGEST_ID, PRINTABLE, REQUEST_ID
+from infra.serving.wire.request_ids import LONGEST_ID, REQUEST_ID
 
 LENGTH = b"content-length"
 
@@ -20,9 +23,10 @@ READ = frozenset(
 )
 """What a check, a codec or the parser reads of an accepted head; whoever comes to read more has to add it here."""
 
-DIGITS = b"0123456789"
-
 LONGEST = 256
+
+PRINTABLE, DIGITS = b"([ -~]{0,255}+)", b"([0-9]{1,255}+)"
+"""What may stand in a gap; none of it is ever given back, so that a head is looked at once."""
 
 
 class HeadTemplate:
@@ -32,15 +36,18 @@ class HeadTemplate:
         "digests",
         "fields",
         "free",
-        "gaps",
         "id",
+        "id_at",
         "key",
+        "key_at",
         "last",
+        "length_at",
+        "match",
         "observers",
         "place",
         "route",
         "slot",
-        "tail",
+        "texts",
     )
 
     def __init__(
@@ -61,18 +68,21 @@ class HeadTemplate:
         self.key = b"" if lane is None else lane.header
         self.fields = {name: value for name, value in fields.items() if name in READ or name == self.key}
         self.digests = digests  # of the keys that the head was checked against
-        # what stands before each, what may stand in it, and whether it is the id, or the key
-        self.gaps: list[tuple[bytes, bytes, bool, bool]] = []
-        text = b"POST %b HTTP/1.1\r\n" % url
+        self.length_at = self.id_at = self.key_at = 0  # among the groups; the first is never a gap
+        texts, shape, text = [], b"", b"POST %b HTTP/1.1\r\n" % url
         for name, value in headers:
             text += name + b": "
             lower = name.lower()
-            allowed = DIGITS if lower == LENGTH else PRINTABLE if name in free else b""
-            if allowed:
-                self.gaps.append((text, allowed, lower == REQUEST_ID, lower == self.key))
-                text, value = b"", b""
+            if lower == LENGTH or name in free:
+                shape += b"(.{%d})%b" % (len(text), DIGITS if lower == LENGTH else PRINTABLE)
+                texts.append(text)
+                at, text, value = 2 * len(texts) - 1, b"", b""
+                self.length_at = at if lower == LENGTH else self.length_at
+                self.id_at = at if lower == REQUEST_ID else self.id_at
+                self.key_at = at if lower == self.key else self.key_at
             text += value + b"\r\n"
-        self.tail = text + b"\r\n"
+        self.texts = (*texts, text + b"\r\n")
+        self.match = re.compile(shape + b"(.{%d})" % len(self.texts[-1]), re.DOTALL).match
         self.last = b"\0"  # a head that matched, as it came; none holds a zero byte
         self.place = (0, 0)
 
@@ -80,26 +90,18 @@ class HeadTemplate:
         """Where the body starts and how long it is, when `data` begins with such a head."""
         if data.startswith(self.last):
             return self.place
-        at, length, id, key = 0, b"", self.id, None
-        for text, allowed, is_id, is_key in self.gaps:
-            start = at + len(text)
-            at = data.find(b"\r", start, start + LONGEST)
-            value = data[start:at]
-            if at < 0 or not data.startswith(text, start - len(text)) or value.translate(None, allowed):
-                return None
-            if allowed is DIGITS:
-                length = value
-            if is_id:
-                id = value.strip(b" ")
-                if len(id) > LONGEST_ID:
-                    return None
-            if is_key:
-                key = value.strip(b" ")
-        if not length or not data.startswith(self.tail, at):
+        match = self.match(data)
+        if match is None:
             return None
-        self.id = id
-        if key is not None:
-            self.fields[self.key] = key
-        at += len(self.tail)
-        self.last, self.place = data[:at], (at, int(length))
+        parts = match.groups()
+        if parts[::2] != self.texts:
+            return None
+        if self.id_at:
+            id = parts[self.id_at].strip(b" ")
+            if len(id) > LONGEST_ID:
+                return None
+            self.id = id
+        if self.key_at:
+            self.fields[self.key] = parts[self.key_at].strip(b" ")
+        self.last, self.place = match[0], (match.end(), int(parts[self.length_at]))
         return self.place
