@@ -136,7 +136,9 @@ def recipe_of(name: str, params: Mapping[str, Any]) -> Recipe:
 
 def params_of(recipe: Recipe) -> dict[str, Any] | None:
     """The point of the space that is this recipe, or None when the recipe is not in the space."""
-    steps = (step.model_copy(update={"milder": 0}) if isinstance(step, Prune) else step for step in recipe.steps)
+    steps = (
+        step.model_copy(update={"milder": 0}) if isinstance(step, Prune) else step for step in recipe.steps
+    )
     return _points().get(tuple(steps))
 
 

@@ -9,7 +9,7 @@ from tasks.compression.search import Study, params_of, recipe_of
 from tasks.config import Gates, Search
 from tasks.measured import Interval, Report, Speed
 from tasks.proof.selection import select
-from tasks.recipes import Recipe
+from tasks.recipes import Prune, Recipe
 from tasks.workloads.workload import DEFAULT_RECIPES
 
 GATES = Gates(max_score_drop=0.005)
@@ -131,7 +131,10 @@ def test_without_trials_nothing_is_searched(tmp_path: Path) -> None:
 def test_default_recipes_are_points_of_the_space(recipe: Recipe) -> None:
     params = params_of(recipe)
     assert params is not None
-    assert recipe_of(recipe.name, params) == recipe
+    steps = [s.model_copy(update={"milder": 0}) if isinstance(s, Prune) else s for s in recipe.steps]
+    assert recipe_of(recipe.name, params).steps == tuple(
+        steps
+    )  # what is tried after it is no part of the space
 
 
 @pytest.mark.parametrize(
