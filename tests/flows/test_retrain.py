@@ -20,7 +20,7 @@ from tasks.registry.registry import Registry
 from tasks.registry.tags import DECISION_TAG
 from tasks.settings import load_settings
 
-QUICK = ("train.epochs=2", "recipes=[]", "train.threads=1")
+QUICK = ("train.epochs=2", "recipes=[]", "engines=[onnxruntime]", "train.threads=1")
 WORKLOAD = """
 from dataclasses import replace
 import numpy as np

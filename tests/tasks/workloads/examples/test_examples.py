@@ -157,7 +157,7 @@ def test_it_runs_is_promoted_and_answers_in_words(name: str, prefect_server: str
     asked, holds, settings = REQUESTS[name]
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     environment |= {"SLIPWAY_HOME": str(tmp_path / "home"), "PREFECT_API_URL": prefect_server}
-    words = " ".join(f"--set '{setting}'" for setting in ("recipes=[]", *settings))
+    words = " ".join(f"--set '{setting}'" for setting in ("recipes=[]", "engines=[onnxruntime]", *settings))
     done = slipway(f"slipway run {name} {words} --json", environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["decision"] == "promoted"

@@ -16,7 +16,7 @@ from tasks.proof.evidence import MODEL, read
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(1800)]
 
-SMALL = ["recipes=[]", "train.threads=1"]
+SMALL = ["recipes=[]", "engines=[onnxruntime]", "train.threads=1"]
 
 
 @pytest.mark.parametrize(
