@@ -19,24 +19,28 @@ _DIGITS = 4
 
 
 def check_search(workload: "Workload", run: RunConfig) -> None:
-    """Raise UserError for a search over trainings that cannot work for this workload, or in this environment."""
+    """Raise UserError for a search that cannot work for this workload, or in this environment."""
     search = run.search
-    if not search.space:
-        if asked := [name for name in _BUDGET if getattr(search, name) is not None]:
-            value = getattr(search, asked[0])
-            raise UserError(
-                f"search.{asked[0]}={value} is a budget of nothing, for search.space names no knob: set that too, such as "
-                "search.space={train.lr: [0.0001, 0.01, log]}, or leave it out."
-            )
-        return
+    if search.space:
+        _check_space(workload, run)
+    elif asked := [name for name in _BUDGET if getattr(search, name) is not None]:
+        value = getattr(search, asked[0])
+        raise UserError(
+            f"search.{asked[0]}={value} is a budget of nothing, for search.space names no knob: set that too, such as "
+            "search.space={train.lr: [0.0001, 0.01, log]}, or leave it out."
+        )
+    needs = "search.space" if search.space else f"search.trials={search.trials}" if search.trials else ""
+    if needs and find_spec("optuna") is None:
+        raise UserError(f"{needs} needs Optuna: pip install 'slipway[search]'.")
+
+
+def _check_space(workload: "Workload", run: RunConfig) -> None:
     if run.train is None:
         raise UserError(
             f"search.space cannot be, for workload {workload.name} trains nothing (train=None): leave it out."
         )
-    for name in search.space.get("model", ()):
+    for name in run.search.space.get("model", ()):
         workload.builder(name)  # which says what there is instead
-    if find_spec("optuna") is None:
-        raise UserError("search.space needs Optuna: pip install 'slipway[search]'.")
 
 
 def budget_of(search: Search) -> int | None:

@@ -54,6 +54,8 @@ def test_without_optuna_a_search_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr("tasks.training.space.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"search.space needs Optuna: pip install 'slipway\[search\]'"):
         check_run(workload(), RunConfig(search=Search(space=RATES)))
+    with pytest.raises(UserError, match="search.trials=3 needs Optuna"):
+        check_run(workload(), RunConfig(search=Search(trials=3)))
     check_run(workload(), RunConfig())
 
 
