@@ -82,10 +82,15 @@ def missing(engine: Engine) -> str | None:
             f"choose {' or '.join(kind.precisions)}" if kind.precisions else "it computes as the file has it"
         )
         return f"{kind.title} has no precision {engine.numbers!r}: {choices}."
-    needed = engine.instructions or (() if engine.numbers in (None, "fp32") else SUPPORT[engine.numbers])
+    return _lacking(engine, kind)
+
+
+def _lacking(engine: Engine, kind: Kind) -> str | None:
+    """What the processor has not of what the engine rests on, in a sentence."""
     lacking = [name for name in engine.instructions if first_of([name]) is None]
     if lacking:
         return f"{kind.title} in {engine.precision} rests on {' and '.join(lacking)}, which this processor has not."
+    needed = () if engine.instructions or engine.numbers in (None, "fp32") else SUPPORT[str(engine.numbers)]
     if needed and first_of(needed) is None:
         return f"{kind.title} in {engine.numbers} needs {' or '.join(needed)}, and this processor has none of them."
     return None
