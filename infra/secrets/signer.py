@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from tasks.errors import StepError, UserError, exiting_in_a_sentence
 from tasks.promotion.entries import LedgerEntry
-from tasks.proof.permit import PermitError, read_permit
+from tasks.proof.permit import SUMMARY, PermitError, read_permit
 from tasks.registry.status_tags import StatusTag
 from tasks.rollout.record import RolloutRecord
 from tasks.system import signers, signing
@@ -37,14 +37,11 @@ _SECONDS = 15
 
 _PAYLOAD = "application/vnd.in-toto+json"
 
-_VSA = "https://slsa.dev/verification_summary/v1"
-
 STATEMENTS = {
     "https://model_signing/signature/v1.0": "a folder's files",
-    _VSA: "a permit",
+    SUMMARY: "a permit",
     "https://slsa.dev/provenance/v1": "a provenance",
     "https://in-toto.io/attestation/test-result/v0.1": "test results",
-    "https://cyclonedx.org/bom": "a bill of materials",
 }
 """What may be said of digests, by in-toto's type of it."""
 
@@ -82,7 +79,7 @@ def _statement(text: str) -> str:
         raise UserError("it is no in-toto statement of a kind that Slipway makes") from error
     if not (whole and digests and all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)):
         raise UserError("it is an in-toto statement about nothing that has a digest")
-    if statement["predicateType"] == _VSA and "slipway" in statement["predicate"]:
+    if statement["predicateType"] == SUMMARY:
         payload = base64.b64encode(match[2].encode()).decode()
         envelope = {"payloadType": _PAYLOAD, "payload": payload, "signatures": [{"sig": ""}]}
         try:

@@ -9,13 +9,14 @@ from typing import Any
 
 from tasks.attestation.results import RESULTS
 from tasks.attestation.statements import PROVENANCE, TESTS, Statement, state, subjects
-from tasks.errors import UserError
 from tasks.proof.evidence import EVIDENCE, Evidence
 from tasks.proof.permit import SUMMARY, is_ahead
 from tasks.system.envelope import EnvelopeError, digest_of, open_envelope, sign_statement
 from tasks.system.files import sha256_of, write_atomically
-from tasks.system.signers import PrivateKey
-from tasks.system.signing import EvidenceError, public_key, signer, text_checker
+from tasks.system.keyring import Keyring
+from tasks.system.keyring import digest_of as digest_of_text
+from tasks.system.signers import PrivateKey, fingerprint, load, public_pem
+from tasks.system.signing import EvidenceError, keyring, signer
 
 ATTESTATIONS = "attestations.jsonl"
 
@@ -33,8 +34,9 @@ def write_statements(folder: Path, evidence: Evidence) -> str:
 
 
 def signed_lines(said: Mapping[str, Statement], key: Path | PrivateKey) -> bytes:
-    hint = fingerprint(public_pem())
-    return b"".join(line_of(sign_statement(each, key), hint) for each in said.values())
+    own = load(str(key)) if isinstance(key, Path) else key
+    hint = fingerprint(public_pem(own))
+    return b"".join(line_of(sign_statement(each, own), hint) for each in said.values())
 
 
 def line_of(envelope: Mapping[str, Any], hint: str) -> bytes:
@@ -44,22 +46,24 @@ def line_of(envelope: Mapping[str, Any], hint: str) -> bytes:
     return json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
 
-def public_pem(curve: str | None = None) -> bytes:
-    """The public key that all here is checked with, in the one form that its fingerprint is taken of. Raises UserError where it is of another `curve`."""
-    from cryptography.hazmat.primitives import serialization
+class Signers:
+    """Whose signatures count beside a version's evidence; who made each that was found to.
 
-    key = serialization.load_pem_public_key(public_key().read_bytes())
-    if curve is not None and (of := getattr(getattr(key, "curve", None), "name", "none")) != curve:
-        raise UserError(
-            f"{public_key()} is a key of the curve {of}, and stock tools check these statements with one of {curve}, as Slipway makes them: "
-            "sign with such a key."
-        )
-    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    Inventories list evidence and no statements, and the folder's own signature was held against them: beside it, a key that was
+    handed over since may sign. One that was revoked may where that evidence still counts as its own.
+    """
 
+    def __init__(self, keys: Keyring, evidence_sha256: str) -> None:
+        self._keys, self._evidence = keys, evidence_sha256
+        self.signed: list[tuple[str, str]] = []
+        """Fingerprint of the key, and digest of what it signed."""
 
-def fingerprint(pem: bytes) -> str:
-    """What a key is known by: `sha256sum` of its file says the same."""
-    return hashlib.sha256(pem).hexdigest()
+    def fits(self, text: str, signature: str) -> bool:
+        state, digest = self._keys.signer(text, signature), digest_of_text(text)
+        if state is None or (state.revoked and state.refusal(digest) and state.refusal(self._evidence)):
+            return False
+        self.signed.append((state.fingerprint, digest))
+        return True
 
 
 def check_statements(folder: Path, evidence: Evidence) -> tuple[str, ...]:
@@ -70,12 +74,25 @@ def check_statements(folder: Path, evidence: Evidence) -> tuple[str, ...]:
     path = folder / ATTESTATIONS
     if not path.exists():
         return ()
-    said = read_statements(path.read_bytes(), text_checker(public_key()), folder.name)
+    said = read_statements(
+        path.read_bytes(), Signers(keyring(), sha256_of(folder / EVIDENCE)).fits, folder.name
+    )
     try:
         _check(folder, evidence, said)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise _refused(folder, "is signed, and says not what statements of Slipway's say") from error
     return tuple(said)
+
+
+def stated_level(content: bytes) -> int:
+    """The lowest of SLSA's build levels that provenance in a file of statements names. Raises EvidenceError for what is not signed by a key that may."""
+    said = read_statements(content, Signers(keyring(), "").fits, "the version")
+    levels = [
+        int(each["predicate"]["buildDefinition"]["internalParameters"]["slsaBuildLevel"])
+        for each in said.values()
+        if each["predicateType"] == PROVENANCE
+    ]
+    return min(levels, default=1)
 
 
 def _check(folder: Path, evidence: Evidence, said: Mapping[str, Statement]) -> None:

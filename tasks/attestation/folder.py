@@ -1,33 +1,34 @@
 """A folder that a stranger checks with stock tools: the version's files, what is said of it, the public key, and a page that says how.
 
-Every file is signed (evidence.sig), and SHA256SUMS, which follows from all the others, names whatever byte was changed since.
+What a former key signed comes with that key, and with the hand-overs that lead from it to the one in force. Every file is signed (evidence.sig), and SHA256SUMS, which follows from all the others, names whatever byte was changed since.
 """
 
 import datetime
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
 
 from tasks.attestation.bill import BILL, bill_of_materials
 from tasks.attestation.bundle import (
     ATTESTATIONS,
-    fingerprint,
+    Signers,
     line_of,
-    public_pem,
     read_statements,
     signed_lines,
 )
 from tasks.attestation.card import CARD, hub_card
-from tasks.attestation.statements import missing, state
+from tasks.attestation.former_keys import former_keys
+from tasks.attestation.statements import Statement, missing, state
 from tasks.errors import UserError
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence
+from tasks.system.envelope import open_envelope
 from tasks.system.files import own_folder, sha256_of, sync_folder, why_not_written, write_atomically
 from tasks.system.frozen import Frozen
-from tasks.system.signers import PrivateKey
-from tasks.system.signing import SIGNATURE, check_folder, public_key, sign_folder, signing_key, text_checker
+from tasks.system.keyring import load_public
+from tasks.system.signers import PrivateKey, fingerprint, public_pem
+from tasks.system.signing import SIGNATURE, check_folder, keyring, named_key, sign_folder, signing_key
 
 KEY, SUMS, PAGE, ENTRY, VERSION = "key.pem", "SHA256SUMS", "README.md", "ledger-entry.json", "model"
 
@@ -51,9 +52,16 @@ class Attested(Frozen):
 
 
 def write_folder(
-    out: Path, proved: Path, evidence: Evidence, version: int, permit: str | None, entry: str | None
+    out: Path,
+    proved: Path,
+    evidence: Evidence,
+    version: int,
+    permit: str | None,
+    entry: str | None,
+    changes: Mapping[str, str] | None = None,
 ) -> Attested:
-    """Write and sign `out` for a version whose files, `proved`, were checked; `permit`: its envelope, `entry`: its ledger entry as JSON.
+    """Write and sign `out` for a version whose files, `proved`, were checked; `permit`: its envelope, `entry`: its ledger entry as JSON;
+    `changes`: what its registry has of changes of keys.
 
     A version that was made without statements gets them now, from its evidence, and they say so. Nothing is there before all of it
     is. Raises UserError for a folder that has something in it, and where the private key is not.
@@ -71,9 +79,9 @@ def write_folder(
         making = own_folder(out.parent, out.name)
         try:
             folder = making / out.name
-            attested = _fill(folder, proved, evidence, version, permit, entry, key)
+            attested = _fill(folder, proved, evidence, version, permit, entry, key, changes or {})
             sign_folder(folder, key)
-            check_folder(folder, public_key())
+            check_folder(folder, keyring().states[attested.key_sha256])
             _finish(folder, out)
         finally:
             shutil.rmtree(making, ignore_errors=True)
@@ -102,22 +110,35 @@ def _fill(
     version: int,
     permit: str | None,
     entry: str | None,
-    key: Path | PrivateKey,
+    key: PrivateKey,
+    changes: Mapping[str, str],
 ) -> Attested:
     shutil.copytree(proved, folder / VERSION, ignore=shutil.ignore_patterns(_ADDED))
-    pem = public_pem(_CURVE)
+    pem, evidence_sha256 = public_pem(key), sha256_of(proved / EVIDENCE)
     lines, lacking = _statements(proved, evidence, key)
+    sealed_by = named_key(proved) or fingerprint(pem)
+    keys, listed = Signers(keyring(), evidence_sha256), {(sealed_by, evidence_sha256)}
     if permit is not None:
-        lines += line_of(json.loads(permit), fingerprint(pem))
-    said = read_statements(lines, text_checker(public_key()), folder.name)
+        open_envelope(json.loads(permit), keys.fits)
+        listed |= {*keys.signed}
+        lines += line_of(json.loads(permit), keys.signed[0][0])
+    said = read_statements(lines, keys.fits, folder.name)
+    signed_by = dict(
+        zip((VERSION, *said), (sealed_by, *(name for name, _ in keys.signed[-len(said) :])), strict=True)
+    )
+    former = former_keys(pem, listed, {*signed_by.values()}, changes, f"{evidence.model} version {version}")
+    for each in (pem, *(former.files[name].decode() for name in former.names.values())):
+        _check_curve(each)
+    key_files = {what: former.names.get(name, KEY) for what, name in signed_by.items()}
     made = {
         ATTESTATIONS: lines,
-        KEY: pem,
+        KEY: pem.encode(),
         BILL: bill_of_materials(evidence, version),
         CARD: hub_card(evidence, version).encode(),
-        PAGE: _page(evidence, version, said, lacking, entry).encode(),
+        PAGE: _page(evidence, version, said, lacking, entry, key_files).encode(),
     } | ({ENTRY: entry.encode()} if entry is not None else {})
-    for name, content in made.items():
+    for name, content in (made | former.files).items():
+        (folder / name).parent.mkdir(exist_ok=True)
         write_atomically(folder / name, content)
     return Attested(
         model=evidence.model,
@@ -130,7 +151,15 @@ def _fill(
     )
 
 
-def _statements(proved: Path, evidence: Evidence, key: Path | PrivateKey) -> tuple[bytes, tuple[str, ...]]:
+def _check_curve(pem: str) -> None:
+    if (curve := load_public(pem.encode(), "The key").curve.name) != _CURVE:
+        raise UserError(
+            f"The key {fingerprint(pem)[:12]} is a key of the curve {curve}, and stock tools check these statements with one of {_CURVE}, "
+            "as Slipway makes them: sign with such a key."
+        )
+
+
+def _statements(proved: Path, evidence: Evidence, key: PrivateKey) -> tuple[bytes, tuple[str, ...]]:
     """The version's own, or those that its evidence allows now; and what they do not say."""
     path, lacking = proved / ATTESTATIONS, missing(evidence)
     if path.exists():
@@ -140,8 +169,14 @@ def _statements(proved: Path, evidence: Evidence, key: Path | PrivateKey) -> tup
 
 
 def _page(
-    evidence: Evidence, version: int, said: dict[str, Any], lacking: tuple[str, ...], entry: str | None
+    evidence: Evidence,
+    version: int,
+    said: dict[str, Statement],
+    lacking: tuple[str, ...],
+    entry: str | None,
+    key_files: Mapping[str, str],
 ) -> str:
+    """`key_files`: the file with the key of the version and of each statement."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -160,6 +195,9 @@ def _page(
         entry=entry is not None,
         onnx=MODEL,
         signature=SIGNATURE,
+        key_files=key_files,
+        former=sorted({*key_files.values()} - {KEY}),
+        reach=said["decide"]["predicate"]["buildDefinition"]["internalParameters"],
     )
 
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from tasks.attestation.results import test_results
 from tasks.proof.evidence import MODEL, Evidence
-from tasks.proof.permit import BUILD_LEVEL, policy_digest
+from tasks.proof.permit import policy_digest
 from tasks.system.envelope import digest_of, statement
+from tasks.system.signers import Level
+from tasks.system.signing import level
 
 Statement = dict[str, Any]
 
@@ -21,6 +23,8 @@ TESTS = "tests"
 """The name of the statement that is no transformation's."""
 
 _TOOL = "pkg:pypi/slipway"
+
+_NOT_SEEN = Level(1, "stated afterwards, when nothing shows that the process that trained could not reach it")
 
 _OTHERWISE_SAID = {"outputs", "created", "run_id"}
 
@@ -44,6 +48,7 @@ def state(
 ) -> dict[str, Statement]:
     """Every statement by its name; `afterwards`: when they are made, of a version that was made without."""
     said: dict[str, Statement] = {}
+    reach = level() if afterwards is None else _NOT_SEEN
     for name, (what, sha256) in subjects(evidence).items():
         about = [artifact(what, sha256)]
         if name == TESTS:
@@ -53,7 +58,7 @@ def state(
         definition = {
             "buildType": f"{_TOOL}#{name}",
             "externalParameters": _asked(name, evidence),
-            "internalParameters": _ran(name, evidence, afterwards),
+            "internalParameters": _ran(name, evidence, afterwards, reach),
             "resolvedDependencies": [*_went_in(name, evidence), *before, *_code(evidence)],
         }
         details = {
@@ -90,7 +95,7 @@ def _asked(name: str, evidence: Evidence) -> dict[str, Any]:
     return {"workload": evidence.workload} | chosen | recipe
 
 
-def _ran(name: str, evidence: Evidence, afterwards: datetime.datetime | None) -> dict[str, Any]:
+def _ran(name: str, evidence: Evidence, afterwards: datetime.datetime | None, reach: Level) -> dict[str, Any]:
     steps = [
         {"name": step.name, "seconds": step.seconds, "reused": step.cached}
         for step in evidence.times
@@ -102,8 +107,8 @@ def _ran(name: str, evidence: Evidence, afterwards: datetime.datetime | None) ->
         "key": evidence.key,
         "definitions": evidence.definitions,
         "steps": steps,
-        "slsaBuildLevel": BUILD_LEVEL,
-        "signer": "the process that trains, or one beside it with the same key",
+        "slsaBuildLevel": reach.number,
+        "signer": reach.why,
         "statedAfterwards": afterwards.isoformat(timespec="seconds") if afterwards else None,
     }
     if name == "decide":

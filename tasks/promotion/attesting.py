@@ -8,10 +8,11 @@ from tasks.promotion.ledger import LedgerError, read_ledger
 from tasks.promotion.verification import check_version, downloaded
 from tasks.proof.permit import PERMIT_TAG, PermitError, read_permit
 from tasks.records import Version
+from tasks.registry.claims import KEYS
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.settings import Settings
-from tasks.system.signing import public_key, text_checker
+from tasks.system.signing import keyring
 
 
 def attest(settings: Settings, reference: str, out: Path) -> Attested:
@@ -21,11 +22,12 @@ def attest(settings: Settings, reference: str, out: Path) -> Attested:
     """
     registry = Registry(settings)
     version = find_version(registry, reference)
+    permit, entry = _decided(registry, version)  # which learns of changes of keys, too
     with downloaded(registry, version) as folder:
         evidence = check_version(folder, version)
-        permit, entry = _decided(registry, version)
         text = entry.canonical if entry is not None else None
-        return write_folder(out, folder, evidence, version.version, permit, text)
+        changes = registry.claims(KEYS) or {}
+        return write_folder(out, folder, evidence, version.version, permit, text, changes)
 
 
 def _decided(registry: Registry, version: Version) -> tuple[str | None, LedgerEntry | None]:
@@ -38,7 +40,7 @@ def _decided(registry: Registry, version: Version) -> tuple[str | None, LedgerEn
     text = registry.tags(version).get(PERMIT_TAG)
     if text is None:
         return None, None
-    permit = read_permit(text, text_checker(public_key()))
+    permit = read_permit(text, keyring().fits)
     about = (version.model, version.version, version.run_id, version.sha256)
     permit.check_subject(*about)
     if not permit.granted:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from tasks.attestation.bundle import ATTESTATIONS, stated_level
 from tasks.errors import StepError, UserError
 from tasks.promotion.entries import Ledger
 from tasks.promotion.ledger import read_ledger
@@ -20,7 +21,9 @@ from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, POLICY_TAG, REVERTED_TAG, STATEMENTS_TAG
 from tasks.rollout.reported import RevertNote
-from tasks.system.signing import keyring, signing_key
+from tasks.system.files import sha256_of
+from tasks.system.scratch import scratch
+from tasks.system.signing import keyring, level, signing_key
 
 
 def grant(registry: Registry, version: Version, *, basis: Basis, why: str, by: str, entry: str = "") -> None:
@@ -170,6 +173,7 @@ def _write(
         policy_sha256=tags.get(POLICY_TAG, ""),
         statements_sha256=tags.get(STATEMENTS_TAG, ""),
         entry_sha256=entry,
+        build_level=_build_level(registry, version, tags.get(STATEMENTS_TAG, "")) if granted else 0,
         granted=granted,
         basis=basis,
         serial=before.serial + 1 if before is not None else int(time.time()),  # above any that was deleted
@@ -178,3 +182,15 @@ def _write(
         why=why,
     )
     registry.tag_version(version, {PERMIT_TAG: issue(permit, key)})
+
+
+def _build_level(registry: Registry, version: Version, statements_sha256: str) -> int:
+    """What a version's statements say of who could reach the key, and no more than whoever decides here can say; 0 where nothing is stated."""
+    highest = level().number if statements_sha256 else 0
+    if highest < 2:
+        return highest
+    with scratch("statements") as temporary, suppress(StepError):
+        path = registry.download_file(version, ATTESTATIONS, temporary) / ATTESTATIONS
+        if sha256_of(path) == statements_sha256:
+            return min(highest, stated_level(path.read_bytes()))
+    return 1  # they are not to be had, so that nothing shows more

@@ -29,8 +29,7 @@ Basis = Literal["gate", "approval", "ledger"]
 
 SUMMARY, _SLSA = "https://slsa.dev/verification_summary/v1", "1.1"
 
-BUILD_LEVEL = 1
-"""SLSA's, of what Slipway makes: the process that trains can reach the key, and level 2 asks that it cannot."""
+_LEVEL = "SLSA_BUILD_LEVEL_"
 
 _LONGEST_REASON = 500
 
@@ -57,6 +56,9 @@ class Permit(Frozen):
     statements_sha256: str = Field("", description="Of attestations.jsonl; of a version without, empty.")
     entry_sha256: str = Field(
         "", description="Digest of the ledger's entry that let it serve; empty before there is one."
+    )
+    build_level: int = Field(
+        0, ge=0, le=3, description="SLSA's, as the statements say; 0 where nothing is said."
     )
     granted: bool
     basis: Basis
@@ -126,7 +128,7 @@ def _statement(permit: Permit) -> dict[str, Any]:
         _STATEMENTS: permit.statements_sha256,
         _LEDGER: permit.entry_sha256,
     }
-    level = [f"SLSA_BUILD_LEVEL_{BUILD_LEVEL}"] if permit.statements_sha256 else []
+    level = [f"{_LEVEL}{permit.build_level}"] if permit.build_level else []
     predicate = {
         "verifier": {"id": "pkg:pypi/slipway", "version": {"slipway": installed_version("slipway")}},
         "timeVerified": permit.at.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z"),
@@ -155,7 +157,7 @@ def _permit(said: dict[str, Any]) -> Permit:
     predicate, (subject,) = said["predicate"], said["subject"]
     if said["predicateType"] != SUMMARY:
         raise ValueError(said["predicateType"])
-    address, own = predicate["resourceUri"], predicate["slipway"]
+    address, own, levels = predicate["resourceUri"], predicate["slipway"], predicate["verifiedLevels"]
     model, _, version = address.removeprefix("models:/").rpartition("/")
     rests_on = {
         each["uri"].removeprefix(address): each["digest"]["sha256"] for each in predicate["inputAttestations"]
@@ -169,6 +171,9 @@ def _permit(said: dict[str, Any]) -> Permit:
         policy_sha256=predicate["policy"]["digest"]["sha256"],
         statements_sha256=rests_on.get(_STATEMENTS, ""),
         entry_sha256=rests_on.get(_LEDGER, ""),
+        build_level=next(
+            (int(level.removeprefix(_LEVEL)) for level in levels if level.startswith(_LEVEL)), 0
+        ),
         granted=predicate["verificationResult"] == "PASSED",
         basis=own["basis"],
         serial=own["serial"],

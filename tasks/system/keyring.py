@@ -111,6 +111,7 @@ class Inventoried(Frozen):
 
     change: Change
     holds: frozenset[str]
+    signatures: tuple[str, ...] = ()
 
 
 def states(root: str, chain: Sequence[Inventoried]) -> dict[str, KeyState]:
@@ -239,7 +240,7 @@ def read_chain(claims: Mapping[str, str], problems: list[str] | None = None) -> 
             problem = "it cannot be read"
         holds = None if problem else _inventory(claims, signed.change.holds)
         if holds is not None:
-            chain.append(Inventoried(change=signed.change, holds=holds))
+            chain.append(Inventoried(change=signed.change, holds=holds, signatures=signed.signatures))
         elif problems is not None:
             problems.append(
                 f"change {number} of keys is not believed: {problem or 'its inventory is damaged'}"

@@ -157,17 +157,22 @@ def check_by(folder: Path, keys: Keyring, digest: str, given: Path) -> None:
 
     Raises EvidenceError naming what fails; `given` is what the keys rest on.
     """
-    try:
-        envelope = json.loads((folder / SIGNATURE).read_bytes())
-        name = str(envelope["verificationMaterial"]["publicKey"].get("hint", ""))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        name = ""
+    name = named_key(folder)
     if name not in keys.states:
         check_folder(folder, given)  # says what is wrong with it
         return
     _check_folder(folder, keys.key(name), str(given))
     if why_not := keys.states[name].refusal(digest):
         raise EvidenceError(f"{folder.name}: it is signed by {why_not}.", "key")
+
+
+def named_key(folder: Path) -> str:
+    """The fingerprint that a folder's signature names as its key's; empty where it names none that can be read."""
+    try:
+        envelope = json.loads((folder / SIGNATURE).read_bytes())
+        return str(envelope["verificationMaterial"]["publicKey"].get("hint", ""))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ""
 
 
 def check_folder(folder: Path, key: Path | KeyState) -> None:

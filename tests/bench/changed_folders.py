@@ -11,11 +11,12 @@ from pathlib import Path
 from page_of_folder import shell, steps
 from stated import sealed
 
-from tasks.attestation.bundle import ATTESTATIONS, fingerprint, public_pem
+from tasks.attestation.bundle import ATTESTATIONS
 from tasks.attestation.folder import ENTRY, PAGE, SUMS, write_folder
 from tasks.proof.evidence import EVIDENCE, Evidence, verify
 from tasks.proof.permit import Permit, issue
 from tasks.system.files import sha256_of
+from tasks.system.signers import fingerprint, load, public_pem
 from tasks.system.signing import SIGNATURE, private_key, sign_folder
 
 
@@ -48,7 +49,8 @@ class Folders:
         os.environ["SLIPWAY_HOME"] = str(scratch / "home")
         self.folder, self.other = attested(scratch, "folder", 4), attested(scratch, "other", 5, weight=3.0)
         self.private = private_key()
-        self.key, self.page = fingerprint(public_pem()), (self.folder / PAGE).read_text()
+        self.key = fingerprint(public_pem(load(str(self.private))))
+        self.page = (self.folder / PAGE).read_text()
         self.files = sorted(
             p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file()
         )

@@ -1,11 +1,14 @@
 """A version with all that evidence may hold, sealed and with its statements."""
 
 import datetime
+import shutil
 from pathlib import Path
+from unittest.mock import patch
 
+import promotions
 from promotions import write_model
 
-from tasks.attestation.bundle import write_statements
+from tasks.attestation.bundle import ATTESTATIONS, write_statements
 from tasks.bundles.bundle import Origin
 from tasks.config import Gates
 from tasks.measured import (
@@ -23,10 +26,12 @@ from tasks.measured import (
     Verdict,
 )
 from tasks.outcome import StepTime
-from tasks.proof.evidence import Evidence, seal
+from tasks.proof.evidence import Evidence, read, seal
 from tasks.proof.gate import gate
 from tasks.proof.provenance import Code
-from tasks.records import Material
+from tasks.records import Material, Version
+from tasks.registry.registry import Registry
+from tasks.registry.tags import STATEMENTS_TAG
 from tasks.system.files import sha256_of
 
 GATES = Gates(min_score=0.9)
@@ -107,3 +112,22 @@ def sealed(
         write_statements(folder, evidence)
     seal(folder, evidence)
     return folder
+
+
+def register_stated(registry: Registry, model: str, scratch: Path, weight: float) -> Version:
+    """As `promotions.register`, with statements beside the evidence, and as the pipeline logs and tags them."""
+    plain, logged = promotions.seal_folder, scratch / f"stated-{weight}" / ATTESTATIONS
+    logged.parent.mkdir()
+
+    def sealing(folder: Path, *about: object) -> str:
+        plain(folder, *about)  # type: ignore[arg-type]
+        evidence = read(folder)
+        write_statements(folder, evidence)
+        shutil.copy(folder / ATTESTATIONS, logged)
+        return seal(folder, evidence)
+
+    with patch.object(promotions, "seal_folder", sealing):
+        version = promotions.register(registry, model, scratch, weight)
+    registry.log_file(version.run_id, logged)
+    registry.tag_version(version, {STATEMENTS_TAG: sha256_of(logged)})
+    return version

@@ -19,14 +19,24 @@ import pytest
 from free_ports import free_port
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from page_of_folder import refused_by
+from stated import register_stated
 
-from infra.secrets.signer import kind_of, serve
+from infra.secrets.signer import STATEMENTS, kind_of, serve
+from tasks.attestation.results import RESULTS
+from tasks.attestation.statements import PROVENANCE
 from tasks.errors import StepError, UserError
+from tasks.promotion.attesting import attest
+from tasks.promotion.champion import promote
 from tasks.promotion.entries import FIRST, LedgerEntry
+from tasks.promotion.ledger import read_ledger
+from tasks.promotion.verification import verify
 from tasks.proof import evidence
-from tasks.proof.permit import Permit, issue, read_permit
+from tasks.proof.permit import PERMIT_TAG, SUMMARY, Permit, issue, read_permit
+from tasks.registry.registry import Registry
 from tasks.registry.status_tags import StatusTag
 from tasks.rollout.record import RolloutRecord
+from tasks.settings import load_settings
 from tasks.system import signing
 from tasks.system.keyring import Change
 from tasks.system.signers import load
@@ -93,6 +103,43 @@ def test_all_that_is_signed_here_can_be_signed_there(
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == len(TEXTS) + 2 and all("(sha256 " in line for line in said)
     assert "a permit for digits version 1, serial 1" in said[-2] and "secret" not in caplog.text
+
+
+@pytest.mark.slow
+def test_a_version_with_statements_is_promoted_and_attested_where_the_service_alone_has_the_key(
+    service: str,
+    home: Path,
+    tmp_path: Path,
+    empty_mlflow_database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "slipway.signer")
+    home.mkdir(mode=0o700, exist_ok=True)
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    registry = Registry(load_settings())
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("tasks.system.signers.LOOPBACK", ())  # as if it were on another host
+        far = register_stated(registry, "toy", tmp_path, 1.0)
+        promote(registry, far, against=None, why="the first", who="ada", verdict="pass")
+    near = register_stated(registry, "toy", tmp_path, 2.0)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("tasks.system.signers.LOOPBACK", ())
+        promote(registry, near, against=1, why="better", who="ada", verdict="pass")
+    permits = [
+        read_permit(registry.tags(version)[PERMIT_TAG], signing.keyring().fits) for version in (far, near)
+    ]
+    assert [permit.build_level for permit in permits] == [2, 1], "no more than the statements say"
+    assert verify(registry.settings, "toy").statements == ("prepare", "train", "export", "tests", "decide")
+    assert read_ledger(registry, "toy", whole=True).problems == ()
+    attested = attest(registry.settings, "toy/1", tmp_path / "out")
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert refused_by(page, tmp_path / "out", attested.key_sha256) is None
+    assert "Build level 2 of SLSA is stated" in page and "has the key, on another host" in page
+    assert not [*home.rglob("private.pem")]
+    kinds = {kind for record in caplog.records for kind in STATEMENTS.values() if f"signed {kind}" in record.getMessage()}  # fmt: skip
+    assert kinds == {*STATEMENTS.values()}, "it signs no kind that nothing makes"
+    assert {*STATEMENTS} > {PROVENANCE, RESULTS, SUMMARY} and len(STATEMENTS) == 4
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.attestation.bundle import ATTESTATIONS, check_statements, signed_lines
+from tasks.attestation.bundle import ATTESTATIONS, Signers, check_statements, signed_lines, stated_level
 from tasks.attestation.statements import Statement, state
 from tasks.proof.evidence import read
 from tasks.system.files import sha256_of
-from tasks.system.signing import EvidenceError, create_key_pair, private_key
+from tasks.system.keyring import Keyring, KeyState
+from tasks.system.signers import Level, load, public_pem
+from tasks.system.signing import EvidenceError, create_key_pair, private_key, sign_text
 
 Said = dict[str, Statement]
 
@@ -78,3 +80,29 @@ def test_what_is_no_statement_is_damaged(version: Path) -> None:
         (version / ATTESTATIONS).write_text("\n".join([lines[0], damaged]))
         with pytest.raises(EvidenceError, match="line 2 of attestations.jsonl is damaged"):
             check(version)
+
+
+def test_a_key_that_ended_counts_and_a_revoked_one_only_where_the_evidence_does(tmp_path: Path) -> None:
+    keys = [tmp_path / name / "private.pem" for name in ("ended", "revoked", "stranger")]
+    for key in keys:
+        create_key_pair(key, key.with_name("public.pem"))
+    ended, revoked, _ = (public_pem(load(str(key))) for key in keys)
+    now, held = datetime.datetime.now(datetime.UTC), frozenset({"e" * 64})
+    states = [
+        KeyState(pem=ended, until=now, holds=held),
+        KeyState(pem=revoked, until=now, revoked=now, holds=held),
+    ]
+    ring = Keyring({state.pem: state for state in states})
+    for evidence, expected in (("e" * 64, [True, True, False]), ("f" * 64, [True, False, False])):
+        signers = Signers(ring, evidence)
+        assert [signers.fits("text", sign_text("text", key)) for key in keys] == expected
+        assert len(signers.signed) == sum(expected)
+
+
+def test_the_level_is_what_the_key_allowed_when_they_were_made(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    assert stated_level((version / ATTESTATIONS).read_bytes()) == 1
+    monkeypatch.setattr("tasks.attestation.statements.level", lambda: Level(2, "another host has the key"))
+    evidence, sha256 = read(version), sha256_of(version / "evidence.json")
+    assert stated_level(signed_lines(state(evidence, sha256), private_key())) == 2
+    afterwards = state(evidence, sha256, datetime.datetime.now(datetime.UTC))
+    assert stated_level(signed_lines(afterwards, private_key())) == 1

@@ -76,13 +76,13 @@ def test_a_withdrawn_permit_says_who_and_why() -> None:
 def test_it_names_by_digest_what_it_rests_on_and_the_level_where_there_are_statements(
     keys: tuple[Path, Path],
 ) -> None:
-    resting = permit(statements_sha256="12" * 32, entry_sha256="34" * 32)
+    resting = permit(statements_sha256="12" * 32, entry_sha256="34" * 32, build_level=2)
     assert read_permit(issue(resting, keys[0]), text_checker(keys[1])) == resting
     said = json.loads(base64.b64decode(json.loads(issue(resting, keys[0]))["payload"]))["predicate"]
     rests = {each["uri"]: each["digest"]["sha256"] for each in said["inputAttestations"]}
     assert rests["models:/digits/3#ledger"] == "34" * 32
     assert rests["models:/digits/3/attestations.jsonl"] == "12" * 32
-    assert said["verifiedLevels"] == ["SLSA_BUILD_LEVEL_1", "SLIPWAY_GATE"]
+    assert said["verifiedLevels"] == ["SLSA_BUILD_LEVEL_2", "SLIPWAY_GATE"]
 
 
 def test_a_permit_of_the_last_release_reads_as_it_did(keys: tuple[Path, Path]) -> None:
