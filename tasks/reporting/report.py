@@ -38,7 +38,7 @@ def write_report(
     """Write the page to `path`: one file that needs no other. `links` are further addresses by name (run, flow); `approval`: as mlflow.yaml has it."""
     gates = Gates.model_validate(evidence.config["gates"])
     proof = evidence.proof
-    template = _environment().get_template("report.html.j2")
+    template = pages_environment().get_template("report.html.j2")
     page = template.render(
         evidence=evidence,
         proof=proof,
@@ -127,7 +127,8 @@ def _settings(config: dict[str, Any]) -> dict[str, str]:
     return {name: "–" if value == "null" else value for name, value in knobs.items()}
 
 
-def _environment() -> Any:
+def pages_environment() -> Any:
+    """What templates here are read by: every value is escaped, and one that is not there is an error."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
