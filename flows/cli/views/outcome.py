@@ -60,9 +60,7 @@ def _candidates(candidates: tuple[CandidateResult, ...]) -> Table:
     rows = [cells(candidate) for candidate in candidates]
     table = Table(box=None, padding=(0, 2, 0, 1), header_style="dim")
     for place, name in enumerate(rows[0]):  # a long name is folded before any number is cut
-        table.add_column(
-            name, justify="left" if place < 2 else "right", no_wrap=place > 0, overflow="fold"
-        )
+        table.add_column(name, justify="left" if place < 2 else "right", no_wrap=place > 0, overflow="fold")
     for row in rows:
         table.add_row(*row.values())
     return table
