@@ -12,7 +12,7 @@ from tasks.errors import UserError
 from tasks.proof.evidence import Evidence
 from tasks.proof.permit import Permit
 from tasks.reporting.ai_act import ARTICLE_12, POINTS, SOURCE
-from tasks.reporting.report import pages_environment
+from tasks.reporting.templates import pages_environment
 from tasks.rollout.evidence import Answer, RolloutEvidence
 from tasks.system.files import why_not_written, write_atomically
 from tasks.system.frozen import Frozen
