@@ -19,6 +19,8 @@ from tasks.system.frozen import Frozen
 
 PDF = ".pdf"
 
+_KINDS = (".html", ".htm", PDF)
+
 _LARGEST = 30
 """Of a logarithm that is written out."""
 
@@ -187,6 +189,10 @@ def is_pdf(path: Path) -> bool:
 
 def check_writer(path: Path) -> None:
     """Return if the kind of file that `path` names can be written here. Raises UserError with what is missing."""
+    if path.suffix.lower() not in _KINDS:
+        raise UserError(
+            f"--out {path}: a dossier is a page or a PDF: name a file that ends with .html or .pdf."
+        )
     if is_pdf(path):
         _printer()
 

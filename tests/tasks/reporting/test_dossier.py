@@ -86,6 +86,8 @@ def test_without_its_library_a_pdf_is_refused_in_a_sentence_and_nothing_is_writt
     monkeypatch.setitem(sys.modules, "weasyprint", None)
     with pytest.raises(UserError, match=r"slipway\[pdf\]"):
         write_page(let_go, tmp_path / "toy.pdf")
+    with pytest.raises(UserError, match="ends with .html or .pdf"):
+        check_writer(tmp_path / "toy.docx")
     with pytest.raises(UserError, match="cannot be written"):
         (tmp_path / "file").write_text("")
         write_page(let_go, tmp_path / "file" / "toy.html")
