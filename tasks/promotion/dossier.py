@@ -173,7 +173,7 @@ def _looked_at(version: int, files: _Looked, named: str | None, approval: str) -
     if evidence is None:
         standing = "let go" if files.gone else "does not hold"
         why_not = "somebody deleted it" if files.error is None else str(files.error).rstrip(".")
-        return Chapter(version=version, standing=standing, why_not=why_not)  # type: ignore[arg-type]
+        return Chapter(version=version, standing=standing, why_not=why_not)
     other = named is not None and named != files.sha256
     return Chapter(
         version=version,
@@ -216,7 +216,7 @@ def _tests(evidence: Evidence) -> Iterator[Test]:
     said = judged(evidence.proof, Gates.model_validate(evidence.config.get("gates", {})))
     for name, each in said.items():
         worst = max((decision for decision, _ in each), key=_WORST.index, default="pass")
-        yield Test(name=name, result=_RESULTS[worst], reasons=tuple(reason for _, reason in each))  # type: ignore[arg-type]
+        yield Test(name=name, result=_RESULTS[worst], reasons=tuple(reason for _, reason in each))
 
 
 def _permit(tags: dict[str, str]) -> tuple[Permit | None, tuple[str, ...]]:

@@ -12,12 +12,14 @@ from tasks.errors import UserError
 from tasks.proof.evidence import Evidence
 from tasks.proof.permit import Permit
 from tasks.reporting.ai_act import ARTICLE_12, POINTS, SOURCE
-from tasks.reporting.report import pages_environment
+from tasks.reporting.templates import pages_environment
 from tasks.rollout.evidence import Answer, RolloutEvidence
 from tasks.system.files import why_not_written, write_atomically
 from tasks.system.frozen import Frozen
 
 PDF = ".pdf"
+
+_KINDS = (".html", ".htm", PDF)
 
 _LARGEST = 30
 """Of a logarithm that is written out."""
@@ -187,6 +189,10 @@ def is_pdf(path: Path) -> bool:
 
 def check_writer(path: Path) -> None:
     """Return if the kind of file that `path` names can be written here. Raises UserError with what is missing."""
+    if path.suffix.lower() not in _KINDS:
+        raise UserError(
+            f"--out {path}: a dossier is a page or a PDF: name a file that ends with .html or .pdf."
+        )
     if is_pdf(path):
         _printer()
 

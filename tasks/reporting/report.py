@@ -4,20 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tasks.config import Gates, flatten
 from tasks.data.arrays import load_arrays
 from tasks.data.dataset import read_split
-from tasks.measured import Comparison, Interval, Proof, speed_up
+from tasks.measured import Interval, Proof, speed_up
 from tasks.outcome import Selection
 from tasks.proof.evidence import Evidence
 from tasks.records import Dataset, Metric
 from tasks.reporting import charts, cost, pareto, trainings
-from tasks.reporting.candidates import number, numbers
 from tasks.reporting.explained_rows import Attributions
 from tasks.reporting.explanation import STABLE
+from tasks.reporting.templates import pages_environment
 from tasks.reporting.why import why
 from tasks.system.files import write_atomically
 from tasks.workloads.catalogue import load_workload
@@ -125,27 +124,3 @@ def _settings(config: dict[str, Any]) -> dict[str, str]:
     """Nested knobs as dotted names; recipes have a table of their own."""
     knobs = flatten({name: value for name, value in config.items() if name != "recipes"})
     return {name: "–" if value == "null" else value for name, value in knobs.items()}
-
-
-def pages_environment() -> Any:
-    """What templates here are read by: every value is escaped, and one that is not there is an error."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )  # fmt: skip
-    environment.filters |= {"number": _number, "megabytes": _megabytes, "numbers": numbers, "beside": _beside}
-    return environment
-
-
-def _number(value: float | Interval | None, digits: int = 4, sign: str = "") -> str:
-    return number(value, f"{{:{sign}.{digits}f}}")
-
-
-def _megabytes(size: int | None) -> str:
-    return "–" if size is None else f"{size / 1e6:,.2f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
-
-
-def _beside(comparison: Comparison) -> str:
-    """The comparison's standing in one line."""
-    if comparison.problem is not None:
-        return comparison.problem
-    return f"{_number(comparison.difference, sign='+')} ({_number(comparison.interval)}) on the same {comparison.rows} rows"
