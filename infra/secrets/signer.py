@@ -205,7 +205,7 @@ def _listening_at(path: Path, handler: Callable[..., BaseHTTPRequestHandler]) ->
         path.unlink()
     before = os.umask(0o117)
     try:
-        return _Unix(str(path), handler)  # type: ignore[arg-type]
+        return _Unix(str(path), handler)
     finally:
         os.umask(before)
 
