@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
+from tasks.attestation.bundle import ATTESTATIONS
 from tasks.attestation.folder import Attested, write_folder
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.ledger import LedgerError, read_ledger
 from tasks.promotion.verification import check_version, downloaded
-from tasks.proof.permit import PERMIT_TAG, PermitError, read_permit
+from tasks.proof.permit import PERMIT_TAG, Permit, PermitError, read_permit
 from tasks.records import Version
 from tasks.registry.claims import KEYS
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.settings import Settings
+from tasks.system.files import sha256_of
 from tasks.system.signing import keyring
 
 
@@ -25,9 +27,21 @@ def attest(settings: Settings, reference: str, out: Path) -> Attested:
     permit, entry = _decided(registry, version)  # which learns of changes of keys, too
     with downloaded(registry, version) as folder:
         evidence = check_version(folder, version)
+        if permit is not None:
+            _check_statements(read_permit(permit, keyring().fits), folder)
         text = entry.canonical if entry is not None else None
         changes = registry.claims(KEYS) or {}
         return write_folder(out, folder, evidence, version.version, permit, text, changes)
+
+
+def _check_statements(permit: Permit, folder: Path) -> None:
+    """Inventories of keys list evidence and permits: whoever has a former key could sign other statements beside the same evidence."""
+    path, rests_on = folder / ATTESTATIONS, permit.statements_sha256
+    if rests_on and not (path.is_file() and sha256_of(path) == rests_on):
+        raise PermitError(
+            f"{permit.model} version {permit.version}: its permit rests on other statements than are beside it: the version's files were exchanged "
+            "since it was let through, or its tags were."
+        )
 
 
 def _decided(registry: Registry, version: Version) -> tuple[str | None, LedgerEntry | None]:

@@ -13,13 +13,16 @@ CASES, A_CASE = 100, 100
 
 @contextmanager
 def open_attestations(scratch: Path) -> Iterator[Try]:
-    folders, into = Folders(scratch), scratch / "changed"
-    if (refused := refused_by(folders.page, folders.folder, folders.key)) is not None:
-        raise Wrong(f"the folder itself is refused: {refused}")
+    into = scratch / "changed"
+    both = Folders(scratch / "of-one-key"), Folders(scratch / "of-two-keys", rotated=True)
+    for folders in both:
+        if (refused := refused_by(folders.page, folders.folder, folders.key)) is not None:
+            raise Wrong(f"the folder itself is refused: {refused}")
 
     def attempt(case: Case) -> Tried:
         dice, by = case.dice, [0, 0, 0, 0, 0, 0]
         for _ in range(A_CASE):
+            folders = dice.choice(both)
             what = folders.changed(into, dice)
             refused = refused_by(folders.page, into, folders.key)
             if refused is None:

@@ -2,22 +2,32 @@
 
 import datetime
 import hashlib
+import json
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from page_of_folder import shell, steps
 from stated import sealed
 
-from tasks.attestation.bundle import ATTESTATIONS
+from tasks.attestation.bundle import ATTESTATIONS, Signers
 from tasks.attestation.folder import ENTRY, PAGE, SUMS, write_folder
 from tasks.proof.evidence import EVIDENCE, Evidence, verify
 from tasks.proof.permit import Permit, issue
+from tasks.system.envelope import open_envelope
 from tasks.system.files import sha256_of
+from tasks.system.keyring import FIRST, Change, claimed, keep, parts
 from tasks.system.signers import fingerprint, load, public_pem
-from tasks.system.signing import SIGNATURE, private_key, sign_folder
+from tasks.system.signing import (
+    SIGNATURE,
+    create_key_pair,
+    keyring,
+    keys_folder,
+    private_key,
+    sign_folder,
+)
 
 
 def permit_of(folder: Path, evidence: Evidence, version: int, entry: str) -> str:
@@ -30,24 +40,58 @@ def permit_of(folder: Path, evidence: Evidence, version: int, entry: str) -> str
     return issue(permit, private_key())
 
 
-def attested(scratch: Path, name: str, version: int, weight: float = 2.0) -> Path:
-    """A folder as `slipway attest` writes it, of a version of its own."""
-    proved = sealed(scratch / f"{name}-v{version}", weight=weight)
-    evidence, entry = verify(proved), f'{{"sequence":{version}}}'
-    write_folder(
-        scratch / name, proved, evidence, version, permit_of(proved, evidence, version, entry), entry
-    )
-    return scratch / name
+class Proved:
+    """A version that was let through, to be attested by whatever key signs then."""
+
+    def __init__(self, folder: Path, version: int, weight: float = 2.0) -> None:
+        self.folder, self.version, self.entry = folder, version, f'{{"sequence":{version}}}'
+        self.evidence = verify(sealed(folder, weight=weight))
+        self.permit = permit_of(folder, self.evidence, version, self.entry)
+
+    def attest(self, out: Path, changes: Mapping[str, str] | None = None) -> Path:
+        write_folder(out, self.folder, self.evidence, self.version, self.permit, self.entry, changes)
+        return out
+
+    @property
+    def signed(self) -> set[str]:
+        """What a hand-over lists of it."""
+        signers = Signers(keyring(), "")
+        open_envelope(json.loads(self.permit), signers.fits)
+        return {sha256_of(self.folder / EVIDENCE), *(digest for _, digest in signers.signed)}
+
+
+def handed_over(held: set[str]) -> dict[str, str]:
+    """This home's key to a new one, as `slipway keys rotate` does at a registry; what that claims."""
+    private, new = private_key(), keys_folder() / "new.pem"
+    create_key_pair(new, keys_folder() / "new-public.pem")
+    keys = [load(str(path)) for path in (private, new)]
+    change = Change(
+        sequence=1, at=datetime.datetime.now(datetime.UTC), action="rotate", ended=public_pem(keys[0]), key=public_pem(keys[1]),
+        who="ada", why="a year old", holds=parts(held)[0], previous=FIRST,
+    )  # fmt: skip
+    claims = dict([claimed(change, 1, *keys)]) | parts(held)[1]
+    keep(keys_folder(), "a registry", claims)
+    new.replace(private)
+    (keys_folder() / "new-public.pem").replace(keys_folder() / "public.pem")
+    return claims
 
 
 class Folders:
-    """One folder, another version's by the same key, and one that somebody made and signed with a key of their own."""
+    """One folder, another version's by the same key, and one that somebody made and signed with a key of their own.
 
-    def __init__(self, scratch: Path) -> None:
+    `rotated`: both versions were signed by a key that was handed over since.
+    """
+
+    def __init__(self, scratch: Path, *, rotated: bool = False) -> None:
         os.environ["SLIPWAY_HOME"] = str(scratch / "other-home")
-        self.forged = attested(scratch, "forged", 4)
+        self.forged = Proved(scratch / "forged-v4", 4).attest(scratch / "forged")
         os.environ["SLIPWAY_HOME"] = str(scratch / "home")
-        self.folder, self.other = attested(scratch, "folder", 4), attested(scratch, "other", 5, weight=3.0)
+        versions = Proved(scratch / "folder-v4", 4), Proved(scratch / "other-v5", 5, weight=3.0)
+        changes = handed_over(versions[0].signed | versions[1].signed) if rotated else None
+        names = ("folder", "other")
+        self.folder, self.other = (
+            v.attest(scratch / n, changes) for v, n in zip(versions, names, strict=True)
+        )
         self.private = private_key()
         self.key = fingerprint(public_pem(load(str(self.private))))
         self.page = (self.folder / PAGE).read_text()
@@ -112,7 +156,8 @@ class Folders:
                 shutil.copy(self.other / name, into / name)
 
     def of_another_key(self, into: Path, dice: random.Random, anew: bool) -> None:
-        for name in dice.sample(self.files, dice.randint(1, len(self.files))):
+        files = [name for name in self.files if (self.forged / name).exists()]
+        for name in dice.sample(files, dice.randint(1, len(files))):
             shutil.copy(self.forged / name, into / name)
 
     def lines(self, into: Path, dice: random.Random, anew: bool) -> None:

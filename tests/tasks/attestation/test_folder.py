@@ -44,9 +44,14 @@ def test_it_holds_what_its_page_lists_and_passes_what_its_page_says(folders: Fol
 def test_nothing_that_was_changed_is_accepted(folders: Folders, tmp_path: Path) -> None:
     """As the campaign's part `attestations`, which tries 10,000."""
     dice = random.Random(26)
-    for _ in range(40):
-        what = folders.changed(tmp_path / "changed", dice)
-        assert refused_by(folders.page, tmp_path / "changed", folders.key) is not None, what
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLIPWAY_HOME", "")
+        rotated = Folders(tmp_path / "rotated", rotated=True)
+    assert refused_by(rotated.page, rotated.folder, rotated.key) is None
+    for each in (folders, rotated):
+        for _ in range(30):
+            what = each.changed(tmp_path / "changed", dice)
+            assert refused_by(each.page, tmp_path / "changed", each.key) is not None, what
 
 
 def test_a_flipped_bit_is_named_with_its_file(folders: Folders, tmp_path: Path) -> None:

@@ -99,6 +99,10 @@ def test_a_version_whose_statements_are_about_other_bytes_is_not_promoted_and_th
     [
         ({"entry_sha256": "0" * 64}, "is of a decision that the ledger does not have"),
         ({"model_sha256": "0" * 64}, "its permit is of toy version 1 .run .*, 0000000000000000…. and not of"),
+        (
+            {"statements_sha256": "0" * 64},
+            "toy version 1: its permit rests on other statements than are beside it",
+        ),
         ({"at": "2999-01-01T00:00:00Z"}, "which is yet to come by this machine's clock"),
     ],
 )
