@@ -166,7 +166,10 @@ def _chapters(
         files = looked.get(version, _Looked())
         chapter = _looked_at(version, files, named.get(version), approval)
         about = tuple(each for each in decisions if each.version == version)
-        yield chapter.model_copy(update={"decisions": about})
+        away = tuple(
+            each for each in decisions if each.moved and each.from_version == version != each.version
+        )
+        yield chapter.model_copy(update={"decisions": about, "replaced": away})
 
 
 def _looked_at(version: int, files: _Looked, named: str | None, approval: str) -> Chapter:
@@ -204,6 +207,7 @@ def _decision(entry: LedgerEntry) -> Decision:
         what=entry.title,
         moved=entry.moved,
         version=entry.to_version,
+        from_version=entry.from_version,
         who=entry.person,
         claimed=entry.claimed,
         why=entry.why,

@@ -74,6 +74,8 @@ def test_ten_versions_read_through_without_a_gap(
     assert standings == dict.fromkeys(range(1, 11), "on file") | {2: "let go"}
     decided = [entry.sequence for chapter in made.history for entry in chapter.decisions]
     assert sorted(decided) == [entry.sequence for entry in made.decisions] == list(range(1, 11))
+    assert [away.what for away in made.history[8].replaced] == ["rollback v9 → v8"]
+    assert made.history[9].replaced == ()
     assert made.history[5].decisions == () and "a person has to decide" in str(made.history[5].why)
     assert [decision.why for decision in made.history[2].decisions] == [NAUGHTY]
     assert all(decision.claimed for decision in made.decisions)
@@ -88,6 +90,7 @@ def test_ten_versions_read_through_without_a_gap(
     assert made.not_labelled is not None and made.permit is not None and made.permit.granted
 
     text = page(made)
+    assert "UTC: rollback v9 → v8." in text
     for heading in HEADINGS:
         assert html.escape(heading.heading, quote=False) in html.unescape(text).replace("&", "&amp;"), heading
         assert heading.left_out in html.unescape(text)
