@@ -6,7 +6,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.attestation.bundle import ATTESTATIONS, read_statements
+from tasks.attestation.bundle import ATTESTATIONS, Signers, read_statements
 from tasks.attestation.results import judged
 from tasks.config import Gates
 from tasks.errors import StepError, UserError
@@ -131,15 +131,17 @@ def _look(registry: Registry, version: Version, tags: dict[str, str]) -> _Looked
                     f"{version.model} version {version.version}: its evidence is not the one that was registered.",
                     "other",
                 )
-            return _Looked(evidence, sha256, tuple(_statements(folder)))
+            return _Looked(evidence, sha256, tuple(_statements(folder, sha256)))
     except StepError as error:
         return _Looked(error=error)
 
 
-def _statements(folder: Path) -> Iterator[Statement]:
+def _statements(folder: Path, evidence_sha256: str) -> Iterator[Statement]:
+    """Those of a checked folder, by whichever key counted beside its evidence."""
     path = folder / ATTESTATIONS
     if path.exists():
-        for name, said in read_statements(path.read_bytes(), keyring().fits, folder.name).items():
+        fits = Signers(keyring(), evidence_sha256).fits
+        for name, said in read_statements(path.read_bytes(), fits, folder.name).items():
             yield Statement(name=name, predicate=said["predicateType"], sha256=digest_of(said))
 
 
@@ -164,7 +166,10 @@ def _chapters(
         files = looked.get(version, _Looked())
         chapter = _looked_at(version, files, named.get(version), approval)
         about = tuple(each for each in decisions if each.version == version)
-        yield chapter.model_copy(update={"decisions": about})
+        away = tuple(
+            each for each in decisions if each.moved and each.from_version == version != each.version
+        )
+        yield chapter.model_copy(update={"decisions": about, "replaced": away})
 
 
 def _looked_at(version: int, files: _Looked, named: str | None, approval: str) -> Chapter:
@@ -202,6 +207,7 @@ def _decision(entry: LedgerEntry) -> Decision:
         what=entry.title,
         moved=entry.moved,
         version=entry.to_version,
+        from_version=entry.from_version,
         who=entry.person,
         claimed=entry.claimed,
         why=entry.why,

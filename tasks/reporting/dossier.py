@@ -33,6 +33,7 @@ class Decision(Frozen):
     what: str = Field(description="Such as: promote v3 → v4.")
     moved: bool = Field(description="Whether `version` served from then on.")
     version: int | None
+    from_version: int | None = Field(None, description="What served until then.")
     who: str
     claimed: bool = Field(
         description="Nothing proves that it was `who`; False of MLflow's accounts, of rules, and of entries from before that was noted."
@@ -58,6 +59,7 @@ class Chapter(Frozen):
     picked: str | None = None
     why: str | None = Field(None, description="Why its run ran, and what the gate said, in sentences.")
     decisions: tuple[Decision, ...] = ()
+    replaced: tuple[Decision, ...] = Field((), description="By which another served in its place.")
 
 
 class Test(Frozen):

@@ -11,11 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.dossier import commands
+from tasks.attestation.bundle import write_statements
 from tasks.errors import UserError
+from tasks.promotion import keys
 from tasks.promotion.champion import promote
 from tasks.promotion.dossier import dossier
 from tasks.promotion.ledger import read_ledger
 from tasks.promotion.manual import decline_version, roll_back_to
+from tasks.proof.evidence import read, seal
 from tasks.registry.registry import Registry
 from tasks.registry.status_tags import StatusTag, publish
 from tasks.registry.tags import REVERTED_TAG
@@ -71,6 +74,8 @@ def test_ten_versions_read_through_without_a_gap(
     assert standings == dict.fromkeys(range(1, 11), "on file") | {2: "let go"}
     decided = [entry.sequence for chapter in made.history for entry in chapter.decisions]
     assert sorted(decided) == [entry.sequence for entry in made.decisions] == list(range(1, 11))
+    assert [away.what for away in made.history[8].replaced] == ["rollback v9 → v8"]
+    assert made.history[9].replaced == ()
     assert made.history[5].decisions == () and "a person has to decide" in str(made.history[5].why)
     assert [decision.why for decision in made.history[2].decisions] == [NAUGHTY]
     assert all(decision.claimed for decision in made.decisions)
@@ -85,6 +90,7 @@ def test_ten_versions_read_through_without_a_gap(
     assert made.not_labelled is not None and made.permit is not None and made.permit.granted
 
     text = page(made)
+    assert "UTC: rollback v9 → v8." in text
     for heading in HEADINGS:
         assert html.escape(heading.heading, quote=False) in html.unescape(text).replace("&", "&amp;"), heading
         assert heading.left_out in html.unescape(text)
@@ -145,3 +151,25 @@ def test_what_does_not_hold_is_refused_or_said_and_bad_input_gets_a_sentence(
     (folder / "purpose.md").write_text("?")
     with pytest.raises(UserError, match="is of no heading"):
         dossier(registry.settings, "toy", folder)
+
+
+@pytest.mark.slow
+def test_statements_of_a_key_that_was_handed_over_since_are_shown_and_hold(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = promotions.seal_folder
+
+    def sealing(folder: Path, *about: object) -> str:
+        plain(folder, *about)  # type: ignore[arg-type]
+        evidence = read(folder)
+        write_statements(folder, evidence)
+        return seal(folder, evidence)
+
+    monkeypatch.setattr(promotions, "seal_folder", sealing)
+    version = promotions.register(registry, "toy", tmp_path, 1.0)
+    promote(registry, version, against=None, why="the first", who="ada")
+    keys.rotate(registry.settings, why="a year old")
+    made = dossier(registry.settings, "toy")
+    assert made.problems == () and [key.standing for key in made.keys] == ["ended", "in force"]
+    assert [said.name for said in made.statements] == ["prepare", "train", "export", "tests", "decide"]
+    assert made.statements[-1].sha256 in page(made)
