@@ -10,7 +10,7 @@ from tasks.system.syntax import Import
 
 ROOT = Path(__file__).parent.parent.parent
 
-ROOMS = ("tasks", "infra", "flows.steps", "flows.candidates")
+ROOMS = ("tasks", "infra", "flows.steps", "flows.candidates", "flows.trainings")
 """Where names are followed. The rest of flows/ moves, keeps and shows results and decides none."""
 
 _NOT_OURS = ("tasks.workloads.examples", "tasks.bundles")
