@@ -214,7 +214,9 @@ def edit_anywhere(statement: ast.stmt, choose: random.Random) -> bool:
         for n in ast.walk(statement)
         if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)
     }
-    spots = [n for n in ast.walk(statement) if id(n) not in documented and isinstance(n, _SPOTS)]
+    decorators = [d for d in getattr(statement, "decorator_list", ()) if "step(" in ast.unparse(d)]
+    bound = {id(n) for d in decorators for n in ast.walk(d)}  # how long a step may take decides no result
+    spots = [n for n in ast.walk(statement) if id(n) not in documented | bound and isinstance(n, _SPOTS)]
     choose.shuffle(spots)
     return any(edited(spot) for spot in spots)
 
