@@ -15,6 +15,7 @@ from tasks.promotion.replay import replay as replay_rollouts
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence
 from tasks.proof.evidence import verify as verify_folder
 from tasks.records import TensorSpec, Version
+from tasks.registry.key_changes import refresh_keys
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.settings import Settings
@@ -84,7 +85,8 @@ def verify(settings: Settings, reference: str, *, replay: bool = False) -> Verif
 
 @contextmanager
 def downloaded(registry: Registry, version: Version) -> Iterator[Path]:
-    """The version's folder, for as long as it is looked at."""
+    """The version's folder, for as long as it is looked at; by the keys that count where it is."""
+    refresh_keys(registry)
     with scratch("version") as temporary:
         try:
             folder = registry.download(version, temporary / f"{version.model}-v{version.version}")

@@ -83,6 +83,22 @@ def test_what_the_old_key_signed_counts_and_the_new_one_signs(
     assert [verify(settings, f"{model}/{number}").decision for number in (1, 2, 3)] == ["pass"] * 3
 
 
+def test_a_machine_with_the_old_public_key_alone_verifies_what_the_new_one_signed(
+    registry: Registry,
+    settings: Settings,
+    model: str,
+    champion: Version,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old = Path(shutil.copy(signing.public_key(), tmp_path / "old.pem"))
+    keys.rotate(settings, why="a year old")
+    newest = promoted(registry, model, tmp_path, 4.0)
+    shutil.rmtree(signing.keys_folder())
+    monkeypatch.setenv("SLIPWAY_PUBLIC_KEY", str(old))
+    assert verify(settings, f"{model}/{newest.version}").decision == "pass"
+
+
 def test_a_thief_with_the_old_key_makes_nothing_that_counts(
     registry: Registry,
     settings: Settings,
