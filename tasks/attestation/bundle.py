@@ -9,6 +9,7 @@ from typing import Any
 
 from tasks.attestation.results import RESULTS
 from tasks.attestation.statements import PROVENANCE, TESTS, Statement, state, subjects
+from tasks.proof.evidence import ATTESTATIONS as ATTESTATIONS
 from tasks.proof.evidence import EVIDENCE, Evidence
 from tasks.proof.permit import SUMMARY, is_ahead
 from tasks.system.envelope import EnvelopeError, digest_of, open_envelope, sign_statement
@@ -17,8 +18,6 @@ from tasks.system.keyring import Keyring
 from tasks.system.keyring import digest_of as digest_of_text
 from tasks.system.signers import PrivateKey, fingerprint, load, public_pem
 from tasks.system.signing import EvidenceError, keyring, signer
-
-ATTESTATIONS = "attestations.jsonl"
 
 PERMIT = "permit"
 """The name of the statement that lets a version serve: it is not among those that are made with it."""

@@ -8,7 +8,7 @@ from tasks.attestation.bundle import ATTESTATIONS, write_statements
 from tasks.onnx.package import build_folder
 from tasks.outcome import CandidateResult, Selection
 from tasks.promotion.ledger import read_ledger
-from tasks.proof.evidence import EVIDENCE, Evidence, seal
+from tasks.proof.evidence import EVIDENCE, Evidence, files_beside, seal
 from tasks.proof.permit import policy_digest
 from tasks.records import Candidate, Checkpoint, Dataset, Metric, Version
 from tasks.registry.registry import Registry
@@ -63,6 +63,7 @@ def register(
         model_id = _log_candidates(registry, evidence, dataset, selection)
         shutil.rmtree(folder, ignore_errors=True)
         build_folder(picked.onnx, dataset, folder, registry.model_card(model_id, evidence.run_id))
+        evidence = evidence.model_copy(update={"files": files_beside(folder)})
         stated = write_statements(folder, evidence)
         digest = seal(folder, evidence)
         for name in (EVIDENCE, ATTESTATIONS):

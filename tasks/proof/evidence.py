@@ -18,12 +18,16 @@ from tasks.system import signing
 from tasks.system.files import sha256_of, write_atomically
 from tasks.system.frozen import Frozen
 from tasks.system.keyring import read_keyring
+from tasks.system.sentences import some
 from tasks.system.signers import PrivateKey
 from tasks.system.signing import SIGNATURE, EvidenceError, check_by, sign_folder
 
 EVIDENCE = "evidence.json"
 
 MODEL = "model.onnx"
+
+ATTESTATIONS = "attestations.jsonl"
+"""What is stated of a version: made of its evidence, and so not in it; its digest is in the permit."""
 
 
 class Evidence(Frozen):
@@ -71,6 +75,10 @@ class Evidence(Frozen):
     proof: Proof
     champion: int | None = None
     times: tuple[StepTime, ...] = ()
+    files: dict[str, str] = Field(
+        {},
+        description="SHA-256 of each file beside the model, so that the evidence's own digest stands for all of them.",
+    )
 
     @property
     def as_written(self) -> bytes:
@@ -170,6 +178,20 @@ def _check_binding(folder: Path, evidence: Evidence) -> None:
             f"the evidence says {evidence.model_sha256[:16]}… and proves {evidence.proof.report.sha256[:16]}….",
             "other",
         )
+
+    if evidence.files and (there := files_beside(folder)) != evidence.files:
+        changed = sorted({name for name, _ in there.items() ^ evidence.files.items()})
+        raise EvidenceError(
+            f"{folder.name}: {some(changed, 3)} {'is' if len(changed) == 1 else 'are'} not what its evidence was sealed with.",
+            changed[0],
+        )
+
+
+def files_beside(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a version's folder but the model, what is stated of it, and what its evidence is kept in."""
+    others = {MODEL, EVIDENCE, SIGNATURE, ATTESTATIONS, *signing.IGNORED}
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: sha256_of(path) for name, path in sorted(paths.items()) if name.split("/")[0] not in others}
 
 
 def make_evidence(

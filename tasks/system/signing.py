@@ -27,7 +27,8 @@ SIGNATURE = "evidence.sig"
 
 _PUBLIC = "SLIPWAY_PUBLIC_KEY"
 
-_IGNORED = (SIGNATURE, "registered_model_meta")  # MLflow adds the second to what it downloads
+IGNORED = (SIGNATURE, "registered_model_meta")
+"""Of a signed folder: MLflow adds the second to what it downloads."""
 
 
 class EvidenceError(StepError):
@@ -210,7 +211,7 @@ def _check_folder(folder: Path, key: "ec.EllipticCurvePublicKey", name: str) -> 
 def _every_file() -> "hashing.Config":
     from model_signing import hashing
 
-    return hashing.Config().set_ignored_paths(paths=_IGNORED, ignore_git_paths=False)
+    return hashing.Config().set_ignored_paths(paths=IGNORED, ignore_git_paths=False)
 
 
 def _explain(error: ValueError, key: str) -> tuple[str, str]:

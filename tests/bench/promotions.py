@@ -94,7 +94,7 @@ def seal_folder(
     (folder / "MLmodel").write_text(json.dumps({"flavors": flavors, "signature": sides}))
     (folder / "serving_input_example.json").write_text(json.dumps({"inputs": {"x": [[1.0, 2.0, 3.0, 4.0]]}}))
     found = make_evidence(sha256_of(folder / "model.onnx"), model, decision, champion, run_id)
-    return evidence.seal(folder, found)
+    return evidence.seal(folder, found.model_copy(update={"files": evidence.files_beside(folder)}))
 
 
 def register(

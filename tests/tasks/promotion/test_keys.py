@@ -118,6 +118,11 @@ def test_a_thief_with_the_old_key_makes_nothing_that_counts(
     forged = issue(permit.model_copy(update={"serial": permit.serial + 1, "at": permit.at}), thief)
     with pytest.raises(Exception, match="not signed by the owner"):
         read_permit(forged, signing.keyring().fits)
+    folder = registry.download(champion, tmp_path / "exchanged")
+    (folder / "MLmodel").write_text("another")  # beside the same evidence, whose digest was found signed
+    sign_folder(folder, thief)
+    with pytest.raises(EvidenceError, match="MLmodel is not what its evidence was sealed with"):
+        evidence.verify(folder)
     folder = tmp_path / "forged"
     promotions.seal_folder(folder, model, 9.0)
     sign_folder(folder, thief)
