@@ -48,9 +48,8 @@ def in_engine(reference: str, dataset: Dataset, candidate: Candidate, engine: En
     """
     assert candidate.onnx is not None
     engine = described(engine, PRECISIONS[numbers_in(candidate.onnx)])
-    made = candidate.model_copy(
-        update={"name": f"{candidate.name}-{engine.name}-{engine.numbers}", "engine": engine}
-    )
+    usual = "" if engine.numbers == "bf16" else f"-{engine.numbers}"  # a short name: tables have many of them
+    made = candidate.model_copy(update={"name": f"{candidate.name}-{engine.name}{usual}", "engine": engine})
     workload, path = load_workload(reference), candidate.onnx.path
     inputs = read_split(dataset, "validation").inputs
     try:

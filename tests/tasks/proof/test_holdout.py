@@ -91,7 +91,7 @@ def test_the_bytes_of_a_pick_in_another_engine_are_proved_in_onnx_runtime_too_on
 ) -> None:
     dataset, fp32 = linear_digits
     file = file_of(fp32) if of_fp32 else file_of(fp32).model_copy(update={"sha256": "8" * 64})
-    pick = Candidate(name="pick-openvino-bf16", engine=OTHER, onnx=file)
+    pick = Candidate(name="pick-openvino", engine=OTHER, onnx=file)
     asked, tried = [], []
 
     def validate(_: str, __: Dataset, candidate: Candidate, *rest: object) -> Report:

@@ -60,7 +60,7 @@ def test_a_file_that_loses_in_the_other_engine_is_refused_with_its_numbers(
     dataset, fp32 = linear_digits
     _race(monkeypatch, {64: 0.4})
     lost = in_engine("digits", dataset, fp32, BF16)
-    assert lost.name == "fp32-openvino-bf16" and lost.onnx is None
+    assert lost.name == "fp32-openvino" and lost.onnx is None
     said = r"OpenVINO \S+ in bf16 is not surely faster than ONNX Runtime on this file: 0\.50× \(0\.40 to 0\.60\) at batch 64"
     assert re.fullmatch(said, lost.refused or "")
 

@@ -192,12 +192,12 @@ def test_a_file_three_times_smaller_does_not_lose_to_a_tenth_of_the_speed_unless
 
 def test_the_engine_is_said_beside_each_candidate_also_of_one_that_was_not_made() -> None:
     bf16 = Engine(name="openvino", precision="bf16", version="2026.4.1")
-    other = report("fp32-openvino-bf16", 0.98, 0.5).model_copy(update={"engine": bf16})
-    lost = Candidate(name="int8-openvino-bf16", engine=bf16, refused="is slower")
+    other = report("fp32-openvino", 0.98, 0.5).model_copy(update={"engine": bf16})
+    lost = Candidate(name="int8-openvino", engine=bf16, refused="is slower")
     chosen = select([report("fp32"), other], [lost], GATES)
     said = {result.name: (result.engine, result.precision) for result in chosen.candidates}
-    assert said["fp32-openvino-bf16"] == said["int8-openvino-bf16"] == ("openvino", "bf16")
-    assert said["fp32"] == ("onnxruntime", None) and chosen.picked == "fp32-openvino-bf16"
+    assert said["fp32-openvino"] == said["int8-openvino"] == ("openvino", "bf16")
+    assert said["fp32"] == ("onnxruntime", None) and chosen.picked == "fp32-openvino"
 
 
 def test_only_fp32_the_front_and_slow_files_of_8_bits_are_worth_another_engine() -> None:
