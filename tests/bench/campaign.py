@@ -288,6 +288,8 @@ def _other(
         str(options.folder),
         "--share",
         f"{number}/{jobs}",
+        "--jobs",
+        "1",  # it has its share, and begins no others
         *(["--again"] if options.again else []),
     ]
     if until < math.inf:

@@ -1,8 +1,11 @@
 """The campaign's frame: what was tried is kept, what was cut off is tried again, and a sample is a sample of the whole."""
 
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import campaign
@@ -68,3 +71,35 @@ def test_numbers_are_spread_each_over_all_of_it_once(total: int) -> None:
         assert max(after - before for before, after in zip(first, first[1:], strict=False)) < total / 4
     with pytest.raises(Exhausted):
         Case(total, 7, "toys").among(total)
+
+
+_SHARED = """
+import os, sys
+from contextlib import contextmanager
+from pathlib import Path
+import campaign
+from campaign import Part, Tried
+
+@contextmanager
+def opened(scratch):
+    with open({pids!r}, "a") as file:
+        file.write(f"{{os.getpid()}}\\n")
+    yield lambda case: Tried("right")
+
+sys.exit(campaign.main([Part("toys", "toys broken", 10, opened)]))
+"""
+
+
+def test_two_processes_share_a_part_and_begin_no_third(tmp_path: Path) -> None:
+    pids, script = tmp_path / "pids", tmp_path / "bench_toys.py"
+    script.write_text(_SHARED.format(pids=str(pids)))
+    words = [sys.executable, script, "--folder", tmp_path, "--jobs", "2", "--minutes", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(campaign.__file__).parent)}
+    with subprocess.Popen([*map(str, words)], env=environment, start_new_session=True) as process:
+        try:
+            assert process.wait(60) == 0
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert len(pids.read_text().split()) == 2
+    assert (tmp_path / "toys.jsonl").read_text().count("right") == 10
