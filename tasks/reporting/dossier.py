@@ -3,6 +3,8 @@
 import datetime
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -205,13 +207,26 @@ def _printed(text: str) -> bytes:
 
 def _printer() -> Any:
     try:
-        from weasyprint import HTML
+        with _pictures_as_they_were():
+            from weasyprint import HTML
     except (ImportError, OSError) as error:  # OSError: it is there, and the system's Pango is not
         raise UserError(
             "A PDF is written by WeasyPrint: pip install 'slipway[pdf]', and the system's Pango (apt install libpango-1.0-0 libpangoft2-1.0-0); "
             "or name a file that ends with .html, which every browser prints."
         ) from error
     return HTML
+
+
+@contextmanager
+def _pictures_as_they_were() -> Iterator[None]:
+    """WeasyPrint has Pillow read damaged pictures, for the whole process; a model is never asked what one is."""
+    from PIL import ImageFile
+
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def _nothing(address: str, *_: object, **__: object) -> Any:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import ImageFile
 
 from tasks.errors import UserError
 from tasks.reporting.dossier import Chapter, Decision, Dossier, check_writer, page, write_page
@@ -78,6 +79,7 @@ def test_the_same_page_is_printed_as_a_pdf(let_go: Dossier, tmp_path: Path) -> N
         pytest.skip(str(error))
     written = write_page(let_go, tmp_path / "toy.PDF").read_bytes()
     assert written.startswith(b"%PDF-") and len(written) > 10_000
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES  # which its library says to all of the process
 
 
 def test_without_its_library_a_pdf_is_refused_in_a_sentence_and_nothing_is_written(

@@ -1,5 +1,6 @@
 """What a GPU alone can show: the parts of `make gpu` that are right or wrong. Skipped, by name, where torch sees none."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,8 @@ def test_rows_are_the_same_wherever_they_are_kept(device: str) -> None:
 @pytest.mark.slow
 def test_a_machine_needs_nothing_beside_what_make_gpu_brings() -> None:
     code = f"{ONLY}\nimport torch\ntorch.cuda.is_available = lambda: False\nsys.argv = ['bench_gpu.py']\nimport bench_gpu\nbench_gpu.main()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert [line.partition(" (")[0] for line in done.stdout.splitlines()] == [
         f"skipped: {name}" for name in bench_gpu.PARTS
