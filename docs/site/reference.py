@@ -12,7 +12,7 @@ import typer
 import yaml
 from pydantic import BaseModel
 
-from flows.cli.__main__ import app
+from flows.cli.app import app
 from flows.cli.arguments import codes_in, examples_in
 from flows.orchestration.form import bounds_of
 from infra.secrets.inject import SECRETS

@@ -1,4 +1,4 @@
 """The `slipway` command: reads arguments, calls what does the work, and hands the result to views/.
 
-Public: `__main__.main`, `__main__.app`, `overrides.configure` (what `--set` makes of a run), `run.run_here`.
+Public: `__main__.main`, `app.app`, `overrides.configure` (what `--set` makes of a run), `run.run_here`.
 """

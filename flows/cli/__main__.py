@@ -1,58 +1,8 @@
-"""The `slipway` command: what all of it shares. Its siblings read arguments, call what does the work, and print."""
+"""The `slipway` command's entry. It imports nothing of ours before Ctrl-C is one line, for the rest takes half a second."""
 
-import logging
-import os
 import signal
 import sys
-import warnings
-from io import TextIOWrapper
-from typing import Annotated
-
-import typer
-
-from flows.cli import (
-    audit,
-    backfill,
-    completion,
-    deployments,
-    dossier,
-    keys,
-    labels,
-    notifications,
-    pipeline,
-    platform,
-    rollouts,
-    versions,
-)
-from flows.cli.failures import check_limits, in_a_sentence
-from flows.cli.neighbours import join_platform
-from flows.cli.views.document import json_alone
-from tasks.errors import exiting_in_a_sentence
-from tasks.system.imports import without_grammars
-
-app = typer.Typer(
-    name="slipway",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
-
-for group in (
-    pipeline,
-    backfill,
-    deployments,
-    dossier,
-    platform,
-    versions,
-    rollouts,
-    labels,
-    keys,
-    audit,
-    notifications,
-    completion,
-):
-    app.add_typer(group.commands)
+from types import FrameType
 
 _INTERRUPTED = 130
 
@@ -64,78 +14,34 @@ _STOPPED = {
 """What Ctrl-C leaves behind."""
 
 
+class _Interrupt(KeyboardInterrupt):
+    """Of a class of its own: once a plain one has passed through `exec`, `python -m` ends by the signal, whatever caught it."""
+
+    came = False
+    """Libraries make other errors of it: pydantic, where it builds a validator."""
+
+
 def main() -> None:
-    """The entry point: a user's error is one sentence on stderr and an exit code, a bug keeps its traceback."""
-    _quiet()
-    _print_anywhere()
-    without_grammars()
+    """Run one command; interrupted, say so in one line and exit with 130."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
-        with exiting_in_a_sentence(), json_alone(sys.argv[1:]), in_a_sentence():
-            check_limits()
-            if completion.VARIABLE in os.environ:
-                completion.answer_shells()
-            elif sys.argv[1:2] != ["serve"]:  # which may name another home
-                join_platform()
-            app(prog_name="slipway")
-    except (SystemExit, KeyboardInterrupt) as end:
-        if (
-            isinstance(end, SystemExit) and end.code != _INTERRUPTED
-        ):  # which typer makes of Ctrl-C, without a word
+        from flows.cli.app import run
+
+        run()
+    except BaseException as end:
+        code = end.code if isinstance(end, SystemExit) else 1
+        if not (_Interrupt.came and code) and not isinstance(end, KeyboardInterrupt) and code != _INTERRUPTED:
             raise
-        signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # a second one would only break what is said and tidied up now
+        # a second one would only break what is said and tidied up now
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         print(f"slipway: {_STOPPED.get(''.join(sys.argv[1:2]), 'stopped.')}", file=sys.stderr)
         sys.exit(_INTERRUPTED)
 
 
-def _print_anywhere() -> None:
-    """Where a locale has no ✓ it is a question mark, and not the end of the command."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
-
-
-@app.callback()
-def options(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            callback=lambda asked: _show_version() if asked else None,
-            is_eager=True,
-            help="Show the version and exit.",
-        ),
-    ] = False,
-) -> None:
-    """Take a PyTorch model from data to production: train, compress, prove, register, promote, serve."""
-
-
-def _show_version() -> None:
-    from importlib.metadata import version
-
-    print(f"slipway {version('slipway')}")
-    raise typer.Exit
-
-
-def _quiet() -> None:
-    """Keep what libraries say to each other off the screen; SLIPWAY_DEBUG=1 shows it all."""
-    if os.environ.get("SLIPWAY_DEBUG"):
-        logging.basicConfig(level=logging.DEBUG)
-        return
-    warnings.simplefilter("ignore")
-    logging.getLogger("EventsWorker").setLevel(
-        logging.ERROR
-    )  # Prefect's, which says that it still sends when a command ends
-    os.environ.setdefault("PYTHONWARNINGS", "ignore")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for our JSON
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # waiting threads would burn the cores that others need
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _Interrupt.came = True
+    raise _Interrupt
 
 
 if __name__ == "__main__":

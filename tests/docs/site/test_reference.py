@@ -7,7 +7,7 @@ import pytest
 import typer
 from checkout import ROOT
 
-from flows.cli.__main__ import app
+from flows.cli.app import app
 
 
 @pytest.fixture(scope="module")

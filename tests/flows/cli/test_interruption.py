@@ -42,10 +42,33 @@ def interrupted(words: Sequence[str], home: Path, at: str = "", after: float = 0
 
 
 @pytest.mark.slow
-def test_a_command_that_is_interrupted_says_so_in_one_line(tmp_path: Path) -> None:
-    code, out, err = interrupted(["check", "digits"], tmp_path / "home", after=2.0)
+@pytest.mark.parametrize(
+    "after", [0.1, 0.3, 0.6, 1.6, 2.0]
+)  # of a command's own imports, its libraries', its work
+def test_a_command_that_is_interrupted_says_so_in_one_line(after: float, tmp_path: Path) -> None:
+    code, out, err = interrupted(["check", "digits"], tmp_path / "home", after=after)
     assert (code, out) == (130, "")
     assert err == "slipway: stopped.\n"
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "exec('raise_signal(SIGINT)')",  # of which `python -m` remembers a plain KeyboardInterrupt
+        "try: raise_signal(SIGINT)\nexcept BaseException: raise ValueError('a validator was not built') from None",
+    ],
+)
+def test_an_interrupt_is_one_line_whatever_a_library_makes_of_it(work: str, tmp_path: Path) -> None:
+    (tmp_path / "stopped.py").write_text(
+        "import sys, types\nfrom signal import SIGINT, raise_signal\nfrom flows.cli.__main__ import main\n"
+        f"def run():\n    exec({work!r}, globals())\n"
+        "sys.modules['flows.cli.app'] = types.SimpleNamespace(run=run)\nmain()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-m", "stopped"], capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "slipway: stopped.\n")
 
 
 @pytest.mark.slow

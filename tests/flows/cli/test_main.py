@@ -19,6 +19,7 @@ import pytest
 from typer.main import get_command
 
 from flows.cli import __main__ as cli
+from flows.cli.app import app
 from flows.cli.arguments import EXIT_CODES, examples_in
 from flows.cli.overrides import knob_names
 from infra.serving.__main__ import parser
@@ -188,7 +189,7 @@ def test_ctrl_c_is_a_sentence_and_exit_code_130(
 
 
 def test_every_example_of_the_help_is_a_command_that_can_be_given() -> None:
-    commands = dict(leaves(get_command(cli.app)))
+    commands = dict(leaves(get_command(app)))
     del commands["serve"]
     for name, command in commands.items():
         typed = [re.split(" [<>]+ ", line)[0] for line in examples_in(command.epilog)]
@@ -243,7 +244,7 @@ def test_settings_of_a_workload_are_those_that_a_run_takes(slipway: Slipway) -> 
 
 
 def test_every_command_explains_itself_and_its_exit_codes(slipway: Slipway) -> None:
-    for name, command in leaves(get_command(cli.app)):
+    for name, command in leaves(get_command(app)):
         code, out, _ = slipway(*name.split(), "--help")
         said = " ".join(out.replace("│", " ").split())
         codes = said.lower().partition("exit codes: ")[2]
@@ -260,7 +261,7 @@ NO_JSON = {
 
 
 def test_every_command_prints_json_on_demand_or_has_a_reason_not_to() -> None:
-    for name, command in leaves(get_command(cli.app)):
+    for name, command in leaves(get_command(app)):
         has = any("--json" in parameter.opts for parameter in command.params)
         assert has != (name in NO_JSON), name
 
@@ -279,7 +280,7 @@ def test_what_new_and_migrate_wrote_is_json_on_demand(slipway: Slipway, tmp_path
     ("code", "absent"),
     [
         ("import tasks.training.trainer", ["prefect", "mlflow"]),
-        ("import flows.cli.__main__", ["prefect", "torch", "mlflow", "pandas", "numpy"]),
+        ("import flows.cli.app", ["prefect", "torch", "mlflow", "pandas", "numpy"]),
         ("import tasks.promotion.history, flows.cli.views.outcome", ["torch", "prefect"]),
         ("import tasks.proof.evidence", ["torch", "prefect", "mlflow", "pandas"]),
         ("import infra.serving.processes.main", ["torch", "prefect"]),
