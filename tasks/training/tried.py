@@ -1,5 +1,6 @@
 """One training of a search, by the training rows and judged by the validation rows; what need not be kept of it goes."""
 
+import gc
 import math
 import os
 import shutil
@@ -60,6 +61,7 @@ def try_training(
         state = "ended early" if isinstance(end, EndedEarlyError) else "failed"
     else:
         kept, why = checkpoint.metrics.parent, checkpoint.stopped
+    gc.collect()  # what a loop holds in circles would take the GPU's memory from the next one
     scores = _scores(read_metrics(kept / "metrics.jsonl"))
     best = max((score for score in scores if score is not None), default=None)
     tried = TriedTraining(

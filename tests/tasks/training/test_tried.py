@@ -1,6 +1,8 @@
 """A training of a search: what it sees, when it is ended, and what stays of it."""
 
+import copy
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from tasks.config import Data, Train
 from tasks.data.dataset import prepare, read_frame, read_split
 from tasks.errors import StepError
 from tasks.records import Dataset
+from tasks.system.imports import importing
+from tasks.training.device import Compute
 from tasks.training.loop import Loop
 from tasks.training.proposal import Proposal
 from tasks.training.trainer import train
@@ -89,6 +93,33 @@ def test_a_training_that_diverges_has_failed_and_says_why(
     monkeypatch.setattr(Loop, "_loss", lambda self, batch: loss(self, batch) * torch.nan)
     tried = try_training(DOTS, seen, proposal(), tmp_path)
     assert tried.state == "failed" and tried.score is None and "The loss is nan at step 1" in tried.why
+
+
+def test_a_training_that_a_gpu_does_not_hold_has_failed_and_leaves_the_memory_to_the_next(
+    dots: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU that says it is one."""
+    loops: list[weakref.ref[Loop]] = []
+
+    def backward(self: Loop, step: int) -> torch.Tensor:
+        loops.append(weakref.ref(self))
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    def exact(self: Compute) -> Any:
+        gpu = copy.copy(self)
+        gpu.device = torch.device("cuda")
+        return guarded(gpu)
+
+    guarded = Compute.exact
+    monkeypatch.setattr(Compute, "exact", exact)
+    monkeypatch.setattr(Compute, "_no_room", lambda self: "The memory does not hold a batch.")
+    with monkeypatch.context() as patch, importing():
+        patch.setattr(Loop, "_backward", backward)
+        tried = try_training(DOTS, without_test(dots), proposal(), tmp_path)
+        assert [loop() for loop in loops] == [None]
+    assert (tried.state, tried.why, tried.score) == ("failed", "The memory does not hold a batch.", None)
+    assert [*tmp_path.iterdir()] == []
+    assert try_training(DOTS, without_test(dots), proposal(), tmp_path).state == "finished"
 
 
 @pytest.mark.slow
