@@ -3,6 +3,7 @@
 import copy
 import shutil
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,25 @@ def test_one_below_the_others_is_ended_and_nothing_of_it_stays(dots: Dataset, tm
     assert [*tmp_path.iterdir()] == []
     whole = train(DOTS, dots, proposal().train, tmp_path)  # by hand, later, to its end
     assert whole.epoch and whole.stopped == "all 4 epochs are done"
+
+
+def test_one_that_was_killed_where_it_would_be_ended_is_ended_there_when_it_goes_on(
+    dots: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    often = Train.model_validate(proposal().train.model_dump() | {"checkpoint_seconds": 0})
+    given = DOTS, without_test(dots), proposal(bar=(None, 1.1, 1.1), train=often), tmp_path
+    save = Loop._save
+
+    def killed(self: Loop) -> None:
+        save(self)
+        if self.state.step == 2 * self.order.steps_an_epoch:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(Loop, "_save", killed)
+        try_training(*given)
+    tried = try_training(*given)
+    assert tried.state == "ended early" and len(tried.scores) == 2
 
 
 def test_what_is_no_better_is_not_kept_unless_a_run_had_made_it(dots: Dataset, tmp_path: Path) -> None:
