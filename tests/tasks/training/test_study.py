@@ -86,6 +86,12 @@ def test_no_point_is_tried_twice_and_numbers_have_four_digits() -> None:
     assert all(1e-4 <= rate <= 1 and float(f"{rate:.4g}") == rate for rate in rates)
 
 
+def test_what_the_workload_has_is_tried_to_its_last_digit() -> None:
+    """Else it would be another training than the one that its run has made or makes."""
+    config = run(trainings=5).model_copy(update={"train": Train(epochs=8, lr=0.0123456789, batch_size=64)})
+    assert searched(config).trainings[0].knobs["train.lr"] == 0.0123456789
+
+
 @settings(max_examples=8)
 @given(seed=st.integers(0, 99), first=st.integers(1, 12), more=st.integers(1, 9), at_once=st.integers(1, 5))
 def test_a_search_that_goes_on_is_the_one_that_was_never_ended(
