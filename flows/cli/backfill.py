@@ -118,7 +118,7 @@ def _replay(
         _move_to(home, {workload.name: {"gates": settings.policy(workload.name).gates}}, settings.runs)
         retrain = _Retraining(reference, asked, home)
         replay = Replay(Registry(load_settings()), past, days, retrain, home / "periods.json")
-        shown.begin(replay.done, len(days) - 1)
+        shown.begin(len(replay.done), len(days) - 1, replay.later)
         with retrain:
             for period in replay.periods():
                 shown.over(period, replay.left(replay.done))
