@@ -42,9 +42,8 @@ def both(empty_mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory) 
     own.set_registered_model_alias(MODEL, "champion", "2")
     own.set_registered_model_alias(MODEL, "challenger", "1")
     own.delete_model_version(MODEL, "3")
-    with closing(
-        sqlite3.connect(folder / "mlflow.db")
-    ) as database:  # as MLflow has it of a logged model's version
+    # As MLflow has it of a logged model's version:
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
         database.execute("UPDATE model_versions SET storage_location = 'file:///elsewhere' WHERE version = 1")
         database.commit()
     return LocalClient(uri, lambda: own), own
