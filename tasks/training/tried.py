@@ -2,7 +2,6 @@
 
 import gc
 import math
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Literal
 from tasks.errors import StepError
 from tasks.measured import TriedTraining
 from tasks.records import Dataset, Metric
+from tasks.system.processes import cpu_seconds
 from tasks.training.metrics import Publish, read_metrics
 from tasks.training.progress import ShowProgress
 from tasks.training.proposal import Proposal
@@ -42,7 +42,7 @@ def try_training(
     if set(dataset.rows) != {*_JUDGED}:
         raise StepError("A search sees no rows but those to train and those to choose by.")
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set[str]()
-    began, cpu = time.monotonic(), _cpu_seconds()
+    began, cpu = time.monotonic(), cpu_seconds()
     state: Literal["finished", "ended early", "failed"] = "finished"
     try:
         checkpoint = train(
@@ -71,7 +71,7 @@ def try_training(
         why=why,
         scores=scores,
         score=best if state != "failed" else None,
-        cpu_seconds=round(_cpu_seconds() - cpu, 3),
+        cpu_seconds=round(cpu_seconds() - cpu, 3),
         wall_seconds=round(time.monotonic() - began, 3),
     )
     if kept.name not in there and not _is_better(tried, proposal.best):
@@ -92,7 +92,3 @@ def _scores(metrics: Sequence[Metric]) -> tuple[float | None, ...]:
 
 def _is_better(tried: TriedTraining, best: float | None) -> bool:
     return tried.state == "finished" and tried.score is not None and (best is None or tried.score > best)
-
-
-def _cpu_seconds() -> float:
-    return sum(os.times()[:4])
