@@ -49,6 +49,7 @@ def _identity(runner: StepRunner, dataset: Dataset, config: RunConfig) -> str:
     search = config.search
     asked = {
         "code": runner.context.state_of("flows.steps.try_training"),
+        "materials": {material.name: material.sha256 for material in runner.context.materials},
         "rows": dataset.arrays_sha256,
         "space": search.space,
         "seed": search.seed,

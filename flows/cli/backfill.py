@@ -23,10 +23,9 @@ _OTHERS = (
     "MLFLOW_TRACKING_URI",
     "PREFECT_API_URL",
     "SLIPWAY_STORE",
-    "SLIPWAY_PRIVATE_KEY",
     "SLIPWAY_PUBLIC_KEY",
 )
-"""What leads out of the home of a replay."""
+"""What leads out of the home of a replay, as does what signs elsewhere."""
 
 
 @commands.command(
@@ -119,7 +118,7 @@ def _replay(
         _move_to(home, {workload.name: {"gates": settings.policy(workload.name).gates}}, settings.runs)
         retrain = _Retraining(reference, asked, home)
         replay = Replay(Registry(load_settings()), past, days, retrain, home / "periods.json")
-        shown.begin(replay.done, len(days) - 1)
+        shown.begin(len(replay.done), len(days) - 1, replay.later)
         with retrain:
             for period in replay.periods():
                 shown.over(period, replay.left(replay.done))
@@ -146,12 +145,13 @@ def _move_to(home: Path, models: dict[str, Any], runs: Any) -> None:
     """
     from flows.cli.run import QUIETLY
     from infra.platform.prefect import client_environment
+    from tasks.system import signers
     from tasks.system.files import write_atomically
 
     settings = home / "mlflow.yaml"
     trusted = runs if isinstance(runs, str) else [str(path) for path in runs]
     write_atomically(settings, json.dumps({"runs": trusted, "models": models}).encode())
-    for name in _OTHERS:
+    for name in (*_OTHERS, *signers.VARIABLES):
         os.environ.pop(name, None)
     os.environ |= {"SLIPWAY_HOME": str(home), "SLIPWAY_SETTINGS": str(settings)}
     os.environ |= client_environment(home) | QUIETLY

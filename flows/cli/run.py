@@ -62,7 +62,7 @@ def _run_flow(
         server = EmbeddedServer(settings.home)
         server.start()
     try:
-        with importing():
+        with importing(for_good=True):
             from prefect import tags
 
             from flows.orchestration.form import filled_in

@@ -36,7 +36,7 @@ def main() -> None:
         os.environ.pop("PREFECT_SERVER_API_AUTH_STRING", None)
     os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(origins(port))
     without_grammars()
-    with importing():
+    with importing(for_good=True):
         from prefect.server.api.server import create_app
 
         app = OwnMachineOnly(WithForm(create_app(final=True)), port)

@@ -30,21 +30,21 @@ AROUND = "around the steps"
 class StepRunner:
     """Runs steps for one pipeline run, and notes of each how long it took and why it ran."""
 
-    _charged = 0.0
-    """CPU seconds of this process that runs were charged with; most processes make one."""
+    _first = True
+    """Most processes make one run, which is charged with all since the process began; of more, each begins where it does."""
 
     def __init__(self, context: RunContext) -> None:
         self.context = context
         self._steps: list[StepTime] = []
-        self._began = time.time() if StepRunner._charged else psutil.Process().create_time()
-        self._before, self._metered = StepRunner._charged, 0.0
+        self._began = psutil.Process().create_time() if StepRunner._first else time.time()
+        self._before, self._metered = 0.0 if StepRunner._first else cpu_seconds_of_all(), 0.0
+        StepRunner._first = False
 
     @property
     def times(self) -> tuple[StepTime, ...]:
         """Every step so far, and what the run took around them: imports, Prefect and its server, MLflow, pauses."""
-        StepRunner._charged = cpu_seconds_of_all()
         seconds = max(0.0, time.time() - self._began - sum(step.seconds for step in self._steps))
-        cpu = max(0.0, StepRunner._charged - self._before - self._metered)
+        cpu = max(0.0, cpu_seconds_of_all() - self._before - self._metered)
         cost = Cost(cpu_seconds=round(cpu, 3), wall_seconds=round(seconds, 3))
         around = StepTime(
             name=AROUND, seconds=round(seconds, 3), reason="every time", cached=False, cost=cost

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +31,8 @@ _NOBODY = "nobody answered within the period"
 _SPANS = {"day": 1, "week": 7}
 
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
+
+Span = tuple[datetime.date, datetime.date]
 
 Retrain = Callable[[datetime.date], int]
 """Retrains on the rows before a day, to a decision; the number of the version."""
@@ -106,24 +109,29 @@ class Replay:
 
     @property
     def done(self) -> tuple[Period, ...]:
-        """Periods that are over; one that ended earlier than it does now is judged again."""
-        if not self.kept.exists():
-            return ()
-        periods = [Period.model_validate(each) for each in json.loads(self.kept.read_bytes())]
-        spans = [*zip(self.days, self.days[1:], strict=False)]
-        return tuple(
-            period
-            for period, span in zip(periods, spans, strict=False)
-            if (period.since, period.until) == span
-        )
+        """Periods that are over, from the first on; one that ended on another day than it does now is judged again."""
+        known = self._known()
+        over = takewhile(known.__contains__, pairwise(self.days))
+        return tuple(known[span] for span in over)
+
+    @property
+    def later(self) -> int:
+        """Periods of a replay that went on to a later day; they are kept."""
+        return sum(until > self.days[-1] for _, until in self._known())
 
     def periods(self) -> Iterator[Period]:
         """Those that are still to come, each as soon as it is over."""
-        for place in range(len(self.done), len(self.days) - 1):
-            period = self._period(self.days[place], self.days[place + 1])
-            content = [each.model_dump(mode="json") for each in (*self.done[:place], period)]
+        for span in [*pairwise(self.days)][len(self.done) :]:
+            known = self._known() | {span: (period := self._period(*span))}
+            content = [each.model_dump(mode="json") for each in known.values()]
             write_atomically(self.kept, json.dumps(content, indent=1).encode())
             yield period
+
+    def _known(self) -> dict[Span, Period]:
+        if not self.kept.exists():
+            return {}
+        periods = map(Period.model_validate, json.loads(self.kept.read_bytes()))
+        return {(period.since, period.until): period for period in periods}
 
     def left(self, spent: Sequence[Period]) -> float | None:
         """Seconds that the rest will take if it takes what `spent` did, with the rows; None while nothing is known."""

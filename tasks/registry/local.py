@@ -5,8 +5,8 @@ The methods have the names, arguments and results of `mlflow.MlflowClient`; what
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,7 @@ class LocalClient:
 
     def get_model_version_download_uri(self, name: str, version: str) -> str:
         with self._reading() as database:
-            return str(_version(database, name, version).source)
+            return str(_version(database, name, version).location)
 
     def search_model_versions(self, filter_string: str) -> Page:
         """All that match, the newest first."""
@@ -136,25 +136,15 @@ class LocalClient:
             active = "experiment_id = ? AND lifecycle_stage = 'active'"
             return Page(_runs(database, active, experiment_ids[0]))
 
-    def _reading(self) -> "_Reading":
-        return _Reading(self.tracking_uri)
-
-
-class _Reading:
-    """A connection for one answer."""
-
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._database = _open(self._uri)
-        self._database.execute("BEGIN")  # all that is read is of one moment
-        return self._database
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._database.close()
-        if isinstance(error, sqlite3.DatabaseError):
-            raise explain_database(self._uri, error) from error
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one answer, all of which is of one moment."""
+        try:
+            with closing(_open(self.tracking_uri)) as database:
+                database.execute("BEGIN")
+                yield database
+        except sqlite3.DatabaseError as error:
+            raise explain_database(self.tracking_uri, error) from error
 
 
 def is_known(uri: str) -> bool:
@@ -203,7 +193,7 @@ def _model(database: sqlite3.Connection, name: str) -> Entity:
 
 
 def _version(database: sqlite3.Connection, name: str, version: str | int) -> Entity:
-    query = f"SELECT creation_time, description, run_id, coalesce(nullif(storage_location, ''), source), status FROM model_versions WHERE {_VERSION}"
+    query = f"SELECT creation_time, description, run_id, source, status, coalesce(nullif(storage_location, ''), source) FROM model_versions WHERE {_VERSION}"
     if (row := database.execute(query, (name, int(version))).fetchone()) is None:
         raise MlflowError(
             f"Model Version (name={name}, version={version}) not found", "RESOURCE_DOES_NOT_EXIST"
@@ -221,6 +211,7 @@ def _version(database: sqlite3.Connection, name: str, version: str | int) -> Ent
             "run_id": row[2],
             "source": row[3],
             "status": row[4],
+            "location": row[5],
             "tags": _pairs(tags),
         }
     )

@@ -14,6 +14,7 @@ from tasks.outcome import Cost, StepTime
 from tasks.records import Metric
 from tasks.system.files import write_atomically
 from tasks.system.memory import peak_bytes, reset_peak
+from tasks.system.processes import cpu_seconds
 
 P = ParamSpec("P")
 
@@ -30,14 +31,14 @@ def meter(keep: Callable[[Cost], None]) -> Iterator[None]:
     A step is charged with what else its process does at that time; steps of one run take turns, so that is little.
     """
     reset_peak()
-    began, cpu, written = time.monotonic(), _cpu_seconds(), _bytes_written()
+    began, cpu, written = time.monotonic(), cpu_seconds(), _bytes_written()
     try:
         yield
     finally:
         now = _bytes_written()
         keep(
             Cost(
-                cpu_seconds=round(_cpu_seconds() - cpu, 3),
+                cpu_seconds=round(cpu_seconds() - cpu, 3),
                 wall_seconds=round(time.monotonic() - began, 3),
                 peak_bytes=peak_bytes(),
                 written_bytes=None if now is None or written is None else now - written,
@@ -154,15 +155,11 @@ def cpu_seconds_of_all() -> float:
     """Of this process since it began, of its children that ended, and of those that still run, with theirs."""
     import psutil
 
-    seconds = _cpu_seconds()
+    seconds = cpu_seconds()
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             seconds += sum(child.cpu_times()[:4])
     return seconds
-
-
-def _cpu_seconds() -> float:
-    return sum(os.times()[:4])
 
 
 def _bytes_written() -> int | None:

@@ -38,6 +38,11 @@ def is_running(process: int) -> bool:
     return True
 
 
+def cpu_seconds() -> float:
+    """Of this process since it began, and of its children that ended."""
+    return sum(os.times()[:4])
+
+
 def started(process: int) -> int:
     """When it was, in the kernel's ticks since it booted; 0 where that cannot be read."""
     with contextlib.suppress(OSError, IndexError):

@@ -22,7 +22,7 @@ from tasks.system.sentences import first_line
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
-PRIVATE, PASSPHRASE, SERVICE, SERVICE_KEY = (
+VARIABLES = PRIVATE, PASSPHRASE, SERVICE, SERVICE_KEY = (
     "SLIPWAY_PRIVATE_KEY",
     "SLIPWAY_KEY_PASSPHRASE",
     "SLIPWAY_SIGNER",

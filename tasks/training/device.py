@@ -11,7 +11,8 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tasks.config import Train
-from tasks.errors import StepError, UserError
+from tasks.errors import UserError
+from tasks.training.unfinished import NoRoomError
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ class Compute:
     def exact(self) -> Iterator[None]:
         """The same bits from the same training, on a GPU too; torch is left as it was.
 
-        An operation that has no such form on a GPU stays as it is, and torch warns of it by name. Raises StepError, in a
+        An operation that has no such form on a GPU stays as it is, and torch warns of it by name. Raises NoRoomError, in a
         sentence, where the GPU's memory does not hold a batch.
         """
         if self.device.type != "cuda":
@@ -54,7 +55,7 @@ class Compute:
         try:
             yield
         except torch.OutOfMemoryError as error:
-            raise StepError(self._no_room()) from error
+            raise NoRoomError(self._no_room()) from error
         finally:
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 

@@ -216,11 +216,12 @@ class Loop:
             state.stopped = f"no better validation score for {state.stale} epochs"
         self._note({"validation/loss": loss, "validation/score": self.score, "train/epoch": epoch}, step)
         self._note({"train/rows_per_second": self._reporter.rows_per_second(step), **self._system()}, step)
+        # Before it is saved, for what goes on from there is past it:
+        if not state.stopped and state.best is not None:
+            check_bar(self.bar, epoch, state.best.score)
         if state.stopped or self._due(max(_EARLIEST_SAVE_SECONDS, self._saving_took / _SAVING_SHARE)):
             self._save()
         self._report(always=True)
-        if not state.stopped and state.best is not None:
-            check_bar(self.bar, epoch, state.best.score)
 
     def _judged(self) -> tuple[float, float]:
         return loss_and_score(

@@ -89,7 +89,7 @@ def distributions(search: Search) -> dict[str, "BaseDistribution"]:
 
 
 def point_of(search: Search, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The point of what Optuna proposes; numbers of a range with four digits, within it."""
+    """The point of what Optuna draws; numbers of a range with four digits, within it."""
     point = {}
     for name, values in search.space.items():
         value = params[name]

@@ -58,8 +58,9 @@ class Study:
         self._tried: list[TriedTraining] = []
         self._minutes = self._cpu_seconds = 0.0
         self._ended = ""
-        if (own := own_point(run, first)) is not None:
-            self._study.enqueue_trial(params_of(run.search, own))
+        self._own = own_point(run, first)
+        if self._own is not None:
+            self._study.enqueue_trial(params_of(run.search, self._own))
 
     def propose(self) -> list[Proposal]:
         """The next round; empty when the budget is used up or every point is tried."""
@@ -118,7 +119,8 @@ class Study:
                 seed=self._seed(attempt), n_startup_trials=_DRAWN
             )
             trial = self._study.ask(self._distributions)
-            point = point_of(self._search, trial.params)
+            first = None if self._seen else self._own
+            point = first or point_of(self._search, trial.params)
             if point not in self._seen:
                 self._take(point, trial)
                 return point

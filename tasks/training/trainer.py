@@ -119,7 +119,7 @@ def fit(
     `distillation`, a teacher has its share in the loss. What is in `store` and not here is fetched first, and checkpoints
     are mirrored there.
     A workload's own `fit` takes the place of our loop.
-    Raises UnfinishedError, which says where its metrics are, for a loss that is not finite and for scores below `bar`; StepError for a full disk, and a folder that another process is training in.
+    Raises UnfinishedError, which says where its metrics are, for a loss that is not finite, scores below `bar` and a batch that a GPU does not hold; StepError for a full disk, and a folder that another process is training in.
     """
     keep_freed_memory()
     with random_numbers_lock, threads(config.threads):
@@ -136,17 +136,17 @@ def fit(
                 return done
             kept, show = checkpoints(folder, key), progress if first else None
             rows = module, train_rows, validation_rows, config, workload
-            with compute.exact():
-                training: Loop | OwnTraining
-                if workload.fit is None:
-                    training = Loop(*rows, compute, kept, metrics, distillation, show, bar)
-                else:
-                    training = OwnTraining(*rows, compute.device, kept, metrics, show, bar)
-                try:
+            training: Loop | OwnTraining
+            try:
+                with compute.exact():
+                    if workload.fit is None:
+                        training = Loop(*rows, compute, kept, metrics, distillation, show, bar)
+                    else:
+                        training = OwnTraining(*rows, compute.device, kept, metrics, show, bar)
                     state = training.run()
-                except UnfinishedError as end:
-                    end.folder = folder
-                    raise
+            except UnfinishedError as end:
+                end.folder = folder
+                raise
             return compute.from_first(lambda: _finish(folder, key, state))
 
 

@@ -1,7 +1,7 @@
 """One training of a search, by the training rows and judged by the validation rows; what need not be kept of it goes."""
 
+import gc
 import math
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import Literal
 from tasks.errors import StepError
 from tasks.measured import TriedTraining
 from tasks.records import Dataset, Metric
+from tasks.system.processes import cpu_seconds
 from tasks.training.metrics import Publish, read_metrics
 from tasks.training.progress import ShowProgress
 from tasks.training.proposal import Proposal
@@ -41,7 +42,7 @@ def try_training(
     if set(dataset.rows) != {*_JUDGED}:
         raise StepError("A search sees no rows but those to train and those to choose by.")
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set[str]()
-    began, cpu = time.monotonic(), _cpu_seconds()
+    began, cpu = time.monotonic(), cpu_seconds()
     state: Literal["finished", "ended early", "failed"] = "finished"
     try:
         checkpoint = train(
@@ -60,6 +61,7 @@ def try_training(
         state = "ended early" if isinstance(end, EndedEarlyError) else "failed"
     else:
         kept, why = checkpoint.metrics.parent, checkpoint.stopped
+    gc.collect()  # what a loop holds in circles would take the GPU's memory from the next one
     scores = _scores(read_metrics(kept / "metrics.jsonl"))
     best = max((score for score in scores if score is not None), default=None)
     tried = TriedTraining(
@@ -69,7 +71,7 @@ def try_training(
         why=why,
         scores=scores,
         score=best if state != "failed" else None,
-        cpu_seconds=round(_cpu_seconds() - cpu, 3),
+        cpu_seconds=round(cpu_seconds() - cpu, 3),
         wall_seconds=round(time.monotonic() - began, 3),
     )
     if kept.name not in there and not _is_better(tried, proposal.best):
@@ -90,7 +92,3 @@ def _scores(metrics: Sequence[Metric]) -> tuple[float | None, ...]:
 
 def _is_better(tried: TriedTraining, best: float | None) -> bool:
     return tried.state == "finished" and tried.score is not None and (best is None or tried.score > best)
-
-
-def _cpu_seconds() -> float:
-    return sum(os.times()[:4])

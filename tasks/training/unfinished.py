@@ -20,6 +20,10 @@ class DivergedError(UnfinishedError):
     """Its loss or its weights are no numbers any more."""
 
 
+class NoRoomError(UnfinishedError):
+    """The memory of its GPU does not hold a batch of it."""
+
+
 class EndedEarlyError(UnfinishedError):
     """Half of the trainings before it had been better after as many epochs."""
 

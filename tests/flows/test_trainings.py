@@ -12,6 +12,15 @@ from campaign_kills import Drill, drilled
 from checkout import SUPPORT
 from faulty_disk import Fault
 
+from flows import trainings
+from flows.pipeline.context import RunContext
+from flows.pipeline.runner import StepRunner
+from tasks.config import Data
+from tasks.data.dataset import prepare
+from tasks.records import Material
+from tasks.settings import Settings
+from tasks.workloads.catalogue import load_workload
+
 DOTS = str(SUPPORT / "searched_dots.py")
 COUNT = 6
 
@@ -34,13 +43,27 @@ def drill(
         yield drill
 
 
+def test_a_search_with_weights_of_another_file_is_another_search(tmp_path: Path) -> None:
+    """Else what the weights before came to would be in the runs of those that came now."""
+    dataset, config = prepare(DOTS, Data(), tmp_path), load_workload(DOTS).defaults()
+
+    def identity(*digests: str) -> str:
+        materials = tuple(Material(name="base.pt", sha256=digest) for digest in digests)
+        settings = Settings(home=tmp_path, tracking_uri="")
+        context = RunContext(workload=DOTS, model="dots", settings=settings, materials=materials)
+        return trainings._identity(StepRunner(context), dataset, config)
+
+    assert identity("a") == identity("a")
+    assert len({identity(), identity("a"), identity("b")}) == 3
+
+
 def evidence(drill: Drill) -> dict[str, Any]:
     path = drill.retrainings.home / "work" / "dots" / "package" / "evidence.json"
     read: dict[str, Any] = json.loads(path.read_bytes())
     return read
 
 
-def trainings(drill: Drill) -> list[dict[str, Any]]:
+def tried_in(drill: Drill) -> list[dict[str, Any]]:
     """What was tried, by the evidence's account, without what another attempt has otherwise."""
     varies = ("run_id", "cpu_seconds", "wall_seconds")
     tried = evidence(drill)["searched"]["trainings"]
@@ -49,7 +72,7 @@ def trainings(drill: Drill) -> list[dict[str, Any]]:
 
 def test_a_search_killed_in_the_midst_ends_the_same_and_goes_on_when_it_may(drill: Drill) -> None:
     """No training lost, none counted twice, the same choice to the bit; then two more of the same search."""
-    undisturbed, choice = trainings(drill), evidence(drill)["searched"]["chosen"]
+    undisturbed, choice = tried_in(drill), evidence(drill)["searched"]["chosen"]
     assert [each["name"] for each in undisturbed] == [f"{number:03d}" for number in range(COUNT)]
     assert drill.whole.outcome is not None
     assert any(
@@ -65,14 +88,14 @@ def test_a_search_killed_in_the_midst_ends_the_same_and_goes_on_when_it_may(dril
     ):
         assert drill.run(fault).killed, fault
     drill.check_next("four kills")  # the same runs and their ends, one of each training; the same version
-    assert trainings(drill) == undisturbed and evidence(drill)["searched"]["chosen"] == choice
+    assert tried_in(drill) == undisturbed and evidence(drill)["searched"]["chosen"] == choice
 
     again = drill.run()
     assert again.outcome is not None and again.outcome["decision"] == "unchanged"
 
     more = drill.retrainings.run(f"search.trainings={COUNT + 2}", reference=DOTS)
     assert more.outcome is not None and more.outcome["version"] == 2, more
-    assert trainings(drill)[:COUNT] == undisturbed and len(trainings(drill)) == COUNT + 2
+    assert tried_in(drill)[:COUNT] == undisturbed and len(tried_in(drill)) == COUNT + 2
     ran = [step["name"] for step in evidence(drill)["times"] if not step["cached"]]
     assert [name for name in ran if name.startswith("try-training")] == [
         f"try-training {number:03d}" for number in (COUNT, COUNT + 1)

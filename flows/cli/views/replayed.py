@@ -1,6 +1,5 @@
 """`slipway backfill`: each period as it is over, how long the rest takes, and the whole."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -20,13 +19,14 @@ class Shown:
         self._model, self._home, self._score_name = model, home, score_name
         self._count = self._over = 0
 
-    def begin(self, done: Sequence[Period], count: int) -> None:
-        self._count, self._over = count, len(done)
+    def begin(self, over: int, count: int, later: int) -> None:
+        self._count, self._over = count, over
         self._console.print(
             f"The {self._model} of the past has a registry and a ledger of its own, in {self._home}: what serves is not touched."
         )
-        if done:
-            self._console.print(f"{len(done)} of {count} periods were replayed before.")
+        kept = f"; {later} that end later are kept for a later --to" if later else ""
+        if over or later:
+            self._console.print(f"{over} of {count} periods were replayed before{kept}.")
 
     def over(self, period: Period, left: float | None) -> None:
         self._over += 1

@@ -18,7 +18,15 @@ from tasks.settings import Settings
 
 DOTS = str(SUPPORT / "dated_dots.py")
 WORDS = [sys.executable, "-m", "flows.cli", "backfill", DOTS]
-NOBODY = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "PREFECT_API_URL": "http://127.0.0.1:1/api"}
+NOBODY = {
+    "MLFLOW_TRACKING_URI": "http://127.0.0.1:1",
+    "PREFECT_API_URL": "http://127.0.0.1:1/api",
+    "SLIPWAY_SIGNER": "http://127.0.0.1:1",
+    "SLIPWAY_SIGNER_KEY": "secret",
+    "SLIPWAY_PRIVATE_KEY": "nowhere.pem",
+    "SLIPWAY_KEY_PASSPHRASE": "secret",
+}
+"""A replay that asked any of these would fail: it signs with the key of its own home, and no decision of it is the company's."""
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """When a replay retrains, how long it says that it will take, and what it cannot replay."""
 
 import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from toy_training import workload
 
 from tasks.errors import UserError
-from tasks.monitoring.backfill import Period, days_of, seconds_left
+from tasks.monitoring.backfill import Period, Replay, Span, days_of, seconds_left
 from tasks.monitoring.chart import replayed
 from tasks.monitoring.past import Past
 from tasks.workloads.catalogue import load_workload
@@ -95,6 +96,37 @@ def period(number: int, **fields: Any) -> Period:
         "champion_score": 0.6, "serving_score": 0.7, "first_score": 0.5, "difference": None, "seconds": 1.0,
     }  # fmt: skip
     return Period.model_validate(given | fields)
+
+
+def test_a_replay_to_an_earlier_day_leaves_what_was_done_to_a_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a period that ends otherwise is judged anew, and the longer replay finds all of its own again."""
+    made: list[Span] = []
+
+    def judged(self: Replay, since: datetime.date, until: datetime.date) -> Period:
+        made.append((since, until))
+        return period(since.month, until=until)
+
+    monkeypatch.setattr(Replay, "_period", judged)
+
+    def replayed_to(day: datetime.date) -> tuple[Replay, list[Span]]:
+        made.clear()
+        days = days_of(datetime.date(2026, 1, 1), day, "month")
+        nothing: Any = None
+        replay = Replay(nothing, nothing, days, nothing, tmp_path / "periods.json")
+        assert len([*replay.periods()]) == len(made) and len(replay.done) == len(days) - 1
+        return replay, made
+
+    late, amid, early = datetime.date(2026, 5, 1), datetime.date(2026, 2, 15), datetime.date(2026, 2, 1)
+    whole, anew = replayed_to(late)
+    assert len(anew) == 4 and whole.later == 0
+    shorter, anew = replayed_to(amid)
+    assert anew == [(early, amid)] and shorter.later == 3
+    for day, later in ((early, 4), (late, 0)):
+        again, anew = replayed_to(day)
+        assert anew == [] and again.later == later
+    assert again.done == whole.done
 
 
 def test_the_picture_has_each_decision_and_the_same_periods_give_the_same_bytes() -> None:

@@ -42,6 +42,10 @@ def both(empty_mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory) 
     own.set_registered_model_alias(MODEL, "champion", "2")
     own.set_registered_model_alias(MODEL, "challenger", "1")
     own.delete_model_version(MODEL, "3")
+    # As MLflow has it of a logged model's version:
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        database.execute("UPDATE model_versions SET storage_location = 'file:///elsewhere' WHERE version = 1")
+        database.commit()
     return LocalClient(uri, lambda: own), own
 
 
@@ -56,7 +60,7 @@ def test_a_model_and_its_versions_are_read_as_mlflow_has_them(both: tuple[LocalC
             version.creation_timestamp,
             version.status,
         )
-        return (*said, version.description or "", version.tags)
+        return (*said, version.description or "", version.tags, version.source)
 
     for client in both:
         model = client.get_registered_model(MODEL)
@@ -72,7 +76,9 @@ def test_a_model_and_its_versions_are_read_as_mlflow_has_them(both: tuple[LocalC
         lambda client: client.get_model_version_by_alias(MODEL, "latest"),
     ):
         assert seen(ask(ours)) == seen(ask(own))
-    assert ours.get_model_version_download_uri(MODEL, "2") == own.get_model_version_download_uri(MODEL, "2")
+    for version in "12":
+        address = own.get_model_version_download_uri(MODEL, version)
+        assert ours.get_model_version_download_uri(MODEL, version) == address
 
 
 def test_versions_are_searched_by_tag(both: tuple[LocalClient, Any]) -> None:
@@ -167,3 +173,8 @@ def test_tables_of_another_release_are_mlflows_own_to_read_and_a_damaged_databas
         client.search_registered_models()
     path.write_bytes(b"no database" * 1000)
     assert not is_known(uri)
+    for gone in (False, True):
+        with pytest.raises(StepError, match=r"mlflow\.db"):
+            client.search_registered_models()
+        if not gone:
+            path.unlink()

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import optuna
@@ -84,6 +85,12 @@ def test_no_point_is_tried_twice_and_numbers_have_four_digits() -> None:
     assert len(set(points)) == 30
     rates = [each.knobs["train.lr"] for each in searched(run(trainings=30)).trainings]
     assert all(1e-4 <= rate <= 1 and float(f"{rate:.4g}") == rate for rate in rates)
+
+
+def test_what_the_workload_has_is_tried_to_its_last_digit() -> None:
+    """Else it would be another training than the one that its run has made or makes."""
+    config = run(trainings=5).model_copy(update={"train": Train(epochs=8, lr=0.0123456789, batch_size=64)})
+    assert searched(config).trainings[0].knobs["train.lr"] == 0.0123456789
 
 
 @settings(max_examples=8)
@@ -183,5 +190,5 @@ def test_a_training_is_ended_where_optunas_median_pruner_would_end_it(
     trial, bar = study.ask(), bar_of(records)
     for epoch, score in enumerate(curve, 1):
         trial.report(score, epoch)
-        asked = bar[epoch - 1] if epoch <= len(bar) else None
-        assert trial.should_prune() == (asked is not None and max(curve[:epoch]) < asked)
+        with pytest.raises(EndedEarlyError) if trial.should_prune() else nullcontext():
+            check_bar(bar, epoch, max(curve[:epoch]))

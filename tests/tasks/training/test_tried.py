@@ -1,6 +1,9 @@
 """A training of a search: what it sees, when it is ended, and what stays of it."""
 
+import copy
 import shutil
+import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ from tasks.config import Data, Train
 from tasks.data.dataset import prepare, read_frame, read_split
 from tasks.errors import StepError
 from tasks.records import Dataset
+from tasks.system.imports import importing
+from tasks.training.device import Compute
 from tasks.training.loop import Loop
 from tasks.training.proposal import Proposal
 from tasks.training.trainer import train
@@ -74,6 +79,25 @@ def test_one_below_the_others_is_ended_and_nothing_of_it_stays(dots: Dataset, tm
     assert whole.epoch and whole.stopped == "all 4 epochs are done"
 
 
+def test_one_that_was_killed_where_it_would_be_ended_is_ended_there_when_it_goes_on(
+    dots: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    often = Train.model_validate(proposal().train.model_dump() | {"checkpoint_seconds": 0})
+    given = DOTS, without_test(dots), proposal(bar=(None, 1.1, 1.1), train=often), tmp_path
+    save = Loop._save
+
+    def killed(self: Loop) -> None:
+        save(self)
+        if self.state.step == 2 * self.order.steps_an_epoch:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(Loop, "_save", killed)
+        try_training(*given)
+    tried = try_training(*given)
+    assert tried.state == "ended early" and len(tried.scores) == 2
+
+
 def test_what_is_no_better_is_not_kept_unless_a_run_had_made_it(dots: Dataset, tmp_path: Path) -> None:
     made = train(DOTS, dots, proposal().train, tmp_path)
     other = Train.model_validate(proposal().train.model_dump() | {"lr": 0.02})
@@ -89,6 +113,33 @@ def test_a_training_that_diverges_has_failed_and_says_why(
     monkeypatch.setattr(Loop, "_loss", lambda self, batch: loss(self, batch) * torch.nan)
     tried = try_training(DOTS, seen, proposal(), tmp_path)
     assert tried.state == "failed" and tried.score is None and "The loss is nan at step 1" in tried.why
+
+
+def test_a_training_that_a_gpu_does_not_hold_has_failed_and_leaves_the_memory_to_the_next(
+    dots: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU that says it is one."""
+    loops: list[weakref.ref[Loop]] = []
+
+    def backward(self: Loop, step: int) -> torch.Tensor:
+        loops.append(weakref.ref(self))
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    def exact(self: Compute) -> Any:
+        gpu = copy.copy(self)
+        gpu.device = torch.device("cuda")
+        return guarded(gpu)
+
+    guarded = Compute.exact
+    monkeypatch.setattr(Compute, "exact", exact)
+    monkeypatch.setattr(Compute, "_no_room", lambda self: "The memory does not hold a batch.")
+    with monkeypatch.context() as patch, importing():
+        patch.setattr(Loop, "_backward", backward)
+        tried = try_training(DOTS, without_test(dots), proposal(), tmp_path)
+        assert [loop() for loop in loops] == [None]
+    assert (tried.state, tried.why, tried.score) == ("failed", "The memory does not hold a batch.", None)
+    assert [*tmp_path.iterdir()] == []
+    assert try_training(DOTS, without_test(dots), proposal(), tmp_path).state == "finished"
 
 
 @pytest.mark.slow

@@ -1,0 +1,99 @@
+"""What commands cost on the digits: CPU seconds of each with all its processes, by turns in a new home each; and a run's, by what it spends them on.
+
+CPU time, for a machine is seldom idle; the median and the range of the turns. `--turns 5` for more of them.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from figures import PAGE, loaded, machine, sentence, surroundings, table, write
+
+COMMANDS = {
+    "`slipway run digits` in a new home": ("run", "digits", "--json"),
+    "the same when nothing has changed": ("run", "digits", "--json"),
+    "`slipway history digits`": ("history", "digits"),
+    "`slipway verify digits`": ("verify", "digits"),
+    "`slipway --help`": ("--help",),
+}
+
+ELSEWHERE = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "SLIPWAY_STORE", "SLIPWAY_SIGNER", "SLIPWAY_SETTINGS")
+
+IMPORTS = (
+    "import time; from tasks.system.imports import importing, without_grammars\n"
+    "without_grammars()\n"
+    "with importing():\n"
+    "    from flows.cli.run import _HEAVY; from flows.retrain import retrain\n"
+    "    [__import__(name) for name in _HEAVY]\n"
+    "print(time.process_time())"
+)
+"""What a run imports before its first step."""
+
+
+def spent(words: Sequence[str], environment: Mapping[str, str]) -> tuple[float, str]:
+    """CPU seconds of a process and of all that it started and waited for, and what it said."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode not in (0, 3):  # 3: the gate said no, which costs the same
+        raise SystemExit(done.stderr)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
+
+
+def stages(outcome: str) -> dict[str, float]:
+    """A run's CPU seconds by the kind of step."""
+    costs: dict[str, float] = defaultdict(float)
+    for step in json.loads(outcome)["steps"]:
+        if step["cost"] is not None:
+            around = step["name"].startswith("around")
+            costs[step["name"] if around else step["name"].split()[0]] += step["cost"]["cpu_seconds"]
+    return costs
+
+
+def turn(seen: dict[str, list[float]], within: dict[str, list[float]]) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+        environment |= {"SLIPWAY_HOME": home, "PYTHONPATH": str(PAGE.parents[1])}
+        for place, (name, words) in enumerate(COMMANDS.items()):
+            seconds, said = spent(["-m", "flows.cli", *words], environment)
+            seen[name].append(seconds)
+            for stage, cost in stages(said).items() if place == 0 else ():
+                within[stage].append(cost)
+        within["of what is around: imports in the command's process"].append(
+            spent(["-c", IMPORTS], environment)[0]
+        )
+
+
+def listed(heads: tuple[str, str], figures: Mapping[str, Sequence[float]]) -> list[str]:
+    rows = [
+        (name, f"{statistics.median(values):.2g}" if max(values) < 10 else f"{statistics.median(values):.1f}", f"{min(values):.3g} to {max(values):.3g}")
+        for name, values in figures.items()
+    ]  # fmt: skip
+    return table((*heads, "from, to"), rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=3)
+    seen, within = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+    turns = parser.parse_args().turns
+    with surroundings() as around:
+        for _ in range(turns):
+            turn(seen, within)
+    about = f"{sentence(machine('torch', 'prefect', 'mlflow'))} Load and steal: {loaded(around)}; medians of {turns} turns."
+    by_stage = dict(sorted(within.items(), key=lambda each: -statistics.median(each[1])))
+    lines = [about, "", *listed(("command", "CPU s"), seen), ""]
+    lines += listed(("of the run: steps of a kind", "CPU s"), by_stage)
+    write("commands", lines)
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
