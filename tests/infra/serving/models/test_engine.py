@@ -7,16 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import serving_models as models
+from engines_here import HERE, IN
 
 from infra.serving.ipc.messages import Release
 from infra.serving.models.version import LoadedVersion, load_version
 from infra.serving.wire.tensors import RequestRows
 from tasks.engines import Engine
-from tasks.onnx.engines import SUPPORT, described
+from tasks.onnx.engines import SUPPORT
 from tasks.system.files import sha256_of
-
-HERE = described(Engine.parse("openvino:bf16"), "fp32")
-"""As a proof on this machine would name it."""
 
 SLOW = {64: 1e-6}
 """A promise that any machine keeps."""
@@ -81,7 +79,7 @@ def test_what_was_proved_on_amx_falls_back_on_a_processor_faked_to_be_without(
     amx = HERE.model_copy(update={"instructions": (SUPPORT["bf16"][0],)})
     assert (
         _fell_back(folder, caplog, amx, SLOW)
-        == "OpenVINO in bf16 rests on amx_bf16, which this processor has not"
+        == f"OpenVINO {IN} rests on amx_bf16, which this processor has not"
     )
 
 
@@ -108,9 +106,7 @@ def test_an_engine_that_fails_on_the_example_falls_back(
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr("tasks.onnx.openvino_session.OpenVinoSession.run", fails)
-    assert _fell_back(folder, caplog, HERE, SLOW).endswith(
-        "in bf16 fails on the input example: no such kernel"
-    )
+    assert _fell_back(folder, caplog, HERE, SLOW).endswith(f"{IN} fails on the input example: no such kernel")
 
 
 def test_an_engine_of_a_later_slipway_falls_back(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

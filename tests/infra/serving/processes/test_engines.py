@@ -7,18 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import serving_models as models
+from engines_here import HERE, IN
 from registered import BODY, Registered, serves
 from serving_process import ServerProcess, wait_for
 
 from tasks.engines import Engine
 from tasks.measured import Interval, Speed
-from tasks.onnx.engines import described
 from tasks.proof import evidence
 from tasks.system.signing import private_key, public_key
 
 pytestmark = pytest.mark.slow
-
-HERE = described(Engine.parse("openvino:bf16"), "fp32")
 
 
 @pytest.fixture
@@ -57,7 +55,7 @@ def test_the_server_runs_what_the_signed_evidence_says_and_says_where_it_does_no
     with registered.serve(tmp_path / "server", public_key=public_key()) as server:
         kept = engines(server, name)
         assert kept["engine"] == kept["proved"] and kept["instead"] is None
-        assert kept["engine"].startswith("OpenVINO ") and kept["engine"].endswith(" in bf16")
+        assert kept["engine"].startswith("OpenVINO ") and kept["engine"].endswith(f" {IN}")
         labels = (
             f'slipway_serving_engine{{engine="openvino",model="{name}",proved="openvino",version="{first}"}}'
         )
@@ -68,7 +66,7 @@ def test_the_server_runs_what_the_signed_evidence_says_and_says_where_it_does_no
         wait_for(serves(server, second))
         fell = engines(server, name)
         assert (fell["engine"], fell["instead"]) == (
-            "ONNX Runtime", "OpenVINO in bf16 rests on amx_of_tomorrow, which this processor has not",
+            "ONNX Runtime", f"OpenVINO {IN} rests on amx_of_tomorrow, which this processor has not",
         )  # fmt: skip
         labels = f'slipway_serving_engine{{engine="onnxruntime",model="{name}",proved="openvino",version="{second}"}}'
         assert server.metric(labels) == 1
