@@ -57,7 +57,6 @@ class OpenVinoSession:
         if parts.decision is not None:
             self.decision = open_session(parts.decision, threads)
         self.names = [value.name for value in self.plain.get_outputs()]
-        core = load().Core()
         knobs = {
             "INFERENCE_PRECISION_HINT": _HINTS[engine.numbers or "fp32"],
             "INFERENCE_NUM_THREADS": threads,
@@ -65,6 +64,7 @@ class OpenVinoSession:
             "ENABLE_CPU_PINNING": False,  # several workers would be pinned to the same cores
         }
         try:
+            core = load().Core()
             self.compiled = core.compile_model(core.read_model(parts.trunk, b""), "CPU", knobs)
         except Exception as error:  # its own errors have no common base
             raise UserError(f"OpenVINO does not take the graph: {_reason(error)}") from error

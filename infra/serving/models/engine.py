@@ -35,6 +35,10 @@ class Running(NamedTuple):
     def plain(self) -> "Running":
         return Running(plain_of(self.session), ONNX_RUNTIME, self.instead)
 
+    def failing(self, error: Exception) -> "Running":
+        """ONNX Runtime, for the engine does not do what is done here before a version serves."""
+        return self._replace(instead=f"{title(self.engine)} fails here: {first_line(error)}").plain
+
 
 def open_proved(engine: Engine, content: bytes, threads: int) -> Running:
     """In the engine if it can be had. Raises UserError when not even ONNX Runtime loads the file."""
@@ -42,26 +46,21 @@ def open_proved(engine: Engine, content: bytes, threads: int) -> Running:
     if why is None or engine.is_always_there:
         try:
             return Running(open_in(engine, content, threads), engine)
-        except UserError as error:
+        except Exception as error:  # of a package that does not load, anything
             if engine.is_always_there:
                 raise
-            why = str(error)
+            why = str(error) if isinstance(error, UserError) else first_line(error)
     return Running(open_in(ONNX_RUNTIME, content, threads), ONNX_RUNTIME, why.rstrip("."))
 
 
 def held_to(running: Running, promise: Mapping[int, float], feeds: Feeds, clock: Clock) -> Running:
-    """`running`, or ONNX Runtime where the engine fails or is less than half as far ahead of it as was proved."""
+    """`running`, or ONNX Runtime where the engine is less than half as far ahead of it as was proved. Raises what the engine raises."""
     if running.engine.is_always_there:
         return running
     batch = max(promise, default=running.engine.rows)
     rows, plain = feeds(batch), running.plain.session
-    try:
-        running.session.run(None, rows)  # which makes its kernels
-        ours = fastest(lambda _: running.session.run(None, rows), batch, SECONDS, clock)
-    except Exception as error:  # its own errors have no common base
-        return running._replace(
-            instead=f"{title(running.engine)} fails on the input example: {first_line(error)}"
-        ).plain
+    running.session.run(None, rows)  # which makes its kernels
+    ours = fastest(lambda _: running.session.run(None, rows), batch, SECONDS, clock)
     theirs = fastest(lambda _: plain.run(None, rows), batch, SECONDS, clock)
     if (ratio := theirs / max(ours, 1e-9)) >= KEPT * promise.get(batch, 0.0):
         return running

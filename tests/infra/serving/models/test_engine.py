@@ -9,11 +9,13 @@ import pytest
 import serving_models as models
 from engines_here import HERE, IN
 
+from infra.serving.errors import Unservable
 from infra.serving.ipc.messages import Release
 from infra.serving.models.version import LoadedVersion, load_version
 from infra.serving.wire.tensors import RequestRows
 from tasks.engines import Engine
 from tasks.onnx.engines import SUPPORT
+from tasks.onnx.openvino_session import OpenVinoSession
 from tasks.system.files import sha256_of
 
 SLOW = {64: 1e-6}
@@ -99,14 +101,50 @@ def test_a_promise_of_which_not_even_half_is_kept_falls_back(
     )
 
 
-def test_an_engine_that_fails_on_the_example_falls_back(
+@pytest.mark.parametrize(
+    "count, what",
+    [(1, "where its promise is looked at"), (3, "probe"), (64, "measure"), (2, "warm")],
+)
+def test_an_engine_that_fails_anywhere_on_the_way_falls_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, count: int, what: str
+) -> None:
+    def fails(self: Any, names: Any, feed: Any) -> Any:
+        if len(feed["x"]) == count:
+            raise RuntimeError("no such kernel")
+        return real(self, names, feed)
+
+    real = OpenVinoSession.run
+    monkeypatch.setattr(OpenVinoSession, "run", fails)
+    monkeypatch.setattr("infra.serving.models.engine.WARM_SECONDS", 9.0)
+    three = models.save(tmp_path / "m", models.mlp(), {"x": ROWS[:3].tolist()})
+    assert _fell_back(three, caplog, HERE, {1: 1e-6}).endswith("no such kernel"), what
+
+
+def test_an_engine_whose_answer_to_the_example_is_not_finite_falls_back(
     folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: object) -> None:
-        raise RuntimeError("no such kernel")
+    real = OpenVinoSession.run
+    monkeypatch.setattr(OpenVinoSession, "run", lambda *given: [each + np.nan for each in real(*given)])
+    assert "not finite" in _fell_back(folder, caplog, HERE, {1: 1e-6})
 
-    monkeypatch.setattr("tasks.onnx.openvino_session.OpenVinoSession.run", fails)
-    assert _fell_back(folder, caplog, HERE, SLOW).endswith(f"{IN} fails on the input example: no such kernel")
+
+@pytest.mark.parametrize("error", [ImportError("no libopenvino.so"), RuntimeError("no device CPU")])
+def test_an_engine_that_is_installed_and_does_not_start_falls_back(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def load() -> Any:
+        raise error
+
+    monkeypatch.setattr("tasks.onnx.openvino_session.load", load)
+    assert _fell_back(folder, caplog, HERE, SLOW) == f"OpenVINO does not take the graph: {error}"
+
+
+def test_a_file_that_fails_in_both_engines_is_refused_with_what_onnx_runtime_says(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.serving.models.version.all_finite", lambda arrays: len(arrays[0]) == 0)
+    with pytest.raises(Unservable, match="its input example fails"):
+        load(folder, HERE, SLOW)
 
 
 def test_an_engine_of_a_later_slipway_falls_back(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
