@@ -293,6 +293,9 @@ class Proof(Frozen):
         None,
         description="The same bytes where the engine cannot be had. None where it is ONNX Runtime, or they are fp32's.",
     )
+    in_onnxruntime_against_fp32: Interval | None = Field(
+        None, description="Of their score there less fp32's, on the same rows."
+    )
     cross_validation: CrossValidation | None = Field(None, description="None unless gates.folds asks for it.")
     verdict: Verdict
 
