@@ -125,7 +125,8 @@ class Report(Frozen):
     )
     speed: tuple[Speed, ...] = Field((), description="Against fp32 in ONNX Runtime.")
     promise: tuple[Speed, ...] = Field(
-        (), description="Against ONNX Runtime on the same bytes; none where that is what ran them."
+        (),
+        description="Of a proof: against ONNX Runtime on the same bytes; none where that is what ran them.",
     )
     parity: tuple[Parity, ...] = ()
     company: Company | None = None

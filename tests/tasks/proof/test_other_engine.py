@@ -1,6 +1,7 @@
 """A file in another engine: from which batch on it pays, what is refused with its numbers, and what of it is proved."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,38 @@ def test_a_candidate_in_another_engine_is_measured_there_and_names_it(
     assert asked
     assert report.problems == () and report.engine == made.engine
     assert report.engine.choice == made.engine.choice and report.engine.version
-    assert plain.engine == described(ONNX_RUNTIME, "fp32") and plain.promise == ()
-    assert (
-        report.promise == report.speed and report.speed[0].throughput_ratio == 1.0
-    )  # one row is ONNX Runtime's
+    assert plain.engine == described(ONNX_RUNTIME, "fp32")
+    assert report.speed[0].throughput_ratio == 1.0  # one row is ONNX Runtime's
     assert abs(report.score - plain.score) < 0.02
+
+
+@pytest.mark.slow
+def test_only_a_proof_measures_what_the_engine_promises_against_onnx_runtime_on_the_same_file(
+    linear_digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[tuple[Path, Path]] = []
+
+    def measure(candidate: Path, baseline: Path, *_: Any, **__: Any) -> tuple[Speed, ...]:
+        measured.append((candidate, baseline))
+        return (speed(64, 1.0 + len(measured)),)
+
+    monkeypatch.setattr("tasks.proof.validation.measure", measure)
+    dataset, fp32 = linear_digits
+    file = fp32.onnx
+    assert file is not None
+    same = shutil.copy(file.path, tmp_path / "same.onnx")
+    other = Candidate(
+        name="other",
+        engine=OPENVINO,
+        onnx=file.model_copy(update={"path": Path(same)}),
+    )
+    assert validate("digits", dataset, other, fp32, tmp_path).promise == ()
+    assert validate("digits", dataset, other, fp32, tmp_path, "test").promise[0].interval.low == 4.0
+    assert measured == [(Path(same), file.path)] * 2 + [(Path(same), Path(same))]
+    own = fp32.model_copy(update={"engine": OPENVINO})
+    report = validate("digits", dataset, own, fp32, tmp_path, "test")
+    assert report.promise == report.speed
+    assert validate("digits", dataset, fp32, fp32, tmp_path, "test").promise == () and len(measured) == 5
 
 
 def test_old_evidence_reads_as_of_onnx_runtime_in_the_files_own_numbers() -> None:
