@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines_here import IN, OPENVINO
+from engines_here import IN, OPENVINO, asked
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +14,6 @@ from tasks.config import RunConfig
 from tasks.engines import ONNX_RUNTIME, Engine
 from tasks.measured import Interval, Report, Speed
 from tasks.onnx.engines import described
-from tasks.onnx.openvino_session import OpenVinoSession
 from tasks.proof import other_engine
 from tasks.proof.other_engine import BATCHES, crossing, in_engine, worth
 from tasks.proof.validation import validate
@@ -93,13 +92,11 @@ def test_a_candidate_in_another_engine_is_measured_there_and_names_it(
     _race(monkeypatch, {64: 1.2, 16: 1.1, 4: 0.9})
     made = in_engine("digits", dataset, fp32, OPENVINO)
     assert made.engine.rows == 16 and made.onnx == fp32.onnx and made.refused is None
-    asked: list[int] = []
-    real = OpenVinoSession._request
-    monkeypatch.setattr(OpenVinoSession, "_request", lambda self: asked.append(1) or real(self))
-    plain = validate("digits", dataset, fp32, fp32, tmp_path)
-    assert not asked
-    report = validate("digits", dataset, made, fp32, tmp_path)
-    assert asked
+    with asked() as batches:
+        plain = validate("digits", dataset, fp32, fp32, tmp_path)
+        assert not batches
+        report = validate("digits", dataset, made, fp32, tmp_path)
+        assert batches
     assert report.problems == () and report.engine == made.engine
     assert report.engine.choice == made.engine.choice and report.engine.version
     assert plain.engine == described(ONNX_RUNTIME, "fp32")

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import serving_models as models
-from engines_here import HERE, IN
+from engines_here import HERE, IN, asked
 
 from infra.serving.errors import Unservable
 from infra.serving.ipc.messages import Release
@@ -56,7 +56,9 @@ def test_a_version_runs_in_the_engine_that_it_was_proved_in(folder: Path) -> Non
         "proved": "ONNX Runtime",
         "instead": None,
     }
-    np.testing.assert_allclose(answers(loaded), answers(plain), atol=0.05)
+    with asked() as batches:
+        np.testing.assert_allclose(answers(loaded), answers(plain), atol=0.05)
+    assert batches == [loaded.running.session]
 
 
 def test_what_is_said_to_run_it_has_the_version_that_is_installed_here(folder: Path) -> None:
@@ -136,8 +138,11 @@ def test_a_look_at_a_promise_takes_no_more_than_two_seconds_of_a_model_that_is_s
 
 def test_from_the_crossing_on_batches_run_in_it_and_smaller_ones_in_onnx_runtime(folder: Path) -> None:
     loaded, plain = load(folder, HERE.model_copy(update={"rows": 8}), SLOW), load(folder, Engine())
-    np.testing.assert_array_equal(answers(loaded, ROWS[:7]), answers(plain, ROWS[:7]))
-    assert loaded.running.engine.rows == 8 and answers(loaded).shape == (8, 10)
+    with asked() as batches:
+        np.testing.assert_array_equal(answers(loaded, ROWS[:7]), answers(plain, ROWS[:7]))
+        assert batches == []
+        np.testing.assert_allclose(answers(loaded), answers(plain), atol=0.05)
+        assert batches == [loaded.running.session]
 
 
 def _fell_back(
