@@ -172,7 +172,9 @@ class ServeOptions(Frozen):
             return None
         asked = Engine.parse(engine)
         if asked.name not in NAMES:
-            raise UserError(f"--engine {engine}: there is no engine {asked.name!r}: choose {' or '.join(NAMES)}.")
+            raise UserError(
+                f"--engine {engine}: there is no engine {asked.name!r}: choose {' or '.join(NAMES)}."
+            )
         return asked.choice
 
     @model_validator(mode="after")
