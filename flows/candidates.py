@@ -83,18 +83,18 @@ def _milder(
     """Where a recipe cost too much score, a milder one, until the score holds or its step gives up."""
     fp32, baseline = measured[0]
     assert baseline is not None
-    tried: list[tuple[Candidate, Report | None]] = []
+    again: list[tuple[Candidate, Report | None]] = []
     waiting, passes = measured[1:], config.train.epochs if config.train else 1
     while waiting:
         candidate, report = waiting.pop(0)
         if candidate.recipe is None or report is None:
             continue
         less = milder(candidate.recipe, report, baseline, config.gates, passes)
-        if less and less.name not in [other.name for other, _ in (*measured, *tried)]:
+        if less and less.name not in [other.name for other, _ in (*measured, *again)]:
             made = runner.run(steps.compress, less.name, recipe=less, **given)
-            tried.append((made, _measure(runner, given["dataset"], config, made, fp32)))
-            waiting.append(tried[-1])
-    return tried
+            again.append((made, _measure(runner, given["dataset"], config, made, fp32)))
+            waiting.append(again[-1])
+    return again
 
 
 def _in_other_engines(

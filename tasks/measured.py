@@ -125,7 +125,8 @@ class Report(Frozen):
     )
     speed: tuple[Speed, ...] = Field((), description="Against fp32 in ONNX Runtime.")
     promise: tuple[Speed, ...] = Field(
-        (), description="Against ONNX Runtime on the same bytes; none where that is what ran them."
+        (),
+        description="Of a proof: against ONNX Runtime on the same bytes; none where that is what ran them.",
     )
     parity: tuple[Parity, ...] = ()
     company: Company | None = None
@@ -292,6 +293,9 @@ class Proof(Frozen):
     in_onnxruntime: Report | None = Field(
         None,
         description="The same bytes where the engine cannot be had. None where it is ONNX Runtime, or they are fp32's.",
+    )
+    in_onnxruntime_against_fp32: Interval | None = Field(
+        None, description="Of their score there less fp32's, on the same rows."
     )
     cross_validation: CrossValidation | None = Field(None, description="None unless gates.folds asks for it.")
     verdict: Verdict

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tasks.engines import Engine
+from tasks.engines import NAMES, Engine
 from tasks.errors import UserError
 from tasks.system.frozen import Frozen
 
@@ -75,7 +75,7 @@ class ServeOptions(Frozen):
     threads: Positive = Field(1, description="ONNX Runtime threads in each worker.")
     engine: str | None = Field(
         None,
-        description="What runs folders given as NAME=FOLDER: openvino:bf16, or openvino:bf16/8 for batches of 8 rows and more. A registered version's evidence says it; default: ONNX Runtime.",
+        description="What runs folders given as NAME=FOLDER: openvino (in the file's own numbers), openvino:bf16, or openvino:bf16/8 for batches of 8 rows and more. A registered version's evidence says it; default: onnxruntime.",
     )
     home: Path = Field(
         default_factory=lambda: Path(os.environ.get("SLIPWAY_HOME") or ".slipway").resolve(),
@@ -168,7 +168,14 @@ class ServeOptions(Frozen):
     @field_validator("engine")
     @classmethod
     def _an_engine(cls, engine: str | None) -> str | None:
-        return engine and Engine.parse(engine).choice
+        if engine is None:
+            return None
+        asked = Engine.parse(engine)
+        if asked.name not in NAMES:
+            raise UserError(
+                f"--engine {engine}: there is no engine {asked.name!r}: choose {' or '.join(NAMES)}."
+            )
+        return asked.choice
 
     @model_validator(mode="after")
     def _a_body_has_room(self) -> Self:

@@ -58,6 +58,7 @@ def judged(proof: Proof, gates: Gates) -> dict[str, list[tuple[Decision, str]]]:
         gates,
         proof.others_against_fp32,
         proof.in_onnxruntime,
+        proof.in_onnxruntime_against_fp32,
     )
     for test, decision, reason in found:
         said.setdefault(test, []).append((decision, reason))

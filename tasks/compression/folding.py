@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
+_Content = tuple[int, tuple[int, ...], tuple[bytes, ...]]
+
 _ADDED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 
 
@@ -45,7 +47,7 @@ def _drop_implied_zeros(proto: "onnx.ModelProto") -> None:
 
 
 def _share_constants(proto: "onnx.ModelProto") -> None:
-    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    first: dict[_Content, str] = {}
     same: dict[str, str] = {}
     for tensor in proto.graph.initializer:
         same[tensor.name] = first.setdefault(_content(tensor), tensor.name)
@@ -57,10 +59,12 @@ def _share_constants(proto: "onnx.ModelProto") -> None:
     proto.graph.initializer.extend(kept)
 
 
-def _content(tensor: "onnx.TensorProto") -> tuple[int, tuple[int, ...], bytes]:
+def _content(tensor: "onnx.TensorProto") -> _Content:
+    """Words as they are: an array of them has their addresses."""
     from onnx import numpy_helper
 
-    return tensor.data_type, tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes()
+    numbers = b"" if tensor.string_data else numpy_helper.to_array(tensor).tobytes()
+    return tensor.data_type, tuple(tensor.dims), (*tensor.string_data, numbers)
 
 
 def _shorten(proto: "onnx.ModelProto", layers: set[str]) -> None:

@@ -28,7 +28,7 @@ def milder(recipe: Recipe, report: Report, fp32: Report, gates: Gates, passes: i
 def _less(name: str, step: Prune, passes: int) -> tuple[str, Prune]:
     """pruned-50-int8 → pruned-50-int8-longer → pruned-35-int8-longer; a name that does not say the ratio gets it at its end."""
     left = step.milder - 1
-    if step.epochs is None:
+    if step.epochs is None and passes > 1:  # else half of them, rounded up, are all
         return f"{name}-longer", step.model_copy(update={"epochs": passes, "milder": left})
     ratio = round(step.ratio * _SHARE, 2)
     old, new = f"-{step.ratio * 100:.0f}", f"-{ratio * 100:.0f}"

@@ -60,6 +60,16 @@ def plain_of(session: Session) -> Session:
     return plain
 
 
+def installed_here(engine: Engine) -> Engine:
+    """With the version that runs it on this machine, whichever it was proved in."""
+    import onnxruntime
+
+    always = engine.is_always_there  # which says it itself: packages are looked up where there are others
+    return engine.model_copy(
+        update={"version": onnxruntime.__version__ if always else installed(_kind(engine.name).package)}
+    )
+
+
 def title(engine: Engine) -> str:
     """`OpenVINO 2026.4.1 in bf16 from 8 rows on`."""
     return str(engine).replace(

@@ -9,8 +9,7 @@ import onnx
 
 from tasks.errors import UserError
 from tasks.goals.heads import PREFIX
-
-_PASSED_ON = ("Cast", "Identity")
+from tasks.onnx.lookups import Lookups, lookups_of
 
 
 class Parts(NamedTuple):
@@ -19,12 +18,11 @@ class Parts(NamedTuple):
     trunk: bytes
     decision: bytes | None
     between: tuple[str, ...]
-    tables: dict[str, int]
-    """By input, the length of the smallest table that its numbers are looked up in."""
+    lookups: Lookups
 
 
 def parts_of(content: bytes) -> Parts:
-    """The file apart. Raises UserError for one that has text where it computes."""
+    """The file apart. Raises UserError for one that has text where it computes, or looks up what may not be there."""
     proto = onnx.load_model_from_string(content)
     nodes = [node for node in proto.graph.node if node.name.startswith(PREFIX)]
     decision: bytes | None = None
@@ -34,7 +32,7 @@ def parts_of(content: bytes) -> Parts:
         _leave_trunk(proto.graph, between)
     if _has_text(proto.graph):
         raise UserError("it has text inside, which ONNX Runtime alone runs rightly")
-    return Parts(proto.SerializeToString(), decision, between, _tables(proto.graph))
+    return Parts(proto.SerializeToString(), decision, between, lookups_of(proto))
 
 
 def _decision(proto: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> tuple[bytes, tuple[str, ...]]:
@@ -73,18 +71,3 @@ def _has_text(graph: onnx.GraphProto) -> bool:
     attributes = [a for node in graph.node for a in node.attribute]
     constants += [a.t.data_type for a in attributes if a.type == onnx.AttributeProto.TENSOR]
     return onnx.TensorProto.STRING in {*values, *constants} or any(a.strings for a in attributes)
-
-
-def _tables(graph: onnx.GraphProto) -> dict[str, int]:
-    """An index that a table does not have is an error in ONNX Runtime; OpenVINO answers with zeros."""
-    came_from = {value.name: value.name for value in graph.input}
-    shapes = {tensor.name: tensor.dims for tensor in graph.initializer}
-    tables: dict[str, int] = {}
-    for node in graph.node:
-        if node.op_type in _PASSED_ON and node.input[0] in came_from:
-            came_from[node.output[0]] = came_from[node.input[0]]
-        if node.op_type == "Gather" and node.input[0] in shapes and node.input[1] in came_from:
-            axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
-            name, length = came_from[node.input[1]], shapes[node.input[0]][axis]
-            tables[name] = min(tables.get(name, length), length)
-    return tables

@@ -50,12 +50,13 @@ class OpenVinoSession:
         """ONNX Runtime on the same bytes."""
         self.rows = engine.rows
         parts = parts_of(content)
-        self.between, self.tables = parts.between, parts.tables
+        self.between, self.lookups = parts.between, parts.lookups
+        guard = self.lookups.guard
+        self.guard = None if guard is None else open_session(guard, threads)
         self.decision: onnxruntime.InferenceSession | None = None
         if parts.decision is not None:
             self.decision = open_session(parts.decision, threads)
         self.names = [value.name for value in self.plain.get_outputs()]
-        core = load().Core()
         knobs = {
             "INFERENCE_PRECISION_HINT": _HINTS[engine.numbers or "fp32"],
             "INFERENCE_NUM_THREADS": threads,
@@ -63,6 +64,7 @@ class OpenVinoSession:
             "ENABLE_CPU_PINNING": False,  # several workers would be pinned to the same cores
         }
         try:
+            core = load().Core()
             self.compiled = core.compile_model(core.read_model(parts.trunk, b""), "CPU", knobs)
         except Exception as error:  # its own errors have no common base
             raise UserError(f"OpenVINO does not take the graph: {_reason(error)}") from error
@@ -108,10 +110,23 @@ class OpenVinoSession:
         return dict(zip(own, self.decision.run(own, taken), strict=True))
 
     def _beyond_tables(self, feed: Mapping[str, "Array"]) -> bool:
-        return any(
-            feed[name].size and not (0 <= feed[name].min() and feed[name].max() < length)
-            for name, length in self.tables.items()
-        )
+        """Whether something may be looked up that is not there; where a row has nothing at all, not even what comes first is."""
+        if not all(array.size for array in feed.values()):
+            return True
+        if any(_beyond(feed[name], length) for name, length in self.lookups.tables.items()):
+            return True
+        if self.guard is None:
+            return False
+        try:
+            indices = self.guard.run(None, {name: feed[name] for name in self.lookups.given})
+        except Exception:  # ONNX Runtime says it again of the whole graph
+            return True
+        lengths = self.lookups.lengths
+        return any(length and _beyond(each, length) for each, length in zip(indices, lengths, strict=True))
+
+
+def _beyond(indices: "Array", length: int) -> bool:
+    return bool(indices.size and not (0 <= indices.min() and indices.max() < length))
 
 
 def _reason(error: Exception) -> str:

@@ -33,16 +33,19 @@ def gate(
     gates: Gates,
     others: Sequence[OtherDifference] = (),
     in_onnxruntime: Report | None = None,
+    its_against_fp32: Interval | None = None,
 ) -> Verdict:
     """Whether the challenger may serve. `pass` promotes by itself; `inconclusive` needs a person; `fail` does not serve.
 
     Against the champion: pass when the whole interval of the difference lies above −margin, fail when it lies below
     zero with its middle beyond the margin, and inconclusive between. No champion: the absolute gates alone. Each further
     goal must not lose more than the margin, against the champion and (`others`) against fp32. `in_onnxruntime`: the same bytes
-    there, which serve where the engine cannot be had; None where these are fp32's.
+    there, which serve where the engine cannot be had; None where these are fp32's. `its_against_fp32`: of their score less fp32's.
     """
     reasons: dict[Decision, list[str]] = {"fail": [], "inconclusive": [], "pass": []}
-    found = concerns(report, baseline, against_fp32, comparison, trial, gates, others, in_onnxruntime)
+    found = concerns(
+        report, baseline, against_fp32, comparison, trial, gates, others, in_onnxruntime, its_against_fp32
+    )
     for _, decision, reason in found:
         reasons[decision].append(reason)
     decision = next((word for word in reasons if reasons[word]), "pass")
@@ -69,14 +72,14 @@ def concerns(
     gates: Gates,
     others: Sequence[OtherDifference] = (),
     in_onnxruntime: Report | None = None,
+    its_against_fp32: Interval | None = None,
 ) -> Iterator[tuple[Concern, Decision, str]]:
     """All that the gate finds of a challenger: what about, what follows from it, and why."""
     yield from (("parity", "fail", problem) for problem in report.problems)
     yield from (("company", "fail", reason) for reason in beside_others(report, gates))
     yield from _below_minimum(report, gates)
     yield from (("sea trial", "fail", problem) for problem in (trial.problems if trial else ()))
-    without = _without_its_engine(report, in_onnxruntime or baseline, gates)
-    yield from (("parity", "fail", lack) for lack in without)
+    yield from _without_its_engine(report, in_onnxruntime or baseline, baseline, its_against_fp32, gates)
     yield from (("parity", "inconclusive", finding) for finding in report.findings)
     yield from (("score", "inconclusive", reason) for reason in _undefined(report))
     yield from (("score", *each) for each in _beside_fp32(report, baseline, against_fp32, gates))
@@ -84,11 +87,18 @@ def concerns(
     yield from (("score", *each) for each in _other_goals(others, "fp32", gates.max_score_drop))
 
 
-def _without_its_engine(report: Report, plain: Report, gates: Gates) -> Iterator[str]:
+def _without_its_engine(
+    report: Report, plain: Report, baseline: Report, against_fp32: Interval | None, gates: Gates
+) -> Iterator[tuple[Concern, Decision, str]]:
     """What is wrong with the same bytes in ONNX Runtime."""
-    if not report.engine.is_always_there:
-        for lack in (*plain.problems, *beside_others(plain, gates)):
-            yield f"in ONNX Runtime, where its engine cannot be had: {lack}"
+    if report.engine.is_always_there:
+        return
+    found: list[tuple[Concern, Decision, str]]
+    found = [("parity", "fail", lack) for lack in (*plain.problems, *beside_others(plain, gates))]
+    found += [each for each in _below_minimum(plain, gates) if each[0] == "score"]
+    found += [("score", *each) for each in _beside_fp32(plain, baseline, against_fp32, gates)]
+    for concern, decision, lack in found:
+        yield concern, decision, f"in ONNX Runtime, where its engine cannot be had: {lack}"
 
 
 def with_folds(verdict: Verdict, cross: CrossValidation, gates: Gates) -> Verdict:

@@ -57,12 +57,13 @@ def prove(
     baseline = report
     if candidate.name != fp32.name:
         baseline = validate(reference, dataset, fp32, fp32, folder, "test", gates.confidence)
-    in_onnxruntime = None
+    in_onnxruntime = its_against_fp32 = None
     if not candidate.engine.is_always_there and report.sha256 != baseline.sha256:
         plain = candidate.model_copy(
             update={"engine": ONNX_RUNTIME, "name": f"{candidate.name}-in-onnxruntime"}
         )
         in_onnxruntime = validate(reference, dataset, plain, fp32, folder, "test", gates.confidence)
+        its_against_fp32, _ = _against_fp32(reference, dataset, in_onnxruntime, baseline, gates)
     assert candidate.onnx is not None
     moves = report.company.max_abs if report.company else 0.0
     asked = asked_rows(dataset, "test", MOST_ASKED)
@@ -80,7 +81,10 @@ def prove(
         comparison=comparison,
         trial=trial,
         in_onnxruntime=in_onnxruntime,
-        verdict=gate(report, baseline, against_fp32, comparison, trial, gates, others, in_onnxruntime),
+        in_onnxruntime_against_fp32=its_against_fp32,
+        verdict=gate(
+            report, baseline, against_fp32, comparison, trial, gates, others, in_onnxruntime, its_against_fp32
+        ),
     )
 
 
@@ -130,8 +134,8 @@ def judge_again(
     """The gate on what the evidence has, with another comparison, and with a sea trial of now where there was one."""
     gates, proof = Gates.model_validate(evidence.config["gates"]), evidence.proof
     others, trial = proof.others_against_fp32, trial or proof.trial
-    plain = proof.in_onnxruntime
-    verdict = gate(proof.report, proof.baseline, proof.against_fp32, comparison, trial, gates, others, plain)
+    plain = proof.in_onnxruntime, proof.in_onnxruntime_against_fp32
+    verdict = gate(proof.report, proof.baseline, proof.against_fp32, comparison, trial, gates, others, *plain)
     return verdict if proof.cross_validation is None else with_folds(verdict, proof.cross_validation, gates)
 
 

@@ -131,26 +131,38 @@ def load_version(release: Release, threads: int, batch: int | None, max_rows: in
         plain if values is None else values.assemble,
         plain if values is None else values.noted,
     )
-    rows = example_rows(loaded)
-    row = cut(rows, 0, 1)
     # CPU time where one thread does all of it: what else the machine does while this starts is not the model's pace
     clock = time.thread_time if threads == 1 else time.perf_counter
-    _settle(loaded, row, clock)
-    check_probe(loaded, rows)
-    loaded.pace = measure(lambda count: loaded.run([row] * count), batch, clock)
+    _settle(loaded, batch, clock)
     if values is not None:
         loaded.pace = Aside(*astuple(loaded.pace))
-    warm(loaded.running, lambda count: loaded.assemble([row] * count), loaded.pace.batch)
     return loaded
 
 
-def _settle(loaded: LoadedVersion, row: RequestRows, clock: Clock) -> None:
-    """Keep the engine that the version was proved in, if it keeps its promise here."""
-    release = loaded.release
-    held = held_to(loaded.running, release.promise, lambda count: loaded.assemble([row] * count), clock)
-    loaded.running = held
-    if held.instead is not None:
-        logger.warning("%s version %s runs in ONNX Runtime: %s", release.model, release.version, held.instead)
+def _settle(loaded: LoadedVersion, batch: int | None, clock: Clock) -> None:
+    """In the engine that the version was proved in, if that does everything here and keeps its promise; else in ONNX Runtime."""
+    release, rows = loaded.release, example_rows(loaded)
+    try:
+        _try_out(loaded, rows, batch, clock)
+    except Exception as error:  # an engine's own errors have no common base
+        if loaded.running.engine.is_always_there:
+            raise
+        loaded.running = loaded.running.failing(error)
+        _try_out(loaded, rows, batch, clock)
+    if (why := loaded.running.instead) is not None:
+        logger.warning("%s version %s runs in ONNX Runtime: %s", release.model, release.version, why)
+
+
+def _try_out(loaded: LoadedVersion, rows: RequestRows, batch: int | None, clock: Clock) -> None:
+    row = cut(rows, 0, 1)
+
+    def feeds(count: int) -> dict[str, Array]:
+        return loaded.assemble([row] * count)
+
+    loaded.running = held_to(loaded.running, loaded.release.promise, feeds, clock)
+    check_probe(loaded, rows)
+    loaded.pace = measure(lambda count: loaded.run([row] * count), batch, clock)
+    warm(loaded.running, feeds, loaded.pace.batch)
 
 
 def values_in(graph: Spec, session: Session, folder: Path) -> Values | None:

@@ -18,6 +18,7 @@ from serving_process import PATIENCE
         (("digits=/nowhere",), "not a folder"),
         (("digits", "digits@challenger"), "named twice"),
         (("digits", "--poll=0"), "poll"),
+        (("digits", "--engine=tensorrt"), "no engine 'tensorrt': choose onnxruntime or openvino"),
         (("digits",), "no public key"),
         (("digits=.", "--home=/dev/null/home"), "choose another --home"),
     ],

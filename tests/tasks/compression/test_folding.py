@@ -104,3 +104,19 @@ def test_layers_weights_inputs_and_outputs_keep_their_names(source: Path, quanti
     assert "head.weight_quantized" in {tensor.name for tensor in graph.initializer}
     produced = [name for node in graph.node for name in node.output]
     assert len(produced) == len(set(produced))
+
+
+def test_words_of_different_constants_stay_apart_and_the_same_words_are_once(tmp_path: Path) -> None:
+    said = [[f"word {n} {place}" for place in range(3)] for n in (*range(20), 0)]
+    words = [
+        helper.make_tensor(f"words{n}", TensorProto.STRING, [3], [word.encode() for word in each])
+        for n, each in enumerate(said)
+    ]
+    nodes = [helper.make_node("Identity", [tensor.name], [f"y{n}"]) for n, tensor in enumerate(words)]
+    outputs = [helper.make_tensor_value_info(f"y{n}", TensorProto.STRING, [3]) for n in range(len(words))]
+    graph = helper.make_graph(nodes, "g", [], outputs, words)
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    fold(path, path)
+    assert [answer.tolist() for answer in onnxruntime.InferenceSession(path).run(None, {})] == said
+    assert len(onnx.load(path).graph.initializer) == 20

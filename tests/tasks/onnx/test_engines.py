@@ -1,6 +1,9 @@
-from pathlib import Path
+import os
+import subprocess
+import sys
 
 import pytest
+from decided import decided
 
 from tasks.engines import Engine
 from tasks.errors import UserError
@@ -100,8 +103,27 @@ def test_onnx_runtime_is_described_by_the_files_own_numbers(monkeypatch: pytest.
     assert Engine().is_always_there and Engine().precision is None  # as old evidence reads
 
 
-def test_the_default_opens_onnx_runtimes_own_session_and_imports_nothing_else(tmp_path: Path) -> None:
-    import onnxruntime
-    from decided import decided
+@pytest.mark.slow
+def test_the_default_opens_onnx_runtimes_own_session_and_imports_nothing_else() -> None:
+    assert _loaded("") == "InferenceSession onnxruntime"
+    assert _loaded(", precision='fp32'") == "OpenVinoSession onnx onnxruntime openvino"  # the look itself
 
-    assert isinstance(open_in(Engine(), decided()), onnxruntime.InferenceSession)
+
+def _loaded(precision: str) -> str:
+    """The session's type and which of the three packages a fresh interpreter has, in which the file came from another."""
+    name = "openvino" if precision else "onnxruntime"
+    code = f"""import sys
+from tasks.engines import Engine
+from tasks.onnx.engines import open_in
+session = open_in(Engine(name={name!r}{precision}), sys.stdin.buffer.read())
+print(type(session).__name__, *sorted({{"onnx", "onnxruntime", "openvino"}} & {{*sys.modules}}))"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=decided(),
+        env=environment,
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    return done.stdout.decode().strip()

@@ -204,3 +204,29 @@ def test_what_serves_where_the_engine_cannot_be_had_has_to_hold_too() -> None:
         verdict = gate(other, baseline, None, None, trial(), Gates(), (), same)
         assert verdict.decision == "fail"
         assert verdict.reasons[0] == "in ONNX Runtime, where its engine cannot be had: it answers with NaN"
+
+
+@pytest.mark.parametrize(
+    "plain, against, decision, said",
+    [
+        (0.94, None, "fail", "accuracy 0.9400 is below the minimum of 0.95"),
+        (0.96, Interval(low=-0.03, high=-0.01, level=0.95), "fail", "accuracy is 0.0200 below fp32's"),
+        (
+            0.96,
+            Interval(low=-0.05, high=0.01, level=0.95),
+            "pass",
+            "which these 360 rows cannot tell from chance",
+        ),
+        (0.978, None, "pass", None),
+    ],
+)
+def test_the_score_where_the_engine_cannot_be_had_is_held_to_the_gates_too(
+    plain: float, against: Interval | None, decision: str, said: str | None
+) -> None:
+    there, baseline = report(0.985, engine=Engine(name="openvino")), report(0.98)
+    verdict = decide(
+        challenger=there, baseline=baseline, in_onnxruntime=report(plain), its_against_fp32=against
+    )
+    assert verdict.decision == decision
+    found = [reason for reason in verdict.reasons if reason.startswith("in ONNX Runtime, where its engine")]
+    assert bool(found) is (said is not None) and (said is None or any(said in reason for reason in found))
