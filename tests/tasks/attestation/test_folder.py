@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from changed_folders import Folders, permit_of
+from changed_folders import Folders, Proved, handed_over, permit_of
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from page_of_folder import refused_by, shell, steps
@@ -14,8 +14,11 @@ from stated import sealed
 
 from tasks.attestation.bundle import ATTESTATIONS
 from tasks.attestation.folder import PAGE, Attested, write_folder
+from tasks.attestation.former_keys import CHANGES
 from tasks.errors import UserError
 from tasks.proof.evidence import read
+from tasks.system.signers import fingerprint, load, public_pem
+from tasks.system.signing import named_key, private_key
 
 ENTRY = '{"sequence":4}'
 
@@ -114,17 +117,37 @@ def test_an_older_version_is_attested_with_what_its_evidence_has(tmp_path: Path,
 
 @pytest.mark.platform
 @pytest.mark.timeout(1200)
-def test_a_stranger_without_slipway_checks_it_by_the_page(folders: Folders, tmp_path: Path) -> None:
-    """In an environment that the page makes itself: it fetches packages, which takes minutes."""
-    folder = Path(shutil.copytree(folders.folder, tmp_path / "folder"))
-    commands = steps(folders.page)
-    assert [*commands] == [1, 2, 3, 4, 5, 6]
-    for number in commands:
-        assert (said := shell(commands[number], folder, folders.key)) is None, f"step {number}: {said}"
-    python = tmp_path / "checking" / "bin" / "python"
-    assert shell(f"{python} -c 'import tasks'", tmp_path, "") is not None
-    path = folder / "model" / "evidence.json"
-    evidence = json.loads(path.read_text())
-    path.write_text(json.dumps(evidence | {"fingerprint": "0" * 64}))
-    for number in (3, 4, 5):
-        assert shell(commands[number], folder, folders.key) is not None, f"step {number}"
+def test_a_stranger_without_slipway_checks_it_by_the_page(
+    folders: Folders, tmp_path: Path, home: Path
+) -> None:
+    """In an environment that the page makes itself: it fetches packages, which takes minutes. Of one key, and of two: the permit is the second's."""
+    home.mkdir(mode=0o700)
+    proved = Proved(tmp_path / "digits-v4", 4)
+    first, changes = named_key(proved.folder), handed_over(proved.signed)
+    proved.permit = permit_of(proved.folder, proved.evidence, 4, proved.entry)
+    second = fingerprint(public_pem(load(str(private_key()))))
+    of_two = proved.attest(tmp_path / "of-two-keys", changes)
+    of_one = Path(shutil.copytree(folders.folder, tmp_path / "of-one-key"))
+    hints = [
+        json.loads(line)["verificationMaterial"]["publicKey"]["hint"]
+        for line in (of_two / ATTESTATIONS).read_text().splitlines()
+    ]
+    assert {*hints[:-1]} == {first} and hints[-1] == second == named_key(of_two)
+    for folder, key in ((of_one, folders.key), (of_two, second)):
+        commands = steps((folder / PAGE).read_text())
+        assert [*commands] == [1, 2, 3, 4, 5, 6]
+        for number in commands:
+            assert (said := shell(commands[number], folder, key)) is None, f"step {number}: {said}"
+        python = tmp_path / "checking" / "bin" / "python"
+        assert shell(f"{python} -c 'import tasks'", tmp_path, "") is not None
+        path = folder / "model" / "evidence.json"
+        evidence = path.read_text()
+        path.write_text(json.dumps(json.loads(evidence) | {"fingerprint": "0" * 64}))
+        for number in (3, 4, 5):
+            assert shell(commands[number], folder, key) is not None, f"step {number}"
+        path.write_text(evidence)
+    changed = of_two / CHANGES
+    for less in ([], json.loads(changed.read_text())[:-1]):
+        changed.write_text(json.dumps(less))
+        said = shell(commands[5], of_two, second)
+        assert said is not None and "the changes of keys do not lead to key.pem" in said

@@ -1,18 +1,32 @@
 """Where a private key may be: a file, a variable, a token of SoftHSM's; and what is said of one that is not there, or does not open."""
 
 import importlib.util
+import json
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import promotions
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from typer.testing import CliRunner
 
+from flows.cli.app import app
+from tasks.attestation.bundle import Signers
 from tasks.errors import UserError
+from tasks.promotion.champion import promote
+from tasks.promotion.ledger import read_ledger
+from tasks.promotion.verification import verify
 from tasks.proof import evidence
+from tasks.proof.permit import PERMIT_TAG, read_permit
+from tasks.records import Version
+from tasks.registry.registry import Registry
+from tasks.settings import load_settings
 from tasks.system import signing
+from tasks.system.files import sha256_of
 from tasks.system.signers import fingerprint, load, public_pem
 
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
@@ -24,7 +38,7 @@ SOFTHSM = pytest.mark.skipif(
     reason="SoftHSM is not installed: apt-get install softhsm2, pip install 'slipway[pkcs11]'",
 )
 
-KEY = ec.generate_private_key(ec.SECP256R1())
+KEY, NEXT = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
 
 
 def pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey = KEY, passphrase: str = "") -> str:
@@ -90,34 +104,31 @@ def test_a_fingerprint_is_what_sha256sum_says_of_the_public_file_and_what_a_sign
     assert name in (tmp_path / "model" / "evidence.sig").read_text()
 
 
+@pytest.fixture(scope="module")
+def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A token of SoftHSM's with two keys, `signing` and `next`; a process opens its module once."""
+    folder = tmp_path_factory.mktemp("softhsm")
+    (folder / "tokens").mkdir()
+    (folder / "softhsm.conf").write_text(f"directories.tokendir = {folder / 'tokens'}\nlog.level = ERROR\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOFTHSM2_CONF", str(folder / "softhsm.conf"))
+        softhsm("--init-token --free --label slipway --so-pin 4321 --pin 1234")
+        for name, number, key in (("signing", "01", KEY), ("next", "02", NEXT)):
+            (folder / "key.pem").write_text(pem(key))
+            softhsm(f"--import {folder / 'key.pem'} --token slipway --label {name} --id {number} --pin 1234")
+        (folder / "key.pem").unlink()
+        yield
+
+
+def softhsm(words: str) -> None:
+    subprocess.run(["softhsm2-util", *words.split()], check=True, capture_output=True)
+
+
 @SOFTHSM
+@pytest.mark.usefixtures("token")
 def test_a_key_in_a_token_of_softhsm_signs_folders_and_texts_and_never_leaves_it(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "tokens").mkdir()
-    (tmp_path / "softhsm.conf").write_text(
-        f"directories.tokendir = {tmp_path / 'tokens'}\nlog.level = ERROR\n"
-    )
-    (tmp_path / "key.pem").write_text(pem())
-    monkeypatch.setenv("SOFTHSM2_CONF", str(tmp_path / "softhsm.conf"))
-    for words in (
-        ["--init-token", "--free", "--label", "slipway", "--so-pin", "4321", "--pin", "1234"],
-        [
-            "--import",
-            str(tmp_path / "key.pem"),
-            "--token",
-            "slipway",
-            "--label",
-            "signing",
-            "--id",
-            "01",
-            "--pin",
-            "1234",
-        ],
-    ):
-        subprocess.run(["softhsm2-util", *words], check=True, capture_output=True)
-    (tmp_path / "key.pem").unlink()
-
     address = f"pkcs11:token=slipway;object=signing?module-path={MODULE}&pin-value=9999"
     with pytest.raises(UserError, match="CKR_PIN_INCORRECT") as said:
         load(address)
@@ -138,3 +149,50 @@ def test_a_key_in_a_token_of_softhsm_signs_folders_and_texts_and_never_leaves_it
         with pytest.raises(UserError, match=words) as said:
             load(wrong)
         assert "1234" not in str(said.value)
+
+
+@SOFTHSM
+@pytest.mark.usefixtures("token")
+def test_one_key_of_a_token_hands_over_to_another_of_the_same(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_mlflow_database: Path
+) -> None:
+    home.mkdir(mode=0o700)
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    registry = Registry(load_settings())
+    addresses = [
+        f"pkcs11:token=slipway;object={name}?module-path={MODULE}&pin-value=1234"
+        for name in ("signing", "next")
+    ]
+    names = [fingerprint(public_pem(key)) for key in (KEY, NEXT)]
+    monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", addresses[0])
+    old = promoted(registry, tmp_path, 2.0)
+    said = CliRunner().invoke(app, ["keys", "rotate", "--reason", "a year old", "--to", addresses[1]])
+    assert said.exit_code == 0, said.output
+    assert "1234" not in said.output and "set SLIPWAY_PRIVATE_KEY to the new key" in " ".join(said.output.split())  # fmt: skip
+    with pytest.raises(UserError, match="was handed over on"):
+        promoted(registry, tmp_path, 3.0)
+
+    monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", addresses[1])
+    new = promoted(registry, tmp_path, 4.0)
+    for version, name in ((old, names[0]), (new, names[1])):
+        assert verify(registry.settings, f"toy/{version.version}").decision == "pass"
+        folder = registry.download(version, tmp_path / f"of-{version.version}")
+        assert signing.named_key(folder) == name
+        permits = Signers(signing.keyring(), sha256_of(folder / evidence.EVIDENCE))
+        read_permit(registry.tags(version)[PERMIT_TAG], permits.fits)
+        assert [by for by, _ in permits.signed] == [name]
+    assert read_ledger(registry, "toy", whole=True).problems == ()
+    assert not (signing.keys_folder() / "private.pem").exists()
+    # by a process that opens the token anew, with the new key alone
+    words = [sys.executable, "-m", "flows.cli", "keys", "--json"]
+    keys = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)["keys"]
+    assert [(key["fingerprint"], key["standing"], key["signs_here"]) for key in keys] == [
+        (names[0], "ended", False),
+        (names[1], "in force", True),
+    ]
+
+
+def promoted(registry: Registry, tmp_path: Path, weight: float) -> Version:
+    version = promotions.register(registry, "toy", tmp_path, weight)
+    promote(registry, version, against=read_ledger(registry, "toy").serving, why="x", verdict="pass")
+    return version
