@@ -158,16 +158,28 @@ def check_by(folder: Path, keys: Keyring, digest: str, given: Path) -> None:
 
     Raises EvidenceError naming what fails; `given` is what the keys rest on.
     """
-    name = named_key(folder)
-    if name not in keys.states:
-        check_folder(folder, given)  # says what is wrong with it
-        return
+    name = signed_by(folder, keys)
     _check_folder(folder, keys.key(name), str(given))
     if why_not := keys.states[name].refusal(digest):
         raise EvidenceError(f"{folder.name}: it is signed by {why_not}.", "key")
 
 
-def named_key(folder: Path) -> str:
+def signed_by(folder: Path, keys: Keyring) -> str:
+    """The fingerprint of the one of `keys` that a folder's signature is by, whether or not it names it; of the newest where it is by none."""
+    if (named := _named_key(folder)) in keys.states:
+        return named
+    names = [*reversed(keys.states)]
+    return next((name for name in names if _is_by(folder, keys.key(name), name)), names[0])
+
+
+def _is_by(folder: Path, key: "ec.EllipticCurvePublicKey", name: str) -> bool:
+    with suppress(EvidenceError):
+        _check_folder(folder, key, name)
+        return True
+    return False
+
+
+def _named_key(folder: Path) -> str:
     """The fingerprint that a folder's signature names as its key's; empty where it names none that can be read."""
     try:
         envelope = json.loads((folder / SIGNATURE).read_bytes())
