@@ -62,7 +62,7 @@ def read_ledger(
     `keys`: by which its signatures count, default: this home's.
     """
     unknown = refresh_keys(registry)
-    claims, head = registry.claims(model), read_head(registry.settings, model)
+    claims, head = registry.claims(model), read_head(registry.settings, model, keys)
     table = _Table(registry, model) if whole or not claims else None
     signed, unreadable = _read_claims(claims) if claims else (table.signed if table else [], [])
     entries = tuple(each.entry for each in signed)

@@ -175,6 +175,10 @@ class Keyring:
             None,
         )
 
+    def lists(self, digest: str) -> bool:
+        """Whether a key that ended was found to have signed what has this digest."""
+        return any(digest in state.holds_or_none for state in self.states.values())
+
     def key(self, name: str) -> "ec.EllipticCurvePublicKey":
         if name not in self._keys:
             self._keys[name] = load_public(self.states[name].pem.encode(), f"The key {name[:12]}")

@@ -13,9 +13,10 @@ import promotions
 import pytest
 
 from tasks.errors import UserError
-from tasks.promotion import keys, ledger
+from tasks.promotion import head, keys, ledger
 from tasks.promotion.champion import promote, repair
 from tasks.promotion.entries import LedgerEntry
+from tasks.promotion.head import Head, read_head
 from tasks.promotion.ledger import LedgerError, read_ledger
 from tasks.promotion.verification import verify
 from tasks.proof import evidence
@@ -136,6 +137,27 @@ def test_a_thief_with_the_old_key_makes_nothing_that_counts(
     assert "entry 2" in problem and "whose successor took over" in problem
     with pytest.raises(LedgerError, match="what serves goes on"):
         repair(registry, model)
+
+
+def test_how_far_a_ledger_has_come_is_not_for_the_old_key_to_say(
+    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path
+) -> None:
+    thief = stolen(tmp_path)
+    keys.rotate(settings, why="stolen")
+    whole = read_ledger(registry, model)
+    assert read_head(settings, model) == Head(sequence=1, digest=whole.head), "which the old key said in time"
+    entry = LedgerEntry(
+        sequence=2, at=whole.entries[-1].at, model=model, action="promote", from_version=1, to_version=1, who="eve",
+        why="mine", verdict="pass", evidence=None, previous=whole.head,
+    )  # fmt: skip
+    registry.claim(model, "entry-2", ledger._Signed(entry=entry, signature="").model_dump_json())
+    registry.claim(model, "done-2", entry.digest)
+    said, of = Head(sequence=2, digest=entry.digest), head._of(settings, model)
+    text = head._Signed(of=of, head=said, signature=signing.sign_text(head._text(of, said), thief))
+    head._place(settings, model).write_text(text.model_dump_json())
+    assert read_head(settings, model) is None
+    (problem,) = read_ledger(registry, model).problems
+    assert "entry 2" in problem and "is not signed" in problem
 
 
 def test_a_machine_that_still_has_the_old_key_is_told_before_it_signs(
