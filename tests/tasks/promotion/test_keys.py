@@ -1,5 +1,6 @@
 """Keys handed over and revoked on a real registry: what counts before, between and after, whoever is killed and whatever a thief signs."""
 
+import datetime
 import os
 import random
 import shutil
@@ -22,10 +23,14 @@ from tasks.promotion.verification import verify
 from tasks.proof import evidence
 from tasks.proof.permit import PERMIT_TAG, issue, read_permit
 from tasks.records import Version
+from tasks.registry.claims import KEYS
 from tasks.registry.key_changes import NEXT
 from tasks.registry.registry import Registry
 from tasks.settings import Settings
+from tasks.system import keyring as keyrings
 from tasks.system import signing
+from tasks.system.keyring import FIRST, Change
+from tasks.system.signers import load, public_pem
 from tasks.system.signing import EvidenceError, private_key, sign_folder, signer
 
 pytestmark = pytest.mark.usefixtures("_on_sqlite")
@@ -275,6 +280,28 @@ def test_one_home_hands_over_at_each_of_its_registries(
     assert (change.ended, change.in_force) == (here.ended, here.in_force)
     for where in (settings, there):
         assert read_ledger(Registry(where), model, whole=True).problems == ()
+
+
+def test_a_stranger_who_claims_the_first_change_of_keys_holds_up_no_hand_over(
+    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path
+) -> None:
+    strangers = [tmp_path / "x.pem", tmp_path / "y.pem"]
+    for path in strangers:
+        signing.create_private_key(path)
+    ended, key = (load(str(path)) for path in strangers)
+    change = Change(
+        sequence=1, at=datetime.datetime.now(datetime.UTC), action="rotate", key=public_pem(key), ended=public_pem(ended),
+        who="eve", why="first", holds=keyrings.parts(())[0], previous=FIRST,
+    )  # fmt: skip
+    registry.begin_claims(KEYS, dict([keyrings.claimed(change, 1, ended, key)]))
+    assert keys.trusted_keys(settings).problems == (
+        "change 1 of keys is not believed: no key that is trusted here leads to it",
+    )
+    keys.rotate(settings, why="a year old")
+    keys.rotate(settings, why="again")
+    assert [key.standing for key in keys.trusted_keys(settings).keys] == ["ended", "ended", "in force"]
+    promoted(registry, model, tmp_path, 4.0)
+    assert read_ledger(registry, model, whole=True).problems == ()
 
 
 ROTATE = """
