@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import socket
 import struct
 from functools import cache, cached_property
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 
 from tasks.errors import StepError, UserError
 from tasks.system.sentences import first_line
+from tasks.system.urls import without_secrets
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -32,6 +34,11 @@ PRIVATE, PASSPHRASE, SERVICE, SERVICE_KEY = (
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _PEM, _TOKEN = "-----BEGIN", "pkcs11:"
+
+_KEY_LENGTH = 64
+"""Characters of the shortest private key, in hex."""
+
+_PIN = re.compile(r"(pin-value=)[^;&?\s'\"]*")
 
 _SECONDS = 10.0
 
@@ -53,21 +60,31 @@ class Level(NamedTuple):
 
 def load(given: str, name: str = PRIVATE) -> PrivateKey:
     """The key that a path, a PEM text or a `pkcs11:` address names. Raises UserError for what is none, naming `name`."""
-    if given.startswith(_TOKEN):
+    if _TOKEN in given:
         return _token(given)
-    if given.lstrip().startswith(_PEM):
+    if not is_path(given):
         return _elliptic(given.encode(), name)
     path = Path(given)
     try:
         return _elliptic(path.read_bytes(), str(path))
     except OSError as error:
         raise UserError(
-            f"{name}={given} is no file: point it at a PEM key, or unset it to use the one under SLIPWAY_HOME."
+            f"{name}={shown(given)} is no file: point it at a PEM key, or unset it to use the one under SLIPWAY_HOME."
         ) from error
 
 
 def is_path(given: str) -> bool:
-    return not given.startswith(_TOKEN) and not given.lstrip().startswith(_PEM)
+    """Also a key in quotes, or with its ends of lines written out, is none: a path is what sentences name."""
+    return _TOKEN not in given and _PEM not in given
+
+
+def shown(given: str) -> str:
+    """What a sentence may say of a value: a path or an address, and no key, PIN or password."""
+    if _TOKEN in given:
+        return _without_pins(given.partition("?")[0])
+    # A key without its PEM lines is one long word.
+    named = is_path(given) and (len(given) < _KEY_LENGTH or Path(given).is_absolute())
+    return without_secrets(given) if named else "the one given"
 
 
 def service() -> "Service | None":
@@ -118,7 +135,9 @@ def _elliptic(pem: bytes, where: str) -> PrivateKey:
             raise UserError(
                 f"The private key {where} does not open with the passphrase in {PASSPHRASE}."
             ) from error
-        raise UserError(f"{where} is not a PEM private key.") from error
+        raise UserError(
+            f"{where} is not a PEM private key: it has its lines as they were written, and no quotes."
+        ) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise UserError(f"{where} is not a key of an elliptic curve, which signatures here are made with.")
     return key
@@ -127,22 +146,26 @@ def _elliptic(pem: bytes, where: str) -> PrivateKey:
 @cache
 def _token(address: str) -> "Token":
     """By model-signing's own reader of RFC 7512; one session a process."""
-    shown = address.partition("?")[0]
+    name = shown(address)
     try:
         from model_signing._signing.sign_pkcs11 import Signer
     except ImportError as error:
-        raise UserError(f"{PRIVATE}={shown} takes PyKCS11: pip install 'slipway[pkcs11]'.") from error
+        raise UserError(f"{PRIVATE}={name} takes PyKCS11: pip install 'slipway[pkcs11]'.") from error
     try:
         try:
-            return Token(Signer(address), shown)
+            return Token(Signer(address), name)
         except Exception as error:
             if "CKR_USER_ALREADY_LOGGED_IN" not in str(error):
                 raise
-            return Token(Signer(_without_pin(address)), shown)  # another key of the same token: it is open
+            return Token(Signer(_without_pin(address)), name)  # another key of the same token: it is open
     except Exception as error:  # PyKCS11's, model-signing's and the module's have no common base
         raise UserError(
-            f"{PRIVATE}={shown} cannot be used ({first_line(error) or 'no such module'}): it takes token, object, pin and module-path of one that is there."
+            f"{PRIVATE}={name} cannot be used ({_without_pins(first_line(error)) or 'no such module'}): it takes token, object, pin and module-path of one that is there."
         ) from error
+
+
+def _without_pins(text: str) -> str:
+    return _PIN.sub(r"\1…", text)
 
 
 def _without_pin(address: str) -> str:

@@ -258,7 +258,7 @@ def _in_force(key: PrivateKey) -> PrivateKey:
         variable = next((name for name in (signers.SERVICE, signers.PRIVATE) if os.environ.get(name)), None)
         named = os.environ.get(variable, "") if variable else str(private_key())
         raise UserError(
-            f"{_PUBLIC}={public_key()} is not the public half of {variable or 'the key'}={named if is_path(named) else 'the one given'}, so that "
+            f"{_PUBLIC}={public_key()} is not the public half of {variable or 'the key'}={signers.shown(named)}, so that "
             f"nothing signed here would verify here: name both halves of one pair, or leave {_PUBLIC} out."
         )
     if (state := keys.ended(name)) is not None:
@@ -286,9 +286,9 @@ def _for_its_owner(path: Path) -> Path:
 
 
 def _existing(path: Path, variable: str) -> Path:
-    if not path.is_file():
+    if not os.path.isfile(path):  # a Path of what is too long for one raises
         raise UserError(
-            f"{variable}={path} is no file: point it at a PEM key, or unset it to use the one under SLIPWAY_HOME."
+            f"{variable}={signers.shown(str(path))} is no file: point it at a PEM key, or unset it to use the one under SLIPWAY_HOME."
         )
     return path
 
