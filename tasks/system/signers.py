@@ -12,6 +12,7 @@ import os
 import re
 import socket
 import struct
+import threading
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -42,6 +43,9 @@ _PIN = re.compile(r"(pin-value=)[^;&?\s'\"]*")
 
 _SECONDS = 10.0
 
+_SESSION = threading.Lock()
+"""A token's session does one thing at a time."""
+
 
 class PrivateKey(Protocol):
     """What signs: cryptography's key of an elliptic curve, or something that does as it does."""
@@ -61,7 +65,8 @@ class Level(NamedTuple):
 def load(given: str, name: str = PRIVATE) -> PrivateKey:
     """The key that a path, a PEM text or a `pkcs11:` address names. Raises UserError for what is none, naming `name`."""
     if _TOKEN in given:
-        return _token(given)
+        with _SESSION:
+            return _token(given)
     if not is_path(given):
         return _elliptic(given.encode(), name)
     path = Path(given)
@@ -199,7 +204,10 @@ class Token:
         digest.update(data)
         mechanism = PyKCS11.Mechanism(PyKCS11.CKM_ECDSA, None)
         try:
-            plain = self._signer.session.sign(self._signer._private_key, digest.finalize(), mecha=mechanism)
+            with _SESSION:
+                plain = self._signer.session.sign(
+                    self._signer._private_key, digest.finalize(), mecha=mechanism
+                )
         except PyKCS11.PyKCS11Error as error:
             raise StepError(f"{self.name} does not sign ({error}): is the token still there?") from error
         return bytes(DSASignature.from_p1363(bytes(plain)).dump())

@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import promotions
@@ -161,6 +162,10 @@ def test_a_key_in_a_token_of_softhsm_signs_folders_and_texts_and_never_leaves_it
     assert evidence.verify(tmp_path / "model").decision == "pass"
     assert signing.keyring().fits("text", signing.sign_text("text", signing.signer()))
     assert signing.level().number == 1, "this process has the PIN"
+    with ThreadPoolExecutor(8) as threads:  # as the signing service has them
+        texts = [f"text {number}" for number in range(200)]
+        signatures = list(threads.map(lambda text: signing.sign_text(text, load(address)), texts))
+    assert all(map(signing.keyring().fits, texts, signatures))
     for wrong, words in (
         (address.replace("token=slipway", "token=another"), "Could not find a token with label another"),
         (address.replace("object=signing", "object=another"), "Could not find any object with label another"),
