@@ -13,6 +13,7 @@ import re
 import socket
 import struct
 import threading
+from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -97,12 +98,36 @@ def service() -> "Service | None":
     address = os.environ.get(SERVICE)
     if not address:
         return None
-    parts = urlsplit(address)
-    if not (parts.scheme == "unix" and parts.path) and not (parts.scheme == "http" and parts.hostname):
+    if place_of(address) is None:
         raise UserError(
-            f"{SERVICE}={address} is no address of a signing service: write http://host:port or unix:///path/to/socket."
+            f"{SERVICE}={without_secrets(address)} is no address of a signing service: write http://host:port or unix:///path/to/socket."
         )
-    return Service(address)
+    return Service(without_secrets(address))
+
+
+def place_of(address: str) -> Path | tuple[str, int] | None:
+    """The socket, or host and port, that an address of a signing service names; None of what is none."""
+    try:
+        parts = urlsplit(address)
+        if parts.scheme == "unix" and parts.path:
+            return Path(parts.path)
+        port = 80 if parts.port is None else parts.port
+        return (parts.hostname, port) if parts.scheme == "http" and parts.hostname else None
+    except ValueError:  # a port that is no number, or half an IPv6 address
+        return None
+
+
+def _is_here(host: str) -> bool:
+    """Whether it is one of this machine's own addresses, at which one can listen; also where nothing says whose it is."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return True
+    for family, kind, _, _, address in found:
+        with suppress(OSError), socket.socket(family, kind) as line:
+            line.bind(address)
+            return True
+    return False
 
 
 def public_pem(key: "PrivateKey | ec.EllipticCurvePublicKey") -> str:
@@ -247,12 +272,14 @@ class Service:
         return self._ask("POST", "/sign", json.dumps(asked).encode())
 
     def _ask(self, method: str, path: str, body: bytes | None) -> bytes:
-        headers = {"Authorization": f"Bearer {key}"} if (key := os.environ.get(SERVICE_KEY)) else {}
-        parts = urlsplit(self.address)
+        key, place = os.environ.get(SERVICE_KEY, "").strip(), place_of(self.address)
+        if not (key.isascii() and key.isprintable()):
+            raise UserError(f"{SERVICE_KEY} is not one line of ASCII, as a password is: set it again.")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         connection = (
-            _UnixConnection(parts.path)
-            if parts.scheme == "unix"
-            else http.client.HTTPConnection(str(parts.hostname), parts.port or 80, timeout=_SECONDS)
+            http.client.HTTPConnection(*place, timeout=_SECONDS)
+            if isinstance(place, tuple)
+            else _UnixConnection(str(place))
         )
         try:
             connection.request(method, path, body, headers)
@@ -275,21 +302,19 @@ class Service:
         return content
 
     def level(self) -> Level:
-        parts = urlsplit(self.address)
-        if parts.scheme == "unix":
-            user = _owner(parts.path)
-            if os.getuid() in (0, user):
+        place = place_of(self.address)
+        if isinstance(place, tuple):
+            if _is_here(place[0]):
                 return Level(
                     1,
-                    f"the signing service at {self.address} runs as a user whose files this process may read",
+                    f"nothing shows that the signing service {self.address} is on another machine, or another user's",
                 )
-            return Level(2, f"another user's signing service at {self.address} has the key")
-        if parts.hostname in LOOPBACK:
+            return Level(2, f"the signing service {self.address} has the key, on another host")
+        if os.getuid() in (0, _owner(str(place))):
             return Level(
-                1,
-                f"the signing service {self.address} is on this machine, and nothing shows that it is another user's",
+                1, f"the signing service at {self.address} runs as a user whose files this process may read"
             )
-        return Level(2, f"the signing service {self.address} has the key, on another host")
+        return Level(2, f"another user's signing service at {self.address} has the key")
 
 
 class _UnixConnection(http.client.HTTPConnection):
