@@ -6,7 +6,7 @@ import re
 import secrets
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,15 +101,15 @@ def revoking() -> bool:
         return False
 
 
-def public_keys() -> tuple[Path | KeyState, ...]:
-    """Every public key that this machine was given, or has the private half of, and those that they lead to but for revoked ones; none on one that has neither."""
-    by_file = {
-        path: fingerprint(public_pem(load_public(path.read_bytes(), str(path)))) for path in _public_files()
-    }
-    known = keyring().states if by_file else {}
-    revoked = {name for name, state in known.items() if state.revoked is not None}
-    others = [state for name, state in known.items() if name not in revoked | {*by_file.values()}]
-    return (*(path for path, name in by_file.items() if name not in revoked), *others)
+def public_keys(files: Sequence[Path] = ()) -> tuple[Path | KeyState, ...]:
+    """Every public key in `files`, or else that this machine was given or has the private half of, and those that they lead to but for revoked ones; none on one that has neither."""
+    believed: dict[str, Path | KeyState] = {}
+    for path in files or _public_files():
+        own = fingerprint(public_pem(load_public(path.read_bytes(), str(path))))
+        for name, state in read_keyring(path, keys_folder()).states.items():
+            if state.revoked is None and (name == own or name not in believed):
+                believed[name] = path if name == own else state
+    return tuple(sorted(believed.values(), key=lambda key: isinstance(key, KeyState)))
 
 
 def create_key_pair(private: Path, public: Path) -> None:

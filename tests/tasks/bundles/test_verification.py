@@ -116,10 +116,15 @@ def test_strangers_are_refused_until_they_are_listed(
         check(folder, bundle.digest)
 
 
+@pytest.mark.parametrize("listed", [False, True])
 def test_one_of_a_key_that_was_handed_over_holds_until_that_is_revoked(
-    packed: tuple[Path, Bundle], tmp_path: Path
+    packed: tuple[Path, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: bool
 ) -> None:
     folder, bundle = packed
+    if listed:
+        monkeypatch.chdir(tmp_path)
+        shutil.copyfile(public_key(), "ada.pem")
+        Path("mlflow.yaml").write_text("runs: [ada.pem]")
     old = load(str(private_key()))
     create_key_pair(tmp_path / "new" / "private.pem", tmp_path / "new" / "public.pem")
     new = load(str(tmp_path / "new" / "private.pem"))
@@ -136,8 +141,10 @@ def test_one_of_a_key_that_was_handed_over_holds_until_that_is_revoked(
         shutil.copyfile(tmp_path / "new" / "public.pem", keys_folder() / "public.pem")
         if action == "rotate":
             assert check(folder, bundle.digest) == bundle
-    with pytest.raises(UserError, match="is signed by a key that is not this home's own"):
+    with pytest.raises(UserError, match="is signed by a key that is not"):
         check(folder, bundle.digest)
+    sign_folder(folder, tmp_path / "new" / "private.pem")
+    assert check(folder, bundle.digest) == bundle, "the key that it was handed over to needs no new file"
 
 
 def test_an_unsigned_one_and_a_damaged_signature_are_refused(packed: tuple[Path, Bundle]) -> None:
