@@ -194,15 +194,36 @@ def check_folder(folder: Path, key: Path | KeyState) -> None:
     _check_folder(folder, load_public(pem, str(key)), str(key))
 
 
-def _check_folder(folder: Path, key: "ec.EllipticCurvePublicKey", name: str) -> None:
+def signed_digest(folder: Path, name: str, keys: Keyring) -> str | None:
+    """Of the file `name`, by the signature of a folder whose files may be elsewhere; None where that is by none of `keys`, or counts no longer."""
     from cryptography.exceptions import InvalidSignature
-    from model_signing import verifying
+    from model_signing._signing.sign_sigstore_pb import Signature
+
+    state = keys.states.get(_named_key(folder))
+    if state is None:
+        return None
+    try:
+        listed = _verifier(keys.key(state.fingerprint)).verify(Signature.read(folder / SIGNATURE))
+    except (InvalidSignature, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    digests = {each.identifier: str(each.digest.digest_hex) for each in listed.resource_descriptors()}
+    return digests[name] if name in digests and state.refusal(digests[name]) is None else None
+
+
+def _verifier(key: "ec.EllipticCurvePublicKey") -> Any:
     from model_signing._signing import sign_ec_key
 
     own = sign_ec_key.Verifier.__new__(sign_ec_key.Verifier)  # as in sign_folder
     own._public_key = key
+    return own
+
+
+def _check_folder(folder: Path, key: "ec.EllipticCurvePublicKey", name: str) -> None:
+    from cryptography.exceptions import InvalidSignature
+    from model_signing import verifying
+
     config = verifying.Config()
-    config._verifier = own
+    config._verifier = _verifier(key)
     config.set_hashing_config(_every_file())  # left to guess, it overlooks an added .gitignore
     try:
         config.verify(folder, folder / SIGNATURE)

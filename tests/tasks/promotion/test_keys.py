@@ -26,6 +26,7 @@ from tasks.records import Version
 from tasks.registry.claims import KEYS
 from tasks.registry.key_changes import NEXT
 from tasks.registry.registry import Registry
+from tasks.registry.tags import EVIDENCE_TAG
 from tasks.settings import Settings
 from tasks.system import keyring as keyrings
 from tasks.system import signing
@@ -142,6 +143,21 @@ def test_a_thief_with_the_old_key_makes_nothing_that_counts(
     assert "entry 2" in problem and "whose successor took over" in problem
     with pytest.raises(LedgerError, match="what serves goes on"):
         repair(registry, model)
+
+
+def test_a_hand_over_lists_the_evidence_that_is_signed_and_not_what_a_tag_says(
+    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path
+) -> None:
+    thief, waiting = stolen(tmp_path), promotions.register(registry, model, tmp_path, 3.0)
+    forged = promotions.seal_folder(tmp_path / "forged", model, 9.0)
+    for version in (champion, waiting):
+        registry.tag_version(version, {EVIDENCE_TAG: forged})  # whoever can write to MLflow
+    keys.rotate(settings, why="stolen")
+    sign_folder(tmp_path / "forged", thief)
+    with pytest.raises(EvidenceError, match="whose successor took over"):
+        evidence.verify(tmp_path / "forged")
+    for version in (champion, waiting):
+        assert verify(settings, f"{model}/{version.version}").decision == "pass"
 
 
 def test_how_far_a_ledger_has_come_is_not_for_the_old_key_to_say(
@@ -307,6 +323,7 @@ def test_a_stranger_who_claims_the_first_change_of_keys_holds_up_no_hand_over(
 ROTATE = """
 from tasks.promotion.keys import rotate
 from tasks.registry.registry import Registry
+from tasks.registry.tags import EVIDENCE_TAG
 from tasks.settings import load_settings
 
 claim = Registry.claim
