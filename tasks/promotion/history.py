@@ -12,6 +12,9 @@ from tasks.settings import Settings
 from tasks.system.frozen import Frozen
 
 
+UNDER_WAY = "is under way, or was interrupted"
+
+
 class History(Frozen):
     """A model's decisions, or with `at` those that say what served then; `problems` say where the record breaks."""
 
@@ -40,7 +43,7 @@ def history(settings: Settings, model: str, at: str | None = None) -> History:
     problems, pending = list(ledger.problems), ledger.unfinished
     if pending is not None:
         problems.append(
-            f"a {pending.action} to v{pending.to_version} by {pending.who} is under way, or was interrupted: the next decision ends it"
+            f"a {pending.action} to v{pending.to_version} by {pending.who} {UNDER_WAY}: the next decision ends it"
         )
     moved = number != ledger.serving and pending is None
     proved = _is_proved(registry, champion) if moved else champion is not None or None
