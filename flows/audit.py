@@ -37,7 +37,9 @@ def audit(model: str = "", replay: bool = True) -> Audit:
 def tell(audited: Audit) -> None:
     """An event for each model that something is wrong with, and one for keys, which are every model's."""
     of_keys = {KEYS: audited.model_copy(update={"models": ()})}
-    of_models = {each.model: audited.model_copy(update={"models": (each,), "problems": ()}) for each in audited.models}
+    of_models = {
+        each.model: audited.model_copy(update={"models": (each,), "problems": ()}) for each in audited.models
+    }
     for about, alone in (of_keys | of_models).items():
         if faults := list(alone.faults()):
             emit(AUDIT_FAILED, about, f"audit: {faults[0]}", alone)

@@ -28,15 +28,12 @@ from tasks.system.files import own_folder, sha256_of, sync_folder, why_not_writt
 from tasks.system.frozen import Frozen
 from tasks.system.keyring import load_public
 from tasks.system.signers import PrivateKey, fingerprint, public_pem
-from tasks.system.signing import SIGNATURE, check_folder, keyring, sign_folder, signed_by, signing_key
+from tasks.system.signing import ADDED, SIGNATURE, check_folder, keyring, sign_folder, signed_by, signing_key
 
 KEY, SUMS, PAGE, ENTRY, VERSION = "key.pem", "SHA256SUMS", "README.md", "ledger-entry.json", "model"
 
 _CURVE = "secp256r1"
 """Whose signatures securesystemslib and cosign check with SHA-256, as these are made."""
-
-_ADDED = "registered_model_meta"
-"""What MLflow adds to what it downloads."""
 
 
 class Attested(Frozen):
@@ -113,7 +110,7 @@ def _fill(
     key: PrivateKey,
     changes: Mapping[str, str],
 ) -> Attested:
-    shutil.copytree(proved, folder / VERSION, ignore=shutil.ignore_patterns(_ADDED))
+    shutil.copytree(proved, folder / VERSION, ignore=shutil.ignore_patterns(ADDED))
     pem, evidence_sha256 = public_pem(key), sha256_of(proved / EVIDENCE)
     lines, lacking = _statements(proved, evidence, key)
     sealed_by = signed_by(proved, keyring())

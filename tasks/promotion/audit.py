@@ -164,7 +164,9 @@ def _look(
             datasets = registry.settings.home / "datasets" / evidence.model
             if not any(datasets.glob(f"{evidence.dataset or evidence.fingerprint[:16] + '-*'}/dataset.json")):
                 # A home with a registry of its own has the rows of what serves or may come next; of a team's, any worker may.
-                own = kept and registry.settings.has_own_registry and entry.origin is None and datasets.is_dir()
+                own = (
+                    kept and registry.settings.has_own_registry and entry.origin is None and datasets.is_dir()
+                )
                 (problems if own else notes).append(
                     "its rows are not on this machine"
                     if kept

@@ -2,7 +2,7 @@
 
 import datetime
 
-from tasks.errors import StepError, UserError
+from tasks.errors import UserError
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.ledger import read_ledger
 from tasks.records import Version
@@ -10,7 +10,6 @@ from tasks.registry.lookup import check_model
 from tasks.registry.registry import Registry
 from tasks.settings import Settings
 from tasks.system.frozen import Frozen
-
 
 UNDER_WAY = "is under way, or was interrupted"
 
@@ -71,7 +70,7 @@ def _is_proved(registry: Registry, version: Version | None) -> bool:
     try:
         with downloaded(registry, version) as folder:
             return check_version(folder, version).decision == "pass"
-    except (StepError, UserError):
+    except UserError:
         return False
 
 

@@ -27,8 +27,11 @@ SIGNATURE = "evidence.sig"
 
 _PUBLIC = "SLIPWAY_PUBLIC_KEY"
 
-IGNORED = (SIGNATURE, "registered_model_meta")
-"""Of a signed folder: MLflow adds the second to what it downloads."""
+ADDED = "registered_model_meta"
+"""What MLflow adds to what it downloads."""
+
+IGNORED = (SIGNATURE, ADDED)
+"""Of a signed folder."""
 
 
 class EvidenceError(StepError):

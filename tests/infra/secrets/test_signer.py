@@ -122,7 +122,9 @@ def test_a_version_with_statements_is_promoted_and_attested_where_the_service_al
     shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
     registry = Registry(load_settings())
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("tasks.system.signers._is_here", lambda host: False)  # as if it were on another host
+        elsewhere.setattr(
+            "tasks.system.signers._is_here", lambda host: False
+        )  # as if it were on another host
         far = register_stated(registry, "toy", tmp_path, 1.0)
         promote(registry, far, against=None, why="the first", who="ada", verdict="pass")
     near = register_stated(registry, "toy", tmp_path, 2.0)
@@ -212,7 +214,10 @@ def test_it_answers_nobody_without_its_key_and_has_no_other_interface(
     monkeypatch.setenv("SLIPWAY_SIGNER_KEY", "another")
     with pytest.raises(UserError, match="does not take this key: set SLIPWAY_SIGNER_KEY"):
         signing.sign_text(ENTRY, key)
-    for written, words in (("two\nlines", "is not one line of ASCII"), ("gehëim", "is not one line of ASCII")):
+    for written, words in (
+        ("two\nlines", "is not one line of ASCII"),
+        ("gehëim", "is not one line of ASCII"),
+    ):
         monkeypatch.setenv("SLIPWAY_SIGNER_KEY", written)
         with pytest.raises(UserError, match=words) as said:
             signing.sign_text(ENTRY, key)
@@ -246,7 +251,16 @@ def test_only_a_key_that_a_training_cannot_reach_is_level_two(
     assert signing.level().number == 1, "on this machine nothing shows that the service is another user's"
     public = signing.public_key()
     monkeypatch.setattr("tasks.system.signers.Service._public", load_public_of(public))
-    own = ["0.0.0.0", "127.0.0.2", "localhost", "[::]", "[::1]", "LOCALHOST.", socket.gethostname(), "nobody.invalid"]
+    own = [
+        "0.0.0.0",
+        "127.0.0.2",
+        "localhost",
+        "[::]",
+        "[::1]",
+        "LOCALHOST.",
+        socket.gethostname(),
+        "nobody.invalid",
+    ]
     for host in own:
         monkeypatch.setenv("SLIPWAY_SIGNER", f"http://{host}:8090")
         assert signing.level().number == 1, f"nothing shows that {host} is another machine"

@@ -15,7 +15,14 @@ from tasks.bundles.verification import check
 from tasks.errors import UserError
 from tasks.system import keyring as keyrings
 from tasks.system.signers import load, public_pem
-from tasks.system.signing import EvidenceError, create_key_pair, keys_folder, private_key, public_key, sign_folder
+from tasks.system.signing import (
+    EvidenceError,
+    create_key_pair,
+    keys_folder,
+    private_key,
+    public_key,
+    sign_folder,
+)
 
 SOURCES = {"mine.py": "workload = 1\n", "net/deep.py": "A = 2\n", "words.txt": "a\nb\n"}
 

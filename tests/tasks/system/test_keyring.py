@@ -107,7 +107,9 @@ class Keys:
         name, parts = keyrings.parts(holds)
         change = _change(len(chain) + 1, self.pem(new), self.pem(old), previous, name)
         keys = [load(str(self.private(number))) for number in signers or (old, new)]
-        key, text = keyrings.claimed(change, next(n for n in range(1, 99) if f"change-{n}" not in self.claims), *keys)
+        key, text = keyrings.claimed(
+            change, next(n for n in range(1, 99) if f"change-{n}" not in self.claims), *keys
+        )
         self.claims |= parts | {key: text}
         return change
 
@@ -153,7 +155,9 @@ def test_a_hand_over_that_not_both_keys_signed_is_passed_over_and_said(
     assert read_chain(keys.claims, {keys.pem(0)}, problems) == () and "is not believed" in problems[0]
     assert [*keys.ring(0).states] == [*keys.ring(0).states][:1], "the key in force is what it was"
     keys.rotate(0, 2, set())
-    assert len(read_chain(keys.claims, {keys.pem(2)})) == 1, "who can write to MLflow does not hold up a hand-over either"
+    assert len(read_chain(keys.claims, {keys.pem(2)})) == 1, (
+        "who can write to MLflow does not hold up a hand-over either"
+    )
 
 
 def test_a_chain_that_a_stranger_began_first_is_passed_over_and_said_and_ours_is_believed(keys: Keys) -> None:

@@ -91,7 +91,16 @@ def test_a_key_that_does_not_match_or_is_of_another_kind_is_one_sentence_without
         '"pkcs11:token=t;object=o?module-path=/m.so&pin-value=12345678"',
         "pkcs11:token=t;object=o;pin-value=12345678",
     ],
-    ids=["quoted", "repr", "lines written out", "base64", "long base64", "hex", "quoted token", "misplaced pin"],
+    ids=[
+        "quoted",
+        "repr",
+        "lines written out",
+        "base64",
+        "long base64",
+        "hex",
+        "quoted token",
+        "misplaced pin",
+    ],
 )
 def test_a_key_that_is_written_otherwise_is_read_or_refused_without_a_word_of_it(
     home: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
