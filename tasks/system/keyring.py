@@ -102,7 +102,8 @@ class KeyState(Frozen):
         if self.revoked is not None:
             return f"{name}, which is revoked from {self.revoked:%Y-%m-%d %H:%M} on, and nothing shows that this is older"
         return (
-            f"{name}, whose successor took over at {self.until:%Y-%m-%d %H:%M} and did not find this signed"
+            f"{name}, whose successor took over at {self.until:%Y-%m-%d %H:%M} and did not find this signed: what was signed elsewhere meanwhile "
+            "is made or decided again, and a registry that was not told hands over by `slipway keys rotate`"
         )
 
 

@@ -396,3 +396,31 @@ def test_a_hand_over_that_ended_between_two_files_is_ended_by_whoever_comes_next
     assert [key.signs_here for key in keys.trusted_keys(settings).keys] == [False, True]
     assert read_ledger(registry, model, whole=True).problems == ()
     repair(registry, model)
+
+
+def test_a_decision_that_is_made_elsewhere_during_a_hand_over_falls_and_says_what_to_do(
+    registry: Registry,
+    settings: Settings,
+    model: str,
+    champion: Version,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waiting = promotions.register(registry, model, tmp_path, 3.0)
+    plain = keys._claim
+
+    def meanwhile(*given: object) -> None:
+        standing = read_ledger(registry, model)
+        entry = ledger.compose(registry, standing, "refuse", waiting, why="wrong sevens", who="ada")
+        ledger.claim(registry, standing, entry)
+        plain(*given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "_claim", meanwhile)
+        keys.rotate(settings, why="a year old")
+    with pytest.raises(LedgerError, match="decided again, .*`slipway ledger accept .* --reason TEXT`"):
+        ledger.sound_ledger(registry, model)
+    ledger.accept(registry, model, why="looked at by hand")
+    repair(registry, model)
+    promote(registry, waiting, against=champion.version, why="again", verdict="pass")
+    assert read_ledger(registry, model, whole=True).problems == ()
