@@ -10,6 +10,7 @@ from flows.orchestration.story import told
 from flows.pipeline.binding import worth_a_retry
 from tasks.promotion import audit as auditing
 from tasks.promotion.audit import Audit
+from tasks.registry.claims import KEYS
 from tasks.settings import load_settings
 
 
@@ -29,11 +30,19 @@ def audit(model: str = "", replay: bool = True) -> Audit:
     """
     audited = look(model, replay)
     show_audit(audited)
-    for each in audited.models:
-        alone = audited.model_copy(update={"models": (each,)})
-        if faults := list(alone.faults()):
-            emit(AUDIT_FAILED, each.model, f"audit: {faults[0]}", alone)
+    tell(audited)
     return told(audited, audited.headline, name="Completed" if audited.holds else "Faulty")
+
+
+def tell(audited: Audit) -> None:
+    """An event for each model that something is wrong with, and one for keys, which are every model's."""
+    of_keys = {KEYS: audited.model_copy(update={"models": ()})}
+    of_models = {
+        each.model: audited.model_copy(update={"models": (each,), "problems": ()}) for each in audited.models
+    }
+    for about, alone in (of_keys | of_models).items():
+        if faults := list(alone.faults()):
+            emit(AUDIT_FAILED, about, f"audit: {faults[0]}", alone)
 
 
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=worth_a_retry)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.cli.neighbours import join_platform
-from tasks.errors import StepError, UserError
+from tasks.errors import UserError
 from tasks.settings import Settings, load_settings
 from tasks.system import signing
 
@@ -52,7 +52,7 @@ def permit(settings: Settings, references: Sequence[str]) -> None:
             version = find_version(registry, reference)
             why_not = may_serve(registry, read_ledger(registry, version.model), version)
             log.debug("%s: %s", reference, why_not or "it may serve")
-        except (StepError, UserError) as error:
+        except UserError as error:
             log.debug("%s: %s", reference, error)
 
 

@@ -19,7 +19,6 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -29,13 +28,13 @@ from tasks.proof.permit import SUMMARY, PermitError, read_permit
 from tasks.registry.status_tags import StatusTag
 from tasks.rollout.record import RolloutRecord
 from tasks.system import signers, signing
-from tasks.system.signers import LOOPBACK, PrivateKey
+from tasks.system.envelope import PAYLOAD, STATEMENT
+from tasks.system.signers import LOOPBACK, PrivateKey, place_of
+from tasks.system.urls import without_secrets
 
 MAX_BODY = 16 * 1024 * 1024
 
 _SECONDS = 15
-
-_PAYLOAD = "application/vnd.in-toto+json"
 
 STATEMENTS = {
     "https://model_signing/signature/v1.0": "a folder's files",
@@ -45,6 +44,9 @@ STATEMENTS = {
 }
 """What may be said of digests, by in-toto's type of it."""
 
+_LENGTH = r"0|[1-9][0-9]{0,8}"
+"""Digits of more than there can be are no number of Python's."""
+
 _HEAD = re.compile(r"slipway ledger head of [^\n]{1,500}: [1-9]\d{0,8} [0-9a-f]{64}")
 
 log = logging.getLogger("slipway.signer")
@@ -52,7 +54,10 @@ log = logging.getLogger("slipway.signer")
 
 def kind_of(data: bytes) -> str:
     """In words, what is asked to be signed. Raises UserError for anything that Slipway does not sign, and for what is not well formed."""
-    text = data.decode("utf-8", errors="replace")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:  # what would be signed is not what was looked at
+        raise UserError("it is none of the texts that Slipway signs: it is not UTF-8") from error
     if text.startswith("DSSEv1 "):
         return _statement(text)
     if _HEAD.fullmatch(text):
@@ -65,23 +70,21 @@ def kind_of(data: bytes) -> str:
 
 
 def _statement(text: str) -> str:
-    match = re.fullmatch(rf"DSSEv1 {len(_PAYLOAD)} {re.escape(_PAYLOAD)} (\d+) (.*)", text, re.DOTALL)
+    match = re.fullmatch(rf"DSSEv1 {len(PAYLOAD)} {re.escape(PAYLOAD)} ({_LENGTH}) (.*)", text, re.DOTALL)
     if match is None or len(match[2].encode()) != int(match[1]):
         raise UserError("it is no in-toto statement in DSSE's encoding")
     try:
         statement = json.loads(match[2])
         kind = STATEMENTS[statement["predicateType"]]
         digests = [str(subject["digest"]["sha256"]) for subject in statement["subject"]]
-        whole = statement["_type"] == "https://in-toto.io/Statement/v1" and isinstance(
-            statement["predicate"], dict
-        )
+        whole = statement["_type"] == STATEMENT and isinstance(statement["predicate"], dict)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError("it is no in-toto statement of a kind that Slipway makes") from error
     if not (whole and digests and all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)):
         raise UserError("it is an in-toto statement about nothing that has a digest")
     if statement["predicateType"] == SUMMARY:
         payload = base64.b64encode(match[2].encode()).decode()
-        envelope = {"payloadType": _PAYLOAD, "payload": payload, "signatures": [{"sig": ""}]}
+        envelope = {"payloadType": PAYLOAD, "payload": payload, "signatures": [{"sig": ""}]}
         try:
             permit = read_permit(json.dumps(envelope), lambda text, signature: True)
         except PermitError as error:
@@ -130,7 +133,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path != "/sign":
             return self._answer(404, b"there is /sign and /public-key")
         length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > MAX_BODY:
+        if not re.fullmatch(_LENGTH, length) or int(length) > MAX_BODY:
             return self._answer(413, b"a body has a length, of 16 MiB at most")
         try:
             self._answer(200, self._signed(self.rfile.read(int(length))))
@@ -180,20 +183,20 @@ class _Unix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 def serve(address: str, key: PrivateKey, password: str) -> "_Tcp | _Unix":
     """The service, listening at http://host:port or unix:///path. Raises UserError for what is no address, or open to others without a password."""
-    parts = urlsplit(address)
+    place, named = place_of(address), without_secrets(address)
     handler = type("Handler", (Handler,), {"key": key, "password": password})
+    if place is None:
+        raise UserError(f"{named} is no address: write http://host:port or unix:///path/to/socket.")
     try:
-        if parts.scheme == "unix" and parts.path:
-            return _listening_at(Path(parts.path), handler)
-        if parts.scheme != "http" or not parts.hostname:
-            raise UserError(f"{address} is no address: write http://host:port or unix:///path/to/socket.")
-        if not password and parts.hostname not in LOOPBACK:
+        if isinstance(place, Path):
+            return _listening_at(place, handler)
+        if not password and place[0] not in LOOPBACK:
             raise UserError(
-                f"{address} would sign for whoever reaches it: give a password in {signers.SERVICE_KEY} to it and to those who ask."
+                f"{named} would sign for whoever reaches it: give a password in {signers.SERVICE_KEY} to it and to those who ask."
             )
-        return _Tcp((parts.hostname, parts.port or 80), handler)
+        return _Tcp(place, handler)
     except OSError as error:
-        raise UserError(f"{address} cannot be listened at ({error.strerror}): choose another.") from error
+        raise UserError(f"{named} cannot be listened at ({error.strerror}): choose another.") from error
 
 
 def _listening_at(path: Path, handler: Callable[..., BaseHTTPRequestHandler]) -> _Unix:

@@ -28,15 +28,12 @@ from tasks.system.files import own_folder, sha256_of, sync_folder, why_not_writt
 from tasks.system.frozen import Frozen
 from tasks.system.keyring import load_public
 from tasks.system.signers import PrivateKey, fingerprint, public_pem
-from tasks.system.signing import SIGNATURE, check_folder, keyring, named_key, sign_folder, signing_key
+from tasks.system.signing import ADDED, SIGNATURE, check_folder, keyring, sign_folder, signed_by, signing_key
 
 KEY, SUMS, PAGE, ENTRY, VERSION = "key.pem", "SHA256SUMS", "README.md", "ledger-entry.json", "model"
 
 _CURVE = "secp256r1"
 """Whose signatures securesystemslib and cosign check with SHA-256, as these are made."""
-
-_ADDED = "registered_model_meta"
-"""What MLflow adds to what it downloads."""
 
 
 class Attested(Frozen):
@@ -113,23 +110,23 @@ def _fill(
     key: PrivateKey,
     changes: Mapping[str, str],
 ) -> Attested:
-    shutil.copytree(proved, folder / VERSION, ignore=shutil.ignore_patterns(_ADDED))
+    shutil.copytree(proved, folder / VERSION, ignore=shutil.ignore_patterns(ADDED))
     pem, evidence_sha256 = public_pem(key), sha256_of(proved / EVIDENCE)
     lines, lacking = _statements(proved, evidence, key)
-    sealed_by = named_key(proved) or fingerprint(pem)
+    sealed_by = signed_by(proved, keyring())
     keys, listed = Signers(keyring(), evidence_sha256), {(sealed_by, evidence_sha256)}
     if permit is not None:
         open_envelope(json.loads(permit), keys.fits)
         listed |= {*keys.signed}
         lines += line_of(json.loads(permit), keys.signed[0][0])
     said = read_statements(lines, keys.fits, folder.name)
-    signed_by = dict(
+    by = dict(
         zip((VERSION, *said), (sealed_by, *(name for name, _ in keys.signed[-len(said) :])), strict=True)
     )
-    former = former_keys(pem, listed, {*signed_by.values()}, changes, f"{evidence.model} version {version}")
+    former = former_keys(pem, listed, {*by.values()}, changes, f"{evidence.model} version {version}")
     for each in (pem, *(former.files[name].decode() for name in former.names.values())):
         _check_curve(each)
-    key_files = {what: former.names.get(name, KEY) for what, name in signed_by.items()}
+    key_files = {what: former.names.get(name, KEY) for what, name in by.items()}
     made = {
         ATTESTATIONS: lines,
         KEY: pem.encode(),

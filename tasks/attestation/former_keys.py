@@ -28,7 +28,7 @@ def former_keys(
     signed = {name for name, _ in listed} | named
     if not signed - {fingerprint(in_force)}:
         return FormerKeys()
-    chain = read_chain(changes)
+    chain = read_chain(changes, {in_force})
     known = Keyring(states(in_force, chain))
     names, files = {}, {CHANGES: _written(chain)}
     for name in sorted(signed - {fingerprint(in_force)}):

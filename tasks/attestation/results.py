@@ -24,9 +24,8 @@ def test_results(
     """One statement of every test that was made; one that was not is in no list."""
     gates, proof = evidence.config.get("gates", {}), evidence.proof
     said = judged(proof, Gates.model_validate(gates))
-    worst = {test: max((d for d, _ in each), key=_WORST.index, default="pass") for test, each in said.items()}
     lists = {
-        f"{word.lower()}Tests": [test for test in said if worst[test] == decision]
+        f"{word.lower()}Tests": [test for test, each in said.items() if worst(each) == decision]
         for decision, word in _WORDS.items()
     }
     measured = dict(_measured(proof))
@@ -44,6 +43,10 @@ def test_results(
     ]
     predicate = {"result": _WORDS[evidence.decision], "configuration": configuration}
     return statement(RESULTS, subject, predicate | lists)
+
+
+def worst(said: Sequence[tuple[Decision, str]]) -> Decision:
+    return max((decision for decision, _ in said), key=_WORST.index, default="pass")
 
 
 def judged(proof: Proof, gates: Gates) -> dict[str, list[tuple[Decision, str]]]:

@@ -19,7 +19,7 @@ def refuse_unsigned(reference: str) -> None:
 
 def check_signature(folder: Path, digest: str) -> Path | KeyState:
     """The key that a bundle is signed by. Raises UserError when it is nobody's who may run code here, EvidenceError for a damaged one."""
-    keys = _keys()
+    keys = believed()
     for key in keys:
         with suppress(_OtherKey):
             _check(folder, key)
@@ -48,8 +48,8 @@ def _check(folder: Path, key: Path | KeyState) -> None:
         raise
 
 
-def _keys() -> tuple[Path | KeyState, ...]:
-    """The public keys of whoever may run code here."""
+def believed() -> tuple[Path | KeyState, ...]:
+    """The public keys of whoever may run code here, and those that they were handed over to; none that is revoked."""
     listed = runs()
     if listed == ANYONE:
         return public_keys()
@@ -58,4 +58,4 @@ def _keys() -> tuple[Path | KeyState, ...]:
             raise UserError(
                 f"mlflow.yaml's `runs` names {key}, and there is no such file: put the PEM public key there."
             )
-    return listed
+    return public_keys(listed)

@@ -7,11 +7,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tasks.bundles.bundle import RECORD, Bundle, digest_of, files_in, slipway_version
-from tasks.bundles.trust import check_signature
+from tasks.bundles.trust import believed, check_signature
 from tasks.errors import StepError, UserError
 from tasks.settings import runs
 from tasks.system.files import sha256_of
-from tasks.system.signing import SIGNATURE, public_keys
+from tasks.system.signing import SIGNATURE
 
 _CHECKED: set[tuple[str, ...]] = set()
 """Signatures that hold, by the digests of bundle and signature and by whom this machine believes: looked at once a process."""
@@ -61,7 +61,7 @@ def _how(folder: Path, files: dict[str, str]) -> str:
 def _check_signer(folder: Path, digest: str) -> None:
     if not (folder / SIGNATURE).is_file():
         raise StepError(f"Bundle {digest[:12]} has no {SIGNATURE}: nobody signed it; deploy it again.")
-    mark = (digest, sha256_of(folder / SIGNATURE), str(runs()), *map(str, public_keys()))
+    mark = (digest, sha256_of(folder / SIGNATURE), str(runs()), *map(str, believed()))
     if mark not in _CHECKED:
         check_signature(folder, digest)
         _CHECKED.add(mark)

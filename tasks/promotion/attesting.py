@@ -24,14 +24,14 @@ def attest(settings: Settings, reference: str, out: Path) -> Attested:
     """
     registry = Registry(settings)
     version = find_version(registry, reference)
-    permit, entry = _decided(registry, version)  # which learns of changes of keys, too
+    text, permit, entry = _decided(registry, version)  # which learns of changes of keys, too
     with downloaded(registry, version) as folder:
         evidence = check_version(folder, version)
         if permit is not None:
-            _check_statements(read_permit(permit, keyring().fits), folder)
-        text = entry.canonical if entry is not None else None
+            _check_statements(permit, folder)
+        decision = entry.canonical if entry is not None else None
         changes = registry.claims(KEYS) or {}
-        return write_folder(out, folder, evidence, version.version, permit, text, changes)
+        return write_folder(out, folder, evidence, version.version, text, decision, changes)
 
 
 def _check_statements(permit: Permit, folder: Path) -> None:
@@ -44,8 +44,8 @@ def _check_statements(permit: Permit, folder: Path) -> None:
         )
 
 
-def _decided(registry: Registry, version: Version) -> tuple[str | None, LedgerEntry | None]:
-    """The version's permit, also one that was withdrawn, and the entry that it names; of one from before permits named any, the last that let it serve."""
+def _decided(registry: Registry, version: Version) -> tuple[str | None, Permit | None, LedgerEntry | None]:
+    """The version's permit as it is signed and as it reads, also one that was withdrawn, and the entry that it names; of one from before permits named any, the last that let it serve."""
     ledger = read_ledger(registry, version.model)
     if ledger.problems:
         raise LedgerError(
@@ -53,19 +53,19 @@ def _decided(registry: Registry, version: Version) -> tuple[str | None, LedgerEn
         )
     text = registry.tags(version).get(PERMIT_TAG)
     if text is None:
-        return None, None
+        return None, None, None
     permit = read_permit(text, keyring().fits)
     about = (version.model, version.version, version.run_id, version.sha256)
     permit.check_subject(*about)
     if not permit.granted:
-        return text, None
+        return text, permit, None
     permit.check(*about)
     moves = [entry for entry in ledger.entries if entry.moved and entry.to_version == version.version]
     if not permit.entry_sha256:
-        return text, moves[-1] if moves else None
+        return text, permit, moves[-1] if moves else None
     named = next((entry for entry in moves if entry.digest == permit.entry_sha256), None)
     if named is None:
         raise PermitError(
             f"{version.model} version {version.version}: its permit is of a decision that the ledger does not have: promote it again."
         )
-    return text, named
+    return text, permit, named

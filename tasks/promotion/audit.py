@@ -10,13 +10,13 @@ from typing import Literal
 
 from pydantic import computed_field
 
-from tasks.errors import StepError, UserError
+from tasks.errors import UserError
 from tasks.promotion.entries import LedgerEntry
-from tasks.promotion.history import history
+from tasks.promotion.history import UNDER_WAY, history
 from tasks.promotion.replay import replay as replay_rollouts
 from tasks.promotion.verification import check_version, downloaded, score_again
 from tasks.proof.evidence import EVIDENCE, Evidence
-from tasks.proof.permit import PERMIT_TAG, PermitError, read_permit
+from tasks.proof.permit import PERMIT_TAG, read_permit
 from tasks.records import Version
 from tasks.registry.key_changes import refresh_keys
 from tasks.registry.lookup import check_model
@@ -106,19 +106,21 @@ def audit(
     for made in histories:
         kept = {number for number in (made.champion, made.previous, made.challenger) if number is not None}
         versions = []
-        for number, entry in promotions[made.model].items():
+        for number, entries in promotions[made.model].items():
             tell(f"{made.model} version {number}", done, total)
-            versions.append(_look(registry, entry, number, kept=number in kept, replay=replay))
+            versions.append(_look(registry, entries, number, kept=number in kept, replay=replay))
             done += 1
         wrong, notes = _decided_again(registry, made.model) if replay and made.entries else ((), ())
-        again = [problem for problem in wrong if problem not in made.problems]
+        # Of keys it is said once, and of a decision that is made meanwhile when the next one has to end it.
+        wrong = tuple(dict.fromkeys((*made.problems, *wrong)))
+        waiting = [problem for problem in wrong if UNDER_WAY in problem]
         audited.append(
             AuditedModel(
                 model=made.model,
                 entries=len(made.entries),
                 versions=tuple(versions),
-                problems=(*made.problems, *again),
-                notes=(*made.notes, *notes),
+                problems=tuple(problem for problem in wrong if problem not in (*problems, *waiting)),
+                notes=(*made.notes, *waiting, *notes),
             )
         )
     return Audit(
@@ -130,17 +132,21 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _promotions(entries: Sequence[LedgerEntry]) -> dict[int, LedgerEntry]:
-    """By version, the first entry that let it serve."""
-    first: dict[int, LedgerEntry] = {}
+def _promotions(entries: Sequence[LedgerEntry]) -> dict[int, list[LedgerEntry]]:
+    """By version, the entries that let it serve."""
+    moves: dict[int, list[LedgerEntry]] = {}
     for entry in entries:
         if entry.moved and entry.to_version is not None:
-            first.setdefault(entry.to_version, entry)
-    return dict(sorted(first.items()))
+            moves.setdefault(entry.to_version, []).append(entry)
+    return dict(sorted(moves.items()))
 
 
-def _look(registry: Registry, entry: LedgerEntry, number: int, *, kept: bool, replay: bool) -> AuditedVersion:
-    about = AuditedVersion(version=number, standing="holds", promoted=entry.at)
+def _look(
+    registry: Registry, moves: Sequence[LedgerEntry], number: int, *, kept: bool, replay: bool
+) -> AuditedVersion:
+    """By the last of its `moves`: a model that was deleted and made anew counts its versions from one."""
+    entry = moves[-1]
+    about = AuditedVersion(version=number, standing="holds", promoted=moves[0].at)
     version = registry.version(entry.model, number)
     if version is None:
         said = "the registry has it no more"
@@ -157,8 +163,11 @@ def _look(registry: Registry, entry: LedgerEntry, number: int, *, kept: bool, re
             problems += _as_decided(entry, evidence, folder)
             datasets = registry.settings.home / "datasets" / evidence.model
             if not any(datasets.glob(f"{evidence.dataset or evidence.fingerprint[:16] + '-*'}/dataset.json")):
-                # Where rows of this model are kept at all, those of what serves or may come next are.
-                (problems if kept and datasets.is_dir() else notes).append(
+                # A home with a registry of its own has the rows of what serves or may come next; of a team's, any worker may.
+                own = (
+                    kept and registry.settings.has_own_registry and entry.origin is None and datasets.is_dir()
+                )
+                (problems if own else notes).append(
                     "its rows are not on this machine"
                     if kept
                     else "its rows are not here: older ones are let go"
@@ -166,7 +175,7 @@ def _look(registry: Registry, entry: LedgerEntry, number: int, *, kept: bool, re
             again, why_not = _scored_again(registry.settings, evidence, folder) if replay else (None, ())
             about = about.model_copy(update={"replayed": again})
             notes += why_not
-    except (StepError, UserError) as error:
+    except UserError as error:
         problems.append(str(error).rstrip("."))
     standing = "fails" if problems else "holds"
     return about.model_copy(update={"standing": standing, "problems": tuple(problems), "notes": tuple(notes)})
@@ -197,13 +206,11 @@ def _permit(registry: Registry, version: Version) -> Iterator[str]:
     """What is wrong with its permit; one that was withdrawn holds, and one from before there were permits has none."""
     text = registry.tags(version).get(PERMIT_TAG)
     try:
-        permit = read_permit(text, keyring().fits) if text else None
-    except (PermitError, UserError) as error:
+        if text:
+            about = (version.model, version.version, version.run_id, version.sha256)
+            read_permit(text, keyring().fits).check_subject(*about)
+    except UserError as error:
         yield str(error).rstrip(".")
-        return
-    about = (version.model, version.version, version.run_id, version.sha256)
-    if permit is not None and (permit.model, permit.version, permit.run_id, permit.model_sha256) != about:
-        yield f"its permit is of {permit.model} version {permit.version}, of other bytes or another run"
 
 
 def _decided_again(registry: Registry, model: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.attestation.bundle import ATTESTATIONS, Signers, read_statements
-from tasks.attestation.results import judged
+from tasks.attestation.results import judged, worst
 from tasks.config import Gates
 from tasks.errors import StepError, UserError
 from tasks.promotion.entries import LedgerEntry
@@ -32,8 +32,6 @@ from tasks.system.signing import EvidenceError, keyring
 _MISSING = "missing"
 
 _RESULTS = {"pass": "passed", "inconclusive": "warned", "fail": "failed"}
-
-_WORST = ("pass", "inconclusive", "fail")
 
 _LONGEST = 100_000
 """Characters of a text of the provider's."""
@@ -162,9 +160,10 @@ def _chapters(
     approval = settings.policy(decided.model).approval
     last = max([number, *looked, *(each.version for each in decisions if each.version is not None)])
     named = {entry.to_version: entry.evidence for entry in decided.entries if entry.moved}
+    needed = {decided.champion, decided.previous, decided.challenger}
     for version in range(1, last + 1):
         files = looked.get(version, _Looked())
-        chapter = _looked_at(version, files, named.get(version), approval)
+        chapter = _looked_at(version, files, named.get(version), approval, let_go=version not in needed)
         about = tuple(each for each in decisions if each.version == version)
         away = tuple(
             each for each in decisions if each.moved and each.from_version == version != each.version
@@ -172,11 +171,11 @@ def _chapters(
         yield chapter.model_copy(update={"decisions": about, "replaced": away})
 
 
-def _looked_at(version: int, files: _Looked, named: str | None, approval: str) -> Chapter:
-    """By its files; `named`: the SHA-256 of the evidence by which it was let serve."""
+def _looked_at(version: int, files: _Looked, named: str | None, approval: str, *, let_go: bool) -> Chapter:
+    """By its files; `named`: the SHA-256 of the evidence by which it was let serve; `let_go`: whether its files may be gone."""
     evidence = files.evidence
     if evidence is None:
-        standing = "let go" if files.gone else "does not hold"
+        standing = "let go" if files.gone and let_go else "does not hold"
         why_not = "somebody deleted it" if files.error is None else str(files.error).rstrip(".")
         return Chapter(version=version, standing=standing, why_not=why_not)
     other = named is not None and named != files.sha256
@@ -221,8 +220,7 @@ def _decision(entry: LedgerEntry) -> Decision:
 def _tests(evidence: Evidence) -> Iterator[Test]:
     said = judged(evidence.proof, Gates.model_validate(evidence.config.get("gates", {})))
     for name, each in said.items():
-        worst = max((decision for decision, _ in each), key=_WORST.index, default="pass")
-        yield Test(name=name, result=_RESULTS[worst], reasons=tuple(reason for _, reason in each))
+        yield Test(name=name, result=_RESULTS[worst(each)], reasons=tuple(reason for _, reason in each))
 
 
 def _permit(tags: dict[str, str]) -> tuple[Permit | None, tuple[str, ...]]:

@@ -13,6 +13,7 @@ from tasks.errors import UserError
 from tasks.settings import Settings
 from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
+from tasks.system.keyring import Keyring
 from tasks.system.signing import keyring, sign_text, signing_key
 from tasks.system.storage import ObjectStorage
 from tasks.system.urls import without_secrets
@@ -39,13 +40,13 @@ class _Signed(Frozen):
         return _text(self.of, self.head)
 
 
-def read_head(settings: Settings, model: str) -> Head | None:
-    """The furthest of those kept, or None. One that the key's owner did not sign counts as none, and is said."""
+def read_head(settings: Settings, model: str, keys: Keyring | None = None) -> Head | None:
+    """The furthest of those kept, or None. One that no key signed whose word it counts by (`keys`, default: this home's) counts as none, and is said."""
     path, of = _place(settings, model), _of(settings, model)
     kept = [path.read_bytes() if path.is_file() else None]
     if settings.store is not None:
         kept.append(ObjectStorage(settings.store, settings.home).read(path))
-    heads = [_checked(content, of, path) for content in kept if content is not None]
+    heads = [_checked(content, of, path, keys) for content in kept if content is not None]
     return max((head for head in heads if head is not None), key=lambda head: head.sequence, default=None)
 
 
@@ -62,10 +63,12 @@ def write_head(settings: Settings, model: str, head: Head) -> None:
         ObjectStorage(settings.store, settings.home).write(path, content)
 
 
-def _checked(content: bytes, of: str, path: Path) -> Head | None:
+def _checked(content: bytes, of: str, path: Path, keys: Keyring | None) -> Head | None:
     try:
-        signed = _Signed.model_validate_json(content)
-        if signed.of == of and keyring().signer(signed.text, signed.signature):  # also one that ended since
+        signed, keys = _Signed.model_validate_json(content), keys or keyring()
+        signer = keys.signer(signed.text, signed.signature) if signed.of == of else None
+        # Who still has a key that ended could sign how far a ledger of theirs has come: it may name what was found signed, and no more.
+        if signer is not None and (signer.holds is None or keys.lists(signed.head.digest)):
             return signed.head
     except (ValidationError, UserError):
         pass

@@ -2,7 +2,7 @@
 
 import datetime
 
-from tasks.errors import StepError, UserError
+from tasks.errors import UserError
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.ledger import read_ledger
 from tasks.records import Version
@@ -10,6 +10,8 @@ from tasks.registry.lookup import check_model
 from tasks.registry.registry import Registry
 from tasks.settings import Settings
 from tasks.system.frozen import Frozen
+
+UNDER_WAY = "is under way, or was interrupted"
 
 
 class History(Frozen):
@@ -40,7 +42,7 @@ def history(settings: Settings, model: str, at: str | None = None) -> History:
     problems, pending = list(ledger.problems), ledger.unfinished
     if pending is not None:
         problems.append(
-            f"a {pending.action} to v{pending.to_version} by {pending.who} is under way, or was interrupted: the next decision ends it"
+            f"a {pending.action} to v{pending.to_version} by {pending.who} {UNDER_WAY}: the next decision ends it"
         )
     moved = number != ledger.serving and pending is None
     proved = _is_proved(registry, champion) if moved else champion is not None or None
@@ -68,7 +70,7 @@ def _is_proved(registry: Registry, version: Version | None) -> bool:
     try:
         with downloaded(registry, version) as folder:
             return check_version(folder, version).decision == "pass"
-    except (StepError, UserError):
+    except UserError:
         return False
 
 

@@ -4,14 +4,19 @@ import datetime
 from collections.abc import Iterator
 from contextlib import suppress
 
+from tasks.errors import StepError
 from tasks.promotion.entries import Ledger, times
 from tasks.promotion.ledger import LedgerError, read_ledger
+from tasks.proof.evidence import EVIDENCE
 from tasks.proof.permit import PERMIT_TAG, Permit, PermitError, read_permit
+from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.registry.status_tags import read_statuses
 from tasks.registry.tags import EVIDENCE_TAG
 from tasks.rollout.record import ROLLOUT_TAG, RecordError, read_record
 from tasks.system.keyring import Keyring, KeyState, digest_of
+from tasks.system.scratch import scratch
+from tasks.system.signing import SIGNATURE, signed_digest
 
 
 def decided(registry: Registry, keys: Keyring) -> Iterator[str]:
@@ -32,11 +37,21 @@ def signed(registry: Registry, keys: Keyring) -> Iterator[str]:
         with suppress(RecordError):
             read_record(tags.get(ROLLOUT_TAG, ""), noted.fits)
         read_statuses(model, tags, noted.fits)
-        for _, on_version in registry.versions(model):
-            yield from filter(None, (on_version.get(EVIDENCE_TAG),))
+        for version, on_version in registry.versions(model):
+            permit = None
             with suppress(PermitError):
-                read_permit(on_version.get(PERMIT_TAG, ""), noted.fits)
+                permit = read_permit(on_version.get(PERMIT_TAG, ""), noted.fits)
+            tagged = on_version.get(EVIDENCE_TAG, "")
+            if evidence := tagged if keys.lists(tagged) else _evidence(registry, version, permit, keys):
+                yield evidence
         yield from noted.digests
+
+
+def _evidence(registry: Registry, version: Version, permit: Permit | None, keys: Keyring) -> str | None:
+    """The digest of a version's evidence as it is signed, for anybody may write a tag; where that is not to be had, as its permit names it."""
+    with scratch("evidence") as temporary, suppress(StepError):
+        return signed_digest(registry.download(version, temporary, SIGNATURE), EVIDENCE, keys)
+    return permit.evidence_sha256 if permit is not None else None
 
 
 class _Noted:

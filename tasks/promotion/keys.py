@@ -69,7 +69,7 @@ def trusted_keys(settings: Settings) -> TrustedKeys:
     """As this machine sees it, after asking the registry. Raises UserError where there is no public key to begin with."""
     registry = Registry(settings)
     problems = [*refresh_keys(registry)]
-    keyrings.read_chain(registry.claims(KEYS) or {}, problems)
+    keyrings.read_chain(registry.claims(KEYS) or {}, signing.keyring().pems, problems)
     here = None
     with suppress(UserError):
         key = signing.signing_key()
@@ -113,7 +113,7 @@ def rotate(settings: Settings, *, why: str, who: str | None = None, to: str | No
         listed = frozenset[str]().union(*(each.holds for each in chain))
         holds = {*signed(registry, keys)} | ({*decided(registry, keys)} - listed)
         change = _change(chain, "rotate", pem, in_force, why, who, settings, holds)
-        _claim(registry, claims, change, holds, old, new)
+        _claim(registry, claims, chain, change, holds, old, new)
         follow = "" if to is None else f"Where decisions are signed, set {signers.PRIVATE} to the new key."
         return _said(change, holds, next=follow)
 
@@ -142,7 +142,7 @@ def revoke(
             lost += gone
         kept &= state.holds
         change = _change(chain, "revoke", in_force, state.pem, why, who, settings, kept, moment)
-        _claim(registry, claims, change, kept, key)
+        _claim(registry, claims, chain, change, kept, key)
         return _said(change, kept, lost=tuple(lost))
 
 
@@ -162,7 +162,7 @@ def _alone(settings: Settings, who: str | None) -> Iterator[Registry]:
 
 def _chain(registry: Registry) -> tuple[dict[str, str] | None, tuple[Inventoried, ...]]:
     claims = registry.claims(KEYS)
-    return claims, keyrings.read_chain(claims or {})
+    return claims, keyrings.read_chain(claims or {}, signing.keyring().pems)
 
 
 def _first_key() -> str:
@@ -235,10 +235,18 @@ def _change(
 
 
 def _claim(
-    registry: Registry, claims: Mapping[str, str] | None, change: Change, holds: set[str], *keys: PrivateKey
+    registry: Registry,
+    claims: Mapping[str, str] | None,
+    chain: tuple[Inventoried, ...],
+    change: Change,
+    holds: set[str],
+    *keys: PrivateKey,
 ) -> None:
     """The inventory first, which says nothing until a change names it."""
-    number = max(keyrings.numbers(claims or {}), default=0) + 1
+    # Behind the last change, where nobody else wrote: a number that is left out would be free for whoever has a former key.
+    taken, number = {*keyrings.numbers(claims or {})}, chain[-1].number + 1 if chain else 1
+    while number in taken:
+        number += 1
     name, text = keyrings.claimed(change, number, *keys)
     if len(text) > _LONGEST_CLAIM:
         raise UserError(

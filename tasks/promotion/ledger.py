@@ -62,8 +62,11 @@ def read_ledger(
     `keys`: by which its signatures count, default: this home's.
     """
     unknown = refresh_keys(registry)
-    claims, head = registry.claims(model), read_head(registry.settings, model)
-    table = _Table(registry, model) if whole or not claims else None
+    # Others decide meanwhile: each is read after what it may be behind of.
+    done = (registry.claims(model) or {}) if whole else {}
+    table = _Table(registry, model) if whole else None
+    head, claims = read_head(registry.settings, model, keys), registry.claims(model)
+    table = table or (None if claims else _Table(registry, model))
     signed, unreadable = _read_claims(claims) if claims else (table.signed if table else [], [])
     entries = tuple(each.entry for each in signed)
     problems = [
@@ -74,7 +77,7 @@ def read_ledger(
         *_broken(model, signed, None if whole else head, keys),
     ]
     if table:
-        problems += (*table.problems, *table.differences(entries, claims or {}))
+        problems += (*table.problems, *table.differences(entries, done))
     last = entries[-1] if entries else None
     owed = claims and last and claims.get(f"{_DONE}{last.sequence}") != last.digest
     return Ledger(
@@ -208,12 +211,13 @@ class _Table:
             self.problems += _altered(entry, tags)
         self.signed = sorted(signed.values(), key=lambda each: (each.entry.sequence, each.entry.at))
 
-    def differences(self, entries: Sequence[LedgerEntry], claims: Mapping[str, str]) -> Iterator[str]:
+    def differences(self, entries: Sequence[LedgerEntry], done: Mapping[str, str]) -> Iterator[str]:
+        """`done`: the claims as they were before the table was read."""
         shown = {each.entry.digest for each in self.signed}
         yield from (
             f"{entry} was deleted from MLflow's table; the ledger has it"
             for entry in entries
-            if f"{_DONE}{entry.sequence}" in claims and entry.digest not in shown
+            if f"{_DONE}{entry.sequence}" in done and entry.digest not in shown
         )
         claimed = {entry.digest for entry in entries}
         yield from (

@@ -69,7 +69,7 @@ def may_roll(registry: Registry, ledger: Ledger, version: Version) -> str | None
             if why_not is not None and check_version(folder, version).decision != "pass":
                 return why_not
             return _asked_otherwise(registry, ledger, version, folder)
-    except (StepError, UserError) as error:
+    except UserError as error:
         return str(error).rstrip(".")
 
 
@@ -128,7 +128,7 @@ def _why_never_permitted(registry: Registry, ledger: Ledger, version: Version) -
     try:
         with downloaded(registry, version) as folder:
             decision = check_version(folder, version).decision
-    except (StepError, UserError) as error:
+    except UserError as error:
         return str(error).rstrip(".")
     return None if decision == "pass" else f"its gate said {decision}"
 

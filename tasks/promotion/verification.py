@@ -62,7 +62,7 @@ def verify(settings: Settings, reference: str, *, replay: bool = False) -> Verif
     registry = Registry(settings)
     version = find_version(registry, reference)
     with downloaded(registry, version) as folder:
-        evidence = check_version(folder, version)
+        evidence, statements = _checked(folder, version)
         rollouts = replay_rollouts(registry, version.model) if replay else None
         score = score_again(settings, evidence, folder) if replay else None
         return Verification(
@@ -76,7 +76,7 @@ def verify(settings: Settings, reference: str, *, replay: bool = False) -> Verif
             run_id=evidence.run_id,
             revision=evidence.code.revision,
             dirty=evidence.code.dirty,
-            statements=check_statements(folder, evidence),
+            statements=statements,
             origin=evidence.origin,
             replayed=score,
             rollouts=rollouts,
@@ -99,6 +99,11 @@ def downloaded(registry: Registry, version: Version) -> Iterator[Path]:
 
 def check_version(folder: Path, version: Version) -> Evidence:
     """Its evidence, if everything holds and it is what was registered as this version."""
+    return _checked(folder, version)[0]
+
+
+def _checked(folder: Path, version: Version) -> tuple[Evidence, tuple[str, ...]]:
+    """With the names of its statements."""
     evidence = verify_folder(folder, model=version.model)
     if version.sha256 and evidence.model_sha256 != version.sha256:
         raise EvidenceError(
@@ -106,8 +111,7 @@ def check_version(folder: Path, version: Version) -> Evidence:
             f"{evidence.model_sha256[:16]}… where {version.sha256[:16]}… was registered.",
             "other",
         )
-    check_statements(folder, evidence)
-    return evidence
+    return evidence, check_statements(folder, evidence)
 
 
 def answer(folder: Path) -> None:

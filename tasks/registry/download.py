@@ -20,27 +20,37 @@ _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 
 def download_version(
-    client: "MlflowClient | RestClient | LocalClient", name: str, version: int, folder: Path
+    client: "MlflowClient | RestClient | LocalClient", name: str, version: int, folder: Path, file: str = ""
 ) -> Path:
-    """Every file of a version, below `folder`; where they are. Raises StepError when they are not to be had."""
+    """Every file of a version, or the one named `file`, below `folder`; where they are. Raises StepError when they are not to be had."""
     try:
         address = client.get_model_version_download_uri(name, str(version))
         parts = urlsplit(address)
         if parts.scheme == "mlflow-artifacts" and not parts.netloc and isinstance(client, RestClient):
-            return _from_server(client.server, PurePosixPath(parts.path.lstrip("/")), folder)
+            return _from_server(client.server, PurePosixPath(parts.path.lstrip("/")), folder, file)
         if parts.scheme in ("", "file"):
-            return Path(shutil.copytree(unquote(parts.path), folder, dirs_exist_ok=True))
+            return _from_here(Path(unquote(parts.path)), folder, file)
         from mlflow.artifacts import download_artifacts
 
-        return Path(download_artifacts(address, dst_path=str(folder), tracking_uri=client.tracking_uri))
+        folder.mkdir(parents=True, exist_ok=True)
+        where = f"{address.rstrip('/')}/{file}" if file else address
+        there = Path(download_artifacts(where, dst_path=str(folder), tracking_uri=client.tracking_uri))
+        return there.parent if file else there
     except StepError:
         raise
     except Exception as error:  # MLflow's, the disk's and those of storages have no common base
         raise StepError(first_line(error)) from error
 
 
-def _from_server(server: MlflowServer, root: PurePosixPath, folder: Path) -> Path:
-    names = _list(server, root, PurePosixPath())
+def _from_here(root: Path, folder: Path, file: str) -> Path:
+    if not file:
+        return Path(shutil.copytree(root, folder, dirs_exist_ok=True))
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(root / file, folder)).parent
+
+
+def _from_server(server: MlflowServer, root: PurePosixPath, folder: Path, file: str) -> Path:
+    names = [PurePosixPath(file)] if file else _list(server, root, PurePosixPath())
     if not names:
         raise MlflowError(f"MLflow at {server.where} has no files at {root}", "RESOURCE_DOES_NOT_EXIST")
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:

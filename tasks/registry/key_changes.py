@@ -3,11 +3,12 @@
 import os
 from typing import TYPE_CHECKING
 
+from tasks.errors import UserError
 from tasks.registry.claims import KEYS
 from tasks.system import signers
 from tasks.system.files import sync_folder, write_atomically
 from tasks.system.keyring import KeyringError, current, keep, read_chain
-from tasks.system.signing import keys_folder
+from tasks.system.signing import keyring, keys_folder, public_key
 
 if TYPE_CHECKING:
     from tasks.registry.registry import Registry
@@ -20,11 +21,13 @@ def refresh_keys(registry: "Registry") -> tuple[str, ...]:
     """Learn what the registry says of keys, and end a hand-over that was interrupted; in words, why it is not believed."""
     claims = registry.claims(KEYS) or {}
     try:
-        keep(keys_folder(), registry.settings.tracking_uri, claims)
+        keep(keys_folder(), registry.settings.tracking_uri, claims, public_key())
     except KeyringError as error:
         return (str(error).rstrip("."),)
+    except UserError:  # without a key nothing is checked
+        return ()
     if (keys_folder() / NEXT).exists():
-        take_over(current(read_chain(claims)))
+        take_over(current(read_chain(claims, keyring().pems)))
     return ()
 
 

@@ -201,9 +201,9 @@ class Registry(Runs):
             if not (token := page.token):
                 return tags
 
-    def download(self, version: Version, folder: Path) -> Path:
-        """The version's whole folder, downloaded below `folder`; its path. Raises StepError when its files are not to be had."""
-        return download_version(self.decisions, version.model, version.version, folder)
+    def download(self, version: Version, folder: Path, file: str = "") -> Path:
+        """The version's whole folder, or one file of it, downloaded below `folder`; its path. Raises StepError when that is not to be had."""
+        return download_version(self.decisions, version.model, version.version, folder, file)
 
     def download_file(self, version: Version, name: str, folder: Path) -> Path:
         """`folder` with one file of the run that made the version. Raises StepError when it is not to be had."""

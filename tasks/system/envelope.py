@@ -13,7 +13,7 @@ from typing import Any
 from tasks.system.signers import PrivateKey
 from tasks.system.signing import sign_text
 
-_PAYLOAD, _STATEMENT = "application/vnd.in-toto+json", "https://in-toto.io/Statement/v1"
+PAYLOAD, STATEMENT = "application/vnd.in-toto+json", "https://in-toto.io/Statement/v1"
 
 
 class EnvelopeError(ValueError):
@@ -24,7 +24,7 @@ def statement(
     predicate_type: str, subject: Sequence[Mapping[str, Any]], predicate: Mapping[str, Any]
 ) -> dict[str, Any]:
     return {
-        "_type": _STATEMENT,
+        "_type": STATEMENT,
         "subject": [*subject],
         "predicateType": predicate_type,
         "predicate": predicate,
@@ -45,7 +45,7 @@ def sign_statement(said: Mapping[str, Any], private_key: Path | PrivateKey) -> d
     """The envelope as JSON has it. Raises UserError for a key that cannot sign."""
     payload = payload_of(said)
     return {
-        "payloadType": _PAYLOAD,
+        "payloadType": PAYLOAD,
         "payload": base64.b64encode(payload.encode()).decode(),
         "signatures": [{"keyid": "", "sig": sign_text(_encoded(payload), private_key)}],
     }
@@ -56,14 +56,14 @@ def open_envelope(envelope: Any, fits: Callable[[str, str], bool]) -> dict[str, 
     try:
         payload = base64.b64decode(envelope["payload"], validate=True).decode("ascii")
         signatures = [str(signature["sig"]) for signature in envelope["signatures"]]
-        of_ours = envelope["payloadType"] == _PAYLOAD
+        of_ours = envelope["payloadType"] == PAYLOAD
     except (ValueError, KeyError, TypeError) as error:
         raise EnvelopeError("damaged: it is no DSSE envelope that can be read") from error
     if not of_ours or not any(fits(_encoded(payload), signature) for signature in signatures):
         raise EnvelopeError("not signed by the owner of the public key")
     try:
         said = json.loads(payload)
-        if said["_type"] != _STATEMENT:
+        if said["_type"] != STATEMENT:
             raise ValueError(said["_type"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise EnvelopeError("signed, and is no in-toto statement") from error
@@ -72,4 +72,4 @@ def open_envelope(envelope: Any, fits: Callable[[str, str], bool]) -> dict[str, 
 
 def _encoded(payload: str) -> str:
     """DSSE's pre-authentication encoding."""
-    return f"DSSEv1 {len(_PAYLOAD)} {_PAYLOAD} {len(payload)} {payload}"
+    return f"DSSEv1 {len(PAYLOAD)} {PAYLOAD} {len(payload)} {payload}"

@@ -10,7 +10,7 @@ import datetime
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -102,13 +102,15 @@ class KeyState(Frozen):
         if self.revoked is not None:
             return f"{name}, which is revoked from {self.revoked:%Y-%m-%d %H:%M} on, and nothing shows that this is older"
         return (
-            f"{name}, whose successor took over at {self.until:%Y-%m-%d %H:%M} and did not find this signed"
+            f"{name}, whose successor took over at {self.until:%Y-%m-%d %H:%M} and did not find this signed: what was signed elsewhere meanwhile "
+            "is made or decided again, and a registry that was not told hands over by `slipway keys rotate`"
         )
 
 
 class Inventoried(Frozen):
-    """A change and the inventory that it names."""
+    """A change and the inventory that it names; `number`: under which it was claimed."""
 
+    number: int = Field(0, exclude=True)
     change: Change
     holds: frozenset[str]
     signatures: tuple[str, ...] = ()
@@ -156,6 +158,10 @@ class Keyring:
         self._keys: dict[str, ec.EllipticCurvePublicKey] = {}
 
     @property
+    def pems(self) -> frozenset[str]:
+        return frozenset(state.pem for state in self.states.values())
+
+    @property
     def revoking(self) -> bool:
         return any(state.revoked for state in self.states.values())
 
@@ -174,6 +180,10 @@ class Keyring:
             ),
             None,
         )
+
+    def lists(self, digest: str) -> bool:
+        """Whether a key that ended was found to have signed what has this digest."""
+        return any(digest in state.holds_or_none for state in self.states.values())
 
     def key(self, name: str) -> "ec.EllipticCurvePublicKey":
         if name not in self._keys:
@@ -195,17 +205,24 @@ def read_keyring(root: Path, folder: Path) -> Keyring:
 @lru_cache(maxsize=32)
 def _read_keyring(root: bytes, name: str, kept: tuple[bytes, ...]) -> Keyring:
     pem = public_pem(load_public(root, name))
-    return Keyring(merged(pem, (states(pem, read_chain(json.loads(content))) for content in kept)))
+    return Keyring(merged(pem, (states(pem, read_chain(json.loads(content), {pem})) for content in kept)))
 
 
-def keep(folder: Path, registry: str, claims: Mapping[str, str]) -> bool:
-    """Keep what a registry has of changes, if it goes on from what was kept of it; whether that is news. Raises KeyringError otherwise."""
-    path = folder / f"ring-{digest_of(registry)[:8]}.json"
+def keep(folder: Path, registry: str, claims: Mapping[str, str], root: Path) -> bool:
+    """Keep what a registry has of changes that the key in the file `root` leads to, if it goes on from what was kept of it; whether that is news.
+
+    Raises KeyringError otherwise, and UserError for a root that is no key.
+    """
+    path, roots = folder / f"ring-{digest_of(registry)[:8]}.json", read_keyring(root, folder).pems
     before: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
-    after = _believed(claims)
-    if after == before or not (after or before):
+    if not any(roots & {change.key, change.ended} for change in _kept(before)):
+        before = {}  # of keys from before this machine was given another
+    if numbers(before) == numbers(claims) and before.items() <= claims.items():
         return False
-    if any(after.get(name) != text for name, text in before.items()):
+    after = _believed(claims, roots)
+    if after == before:
+        return False
+    if not before.items() <= after.items():
         raise KeyringError(
             "The registry's record of keys was cut short or rewritten: what is known of keys here stays. Restore MLflow's database."
         )
@@ -214,38 +231,61 @@ def keep(folder: Path, registry: str, claims: Mapping[str, str]) -> bool:
     return True
 
 
-def _believed(claims: Mapping[str, str]) -> dict[str, str]:
-    """The claims that a chain is made of, and nothing that somebody put beside them."""
-    listed = {name: text for name, text in claims.items() if name.startswith(_PART)}
-    believed = dict[str, str]()
+def _kept(claims: Mapping[str, str]) -> Iterator[Change]:
     for number in numbers(claims):
-        name = f"{_CHANGE}{number}"
-        tried = believed | {name: claims[name]}
-        chain = read_chain(listed | tried)
-        if len(chain) == len(tried):
-            believed = tried
-    for each in read_chain(listed | believed):
-        believed |= parts(each.holds)[1]
+        yield SignedChange.model_validate_json(claims[f"{_CHANGE}{number}"]).change
+
+
+def _believed(claims: Mapping[str, str], roots: Set[str]) -> dict[str, str]:
+    """The claims that a chain is made of, and nothing that somebody put beside them."""
+    believed = dict[str, str]()
+    for each in read_chain(claims, roots):
+        name = f"{_CHANGE}{each.number}"
+        believed |= {name: claims[name]} | parts(each.holds)[1]
     return believed
 
 
-def read_chain(claims: Mapping[str, str], problems: list[str] | None = None) -> tuple[Inventoried, ...]:
-    """Every change that follows from those before it, with its inventory; what somebody else wrote is passed over, and said in `problems`."""
-    chain: list[Inventoried] = []
+def read_chain(
+    claims: Mapping[str, str], roots: Set[str], problems: list[str] | None = None
+) -> tuple[Inventoried, ...]:
+    """Every change that leads from or to one of `roots`, PEM texts, each following from the one before it; the first of what was claimed so.
+
+    Whoever can write to the registry can begin a chain, of keys of their own: what is of no chain of ours is passed over, and said in `problems`.
+    """
+    begun: list[list[Inventoried]] = []
+    ends: dict[str, list[Inventoried]] = {}
+    passed_over: dict[int, str] = {}
+    seen = set[str]()
     for number in numbers(claims):
         try:
             signed = SignedChange.model_validate_json(claims[f"{_CHANGE}{number}"])
-            problem = _problem(signed, chain)
         except ValidationError:
-            problem = "it cannot be read"
-        holds = None if problem else _inventory(claims, signed.change.holds)
-        if holds is not None:
-            chain.append(Inventoried(change=signed.change, holds=holds, signatures=signed.signatures))
-        elif problems is not None:
-            problems.append(
-                f"change {number} of keys is not believed: {problem or 'its inventory is damaged'}"
-            )
-    return tuple(chain)
+            passed_over[number] = "it cannot be read"
+            continue
+        change, chain = signed.change, ends.get(signed.change.previous, [])
+        problem = "it is there already" if change.digest in seen else _problem(signed, chain)
+        holds = None if problem else _inventory(claims, change.holds)
+        if holds is None:
+            passed_over[number] = problem or "its inventory is damaged"
+            continue
+        begun += [] if chain else [chain]
+        chain.append(Inventoried(number=number, change=change, holds=holds, signatures=signed.signatures))
+        ends.pop(change.previous, None)
+        ends[change.digest] = chain
+        seen.add(change.digest)
+    ours = next((chain for chain in begun if roots & _pems(chain)), [])
+    for each in (each for chain in begun if chain is not ours for each in chain):
+        passed_over[each.number] = "no key that is trusted here leads to it"
+    if problems is not None:
+        problems += [
+            f"change {number} of keys is not believed: {why_not}"
+            for number, why_not in sorted(passed_over.items())
+        ]
+    return tuple(ours)
+
+
+def _pems(chain: Sequence[Inventoried]) -> set[str]:
+    return {pem for each in chain for pem in (each.change.ended, each.change.key)}
 
 
 def numbers(claims: Mapping[str, str]) -> list[int]:
@@ -346,12 +386,13 @@ def _unsigned(signed: SignedChange) -> str | None:
 
 def _inventory(claims: Mapping[str, str], name: str) -> frozenset[str] | None:
     """None where it is not what the change says; parts that somebody else put behind it do no harm."""
-    number, text = 0, ""
-    while digest_of(text) != name:
-        if (part := claims.get(f"{_PART}{name[:16]}-{number}")) is None:
+    digest, listed = hashlib.sha256(), list[str]()
+    while digest.hexdigest() != name:
+        if (part := claims.get(f"{_PART}{name[:16]}-{len(listed)}")) is None:
             return None
-        number, text = number + 1, text + part
-    return frozenset(re.findall(".{64}", text))
+        digest.update(part.encode())
+        listed.append(part)
+    return frozenset(re.findall(".{64}", "".join(listed)))
 
 
 def digest_of(text: str) -> str:

@@ -9,8 +9,11 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import socket
 import struct
+import threading
+from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -18,6 +21,7 @@ from urllib.parse import urlsplit
 
 from tasks.errors import StepError, UserError
 from tasks.system.sentences import first_line
+from tasks.system.urls import without_secrets
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -33,7 +37,15 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _PEM, _TOKEN = "-----BEGIN", "pkcs11:"
 
+_KEY_LENGTH = 64
+"""Characters of the shortest private key, in hex."""
+
+_PIN = re.compile(r"(pin-value=)[^;&?\s'\"]*")
+
 _SECONDS = 10.0
+
+_SESSION = threading.Lock()
+"""A token's session does one thing at a time."""
 
 
 class PrivateKey(Protocol):
@@ -53,21 +65,32 @@ class Level(NamedTuple):
 
 def load(given: str, name: str = PRIVATE) -> PrivateKey:
     """The key that a path, a PEM text or a `pkcs11:` address names. Raises UserError for what is none, naming `name`."""
-    if given.startswith(_TOKEN):
-        return _token(given)
-    if given.lstrip().startswith(_PEM):
+    if _TOKEN in given:
+        with _SESSION:
+            return _token(given)
+    if not is_path(given):
         return _elliptic(given.encode(), name)
     path = Path(given)
     try:
         return _elliptic(path.read_bytes(), str(path))
     except OSError as error:
         raise UserError(
-            f"{name}={given} is no file: point it at a PEM key, or unset it to use the one under SLIPWAY_HOME."
+            f"{name}={shown(given)} is no file: point it at a PEM key, or unset it to use the one under SLIPWAY_HOME."
         ) from error
 
 
 def is_path(given: str) -> bool:
-    return not given.startswith(_TOKEN) and not given.lstrip().startswith(_PEM)
+    """Also a key in quotes, or with its ends of lines written out, is none: a path is what sentences name."""
+    return _TOKEN not in given and _PEM not in given
+
+
+def shown(given: str) -> str:
+    """What a sentence may say of a value: a path or an address, and no key, PIN or password."""
+    if _TOKEN in given:
+        return _without_pins(given.partition("?")[0])
+    # A key without its PEM lines is one long word.
+    named = is_path(given) and (len(given) < _KEY_LENGTH or Path(given).is_absolute())
+    return without_secrets(given) if named else "the one given"
 
 
 def service() -> "Service | None":
@@ -75,12 +98,36 @@ def service() -> "Service | None":
     address = os.environ.get(SERVICE)
     if not address:
         return None
-    parts = urlsplit(address)
-    if not (parts.scheme == "unix" and parts.path) and not (parts.scheme == "http" and parts.hostname):
+    if place_of(address) is None:
         raise UserError(
-            f"{SERVICE}={address} is no address of a signing service: write http://host:port or unix:///path/to/socket."
+            f"{SERVICE}={without_secrets(address)} is no address of a signing service: write http://host:port or unix:///path/to/socket."
         )
-    return Service(address)
+    return Service(without_secrets(address))
+
+
+def place_of(address: str) -> Path | tuple[str, int] | None:
+    """The socket, or host and port, that an address of a signing service names; None of what is none."""
+    try:
+        parts = urlsplit(address)
+        if parts.scheme == "unix" and parts.path:
+            return Path(parts.path)
+        port = 80 if parts.port is None else parts.port
+        return (parts.hostname, port) if parts.scheme == "http" and parts.hostname else None
+    except ValueError:  # a port that is no number, or half an IPv6 address
+        return None
+
+
+def _is_here(host: str) -> bool:
+    """Whether it is one of this machine's own addresses, at which one can listen; also where nothing says whose it is."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return True
+    for family, kind, _, _, address in found:
+        with suppress(OSError), socket.socket(family, kind) as line:
+            line.bind(address)
+            return True
+    return False
 
 
 def public_pem(key: "PrivateKey | ec.EllipticCurvePublicKey") -> str:
@@ -118,7 +165,9 @@ def _elliptic(pem: bytes, where: str) -> PrivateKey:
             raise UserError(
                 f"The private key {where} does not open with the passphrase in {PASSPHRASE}."
             ) from error
-        raise UserError(f"{where} is not a PEM private key.") from error
+        raise UserError(
+            f"{where} is not a PEM private key: it has its lines as they were written, and no quotes."
+        ) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise UserError(f"{where} is not a key of an elliptic curve, which signatures here are made with.")
     return key
@@ -127,22 +176,26 @@ def _elliptic(pem: bytes, where: str) -> PrivateKey:
 @cache
 def _token(address: str) -> "Token":
     """By model-signing's own reader of RFC 7512; one session a process."""
-    shown = address.partition("?")[0]
+    name = shown(address)
     try:
         from model_signing._signing.sign_pkcs11 import Signer
     except ImportError as error:
-        raise UserError(f"{PRIVATE}={shown} takes PyKCS11: pip install 'slipway[pkcs11]'.") from error
+        raise UserError(f"{PRIVATE}={name} takes PyKCS11: pip install 'slipway[pkcs11]'.") from error
     try:
         try:
-            return Token(Signer(address), shown)
+            return Token(Signer(address), name)
         except Exception as error:
             if "CKR_USER_ALREADY_LOGGED_IN" not in str(error):
                 raise
-            return Token(Signer(_without_pin(address)), shown)  # another key of the same token: it is open
+            return Token(Signer(_without_pin(address)), name)  # another key of the same token: it is open
     except Exception as error:  # PyKCS11's, model-signing's and the module's have no common base
         raise UserError(
-            f"{PRIVATE}={shown} cannot be used ({first_line(error) or 'no such module'}): it takes token, object, pin and module-path of one that is there."
+            f"{PRIVATE}={name} cannot be used ({_without_pins(first_line(error)) or 'no such module'}): it takes token, object, pin and module-path of one that is there."
         ) from error
+
+
+def _without_pins(text: str) -> str:
+    return _PIN.sub(r"\1…", text)
 
 
 def _without_pin(address: str) -> str:
@@ -176,7 +229,10 @@ class Token:
         digest.update(data)
         mechanism = PyKCS11.Mechanism(PyKCS11.CKM_ECDSA, None)
         try:
-            plain = self._signer.session.sign(self._signer._private_key, digest.finalize(), mecha=mechanism)
+            with _SESSION:
+                plain = self._signer.session.sign(
+                    self._signer._private_key, digest.finalize(), mecha=mechanism
+                )
         except PyKCS11.PyKCS11Error as error:
             raise StepError(f"{self.name} does not sign ({error}): is the token still there?") from error
         return bytes(DSASignature.from_p1363(bytes(plain)).dump())
@@ -216,12 +272,14 @@ class Service:
         return self._ask("POST", "/sign", json.dumps(asked).encode())
 
     def _ask(self, method: str, path: str, body: bytes | None) -> bytes:
-        headers = {"Authorization": f"Bearer {key}"} if (key := os.environ.get(SERVICE_KEY)) else {}
-        parts = urlsplit(self.address)
+        key, place = os.environ.get(SERVICE_KEY, "").strip(), place_of(self.address)
+        if not (key.isascii() and key.isprintable()):
+            raise UserError(f"{SERVICE_KEY} is not one line of ASCII, as a password is: set it again.")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         connection = (
-            _UnixConnection(parts.path)
-            if parts.scheme == "unix"
-            else http.client.HTTPConnection(str(parts.hostname), parts.port or 80, timeout=_SECONDS)
+            http.client.HTTPConnection(*place, timeout=_SECONDS)
+            if isinstance(place, tuple)
+            else _UnixConnection(str(place))
         )
         try:
             connection.request(method, path, body, headers)
@@ -244,21 +302,19 @@ class Service:
         return content
 
     def level(self) -> Level:
-        parts = urlsplit(self.address)
-        if parts.scheme == "unix":
-            user = _owner(parts.path)
-            if os.getuid() in (0, user):
+        place = place_of(self.address)
+        if isinstance(place, tuple):
+            if _is_here(place[0]):
                 return Level(
                     1,
-                    f"the signing service at {self.address} runs as a user whose files this process may read",
+                    f"nothing shows that the signing service {self.address} is on another machine, or another user's",
                 )
-            return Level(2, f"another user's signing service at {self.address} has the key")
-        if parts.hostname in LOOPBACK:
+            return Level(2, f"the signing service {self.address} has the key, on another host")
+        if os.getuid() in (0, _owner(str(place))):
             return Level(
-                1,
-                f"the signing service {self.address} is on this machine, and nothing shows that it is another user's",
+                1, f"the signing service at {self.address} runs as a user whose files this process may read"
             )
-        return Level(2, f"the signing service {self.address} has the key, on another host")
+        return Level(2, f"another user's signing service at {self.address} has the key")
 
 
 class _UnixConnection(http.client.HTTPConnection):

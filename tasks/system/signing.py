@@ -6,7 +6,7 @@ import re
 import secrets
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,11 @@ SIGNATURE = "evidence.sig"
 
 _PUBLIC = "SLIPWAY_PUBLIC_KEY"
 
-IGNORED = (SIGNATURE, "registered_model_meta")
-"""Of a signed folder: MLflow adds the second to what it downloads."""
+ADDED = "registered_model_meta"
+"""What MLflow adds to what it downloads."""
+
+IGNORED = (SIGNATURE, ADDED)
+"""Of a signed folder."""
 
 
 class EvidenceError(StepError):
@@ -101,15 +104,15 @@ def revoking() -> bool:
         return False
 
 
-def public_keys() -> tuple[Path | KeyState, ...]:
-    """Every public key that this machine was given, or has the private half of, and those that they lead to but for revoked ones; none on one that has neither."""
-    by_file = {
-        path: fingerprint(public_pem(load_public(path.read_bytes(), str(path)))) for path in _public_files()
-    }
-    known = keyring().states if by_file else {}
-    revoked = {name for name, state in known.items() if state.revoked is not None}
-    others = [state for name, state in known.items() if name not in revoked | {*by_file.values()}]
-    return (*(path for path, name in by_file.items() if name not in revoked), *others)
+def public_keys(files: Sequence[Path] = ()) -> tuple[Path | KeyState, ...]:
+    """Every public key in `files`, or else that this machine was given or has the private half of, and those that they lead to but for revoked ones; none on one that has neither."""
+    believed: dict[str, Path | KeyState] = {}
+    for path in files or _public_files():
+        own = fingerprint(public_pem(load_public(path.read_bytes(), str(path))))
+        for name, state in read_keyring(path, keys_folder()).states.items():
+            if state.revoked is None and (name == own or name not in believed):
+                believed[name] = path if name == own else state
+    return tuple(sorted(believed.values(), key=lambda key: isinstance(key, KeyState)))
 
 
 def create_key_pair(private: Path, public: Path) -> None:
@@ -158,16 +161,28 @@ def check_by(folder: Path, keys: Keyring, digest: str, given: Path) -> None:
 
     Raises EvidenceError naming what fails; `given` is what the keys rest on.
     """
-    name = named_key(folder)
-    if name not in keys.states:
-        check_folder(folder, given)  # says what is wrong with it
-        return
+    name = signed_by(folder, keys)
     _check_folder(folder, keys.key(name), str(given))
     if why_not := keys.states[name].refusal(digest):
         raise EvidenceError(f"{folder.name}: it is signed by {why_not}.", "key")
 
 
-def named_key(folder: Path) -> str:
+def signed_by(folder: Path, keys: Keyring) -> str:
+    """The fingerprint of the one of `keys` that a folder's signature is by, whether or not it names it; of the newest where it is by none."""
+    if (named := _named_key(folder)) in keys.states:
+        return named
+    names = [*reversed(keys.states)]
+    return next((name for name in names if _is_by(folder, keys.key(name), name)), names[0])
+
+
+def _is_by(folder: Path, key: "ec.EllipticCurvePublicKey", name: str) -> bool:
+    with suppress(EvidenceError):
+        _check_folder(folder, key, name)
+        return True
+    return False
+
+
+def _named_key(folder: Path) -> str:
     """The fingerprint that a folder's signature names as its key's; empty where it names none that can be read."""
     try:
         envelope = json.loads((folder / SIGNATURE).read_bytes())
@@ -182,15 +197,36 @@ def check_folder(folder: Path, key: Path | KeyState) -> None:
     _check_folder(folder, load_public(pem, str(key)), str(key))
 
 
-def _check_folder(folder: Path, key: "ec.EllipticCurvePublicKey", name: str) -> None:
+def signed_digest(folder: Path, name: str, keys: Keyring) -> str | None:
+    """Of the file `name`, by the signature of a folder whose files may be elsewhere; None where that is by none of `keys`, or counts no longer."""
     from cryptography.exceptions import InvalidSignature
-    from model_signing import verifying
+    from model_signing._signing.sign_sigstore_pb import Signature
+
+    state = keys.states.get(_named_key(folder))
+    if state is None:
+        return None
+    try:
+        listed = _verifier(keys.key(state.fingerprint)).verify(Signature.read(folder / SIGNATURE))
+    except (InvalidSignature, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    digests = {each.identifier: str(each.digest.digest_hex) for each in listed.resource_descriptors()}
+    return digests[name] if name in digests and state.refusal(digests[name]) is None else None
+
+
+def _verifier(key: "ec.EllipticCurvePublicKey") -> Any:
     from model_signing._signing import sign_ec_key
 
     own = sign_ec_key.Verifier.__new__(sign_ec_key.Verifier)  # as in sign_folder
     own._public_key = key
+    return own
+
+
+def _check_folder(folder: Path, key: "ec.EllipticCurvePublicKey", name: str) -> None:
+    from cryptography.exceptions import InvalidSignature
+    from model_signing import verifying
+
     config = verifying.Config()
-    config._verifier = own
+    config._verifier = _verifier(key)
     config.set_hashing_config(_every_file())  # left to guess, it overlooks an added .gitignore
     try:
         config.verify(folder, folder / SIGNATURE)
@@ -246,7 +282,7 @@ def _in_force(key: PrivateKey) -> PrivateKey:
         variable = next((name for name in (signers.SERVICE, signers.PRIVATE) if os.environ.get(name)), None)
         named = os.environ.get(variable, "") if variable else str(private_key())
         raise UserError(
-            f"{_PUBLIC}={public_key()} is not the public half of {variable or 'the key'}={named if is_path(named) else 'the one given'}, so that "
+            f"{_PUBLIC}={public_key()} is not the public half of {variable or 'the key'}={signers.shown(named)}, so that "
             f"nothing signed here would verify here: name both halves of one pair, or leave {_PUBLIC} out."
         )
     if (state := keys.ended(name)) is not None:
@@ -274,9 +310,9 @@ def _for_its_owner(path: Path) -> Path:
 
 
 def _existing(path: Path, variable: str) -> Path:
-    if not path.is_file():
+    if not os.path.isfile(path):  # a Path of what is too long for one raises
         raise UserError(
-            f"{variable}={path} is no file: point it at a PEM key, or unset it to use the one under SLIPWAY_HOME."
+            f"{variable}={signers.shown(str(path))} is no file: point it at a PEM key, or unset it to use the one under SLIPWAY_HOME."
         )
     return path
 

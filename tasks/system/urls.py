@@ -5,7 +5,10 @@ from urllib.parse import urlsplit
 
 def without_secrets(uri: str) -> str:
     """The address without the user and the password in it."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # half an IPv6 address
+        return uri.rpartition("@")[2]
     if "@" not in parts.netloc:
         return uri  # put together again, sqlite:////path would lose two of its slashes
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

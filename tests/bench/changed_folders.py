@@ -26,6 +26,7 @@ from tasks.system.signing import (
     keyring,
     keys_folder,
     private_key,
+    public_key,
     sign_folder,
 )
 
@@ -70,7 +71,7 @@ def handed_over(held: set[str]) -> dict[str, str]:
         who="ada", why="a year old", holds=parts(held)[0], previous=FIRST,
     )  # fmt: skip
     claims = dict([claimed(change, 1, *keys)]) | parts(held)[1]
-    keep(keys_folder(), "a registry", claims)
+    keep(keys_folder(), "a registry", claims, public_key())
     new.replace(private)
     (keys_folder() / "new-public.pem").replace(keys_folder() / "public.pem")
     return claims

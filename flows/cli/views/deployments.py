@@ -58,11 +58,11 @@ def show_deployed(bundle: Bundle, made: Deployed, as_json: bool) -> None:
 def _code_changes(before: str, bundle: Bundle) -> tuple[str, ...]:
     from tasks.bundles.bundle import changes
     from tasks.bundles.kept import bundle_of
-    from tasks.errors import StepError, UserError
+    from tasks.errors import UserError
 
     try:
         return changes(bundle_of(before), bundle)
-    except (StepError, UserError) as error:
+    except UserError as error:
         return (f"another bundle than before, which cannot be compared: {error}",)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from infra.serving.lifecycle.followed import FollowedTarget, Retry
 from infra.serving.lifecycle.preparation import Preparer
@@ -11,7 +12,7 @@ from infra.serving.lifecycle.registry import AliasSource
 from infra.serving.lifecycle.rollout import LOOKS, FollowedRollout
 from infra.serving.options import ServeOptions, Target
 from tasks.errors import UserError
-from tasks.system.keyring import KeyringError, keep, read_keyring
+from tasks.system.keyring import KeyState, keep, read_keyring
 
 logger = logging.getLogger("slipway.serving")
 
@@ -20,13 +21,18 @@ SECONDS = 30.0
 
 
 class FollowedKeys:
-    """Of the registry. `revoking`: a key was revoked, so that what serves may have been let through by nobody."""
+    """Of the registry; also as another server of this cache learned them, or this one in its last run."""
 
     def __init__(self, options: ServeOptions, preparer: Preparer) -> None:
         self.options = options
         self.preparer = preparer
         self.looked = float("-inf")
-        self.revoking = False
+        self.known = self._known()
+
+    @property
+    def revoking(self) -> bool:
+        """Whether a key was revoked, so that what serves may have been let through by nobody."""
+        return any(state.revoked for state in self._known().values())
 
     def due(self) -> bool:
         return time.monotonic() - self.looked >= SECONDS
@@ -53,18 +59,23 @@ class FollowedKeys:
             return False
         self.looked = time.monotonic()
         try:
-            return await asyncio.to_thread(self._learn, registry)
-        except (KeyringError, UserError) as error:
+            await asyncio.to_thread(self._learn, registry)
+        except UserError as error:
             logger.error("keys: %s", error)
         except Exception as error:
             logger.debug("keys cannot be read: %r", error)
-        return False
-
-    def _learn(self, registry: AliasSource) -> bool:
-        if not keep(self.preparer.cache.changes, self.options.registry, registry.keys()):
+        before, self.known = self.known, self._known()
+        if before == self.known:
             return False
-        known = read_keyring(self.options.key, self.preparer.cache.changes)
-        self.revoking = known.revoking
-        current = next((name for name, state in known.states.items() if state.holds is None), "none")
-        logger.warning("keys: the one in force is %s, of %d that are known", current[:12], len(known.states))
+        current = next((name for name, state in self.known.items() if state.holds is None), "none")
+        logger.warning("keys: the one in force is %s, of %d that are known", current[:12], len(self.known))
         return True
+
+    def _learn(self, registry: AliasSource) -> None:
+        keep(self.preparer.cache.changes, self.options.registry, registry.keys(), self.options.key)
+
+    def _known(self) -> dict[str, KeyState]:
+        """By what is kept; nothing without a key, by which nothing is checked."""
+        with suppress(OSError, UserError):
+            return read_keyring(self.options.key, self.preparer.cache.changes).states
+        return {}

@@ -13,15 +13,12 @@ from pydantic import ValidationError
 
 from infra.serving.errors import Unservable
 from infra.serving.lifecycle.registry import AliasSource, Pointer
-from tasks.proof.permit import Permit, PermitError
+from tasks.proof.permit import Permit, PermitError, is_ahead
 from tasks.rollout.reported import RevertNote
 from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
 
 logger = logging.getLogger("slipway.serving")
-
-AHEAD = datetime.timedelta(minutes=5)
-"""How far another machine's clock may be before ours: a note from further ahead is damaged, or made up."""
 
 
 class Barred(Unservable):
@@ -200,5 +197,4 @@ def _note(text: str) -> RevertNote | None:
         note = RevertNote.model_validate_json(text, extra="ignore") if text else None
     except ValidationError:
         return None
-    late = datetime.datetime.now(datetime.UTC) + AHEAD
-    return note if note is not None and note.at <= late else None
+    return note if note is not None and not is_ahead(note.at) else None

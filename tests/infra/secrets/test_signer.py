@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,8 @@ from urllib.parse import urlsplit
 
 import promotions
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from free_ports import free_port
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -119,12 +122,14 @@ def test_a_version_with_statements_is_promoted_and_attested_where_the_service_al
     shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
     registry = Registry(load_settings())
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("tasks.system.signers.LOOPBACK", ())  # as if it were on another host
+        elsewhere.setattr(
+            "tasks.system.signers._is_here", lambda host: False
+        )  # as if it were on another host
         far = register_stated(registry, "toy", tmp_path, 1.0)
         promote(registry, far, against=None, why="the first", who="ada", verdict="pass")
     near = register_stated(registry, "toy", tmp_path, 2.0)
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("tasks.system.signers.LOOPBACK", ())
+        elsewhere.setattr("tasks.system.signers._is_here", lambda host: False)
         promote(registry, near, against=1, why="better", who="ada", verdict="pass")
     permits = [
         read_permit(registry.tags(version)[PERMIT_TAG], signing.keyring().fits) for version in (far, near)
@@ -151,13 +156,15 @@ def test_a_version_with_statements_is_promoted_and_attested_where_the_service_al
         (b"DSSEv1 4 text 2 {}", "no in-toto statement in DSSE"),
         (b"DSSEv1 28 application/vnd.in-toto+json 2 {}", "of a kind that Slipway makes"),
         (b"DSSEv1 28 application/vnd.in-toto+json 9 {}", "no in-toto statement in DSSE"),
+        (b"DSSEv1 28 application/vnd.in-toto+json " + b"9" * 5000 + b" {}", "no in-toto statement in DSSE"),
+        (b"DSSEv1 28 application/vnd.in-toto+json 3 {\xff}", "is not UTF-8"),
     ],
 )
 def test_what_slipway_does_not_make_is_not_signed(service: str, data: bytes, words: str) -> None:
     with pytest.raises(UserError, match=words):
         kind_of(data)
     with pytest.raises(StepError, match=rf"signing service {service} refused: .*{words}"):
-        signing.sign_text(data.decode(), signing.signer())
+        signing.signer().sign(data, ec.ECDSA(hashes.SHA256()))
 
 
 def test_a_change_of_keys_is_not_signed(service: str) -> None:
@@ -203,19 +210,35 @@ def test_it_answers_nobody_without_its_key_and_has_no_other_interface(
         ("PUT", "/sign", body, "Bearer secret"): 501,
     }
     assert {question: status(service, *question) for question in asked} == asked
+    assert status(service, "POST", "/sign", body, "Bearer secret", **{"Content-Length": "9" * 5000}) == 413
     monkeypatch.setenv("SLIPWAY_SIGNER_KEY", "another")
     with pytest.raises(UserError, match="does not take this key: set SLIPWAY_SIGNER_KEY"):
         signing.sign_text(ENTRY, key)
+    for written, words in (
+        ("two\nlines", "is not one line of ASCII"),
+        ("gehëim", "is not one line of ASCII"),
+    ):
+        monkeypatch.setenv("SLIPWAY_SIGNER_KEY", written)
+        with pytest.raises(UserError, match=words) as said:
+            signing.sign_text(ENTRY, key)
+        assert written not in str(said.value)
+    monkeypatch.setenv("SLIPWAY_SIGNER_KEY", "secret\n")  # as a file of it ends
+    signing.sign_text(ENTRY, key)
+    for address in ("http://signer:99999", "http://signer:port", "http://[::1", "ftp://ada:hidden@signer"):
+        monkeypatch.setenv("SLIPWAY_SIGNER", address)
+        with pytest.raises(UserError, match="is no address of a signing service") as said:
+            signing.signer()
+        assert "hidden" not in str(said.value)
     monkeypatch.setenv("SLIPWAY_SIGNER", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(StepError, match="does not answer .*: nothing is signed without it"):
         signing.signer()
 
 
-def status(service: str, method: str, path: str, body: str, key: str) -> int:
+def status(service: str, method: str, path: str, body: str, key: str, **more: str) -> int:
     connection = http.client.HTTPConnection(
         str(urlsplit(service).hostname), urlsplit(service).port, timeout=10
     )
-    connection.request(method, path, body, {"Authorization": key} if key else {})
+    connection.request(method, path, body, ({"Authorization": key} if key else {}) | more)
     try:
         return connection.getresponse().status
     finally:
@@ -228,8 +251,21 @@ def test_only_a_key_that_a_training_cannot_reach_is_level_two(
     assert signing.level().number == 1, "on this machine nothing shows that the service is another user's"
     public = signing.public_key()
     monkeypatch.setattr("tasks.system.signers.Service._public", load_public_of(public))
-    monkeypatch.setenv("SLIPWAY_SIGNER", "http://signer:8090")
-    assert signing.level() == (2, "the signing service http://signer:8090 has the key, on another host")
+    own = [
+        "0.0.0.0",
+        "127.0.0.2",
+        "localhost",
+        "[::]",
+        "[::1]",
+        "LOCALHOST.",
+        socket.gethostname(),
+        "nobody.invalid",
+    ]
+    for host in own:
+        monkeypatch.setenv("SLIPWAY_SIGNER", f"http://{host}:8090")
+        assert signing.level().number == 1, f"nothing shows that {host} is another machine"
+    monkeypatch.setenv("SLIPWAY_SIGNER", "http://192.0.2.7:8090")
+    assert signing.level() == (2, "the signing service http://192.0.2.7:8090 has the key, on another host")
     monkeypatch.setenv("SLIPWAY_PRIVATE_KEY", str(tmp_path / "apart" / "private.pem"))
     assert signing.level() == (1, "the process that trains has the key of the signing service at hand")
     monkeypatch.delenv("SLIPWAY_SIGNER")
@@ -272,6 +308,8 @@ def level_as(user: int, address: str) -> str:
     ("address", "words"),
     [
         ("ftp://signer", "is no address"),
+        ("http://127.0.0.1:port", "is no address"),
+        ("http://127.0.0.1:99999", "is no address"),
         ("http://0.0.0.0:1", "would sign for whoever reaches it"),
         ("unix:///nowhere/socket", "cannot be listened at"),
     ],

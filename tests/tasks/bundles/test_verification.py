@@ -15,7 +15,14 @@ from tasks.bundles.verification import check
 from tasks.errors import UserError
 from tasks.system import keyring as keyrings
 from tasks.system.signers import load, public_pem
-from tasks.system.signing import EvidenceError, create_key_pair, keys_folder, private_key, sign_folder
+from tasks.system.signing import (
+    EvidenceError,
+    create_key_pair,
+    keys_folder,
+    private_key,
+    public_key,
+    sign_folder,
+)
 
 SOURCES = {"mine.py": "workload = 1\n", "net/deep.py": "A = 2\n", "words.txt": "a\nb\n"}
 
@@ -116,28 +123,35 @@ def test_strangers_are_refused_until_they_are_listed(
         check(folder, bundle.digest)
 
 
+@pytest.mark.parametrize("listed", [False, True])
 def test_one_of_a_key_that_was_handed_over_holds_until_that_is_revoked(
-    packed: tuple[Path, Bundle], tmp_path: Path
+    packed: tuple[Path, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: bool
 ) -> None:
     folder, bundle = packed
+    if listed:
+        monkeypatch.chdir(tmp_path)
+        shutil.copyfile(public_key(), "ada.pem")
+        Path("mlflow.yaml").write_text("runs: [ada.pem]")
     old = load(str(private_key()))
     create_key_pair(tmp_path / "new" / "private.pem", tmp_path / "new" / "public.pem")
     new = load(str(tmp_path / "new" / "private.pem"))
     claims: dict[str, str] = {}
     for action, signers in (("rotate", (old, new)), ("revoke", (new,))):
-        chain = keyrings.read_chain(claims)
+        chain = keyrings.read_chain(claims, {public_pem(old)})
         change = keyrings.Change(
             sequence=len(chain) + 1, at=datetime.datetime.now(datetime.UTC), action=action,  # type: ignore[arg-type]
             key=public_pem(new), ended=public_pem(old), who="ada", why="a year old", holds=keyrings.parts(())[0],
             previous=chain[-1].change.digest if chain else keyrings.FIRST,
         )  # fmt: skip
         claims |= dict([keyrings.claimed(change, len(chain) + 1, *signers)])
-        assert keyrings.keep(keys_folder(), "a registry", claims)
+        assert keyrings.keep(keys_folder(), "a registry", claims, public_key())
         shutil.copyfile(tmp_path / "new" / "public.pem", keys_folder() / "public.pem")
         if action == "rotate":
             assert check(folder, bundle.digest) == bundle
-    with pytest.raises(UserError, match="is signed by a key that is not this home's own"):
+    with pytest.raises(UserError, match="is signed by a key that is not"):
         check(folder, bundle.digest)
+    sign_folder(folder, tmp_path / "new" / "private.pem")
+    assert check(folder, bundle.digest) == bundle, "the key that it was handed over to needs no new file"
 
 
 def test_an_unsigned_one_and_a_damaged_signature_are_refused(packed: tuple[Path, Bundle]) -> None:

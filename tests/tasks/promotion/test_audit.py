@@ -9,6 +9,7 @@ import promotions
 import pytest
 from typer.testing import CliRunner
 
+from flows.audit import tell
 from flows.cli.audit import commands
 from tasks.errors import UserError
 from tasks.promotion import keys
@@ -129,3 +130,51 @@ def test_an_evidence_that_is_not_the_one_that_was_decided_on_is_a_fault(
     assert [
         "its evidence is not the one that entry 1" in fault for fault in audit(registry.settings).faults()
     ] == [True]
+
+
+def test_what_is_as_it_should_be_is_no_fault(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = promoted(registry, promotions.register(registry, MODEL, tmp_path, 2.0))
+    settings = registry.settings
+    (settings.home / "datasets" / MODEL).mkdir(parents=True)
+    assert [*audit(settings).faults()] == ["toy version 1: its rows are not on this machine"]
+    shutil.copyfile(settings.home / "mlflow.db", tmp_path / "team.db")
+    team = settings.model_copy(update={"tracking_uri": f"sqlite:///{tmp_path / 'team.db'}"})
+    audited = audit(team)
+    assert audited.holds, "any worker of a team may have them"
+    assert audited.models[0].versions[0].notes == ("its rows are not on this machine",)
+
+    (settings.home / "datasets" / MODEL).rmdir()
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.promotion.ledger.write_head", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            promoted(registry, promotions.register(registry, MODEL, tmp_path, 3.0))
+    audited = audit(settings)
+    assert audited.holds and "a promote to v2 by" in audited.models[0].notes[0], "the next decision ends it"
+
+    registry.delete_version(version)
+    registry.client.delete_registered_model(MODEL)
+    anew = promotions.register(registry, MODEL, tmp_path, 4.0)
+    assert anew.version == 1
+    promote(registry, anew, against=None, why="made anew", verdict="pass")
+    faults = [fault for fault in audit(settings).faults() if "version 1" in fault]
+    assert faults == [], "it is as its own decision says"
+
+
+def test_a_record_of_keys_that_was_cut_is_one_fault_however_many_models_there_are(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for model in ("toy", "other"):
+        promoted(registry, promotions.register(registry, model, tmp_path, 2.0))
+    keys.rotate(registry.settings, why="a year old")
+    monkeypatch.setattr("tasks.registry.key_changes.KEYS", ".none")
+    audited = audit(registry.settings)
+    (fault,) = audited.faults()
+    assert "record of keys was cut short" in fault
+    events: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        "flows.audit.emit", lambda event, about, message, record: events.append((about, message))
+    )
+    tell(audited)
+    assert events == [(".keys", f"audit: {fault}")]

@@ -118,7 +118,7 @@ def test_ten_versions_read_through_without_a_gap(
 def test_what_does_not_hold_is_refused_or_said_and_bad_input_gets_a_sentence(
     registry: Registry, tmp_path: Path
 ) -> None:
-    for number in (1, 2):
+    for number in (1, 2, 3):
         version = promotions.register(registry, "toy", tmp_path, float(number))
         promote(registry, version, against=read_ledger(registry, "toy").serving, why="better", who="ada")
     files = {json.loads(path.read_text())["model_sha256"]: path.parent for path in registry.settings.home.rglob("evidence.json")}  # fmt: skip
@@ -134,6 +134,12 @@ def test_what_does_not_hold_is_refused_or_said_and_bad_input_gets_a_sentence(
     gone = dossier(registry.settings, "toy/1")
     assert gone.let_go is not None and "Its files are not there any more" in gone.let_go
     assert gone.decisions and gone.history[0].standing == "let go"
+    third = registry.version("toy", 3)
+    assert third is not None
+    shutil.rmtree(files[third.sha256])
+    lost = dossier(registry.settings, "toy")
+    assert lost.history[2].standing == "does not hold", "what serves is let go by nobody"
+    assert "version 3: toy version 3 has no files to check" in lost.problems[0] and lost.let_go is not None
 
     for wrong, said in (
         ("nobody", "no model 'nobody'"),

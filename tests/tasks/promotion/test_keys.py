@@ -1,5 +1,6 @@
 """Keys handed over and revoked on a real registry: what counts before, between and after, whoever is killed and whatever a thief signs."""
 
+import datetime
 import os
 import random
 import shutil
@@ -13,18 +14,24 @@ import promotions
 import pytest
 
 from tasks.errors import UserError
-from tasks.promotion import keys, ledger
+from tasks.promotion import head, keys, ledger
 from tasks.promotion.champion import promote, repair
 from tasks.promotion.entries import LedgerEntry
+from tasks.promotion.head import Head, read_head
 from tasks.promotion.ledger import LedgerError, read_ledger
 from tasks.promotion.verification import verify
 from tasks.proof import evidence
 from tasks.proof.permit import PERMIT_TAG, issue, read_permit
 from tasks.records import Version
+from tasks.registry.claims import KEYS
 from tasks.registry.key_changes import NEXT
 from tasks.registry.registry import Registry
+from tasks.registry.tags import EVIDENCE_TAG
 from tasks.settings import Settings
+from tasks.system import keyring as keyrings
 from tasks.system import signing
+from tasks.system.keyring import FIRST, Change
+from tasks.system.signers import load, public_pem
 from tasks.system.signing import EvidenceError, private_key, sign_folder, signer
 
 pytestmark = pytest.mark.usefixtures("_on_sqlite")
@@ -136,6 +143,42 @@ def test_a_thief_with_the_old_key_makes_nothing_that_counts(
     assert "entry 2" in problem and "whose successor took over" in problem
     with pytest.raises(LedgerError, match="what serves goes on"):
         repair(registry, model)
+
+
+def test_a_hand_over_lists_the_evidence_that_is_signed_and_not_what_a_tag_says(
+    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path
+) -> None:
+    thief, waiting = stolen(tmp_path), promotions.register(registry, model, tmp_path, 3.0)
+    forged = promotions.seal_folder(tmp_path / "forged", model, 9.0)
+    for version in (champion, waiting):
+        registry.tag_version(version, {EVIDENCE_TAG: forged})  # whoever can write to MLflow
+    keys.rotate(settings, why="stolen")
+    sign_folder(tmp_path / "forged", thief)
+    with pytest.raises(EvidenceError, match="whose successor took over"):
+        evidence.verify(tmp_path / "forged")
+    for version in (champion, waiting):
+        assert verify(settings, f"{model}/{version.version}").decision == "pass"
+
+
+def test_how_far_a_ledger_has_come_is_not_for_the_old_key_to_say(
+    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path
+) -> None:
+    thief = stolen(tmp_path)
+    keys.rotate(settings, why="stolen")
+    whole = read_ledger(registry, model)
+    assert read_head(settings, model) == Head(sequence=1, digest=whole.head), "which the old key said in time"
+    entry = LedgerEntry(
+        sequence=2, at=whole.entries[-1].at, model=model, action="promote", from_version=1, to_version=1, who="eve",
+        why="mine", verdict="pass", evidence=None, previous=whole.head,
+    )  # fmt: skip
+    registry.claim(model, "entry-2", ledger._Signed(entry=entry, signature="").model_dump_json())
+    registry.claim(model, "done-2", entry.digest)
+    said, of = Head(sequence=2, digest=entry.digest), head._of(settings, model)
+    text = head._Signed(of=of, head=said, signature=signing.sign_text(head._text(of, said), thief))
+    head._place(settings, model).write_text(text.model_dump_json())
+    assert read_head(settings, model) is None
+    (problem,) = read_ledger(registry, model).problems
+    assert "entry 2" in problem and "is not signed" in problem
 
 
 def test_a_machine_that_still_has_the_old_key_is_told_before_it_signs(
@@ -255,9 +298,32 @@ def test_one_home_hands_over_at_each_of_its_registries(
         assert read_ledger(Registry(where), model, whole=True).problems == ()
 
 
+def test_a_stranger_who_claims_the_first_change_of_keys_holds_up_no_hand_over(
+    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path
+) -> None:
+    strangers = [tmp_path / "x.pem", tmp_path / "y.pem"]
+    for path in strangers:
+        signing.create_private_key(path)
+    ended, key = (load(str(path)) for path in strangers)
+    change = Change(
+        sequence=1, at=datetime.datetime.now(datetime.UTC), action="rotate", key=public_pem(key), ended=public_pem(ended),
+        who="eve", why="first", holds=keyrings.parts(())[0], previous=FIRST,
+    )  # fmt: skip
+    registry.begin_claims(KEYS, dict([keyrings.claimed(change, 1, ended, key)]))
+    assert keys.trusted_keys(settings).problems == (
+        "change 1 of keys is not believed: no key that is trusted here leads to it",
+    )
+    keys.rotate(settings, why="a year old")
+    keys.rotate(settings, why="again")
+    assert [key.standing for key in keys.trusted_keys(settings).keys] == ["ended", "ended", "in force"]
+    promoted(registry, model, tmp_path, 4.0)
+    assert read_ledger(registry, model, whole=True).problems == ()
+
+
 ROTATE = """
 from tasks.promotion.keys import rotate
 from tasks.registry.registry import Registry
+from tasks.registry.tags import EVIDENCE_TAG
 from tasks.settings import load_settings
 
 claim = Registry.claim
@@ -330,3 +396,31 @@ def test_a_hand_over_that_ended_between_two_files_is_ended_by_whoever_comes_next
     assert [key.signs_here for key in keys.trusted_keys(settings).keys] == [False, True]
     assert read_ledger(registry, model, whole=True).problems == ()
     repair(registry, model)
+
+
+def test_a_decision_that_is_made_elsewhere_during_a_hand_over_falls_and_says_what_to_do(
+    registry: Registry,
+    settings: Settings,
+    model: str,
+    champion: Version,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waiting = promotions.register(registry, model, tmp_path, 3.0)
+    plain = keys._claim
+
+    def meanwhile(*given: object) -> None:
+        standing = read_ledger(registry, model)
+        entry = ledger.compose(registry, standing, "refuse", waiting, why="wrong sevens", who="ada")
+        ledger.claim(registry, standing, entry)
+        plain(*given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "_claim", meanwhile)
+        keys.rotate(settings, why="a year old")
+    with pytest.raises(LedgerError, match="decided again, .*`slipway ledger accept .* --reason TEXT`"):
+        ledger.sound_ledger(registry, model)
+    ledger.accept(registry, model, why="looked at by hand")
+    repair(registry, model)
+    promote(registry, waiting, against=champion.version, why="again", verdict="pass")
+    assert read_ledger(registry, model, whole=True).problems == ()

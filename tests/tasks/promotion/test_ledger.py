@@ -344,6 +344,28 @@ def test_a_decision_is_done_when_it_is_remembered_outside_of_mlflow_and_no_soone
     assert head is not None and head.digest == repaired.head and repaired.unfinished is None
 
 
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("read", ["claims", "ledger_entries", "head"])
+def test_a_decision_that_is_made_while_a_ledger_is_read_is_no_fault_of_it(
+    registry: Registry, model: str, monkeypatch: pytest.MonkeyPatch, read: str, whole: bool
+) -> None:
+    versions = promotions.register_bare(registry, model, 4)
+    promote(registry, versions.pop(), against=None, why="the first")
+    owner, name = (ledger, "read_head") if read == "head" else (Registry, read)
+    plain = getattr(owner, name)
+
+    def meanwhile(*given: object) -> object:
+        got = plain(*given)
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, plain)
+            if versions:
+                promote(registry, versions.pop(), against=read_ledger(registry, model).serving, why="better")
+        return got
+
+    monkeypatch.setattr(owner, name, meanwhile)
+    assert read_ledger(registry, model, whole=whole).problems == ()
+
+
 @pytest.mark.slow
 def test_a_registry_that_was_lost_is_noticed_at_its_first_decision(
     home: Path, empty_mlflow_database: Path

@@ -30,6 +30,11 @@ def test_a_download_is_the_uploaded_folder(mlflow_server: str, tmp_path: Path) -
     folder = download_version(RestClient(mlflow_server), "download", 1, tmp_path / "download")
     for path in package.parent.rglob("*.*"):
         assert sha256_of(folder / path.relative_to(package.parent)) == sha256_of(path)
+    for client in (RestClient(mlflow_server), mlflow):
+        alone = download_version(client, "download", 1, tmp_path / type(client).__name__, "MLmodel")
+        assert [path.name for path in alone.rglob("*")] == ["MLmodel"]
+        with pytest.raises(StepError):
+            download_version(client, "download", 1, tmp_path / "none", "evidence.sig")
 
 
 class _Misled(http.server.BaseHTTPRequestHandler):

@@ -101,18 +101,24 @@ class Keys:
     def pem(self, number: int) -> str:
         return public_pem(load(str(self.private(number))))
 
-    def rotate(self, old: int, new: int, holds: set[str], *signers: int) -> Change:
-        chain = read_chain(self.claims)
+    def rotate(self, old: int, new: int, holds: set[str], *signers: int, first: bool = False) -> Change:
+        chain = () if first else read_chain(self.claims, {self.pem(old)})
         previous = chain[-1].change.digest if chain else FIRST
         name, parts = keyrings.parts(holds)
         change = _change(len(chain) + 1, self.pem(new), self.pem(old), previous, name)
         keys = [load(str(self.private(number))) for number in signers or (old, new)]
-        key, text = keyrings.claimed(change, max(keyrings.numbers(self.claims), default=0) + 1, *keys)
+        key, text = keyrings.claimed(
+            change, next(n for n in range(1, 99) if f"change-{n}" not in self.claims), *keys
+        )
         self.claims |= parts | {key: text}
         return change
 
+    def keep(self, claims: dict[str, str], root: int = 0) -> bool:
+        self.private(root)
+        return keyrings.keep(self.folder / "ring", "a registry", claims, self.folder / f"{root}.pub")
+
     def ring(self, root: int) -> Keyring:
-        return Keyring(states(self.pem(root), read_chain(self.claims)))
+        return Keyring(states(self.pem(root), read_chain(self.claims, {self.pem(0)})))
 
 
 @pytest.fixture
@@ -146,38 +152,64 @@ def test_a_hand_over_that_not_both_keys_signed_is_passed_over_and_said(
 ) -> None:
     keys.rotate(0, 1, set(), *signers)
     problems: list[str] = []
-    assert read_chain(keys.claims, problems) == () and "is not believed" in problems[0]
+    assert read_chain(keys.claims, {keys.pem(0)}, problems) == () and "is not believed" in problems[0]
     assert [*keys.ring(0).states] == [*keys.ring(0).states][:1], "the key in force is what it was"
     keys.rotate(0, 2, set())
-    assert len(read_chain(keys.claims)) == 1, "who can write to MLflow does not hold up a hand-over either"
+    assert len(read_chain(keys.claims, {keys.pem(2)})) == 1, (
+        "who can write to MLflow does not hold up a hand-over either"
+    )
+
+
+def test_a_chain_that_a_stranger_began_first_is_passed_over_and_said_and_ours_is_believed(keys: Keys) -> None:
+    keys.rotate(7, 8, set())
+    stranger = dict(keys.claims)
+    assert not keys.keep(keys.claims), "nor is it kept"
+    keys.claims["change-40"] = "{}"
+    keys.rotate(0, 1, {DIGESTS[3]}, first=True)
+    keys.rotate(1, 2, set())
+    assert {"change-2", "change-3"} < {*keys.claims}, "no number is left out for whoever has a former key"
+    for root in (0, 1, 2):
+        problems: list[str] = []
+        chain = read_chain(keys.claims, {keys.pem(root)}, problems)
+        assert [each.number for each in chain] == [2, 3]
+        assert [problem.partition(" is not believed: ")[::2] for problem in problems] == [
+            ("change 1 of keys", "no key that is trusted here leads to it"),
+            ("change 40 of keys", "it cannot be read"),
+        ]
+        assert len(keys.ring(root).states) == 3 and keys.keep(keys.claims, root) == (root == 0)
+    keys.rotate(0, 9, set(), first=True)  # as a thief of the first key would
+    copied = {"change-5": keys.claims["change-2"]}
+    assert [each.number for each in read_chain(keys.claims | copied, {keys.pem(0)})] == [2, 3]
+    assert [each.number for each in read_chain(keys.claims | copied, {keys.pem(7)})] == [1]
+    assert not keys.keep(stranger, 5), "with another key than ever nothing is compared"
+    assert keys.keep(keys.claims, 7)
 
 
 def test_every_changed_character_of_the_record_takes_the_change_out(keys: Keys) -> None:
     keys.rotate(0, 1, {DIGESTS[3], DIGESTS[5]})
-    whole = dict(keys.claims)
+    whole, root = dict(keys.claims), {keys.pem(0)}
     for name, text in whole.items():
         for place in range(0, len(text), 7):
             flipped = chr(ord(text[place]) ^ 1)
-            chain = read_chain(whole | {name: text[:place] + flipped + text[place + 1 :]})
-            assert chain == () or chain == read_chain(whole), (name, place)
-    assert read_chain(whole | {f"holds-{read_chain(whole)[0].change.holds[:16]}-1": "f" * 64}) == read_chain(
-        whole
-    )
+            chain = read_chain(whole | {name: text[:place] + flipped + text[place + 1 :]}, root)
+            assert chain == () or chain == read_chain(whole, root), (name, place)
+    beside = {f"holds-{read_chain(whole, root)[0].change.holds[:16]}-1": "f" * 64}
+    assert read_chain(whole | beside, root) == read_chain(whole, root)
 
 
 def test_a_record_that_was_cut_or_rewritten_is_not_taken_over(keys: Keys, tmp_path: Path) -> None:
     keys.rotate(0, 1, set())
-    assert keyrings.keep(tmp_path / "ring", "a registry", keys.claims)
-    assert not keyrings.keep(tmp_path / "ring", "a registry", keys.claims | {"begun": "x"}), "that is no news"
+    assert keys.keep(keys.claims)
+    assert not keys.keep(keys.claims | {"begun": "x"}), "that is no news"
     before = dict(keys.claims)
     keys.claims["change-2"] = keys.claims["change-1"].replace('"signatures":["M', '"signatures":["N')
-    assert not keyrings.keep(tmp_path / "ring", "a registry", keys.claims), "nor is what nobody believes"
+    assert not keys.keep(keys.claims), "nor is what nobody believes"
     keys.rotate(1, 2, set())
-    assert keyrings.keep(tmp_path / "ring", "a registry", keys.claims)
+    assert keys.keep(keys.claims)
     for rewritten in ({}, before, keys.claims | {"change-1": keys.claims["change-3"]}):
         with pytest.raises(KeyringError, match="cut short or rewritten"):
-            keyrings.keep(tmp_path / "ring", "a registry", rewritten)
+            keys.keep(rewritten)
     (kept,) = (tmp_path / "ring").glob("ring-*.json")
     del keys.claims["change-2"]
     assert json.loads(kept.read_bytes()) == keys.claims
-    assert not keyrings.keep(tmp_path / "ring", "a registry", keys.claims), "and may go again"
+    assert not keys.keep(keys.claims), "and may go again"

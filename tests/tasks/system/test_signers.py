@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import promotions
@@ -91,6 +92,47 @@ def test_a_key_that_does_not_match_or_is_of_another_kind_is_one_sentence_without
         assert "BEGIN" not in str(said.value) and "\n" not in str(said.value)
 
 
+@pytest.mark.parametrize("variable", ["SLIPWAY_PRIVATE_KEY", "SLIPWAY_PUBLIC_KEY", "--to"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        f'"{pem()}"',
+        repr(pem()),
+        pem().replace("\n", "\\n"),
+        "".join(pem().splitlines()[1:-1]),
+        "".join(pem().splitlines()[1:-1]) * 9,
+        f"{KEY.private_numbers().private_value:064x}",
+        '"pkcs11:token=t;object=o?module-path=/m.so&pin-value=12345678"',
+        "pkcs11:token=t;object=o;pin-value=12345678",
+    ],
+    ids=[
+        "quoted",
+        "repr",
+        "lines written out",
+        "base64",
+        "long base64",
+        "hex",
+        "quoted token",
+        "misplaced pin",
+    ],
+)
+def test_a_key_that_is_written_otherwise_is_read_or_refused_without_a_word_of_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    secrets = (*pem().splitlines()[1:-1], "12345678", f"{KEY.private_numbers().private_value:064x}")
+    text = ""
+    try:
+        if variable == "--to":
+            load(value, variable)
+        else:
+            monkeypatch.setenv(variable, value)
+            signing.signer()
+    except UserError as error:
+        text = str(error)
+    assert text or value[1:].startswith("-----BEGIN"), "which OpenSSL reads in quotes"
+    assert not any(secret[:20] in text for secret in secrets) and "\n" not in text
+
+
 def test_a_fingerprint_is_what_sha256sum_says_of_the_public_file_and_what_a_signature_names(
     home: Path, tmp_path: Path
 ) -> None:
@@ -140,6 +182,10 @@ def test_a_key_in_a_token_of_softhsm_signs_folders_and_texts_and_never_leaves_it
     assert evidence.verify(tmp_path / "model").decision == "pass"
     assert signing.keyring().fits("text", signing.sign_text("text", signing.signer()))
     assert signing.level().number == 1, "this process has the PIN"
+    with ThreadPoolExecutor(8) as threads:  # as the signing service has them
+        texts = [f"text {number}" for number in range(200)]
+        signatures = list(threads.map(lambda text: signing.sign_text(text, load(address)), texts))
+    assert all(map(signing.keyring().fits, texts, signatures))
     for wrong, words in (
         (address.replace("token=slipway", "token=another"), "Could not find a token with label another"),
         (address.replace("object=signing", "object=another"), "Could not find any object with label another"),

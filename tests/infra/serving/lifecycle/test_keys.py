@@ -1,5 +1,6 @@
 """A real server that was given one public key, and nothing else of keys: it serves on while they change, and learns of each from the registry."""
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,12 @@ import serving_models as models
 from registered import AWAY, BODY, Registered
 from serving_process import ServerProcess, wait_for
 
+from infra.serving.lifecycle.keys import FollowedKeys
+from infra.serving.lifecycle.preparation import Preparer
+from infra.serving.options import ServeOptions
 from tasks.promotion import keys
+from tasks.registry.claims import KEYS
+from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG
 from tasks.settings import load_settings
 from tasks.system.files import sha256_of
@@ -78,3 +84,42 @@ def test_a_server_with_the_first_public_key_alone_follows_every_hand_over_and_re
         keys.revoke(made.settings, ended[:12], since="2026-01-01", why="stolen with the machine")
         wait_for(lambda: server.post("/invocations", BODY).version == first)
         assert "is revoked from" in server.log.read_text()
+
+
+class Kept:
+    """What a registry has of keys, as it is at a moment."""
+
+    def __init__(self, claims: dict[str, str]) -> None:
+        self.claims: dict[str, str] | None = claims
+
+    def keys(self) -> dict[str, str]:
+        if self.claims is None:
+            raise ConnectionError("away")
+        return self.claims
+
+
+def test_servers_that_share_a_cache_each_hear_of_a_revocation_and_know_of_it_after_a_restart(
+    home: Path, tmp_path: Path, empty_mlflow_database: Path
+) -> None:
+    made = Production(home, tmp_path, empty_mlflow_database)
+    options = ServeOptions(home=tmp_path / "server", public_key=made.given)
+    there = Kept({})
+
+    def look(server: FollowedKeys) -> bool:
+        return asyncio.run(server.look(there))  # type: ignore[arg-type]
+
+    one, other = (FollowedKeys(options, Preparer(options)) for _ in range(2))
+    assert not look(one) and not look(other)
+    ended = keys.rotate(made.settings, why="a year old").ended
+    there.claims = Registry(made.settings).claims(KEYS)
+    assert [look(one), look(other), look(one), look(other)] == [True, True, False, False]
+    keys.revoke(made.settings, ended, since="2026-01-01", why="stolen")
+    claims = Registry(made.settings).claims(KEYS)
+    there.claims = claims
+    assert look(one) and one.revoking
+    there.claims = None
+    assert look(other) and other.revoking, "from the cache, where the registry is away"
+    again = FollowedKeys(options, Preparer(options))
+    assert again.revoking and not look(again)
+    there.claims = claims
+    assert again.revoking and not look(again)
