@@ -174,7 +174,7 @@ def recipes_of(name: str) -> list[Recipe]:
 
 def _theirs(tool: str, workload: Workload, dataset: Dataset, fp32: Candidate, folder: Path) -> list[Row]:
     assert fp32.onnx is not None
-    python = _environment(tool)
+    python = environment(tool)
     rows_path = folder / "rows.npz"
     np.savez(rows_path, **{k: v[:512] for k, v in read_split(dataset, "train").inputs.items()})
     import onnx
@@ -244,7 +244,7 @@ def _show(row: Row) -> Row:
     return row
 
 
-def _environment(name: str) -> Path:
+def environment(name: str) -> Path:
     """The peer's own Python, made on first use."""
     folder = HOME / "envs" / name
     ready = folder / "ready"
@@ -284,7 +284,7 @@ def _fetch_genes() -> None:
     """The cells that scanpy ships, read by path in an environment that has h5py."""
     target = HOME / "genes.npz"
     if not target.exists():
-        subprocess.run([str(_environment("genes")), "-c", _READ_CELLS, str(target)], check=True)
+        subprocess.run([str(environment("genes")), "-c", _READ_CELLS, str(target)], check=True)
 
 
 _READ_CELLS = """

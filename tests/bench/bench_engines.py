@@ -2,10 +2,16 @@
 
 CPU time of one thread, taking turns; batches of 1, of eight sizes from 1 to 64, and of 64; ratios are medians of rounds with their 95% intervals.
 Weights are as they are born, for how fast a file is does not hang on them: what a score does is seen in runs. MiniLM where its package is installed.
+
+With `--peers` beside them what Olive and NNCF (OpenVINO's own tool) make of the same fp32 file, in both engines, in environments of their own,
+and two ways that are no recipes: a transformer's graph optimised before it is quantised, and 8 bits but where they cost the answers most.
+`--only NAME…` measures these models alone.
 """
 
+import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import bench_compress
 import compress_models
 import numpy as np
 import onnx
@@ -22,7 +29,7 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 from torch import nn
 
-from tasks.compression.graph import prepare
+from tasks.compression.graph import has_attention, prepare, weighted
 from tasks.compression.quantiser_output import without_quantiser_output
 from tasks.compression.quantization import Quantization
 from tasks.engines import ONNX_RUNTIME, Engine
@@ -36,6 +43,7 @@ from tasks.workloads.examples import topics
 
 HOME = (Path(os.environ.get("SLIPWAY_HOME") or ".slipway") / "bench").absolute()
 SIZES = {"1": (1,), "mixed": (7, 1, 38, 2, 64, 13, 4, 24), "64": (64,)}
+ROWS = 320
 ROUND_SECONDS, LEAST, ROUNDS = 0.03, 5, 15
 CELL_SECONDS = 20.0
 OTHERS = ("openvino:bf16", "openvino:fp32")
@@ -44,7 +52,7 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 class Subject(NamedTuple):
-    """A model with 64 rows, and how ONNX Runtime quantises it best."""
+    """A model with rows, of which 64 are raced on, and how ONNX Runtime quantises it best."""
 
     module: nn.Module
     rows: Arrays
@@ -76,20 +84,20 @@ class Residual(nn.Module):
 
 def subjects() -> dict[str, Subject]:
     random = np.random.default_rng(0)
-    image = {"image": random.random((64, 1, 28, 28), "float32")}
-    words = {"words": random.integers(1, compress_models.WORDS, (64, compress_models.LENGTH))}
+    image = {"image": random.random((ROWS, 1, 28, 28), "float32")}
+    words = {"words": random.integers(1, compress_models.WORDS, (ROWS, compress_models.LENGTH))}
     found = {
         "CNN": Subject(compress_models.ImageNet(), image, {}, True),
         "residual CNN": Subject(Residual(), image, {}, True),
         "transformer": Subject(compress_models.Transformer(), words, {1: "length"}, False),
-        "MLP": Subject(compress_models.build_mlp(), {"genes": random.random((64, 765), "float32")}, {}, True),
+        "MLP": Subject(compress_models.build_mlp(), {"genes": random.random((ROWS, 765), "float32")}, {}, True),
     }
     try:
         topics.base_file("model.safetensors")
     except UserError as error:
         print(f"without MiniLM: {error}", file=sys.stderr)
         return found
-    ids, mask = random.integers(1000, 30_000, (64, 32)), np.ones((64, 32), "int64")
+    ids, mask = random.integers(1000, 30_000, (ROWS, 32)), np.ones((ROWS, 32), "int64")
     minilm = Subject(topics.build_model(), {"input_ids": ids, "attention_mask": mask}, {1: "length"}, False)
     return {**found, "MiniLM, 32 words": minilm}
 
@@ -114,18 +122,76 @@ def exported(subject: Subject, folder: Path) -> dict[str, Path]:
         subject.module.eval(), arrays, fp32, input_names=[*subject.rows], output_names=["logits"], dynamic_shapes=tuple(axes.values()),
         dynamo=True, external_data=False, verbose=False,
     )  # fmt: skip
-    recipe = Quantization(mode="static" if subject.static else "dynamic")
-    ready = prepare(fp32, folder)
-    types = [*recipe.types_for(onnx.load(ready))]
+    _quantise(fp32, int8, subject)
+    return {"fp32": fp32, "int8": int8}
+
+
+def _quantise(fp32: Path, target: Path, subject: Subject, static: bool | None = None, **knobs: Any) -> None:
+    """As the recipes do without their repair: by 64 rows."""
+    static = subject.static if static is None else static
+    ready = prepare(fp32, target.parent)
+    types = [*Quantization(mode="static" if static else "dynamic").types_for(onnx.load(ready))]
     with without_quantiser_output():
-        if subject.static:
+        if static:
+            rows = {name: array[:64] for name, array in subject.rows.items()}
             quantize_static(
-                ready, int8, _Rows(subject.rows), op_types_to_quantize=types, per_channel="Conv" in _kinds(ready),
-                weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8,
+                ready, target, _Rows(rows), op_types_to_quantize=types, per_channel="Conv" in _kinds(ready),
+                weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8, **knobs,
             )  # fmt: skip
         else:
-            quantize_dynamic(ready, int8, op_types_to_quantize=types)
-    return {"fp32": fp32, "int8": int8}
+            quantize_dynamic(ready, target, op_types_to_quantize=types, **knobs)
+
+
+def attempts(fp32: Path, subject: Subject, folder: Path) -> dict[str, Path]:
+    """What is tried and is no recipe, by what it is called."""
+    ready = onnx.load(prepare(fp32, folder))
+    made = {"8 bits but where they cost most": _mixed(fp32, ready, subject, folder)}
+    if has_attention(ready):
+        from onnxruntime.transformers.optimizer import optimize_model
+
+        optimised, target = folder / "optimised.onnx", folder / "optimised-int8.onnx"
+        model = optimize_model(str(fp32), "bert", opt_level=0)
+        print(f"fused: {model.get_fused_operator_statistics()}", file=sys.stderr)
+        model.save_model_to_file(str(optimised))
+        with without_quantiser_output():
+            quantize_dynamic(optimised, target, op_types_to_quantize=["MatMul", "Attention", "Gemm"])
+        made |= {"fp32, optimised": optimised, "8 bits, optimised before": target}
+    return made
+
+
+def _mixed(fp32: Path, ready: onnx.ModelProto, subject: Subject, folder: Path) -> Path:
+    """Static 8 bits without the quarter of the layers whose own 8 bits move the answers most."""
+    rows = {name: array[:64] for name, array in subject.rows.items()}
+    expected = open_in(ONNX_RUNTIME, fp32).run(None, rows)[0]
+    target, moved = folder / "mixed.onnx", {}
+    names = [node.name for node in weighted(ready, ("Conv", "Gemm", "MatMul"))]
+    for name in names:
+        _quantise(fp32, target, subject, static=True, nodes_to_quantize=[name])
+        moved[name] = float(np.abs(open_in(ONNX_RUNTIME, target).run(None, rows)[0] - expected).max())
+    kept = sorted(names, key=lambda name: moved[name])[: max(1, len(names) * 3 // 4)]
+    _quantise(fp32, target, subject, static=True, nodes_to_quantize=kept)
+    return target
+
+
+def peers(fp32: Path, subject: Subject, folder: Path) -> dict[str, Path]:
+    """What the others' tools make of the same file, by their names; what they refuse is said on stderr."""
+    rows = folder / "rows.npz"
+    np.savez(rows, **subject.rows)  # type: ignore[arg-type]
+    attention = "attention" if has_attention(onnx.load(fp32)) else "none"
+    made = {}
+    for tool in ("nncf", "olive"):
+        words = [bench_compress.environment(tool), bench_compress.HERE / "compress_peers.py", tool, fp32, rows, folder, attention]  # fmt: skip
+        alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=1800, env=alone)
+        if done.returncode:
+            print(f"{tool}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+            continue
+        for method, result in json.loads(done.stdout.strip().splitlines()[-1]).items():
+            if "error" in result:
+                print(f"{method}: {result['error']}", file=sys.stderr)
+            else:
+                made[method] = Path(result["path"])
+    return made
 
 
 def _kinds(path: Path) -> set[str]:
@@ -143,6 +209,21 @@ def opened(files: dict[str, Path]) -> dict[str, Session]:
             if (engine.numbers, numbers) != ("fp32", "int8"):
                 whole = described(engine, numbers)
                 sessions[f"{whole.name} {whole.precision}"] = open_in(engine, path)
+    return sessions
+
+
+def opened_beside(files: dict[str, Path], rows: Arrays) -> dict[str, Session]:
+    """Others' files in ONNX Runtime and, in the first precision there is here, in OpenVINO: those that answer."""
+    there = [engine for engine in map(Engine.parse, OTHERS) if missing(engine) is None][:1]
+    sessions = {}
+    for label, path in files.items():
+        for engine in (ONNX_RUNTIME, *there):
+            try:
+                session = open_in(engine, path)
+                session.run(None, rows)
+                sessions[f"{engine.choice} {label}"] = session
+            except Exception as error:
+                print(f"{engine.choice} {label}: {str(error).splitlines()[0][:160]}", file=sys.stderr)
     return sessions
 
 
@@ -176,6 +257,10 @@ def _seconds(session: Session, feeds: list[Arrays]) -> float:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--only", nargs="+")
+    asked = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -197,13 +282,21 @@ def main() -> None:
     )
     lines = []
     for name, subject in subjects().items():
+        if asked.only and name not in asked.only:
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            sessions = opened(exported(subject, Path(folder)))
-        expected = next(iter(sessions.values())).run(None, subject.rows)[0]
-        race = partial(compared, sessions, subject.rows)
+            files = exported(subject, Path(folder))
+            sessions = opened(files)
+            rows = {name: array[:64] for name, array in subject.rows.items()}
+            if asked.peers:
+                fp32 = files["fp32"]
+                beside = {**attempts(fp32, subject, Path(folder)), **peers(fp32, subject, Path(folder))}
+                sessions |= opened_beside(beside, rows)
+        expected = next(iter(sessions.values())).run(None, rows)[0]
+        race = partial(compared, sessions, rows)
         measured = {batch: race(sizes) for batch, sizes in SIZES.items()}
         for label, session in [*sessions.items()][1:]:
-            far = float(np.abs(session.run(None, subject.rows)[0] - expected).max())
+            far = float(np.abs(session.run(None, rows)[0] - expected).max())
             ratios = {batch: measured[batch][label] for batch in SIZES}
             said = " | ".join(
                 f"{middle:.2f}× ({low:.2f}–{high:.2f})" for middle, low, high in ratios.values()
