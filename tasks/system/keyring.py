@@ -5,7 +5,6 @@ listed by whoever ended it. What it signs later is on no list. A hand-over is si
 the chain: whoever trusts one key of it, an old or a new one, can follow it. The server imports this: nothing heavy here.
 """
 
-import base64
 import datetime
 import hashlib
 import json
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, ValidationError
 
 from tasks.errors import StepError, UserError
+from tasks.system.ecdsa import load_public, sign, verifies
 from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
 from tasks.system.signers import PrivateKey, fingerprint, public_pem
@@ -219,8 +219,7 @@ def keep(folder: Path, registry: str, claims: Mapping[str, str], root: Path) -> 
         before = {}  # of keys from before this machine was given another
     if numbers(before) == numbers(claims) and before.items() <= claims.items():
         return False
-    after = _believed(claims, roots)
-    if after == before:
+    if (after := _believed(claims, roots)) == before:
         return False
     if not before.items() <= after.items():
         raise KeyringError(
@@ -310,41 +309,6 @@ def claimed(change: Change, number: int, *keys: PrivateKey) -> tuple[str, str]:
     """The name that a change is claimed under, and its text, signed."""
     signatures = tuple(sign(change.canonical, key) for key in keys)
     return f"{_CHANGE}{number}", SignedChange(change=change, signatures=signatures).model_dump_json()
-
-
-def sign(text: str, key: PrivateKey) -> str:
-    """ECDSA with SHA-256 over `text`, in base64."""
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    return base64.b64encode(key.sign(text.encode(), ec.ECDSA(hashes.SHA256()))).decode()
-
-
-def verifies(key: "ec.EllipticCurvePublicKey", text: str, signature: str) -> bool:
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    try:
-        key.verify(base64.b64decode(signature, validate=True), text.encode(), ec.ECDSA(hashes.SHA256()))
-    except (InvalidSignature, ValueError):
-        return False
-    return True
-
-
-def load_public(pem: bytes, name: str) -> "ec.EllipticCurvePublicKey":
-    """Raises UserError for what is no key of an elliptic curve."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    try:
-        key = serialization.load_pem_public_key(pem)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise UserError(f"{name} is not a PEM public key.") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise UserError(f"{name} is not a key of an elliptic curve, which signatures here are made with.")
-    return key
 
 
 def _problem(signed: SignedChange, chain: Sequence[Inventoried]) -> str | None:
