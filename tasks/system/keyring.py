@@ -251,9 +251,22 @@ def read_chain(
 
     Whoever can write to the registry can begin a chain, of keys of their own: what is of no chain of ours is passed over, and said in `problems`.
     """
+    passed_over: dict[int, str] = {}
+    begun = _chains(claims, passed_over)
+    ours = next((c for c in begun if any(roots & {each.change.ended, each.change.key} for each in c)), [])
+    stray = (each.number for chain in begun if chain is not ours for each in chain)
+    passed_over |= dict.fromkeys(stray, "no key that is trusted here leads to it")
+    for number, why_not in sorted(passed_over.items()):
+        (problems if problems is not None else []).append(
+            f"change {number} of keys is not believed: {why_not}"
+        )
+    return tuple(ours)
+
+
+def _chains(claims: Mapping[str, str], passed_over: dict[int, str]) -> list[list[Inventoried]]:
+    """By whomever they were begun, in that order; into `passed_over` goes what is of none, and why."""
     begun: list[list[Inventoried]] = []
     ends: dict[str, list[Inventoried]] = {}
-    passed_over: dict[int, str] = {}
     seen = set[str]()
     for number in numbers(claims):
         try:
@@ -272,19 +285,7 @@ def read_chain(
         ends.pop(change.previous, None)
         ends[change.digest] = chain
         seen.add(change.digest)
-    ours = next((chain for chain in begun if roots & _pems(chain)), [])
-    for each in (each for chain in begun if chain is not ours for each in chain):
-        passed_over[each.number] = "no key that is trusted here leads to it"
-    if problems is not None:
-        problems += [
-            f"change {number} of keys is not believed: {why_not}"
-            for number, why_not in sorted(passed_over.items())
-        ]
-    return tuple(ours)
-
-
-def _pems(chain: Sequence[Inventoried]) -> set[str]:
-    return {pem for each in chain for pem in (each.change.ended, each.change.key)}
+    return begun
 
 
 def numbers(claims: Mapping[str, str]) -> list[int]:
