@@ -23,10 +23,10 @@ from tasks.attestation.former_keys import former_keys
 from tasks.attestation.statements import Statement, missing, state
 from tasks.errors import UserError
 from tasks.proof.evidence import EVIDENCE, MODEL, Evidence
+from tasks.system.ecdsa import load_public
 from tasks.system.envelope import open_envelope
 from tasks.system.files import own_folder, sha256_of, sync_folder, why_not_written, write_atomically
 from tasks.system.frozen import Frozen
-from tasks.system.keyring import load_public
 from tasks.system.signers import PrivateKey, fingerprint, public_pem
 from tasks.system.signing import ADDED, SIGNATURE, check_folder, keyring, sign_folder, signed_by, signing_key
 

@@ -12,7 +12,7 @@ from pydantic import computed_field
 
 from tasks.errors import UserError
 from tasks.promotion.entries import LedgerEntry
-from tasks.promotion.history import UNDER_WAY, history
+from tasks.promotion.history import UNDER_WAY, History, history
 from tasks.promotion.replay import replay as replay_rollouts
 from tasks.promotion.verification import check_version, downloaded, score_again
 from tasks.proof.evidence import EVIDENCE, Evidence
@@ -110,21 +110,28 @@ def audit(
             tell(f"{made.model} version {number}", done, total)
             versions.append(_look(registry, entries, number, kept=number in kept, replay=replay))
             done += 1
-        wrong, notes = _decided_again(registry, made.model) if replay and made.entries else ((), ())
-        # Of keys it is said once, and of a decision that is made meanwhile when the next one has to end it.
-        wrong = tuple(dict.fromkeys((*made.problems, *wrong)))
-        waiting = [problem for problem in wrong if UNDER_WAY in problem]
-        audited.append(
-            AuditedModel(
-                model=made.model,
-                entries=len(made.entries),
-                versions=tuple(versions),
-                problems=tuple(problem for problem in wrong if problem not in (*problems, *waiting)),
-                notes=(*made.notes, *waiting, *notes),
-            )
-        )
+        again = _decided_again(registry, made.model) if replay and made.entries else ((), ())
+        audited.append(_audited(made, versions, again, problems))
     return Audit(
         at=datetime.datetime.now(datetime.UTC), replayed=replay, models=tuple(audited), problems=problems
+    )
+
+
+def _audited(
+    made: History,
+    versions: Sequence[AuditedVersion],
+    again: tuple[tuple[str, ...], tuple[str, ...]],
+    of_keys: Sequence[str],
+) -> AuditedModel:
+    """What is wrong with keys is every model's, and said once; a decision that is made meanwhile is no fault, for the next one ends it."""
+    wrong = dict.fromkeys((*made.problems, *again[0]))
+    waiting = [problem for problem in wrong if UNDER_WAY in problem]
+    return AuditedModel(
+        model=made.model,
+        entries=len(made.entries),
+        versions=tuple(versions),
+        problems=tuple(problem for problem in wrong if problem not in (*of_keys, *waiting)),
+        notes=(*made.notes, *waiting, *again[1]),
     )
 
 

@@ -63,10 +63,9 @@ def read_ledger(
     """
     unknown = refresh_keys(registry)
     # Others decide meanwhile: each is read after what it may be behind of.
-    done = (registry.claims(model) or {}) if whole else {}
-    table = _Table(registry, model) if whole else None
+    done, table = _shown_when(registry, model) if whole else ({}, None)
     head, claims = read_head(registry.settings, model, keys), registry.claims(model)
-    table = table or (None if claims else _Table(registry, model))
+    table = table if claims or whole else _Table(registry, model)
     signed, unreadable = _read_claims(claims) if claims else (table.signed if table else [], [])
     entries = tuple(each.entry for each in signed)
     problems = [
@@ -227,6 +226,10 @@ class _Table:
         )
 
 
+def _shown_when(registry: Registry, model: str) -> tuple[dict[str, str], _Table]:
+    return registry.claims(model) or {}, _Table(registry, model)
+
+
 def _read_claims(claims: Mapping[str, str]) -> tuple[list[_Signed], list[int]]:
     """The entries in order, and the numbers under which stands something else: whoever can write to MLflow can claim one."""
     signed, unreadable = [], []
@@ -333,15 +336,12 @@ def _shown(entry: LedgerEntry) -> dict[str, str]:
     """What MLflow's table of runs shows of an entry."""
     origin = {} if entry.origin is None else {"origin": str(entry.origin)}
     rollout = {} if entry.rollout is None else {"rollout": str(entry.rollout)}
-    return (
-        origin
-        | rollout
-        | {
-            "action": entry.action,
-            "from": name_of(entry.from_version),
-            "to": name_of(entry.to_version),
-            "who": entry.person,
-            "why": entry.why,
-            "verdict": entry.verdict,
-        }
-    )
+    shown = {
+        "action": entry.action,
+        "from": name_of(entry.from_version),
+        "to": name_of(entry.to_version),
+        "who": entry.person,
+        "why": entry.why,
+        "verdict": entry.verdict,
+    }
+    return origin | rollout | shown

@@ -5,7 +5,6 @@ listed by whoever ended it. What it signs later is on no list. A hand-over is si
 the chain: whoever trusts one key of it, an old or a new one, can follow it. The server imports this: nothing heavy here.
 """
 
-import base64
 import datetime
 import hashlib
 import json
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, ValidationError
 
 from tasks.errors import StepError, UserError
+from tasks.system.ecdsa import load_public, sign, verifies
 from tasks.system.files import write_atomically
 from tasks.system.frozen import Frozen
 from tasks.system.signers import PrivateKey, fingerprint, public_pem
@@ -219,8 +219,7 @@ def keep(folder: Path, registry: str, claims: Mapping[str, str], root: Path) -> 
         before = {}  # of keys from before this machine was given another
     if numbers(before) == numbers(claims) and before.items() <= claims.items():
         return False
-    after = _believed(claims, roots)
-    if after == before:
+    if (after := _believed(claims, roots)) == before:
         return False
     if not before.items() <= after.items():
         raise KeyringError(
@@ -252,9 +251,22 @@ def read_chain(
 
     Whoever can write to the registry can begin a chain, of keys of their own: what is of no chain of ours is passed over, and said in `problems`.
     """
+    passed_over: dict[int, str] = {}
+    begun = _chains(claims, passed_over)
+    ours = next((c for c in begun if any(roots & {each.change.ended, each.change.key} for each in c)), [])
+    stray = (each.number for chain in begun if chain is not ours for each in chain)
+    passed_over |= dict.fromkeys(stray, "no key that is trusted here leads to it")
+    for number, why_not in sorted(passed_over.items()):
+        (problems if problems is not None else []).append(
+            f"change {number} of keys is not believed: {why_not}"
+        )
+    return tuple(ours)
+
+
+def _chains(claims: Mapping[str, str], passed_over: dict[int, str]) -> list[list[Inventoried]]:
+    """By whomever they were begun, in that order; into `passed_over` goes what is of none, and why."""
     begun: list[list[Inventoried]] = []
     ends: dict[str, list[Inventoried]] = {}
-    passed_over: dict[int, str] = {}
     seen = set[str]()
     for number in numbers(claims):
         try:
@@ -273,19 +285,7 @@ def read_chain(
         ends.pop(change.previous, None)
         ends[change.digest] = chain
         seen.add(change.digest)
-    ours = next((chain for chain in begun if roots & _pems(chain)), [])
-    for each in (each for chain in begun if chain is not ours for each in chain):
-        passed_over[each.number] = "no key that is trusted here leads to it"
-    if problems is not None:
-        problems += [
-            f"change {number} of keys is not believed: {why_not}"
-            for number, why_not in sorted(passed_over.items())
-        ]
-    return tuple(ours)
-
-
-def _pems(chain: Sequence[Inventoried]) -> set[str]:
-    return {pem for each in chain for pem in (each.change.ended, each.change.key)}
+    return begun
 
 
 def numbers(claims: Mapping[str, str]) -> list[int]:
@@ -310,41 +310,6 @@ def claimed(change: Change, number: int, *keys: PrivateKey) -> tuple[str, str]:
     """The name that a change is claimed under, and its text, signed."""
     signatures = tuple(sign(change.canonical, key) for key in keys)
     return f"{_CHANGE}{number}", SignedChange(change=change, signatures=signatures).model_dump_json()
-
-
-def sign(text: str, key: PrivateKey) -> str:
-    """ECDSA with SHA-256 over `text`, in base64."""
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    return base64.b64encode(key.sign(text.encode(), ec.ECDSA(hashes.SHA256()))).decode()
-
-
-def verifies(key: "ec.EllipticCurvePublicKey", text: str, signature: str) -> bool:
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    try:
-        key.verify(base64.b64decode(signature, validate=True), text.encode(), ec.ECDSA(hashes.SHA256()))
-    except (InvalidSignature, ValueError):
-        return False
-    return True
-
-
-def load_public(pem: bytes, name: str) -> "ec.EllipticCurvePublicKey":
-    """Raises UserError for what is no key of an elliptic curve."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    try:
-        key = serialization.load_pem_public_key(pem)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise UserError(f"{name} is not a PEM public key.") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise UserError(f"{name} is not a key of an elliptic curve, which signatures here are made with.")
-    return key
 
 
 def _problem(signed: SignedChange, chain: Sequence[Inventoried]) -> str | None:

@@ -13,7 +13,6 @@ import re
 import socket
 import struct
 import threading
-from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -21,7 +20,7 @@ from urllib.parse import urlsplit
 
 from tasks.errors import StepError, UserError
 from tasks.system.sentences import first_line
-from tasks.system.urls import without_secrets
+from tasks.system.urls import is_here, without_secrets
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -115,19 +114,6 @@ def place_of(address: str) -> Path | tuple[str, int] | None:
         return (parts.hostname, port) if parts.scheme == "http" and parts.hostname else None
     except ValueError:  # a port that is no number, or half an IPv6 address
         return None
-
-
-def _is_here(host: str) -> bool:
-    """Whether it is one of this machine's own addresses, at which one can listen; also where nothing says whose it is."""
-    try:
-        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return True
-    for family, kind, _, _, address in found:
-        with suppress(OSError), socket.socket(family, kind) as line:
-            line.bind(address)
-            return True
-    return False
 
 
 def public_pem(key: "PrivateKey | ec.EllipticCurvePublicKey") -> str:
@@ -304,7 +290,7 @@ class Service:
     def level(self) -> Level:
         place = place_of(self.address)
         if isinstance(place, tuple):
-            if _is_here(place[0]):
+            if is_here(place[0]):
                 return Level(
                     1,
                     f"nothing shows that the signing service {self.address} is on another machine, or another user's",

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import StepError, UserError
-from tasks.system import keyring as keyrings
-from tasks.system import signers
+from tasks.system import ecdsa, signers
+from tasks.system.ecdsa import load_public
 from tasks.system.files import sync_folder, write_atomically
-from tasks.system.keyring import Keyring, KeyState, load_public, read_keyring
+from tasks.system.keyring import Keyring, KeyState, read_keyring
 from tasks.system.sentences import first_line, some
 from tasks.system.signers import Level, PrivateKey, fingerprint, is_path, public_pem
 
@@ -131,13 +131,13 @@ def signing_key() -> PrivateKey | None:
 
 def sign_text(text: str, key: Path | PrivateKey) -> str:
     """ECDSA with SHA-256 over `text`, in base64. Raises UserError for what is no private key of an elliptic curve."""
-    return keyrings.sign(text, signers.load(str(key)) if isinstance(key, Path) else key)
+    return ecdsa.sign(text, signers.load(str(key)) if isinstance(key, Path) else key)
 
 
 def text_checker(key: Path) -> Callable[[str, str], bool]:
     """What tells whether a signature of `sign_text` over a text is by the owner of the public `key`. Raises UserError as it does."""
     public = load_public(key.read_bytes(), str(key))
-    return lambda text, signature: keyrings.verifies(public, text, signature)
+    return lambda text, signature: ecdsa.verifies(public, text, signature)
 
 
 def sign_folder(folder: Path, key: Path | PrivateKey) -> None:

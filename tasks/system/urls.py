@@ -1,5 +1,7 @@
-"""Addresses: as they are shown, and whether anybody answers at one."""
+"""Addresses: as they are shown, whose they are, and whether anybody answers at one."""
 
+import socket
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 
@@ -24,3 +26,16 @@ def answers(url: str) -> bool:
             return bool(answer.status == 200)
     except (OSError, HTTPException):
         return False
+
+
+def is_here(host: str) -> bool:
+    """Whether it is one of this machine's own addresses, at which one can listen; also where nothing says whose it is."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return True
+    for family, kind, _, _, address in found:
+        with suppress(OSError), socket.socket(family, kind) as line:
+            line.bind(address)
+            return True
+    return False

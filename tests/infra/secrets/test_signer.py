@@ -122,14 +122,12 @@ def test_a_version_with_statements_is_promoted_and_attested_where_the_service_al
     shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
     registry = Registry(load_settings())
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(
-            "tasks.system.signers._is_here", lambda host: False
-        )  # as if it were on another host
+        elsewhere.setattr("tasks.system.signers.is_here", lambda host: False)  # as if it were on another host
         far = register_stated(registry, "toy", tmp_path, 1.0)
         promote(registry, far, against=None, why="the first", who="ada", verdict="pass")
     near = register_stated(registry, "toy", tmp_path, 2.0)
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("tasks.system.signers._is_here", lambda host: False)
+        elsewhere.setattr("tasks.system.signers.is_here", lambda host: False)
         promote(registry, near, against=1, why="better", who="ada", verdict="pass")
     permits = [
         read_permit(registry.tags(version)[PERMIT_TAG], signing.keyring().fits) for version in (far, near)
@@ -273,7 +271,7 @@ def test_only_a_key_that_a_training_cannot_reach_is_level_two(
 
 
 def load_public_of(path: Path) -> object:
-    from tasks.system.keyring import load_public
+    from tasks.system.ecdsa import load_public
 
     return load_public(path.read_bytes(), "it")
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.system import keyring as keyrings
+from tasks.system.ecdsa import sign
 from tasks.system.keyring import FIRST, Change, Inventoried, Keyring, KeyringError, read_chain, states
 from tasks.system.signers import load, public_pem
 from tasks.system.signing import create_key_pair
@@ -136,9 +137,9 @@ def test_whoever_has_any_key_of_a_chain_follows_it_to_all_others(keys: Keys) -> 
     text = "signed in its time"
     keys.rotate(0, 1, {keyrings.digest_of(text)})
     keys.rotate(1, 2, set())
-    signature = keyrings.sign(text, load(str(keys.private(0))))
-    new = keyrings.sign("new", load(str(keys.private(2))))
-    late = keyrings.sign("late", load(str(keys.private(0))))
+    signature = sign(text, load(str(keys.private(0))))
+    new = sign("new", load(str(keys.private(2))))
+    late = sign("late", load(str(keys.private(0))))
     for root in (0, 1, 2):
         ring = keys.ring(root)
         assert ring.fits(text, signature) and ring.fits("new", new)
