@@ -34,7 +34,7 @@ def incidents(
             yield Incident(
                 what=_ENTRIES[entry.action],
                 said=f"{entry.title}, by {entry.person}: {entry.why}",
-                version=entry.to_version,
+                version=entry.from_version if entry.action == "rollback" else entry.to_version,
                 source=f"entry {entry.sequence} of the ledger, signed",
                 at=entry.at,
             )
