@@ -11,9 +11,9 @@ from tasks.attestation.bundle import ATTESTATIONS, Signers, read_statements
 from tasks.attestation.results import judged
 from tasks.config import Gates
 from tasks.errors import StepError, UserError
-from tasks.promotion.entries import LedgerEntry, name_of
+from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.history import History, history
-from tasks.promotion.incidents import incidents
+from tasks.promotion.incidents import incidents, title
 from tasks.promotion.keys import trusted_keys
 from tasks.promotion.verification import check_version, downloaded
 from tasks.proof.evidence import EVIDENCE, Evidence
@@ -200,7 +200,7 @@ def _decision(entry: LedgerEntry) -> Decision:
     return Decision(
         sequence=entry.sequence,
         at=entry.at,
-        what=entry.title if entry.action != "refuse" else f"refuse {name_of(entry.to_version)}",
+        what=title(entry),
         moved=entry.moved,
         version=entry.to_version,
         from_version=entry.from_version,

@@ -89,6 +89,7 @@ def test_ten_versions_read_through_without_a_gap(
         "the monitor is alarmed",
     ]
     assert [incident.version for incident in made.incidents] == [3, 9, 5, None]
+    assert made.incidents[0].said == f"refuse v3, by ada (claimed): {NAUGHTY}"
     assert "pod-1: its answers were not finite" in made.incidents[2].said
     assert made.not_labelled is not None and made.permit is not None and made.permit.granted
 
