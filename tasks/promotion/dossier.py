@@ -1,6 +1,7 @@
 """What the registry, the ledger and the keys have about a version, gathered into its dossier; nothing is decided here."""
 
 import datetime
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -12,7 +13,7 @@ from tasks.config import Gates
 from tasks.errors import StepError, UserError
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.history import History, history
-from tasks.promotion.incidents import incidents
+from tasks.promotion.incidents import incidents, title
 from tasks.promotion.keys import trusted_keys
 from tasks.promotion.verification import check_version, downloaded
 from tasks.proof.evidence import EVIDENCE, Evidence
@@ -22,14 +23,12 @@ from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG
 from tasks.reporting.ai_act import HEADINGS
-from tasks.reporting.dossier import Chapter, Decision, Dossier, Key, Labelled, Statement, Test
-from tasks.reporting.why import why
+from tasks.reporting.dossier import Chapter, Decision, Dossier, Key, Labelled, Standing, Statement, Test
+from tasks.reporting.why import why_then
 from tasks.settings import Settings
 from tasks.system.envelope import digest_of
 from tasks.system.files import sha256_of
 from tasks.system.signing import EvidenceError, keyring
-
-_MISSING = "missing"
 
 _RESULTS = {"pass": "passed", "inconclusive": "warned", "fail": "failed"}
 
@@ -43,14 +42,11 @@ class _Looked(NamedTuple):
     evidence: Evidence | None = None
     sha256: str | None = None
     statements: tuple[Statement, ...] = ()
-    error: Exception | None = None
+    error: StepError | None = None
+    standing: Standing = "on file"
 
-    @property
-    def gone(self) -> bool:
-        """Whether there is nothing to look at: the version was deleted, or its files were let go."""
-        if self.error is None:
-            return self.evidence is None
-        return isinstance(self.error, EvidenceError) and self.error.part == _MISSING
+
+_DELETED = _Looked(error=StepError("somebody deleted it"), standing="let go")
 
 
 def dossier(settings: Settings, reference: str, provider: Path | None = None) -> Dossier:
@@ -65,11 +61,11 @@ def dossier(settings: Settings, reference: str, provider: Path | None = None) ->
     decided = history(settings, model)
     there = dict((version.version, (version, tags)) for version, tags in registry.versions(model))
     looked = {each: _look(registry, *there[each]) for each in sorted(there)}
-    own = looked.get(number, _Looked())
-    if own.error is not None and not own.gone:
+    own = looked.get(number, _DELETED)
+    if own.error is not None and own.standing != "let go":
         raise own.error
     decisions = tuple(map(_decision, decided.entries))
-    chapters = tuple(_chapters(settings, number, decided, decisions, looked))
+    chapters = tuple(_chapters(number, decided, decisions, looked))
     permit, unpermitted = _permit(there[number][1] if number in there else {})
     gates = own.evidence.config.get("gates", {}) if own.evidence is not None else {}
     labelled, not_labelled = _labelled(settings, model)
@@ -121,8 +117,11 @@ def _resolve(registry: Registry, reference: str) -> tuple[str, int]:
 
 
 def _look(registry: Registry, version: Version, tags: dict[str, str]) -> _Looked:
+    standing: Standing = "let go"
     try:
         with downloaded(registry, version) as folder:
+            proved = EVIDENCE_TAG in tags or (folder / EVIDENCE).exists()
+            standing = "does not hold" if proved else "unproved"
             evidence, sha256 = check_version(folder, version), sha256_of(folder / EVIDENCE)
             if tags.get(EVIDENCE_TAG, sha256) != sha256:
                 raise EvidenceError(
@@ -131,7 +130,7 @@ def _look(registry: Registry, version: Version, tags: dict[str, str]) -> _Looked
                 )
             return _Looked(evidence, sha256, tuple(_statements(folder, sha256)))
     except StepError as error:
-        return _Looked(error=error)
+        return _Looked(error=error, standing=standing)
 
 
 def _statements(folder: Path, evidence_sha256: str) -> Iterator[Statement]:
@@ -146,24 +145,24 @@ def _statements(folder: Path, evidence_sha256: str) -> Iterator[Statement]:
 def _let_go(own: _Looked, registered: bool) -> str | None:
     if not registered:
         return "The registry has this version no more: somebody deleted it. What stands here is what the ledger and the other versions say."
-    return f"Its files are not there any more: {str(own.error).rstrip('.')}." if own.gone else None
+    return None if own.error is None else f"Its files are not there any more: {str(own.error).rstrip('.')}."
 
 
 def _chapters(
-    settings: Settings,
     number: int,
     decided: History,
     decisions: Sequence[Decision],
     looked: Mapping[int, _Looked],
 ) -> Iterator[Chapter]:
     """Every number from the first to the last that the registry or the ledger has, so that a gap would be seen."""
-    approval = settings.policy(decided.model).approval
     last = max([number, *looked, *(each.version for each in decisions if each.version is not None)])
     named = {entry.to_version: entry.evidence for entry in decided.entries if entry.moved}
     needed = {decided.champion, decided.previous, decided.challenger}
     for version in range(1, last + 1):
-        files = looked.get(version, _Looked())
-        chapter = _looked_at(version, files, named.get(version), approval, let_go=version not in needed)
+        files = looked.get(version, _DELETED)
+        if files.standing == "let go" and version in needed:
+            files = files._replace(standing="does not hold")
+        chapter = _looked_at(version, files, named.get(version))
         about = tuple(each for each in decisions if each.version == version)
         away = tuple(
             each for each in decisions if each.moved and each.from_version == version != each.version
@@ -171,13 +170,12 @@ def _chapters(
         yield chapter.model_copy(update={"decisions": about, "replaced": away})
 
 
-def _looked_at(version: int, files: _Looked, named: str | None, approval: str, *, let_go: bool) -> Chapter:
-    """By its files; `named`: the SHA-256 of the evidence by which it was let serve; `let_go`: whether its files may be gone."""
+def _looked_at(version: int, files: _Looked, named: str | None) -> Chapter:
+    """By its files; `named`: the SHA-256 of the evidence by which it was let serve."""
     evidence = files.evidence
     if evidence is None:
-        standing = "let go" if files.gone and let_go else "does not hold"
-        why_not = "somebody deleted it" if files.error is None else str(files.error).rstrip(".")
-        return Chapter(version=version, standing=standing, why_not=why_not)
+        why_not = re.sub(r"^\S+-v\d+: ", "", str(files.error).rstrip("."))
+        return Chapter(version=version, standing=files.standing, why_not=why_not)
     other = named is not None and named != files.sha256
     return Chapter(
         version=version,
@@ -189,7 +187,7 @@ def _looked_at(version: int, files: _Looked, named: str | None, approval: str, *
         score=evidence.proof.report.score,
         score_name=evidence.proof.report.score_name,
         picked=evidence.picked,
-        why=why(evidence, approval),
+        why=why_then(evidence),
     )
 
 
@@ -203,7 +201,7 @@ def _decision(entry: LedgerEntry) -> Decision:
     return Decision(
         sequence=entry.sequence,
         at=entry.at,
-        what=entry.title,
+        what=title(entry),
         moved=entry.moved,
         version=entry.to_version,
         from_version=entry.from_version,

@@ -3,13 +3,14 @@
 import datetime
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
+from tasks.config import Data, Gates, Train
 from tasks.errors import UserError
 from tasks.proof.evidence import Evidence
 from tasks.proof.permit import Permit
@@ -25,6 +26,9 @@ _KINDS = (".html", ".htm", PDF)
 
 _LARGEST = 30
 """Of a logarithm that is written out."""
+
+
+Standing = Literal["on file", "let go", "unproved", "does not hold"]
 
 
 class Decision(Frozen):
@@ -51,7 +55,7 @@ class Chapter(Frozen):
     """One version of the history: what it was, what was decided about it, and where its record is not whole."""
 
     version: int
-    standing: Literal["on file", "let go", "does not hold"]
+    standing: Standing
     why_not: str | None = Field(None, description="Why it is not on file, or what of it does not hold.")
     made: datetime.datetime | None = None
     fingerprint: str | None = None
@@ -162,8 +166,17 @@ def page(dossier: Dossier) -> str:
             record_keeping=ARTICLE_12,
             source=SOURCE,
             as_json=lambda value: json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False),
+            explained=_explained,
+            settings={"train": Train, "data": Data, "gates": Gates},
         )
     )
+
+
+def _explained(values: Mapping[str, Any], of: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
+    """Each setting, its value, and what it means, as far as this release knows it."""
+    for name, value in values.items():
+        known = of.model_fields.get(name)
+        yield name, json.dumps(value, ensure_ascii=False), (known and known.description) or "–"
 
 
 def write_page(dossier: Dossier, path: Path) -> Path:

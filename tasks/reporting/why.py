@@ -12,12 +12,24 @@ _FOLLOWS = {
     "manual": "The gate lets it pass ({}), and mlflow.yaml asks for a person's approval: it waits for an answer.",
 }
 
+_SAID = {
+    "fail": "The gate refused it",
+    "inconclusive": "The gate was not sure",
+    "pass": "The gate let it pass",
+}
+
 
 def why(evidence: Evidence, approval: str) -> str:
     """In sentences; `approval`: auto or manual, as mlflow.yaml says for the model."""
     verdict = evidence.proof.verdict
     follows = _FOLLOWS["manual" if (verdict.decision, approval) == ("pass", "manual") else verdict.decision]
     return f"{why_it_ran(evidence.times)} {follows.format(verdict.reasons[0])}"
+
+
+def why_then(evidence: Evidence) -> str:
+    """The same, long afterwards: without what was to follow, which may have come otherwise."""
+    verdict = evidence.proof.verdict
+    return f"{why_it_ran(evidence.times)} {_SAID[verdict.decision]}: {verdict.reasons[0]}."
 
 
 def why_it_ran(steps: Iterable[StepTime]) -> str:

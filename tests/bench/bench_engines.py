@@ -90,7 +90,9 @@ def subjects() -> dict[str, Subject]:
         "CNN": Subject(compress_models.ImageNet(), image, {}, True),
         "residual CNN": Subject(Residual(), image, {}, True),
         "transformer": Subject(compress_models.Transformer(), words, {1: "length"}, False),
-        "MLP": Subject(compress_models.build_mlp(), {"genes": random.random((ROWS, 765), "float32")}, {}, True),
+        "MLP": Subject(
+            compress_models.build_mlp(), {"genes": random.random((ROWS, 765), "float32")}, {}, True
+        ),
     }
     try:
         topics.base_file("model.safetensors")

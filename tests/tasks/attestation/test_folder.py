@@ -18,7 +18,7 @@ from tasks.attestation.former_keys import CHANGES
 from tasks.errors import UserError
 from tasks.proof.evidence import read
 from tasks.system.signers import fingerprint, load, public_pem
-from tasks.system.signing import named_key, private_key
+from tasks.system.signing import keyring, private_key, signed_by
 
 ENTRY = '{"sequence":4}'
 
@@ -123,7 +123,7 @@ def test_a_stranger_without_slipway_checks_it_by_the_page(
     """In an environment that the page makes itself: it fetches packages, which takes minutes. Of one key, and of two: the permit is the second's."""
     home.mkdir(mode=0o700)
     proved = Proved(tmp_path / "digits-v4", 4)
-    first, changes = named_key(proved.folder), handed_over(proved.signed)
+    first, changes = signed_by(proved.folder, keyring()), handed_over(proved.signed)
     proved.permit = permit_of(proved.folder, proved.evidence, 4, proved.entry)
     second = fingerprint(public_pem(load(str(private_key()))))
     of_two = proved.attest(tmp_path / "of-two-keys", changes)
@@ -132,7 +132,7 @@ def test_a_stranger_without_slipway_checks_it_by_the_page(
         json.loads(line)["verificationMaterial"]["publicKey"]["hint"]
         for line in (of_two / ATTESTATIONS).read_text().splitlines()
     ]
-    assert {*hints[:-1]} == {first} and hints[-1] == second == named_key(of_two)
+    assert {*hints[:-1]} == {first} and hints[-1] == second == signed_by(of_two, keyring())
     for folder, key in ((of_one, folders.key), (of_two, second)):
         commands = steps((folder / PAGE).read_text())
         assert [*commands] == [1, 2, 3, 4, 5, 6]

@@ -21,7 +21,7 @@ from tasks.promotion.manual import decline_version, roll_back_to
 from tasks.proof.evidence import read, seal
 from tasks.registry.registry import Registry
 from tasks.registry.status_tags import StatusTag, publish
-from tasks.registry.tags import REVERTED_TAG
+from tasks.registry.tags import EVIDENCE_TAG, REVERTED_TAG
 from tasks.reporting.ai_act import HEADINGS
 from tasks.reporting.dossier import Dossier, page
 from tasks.rollout.reported import RevertNote
@@ -76,8 +76,10 @@ def test_ten_versions_read_through_without_a_gap(
     assert sorted(decided) == [entry.sequence for entry in made.decisions] == list(range(1, 11))
     assert [away.what for away in made.history[8].replaced] == ["rollback v9 → v8"]
     assert made.history[9].replaced == ()
-    assert made.history[5].decisions == () and "a person has to decide" in str(made.history[5].why)
-    assert [decision.why for decision in made.history[2].decisions] == [NAUGHTY]
+    assert made.history[5].decisions == () and "The gate was not sure: " in str(made.history[5].why)
+    assert [(decision.what, decision.why) for decision in made.history[2].decisions] == [
+        ("refuse v3", NAUGHTY)
+    ]
     assert all(decision.claimed for decision in made.decisions)
     whats = [incident.what for incident in made.incidents]
     assert whats == [
@@ -86,11 +88,22 @@ def test_ten_versions_read_through_without_a_gap(
         "servers went back from a version",
         "the monitor is alarmed",
     ]
+    assert [incident.version for incident in made.incidents] == [3, 9, 5, None]
+    assert made.incidents[0].said == f"refuse v3, by ada (claimed): {NAUGHTY}"
     assert "pod-1: its answers were not finite" in made.incidents[2].said
     assert made.not_labelled is not None and made.permit is not None and made.permit.granted
 
     text = page(made)
     assert "UTC: rollback v9 → v8." in text
+    of_the_eighth = text.split('id="v8"')[1].split('id="v9"')[0]
+    in_order = (
+        "promote v7 → v8</b>",
+        "until decision 8",
+        "rollback v9 → v8</b>",
+        "until decision 10",
+    )
+    assert [*map(of_the_eighth.index, in_order)] == sorted(map(of_the_eighth.index, in_order))
+    assert "becomes the champion" not in text and "goes on serving" not in text
     for heading in HEADINGS:
         assert html.escape(heading.heading, quote=False) in html.unescape(text).replace("&", "&amp;"), heading
         assert heading.left_out in html.unescape(text)
@@ -130,6 +143,13 @@ def test_what_does_not_hold_is_refused_or_said_and_bad_input_gets_a_sentence(
     assert made.history[0].standing == "does not hold" and "altered" in made.problems[0]
     with pytest.raises(EvidenceError, match="model.onnx was altered"):
         dossier(registry.settings, "toy/1")
+    (files[first.sha256] / "evidence.json").unlink()
+    made = dossier(registry.settings, "toy")
+    assert made.history[0].standing == "does not hold"
+    assert made.problems == ("version 1: evidence.json is missing: this version was never proved",)
+    registry.client.delete_model_version_tag("toy", "1", EVIDENCE_TAG)
+    made = dossier(registry.settings, "toy")
+    assert made.history[0].standing == "unproved" and made.problems == ()
     shutil.rmtree(files[first.sha256])
     gone = dossier(registry.settings, "toy/1")
     assert gone.let_go is not None and "Its files are not there any more" in gone.let_go
@@ -179,3 +199,4 @@ def test_statements_of_a_key_that_was_handed_over_since_are_shown_and_hold(
     assert made.problems == () and [key.standing for key in made.keys] == ["ended", "in force"]
     assert [said.name for said in made.statements] == ["prepare", "train", "export", "tests", "decide"]
     assert made.statements[-1].sha256 in page(made)
+    assert page(made).count("a year old") == 1 and "<td>the beginning</td>" in page(made)

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 from PIL import ImageFile
+from promotions import write_model
+from stated import evidence_of
 
+from tasks.config import Gates, Train
 from tasks.errors import UserError
+from tasks.proof.provenance import Code
 from tasks.reporting.dossier import Chapter, Decision, Dossier, check_writer, page, write_page
 from tasks.rollout.counts import Counts, LabelCounts
 from tasks.rollout.evidence import Answer, RolloutEvidence
@@ -69,6 +73,22 @@ def test_counts_and_e_values_of_a_rollout_are_shown_and_what_is_gone_is_said(let
     assert text.count("Not on file: Its files are not there any more.") == 4
     assert "None: No traffic of toy is on record." in text
     assert "<img" not in page(let_go)
+
+
+def test_every_word_and_setting_of_a_version_is_explained(let_go: Dossier, tmp_path: Path) -> None:
+    write_model(tmp_path / "model.onnx")
+    evidence = evidence_of(tmp_path / "model.onnx")
+    own = Chapter(version=2, standing="on file")
+    made = let_go.model_copy(update={"let_go": None, "evidence": evidence, "gates": evidence.config["gates"], "history": (own,), "decisions": ()})  # fmt: skip
+    text = html.unescape(page(made))
+    for model, values in ((Gates, made.gates), (Train, evidence.config["train"])):
+        for name in values:
+            assert f">{name}</td>" in text and str(model.model_fields[name].description) in text
+    assert '"teacher": true' in text and "accuracy on test rows (95% interval)" in text
+    for word in ("parity", "company", "sea trial", "slices", "champion", "fingerprint"):
+        assert f"<dt>{word}</dt>" in text
+    unknown = evidence.model_copy(update={"code": Code(revision=None, dirty=True, lock=None)})
+    assert "run from no repository" in page(made.model_copy(update={"evidence": unknown}))
 
 
 @pytest.mark.slow

@@ -223,7 +223,7 @@ def test_one_key_of_a_token_hands_over_to_another_of_the_same(
     for version, name in ((old, names[0]), (new, names[1])):
         assert verify(registry.settings, f"toy/{version.version}").decision == "pass"
         folder = registry.download(version, tmp_path / f"of-{version.version}")
-        assert signing.named_key(folder) == name
+        assert signing.signed_by(folder, signing.keyring()) == name
         permits = Signers(signing.keyring(), sha256_of(folder / evidence.EVIDENCE))
         read_permit(registry.tags(version)[PERMIT_TAG], permits.fits)
         assert [by for by, _ in permits.signed] == [name]
