@@ -103,9 +103,7 @@ def environment(home: Path, ports: dict[str, int]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def platform(
-    settings: Settings, answered: Callable[[str], None] = lambda _: None
-) -> Iterator[ServiceGroup]:
+def platform(settings: Settings, answered: Callable[[str], None] = lambda _: None) -> Iterator[ServiceGroup]:
     """Everything up, each part told to `answered`; all of it ended on leaving. Raises UserError when it is up already, StepError when a part does not start."""
     home = settings.home
     with _alone(home):
