@@ -1,6 +1,6 @@
 """What runs for long: serve, up, status."""
 
-import sys
+from contextlib import ExitStack
 
 import typer
 
@@ -28,6 +28,7 @@ def serve(context: typer.Context) -> None:
 def up(json: Json = False) -> None:
     """Start the platform on this machine: Prefect and MLflow with their pages, a worker, the model server."""
     from flows.cli.old_champions import permit
+    from flows.cli.views.starting import starting
     from flows.cli.views.status import show_up
     from infra.platform.beside import join
     from infra.platform.local import end_on_signals, models, platform, stay
@@ -39,12 +40,14 @@ def up(json: Json = False) -> None:
     end_on_signals()
     own = f"sqlite:///{settings.home / 'mlflow.db'}"
     permit(settings.model_copy(update={"tracking_uri": own}), models(settings.home))
-    print(f"Starting, which takes half a minute; logs are in {settings.home / 'logs'}", file=sys.stderr)
-    with platform(settings) as group:
-        join(settings.home)
-        addresses = {kept.service.name: kept.service.url for kept in group.kept if kept.service.url}
-        registry = Registry(settings.model_copy(update={"tracking_uri": addresses["mlflow"]}))
-        show_up(addresses, all_statuses(registry), json)
+    with ExitStack() as until_the_end:
+        with starting(settings.home, quiet=json) as answered:
+            group = until_the_end.enter_context(platform(settings, answered))
+            join(settings.home)
+            addresses = {kept.service.name: kept.service.url for kept in group.kept if kept.service.url}
+            registry = Registry(settings.model_copy(update={"tracking_uri": addresses["mlflow"]}))
+            statuses = all_statuses(registry)
+        show_up(addresses, statuses, json)
         stay(settings.home, group)
 
 

@@ -23,13 +23,13 @@ _TONES: dict[str, Tone] = {"promoted": "good", "rolling": "good", "refused": "wa
 
 @contextmanager
 def failures_shown(registry: Registry, model: str) -> Iterator[None]:
-    """A run that fails is the last run, too."""
+    """A run that fails is the last run, too, also where it would have made the first version."""
     try:
         yield
     except Exception as error:
-        said = f"failed: {first_line(error)}"
+        said = f"failed: {first_line(error, 390)}"  # its end is what to do
         tag = StatusTag(model=model, subject="run", said=said, tone="bad", pages=run_page())
-        publish(replace(registry, patience=0.0), tag)
+        publish(replace(registry, patience=0.0), tag, first=True)
         raise
 
 

@@ -6,6 +6,7 @@ from typing import TypeVar, cast
 
 from httpx import HTTPError
 from prefect import get_client
+from prefect.exceptions import CancelledRun, FailedRun
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
@@ -18,10 +19,19 @@ _LONGEST = 150
 
 
 def begin_story() -> None:
-    """In a deployed run, our lines are in its logs, and Prefect's own, which say of each step only that it ended, are not."""
+    """In a deployed run, our lines are in its logs, and Prefect's own, which say of each step only that it ended, are not.
+
+    Nor is the traceback of how Prefect hands on a state that says in a sentence what went wrong.
+    """
     if deployment.id is not None:
         logging.getLogger("slipway").setLevel(logging.INFO)
         logging.getLogger("prefect.task_runs").setLevel(logging.WARNING)
+        logging.getLogger("prefect.flow_runs").addFilter(_is_no_state)
+
+
+def _is_no_state(record: logging.LogRecord) -> bool:
+    raised = record.exc_info[1] if record.exc_info else None
+    return not isinstance(raised, FailedRun | CancelledRun)
 
 
 def told(result: R, said: str, name: str = "Completed") -> R:

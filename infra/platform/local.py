@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -103,8 +103,8 @@ def environment(home: Path, ports: dict[str, int]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def platform(settings: Settings) -> Iterator[ServiceGroup]:
-    """Everything up; all of it ended on leaving. Raises UserError when it is up already, StepError when a part does not start."""
+def platform(settings: Settings, answered: Callable[[str], None] = lambda _: None) -> Iterator[ServiceGroup]:
+    """Everything up, each part told to `answered`; all of it ended on leaving. Raises UserError when it is up already, StepError when a part does not start."""
     home = settings.home
     with _alone(home):
         ports = choose_ports(home)
@@ -112,7 +112,7 @@ def platform(settings: Settings) -> Iterator[ServiceGroup]:
         signing.public_key()
         group = ServiceGroup(services(home, ports), home / "logs", environment(home, ports))
         try:
-            group.start()
+            group.start(answered)
             _write_down(home, group)
             yield group
         finally:

@@ -4,7 +4,7 @@ import logging
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -135,13 +135,15 @@ class ServiceGroup:
         self.mark = uuid4().hex
         self._environment = {**environment, MARK: self.mark}
 
-    def start(self) -> None:
-        """Return when all answer; each starts as soon as what it needs is up. Raises StepError, with the end of a log."""
+    def start(self, answered: Callable[[str], None] = lambda _: None) -> None:
+        """Return when all answer, each told to `answered`; each starts as soon as what it needs is up. Raises StepError, with the end of a log."""
         while waiting := [kept for kept in self.kept if not kept.ready]:
             up = {kept.service.name for kept in self.kept if kept.ready}
             for kept in waiting:
                 if kept.process is not None:
                     kept.check()
+                    if kept.ready:
+                        answered(kept.service.name)
                 elif up.issuperset(kept.service.after):
                     kept.start(self._environment)
             time.sleep(0.1)

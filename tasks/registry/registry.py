@@ -51,12 +51,7 @@ class Registry(Runs):
         description: str = "",
     ) -> Version:
         """Make what was uploaded the model's next version. No alias moves."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self.client.create_registered_model(model)
-        except MlflowException:
-            self.client.get_registered_model(model)  # it was there; anything else is raised here
+        self.begin_model(model)
         made = self.client.create_model_version(
             model,
             source=f"models:/{model_id}",
@@ -66,6 +61,15 @@ class Registry(Runs):
             model_id=model_id,
         )
         return Version(model=model, version=int(made.version), sha256=sha256, run_id=run_id)
+
+    def begin_model(self, model: str) -> None:
+        """Have the registered model, without versions as yet; again changes nothing."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_registered_model(model)
+        except MlflowException:
+            self.client.get_registered_model(model)  # it was there; anything else is raised here
 
     def describe(self, model: str, text: str, *, mark: str) -> None:
         """The registered model's own page, unless a person wrote it: what is ours ends with `mark`."""

@@ -24,8 +24,6 @@ log = logging.getLogger("slipway")
 STATUS_TAG = "slipway.status."
 """And the subject behind it."""
 
-QUESTION_TAG = f"{STATUS_TAG}question"
-
 LONGEST = 5000
 """Characters of a tag, as MLflow's databases keep them."""
 
@@ -58,11 +56,19 @@ class StatusTag(Frozen):
 Statuses = Mapping[Subject, StatusTag]
 
 
-def publish(registry: "Registry", tag: StatusTag) -> None:
-    """Write it on the registered model, signed. What cannot be written is said in the log, and no reason for a run to fail."""
+def publish(registry: "Registry", tag: StatusTag, *, first: bool = False) -> None:
+    """Write it on the registered model, signed; `first`: one without versions is made to bear it, for pages know no other place.
+
+    What cannot be written is said in the log, and no reason for a run to fail.
+    """
     try:
         key = signing_key()
-        if key is not None and registry.model_tags(tag.model) is not None:
+        if key is None:
+            return
+        there = registry.model_tags(tag.model) is not None
+        if first and not there:
+            registry.begin_model(tag.model)
+        if first or there:
             payload = tag.model_dump_json(exclude_defaults=True)
             text = json.dumps([payload, sign_text(payload, key)], separators=(",", ":"), ensure_ascii=False)
             registry.tag_model(tag.model, {STATUS_TAG + tag.subject: text})

@@ -87,8 +87,10 @@ def _score(evidence: Evidence) -> Iterator[str]:
         yield f"| {other.goal}, {other.score_name} | {other.score} | {_interval(other.interval)} |"
     for detail in proof.report.details:
         yield f"| {detail.name} | {numbers(detail.values)} | {_interval(detail.interval)} |"
+    yield f"\n| speed, one thread, in {proof.report.engine} | median | against fp32's throughput |"
+    yield "|---|---|---|"
     for speed in proof.report.speed:
-        yield f"| batch {speed.batch}, one thread | {speed.p50_ms:.3f} ms | {speed.throughput_ratio:.2f}× ({speed.interval:.2f}) fp32's throughput |"
+        yield f"| batch {speed.batch} | {speed.p50_ms:.3f} ms | {speed.throughput_ratio:.2f}× ({speed.interval:.2f}) |"
 
 
 def _limits(evidence: Evidence) -> Iterator[str]:

@@ -37,6 +37,8 @@ def why_it_ran(steps: Iterable[StepTime]) -> str:
     new = next((step for step in steps if not step.cached and step.reason != "every time"), None)
     if new is None:
         return "It ran because no version was made of this before; every step's result was there already."
+    if new.reason == "first run":
+        return f"It ran because {new.name} had not run before."
     return f"It ran because of {new.name}: {new.reason}."
 
 

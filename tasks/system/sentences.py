@@ -9,7 +9,7 @@ from tasks.errors import UserError
 def first_line(error: BaseException, most: int = 200) -> str:
     """The first line of what an error says, without its full stop; the error's type where it says nothing."""
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".")[:most] if lines else type(error).__name__
+    return shortened(lines[0].rstrip("."), most) if lines else type(error).__name__
 
 
 def typed_line(error: BaseException, most: int = 200) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tasks.outcome import Outcome
 from tasks.promotion.attesting import attest
 from tasks.promotion.verification import verify
 from tasks.registry.registry import Registry
+from tasks.registry.status_tags import all_statuses
 from tasks.registry.tags import DECISION_TAG
 from tasks.settings import load_settings
 
@@ -164,7 +166,7 @@ def test_a_model_that_is_not_good_enough_is_refused_and_kept_from_serving(
     ],
     ids=["empty frame", "schema", "one class", "other names", "other length", "no export"],
 )
-def test_bad_input_ends_in_one_sentence_and_registers_nothing(
+def test_bad_input_ends_in_one_sentence_and_registers_nothing_but_that_on_the_model_s_page(
     prefect_api: None, tmp_path: Path, code: str, error: type[UserError], sentence: str
 ) -> None:
     file = tmp_path / "mine.py"
@@ -172,7 +174,10 @@ def test_bad_input_ends_in_one_sentence_and_registers_nothing(
     with pytest.raises(error, match=sentence) as caught:
         retrain(str(file), *QUICK, "train.epochs=1")
     assert "\n" not in str(caught.value)
-    assert Registry(load_settings()).version("digits", 1) is None
+    registry = Registry(load_settings())
+    assert registry.version("digits", 1) is None
+    shown = all_statuses(registry)["digits"]["run"]
+    assert shown.tone == "bad" and re.search(f"^failed: .*{sentence}", shown.said)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -387,8 +388,19 @@ def test_prometheus_takes_the_rules_and_the_configuration() -> None:
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+def test_the_first_page_leads_a_browser_to_prefect_and_mlflow_by_no_name_of_the_inside() -> None:
+    inside = {*SERVICES, *(entry["metadata"]["name"] for entry in OBJECTS)}
+    for words in (SERVER["args"], SERVICES["server"]["command"].split()):
+        links = dict(link.split("=", 1) for link in options_of(words).link)
+        assert {*links} == {"Prefect", "MLflow"}
+        hosts = {urlsplit(address).hostname for address in links.values()}
+        assert not hosts & inside and not any(host and host.endswith(".svc") for host in hosts)
+
+
 def options_of(words: list[str]) -> ServeOptions:
-    """What the model server makes of a command line."""
+    """What the model server makes of a command line; Kubernetes puts a pod's variables in the place of $(NAME)."""
+    settings = dict(re.findall(r"^(\w+)=(.*)$", (INFRA / "k8s" / "settings.env").read_text(), re.M))
+    words = [re.sub(r"\$\((\w+)\)", lambda name: settings[name[1]], word) for word in words]
     document = vars(parser("serve").parse_args(words))
     document.pop("models")
     return ServeOptions(**document)

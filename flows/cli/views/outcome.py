@@ -66,11 +66,23 @@ def _candidates(candidates: tuple[CandidateResult, ...]) -> Table:
     return table
 
 
+def _server(model: str) -> str:
+    """Where it is served: by the platform that is up here, or a server that is to be started."""
+    from infra.platform.state import read_state
+    from tasks.settings import load_settings
+
+    state = read_state(load_settings().home)
+    urls = [part.url for part in state.services if part.name == "server"] if state is not None else []
+    if urls:
+        return f"{urls[0]}/#{model}        where it is served, and what came of it stands"
+    return f"slipway serve {model}@champion        the model server, on http://127.0.0.1:8080"
+
+
 def _next(outcome: Outcome) -> list[str]:
     model = outcome.model
     if outcome.decision in ("promoted", "unchanged"):
         return [
-            f"slipway serve {model}@champion        the model server, on http://127.0.0.1:8080",
+            _server(model),
             f"slipway verify {model}@champion       check digest, signature and evidence again",
             f"slipway history {model}               who promoted what, when and why",
         ]

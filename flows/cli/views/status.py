@@ -39,7 +39,7 @@ def show_status(status: Status, console: Console) -> None:
             str(part.restarts or "–"),
         )
     console.print(table)
-    serves = {**dict.fromkeys(status.deployed), **status.serves}
+    serves = {**dict.fromkeys((*status.deployed, *status.statuses)), **status.serves}
     widest = max(map(len, serves), default=0)
     for model, version in sorted(serves.items()):
         absent = "[dim]loading[/]" if model in status.loading else "[dim]no champion yet[/]"
@@ -54,7 +54,8 @@ def _said(statuses: Statuses) -> Iterator[str]:
     names: dict[Subject, str] = {"champion": "champion", "run": "last run", "traffic": "drift"}
     for subject, name in names.items():
         if tag := statuses.get(subject):
-            yield f"{name}: {tag.said} ({_ago(tag.at)} ago)"
+            where = tag.pages.get("prefect", "") if tag.tone == "bad" else ""
+            yield f"{name}: {tag.said} ({_ago(tag.at)} ago) {where}".rstrip()
     if (tag := statuses.get("question")) and tag.open(datetime.now(UTC)):
         yield f"asked {_ago(tag.at)} ago: {tag.said} {tag.pages.get('prefect', '')}".rstrip()
 

@@ -131,7 +131,8 @@ def _card(shown: Shown, links: Mapping[str, str], now: datetime.datetime) -> str
     version, tone = served["version"], "good"
     badge = f"version {version} serves"
     if version is None:
-        badge, tone = "nothing serves yet", "warn" if served["refused"] else "soft"
+        badge = "no champion yet" if _has_none(served["registry_error"]) else "nothing serves yet"
+        tone = "warn" if served["refused"] else "soft"
     rows = [*_champion(shown, links, now), *_events(shown, now), *_traffic(shown, now), *_rollout(served)]
     facts = (part for name, said in rows for part in (element("dt", name), element("dd", said)))
     top = element(
@@ -258,11 +259,15 @@ def _first_steps(links: Mapping[str, str]) -> Iterator[str]:
 def _waiting(models: Sequence[Shown]) -> Iterator[str]:
     """What is followed and has nothing to show: most often there is no champion."""
     errors = {shown.name: shown.served["registry_error"] for shown in models}
-    none = [name for name, error in errors.items() if error is not None and _NONE.match(error)]
+    none = [name for name, error in errors.items() if _has_none(error)]
     if none:
         yield element("p", f"No champion yet: {', '.join(none)}.", class_="soft")
     for name in sorted(errors.keys() - none):
         yield element("p", f"{name}: {errors[name] or 'its version is being loaded'}.", class_="soft")
+
+
+def _has_none(error: str | None) -> bool:
+    return error is not None and _NONE.match(error) is not None
 
 
 def ago(at: datetime.datetime, now: datetime.datetime) -> Html:

@@ -1,4 +1,4 @@
-"""Every model of the registry that has a champion, followed from the moment that it has one, or that a person is asked about its first."""
+"""Every model of the registry that has a champion, followed from the moment that it has one, or that flows say anything of it."""
 
 import asyncio
 import logging
@@ -56,8 +56,8 @@ class Finder:
 
     async def _ask(self) -> list[str]:
         registry = await self.source()
-        # readiness waits for those of the first look, and not for a question
-        return await asyncio.to_thread(registry.champions, asked_about=self.looked)
+        # readiness waits for those of the first look, and not for what may get a champion
+        return await asyncio.to_thread(registry.champions, told_of=self.looked)
 
     def _take_up(self, names: list[str], group: asyncio.TaskGroup, *, first: bool = False) -> None:
         """Follow what is new, the workers being told before they hear of its versions."""

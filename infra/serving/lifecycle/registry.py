@@ -17,7 +17,7 @@ from tasks.registry.claims import KEYS, read_claims
 from tasks.registry.connection import connect
 from tasks.registry.download import download_version
 from tasks.registry.http import is_missing
-from tasks.registry.status_tags import QUESTION_TAG, status_texts
+from tasks.registry.status_tags import status_texts
 from tasks.registry.tags import REVERTED_TAG
 from tasks.rollout.record import ROLLOUT_TAG
 from tasks.rollout.reported import POD_TAG
@@ -121,15 +121,15 @@ class AliasSource:
             reverted=tags.get(REVERTED_TAG, ""),
         )
 
-    def champions(self, *, asked_about: bool = False) -> list[str]:
-        """The models that have a champion, in order; then, if wanted, those of which a person was asked about a first one."""
+    def champions(self, *, told_of: bool = False) -> list[str]:
+        """The models that have a champion, in order; then, if wanted, those of which flows said anything: a first run that failed, a question."""
         names, others, token = list[str](), list[str](), None
         while True:
             page = self.client.search_registered_models(max_results=PAGE, page_token=token)
             names += [model.name for model in page if "champion" in model.aliases]
-            others += [model.name for model in page if QUESTION_TAG in (model.tags or {})]
+            others += [model.name for model in page if status_texts(model.tags or {})]
             if (token := page.token) is None:
-                return sorted(names) + (sorted({*others} - {*names}) if asked_about else [])
+                return sorted(names) + (sorted({*others} - {*names}) if told_of else [])
 
     def note_revert(self, name: str, version: str, note: str) -> None:
         """Tag the version that a server went back from, for people, for the next decision, and for the other servers.

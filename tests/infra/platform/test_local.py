@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from platform_process import ROOT, Platform
+from said import said, stumbles
 
 from tasks.workloads.catalogue import names
 
@@ -71,6 +74,12 @@ def load():
 
 
 workload = replace(digits, name="endless", load=load)
+"""
+EMPTY = """
+from dataclasses import replace
+from tasks.workloads.examples.digits import load_frame, workload as digits
+
+workload = replace(digits, name="empty", load=lambda: load_frame().head(0))
 """
 
 NIGHTLY = ("digits", "flights", "glosses", "cells")
@@ -199,6 +208,9 @@ def test_a_person_starts_a_run_in_the_form_reads_what_it_found_and_approves_it(p
         ours.get_by_text("version 1 serves").wait_for(timeout=300_000)
         ours.get_by_role("link", name="Try a model").click()
         ours.get_by_text("version 1", exact=True).first.wait_for(timeout=300_000)
+        assert ours.get_by_text("waiting for a version").count() == 0
+        top, others = (ours.get_by_role("heading", name=name).bounding_box() for name in ("digits", "cells"))
+        assert top is not None and others is not None and top["y"] < others["y"], "what serves comes first"
         browser.close()
     assert wrong == []
 
@@ -339,6 +351,41 @@ def reads(platform: Platform, page: "Page", *texts: str) -> None:
         return all(each in text for each in texts)
 
     platform.until(said, f"the first page to say {texts}")
+
+
+def test_a_first_run_that_fails_stands_on_the_first_page_and_in_status_with_a_link(
+    platform: Platform, folder: Path
+) -> None:
+    (folder / "empty.py").write_text(EMPTY)
+    run = platform.start("retrain/any", {"file": "empty.py"})
+    ended = platform.ended(run)
+    assert ended["state_type"] == "FAILED" and "gave no rows" in ended["state"]["message"]
+    assert not any("Traceback" in line for line in platform.logs(run))
+    page = f"{platform.addresses['prefect']}/runs/flow-run/{run}"
+    platform.until(
+        lambda: page in (text := first_page(platform)) and "gave no rows" in text, "the first page to say it"
+    )
+    failed = platform.status()[1]["statuses"]["empty"]["run"]
+    assert failed["tone"] == "bad" and "gave no rows" in failed["said"]
+
+
+def test_no_page_names_a_path_of_this_machine_ends_in_two_full_stops_or_says_another_champion(
+    platform: Platform, folder: Path
+) -> None:
+    """Of all that runs, versions, reports and pages have said until now."""
+    paths = [str(platform.home), str(folder), str(ROOT), sys.prefix]
+    texts = list(said(platform.home, platform.ask, first_page(platform)))
+    assert len(texts) > 50
+    assert [(where, found) for where, text in texts for found in stumbles(text, paths)] == []
+    serves = platform.status()[1]["serves"]["digits"]
+    assert f"version {serves} serves" in dict(texts)["the first page"]
+    told = dict(texts)["MLflow's page of digits"]
+    assert f"version {serves}" in told and not re.search(r"(?i)no champion", told)
+
+
+def first_page(platform: Platform) -> str:
+    with urllib.request.urlopen(platform.addresses["server"], timeout=60) as answer:
+        return str(answer.read().decode())
 
 
 def test_ctrl_c_in_the_middle_of_a_run_leaves_nothing_behind(platform: Platform, folder: Path) -> None:

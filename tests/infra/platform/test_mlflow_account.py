@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from free_ports import free_port
@@ -9,9 +10,12 @@ from free_ports import free_port
 from infra.platform.accounts import accounts
 from infra.platform.mlflow_account import make_account
 from infra.platform.services import RunningService, Service
+from tasks.errors import RefusedError
+from tasks.promotion.deciders import Decider, check_may_decide, decided_by
 from tasks.registry.http import MlflowError, MlflowServer
 from tasks.registry.rest import RestClient
 from tasks.registry.tags import MOVED_BY_TAG
+from tasks.settings import Policy, Settings
 
 API = "/api/2.0/mlflow"
 
@@ -77,3 +81,22 @@ def test_the_servers_account_does_no_more_than_it_must_and_who_moves_the_champio
     account(monkeypatch, "server", "an-older-password-of-it")
     with pytest.raises(MlflowError, match="does not accept"):
         RestClient(mlflow).get_model_version("digits", "1")
+
+
+@pytest.mark.slow
+def test_who_decides_is_the_account_that_the_server_knows_and_a_wrong_password_proves_nobody(
+    mlflow: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLIPWAY_USER", "night shift")
+    account(monkeypatch, "admin", "a-long-first-password")
+    make_account(MlflowServer(mlflow), "bob", "a-long-password-of-bob", [])
+    team = {"digits": Policy(approvers=("bob",), by_account=True)}
+    settings = Settings(home=tmp_path, tracking_uri=mlflow, models=team)
+    account(monkeypatch, "bob", "a-long-password-of-bob")
+    assert decided_by(settings) == Decider(who="bob")
+    assert decided_by(settings, "ada") == Decider(who="ada", account="bob", claimed=True)
+    check_may_decide(settings, "digits", None)
+    account(monkeypatch, "bob", "a-guess-of-somebody-else")
+    assert decided_by(settings, "bob") == Decider(who="bob", claimed=True)
+    with pytest.raises(RefusedError, match="Nothing proves that this is bob"):
+        check_may_decide(settings, "digits", "bob")

@@ -55,7 +55,9 @@ def test_a_service_starts_when_what_it_needs_is_up_and_again_when_it_dies(
     keep: Callable[..., ServiceGroup],
 ) -> None:
     group = keep(page("second", "first"), page("first"))
-    group.start()
+    told: list[str] = []
+    group.start(told.append)
+    assert told == ["first", "second"]
     second, first = group.kept
     assert first.since < second.since and not group.revive()
 

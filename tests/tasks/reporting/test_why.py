@@ -18,6 +18,7 @@ def test_a_run_ran_because_of_the_first_step_that_had_something_new_to_do() -> N
         step("export", "export.py changed"),
     ]
     assert why_it_ran(steps) == "It ran because of export: export.py changed."
+    assert why_it_ran([step("train", "first run")]) == "It ran because train had not run before."
     assert "no version was made of this before" in why_it_ran(steps[:2])
 
 

@@ -92,6 +92,18 @@ def test_what_flows_said_stands_below_a_model_and_a_question_leads_to_its_form(
     ]
 
 
+def test_a_first_run_that_failed_stands_there_with_where_to_look_also_before_the_server_knows_the_model(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = "http://127.0.0.1:4200/runs/flow-run/1"
+    failed = StatusTag(
+        model="mine", subject="run", said="failed: no rows.", tone="bad", pages={"prefect": page}
+    )
+    show_status(Status(up=True, pid=1, serves={}, statuses={"mine": {"run": failed}}), as_json=False)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()[-2:]]
+    assert lines == ["mine  no champion yet", f"last run: failed: no rows. (0 min ago) {page}"]
+
+
 def test_up_begins_with_a_question_else_with_what_there_is_else_with_a_first_training() -> None:
     answered = QUESTION.model_copy(update={"until": None})
     assert first_step(ADDRESSES, {"digits": {"question": QUESTION}}).endswith(FORM)

@@ -98,6 +98,14 @@ def test_models_without_anything_are_one_line_and_an_empty_home_says_what_to_do_
     assert f"{LINKS['Prefect']}/deployments" in read.addresses
 
 
+def test_a_first_run_that_failed_stands_there_without_a_champion_with_a_link_to_it() -> None:
+    run = "http://127.0.0.1:4200/runs/flow-run/1"
+    failed = tag("run", "failed: load() gave no rows.", tone="bad", pages={"prefect": run})
+    read = Parsed(page(Shown("mine", NOTHING, {"run": failed})))
+    assert "no champion yet" in read.text and "failed: load() gave no rows. (3 h ago)" in read.text
+    assert run in read.addresses and "First train a model" not in read.text
+
+
 @given(
     st.text(max_size=60),
     st.sampled_from(["javascript:alert(1)", "data:text/html,x", "http://[", "//x", '"><script>']),

@@ -21,12 +21,12 @@ class Registry:
 
     def __init__(self, *names: str) -> None:
         self.names: list[str] | None = list(names)
-        self.asked: list[str] = []
+        self.told: list[str] = []
 
-    def champions(self, *, asked_about: bool = False) -> list[str]:
+    def champions(self, *, told_of: bool = False) -> list[str]:
         if self.names is None:
             raise OSError("away")
-        return self.names + (self.asked if asked_about else [])
+        return self.names + (self.told if told_of else [])
 
 
 class Looking:
@@ -71,11 +71,11 @@ def test_what_has_a_champion_is_followed_once_but_for_what_is_named_and_what_is_
     assert looking.followed == ["churn@champion"] and looking.found == [["churn", "digits"]]
 
 
-def test_a_model_that_somebody_is_asked_about_is_followed_before_it_has_a_champion_and_not_waited_for(
+def test_a_model_that_flows_say_something_of_is_followed_before_it_has_a_champion_and_not_waited_for(
     tmp_path: Path,
 ) -> None:
     registry = Registry("churn")
-    registry.asked = ["mine"]
+    registry.told = ["mine"]
     looking = Looking(tmp_path, registry)
     asyncio.run(looking.until(2))
     assert looking.found == [["churn"], ["mine"]], "readiness waits for what the first look finds"
