@@ -182,9 +182,7 @@ def _theirs(tool: str, workload: Workload, dataset: Dataset, fp32: Candidate, fo
     attention = "attention" if has_attention(onnx.load(fp32.onnx.path)) else "none"
     command = [python, HERE / "compress_peers.py", tool, fp32.onnx.path, rows_path, folder, attention]
     alone = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, timeout=1800, env=alone
-    )
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=1800, env=alone)
     if done.returncode:
         return [_show(Row(workload.name, tool, said=done.stderr.strip().splitlines()[-1][:120]))]
     rows = []
