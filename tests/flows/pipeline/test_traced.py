@@ -25,6 +25,7 @@ from tasks.workloads.dependencies import slipway_names
 
 BESIDE = {
     "tasks.reporting.cost": "what a step costs is no part of its result",
+    "tasks.system.processes.cpu_seconds": "likewise",
     "tasks.training.progress.progress_bar": "what is shown meanwhile",
     "tasks.outcome": "the record of that cost",
     "tasks.system.memory": "a part of that cost",
