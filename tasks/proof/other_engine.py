@@ -9,10 +9,11 @@ from tasks.data.dataset import read_split
 from tasks.engines import ONNX_RUNTIME, Engine
 from tasks.errors import UserError
 from tasks.measured import Report, Speed
-from tasks.onnx.engines import described, open_in, title
+from tasks.onnx.engines import described, missing, open_in, title
 from tasks.onnx.session import Session
 from tasks.onnx.sizes import odd_sizes
 from tasks.proof.parity import PRECISIONS, numbers_in
+from tasks.proof.probe import probe
 from tasks.proof.selection import worth_another_engine
 from tasks.proof.speed import race
 from tasks.records import Candidate, Dataset
@@ -44,7 +45,8 @@ def worth(reports: Sequence[Report], config: RunConfig) -> list[str]:
 def in_engine(reference: str, dataset: Dataset, candidate: Candidate, engine: Engine) -> Candidate:
     """`candidate` in `engine`, with the least rows that surely run faster there than in ONNX Runtime; else refused, saying why.
 
-    A short look before anything else is measured, for most small files lose here.
+    A short look before anything else is measured, for most small files lose here; and before that, in a process of its own, for
+    compiled code may end what takes the file.
     """
     assert candidate.onnx is not None
     engine = described(engine, PRECISIONS[numbers_in(candidate.onnx)])
@@ -52,6 +54,8 @@ def in_engine(reference: str, dataset: Dataset, candidate: Candidate, engine: En
     made = candidate.model_copy(update={"name": f"{candidate.name}-{engine.name}{usual}", "engine": engine})
     workload, path = load_workload(reference), candidate.onnx.path
     inputs = read_split(dataset, "validation").inputs
+    if (problem := missing(engine) or probe(path, dataset, "validation", 1, engine).problem) is not None:
+        return _refused(made, problem)
     try:
         sessions = open_in(engine, path), open_in(ONNX_RUNTIME, path)
         _check(*sessions, workload, dataset)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,9 @@ OPENVINO = Engine.parse(tried(("openvino",))[0].choice)
 
 HERE = described(OPENVINO, "fp32")
 """As a proof on this machine would name it, of a file in fp32."""
+
+CRASHING = Path(__file__).parent / "crashing_engine"
+"""On PYTHONPATH, a fake of OpenVINO that ends the process which has it take a graph."""
 
 IN = f"in {OPENVINO.numbers}"
 

@@ -47,7 +47,8 @@ class Event(AboutVersion):
 class Release(AboutVersion):
     """One version of a model, verified and in the cache; `decided` is the gate's word, `score` what was proved, in words.
 
-    `engine`: what it was proved in, `promise` how many times as fast as ONNX Runtime on these bytes, by batch size.
+    `engine`: what it was proved in, `promise` how many times as fast as ONNX Runtime on these bytes, by batch size,
+    `instead` why it is not run there.
     `back_because`: it served before, and does so again because of what happened to the version after it.
     """
 
@@ -59,6 +60,7 @@ class Release(AboutVersion):
     score: str | None = None
     engine: Engine = ONNX_RUNTIME
     promise: dict[int, float] = {}
+    instead: str | None = None
     back_because: Reason | None = None
 
 

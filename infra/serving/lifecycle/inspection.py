@@ -8,14 +8,16 @@ from pydantic import ValidationError
 
 from infra.serving.ipc.launch import Started, start_inspector
 from tasks.engines import ONNX_RUNTIME, Engine
+from tasks.onnx.engines import title
 from tasks.proof.permit import Permit
 from tasks.system.frozen import Frozen
+from tasks.system.processes import crashed, how_it_ended
 
 SECONDS = 120
 
 
 class InspectionRequest(Frozen):
-    """What to look at. `folder` None: the permits alone. `key` None: no evidence is asked for; with `changes` of keys, as they are kept, it leads to others. `parse` False: the model was parsed before."""
+    """What to look at. `folder` None: the permits alone. `key` None: no evidence is asked for; with `changes` of keys, as they are kept, it leads to others. `parse` False: the model was parsed before. `engine`: where no evidence says it."""
 
     folder: Path | None
     model: str
@@ -23,12 +25,14 @@ class InspectionRequest(Frozen):
     changes: Path | None = None
     parse: bool = True
     permits: tuple[str, ...] = ()
+    engine: Engine = ONNX_RUNTIME
 
 
 class InspectionResult(Frozen):
     """The model's digest, the gate's decision, the proved score in words, and the engine with its promise; `refused` says why it is not to be served.
 
-    `passing`: that lies with this machine and not with the model. `permits`: what each says, or why it says nothing.
+    `passing`: that lies with this machine and not with the model. `trying`: all is well, and the engine is tried now, in which the
+    process may end; `instead`: why it is not to be used. `permits`: what each says, or why it says nothing.
     """
 
     refused: str | None = None
@@ -38,6 +42,8 @@ class InspectionResult(Frozen):
     score: str | None = None
     engine: Engine = ONNX_RUNTIME
     promise: dict[int, float] = {}
+    trying: bool = False
+    instead: str | None = None
     permits: tuple[Permit | str, ...] = ()
 
 
@@ -53,7 +59,14 @@ async def inspect(request: InspectionRequest, inspector: Started | None = None) 
             writer.write(request.model_dump_json().encode())
             writer.write_eof()
         answer = await asyncio.wait_for(reader.read(), SECONDS)
-        return InspectionResult.model_validate_json(answer)
+        result = InspectionResult.model_validate_json(answer.splitlines()[-1] if answer else b"")
+        if not result.trying:
+            return result
+        code = await asyncio.to_thread(inspector.process.wait)
+        if not crashed(code):
+            return _not_now(f"the process that tried its engine died ({code})")
+        why = f"a process in which {title(result.engine)} took the file {how_it_ended(code)}"
+        return result.model_copy(update={"trying": False, "instead": why})
     except TimeoutError:
         return _not_now(f"inspection took longer than {SECONDS} s")
     except (ConnectionError, ValidationError):

@@ -36,10 +36,10 @@ class Preparer:
 
     async def from_folder(self, target: Target, folder: Path) -> Release:
         """A folder on this machine, taken at its word: nobody promoted it."""
-        result = await self._inspect(InspectionRequest(folder=folder, model=target.name))
         engine = ONNX_RUNTIME if self.options.engine is None else Engine.parse(self.options.engine)
+        result = await self._inspect(InspectionRequest(folder=folder, model=target.name, engine=engine))
         about = {"model": target.name, "version": "local", "digest": accepted(result)}
-        return Release(**about, folder=folder, evidence="local", engine=engine)
+        return Release(**about, folder=folder, evidence="local", engine=engine, instead=result.instead)
 
     async def from_cache(
         self, target: Target, pointer: Pointer, folder: Path, permitted: bool = True, whole: bool = False
@@ -83,6 +83,7 @@ class Preparer:
             score=proof.score,
             engine=proof.engine,
             promise=proof.promise,
+            instead=proof.instead,
         )
 
     async def _inspect(self, request: InspectionRequest) -> InspectionResult:

@@ -46,9 +46,9 @@ class Running(NamedTuple):
         return self._replace(instead=f"{title(self.engine)} fails here: {first_line(error)}").plain
 
 
-def open_proved(engine: Engine, content: bytes, threads: int) -> Running:
-    """In the engine if it can be had. Raises UserError when not even ONNX Runtime loads the file."""
-    why = None if engine.is_always_there else missing(engine)
+def open_proved(engine: Engine, content: bytes, threads: int, why: str | None = None) -> Running:
+    """In the engine if it can be had; `why`: it is known that it cannot. Raises UserError when not even ONNX Runtime loads the file."""
+    why = None if engine.is_always_there else why or missing(engine)
     if why is None:
         try:
             return Running(open_in(engine, content, threads), installed_here(engine))

@@ -111,7 +111,7 @@ def load_version(release: Release, threads: int, batch: int | None, max_rows: in
     if hashlib.sha256(content).hexdigest() != release.digest:
         raise NotNow("digest: model.onnx in the cache is not the file that was verified")
     try:
-        running = open_proved(release.engine, content, threads)
+        running = open_proved(release.engine, content, threads, release.instead)
     except UserError as error:
         raise Unservable(str(error)) from None
     graph = spec_of(running.session)

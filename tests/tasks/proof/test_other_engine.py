@@ -1,12 +1,13 @@
 """A file in another engine: from which batch on it pays, what is refused with its numbers, and what of it is proved."""
 
+import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from engines_here import IN, OPENVINO, asked
+from engines_here import CRASHING, IN, OPENVINO, asked
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,6 +63,18 @@ def test_a_file_that_loses_in_the_other_engine_is_refused_with_its_numbers(
     assert lost.name.startswith("fp32-openvino") and lost.onnx is None
     said = rf"OpenVINO \S+ {IN} is not surely faster than ONNX Runtime on this file: 0\.50× \(0\.40 to 0\.60\) at batch 64"
     assert re.fullmatch(said, lost.refused or "")
+
+
+def test_a_file_over_which_the_engine_ends_a_process_is_refused_and_ends_no_run(
+    linear_digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a fake of OpenVINO, which the fresh process meets."""
+    dataset, fp32 = linear_digits
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(CRASHING), os.environ.get("PYTHONPATH", "")]))
+    refused = in_engine("digits", dataset, fp32, OPENVINO)
+    assert (refused.refused or "").startswith(
+        "a fresh process that loads and runs it was ended by SIGSEGV, twice"
+    )
 
 
 def test_what_the_engine_does_not_take_is_a_sentence_and_no_candidate(

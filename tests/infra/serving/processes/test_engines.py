@@ -8,12 +8,13 @@ import numpy as np
 import onnxruntime
 import pytest
 import serving_models as models
-from engines_here import HERE, IN
+from engines_here import CRASHING, HERE, IN
 from registered import BODY, Registered, serves
 from serving_process import ServerProcess, wait_for
 
 from tasks.engines import Engine
 from tasks.measured import Interval, Speed
+from tasks.onnx.engines import title
 from tasks.proof import evidence
 from tasks.system.signing import private_key, public_key
 
@@ -74,5 +75,19 @@ def test_the_server_runs_what_the_signed_evidence_says_and_says_where_it_does_no
         labels = f'slipway_serving_engine{{engine="onnxruntime",model="{name}",proved="openvino",version="{second}"}}'
         assert server.metric(labels) == 1
         assert f"{name} version {second} runs in ONNX Runtime: {fell['instead']}" in server.log.read_text()
+        answer = server.post("/invocations", BODY).json["predictions"]
+        assert np.isfinite(np.array(answer["logits"])).all()
+
+
+def test_an_engine_that_ends_a_process_over_a_file_ends_none_that_serves(
+    registered: Registered, tmp_path: Path
+) -> None:
+    """By a fake of OpenVINO, which the inspector's process meets and then, if it is asked, a worker's."""
+    name = registered.name
+    registered.add(models.mlp(seed=1), "champion", change=sealed(name, HERE))
+    with registered.serve(tmp_path / "server", public_key=public_key(), ahead=CRASHING) as server:
+        fell = engines(server, name)
+        assert fell["engine"].startswith("ONNX Runtime ")
+        assert fell["instead"] == f"a process in which {title(HERE)} took the file was ended by SIGSEGV"
         answer = server.post("/invocations", BODY).json["predictions"]
         assert np.isfinite(np.array(answer["logits"])).all()
