@@ -108,7 +108,7 @@ class _Graph:
         taken = {*wanted, *(name for node in nodes for name in node.input)}
         inputs = [value for name, value in self.inputs.items() if name in taken]
         outputs = [onnx.ValueInfoProto(name=name) for name in wanted]
-        constants = [tensor for tensor in self.proto.graph.initializer if tensor.name in taken]
+        constants = [_named(self.constants[name], name) for name in sorted(taken & self.constants.keys())]
         graph = onnx.helper.make_graph(nodes, "look", inputs, outputs, constants)
         opsets, version = self.proto.opset_import, self.proto.ir_version
         file = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=version)
@@ -128,3 +128,11 @@ class _Graph:
                 if name in self.made and self.made[name].output[0] not in needed:
                     waiting.append(self.made[name])
         return needed
+
+
+def _named(tensor: onnx.TensorProto, name: str) -> onnx.TensorProto:
+    """As an initializer: what a Constant node holds has another name, or none."""
+    named = onnx.TensorProto()
+    named.CopyFrom(tensor)
+    named.name = name
+    return named

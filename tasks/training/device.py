@@ -11,7 +11,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tasks.config import Train
-from tasks.errors import UserError
+from tasks.errors import StepError, UserError
 from tasks.training.unfinished import NoRoomError
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Compute:
         """The same bits from the same training, on a GPU too; torch is left as it was.
 
         An operation that has no such form on a GPU stays as it is, and torch warns of it by name. Raises NoRoomError, in a
-        sentence, where the GPU's memory does not hold a batch.
+        sentence, where the GPU's memory does not hold a batch; StepError where others have much of it at the moment.
         """
         if self.device.type != "cuda":
             yield
@@ -55,13 +55,19 @@ class Compute:
         try:
             yield
         except torch.OutOfMemoryError as error:
-            raise NoRoomError(self._no_room()) from error
+            raise self._no_room() from error
         finally:
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
-    def _no_room(self) -> str:
+    def _no_room(self) -> StepError:
         free, total = torch.cuda.mem_get_info(self.device)
-        return (
+        others = total - free - torch.cuda.memory_reserved(self.device)
+        if others > total / 4:
+            return StepError(
+                f"Others have {others / 1e9:.0f} of the {total / 1e9:.0f} GB of {torch.cuda.get_device_name(self.device)}, and what is left does not "
+                "hold a batch: wait until they have ended, or set a smaller train.batch_size."
+            )
+        return NoRoomError(
             f"The memory of {torch.cuda.get_device_name(self.device)} ({total / 1e9:.0f} GB, of which {(total - free) / 1e9:.0f} were taken) does not "
             "hold a batch: set a smaller train.batch_size, or train.precision=bf16."
         )

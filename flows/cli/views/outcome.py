@@ -71,7 +71,8 @@ def _server(model: str) -> str:
     from infra.platform.state import read_state
     from tasks.settings import load_settings
 
-    state = read_state(load_settings().home)
+    settings = load_settings()
+    state = read_state(settings.home) if settings.has_own_registry else None
     urls = [part.url for part in state.services if part.name == "server"] if state is not None else []
     if urls:
         return f"{urls[0]}/#{model}        where it is served, and what came of it stands"

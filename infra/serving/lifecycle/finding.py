@@ -71,7 +71,7 @@ class Finder:
             named = (Target(name=name, alias="champion") for name in fit if name in self.named)
             self.say(Found(targets=(*targets, *named)))
         for target in targets:
-            logger.info("%s: the registry has a champion; it is followed from now on", target.name)
+            logger.info("%s: it is followed from now on", target.name)
             group.create_task(self.follow(target))
 
     def _pass_over(self, names: frozenset[str]) -> None:

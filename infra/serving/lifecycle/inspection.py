@@ -11,7 +11,7 @@ from tasks.engines import ONNX_RUNTIME, Engine
 from tasks.onnx.engines import title
 from tasks.proof.permit import Permit
 from tasks.system.frozen import Frozen
-from tasks.system.processes import crashed, how_it_ended
+from tasks.system.processes import how_it_ended
 
 SECONDS = 120
 
@@ -58,15 +58,9 @@ async def inspect(request: InspectionRequest, inspector: Started | None = None) 
         with contextlib.suppress(OSError, RuntimeError):  # whoever reads the answer finds out that it is gone
             writer.write(request.model_dump_json().encode())
             writer.write_eof()
-        answer = await asyncio.wait_for(reader.read(), SECONDS)
-        result = InspectionResult.model_validate_json(answer.splitlines()[-1] if answer else b"")
-        if not result.trying:
-            return result
-        code = await asyncio.to_thread(inspector.process.wait)
-        if not crashed(code):
-            return _not_now(f"the process that tried its engine died ({code})")
-        why = f"a process in which {title(result.engine)} took the file {how_it_ended(code)}"
-        return result.model_copy(update={"trying": False, "instead": why})
+        answer = await asyncio.wait_for(reader.readline(), SECONDS)
+        result = InspectionResult.model_validate_json(answer)
+        return await _tried(result, reader, inspector) if result.trying else result
     except TimeoutError:
         return _not_now(f"inspection took longer than {SECONDS} s")
     except (ConnectionError, ValidationError):
@@ -75,6 +69,22 @@ async def inspect(request: InspectionRequest, inspector: Started | None = None) 
     finally:
         writer.close()
         inspector.discard()
+
+
+async def _tried(
+    result: InspectionResult, reader: asyncio.StreamReader, inspector: Started
+) -> InspectionResult:
+    """The same once its engine was tried; all else holds, so that whatever comes of this it can serve, in ONNX Runtime."""
+    try:
+        if answer := await asyncio.wait_for(reader.readline(), SECONDS):
+            return InspectionResult.model_validate_json(answer)
+        how = how_it_ended(await asyncio.to_thread(inspector.process.wait))
+    except TimeoutError:
+        how = f"took longer than {SECONDS} s"
+    except ConnectionError:
+        how = "ended"
+    why = f"a process in which {title(result.engine)} took the file {how}"
+    return result.model_copy(update={"trying": False, "instead": why})
 
 
 def _not_now(why: str) -> InspectionResult:

@@ -133,11 +133,14 @@ def check_model(folder: Path, digest: str) -> None:
 def try_engine(folder: Path, result: InspectionResult) -> None:
     """What is loaded from bytes of others' in compiled code of others' may end its process: this one, and no worker."""
     from infra.serving.ipc.messages import Release
-    from infra.serving.models.version import load_version
+    from infra.serving.models.version import example_rows, load_version
+    from infra.serving.wire.tensors import cut
 
     about = {"model": "m", "version": "0", "digest": result.digest, "folder": folder, "evidence": "unsigned"}
     with suppress(Exception):  # a worker finds the same, and says it
-        load_version(Release(**about, engine=result.engine), threads=1, batch=1, max_rows=2**31)
+        loaded = load_version(Release(**about, engine=result.engine), threads=1, batch=1, max_rows=2**31)
+        # of as many rows as are its own: fewer were ONNX Runtime's
+        loaded.run([cut(example_rows(loaded), 0, 1)] * max([result.engine.rows, *result.promise]))
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from engines_here import asked
 from onnx import TensorProto, helper, numpy_helper
 
 from tasks.engines import Engine
@@ -48,6 +49,15 @@ def graph(nodes: Nodes, **told: Any) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(proto)
 
 
+def _with_constant(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """`five` from a node, as some exporters have it."""
+    (five,) = [tensor for tensor in proto.graph.initializer if tensor.name == "five"]
+    proto.graph.initializer.remove(five)
+    five.name = "value of five"
+    proto.graph.node.insert(0, helper.make_node("Constant", [], ["five"], value=five))
+    return proto
+
+
 SIZE: Nodes = [("Shape", "words", "shape"), ("Gather", "shape one", "size")]
 
 CHECKED = {
@@ -55,6 +65,7 @@ CHECKED = {
     "in another form": graph([("Reshape", "words flat", "i"), ("Gather", "table i", "y")]),
     "in a table of 8 bits": graph([("DequantizeLinear", "bytes scale", "t"), ("Gather", "t words", "y")]),
     "moved on": graph([("Add", "words five", "i"), ("Gather", "table i", "y")]),
+    "moved on by a node's constant": _with_constant(graph([("Add", "words five", "i"), ("Gather", "table i", "y")])),
     "of a product": graph([("Mul", "words ten", "i"), ("Gather", "table i", "y")]),
     "by place": graph([*SIZE, ("Range", "zero size one", "i"), ("Gather", "table i", "y")]),
     "in the words": graph([("GatherElements", "words words", "y")], y={"axis": 1}),
@@ -92,6 +103,19 @@ def test_a_row_that_is_not_there_is_refused_as_onnx_runtime_refuses_it(how: str,
         assert ours is theirs
     else:
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", CHECKED)
+def test_rows_that_are_there_are_openvinos(how: str) -> None:
+    """Or else what is looked at beforehand could refuse all."""
+    words = (
+        np.zeros((2, 3), "int64")
+        if how in ("in the words", "of a product")
+        else np.array([[0, 1, 2], [2, 1, 0]])
+    )
+    with asked() as batches:
+        open_in(FP32, CHECKED[how].SerializeToString()).run(None, {"words": words})
+    assert len(batches) == 1
 
 
 def test_rows_that_are_there_are_openvinos_where_the_input_or_the_file_says_it() -> None:

@@ -21,6 +21,7 @@ from tasks.training.loop import Loop
 from tasks.training.proposal import Proposal
 from tasks.training.trainer import train
 from tasks.training.tried import try_training, without_test
+from tasks.training.unfinished import NoRoomError, UnfinishedError
 from tasks.workloads.catalogue import load_workload
 
 DOTS = str(SUPPORT / "searched_dots.py")
@@ -132,7 +133,7 @@ def test_a_training_that_a_gpu_does_not_hold_has_failed_and_leaves_the_memory_to
 
     guarded = Compute.exact
     monkeypatch.setattr(Compute, "exact", exact)
-    monkeypatch.setattr(Compute, "_no_room", lambda self: "The memory does not hold a batch.")
+    monkeypatch.setattr(Compute, "_no_room", lambda self: NoRoomError("The memory does not hold a batch."))
     with monkeypatch.context() as patch, importing():
         patch.setattr(Loop, "_backward", backward)
         tried = try_training(DOTS, without_test(dots), proposal(), tmp_path)
@@ -140,6 +141,21 @@ def test_a_training_that_a_gpu_does_not_hold_has_failed_and_leaves_the_memory_to
     assert (tried.state, tried.why, tried.score) == ("failed", "The memory does not hold a batch.", None)
     assert [*tmp_path.iterdir()] == []
     assert try_training(DOTS, without_test(dots), proposal(), tmp_path).state == "finished"
+
+
+@pytest.mark.parametrize(
+    "others, says, kept",
+    [(1, "does not hold a batch: set", True), (60, "Others have 60 of the 80 GB", False)],
+)
+def test_memory_that_others_have_at_the_moment_is_no_result_of_a_training_on_a_gpu_that_is_faked(
+    monkeypatch: pytest.MonkeyPatch, others: int, says: str, kept: bool
+) -> None:
+    """What is raised otherwise is kept as the training's, and never tried again."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5 * 10**9, 80 * 10**9))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: (75 - others) * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    error = Compute(Train())._no_room()
+    assert says in str(error) and isinstance(error, UnfinishedError) == kept
 
 
 @pytest.mark.slow

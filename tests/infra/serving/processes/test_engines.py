@@ -79,15 +79,18 @@ def test_the_server_runs_what_the_signed_evidence_says_and_says_where_it_does_no
         assert np.isfinite(np.array(answer["logits"])).all()
 
 
+@pytest.mark.parametrize("rows", [0, 1, 16])
 def test_an_engine_that_ends_a_process_over_a_file_ends_none_that_serves(
-    registered: Registered, tmp_path: Path
+    registered: Registered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
-    """By a fake of OpenVINO, which the inspector's process meets and then, if it is asked, a worker's."""
-    name = registered.name
-    registered.add(models.mlp(seed=1), "champion", change=sealed(name, HERE))
+    """By a fake of OpenVINO, which the inspector's process meets and then, if it is asked, a worker's: taking the file, or at so many rows."""
+    if rows:
+        monkeypatch.setenv("ONE_THAT_RUNS", "1")
+    name, engine = registered.name, HERE.model_copy(update={"rows": max(1, rows)})
+    registered.add(models.mlp(seed=1), "champion", change=sealed(name, engine, 2.0))
     with registered.serve(tmp_path / "server", public_key=public_key(), ahead=CRASHING) as server:
         fell = engines(server, name)
         assert fell["engine"].startswith("ONNX Runtime ")
-        assert fell["instead"] == f"a process in which {title(HERE)} took the file was ended by SIGSEGV"
+        assert fell["instead"] == f"a process in which {title(engine)} took the file was ended by SIGSEGV"
         answer = server.post("/invocations", BODY).json["predictions"]
         assert np.isfinite(np.array(answer["logits"])).all()
