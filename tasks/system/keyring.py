@@ -74,7 +74,7 @@ class SignedChange(Frozen):
 
 
 class KeyState(Frozen):
-    """What is known of one key. `holds` None: all that it signs, for it is in force."""
+    """What is known of one key. `holds` None: all that it signs, for it is in force. `dropped`: what a revocation took out of that."""
 
     pem: str
     since: datetime.datetime | None = None
@@ -82,6 +82,7 @@ class KeyState(Frozen):
     revoked: datetime.datetime | None = None
     why: str = ""
     holds: frozenset[str] | None = None
+    dropped: frozenset[str] = frozenset()
 
     @property
     def fingerprint(self) -> str:
@@ -130,6 +131,7 @@ def states(root: str, chain: Sequence[Inventoried]) -> dict[str, KeyState]:
         if change.action == "revoke":
             # Never more than it was left with: who revokes cannot vouch for what the hand-over did not list.
             ended["holds"] = each.holds if before.holds is None else each.holds & before.holds
+            ended["dropped"] = before.dropped | (before.holds_or_none - each.holds)
             ended["revoked"] = min(filter(None, (before.revoked, change.since or change.at)))
         known[pem] = before.model_copy(update=ended)
         if change.action == "rotate":
@@ -138,14 +140,19 @@ def states(root: str, chain: Sequence[Inventoried]) -> dict[str, KeyState]:
 
 
 def merged(root: str, all_states: Iterable[Mapping[str, KeyState]]) -> dict[str, KeyState]:
-    """Of what several registries know: a key that ended in one has ended, and what any inventory lists holds."""
+    """Of what several registries know: a key that ended in one has ended, and what any inventory lists holds, but for what any revocation dropped.
+
+    One registry under two addresses is two: what was learned at the first, before a revocation, does not undo it.
+    """
     together: dict[str, KeyState] = {}
     for each in all_states:
         for pem, state in each.items():
             other = together.get(pem, state)
             if other.holds is not None and state.holds is not None:
                 revoked = min(filter(None, (other.revoked, state.revoked)), default=None)
-                state = state.model_copy(update={"holds": other.holds | state.holds, "revoked": revoked})
+                dropped = other.dropped | state.dropped
+                holds = (other.holds | state.holds) - dropped
+                state = state.model_copy(update={"holds": holds, "dropped": dropped, "revoked": revoked})
             together[pem] = other if state.holds is None else state
     return together or {root: KeyState(pem=root)}
 

@@ -77,8 +77,24 @@ def test_two_registries_add_up_to_what_either_lists_and_a_key_that_ended_in_one_
         ended = [each for each in both if each.holds is not None]
         assert (state.holds is None) == (not ended)
         assert (state.refusal(digest) is None) == (
-            not ended or any(digest in each.holds_or_none for each in ended)
+            not ended
+            or any(digest in each.holds_or_none for each in ended)
+            and not any(digest in each.dropped for each in ended)
         )
+
+
+@given(histories(), st.integers(0, 6), st.booleans())
+def test_what_was_learned_before_a_revocation_at_another_address_of_the_registry_undoes_none_of_it(
+    history: tuple[list[Inventoried], dict[str, set[str]], dict[str, set[str]]],
+    known: int,
+    later: bool,
+) -> None:
+    now, before = states("key 0", history[0]), states("key 0", history[0][:known])
+    together = keyrings.merged("key 0", [now, before, before] if later else [before, now, before])
+    for name, state in now.items():
+        assert [together[name].refusal(digest) for digest in DIGESTS] == [
+            state.refusal(digest) for digest in DIGESTS
+        ]
 
 
 def test_a_chain_that_the_root_is_no_part_of_says_nothing(tmp_path: Path) -> None:
