@@ -12,7 +12,7 @@ from pydantic import computed_field
 
 from tasks.errors import UserError
 from tasks.promotion.entries import LedgerEntry
-from tasks.promotion.history import UNDER_WAY, History, history
+from tasks.promotion.history import History, history
 from tasks.promotion.replay import replay as replay_rollouts
 from tasks.promotion.verification import check_version, downloaded, score_again
 from tasks.proof.evidence import EVIDENCE, Evidence
@@ -125,7 +125,7 @@ def _audited(
 ) -> AuditedModel:
     """What is wrong with keys is every model's, and said once; a decision that is made meanwhile is no fault, for the next one ends it."""
     wrong = dict.fromkeys((*made.problems, *again[0]))
-    waiting = [problem for problem in wrong if UNDER_WAY in problem]
+    waiting = (made.pending,) if made.pending else ()
     return AuditedModel(
         model=made.model,
         entries=len(made.entries),
