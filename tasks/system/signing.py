@@ -202,15 +202,15 @@ def signed_digest(folder: Path, name: str, keys: Keyring) -> str | None:
     from cryptography.exceptions import InvalidSignature
     from model_signing._signing.sign_sigstore_pb import Signature
 
-    state = keys.states.get(_named_key(folder))
-    if state is None:
-        return None
-    try:
-        listed = _verifier(keys.key(state.fingerprint)).verify(Signature.read(folder / SIGNATURE))
-    except (InvalidSignature, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None
-    digests = {each.identifier: str(each.digest.digest_hex) for each in listed.resource_descriptors()}
-    return digests[name] if name in digests and state.refusal(digests[name]) is None else None
+    named = _named_key(folder)
+    for state in [keys.states[named]] if named in keys.states else reversed(keys.states.values()):
+        try:
+            listed = _verifier(keys.key(state.fingerprint)).verify(Signature.read(folder / SIGNATURE))
+        except (InvalidSignature, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            continue
+        digests = {each.identifier: str(each.digest.digest_hex) for each in listed.resource_descriptors()}
+        return digests[name] if name in digests and state.refusal(digests[name]) is None else None
+    return None
 
 
 def _verifier(key: "ec.EllipticCurvePublicKey") -> Any:
