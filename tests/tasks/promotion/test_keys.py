@@ -13,7 +13,7 @@ from pathlib import Path
 import promotions
 import pytest
 
-from tasks.errors import UserError
+from tasks.errors import StepError, UserError
 from tasks.promotion import head, keys, ledger
 from tasks.promotion.champion import promote, repair
 from tasks.promotion.entries import LedgerEntry
@@ -24,6 +24,7 @@ from tasks.proof import evidence
 from tasks.proof.permit import PERMIT_TAG, issue, read_permit
 from tasks.records import Version
 from tasks.registry.claims import KEYS
+from tasks.registry.http import MlflowError
 from tasks.registry.key_changes import NEXT
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG
@@ -158,6 +159,39 @@ def test_a_hand_over_lists_the_evidence_that_is_signed_and_not_what_a_tag_says(
         evidence.verify(tmp_path / "forged")
     for version in (champion, waiting):
         assert verify(settings, f"{model}/{version.version}").decision == "pass"
+
+
+def test_a_tag_that_names_what_another_version_was_proved_with_takes_no_evidence_off_the_list(
+    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path
+) -> None:
+    keys.rotate(settings, why="a year old")
+    waiting = promotions.register(registry, model, tmp_path, 3.0)
+    registry.tag_version(waiting, {EVIDENCE_TAG: registry.tags(champion)[EVIDENCE_TAG]})
+    keys.rotate(settings, why="again")
+    assert verify(settings, f"{model}/{waiting.version}").decision == "pass"
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_hand_over_waits_for_a_signature_that_is_not_to_be_had_now_and_takes_the_permit_for_one_that_is_gone(
+    registry: Registry,
+    settings: Settings,
+    model: str,
+    champion: Version,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: bool,
+) -> None:
+    def fails(*_: object) -> Path:
+        raise MlflowError("no such file", "RESOURCE_DOES_NOT_EXIST") if missing else StepError("timed out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "download", fails)
+        if missing:
+            keys.rotate(settings, why="a year old")
+        else:
+            with pytest.raises(StepError, match=r"evidence.sig of .* version 1 is not to be had.*timed out"):
+                keys.rotate(settings, why="a year old")
+    assert len(keys.trusted_keys(settings).keys) == 1 + missing
+    assert verify(settings, f"{model}/{champion.version}").decision == "pass"
 
 
 def test_how_far_a_ledger_has_come_is_not_for_the_old_key_to_say(
