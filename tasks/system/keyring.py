@@ -74,7 +74,7 @@ class SignedChange(Frozen):
 
 
 class KeyState(Frozen):
-    """What is known of one key. `holds` None: all that it signs, for it is in force. `dropped`: what a revocation took out of that."""
+    """What is known of one key. `holds` None: all that it signs, for it is in force. `dropped`: what a revocation took out of that; `heirs`: PEM texts."""
 
     pem: str
     since: datetime.datetime | None = None
@@ -83,6 +83,7 @@ class KeyState(Frozen):
     why: str = ""
     holds: frozenset[str] | None = None
     dropped: frozenset[str] = frozenset()
+    heirs: frozenset[str] = frozenset()
 
     @property
     def fingerprint(self) -> str:
@@ -127,6 +128,7 @@ def states(root: str, chain: Sequence[Inventoried]) -> dict[str, KeyState]:
             "holds": each.holds,
             "until": before.until or change.at,
             "why": change.why,
+            "heirs": before.heirs | {change.key},
         }
         if change.action == "revoke":
             # Never more than it was left with: who revokes cannot vouch for what the hand-over did not list.
@@ -152,7 +154,9 @@ def merged(root: str, all_states: Iterable[Mapping[str, KeyState]]) -> dict[str,
                 revoked = min(filter(None, (other.revoked, state.revoked)), default=None)
                 dropped = other.dropped | state.dropped
                 holds = (other.holds | state.holds) - dropped
-                state = state.model_copy(update={"holds": holds, "dropped": dropped, "revoked": revoked})
+                heirs = other.heirs | state.heirs
+                both = {"holds": holds, "dropped": dropped, "revoked": revoked, "heirs": heirs}
+                state = state.model_copy(update=both)
             together[pem] = other if state.holds is None else state
     return together or {root: KeyState(pem=root)}
 
@@ -196,6 +200,14 @@ class Keyring:
         if name not in self._keys:
             self._keys[name] = load_public(self.states[name].pem.encode(), f"The key {name[:12]}")
         return self._keys[name]
+
+    def successors(self, name: str) -> set[str]:
+        """A key and all that it led on to, none that led to it: by fingerprint."""
+        found, waiting = set[str](), [name]
+        while waiting:
+            found.add(name := waiting.pop())
+            waiting += {fingerprint(pem) for pem in self.states[name].heirs} - found
+        return found
 
     def ended(self, name: str) -> KeyState | None:
         """What is known of a key that signs no longer."""
