@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from tasks.errors import StepError, UserError
 from tasks.system.ecdsa import load_public, sign, verifies
@@ -216,15 +216,15 @@ class Keyring:
 
 
 def read_keyring(root: Path, folder: Path) -> Keyring:
-    """By the public key in the file `root`, and by what is kept in `folder` of changes. Raises UserError for what is no key."""
+    """By the public key in the file `root`, and by what is kept in `folder` of changes. Raises UserError for what is no key, KeyringError for what is damaged."""
     files = tuple(sorted(folder.glob("ring-*.json")))
-    return _read_keyring(root.read_bytes(), str(root), tuple(path.read_bytes() for path in files))
+    return _read_keyring(root.read_bytes(), str(root), tuple((path, path.read_bytes()) for path in files))
 
 
 @lru_cache(maxsize=32)
-def _read_keyring(root: bytes, name: str, kept: tuple[bytes, ...]) -> Keyring:
+def _read_keyring(root: bytes, name: str, kept: tuple[tuple[Path, bytes], ...]) -> Keyring:
     pem = public_pem(load_public(root, name))
-    return Keyring(merged(pem, (states(pem, read_chain(json.loads(content), {pem})) for content in kept)))
+    return Keyring(merged(pem, (states(pem, read_chain(_read_kept(*each), {pem})) for each in kept)))
 
 
 def keep(folder: Path, registry: str, claims: Mapping[str, str], root: Path) -> bool:
@@ -233,8 +233,8 @@ def keep(folder: Path, registry: str, claims: Mapping[str, str], root: Path) -> 
     Raises KeyringError otherwise, and UserError for a root that is no key.
     """
     path, roots = folder / f"ring-{digest_of(registry)[:8]}.json", read_keyring(root, folder).pems
-    before: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
-    if not any(roots & {change.key, change.ended} for change in _kept(before)):
+    before = _read_kept(path, path.read_bytes()) if path.is_file() else {}
+    if not any(roots & {change.key, change.ended} for change in _changes(before)):
         before = {}  # of keys from before this machine was given another
     if numbers(before) == numbers(claims) and before.items() <= claims.items():
         return False
@@ -249,7 +249,18 @@ def keep(folder: Path, registry: str, claims: Mapping[str, str], root: Path) -> 
     return True
 
 
-def _kept(claims: Mapping[str, str]) -> Iterator[Change]:
+def _read_kept(path: Path, content: bytes) -> dict[str, str]:
+    try:
+        kept: dict[str, str] = TypeAdapter(dict[str, str]).validate_json(content)
+        list(_changes(kept))
+    except ValueError as error:
+        raise KeyringError(
+            f"{path} is damaged, so that nobody knows here which keys ended: put it back, or remove it to learn that anew of the registry."
+        ) from error
+    return kept
+
+
+def _changes(claims: Mapping[str, str]) -> Iterator[Change]:
     for number in numbers(claims):
         yield SignedChange.model_validate_json(claims[f"{_CHANGE}{number}"]).change
 

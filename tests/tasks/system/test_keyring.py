@@ -230,3 +230,16 @@ def test_a_record_that_was_cut_or_rewritten_is_not_taken_over(keys: Keys, tmp_pa
     del keys.claims["change-2"]
     assert json.loads(kept.read_bytes()) == keys.claims
     assert not keys.keep(keys.claims), "and may go again"
+
+
+def test_a_damaged_file_of_what_is_kept_is_one_sentence_that_names_it(keys: Keys, tmp_path: Path) -> None:
+    keys.rotate(0, 1, set())
+    keys.keep(keys.claims)
+    (kept,) = (tmp_path / "ring").glob("ring-*.json")
+    for damaged in ("", kept.read_text()[:-9], "[]", '{"change-1": {}}', '{"change-1": "{}"}'):
+        kept.write_text(damaged)
+        for read in (lambda: keys.keep(keys.claims), lambda: keyrings.read_keyring(tmp_path / "0.pub", kept.parent)):  # fmt: skip
+            with pytest.raises(KeyringError, match=rf"{kept} is damaged, .* remove it"):
+                read()
+    kept.unlink()
+    assert keys.keep(keys.claims)
