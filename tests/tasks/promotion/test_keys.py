@@ -25,7 +25,7 @@ from tasks.proof.permit import PERMIT_TAG, issue, read_permit
 from tasks.records import Version
 from tasks.registry.claims import KEYS
 from tasks.registry.http import MlflowError
-from tasks.registry.key_changes import NEXT
+from tasks.registry.key_changes import NEXT, refresh_keys
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG
 from tasks.settings import Settings
@@ -310,6 +310,24 @@ def test_a_registry_whose_record_was_cut_short_changes_nothing_here(
     assert [key.standing for key in keys.trusted_keys(settings).keys] == ["ended", "in force"]
     (problem,) = read_ledger(registry, model).problems
     assert "record of keys was cut short or rewritten" in problem
+
+
+def test_a_change_that_another_process_learns_of_meanwhile_is_no_rewritten_record(
+    registry: Registry, settings: Settings, model: str, champion: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, claims = registry.claims(KEYS), Registry.claims
+    keys.rotate(settings, why="x")
+    late = iter([before or {"begun": KEYS}])
+    monkeypatch.setattr(Registry, "claims", lambda *asked: next(late, None) or claims(*asked))
+    assert refresh_keys(registry) == ()
+
+
+def test_a_signing_service_that_is_away_is_why_nothing_is_learned_of_keys(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SLIPWAY_SIGNER", f"unix://{tmp_path}/away")
+    (problem,) = refresh_keys(registry)
+    assert "The signing service" in problem and "does not answer" in problem
 
 
 def test_one_home_hands_over_at_each_of_its_registries(
