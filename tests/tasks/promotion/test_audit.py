@@ -14,7 +14,7 @@ from flows.cli.audit import commands
 from tasks.errors import UserError
 from tasks.promotion import keys
 from tasks.promotion.audit import Audit, audit
-from tasks.promotion.champion import promote
+from tasks.promotion.champion import promote, roll_back
 from tasks.promotion.ledger import read_ledger
 from tasks.proof.permit import PERMIT_TAG
 from tasks.records import Candidate, Dataset, Version
@@ -130,6 +130,12 @@ def test_an_evidence_that_is_not_the_one_that_was_decided_on_is_a_fault(
     assert [
         "its evidence is not the one that entry 1" in fault for fault in audit(registry.settings).faults()
     ] == [True]
+    promoted(registry, promotions.register(registry, MODEL, tmp_path, 3.0))
+    registry.client.delete_model_version_tag(MODEL, "1", EVIDENCE_TAG)
+    roll_back(registry, version, why="wrong sevens")
+    assert read_ledger(registry, MODEL).entries[-1].evidence is None
+    (fault,) = audit(registry.settings).faults()
+    assert "its evidence is not the one that entry 1" in fault, "the last that names any"
 
 
 def test_what_is_as_it_should_be_is_no_fault(
