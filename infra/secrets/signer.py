@@ -222,9 +222,8 @@ def main(words: list[str]) -> None:
         )
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
     with serve(words[0], signing.signer(), os.environ.get(signers.SERVICE_KEY, "").strip()) as service:
-        log.info(
-            "signs with %s at %s", signers.fingerprint(signers.public_pem(signing.signer()))[:12], words[0]
-        )
+        name = signers.fingerprint(signers.public_pem(signing.signer()))[:12]
+        log.info("signs with %s at %s", name, without_secrets(words[0]))
         with suppress(KeyboardInterrupt):
             service.serve_forever()
 

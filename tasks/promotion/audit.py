@@ -12,7 +12,7 @@ from pydantic import computed_field
 
 from tasks.errors import UserError
 from tasks.promotion.entries import LedgerEntry
-from tasks.promotion.history import UNDER_WAY, History, history
+from tasks.promotion.history import History, history
 from tasks.promotion.replay import replay as replay_rollouts
 from tasks.promotion.verification import check_version, downloaded, score_again
 from tasks.proof.evidence import EVIDENCE, Evidence
@@ -125,7 +125,7 @@ def _audited(
 ) -> AuditedModel:
     """What is wrong with keys is every model's, and said once; a decision that is made meanwhile is no fault, for the next one ends it."""
     wrong = dict.fromkeys((*made.problems, *again[0]))
-    waiting = [problem for problem in wrong if UNDER_WAY in problem]
+    waiting = (made.pending,) if made.pending else ()
     return AuditedModel(
         model=made.model,
         entries=len(made.entries),
@@ -167,7 +167,7 @@ def _look(
             about = about.model_copy(
                 update={"score": evidence.proof.report.score, "score_name": evidence.proof.report.score_name}
             )
-            problems += _as_decided(entry, evidence, folder)
+            problems += _as_decided(moves, evidence, folder)
             datasets = registry.settings.home / "datasets" / evidence.model
             if not any(datasets.glob(f"{evidence.dataset or evidence.fingerprint[:16] + '-*'}/dataset.json")):
                 # A home with a registry of its own has the rows of what serves or may come next; of a team's, any worker may.
@@ -200,9 +200,10 @@ def _scored_again(
         return None, (f"not scored again: {str(error).rstrip('.')}",)
 
 
-def _as_decided(entry: LedgerEntry, evidence: Evidence, folder: Path) -> Iterator[str]:
-    """Whether the evidence is the one that the ledger has let serve, and whole."""
-    if entry.evidence is not None and sha256_of(folder / EVIDENCE) != entry.evidence:
+def _as_decided(moves: Sequence[LedgerEntry], evidence: Evidence, folder: Path) -> Iterator[str]:
+    """Whether the evidence is the one that the ledger has let serve, and whole; by the last decision that says which, for a tag can be taken away."""
+    entry = next((entry for entry in reversed(moves) if entry.evidence is not None), None)
+    if entry is not None and sha256_of(folder / EVIDENCE) != entry.evidence:
         yield f"its evidence is not the one that {entry} names"
     for name, there in (("candidates", evidence.candidates), ("libraries", evidence.libraries)):
         if not there:

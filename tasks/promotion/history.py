@@ -11,11 +11,12 @@ from tasks.registry.registry import Registry
 from tasks.settings import Settings
 from tasks.system.frozen import Frozen
 
-UNDER_WAY = "is under way, or was interrupted"
-
 
 class History(Frozen):
-    """A model's decisions, or with `at` those that say what served then; `problems` say where the record breaks."""
+    """A model's decisions, or with `at` those that say what served then; `problems` say where the record breaks.
+
+    `pending`, which is one of them, is no break: a decision that is being carried out, or that the next one ends.
+    """
 
     model: str
     champion: int | None
@@ -24,6 +25,7 @@ class History(Frozen):
     proved: bool | None
     entries: tuple[LedgerEntry, ...]
     problems: tuple[str, ...]
+    pending: str | None = None
     notes: tuple[str, ...] = ()
     at: str | None = None
 
@@ -39,12 +41,12 @@ def history(settings: Settings, model: str, at: str | None = None) -> History:
     ledger = read_ledger(registry, model, whole=True)
     champion = registry.by_alias(model, "champion")
     number = champion.version if champion is not None else None
-    problems, pending = list(ledger.problems), ledger.unfinished
-    if pending is not None:
-        problems.append(
-            f"a {pending.action} to v{pending.to_version} by {pending.who} {UNDER_WAY}: the next decision ends it"
-        )
-    moved = number != ledger.serving and pending is None
+    problems, last, pending, may_serve = list(ledger.problems), ledger.unfinished, None, {ledger.serving}
+    if last is not None:
+        pending = f"a {last.action} to v{last.to_version} by {last.who} is under way, or was interrupted: the next decision ends it"
+        problems.append(pending)
+        may_serve |= {last.from_version} if last.moved else set()
+    moved = number not in may_serve
     proved = _is_proved(registry, champion) if moved else champion is not None or None
     if moved:
         what = "removed" if number is None else f"moved to v{number}, {'proved' if proved else 'UNPROVED'},"
@@ -57,6 +59,7 @@ def history(settings: Settings, model: str, at: str | None = None) -> History:
         proved=proved,
         entries=ledger.served(*_span(at)) if at else ledger.entries,
         problems=tuple(problems),
+        pending=pending,
         notes=ledger.notes,
         at=at,
     )

@@ -10,6 +10,7 @@ from tasks.promotion.ledger import LedgerError, read_ledger
 from tasks.proof.evidence import EVIDENCE
 from tasks.proof.permit import PERMIT_TAG, Permit, PermitError, read_permit
 from tasks.records import Version
+from tasks.registry.http import is_missing
 from tasks.registry.registry import Registry
 from tasks.registry.status_tags import read_statuses
 from tasks.registry.tags import EVIDENCE_TAG
@@ -41,17 +42,26 @@ def signed(registry: Registry, keys: Keyring) -> Iterator[str]:
             permit = None
             with suppress(PermitError):
                 permit = read_permit(on_version.get(PERMIT_TAG, ""), noted.fits)
-            tagged = on_version.get(EVIDENCE_TAG, "")
-            if evidence := tagged if keys.lists(tagged) else _evidence(registry, version, permit, keys):
+            if keys.lists(tagged := on_version.get(EVIDENCE_TAG, "")):
+                yield tagged
+            if evidence := _evidence(registry, version, permit, keys):
                 yield evidence
         yield from noted.digests
 
 
 def _evidence(registry: Registry, version: Version, permit: Permit | None, keys: Keyring) -> str | None:
-    """The digest of a version's evidence as it is signed, for anybody may write a tag; where that is not to be had, as its permit names it."""
-    with scratch("evidence") as temporary, suppress(StepError):
-        return signed_digest(registry.download(version, temporary, SIGNATURE), EVIDENCE, keys)
-    return permit.evidence_sha256 if permit is not None else None
+    """The digest of a version's evidence as it is signed, for anybody may write a tag; where there is none of ours, as its permit names it."""
+    digest = None
+    try:
+        with scratch("evidence") as temporary:
+            digest = signed_digest(registry.download(version, temporary, SIGNATURE), EVIDENCE, keys)
+    except StepError as error:
+        if not is_missing(error):
+            raise StepError(
+                f"No key is handed over while {SIGNATURE} of {version.model} version {version.version} is not to be had, for what it signs would count "
+                f"no more ({str(error).rstrip('.')}): try again."
+            ) from error
+    return digest or (permit.evidence_sha256 if permit is not None else None)
 
 
 class _Noted:

@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
-from tasks.errors import UserError
+from tasks.errors import StepError, UserError
 from tasks.registry.claims import KEYS
 from tasks.system import signers
 from tasks.system.files import sync_folder, write_atomically
@@ -21,8 +21,13 @@ def refresh_keys(registry: "Registry") -> tuple[str, ...]:
     """Learn what the registry says of keys, and end a hand-over that was interrupted; in words, why it is not believed."""
     claims = registry.claims(KEYS) or {}
     try:
-        keep(keys_folder(), registry.settings.tracking_uri, claims, public_key())
-    except KeyringError as error:
+        root, uri = public_key(), registry.settings.tracking_uri
+        try:
+            keep(keys_folder(), uri, claims, root)
+        except KeyringError:  # perhaps for what another process here has learned since they were read
+            claims = registry.claims(KEYS) or {}
+            keep(keys_folder(), uri, claims, root)
+    except StepError as error:  # also of a signing service that is away
         return (str(error).rstrip("."),)
     except UserError:  # without a key nothing is checked
         return ()

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from tasks.errors import StepError, UserError
 from tasks.system.ecdsa import load_public, sign, verifies
@@ -74,7 +74,7 @@ class SignedChange(Frozen):
 
 
 class KeyState(Frozen):
-    """What is known of one key. `holds` None: all that it signs, for it is in force."""
+    """What is known of one key. `holds` None: all that it signs, for it is in force. `dropped`: what a revocation took out of that; `heirs`: PEM texts."""
 
     pem: str
     since: datetime.datetime | None = None
@@ -82,6 +82,8 @@ class KeyState(Frozen):
     revoked: datetime.datetime | None = None
     why: str = ""
     holds: frozenset[str] | None = None
+    dropped: frozenset[str] = frozenset()
+    heirs: frozenset[str] = frozenset()
 
     @property
     def fingerprint(self) -> str:
@@ -126,10 +128,12 @@ def states(root: str, chain: Sequence[Inventoried]) -> dict[str, KeyState]:
             "holds": each.holds,
             "until": before.until or change.at,
             "why": change.why,
+            "heirs": before.heirs | {change.key},
         }
         if change.action == "revoke":
             # Never more than it was left with: who revokes cannot vouch for what the hand-over did not list.
             ended["holds"] = each.holds if before.holds is None else each.holds & before.holds
+            ended["dropped"] = before.dropped | (before.holds_or_none - each.holds)
             ended["revoked"] = min(filter(None, (before.revoked, change.since or change.at)))
         known[pem] = before.model_copy(update=ended)
         if change.action == "rotate":
@@ -138,14 +142,21 @@ def states(root: str, chain: Sequence[Inventoried]) -> dict[str, KeyState]:
 
 
 def merged(root: str, all_states: Iterable[Mapping[str, KeyState]]) -> dict[str, KeyState]:
-    """Of what several registries know: a key that ended in one has ended, and what any inventory lists holds."""
+    """Of what several registries know: a key that ended in one has ended, and what any inventory lists holds, but for what any revocation dropped.
+
+    One registry under two addresses is two: what was learned at the first, before a revocation, does not undo it.
+    """
     together: dict[str, KeyState] = {}
     for each in all_states:
         for pem, state in each.items():
             other = together.get(pem, state)
             if other.holds is not None and state.holds is not None:
                 revoked = min(filter(None, (other.revoked, state.revoked)), default=None)
-                state = state.model_copy(update={"holds": other.holds | state.holds, "revoked": revoked})
+                dropped = other.dropped | state.dropped
+                holds = (other.holds | state.holds) - dropped
+                heirs = other.heirs | state.heirs
+                both = {"holds": holds, "dropped": dropped, "revoked": revoked, "heirs": heirs}
+                state = state.model_copy(update=both)
             together[pem] = other if state.holds is None else state
     return together or {root: KeyState(pem=root)}
 
@@ -190,6 +201,14 @@ class Keyring:
             self._keys[name] = load_public(self.states[name].pem.encode(), f"The key {name[:12]}")
         return self._keys[name]
 
+    def successors(self, name: str) -> set[str]:
+        """A key and all that it led on to, none that led to it: by fingerprint."""
+        found, waiting = set[str](), [name]
+        while waiting:
+            found.add(name := waiting.pop())
+            waiting += {fingerprint(pem) for pem in self.states[name].heirs} - found
+        return found
+
     def ended(self, name: str) -> KeyState | None:
         """What is known of a key that signs no longer."""
         state = self.states.get(name)
@@ -197,15 +216,15 @@ class Keyring:
 
 
 def read_keyring(root: Path, folder: Path) -> Keyring:
-    """By the public key in the file `root`, and by what is kept in `folder` of changes. Raises UserError for what is no key."""
+    """By the public key in the file `root`, and by what is kept in `folder` of changes. Raises UserError for what is no key, KeyringError for what is damaged."""
     files = tuple(sorted(folder.glob("ring-*.json")))
-    return _read_keyring(root.read_bytes(), str(root), tuple(path.read_bytes() for path in files))
+    return _read_keyring(root.read_bytes(), str(root), tuple((path, path.read_bytes()) for path in files))
 
 
 @lru_cache(maxsize=32)
-def _read_keyring(root: bytes, name: str, kept: tuple[bytes, ...]) -> Keyring:
+def _read_keyring(root: bytes, name: str, kept: tuple[tuple[Path, bytes], ...]) -> Keyring:
     pem = public_pem(load_public(root, name))
-    return Keyring(merged(pem, (states(pem, read_chain(json.loads(content), {pem})) for content in kept)))
+    return Keyring(merged(pem, (states(pem, read_chain(_read_kept(*each), {pem})) for each in kept)))
 
 
 def keep(folder: Path, registry: str, claims: Mapping[str, str], root: Path) -> bool:
@@ -214,8 +233,8 @@ def keep(folder: Path, registry: str, claims: Mapping[str, str], root: Path) -> 
     Raises KeyringError otherwise, and UserError for a root that is no key.
     """
     path, roots = folder / f"ring-{digest_of(registry)[:8]}.json", read_keyring(root, folder).pems
-    before: dict[str, str] = json.loads(path.read_bytes()) if path.is_file() else {}
-    if not any(roots & {change.key, change.ended} for change in _kept(before)):
+    before = _read_kept(path, path.read_bytes()) if path.is_file() else {}
+    if not any(roots & {change.key, change.ended} for change in _changes(before)):
         before = {}  # of keys from before this machine was given another
     if numbers(before) == numbers(claims) and before.items() <= claims.items():
         return False
@@ -230,7 +249,18 @@ def keep(folder: Path, registry: str, claims: Mapping[str, str], root: Path) -> 
     return True
 
 
-def _kept(claims: Mapping[str, str]) -> Iterator[Change]:
+def _read_kept(path: Path, content: bytes) -> dict[str, str]:
+    try:
+        kept: dict[str, str] = TypeAdapter(dict[str, str]).validate_json(content)
+        list(_changes(kept))
+    except ValueError as error:
+        raise KeyringError(
+            f"{path} is damaged, so that nobody knows here which keys ended: put it back, or remove it to learn that anew of the registry."
+        ) from error
+    return kept
+
+
+def _changes(claims: Mapping[str, str]) -> Iterator[Change]:
     for number in numbers(claims):
         yield SignedChange.model_validate_json(claims[f"{_CHANGE}{number}"]).change
 

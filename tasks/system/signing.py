@@ -105,12 +105,14 @@ def revoking() -> bool:
 
 
 def public_keys(files: Sequence[Path] = ()) -> tuple[Path | KeyState, ...]:
-    """Every public key in `files`, or else that this machine was given or has the private half of, and those that they lead to but for revoked ones; none on one that has neither."""
+    """Every public key in `files` and its successors, or else that this machine was given or has the private half of and all that they lead to; no revoked one, and none on one that has neither."""
     believed: dict[str, Path | KeyState] = {}
     for path in files or _public_files():
         own = fingerprint(public_pem(load_public(path.read_bytes(), str(path))))
-        for name, state in read_keyring(path, keys_folder()).states.items():
-            if state.revoked is None and (name == own or name not in believed):
+        ring = read_keyring(path, keys_folder())
+        led_to = ring.successors(own) if files else {*ring.states}
+        for name, state in ring.states.items():
+            if name in led_to and state.revoked is None and (name == own or name not in believed):
                 believed[name] = path if name == own else state
     return tuple(sorted(believed.values(), key=lambda key: isinstance(key, KeyState)))
 
@@ -202,15 +204,15 @@ def signed_digest(folder: Path, name: str, keys: Keyring) -> str | None:
     from cryptography.exceptions import InvalidSignature
     from model_signing._signing.sign_sigstore_pb import Signature
 
-    state = keys.states.get(_named_key(folder))
-    if state is None:
-        return None
-    try:
-        listed = _verifier(keys.key(state.fingerprint)).verify(Signature.read(folder / SIGNATURE))
-    except (InvalidSignature, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None
-    digests = {each.identifier: str(each.digest.digest_hex) for each in listed.resource_descriptors()}
-    return digests[name] if name in digests and state.refusal(digests[name]) is None else None
+    named = _named_key(folder)
+    for state in [keys.states[named]] if named in keys.states else reversed(keys.states.values()):
+        try:
+            listed = _verifier(keys.key(state.fingerprint)).verify(Signature.read(folder / SIGNATURE))
+        except (InvalidSignature, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            continue
+        digests = {each.identifier: str(each.digest.digest_hex) for each in listed.resource_descriptors()}
+        return digests[name] if name in digests and state.refusal(digests[name]) is None else None
+    return None
 
 
 def _verifier(key: "ec.EllipticCurvePublicKey") -> Any:

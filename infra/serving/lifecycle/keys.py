@@ -12,7 +12,7 @@ from infra.serving.lifecycle.registry import AliasSource
 from infra.serving.lifecycle.rollout import LOOKS, FollowedRollout
 from infra.serving.options import ServeOptions, Target
 from tasks.errors import UserError
-from tasks.system.keyring import KeyState, keep, read_keyring
+from tasks.system.keyring import KeyringError, KeyState, keep, read_keyring
 
 logger = logging.getLogger("slipway.serving")
 
@@ -72,7 +72,11 @@ class FollowedKeys:
         return True
 
     def _learn(self, registry: AliasSource) -> None:
-        keep(self.preparer.cache.changes, self.options.registry, registry.keys(), self.options.key)
+        folder, where = self.preparer.cache.changes, self.options.registry
+        try:
+            keep(folder, where, registry.keys(), self.options.key)
+        except KeyringError:  # perhaps for what another server of this cache has learned since they were read
+            keep(folder, where, registry.keys(), self.options.key)
 
     def _known(self) -> dict[str, KeyState]:
         """By what is kept; nothing without a key, by which nothing is checked."""

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,7 +26,7 @@ from hypothesis import strategies as st
 from page_of_folder import refused_by
 from stated import register_stated
 
-from infra.secrets.signer import STATEMENTS, kind_of, serve
+from infra.secrets.signer import STATEMENTS, kind_of, main, serve
 from tasks.attestation.results import RESULTS
 from tasks.attestation.statements import PROVENANCE
 from tasks.errors import StepError, UserError
@@ -315,3 +316,17 @@ def level_as(user: int, address: str) -> str:
 def test_an_address_that_will_not_do_is_one_sentence(home: Path, address: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         serve(address, load(str(signing.private_key())), "")
+
+
+def test_a_password_in_its_address_is_in_no_log(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "slipway.signer")
+
+    def ended(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", ended)
+    port = free_port()
+    main([f"http://ada:secret@127.0.0.1:{port}"])
+    assert f"at http://127.0.0.1:{port}" in caplog.text and "secret" not in caplog.text

@@ -148,6 +148,11 @@ def test_one_of_a_key_that_was_handed_over_holds_until_that_is_revoked(
         shutil.copyfile(tmp_path / "new" / "public.pem", keys_folder() / "public.pem")
         if action == "rotate":
             assert check(folder, bundle.digest) == bundle
+            if listed:
+                Path("mlflow.yaml").write_text("runs: [new/public.pem]")
+                with pytest.raises(UserError, match="signed by a key that is not in mlflow.yaml's `runs`"):
+                    check(folder, bundle.digest)
+                Path("mlflow.yaml").write_text("runs: [ada.pem]")
     with pytest.raises(UserError, match="is signed by a key that is not"):
         check(folder, bundle.digest)
     sign_folder(folder, tmp_path / "new" / "private.pem")

@@ -14,7 +14,7 @@ from flows.cli.audit import commands
 from tasks.errors import UserError
 from tasks.promotion import keys
 from tasks.promotion.audit import Audit, audit
-from tasks.promotion.champion import promote
+from tasks.promotion.champion import promote, roll_back
 from tasks.promotion.ledger import read_ledger
 from tasks.proof.permit import PERMIT_TAG
 from tasks.records import Candidate, Dataset, Version
@@ -130,6 +130,12 @@ def test_an_evidence_that_is_not_the_one_that_was_decided_on_is_a_fault(
     assert [
         "its evidence is not the one that entry 1" in fault for fault in audit(registry.settings).faults()
     ] == [True]
+    promoted(registry, promotions.register(registry, MODEL, tmp_path, 3.0))
+    registry.client.delete_model_version_tag(MODEL, "1", EVIDENCE_TAG)
+    roll_back(registry, version, why="wrong sevens")
+    assert read_ledger(registry, MODEL).entries[-1].evidence is None
+    (fault,) = audit(registry.settings).faults()
+    assert "its evidence is not the one that entry 1" in fault, "the last that names any"
 
 
 def test_what_is_as_it_should_be_is_no_fault(
@@ -160,6 +166,30 @@ def test_what_is_as_it_should_be_is_no_fault(
     promote(registry, anew, against=None, why="made anew", verdict="pass")
     faults = [fault for fault in audit(settings).faults() if "version 1" in fault]
     assert faults == [], "it is as its own decision says"
+
+
+def test_a_decision_under_way_hides_no_fault_and_a_fault_that_says_so_is_one(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = [promotions.register(registry, MODEL, tmp_path, 2.0 + number) for number in range(3)]
+    promoted(registry, versions[0])
+    ((run_id, _),) = registry.ledger_entries(MODEL)
+    registry.client.set_tag(run_id, "why", "it is under way, or was interrupted")
+    (fault,) = audit(registry.settings).faults()
+    assert "its tag 'why' was changed" in fault
+    registry.client.set_tag(run_id, "why", "better")
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.promotion.ledger.write_head", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            promoted(registry, versions[1])
+    for number, holds in ((1, True), (2, True), (3, False)):
+        registry.client.set_registered_model_alias(MODEL, "champion", str(number))
+        audited = audit(registry.settings)
+        assert audited.holds == holds
+        assert ["a promote to v2 by" in note for note in audited.models[0].notes] == [True]
+    assert [*audited.faults()] == [
+        "toy: the champion was moved to v3, proved, outside of Slipway; by the ledger v2 serves"
+    ]
 
 
 def test_a_record_of_keys_that_was_cut_is_one_fault_however_many_models_there_are(

@@ -13,7 +13,7 @@ from pathlib import Path
 import promotions
 import pytest
 
-from tasks.errors import UserError
+from tasks.errors import StepError, UserError
 from tasks.promotion import head, keys, ledger
 from tasks.promotion.champion import promote, repair
 from tasks.promotion.entries import LedgerEntry
@@ -24,7 +24,8 @@ from tasks.proof import evidence
 from tasks.proof.permit import PERMIT_TAG, issue, read_permit
 from tasks.records import Version
 from tasks.registry.claims import KEYS
-from tasks.registry.key_changes import NEXT
+from tasks.registry.http import MlflowError
+from tasks.registry.key_changes import NEXT, refresh_keys
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG
 from tasks.settings import Settings
@@ -160,6 +161,39 @@ def test_a_hand_over_lists_the_evidence_that_is_signed_and_not_what_a_tag_says(
         assert verify(settings, f"{model}/{version.version}").decision == "pass"
 
 
+def test_a_tag_that_names_what_another_version_was_proved_with_takes_no_evidence_off_the_list(
+    registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path
+) -> None:
+    keys.rotate(settings, why="a year old")
+    waiting = promotions.register(registry, model, tmp_path, 3.0)
+    registry.tag_version(waiting, {EVIDENCE_TAG: registry.tags(champion)[EVIDENCE_TAG]})
+    keys.rotate(settings, why="again")
+    assert verify(settings, f"{model}/{waiting.version}").decision == "pass"
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_hand_over_waits_for_a_signature_that_is_not_to_be_had_now_and_takes_the_permit_for_one_that_is_gone(
+    registry: Registry,
+    settings: Settings,
+    model: str,
+    champion: Version,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: bool,
+) -> None:
+    def fails(*_: object) -> Path:
+        raise MlflowError("no such file", "RESOURCE_DOES_NOT_EXIST") if missing else StepError("timed out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "download", fails)
+        if missing:
+            keys.rotate(settings, why="a year old")
+        else:
+            with pytest.raises(StepError, match=r"evidence.sig of .* version 1 is not to be had.*timed out"):
+                keys.rotate(settings, why="a year old")
+    assert len(keys.trusted_keys(settings).keys) == 1 + missing
+    assert verify(settings, f"{model}/{champion.version}").decision == "pass"
+
+
 def test_how_far_a_ledger_has_come_is_not_for_the_old_key_to_say(
     registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path
 ) -> None:
@@ -276,6 +310,24 @@ def test_a_registry_whose_record_was_cut_short_changes_nothing_here(
     assert [key.standing for key in keys.trusted_keys(settings).keys] == ["ended", "in force"]
     (problem,) = read_ledger(registry, model).problems
     assert "record of keys was cut short or rewritten" in problem
+
+
+def test_a_change_that_another_process_learns_of_meanwhile_is_no_rewritten_record(
+    registry: Registry, settings: Settings, model: str, champion: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, claims = registry.claims(KEYS), Registry.claims
+    keys.rotate(settings, why="x")
+    late = iter([before or {"begun": KEYS}])
+    monkeypatch.setattr(Registry, "claims", lambda *asked: next(late, None) or claims(*asked))
+    assert refresh_keys(registry) == ()
+
+
+def test_a_signing_service_that_is_away_is_why_nothing_is_learned_of_keys(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SLIPWAY_SIGNER", f"unix://{tmp_path}/away")
+    (problem,) = refresh_keys(registry)
+    assert "The signing service" in problem and "does not answer" in problem
 
 
 def test_one_home_hands_over_at_each_of_its_registries(

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.errors import StepError
 from tasks.registry.download import download_version
-from tasks.registry.http import MlflowError
+from tasks.registry.http import MlflowError, is_missing
 from tasks.registry.rest import RestClient
 from tasks.system.files import sha256_of
 
@@ -33,8 +33,9 @@ def test_a_download_is_the_uploaded_folder(mlflow_server: str, tmp_path: Path) -
     for client in (RestClient(mlflow_server), mlflow):
         alone = download_version(client, "download", 1, tmp_path / type(client).__name__, "MLmodel")
         assert [path.name for path in alone.rglob("*")] == ["MLmodel"]
-        with pytest.raises(StepError):
+        with pytest.raises(StepError) as said:
             download_version(client, "download", 1, tmp_path / "none", "evidence.sig")
+        assert is_missing(said.value)
 
 
 class _Misled(http.server.BaseHTTPRequestHandler):
@@ -96,6 +97,7 @@ def test_a_download_that_breaks_off_is_one_sentence_and_may_be_tried_again(tmp_p
         pytest.raises(MlflowError, match="broke off in the middle") as said,
     ):
         download_version(RestClient(address), "m", 1, tmp_path / "a")
+    assert not is_missing(said.value)
     assert worth_a_retry(None, None, _Failed(said.value))
     assert not worth_a_retry(None, None, _Failed(MlflowError("no such model", "RESOURCE_DOES_NOT_EXIST")))
 

@@ -77,8 +77,24 @@ def test_two_registries_add_up_to_what_either_lists_and_a_key_that_ended_in_one_
         ended = [each for each in both if each.holds is not None]
         assert (state.holds is None) == (not ended)
         assert (state.refusal(digest) is None) == (
-            not ended or any(digest in each.holds_or_none for each in ended)
+            not ended
+            or any(digest in each.holds_or_none for each in ended)
+            and not any(digest in each.dropped for each in ended)
         )
+
+
+@given(histories(), st.integers(0, 6), st.booleans())
+def test_what_was_learned_before_a_revocation_at_another_address_of_the_registry_undoes_none_of_it(
+    history: tuple[list[Inventoried], dict[str, set[str]], dict[str, set[str]]],
+    known: int,
+    later: bool,
+) -> None:
+    now, before = states("key 0", history[0]), states("key 0", history[0][:known])
+    together = keyrings.merged("key 0", [now, before, before] if later else [before, now, before])
+    for name, state in now.items():
+        assert [together[name].refusal(digest) for digest in DIGESTS] == [
+            state.refusal(digest) for digest in DIGESTS
+        ]
 
 
 def test_a_chain_that_the_root_is_no_part_of_says_nothing(tmp_path: Path) -> None:
@@ -214,3 +230,16 @@ def test_a_record_that_was_cut_or_rewritten_is_not_taken_over(keys: Keys, tmp_pa
     del keys.claims["change-2"]
     assert json.loads(kept.read_bytes()) == keys.claims
     assert not keys.keep(keys.claims), "and may go again"
+
+
+def test_a_damaged_file_of_what_is_kept_is_one_sentence_that_names_it(keys: Keys, tmp_path: Path) -> None:
+    keys.rotate(0, 1, set())
+    keys.keep(keys.claims)
+    (kept,) = (tmp_path / "ring").glob("ring-*.json")
+    for damaged in ("", kept.read_text()[:-9], "[]", '{"change-1": {}}', '{"change-1": "{}"}'):
+        kept.write_text(damaged)
+        for read in (lambda: keys.keep(keys.claims), lambda: keyrings.read_keyring(tmp_path / "0.pub", kept.parent)):  # fmt: skip
+            with pytest.raises(KeyringError, match=rf"{kept} is damaged, .* remove it"):
+                read()
+    kept.unlink()
+    assert keys.keep(keys.claims)

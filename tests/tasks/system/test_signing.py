@@ -10,7 +10,7 @@ from changed_folders import handed_over
 
 from tasks.proof import evidence
 from tasks.system.files import sha256_of
-from tasks.system.signing import EvidenceError, private_key, sign_folder
+from tasks.system.signing import EvidenceError, keyring, private_key, sign_folder, signed_digest
 
 
 def hinting(folder: Path, hint: str | None) -> None:
@@ -38,9 +38,12 @@ def test_what_an_ended_key_signs_counts_no_more_where_the_signature_does_not_nam
         monkeypatch.setenv("SLIPWAY_PUBLIC_KEY", str(root))
         for name in ("in time", "by the new"):
             assert evidence.verify(tmp_path / name).decision == "pass"
+            digest = sha256_of(tmp_path / name / "evidence.json")
+            assert signed_digest(tmp_path / name, "evidence.json", keyring()) == digest
         with pytest.raises(EvidenceError, match="whose successor took over") as refused:
             evidence.verify(tmp_path / "forged")
         assert refused.value.part == "key"
+        assert signed_digest(tmp_path / "forged", "evidence.json", keyring()) is None
         hinting(tmp_path / "forged", "0" * 64)
         with pytest.raises(EvidenceError, match="signed by another key"):
             evidence.verify(tmp_path / "forged")

@@ -123,3 +123,16 @@ def test_servers_that_share_a_cache_each_hear_of_a_revocation_and_know_of_it_aft
     assert again.revoking and not look(again)
     there.claims = claims
     assert again.revoking and not look(again)
+
+
+def test_a_damaged_record_keeps_no_server_from_starting_and_is_named(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    private_key()
+    options = ServeOptions(home=tmp_path / "server", public_key=public_key())
+    preparer = Preparer(options)
+    preparer.cache.changes.mkdir(parents=True)
+    (preparer.cache.changes / "ring-0.json").write_text("half")
+    server = FollowedKeys(options, preparer)
+    assert server.known == {} and not asyncio.run(server.look(Kept({})))  # type: ignore[arg-type]
+    assert "ring-0.json is damaged" in caplog.text
