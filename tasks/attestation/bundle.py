@@ -14,8 +14,8 @@ from tasks.proof.evidence import EVIDENCE, Evidence
 from tasks.proof.permit import SUMMARY, is_ahead
 from tasks.system.envelope import EnvelopeError, digest_of, open_envelope, sign_statement
 from tasks.system.files import sha256_of, write_atomically
+from tasks.system.key_chain import digest_of as digest_of_text
 from tasks.system.keyring import Keyring
-from tasks.system.keyring import digest_of as digest_of_text
 from tasks.system.signers import PrivateKey, fingerprint, load, public_pem
 from tasks.system.signing import EvidenceError, keyring, signer
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Set
 
 from tasks.errors import UserError
 from tasks.system.frozen import Frozen
-from tasks.system.keyring import Inventoried, Keyring, current, read_chain, states
+from tasks.system.key_chain import Inventoried, current, read_chain
+from tasks.system.keyring import Keyring, states
 from tasks.system.signers import fingerprint
 
 KEYS, CHANGES = "keys", "key-changes.json"

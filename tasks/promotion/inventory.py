@@ -15,7 +15,8 @@ from tasks.registry.registry import Registry
 from tasks.registry.status_tags import read_statuses
 from tasks.registry.tags import EVIDENCE_TAG
 from tasks.rollout.record import ROLLOUT_TAG, RecordError, read_record
-from tasks.system.keyring import Keyring, KeyState, digest_of
+from tasks.system.key_chain import digest_of
+from tasks.system.keyring import Keyring, KeyState
 from tasks.system.scratch import scratch
 from tasks.system.signing import SIGNATURE, signed_digest
 

@@ -17,10 +17,12 @@ from tasks.registry.claims import KEYS
 from tasks.registry.key_changes import NEXT, RETIRED, refresh_keys
 from tasks.registry.registry import Registry
 from tasks.settings import Settings
+from tasks.system import key_chain as chains
 from tasks.system import keyring as keyrings
 from tasks.system import signers, signing
 from tasks.system.frozen import Frozen
-from tasks.system.keyring import FIRST, Change, Inventoried, Keyring, KeyringError
+from tasks.system.key_chain import FIRST, Change, Inventoried
+from tasks.system.keyring import Keyring, KeyringError
 from tasks.system.signers import PrivateKey, fingerprint, public_pem
 
 _LEAST_NAME = 8
@@ -69,7 +71,7 @@ def trusted_keys(settings: Settings) -> TrustedKeys:
     """As this machine sees it, after asking the registry. Raises UserError where there is no public key to begin with."""
     registry = Registry(settings)
     problems = [*refresh_keys(registry)]
-    keyrings.read_chain(registry.claims(KEYS) or {}, signing.keyring().pems, problems)
+    chains.read_chain(registry.claims(KEYS) or {}, signing.keyring().pems, problems)
     here = None
     with suppress(UserError):
         key = signing.signing_key()
@@ -102,7 +104,7 @@ def rotate(settings: Settings, *, why: str, who: str | None = None, to: str | No
     """
     with _alone(settings, who) as registry:
         claims, chain = _chain(registry)
-        in_force = keyrings.current(chain) or _first_key()
+        in_force = chains.current(chain) or _first_key()
         old = _private_half(in_force)
         new = _successor(in_force, to)
         pem = public_pem(new)
@@ -128,12 +130,12 @@ def revoke(
     moment = _moment(since)
     with _alone(settings, who) as registry:
         claims, chain = _chain(registry)
-        state = _named(Keyring(keyrings.states(keyrings.current(chain) or _first_key(), chain)), name)
+        state = _named(Keyring(keyrings.states(chains.current(chain) or _first_key(), chain)), name)
         if state.holds is None:
             raise UserError(
                 f"The key {state.fingerprint[:12]} is in force, and could not sign its own end: `slipway keys rotate --reason TEXT` first."
             )
-        in_force = str(keyrings.current(chain))
+        in_force = str(chains.current(chain))
         key = _private_half(in_force)
         kept, lost = set[str](), list[str]()
         for model in registry.models():
@@ -162,7 +164,7 @@ def _alone(settings: Settings, who: str | None) -> Iterator[Registry]:
 
 def _chain(registry: Registry) -> tuple[dict[str, str] | None, tuple[Inventoried, ...]]:
     claims = registry.claims(KEYS)
-    return claims, keyrings.read_chain(claims or {}, signing.keyring().pems)
+    return claims, chains.read_chain(claims or {}, signing.keyring().pems)
 
 
 def _first_key() -> str:
@@ -229,7 +231,7 @@ def _change(
         since=since,
         who=f"{decider.who} (claimed)" if decider.claimed else decider.who,
         why=why.strip(),
-        holds=keyrings.parts(holds)[0],
+        holds=chains.parts(holds)[0],
         previous=chain[-1].change.digest if chain else FIRST,
     )
 
@@ -244,17 +246,17 @@ def _claim(
 ) -> None:
     """The inventory first, which says nothing until a change names it."""
     # Behind the last change, where nobody else wrote: a number that is left out would be free for whoever has a former key.
-    taken, number = {*keyrings.numbers(claims or {})}, chain[-1].number + 1 if chain else 1
+    taken, number = {*chains.numbers(claims or {})}, chain[-1].number + 1 if chain else 1
     while number in taken:
         number += 1
-    name, text = keyrings.claimed(change, number, *keys)
+    name, text = chains.claimed(change, number, *keys)
     if len(text) > _LONGEST_CLAIM:
         raise UserError(
             f"The change takes {len(text):,} characters and {_LONGEST_CLAIM:,} are kept: shorten --reason."
         )
     if claims is None:
         registry.begin_claims(KEYS, {"begun": KEYS})
-    for part, content in keyrings.parts(holds)[1].items():
+    for part, content in chains.parts(holds)[1].items():
         if registry.claim(KEYS, part, content) != content:
             raise StaleError("Somebody wrote over the inventory; nothing was changed: try again.")
     if registry.claim(KEYS, name, text) != text:

@@ -7,7 +7,8 @@ from tasks.errors import StepError, UserError
 from tasks.registry.claims import KEYS
 from tasks.system import signers
 from tasks.system.files import sync_folder, write_atomically
-from tasks.system.keyring import KeyringError, current, keep, read_chain
+from tasks.system.key_chain import current, read_chain
+from tasks.system.keyring import KeyringError, keep
 from tasks.system.signing import keyring, keys_folder, public_key
 
 if TYPE_CHECKING:

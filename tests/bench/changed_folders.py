@@ -18,7 +18,8 @@ from tasks.proof.evidence import EVIDENCE, Evidence, verify
 from tasks.proof.permit import Permit, issue
 from tasks.system.envelope import open_envelope
 from tasks.system.files import sha256_of
-from tasks.system.keyring import FIRST, Change, claimed, keep, parts
+from tasks.system.key_chain import FIRST, Change, claimed, parts
+from tasks.system.keyring import keep
 from tasks.system.signers import fingerprint, load, public_pem
 from tasks.system.signing import (
     SIGNATURE,

@@ -42,7 +42,7 @@ from tasks.registry.status_tags import StatusTag
 from tasks.rollout.record import RolloutRecord
 from tasks.settings import load_settings
 from tasks.system import signing
-from tasks.system.keyring import Change
+from tasks.system.key_chain import Change
 from tasks.system.signers import load
 
 NOW = datetime.datetime(2026, 11, 27, 12, tzinfo=datetime.UTC)

@@ -13,6 +13,7 @@ from tasks.bundles.bundle import RECORD, Bundle, digest_of, files_in
 from tasks.bundles.packing import pack
 from tasks.bundles.verification import check
 from tasks.errors import UserError
+from tasks.system import key_chain as chains
 from tasks.system import keyring as keyrings
 from tasks.system.signers import load, public_pem
 from tasks.system.signing import (
@@ -137,13 +138,13 @@ def test_one_of_a_key_that_was_handed_over_holds_until_that_is_revoked(
     new = load(str(tmp_path / "new" / "private.pem"))
     claims: dict[str, str] = {}
     for action, signers in (("rotate", (old, new)), ("revoke", (new,))):
-        chain = keyrings.read_chain(claims, {public_pem(old)})
-        change = keyrings.Change(
+        chain = chains.read_chain(claims, {public_pem(old)})
+        change = chains.Change(
             sequence=len(chain) + 1, at=datetime.datetime.now(datetime.UTC), action=action,  # type: ignore[arg-type]
-            key=public_pem(new), ended=public_pem(old), who="ada", why="a year old", holds=keyrings.parts(())[0],
-            previous=chain[-1].change.digest if chain else keyrings.FIRST,
+            key=public_pem(new), ended=public_pem(old), who="ada", why="a year old", holds=chains.parts(())[0],
+            previous=chain[-1].change.digest if chain else chains.FIRST,
         )  # fmt: skip
-        claims |= dict([keyrings.claimed(change, len(chain) + 1, *signers)])
+        claims |= dict([chains.claimed(change, len(chain) + 1, *signers)])
         assert keyrings.keep(keys_folder(), "a registry", claims, public_key())
         shutil.copyfile(tmp_path / "new" / "public.pem", keys_folder() / "public.pem")
         if action == "rotate":

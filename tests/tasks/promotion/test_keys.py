@@ -29,9 +29,9 @@ from tasks.registry.key_changes import NEXT, refresh_keys
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG
 from tasks.settings import Settings
-from tasks.system import keyring as keyrings
+from tasks.system import key_chain as chains
 from tasks.system import signing
-from tasks.system.keyring import FIRST, Change
+from tasks.system.key_chain import FIRST, Change
 from tasks.system.signers import load, public_pem
 from tasks.system.signing import EvidenceError, private_key, sign_folder, signer
 
@@ -359,9 +359,9 @@ def test_a_stranger_who_claims_the_first_change_of_keys_holds_up_no_hand_over(
     ended, key = (load(str(path)) for path in strangers)
     change = Change(
         sequence=1, at=datetime.datetime.now(datetime.UTC), action="rotate", key=public_pem(key), ended=public_pem(ended),
-        who="eve", why="first", holds=keyrings.parts(())[0], previous=FIRST,
+        who="eve", why="first", holds=chains.parts(())[0], previous=FIRST,
     )  # fmt: skip
-    registry.begin_claims(KEYS, dict([keyrings.claimed(change, 1, ended, key)]))
+    registry.begin_claims(KEYS, dict([chains.claimed(change, 1, ended, key)]))
     assert keys.trusted_keys(settings).problems == (
         "change 1 of keys is not believed: no key that is trusted here leads to it",
     )

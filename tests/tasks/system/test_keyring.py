@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.system import key_chain as chains
 from tasks.system import keyring as keyrings
 from tasks.system.ecdsa import sign
-from tasks.system.keyring import FIRST, Change, Inventoried, Keyring, KeyringError, read_chain, states
+from tasks.system.key_chain import FIRST, Change, Inventoried, read_chain
+from tasks.system.keyring import Keyring, KeyringError, states
 from tasks.system.signers import load, public_pem
 from tasks.system.signing import create_key_pair
 
@@ -121,10 +123,10 @@ class Keys:
     def rotate(self, old: int, new: int, holds: set[str], *signers: int, first: bool = False) -> Change:
         chain = () if first else read_chain(self.claims, {self.pem(old)})
         previous = chain[-1].change.digest if chain else FIRST
-        name, parts = keyrings.parts(holds)
+        name, parts = chains.parts(holds)
         change = _change(len(chain) + 1, self.pem(new), self.pem(old), previous, name)
         keys = [load(str(self.private(number))) for number in signers or (old, new)]
-        key, text = keyrings.claimed(
+        key, text = chains.claimed(
             change, next(n for n in range(1, 99) if f"change-{n}" not in self.claims), *keys
         )
         self.claims |= parts | {key: text}
@@ -151,7 +153,7 @@ def _change(sequence: int, key: str, ended: str, previous: str = FIRST, holds: s
 
 def test_whoever_has_any_key_of_a_chain_follows_it_to_all_others(keys: Keys) -> None:
     text = "signed in its time"
-    keys.rotate(0, 1, {keyrings.digest_of(text)})
+    keys.rotate(0, 1, {chains.digest_of(text)})
     keys.rotate(1, 2, set())
     signature = sign(text, load(str(keys.private(0))))
     new = sign("new", load(str(keys.private(2))))
