@@ -170,10 +170,13 @@ def test_every_status_that_is_sent_is_counted(limited: ServerProcess) -> None:
 
 
 class Load:
-    """Closed-loop clients; what each answer was, and when to try again."""
+    """Closed-loop clients; what each answer was, and when to try again.
 
-    def __init__(self, server: ServerProcess, clients: int) -> None:
-        self.server = server
+    Of a server that `leaves`, the kernel resets a connection that it had queued when the listener closed: nobody had taken it.
+    """
+
+    def __init__(self, server: ServerProcess, clients: int, *, leaves: bool = False) -> None:
+        self.server, self.leaves = server, leaves
         self.answers: list[tuple[int, str | None]] = []
         self.broken: list[str] = []
         self.going = True
@@ -183,6 +186,7 @@ class Load:
         body = json.dumps(BODY)
         connection = http.client.HTTPConnection(*self.server.address, timeout=PATIENCE)
         while self.going:
+            new = connection.sock is None
             try:
                 connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
                 response = connection.getresponse()
@@ -190,7 +194,8 @@ class Load:
             except ConnectionRefusedError:
                 break
             except (OSError, http.client.HTTPException) as error:
-                self.broken.append(repr(error))
+                if not (new and self.leaves and isinstance(error, ConnectionResetError)):
+                    self.broken.append(repr(error))
                 break
             self.answers.append((response.status, response.headers["Retry-After"]))
             if response.headers["Connection"] == "close":
@@ -225,7 +230,7 @@ def test_overload_is_answered_429_early_and_what_was_taken_is_answered(slow_fold
 def test_going_away_under_load_answers_all_that_was_taken(folder: Path, home: Path) -> None:
     server = ServerProcess(f"digits={folder}", home=home, drain_delay=PATIENCE, drain=PATIENCE)
     try:
-        with Load(server, 8) as load:
+        with Load(server, 8, leaves=True) as load:
             wait_for(lambda: load.count(200) > 100)
             server.process.send_signal(signal.SIGTERM)
             wait_for(lambda: server.get("/ready").status == 503)
