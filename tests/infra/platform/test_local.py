@@ -209,7 +209,9 @@ def test_a_person_starts_a_run_in_the_form_reads_what_it_found_and_approves_it(p
         ours.get_by_role("link", name="Try a model").click()
         ours.get_by_text("version 1", exact=True).first.wait_for(timeout=300_000)
         assert ours.get_by_text("waiting for a version").count() == 0
-        top, others = (ours.get_by_role("heading", name=name).bounding_box() for name in ("digits", "cells"))
+        top, others = (
+            ours.get_by_role("heading", name=name, exact=True).bounding_box() for name in ("digits", "cells")
+        )
         assert top is not None and others is not None and top["y"] < others["y"], "what serves comes first"
         browser.close()
     assert wrong == []
