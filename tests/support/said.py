@@ -26,7 +26,9 @@ def said(home: Path, ask: Callable[..., Any], first_page: str) -> Iterator[tuple
         ("logs", ("message",)),
     ):
         for found in _all(ask, kind):
-            if found.get("type") == "result":  # Prefect's own, of where it keeps what a step gave
+            if (
+                kind == "artifacts" and found.get("key") is None
+            ):  # Prefect's own, of where it keeps what a step gave: on no page
                 continue
             texts = [found[part] for part in parts] + [(found.get("state") or {}).get("message")]
             yield f"Prefect's {kind}, {found['id']}", "\n".join(str(text) for text in texts if text)
