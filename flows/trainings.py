@@ -49,12 +49,11 @@ def _identity(runner: StepRunner, dataset: Dataset, config: RunConfig) -> str:
     search = config.search
     asked = {
         "code": runner.context.state_of("flows.steps.try_training"),
+        "materials": {material.name: material.sha256 for material in runner.context.materials},
         "rows": dataset.arrays_sha256,
         "space": search.space,
         "seed": search.seed,
         "train": config.train and config.train.model_dump(mode="json"),
         "model": config.model,
     }
-    if materials := {material.name: material.sha256 for material in runner.context.materials}:
-        asked["materials"] = materials
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]

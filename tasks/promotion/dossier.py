@@ -13,7 +13,7 @@ from tasks.config import Gates
 from tasks.errors import StepError, UserError
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.history import History, history
-from tasks.promotion.incidents import incidents, title
+from tasks.promotion.incidents import incidents
 from tasks.promotion.keys import trusted_keys
 from tasks.promotion.verification import check_version, downloaded
 from tasks.proof.evidence import EVIDENCE, Evidence
@@ -201,7 +201,7 @@ def _decision(entry: LedgerEntry) -> Decision:
     return Decision(
         sequence=entry.sequence,
         at=entry.at,
-        what=title(entry),
+        what=entry.title,
         moved=entry.moved,
         version=entry.to_version,
         from_version=entry.from_version,

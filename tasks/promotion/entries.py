@@ -103,6 +103,9 @@ class LedgerEntry(Frozen):
 
     @property
     def title(self) -> str:
+        """What it decided; a refusal moves nothing, so that an arrow would mislead."""
+        if self.action == "refuse":
+            return f"refuse {name_of(self.to_version)}"
         return f"{self.action} {name_of(self.from_version)} → {name_of(self.to_version)}"
 
     def __str__(self) -> str:

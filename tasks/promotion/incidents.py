@@ -33,7 +33,7 @@ def incidents(
         if entry.action in _ENTRIES:
             yield Incident(
                 what=_ENTRIES[entry.action],
-                said=f"{title(entry)}, by {entry.person}: {entry.why}",
+                said=f"{entry.title}, by {entry.person}: {entry.why}",
                 version=entry.from_version if entry.action == "rollback" else entry.to_version,
                 source=f"entry {entry.sequence} of the ledger, signed",
                 at=entry.at,
@@ -49,11 +49,6 @@ def incidents(
                 source=f"the last word on the {subject}, signed",
                 at=status.at,
             )
-
-
-def title(entry: LedgerEntry) -> str:
-    """What an entry decided; a refusal moves nothing, so that an arrow would mislead."""
-    return f"refuse {name_of(entry.to_version)}" if entry.action == "refuse" else entry.title
 
 
 def _tagged(number: int, tags: Mapping[str, str]) -> Iterator[Incident]:

@@ -96,8 +96,7 @@ def _without_its_engine(
     found: list[tuple[Concern, Decision, str]]
     found = [("parity", "fail", lack) for lack in (*plain.problems, *beside_others(plain, gates))]
     found += [each for each in _below_minimum(plain, gates) if each[0] == "score"]
-    if against_fp32 is not None:  # evidence of before it was asked has none
-        found += [("score", *each) for each in _beside_fp32(plain, baseline, against_fp32, gates)]
+    found += [("score", *each) for each in _beside_fp32(plain, baseline, against_fp32, gates)]
     for concern, decision, lack in found:
         yield concern, decision, f"in ONNX Runtime, where its engine cannot be had: {lack}"
 

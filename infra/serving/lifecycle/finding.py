@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any
 
 from infra.serving.ipc.messages import EVERY, Found, Message, RegistryCheck
@@ -42,7 +42,7 @@ class Finder:
         async with asyncio.TaskGroup() as group:
             while True:
                 try:
-                    names = await asyncio.wait_for(self._ask(), None if self.looked else FIRST_SECONDS)
+                    names, told = await asyncio.wait_for(self._ask(), None if self.looked else FIRST_SECONDS)
                 except Exception as error:
                     logger.debug("the registry's models: %r", error)
                     self._note(f"the registry cannot be read ({type(error).__name__})")
@@ -50,22 +50,26 @@ class Finder:
                         self._take_up(remembered(self.options.cache, "champion"), group)
                 else:
                     self._note(None)
-                    self._take_up(names, group, first=not self.looked)
+                    # readiness waits for those of the first look, and not for what may get a champion
+                    self._take_up(names, group, told if self.looked else [], first=not self.looked)
                     self.looked = True
                 await asyncio.sleep(self.options.poll)
 
-    async def _ask(self) -> list[str]:
+    async def _ask(self) -> tuple[list[str], list[str]]:
         registry = await self.source()
-        # readiness waits for those of the first look, and not for what may get a champion
-        return await asyncio.to_thread(registry.champions, told_of=self.looked)
+        return await asyncio.to_thread(registry.champions)
 
-    def _take_up(self, names: list[str], group: asyncio.TaskGroup, *, first: bool = False) -> None:
-        """Follow what is new, the workers being told before they hear of its versions."""
+    def _take_up(
+        self, names: list[str], group: asyncio.TaskGroup, told: Sequence[str] = (), *, first: bool = False
+    ) -> None:
+        """Follow what is new, the workers being told before they hear of its versions; of `told`, what nobody else needs room for."""
         fit = [name for name in names if NAME.fullmatch(name)]
         new = [name for name in fit if name not in self.named | self.found]
-        room = self.options.max_models - len(self.found)
+        room = self.options.max_models - len(self.found - {*told})
         self._pass_over(frozenset(names) - frozenset(fit) | frozenset(new[room:]))
-        targets = tuple(Target(name=name, alias="champion") for name in new[:room])
+        shown = [name for name in told if NAME.fullmatch(name) and name not in self.named | self.found]
+        left = max(0, self.options.max_models - len(self.found) - len(new))
+        targets = tuple(Target(name=name, alias="champion") for name in (*new[:room], *shown[:left]))
         self.found.update(target.name for target in targets)
         if targets or first:
             named = (Target(name=name, alias="champion") for name in fit if name in self.named)

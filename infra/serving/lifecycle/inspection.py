@@ -15,6 +15,9 @@ from tasks.system.processes import how_it_ended
 
 SECONDS = 120
 
+_LONGEST = 2**30
+"""Bytes of an answer, which has every permit in it."""
+
 
 class InspectionRequest(Frozen):
     """What to look at. `folder` None: the permits alone. `key` None: no evidence is asked for; with `changes` of keys, as they are kept, it leads to others. `parse` False: the model was parsed before. `engine`: where no evidence says it."""
@@ -53,7 +56,7 @@ async def inspect(request: InspectionRequest, inspector: Started | None = None) 
         inspector = inspector or start_inspector()
     except OSError as error:
         return _not_now(f"the process that inspects it cannot be started ({error.strerror})")
-    reader, writer = await asyncio.open_connection(sock=inspector.line)
+    reader, writer = await asyncio.open_connection(sock=inspector.line, limit=_LONGEST)
     try:
         with contextlib.suppress(OSError, RuntimeError):  # whoever reads the answer finds out that it is gone
             writer.write(request.model_dump_json().encode())

@@ -121,15 +121,15 @@ class AliasSource:
             reverted=tags.get(REVERTED_TAG, ""),
         )
 
-    def champions(self, *, told_of: bool = False) -> list[str]:
-        """The models that have a champion, in order; then, if wanted, those of which flows said anything: a first run that failed, a question."""
+    def champions(self) -> tuple[list[str], list[str]]:
+        """The models that have a champion, in order; and of the others those of which flows said anything: a first run that failed, a question."""
         names, others, token = list[str](), list[str](), None
         while True:
             page = self.client.search_registered_models(max_results=PAGE, page_token=token)
             names += [model.name for model in page if "champion" in model.aliases]
             others += [model.name for model in page if status_texts(model.tags or {})]
             if (token := page.token) is None:
-                return sorted(names) + (sorted({*others} - {*names}) if told_of else [])
+                return sorted(names), sorted({*others} - {*names})
 
     def note_revert(self, name: str, version: str, note: str) -> None:
         """Tag the version that a server went back from, for people, for the next decision, and for the other servers.

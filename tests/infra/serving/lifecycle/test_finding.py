@@ -23,10 +23,10 @@ class Registry:
         self.names: list[str] | None = list(names)
         self.told: list[str] = []
 
-    def champions(self, *, told_of: bool = False) -> list[str]:
+    def champions(self) -> tuple[list[str], list[str]]:
         if self.names is None:
             raise OSError("away")
-        return self.names + (self.told if told_of else [])
+        return self.names, self.told
 
 
 class Looking:
@@ -79,6 +79,16 @@ def test_a_model_that_flows_say_something_of_is_followed_before_it_has_a_champio
     looking = Looking(tmp_path, registry)
     asyncio.run(looking.until(2))
     assert looking.found == [["churn"], ["mine"]], "readiness waits for what the first look finds"
+
+
+def test_models_without_a_champion_take_no_room_of_those_that_have_one(tmp_path: Path) -> None:
+    registry = Registry("churn")
+    registry.told = ["failed", "forgotten"]
+    looking = Looking(tmp_path, registry, max_models=2)
+    asyncio.run(looking.until(2))
+    registry.names = ["churn", "digits"]
+    asyncio.run(looking.until(3))
+    assert looking.followed == ["churn@champion", "failed@champion", "digits@champion"]
 
 
 def test_the_first_look_is_told_even_when_there_is_nothing_for_readiness_waits_for_it(tmp_path: Path) -> None:

@@ -274,3 +274,11 @@ def test_only_signed_versions_serve_and_a_tampered_one_changes_nothing(
         assert server.post("/invocations", {"inputs": [ROW]}).version == first
         good = publish(mlflow_server, name, other, ["champion"])
         wait_for(lambda: server.post("/invocations", {"inputs": [ROW]}).version == good)
+
+
+def test_an_answer_is_as_long_as_the_permits_that_it_is_about(home: Path) -> None:
+    signing.private_key()
+    permits = ("no permit",) * 5000
+    asked = InspectionRequest(folder=None, model="digits", key=signing.public_key(), permits=permits)
+    result = asyncio.run(inspection.inspect(asked))
+    assert result.refused is None and len(result.permits) == len(permits)
