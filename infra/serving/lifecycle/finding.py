@@ -63,11 +63,10 @@ class Finder:
         self, names: list[str], group: asyncio.TaskGroup, told: Sequence[str] = (), *, first: bool = False
     ) -> None:
         """Follow what is new, the workers being told before they hear of its versions; of `told`, what nobody else needs room for."""
-        fit = [name for name in names if NAME.fullmatch(name)]
-        new = [name for name in fit if name not in self.named | self.found]
+        fit, new = self._fit(names)
+        shown = self._fit(told)[1]
         room = self.options.max_models - len(self.found - {*told})
         self._pass_over(frozenset(names) - frozenset(fit) | frozenset(new[room:]))
-        shown = [name for name in told if NAME.fullmatch(name) and name not in self.named | self.found]
         left = max(0, self.options.max_models - len(self.found) - len(new))
         targets = tuple(Target(name=name, alias="champion") for name in (*new[:room], *shown[:left]))
         self.found.update(target.name for target in targets)
@@ -77,6 +76,11 @@ class Finder:
         for target in targets:
             logger.info("%s: it is followed from now on", target.name)
             group.create_task(self.follow(target))
+
+    def _fit(self, names: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Those that an address can have; and of them what is not followed yet."""
+        fit = [name for name in names if NAME.fullmatch(name)]
+        return fit, [name for name in fit if name not in self.named | self.found]
 
     def _pass_over(self, names: frozenset[str]) -> None:
         """Said once, and again when others are."""
