@@ -47,8 +47,11 @@ def why_not_written(what: str, folder: Path, needed: int, error: OSError) -> str
 def is_the_machines(error: BaseException | None) -> bool:
     """Whether the same work may well succeed when the machine has room again, or another process is done with its lock.
 
-    Errors that were raised from others are what those are; libraries of C++ say in words that there is no memory.
+    Errors that were raised from others are what those are; libraries of C++ say in words that there is no memory. What a
+    library makes of Ctrl-C is none of the model's either: torch, interrupted amid its imports, lacks an attribute.
     """
+    if _was_interrupted(error):
+        return True
     while error is not None:
         if isinstance(error, MemoryError | Timeout | LostError) or short_of_memory(str(error)):
             return True
@@ -58,14 +61,20 @@ def is_the_machines(error: BaseException | None) -> bool:
     return False
 
 
+def _was_interrupted(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def short_of_memory(text: str) -> bool:
     """Whether a message of ONNX Runtime, torch, NumPy or Python is about memory that was not to be had."""
     return any(words in text.lower() for words in _SHORT)
 
 
 def why_it_broke(error: BaseException) -> StepError | None:
-    """What the machine lacks, as one sentence; None for an error that is not the machine's."""
-    if not is_the_machines(error):
+    """What the machine lacks, as one sentence; None for an error that is not the machine's, and for Ctrl-C."""
+    if _was_interrupted(error) or not is_the_machines(error):
         return None
     while not isinstance(error, LostError | OSError | MemoryError) and error.__cause__ is not None:
         error = error.__cause__

@@ -41,6 +41,19 @@ def test_what_the_machine_lacks_is_its_own_doing_however_deep_it_lies(error: Exc
     assert is_the_machines(raised_from(raised_from(error)))
 
 
+def test_what_a_library_makes_of_an_interruption_is_nobodys_and_no_sentence() -> None:
+    """torch, interrupted amid its imports, goes on to look for what was not imported; then it tells of a failed export."""
+    with pytest.raises(UserError) as met:
+        try:
+            try:
+                raise KeyboardInterrupt
+            finally:
+                sys.not_imported  # type: ignore[attr-defined]  # noqa: B018
+        except AttributeError as lacking:
+            raise UserError("failed to export") from lacking
+    assert is_the_machines(met.value) and why_it_broke(met.value) is None
+
+
 @pytest.mark.parametrize(
     "error",
     [None, ValueError("shapes do not fit"), FileNotFoundError(errno.ENOENT, "No such file"), UserError("no")],
