@@ -50,8 +50,10 @@ def is_the_machines(error: BaseException | None) -> bool:
     Errors that were raised from others are what those are; libraries of C++ say in words that there is no memory. What a
     library makes of Ctrl-C is none of the model's either: torch, interrupted amid its imports, lacks an attribute.
     """
-    if _was_interrupted(error):
-        return True
+    return _was_interrupted(error) or _lacks_something(error)
+
+
+def _lacks_something(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, MemoryError | Timeout | LostError) or short_of_memory(str(error)):
             return True
@@ -74,7 +76,7 @@ def short_of_memory(text: str) -> bool:
 
 def why_it_broke(error: BaseException) -> StepError | None:
     """What the machine lacks, as one sentence; None for an error that is not the machine's, and for Ctrl-C."""
-    if _was_interrupted(error) or not is_the_machines(error):
+    if not _lacks_something(error):
         return None
     while not isinstance(error, LostError | OSError | MemoryError) and error.__cause__ is not None:
         error = error.__cause__
