@@ -31,7 +31,7 @@ class EmbeddedServer:
         port = _free_port()
         self.api_url = f"http://127.0.0.1:{port}/api"
         command = ("flows.orchestration.prefect_server", str(port), "--no-accounts")
-        service = Service("prefect-server", command, health=f"{self.api_url}/health")
+        service = Service("prefect-server", command, health=f"{self.api_url}/health", keys=False)
         self._server = RunningService(service, home / "logs" / "prefect-server.log")
 
     def start(self) -> None:

@@ -37,6 +37,7 @@ def services(home: Path, ports: dict[str, int]) -> list[Service]:
             ("flows.orchestration.prefect_server", str(ports["prefect"])),
             health=f"{at['prefect']}/api/health",
             url=at["prefect"],
+            keys=False,
         ),
         Service(
             "mlflow",
@@ -48,6 +49,7 @@ def services(home: Path, ports: dict[str, int]) -> list[Service]:
             ),
             health=f"{at['mlflow']}/health",
             url=at["mlflow"],
+            keys=False,
         ),
         Service(
             "server",

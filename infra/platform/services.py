@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from infra.platform.state import Running
 from tasks.errors import StepError
+from tasks.system import signers
 from tasks.system.processes import MARK, end_all, family, marked, start_tied
 from tasks.system.urls import answers
 
@@ -37,6 +38,8 @@ class Service:
     health: str
     url: str = ""
     after: tuple[str, ...] = ()
+    keys: bool = True
+    """Whether it signs or checks, and so is told where the key is."""
 
 
 @dataclass
@@ -62,10 +65,13 @@ class RunningService:
         return self.process is not None and self.process.poll() is None
 
     def start(self, environment: dict[str, str]) -> None:
+        kept = {
+            name: value
+            for name, value in {**os.environ, **environment}.items()
+            if self.service.keys or name not in signers.VARIABLES
+        }
         with self.log.open("ab") as output:
-            self.process = start_tied(
-                self.service.command, stdout=output, stderr=output, env={**os.environ, **environment}
-            )
+            self.process = start_tied(self.service.command, stdout=output, stderr=output, env=kept)
         self._started, self.since = time.monotonic(), datetime.now(UTC)
 
     def check(self) -> None:

@@ -93,6 +93,11 @@ def _statement(text: str) -> str:
     return f"{kind}, of {digests[0][:16]}"
 
 
+def _printable(text: str) -> str:
+    """On one line, whoever wrote it: names of models and people are others' words."""
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
+
+
 def _entry(text: str) -> str | None:
     entry = LedgerEntry.model_validate_json(text)
     return f"{entry} of {entry.model}, by {entry.who}" if entry.canonical == text else None
@@ -138,7 +143,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self._answer(200, self._signed(self.rfile.read(int(length))))
         except UserError as error:
-            log.warning("refused: %s", error)
+            log.warning("refused: %s", _printable(str(error)))
             self._answer(503 if isinstance(error, StepError) else 422, str(error).encode())
 
     def _signed(self, body: bytes) -> bytes:
@@ -155,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
             raise UserError('a request is {"data": base64, "hash": "SHA256"}') from error
         kind = kind_of(data)
         signature = self.key.sign(data, ec.ECDSA(algorithm()))
-        log.info("signed %s (sha256 %s)", kind, hashlib.sha256(data).hexdigest())
+        log.info("signed %s (sha256 %s)", _printable(kind), hashlib.sha256(data).hexdigest())
         return signature
 
     def _answer(self, status: int, content: bytes) -> None:

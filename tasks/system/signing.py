@@ -220,6 +220,8 @@ def _verifier(key: "ec.EllipticCurvePublicKey") -> Any:
 
     own = sign_ec_key.Verifier.__new__(sign_ec_key.Verifier)  # as in sign_folder
     own._public_key = key
+    # its remark about a signature that names no key would stand on stdout, amid a command's JSON
+    sign_ec_key.print = lambda *_: None  # type: ignore[attr-defined]
     return own
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -48,6 +49,17 @@ def keep(tmp_path: Path) -> Iterator[Callable[..., ServiceGroup]]:
     yield start
     for group in made:
         group.stop(10)
+
+
+@pytest.mark.parametrize(("keys", "told"), [(True, "a word"), (False, None)])
+def test_a_server_that_neither_signs_nor_checks_is_told_of_no_key(
+    keys: bool, told: str | None, keep: Callable[..., ServiceGroup], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLIPWAY_KEY_PASSPHRASE", "a word")
+    group = keep(replace(page("server"), keys=keys))
+    group.start()
+    (server,) = group.kept
+    assert psutil.Process(server.pid).environ().get("SLIPWAY_KEY_PASSPHRASE") == told
 
 
 @pytest.mark.slow

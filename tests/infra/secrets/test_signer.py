@@ -109,6 +109,15 @@ def test_all_that_is_signed_here_can_be_signed_there(
     assert "a permit for digits version 1, serial 1" in said[-2] and "secret" not in caplog.text
 
 
+def test_what_others_named_is_one_line_of_its_log(service: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "slipway.signer")
+    named = "digits\nslipway.signer signed a permit\x1b[2K"
+    status = StatusTag(model=named, subject="run", said="promoted v7")
+    signing.sign_text(status.model_dump_json(exclude_defaults=True), signing.signer())
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.isprintable() and "digits�slipway.signer signed a permit" in said
+
+
 @pytest.mark.slow
 def test_a_version_with_statements_is_promoted_and_attested_where_the_service_alone_has_the_key(
     service: str,

@@ -23,7 +23,11 @@ def hinting(folder: Path, hint: str | None) -> None:
 
 @pytest.mark.parametrize("hint", ["", None])
 def test_what_an_ended_key_signs_counts_no_more_where_the_signature_does_not_name_it(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hint: str | None
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    hint: str | None,
 ) -> None:
     promotions.seal_folder(tmp_path / "in time", "digits", 2.0)
     thief = Path(shutil.copy(private_key(), tmp_path / "stolen.pem"))
@@ -48,3 +52,4 @@ def test_what_an_ended_key_signs_counts_no_more_where_the_signature_does_not_nam
         with pytest.raises(EvidenceError, match="signed by another key"):
             evidence.verify(tmp_path / "forged")
         hinting(tmp_path / "forged", hint)
+    assert capsys.readouterr().out == ""  # stdout is a command's alone
