@@ -5,6 +5,7 @@ Servers load nothing without one (see `tasks.proof.permit`), whoever moved the a
 
 import datetime
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -95,7 +96,8 @@ def restore(registry: Registry, ledger: Ledger, version: Version) -> None:
 
 def reverted(registry: Registry, version: Version, rollout: str = "") -> RevertNote | None:
     """What servers found wanting in a version, unless it was let through again since, or that is signed already; `rollout`: in which it is tried now."""
-    text, standing = registry.tags(version).get(REVERTED_TAG), _readable(registry, version)
+    tags = registry.tags(version)
+    text, standing = tags.get(REVERTED_TAG), _readable(registry, version, tags)
     try:
         found = RevertNote.model_validate_json(text) if text else None
     except ValidationError:
@@ -133,16 +135,16 @@ def _why_never_permitted(registry: Registry, ledger: Ledger, version: Version) -
     return None if decision == "pass" else f"its gate said {decision}"
 
 
-def _standing(registry: Registry, version: Version) -> Permit | None:
-    """The newest statement about a version. Raises PermitError for one that is not signed by our key."""
-    text = registry.tags(version).get(PERMIT_TAG)
+def _standing(registry: Registry, version: Version, tags: Mapping[str, str] | None = None) -> Permit | None:
+    """The newest statement about a version, whose `tags` may have been read. Raises PermitError for one that is not signed by our key."""
+    text = (registry.tags(version) if tags is None else tags).get(PERMIT_TAG)
     return read_permit(text, keyring().fits) if text else None
 
 
-def _readable(registry: Registry, version: Version) -> Permit | None:
+def _readable(registry: Registry, version: Version, tags: Mapping[str, str] | None = None) -> Permit | None:
     """The same, and None for one that is damaged: whoever can write a tag must not be able to hold up decisions."""
     with suppress(PermitError):
-        return _standing(registry, version)
+        return _standing(registry, version, tags)
     return None
 
 

@@ -1,7 +1,7 @@
 """How a rollout stands: what the ledger says of it, what was seen until now, and what follows; nothing is changed by looking."""
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -137,20 +137,33 @@ def rolls(registry: Registry, model: str, version: int) -> bool:
 
 def open_rollouts(registry: Registry) -> dict[str, Rollout]:
     """The rollout that is open of each model that has one."""
-    last = {ledger.model: open_rollout(ledger.entries) for ledger in _ledgers(registry)}
+    last = {name: open_rollout(read_ledger(registry, name).entries) for name in _told(registry)}
     return {name: rollout for name, rollout in last.items() if rollout is not None}
 
 
-def to_look_at(registry: Registry) -> list[str]:
-    """The models of which a rollout is open, or has ended and a version waited for that."""
-    return [
-        ledger.model
-        for ledger in _ledgers(registry)
-        if open_rollout(ledger.entries) or waiting(registry, ledger)
-    ]
+def to_look_at(registry: Registry, known: dict[str, tuple[str, bool]] | None = None) -> list[str]:
+    """The models of which a rollout is open, or has ended and a version waited for that.
+
+    `known`: what this found before in the same pass; a ledger is not read again while the record, which follows from it, is the same.
+    """
+    known = {} if known is None else known
+    found = []
+    for name, record in _told(registry).items():
+        told, goes_on = known.get(name, ("", False))
+        if told != record:
+            ledger = read_ledger(registry, name)
+            goes_on = open_rollout(ledger.entries) is not None
+            if not goes_on and waiting(
+                registry, ledger
+            ):  # until that is decided, of which the record says nothing
+                found.append(name)
+                continue
+            known[name] = record, goes_on
+        if goes_on:
+            found.append(name)
+    return found
 
 
-def _ledgers(registry: Registry) -> Iterator[Ledger]:
-    """Of the models that ever had a rollout."""
-    told = (name for name, tags in registry.models().items() if ROLLOUT_TAG in tags)
-    return (read_ledger(registry, name) for name in told)
+def _told(registry: Registry) -> dict[str, str]:
+    """What servers obey of each model that ever had a rollout."""
+    return {name: tags[ROLLOUT_TAG] for name, tags in registry.models().items() if ROLLOUT_TAG in tags}

@@ -27,6 +27,8 @@ class Entity:
         if name == "aliases":
             return {pair["alias"]: pair["version"] for pair in self._fields.get(name, ())}
         value = self._fields.get(name)
+        if name == "latest_versions":
+            return [*map(Entity, value or ())]
         return Entity(value) if isinstance(value, dict) else value
 
 

@@ -31,8 +31,10 @@ from serving_process import ServerProcess, wait_for
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from registered import ROW, Registered, Rollout
+from registry_door import RegistryDoor
 
 from infra.serving.models.lanes import Lane
+from tasks.registry.tags import REVERTED_TAG
 from tasks.rollout.counts import Counts
 from tasks.rollout.policy import Margins
 from tasks.rollout.record import RolloutRecord
@@ -43,7 +45,7 @@ BODY, JSON = bench_serving.body_of(bench_serving.WORKS[0])
 WIDE = Margins(slower=9)
 """For versions that are equal but for a few nodes, which in microseconds are many."""
 
-ROUNDS, AWAY_SECONDS = 15, 60
+ROUNDS, AWAY_SECONDS = 15, 300
 
 
 def show(what: str, value: object) -> None:
@@ -222,13 +224,15 @@ def fleet(place: Place, before: Path | None) -> None:
         "the alias",
         f"version {aliases['champion']}, as before: {aliases['champion'] == str(rollout.record.old)}",
     )
-    show("the note on the version", registered.tags(str(rollout.record.new))["slipway.reverted"])
+    show("the note on the version", registered.tags(str(rollout.record.new))[REVERTED_TAG])
 
 
 def away(place: Place, before: Path | None) -> None:
-    """The registry stops at 10%, a bad version is found meanwhile, and the note is written when it is back."""
+    """The registry stops at 10%, a bad version is found meanwhile, and the note is written when it is back, once."""
     registered, rollout = place.rollout(models.mlp(seed=1), models.breaks_on_large(seed=1))
-    server = place.serve(registered, "away")
+    door = place.stack.enter_context(RegistryDoor(place.uri))
+    door.is_open = True
+    server = place.serve(registered, "away", tracking_uri=door.uri)
     rollout.write(step=2, weight=0.1)
     wait_for(lambda: weight_at(rollout, server) == 0.1)
     place.process.send_signal(signal.SIGSTOP)
@@ -245,8 +249,12 @@ def away(place: Place, before: Path | None) -> None:
     finally:
         place.process.send_signal(signal.SIGCONT)
     start = time.monotonic()
-    wait_for(lambda: registered.tags(str(rollout.record.new)).get("slipway.reverted"))
+    note = wait_for(lambda: registered.tags(str(rollout.record.new)).get(REVERTED_TAG))
     show("its note is there after the registry's return, s", round(time.monotonic() - start, 1))
+    sent = door.notes
+    time.sleep(30)
+    unchanged = registered.tags(str(rollout.record.new))[REVERTED_TAG] == note
+    show("sent until then and in the next 30 s; unchanged", (sent, door.notes - sent, unchanged))
 
 
 def killed(place: Place, before: Path | None) -> None:

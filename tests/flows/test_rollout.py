@@ -1,6 +1,8 @@
 """A rollout that goes on by itself on a real Prefect server: its schedule, what is shown, what is announced. Servers' reports are written by hand."""
 
+import contextlib
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,39 @@ def shown(key: str) -> list[str]:
     with get_client(sync_client=True) as client:
         found = client.read_artifacts(artifact_filter=ArtifactFilter.model_validate({"key": {"any_": [key]}}))
         return [str(artifact.data) for artifact in found]
+
+
+def test_a_pass_reads_a_ledger_to_find_what_is_open_and_to_decide_and_no_third_time(
+    registry_with: Callable[[str, str], Registry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = registry_with("default", "{steps: [shadow, 50%], margin: {score: null}}")
+    for model in ("open", "over"):
+        rollouts.begun(registry, model)
+    rolling.say(registry.settings, "over", "abort", why="not on Fridays")
+    read, followed, claims = Counter[str](), list[list[str]](), Registry.claims
+
+    def counted(self: Registry, model: str) -> dict[str, str] | None:
+        read[model] += 1
+        return claims(self, model)
+
+    monkeypatch.setattr(Registry, "claims", counted)
+    monkeypatch.setattr("flows.rollout.look", lambda model: rolling.advance(load_settings(), model))
+    monkeypatch.setattr("flows.rollout.announced", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr("flows.rollout.show_rollout", lambda *_: None)
+    monkeypatch.setattr("flows.rollout.follow", followed.append)
+    [standing] = rollout.fn()
+    assert (standing.model, standing.status, followed) == ("open", "rolling", [["open"]])
+    assert (read["open"], read["over"]) == (2, 1)
+
+    def begins_meanwhile(models: list[str]) -> None:
+        followed.append(models)
+        if followed == [["open"]]:
+            rollouts.again(registry, "over")
+
+    followed.clear()
+    monkeypatch.setattr("flows.rollout.follow", begins_meanwhile)
+    rollout.fn()
+    assert followed == [["open"], ["open", "over"]], "its schedule was switched off at that moment"
 
 
 @pytest.mark.slow

@@ -7,15 +7,17 @@ import threading
 from typing import Self
 from urllib.parse import urlsplit
 
+from tasks.registry.tags import REVERTED_TAG
+
 _LOOK = b"/registered-models/get?"
 
 
 class RegistryDoor:
-    """Shut at first. `looks`: how often a registered model was read through it, which is once a poll."""
+    """Shut at first. `looks`: how often a registered model was read through it, which is once a poll; `notes`: how often a revert was noted."""
 
     def __init__(self, uri: str) -> None:
         door, behind = self, urlsplit(uri)
-        self.is_open, self.looks = False, 0
+        self.is_open, self.looks, self.notes = False, 0, 0
 
         class Passing(socketserver.BaseRequestHandler):
             def handle(self) -> None:
@@ -27,6 +29,7 @@ class RegistryDoor:
                     back.start()
                     for sent in iter(lambda: self.request.recv(1 << 16), b""):
                         door.looks += sent.count(_LOOK)
+                        door.notes += sent.count(REVERTED_TAG.encode())
                         there.sendall(sent)
 
         self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Passing)

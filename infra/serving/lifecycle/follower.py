@@ -212,7 +212,8 @@ class Follower:
         if registered.rollout != rollout.text or registered.statuses != statuses.texts:
             await self.keys.learn(registry, self.followed, self.rollouts)  # by which they are signed, perhaps
         self.reports.say(await statuses.read(registered.statuses))
-        target = champion(target, registered, await rollout.read(registered.rollout))
+        record = await rollout.read(registered.rollout, registered.newest)
+        target = champion(target, registered, record)
         return await asyncio.to_thread(registry.resolve, target)
 
     async def _take(self, registry: AliasSource, followed: FollowedTarget, pointer: Pointer) -> None:

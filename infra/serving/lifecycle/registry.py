@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
@@ -53,11 +53,12 @@ class Pointer(Frozen):
 
 
 class Registered(NamedTuple):
-    """A model as the registry has it, in one read: which version each alias names, the rollout's record, and what flows say of it."""
+    """A model as the registry has it, in one read: which version each alias names, the rollout's record, what flows say of it, and its newest version, where that is told with it."""
 
     aliases: Mapping[str, str]
     rollout: str
     statuses: Mapping[str, str] = MappingProxyType({})
+    newest: Pointer | None = None
 
 
 class Absent(Exception):
@@ -90,7 +91,9 @@ class AliasSource:
             raise
         aliases = {alias: str(version) for alias, version in (model.aliases or {}).items()}
         tags = dict(model.tags or {})
-        return Registered(aliases, tags.get(ROLLOUT_TAG, ""), status_texts(tags))
+        versions = map(_pointer, model.latest_versions or ())
+        newest = max(versions, key=lambda pointer: int(pointer.version), default=None)
+        return Registered(aliases, tags.get(ROLLOUT_TAG, ""), status_texts(tags), newest)
 
     def keys(self) -> dict[str, str]:
         """Changes of keys, as they were claimed."""
@@ -112,14 +115,7 @@ class AliasSource:
                 what = target.alias or f"version {target.version}"
                 raise Absent(f"no {what} yet: {target} serves as soon as the registry has it") from None
             raise
-        tags = version.tags or {}
-        return Pointer(
-            version=str(version.version),
-            created=int(version.creation_timestamp or 0),
-            run_id=version.run_id or "",
-            permit=tags.get(PERMIT_TAG, ""),
-            reverted=tags.get(REVERTED_TAG, ""),
-        )
+        return _pointer(version)
 
     def champions(self) -> tuple[list[str], list[str]]:
         """The models that have a champion, in order; and of the others those of which flows said anything: a first run that failed, a question."""
@@ -152,3 +148,15 @@ class AliasSource:
             full = os.strerror(errno.ENOSPC) in f"{error} {error.__cause__}"
             why = "the disk of the cache is full" if full else type(error).__name__
             raise Unfetched(f"its files cannot be downloaded ({why})") from error
+
+
+def _pointer(version: Any) -> Pointer:
+    """A version as MLflow's client or ours gives it."""
+    tags = version.tags or {}
+    return Pointer(
+        version=str(version.version),
+        created=int(version.creation_timestamp or 0),
+        run_id=version.run_id or "",
+        permit=tags.get(PERMIT_TAG, ""),
+        reverted=tags.get(REVERTED_TAG, ""),
+    )

@@ -16,7 +16,7 @@ from infra.serving.ipc.messages import Rollout, Tally
 from infra.serving.lifecycle.cache import Offer
 from infra.serving.lifecycle.followed import Retry
 from infra.serving.lifecycle.preparation import Preparer
-from infra.serving.lifecycle.registry import Absent, AliasSource
+from infra.serving.lifecycle.registry import Absent, AliasSource, Pointer
 from infra.serving.options import Target
 from tasks.errors import UserError
 from tasks.rollout.record import RecordError, RolloutRecord, read_record
@@ -50,6 +50,7 @@ class FollowedRollout:
         self.record: RolloutRecord | None = None
         self.why = ""
         self.new: Offer | None = None
+        self.newest: Pointer | None = None
         self.failed: Unservable | None = None
         self.retry = Retry()
         self.said: Rollout | None = None
@@ -61,9 +62,9 @@ class FollowedRollout:
         self.unread += 1
         return self.unread >= LOOKS or (self.record is not None and self.record.open)
 
-    async def read(self, text: str) -> RolloutRecord | None:
-        """What the tag's text says, where that is to be obeyed; None where there is no rollout."""
-        self.unread = 0
+    async def read(self, text: str, newest: Pointer | None = None) -> RolloutRecord | None:
+        """What the tag's text says, where that is to be obeyed; None where there is no rollout. `newest`: the model's newest version, as read with it."""
+        self.unread, self.newest = 0, newest
         if text != self.text:
             try:
                 record = await asyncio.to_thread(self._obeyed, text) if text else None
@@ -126,7 +127,9 @@ class FollowedRollout:
         if serving != (str(record.old), record.old_sha256):
             raise Unservable(f"it is compared with version {record.old}, which does not serve here")
         target = Target(name=self.name, version=str(record.new))
-        pointer = await asyncio.to_thread(registry.resolve, target)
+        pointer, self.newest = self.newest, None
+        if pointer is None or pointer.version != target.version:
+            pointer = await asyncio.to_thread(registry.resolve, target)
         if (
             self.new is not None
             and pointer == self.new.pointer

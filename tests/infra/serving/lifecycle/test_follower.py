@@ -205,7 +205,8 @@ class Rolling(Registry):
 
     def registered(self, name: str) -> Registered:
         self.asked["model"] += 1
-        return Registered({"champion": str(self.at)}, self.record)
+        newest = Pointer(version="2", created=2)
+        return Registered({"champion": str(self.at)}, self.record, newest=newest)
 
     def resolve(self, target: Target) -> Pointer:
         self.asked["version"] += 1
@@ -242,9 +243,13 @@ def test_the_record_is_read_now_and_then_until_a_rollout_is_open_and_before_anot
         await machine.poll()
         assert rollout.new is not None and rollout.new.release.version == "2"
         assert machine.offered == ["1"], "the new version answers its share and not everybody"
-        registry.at, models = 2, registry.asked["model"]
+        registry.at = 2
+        registry.asked.clear()
         await machine.poll(3)
-        assert registry.asked["model"] == models + 3 and machine.offered == ["1"]
+        assert registry.asked == {"model": 3, "version": 3}, (
+            "the new version comes with the model: only the champion is read beside"
+        )
+        assert machine.offered == ["1"]
         ended = record.model_copy(update={"sequence": 2, "open": False})
         registry.record = sign_record(ended, tmp_path / "private.pem")
         await machine.poll()

@@ -69,6 +69,16 @@ def test_a_permit_that_changes_makes_another_pointer_of_the_same_version(uri: st
     assert (before.permit, now.permit) == ("", "signed") and len(now.run_id) == 32
 
 
+def test_the_newest_version_comes_with_its_model_as_it_is_when_asked_for_alone(
+    uri: str, name: str, tmp_path: Path
+) -> None:
+    registry = AliasSource(uri)
+    publish(uri, name, tmp_path / "version")
+    registry.note_revert(name, "2", "it failed")
+    newest = registry.registered(name).newest
+    assert newest == (registry.resolve(Target.parse(f"{name}/2")) if uri.startswith("http") else None)
+
+
 def test_a_full_disk_is_told_from_a_registry_that_is_down(
     uri: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
