@@ -1,11 +1,13 @@
 """Promotion, refusal and rollback as flows: the gate, a person's approval where one is asked for, the alias, the ledger."""
 
 from contextlib import suppress
+from itertools import count
 
 from prefect import flow, task
 from pydantic import Field
 
 from flows.orchestration import form
+from flows.orchestration.approval import Approval
 from flows.orchestration.approval import ask as ask_a_person
 from flows.orchestration.artifacts import show_question as show_brief
 from flows.orchestration.events import announced
@@ -14,6 +16,7 @@ from flows.orchestration.statuses import show_answer, show_question
 from flows.orchestration.story import told
 from flows.pipeline.binding import worth_a_retry
 from tasks.errors import RefusedError, StepError
+from tasks.promotion.deciders import check_may_decide
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.judging import verdict_against_champion
 from tasks.promotion.manual import decline_version, promote_version, roll_back_to
@@ -26,7 +29,7 @@ from tasks.records import Version
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.reporting.approval_brief import Addresses, brief
-from tasks.settings import load_settings
+from tasks.settings import Settings, load_settings
 from tasks.system.frozen import Frozen
 
 DECLINED = "Declined"
@@ -68,7 +71,7 @@ def promote(
     settings = load_settings()
     asked = judge(model, version, ask)
     if asked.ask:
-        approval = ask_a_person(asked.text, settings.policy(model).patience_days)
+        approval = _answer(settings, model, asked.text)
         who, reason = approval.who, approval.why
         answer = "approved" if approval.decision == "approve" else "refused"
         said = f"{who} {answer} version {version}: {reason}"
@@ -90,6 +93,20 @@ def promote(
                 settings, model, version, why=reason, who=who, new_signature=new_signature
             )
     return told(entry, _moved(entry))
+
+
+def _answer(settings: Settings, model: str, text: str) -> Approval:
+    """A no, or the yes of somebody who may say it: whoever may not is told so where it was asked, and the question stays."""
+    days, told = settings.policy(model).patience_days, ""
+    for before in count():
+        approval = ask_a_person(told + text, days, before)
+        try:
+            if approval.decision == "approve":
+                check_may_decide(settings, model, approval.who)
+            return approval
+        except RefusedError as error:
+            told = f"**Not approved.** {error}\n\n"
+    raise AssertionError("count() has no end")
 
 
 @task(

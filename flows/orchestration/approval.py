@@ -31,18 +31,19 @@ class Approval(RunInput):
     why: str = Field(min_length=1, max_length=2000, description="Why; kept in the ledger.")
 
 
-def ask(text: str, days: float) -> Approval:
-    """Ask in the UI. A deployed run gives its worker back meanwhile, and begins anew when it is resumed."""
+def ask(text: str, days: float, before: int = 0) -> Approval:
+    """Ask in the UI. A deployed run gives its worker back meanwhile, and begins anew when it is resumed; `before`: how often it has asked already."""
+    key = f"approval-{before}" if before else "approval"
     form = Approval.with_initial_data(description=text)
     seconds = round(days * 24 * 3600)
     if deployment.id:
         try:
-            answer = suspend_flow_run(wait_for_input=form, timeout=seconds, key="approval")
+            answer = suspend_flow_run(wait_for_input=form, timeout=seconds, key=key)
         except Pause:
             _say_that_it_waits()
             raise
     else:
-        answer = pause_flow_run(wait_for_input=form, timeout=seconds, poll_interval=2, key="approval")
+        answer = pause_flow_run(wait_for_input=form, timeout=seconds, poll_interval=2, key=key)
     return Approval.model_validate(answer.model_dump())
 
 

@@ -19,10 +19,11 @@ for (const [name, value] of Object.entries({
   "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": true,
   "mlflow.home.getting-started.collapsed_v1": true,
   "mlflow.settings.telemetry.enabled_v1": false,
-  "mlflow.telemetry.info.alert.dismissed_v1": true
+  "mlflow.telemetry.info.alert.dismissed_v1": true,
+  "_mlflow_model_registry_promo_modal_dismissed_v1": true
 })) if (localStorage.getItem(name) === null) localStorage.setItem(name, JSON.stringify(value))
 </script>"""
-"""No assistant, no tour of prompts, and no notice about usage data: the server sends none."""
+"""No assistant, no tour of prompts or of the registry, and no notice about usage data: the server sends none."""
 
 
 def main() -> None:

@@ -63,7 +63,8 @@ def _decide(
         if not repair(registry, version.model).refused(version.version):  # by a try that was cut off
             refuse(registry, version, why=in_short(verdict.reasons), verdict=verdict.decision)
         return Decision(decision="refused", reasons=verdict.reasons)
-    registry.set_alias(version.model, "challenger", version.version)
+    if registry.number(version.model, "champion") != version.version:  # else moved by a try that was cut off
+        registry.set_alias(version.model, "challenger", version.version)
     if verdict.decision == "pass" and registry.settings.policy(version.model).permits_by_gate:
         grant(registry, version, basis="gate", why=in_short(verdict.reasons), by="the gate")
     cause = _why_not(registry, version, verdict, may_promote)

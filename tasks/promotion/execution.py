@@ -100,7 +100,7 @@ def tell_rollout(registry: Registry, ledger: Ledger) -> None:
 
 
 def align(registry: Registry, ledger: Ledger) -> None:
-    """The move of `champion` is one transaction: before it the old one serves, after it the new."""
+    """The move of `champion` is one transaction: before it the old one serves, after it the new, which is no challenger any more."""
     for alias, version in (("champion", ledger.serving), ("previous", ledger.before)):
         current = registry.number(ledger.model, alias)
         if version is not None and registry.version(ledger.model, version) is None:
@@ -109,3 +109,5 @@ def align(registry: Registry, ledger: Ledger) -> None:
             registry.delete_alias(ledger.model, alias)
         elif version is not None and version != current:
             registry.set_alias(ledger.model, alias, version)
+    if ledger.serving is not None and registry.number(ledger.model, "challenger") == ledger.serving:
+        registry.delete_alias(ledger.model, "challenger")

@@ -52,16 +52,25 @@ def _numbers(
     """Both side by side: scores on the same rows, the rest as measured when each was made. Words are few: the form is narrow."""
     report, difference, beside = evidence.proof.report, verdict.difference, champion is not None
     theirs = dict(_facts(serving)) if serving is not None else {}
-    mean = report.interval
+    mean, its_mean = report.interval, _interval_on(evidence, serving)
     rows = [
         (f"{report.score_name}, {report.rows} rows", f"{report.score:.4f}", "" if difference is None else f"{report.score - difference:.4f}"),
-        *([(f"{100 * mean.level:.4g}% interval", f"{mean.low:.4f}–{mean.high:.4f}", "")] if mean else []),
+        *([(f"{100 * mean.level:.4g}% interval", f"{mean.low:.4f}–{mean.high:.4f}", its_mean)] if mean else []),
         *((name, mine, theirs.get(name, "")) for name, mine in _facts(evidence)),
     ]  # fmt: skip
     yield f"\n| | v{number} |{f' v{champion}, serves |' if beside else ''}"
     yield f"|---|---|{'---|' if beside else ''}"
     yield from (f"| {name} | {mine} |{f' {its} |' if beside else ''}" for name, mine, its in rows)
     yield from _remarks(number, evidence, verdict, champion)
+
+
+def _interval_on(evidence: Evidence, serving: Evidence | None) -> str:
+    """The champion's own, where it was proved on the same rows and at the same level; else nothing is known of it on these."""
+    mine, its = evidence.proof.report.interval, serving.proof.report.interval if serving else None
+    if serving is None or mine is None or its is None or mine.level != its.level:
+        return ""
+    same = serving.fingerprint == evidence.fingerprint and serving.config["data"] == evidence.config["data"]
+    return f"{its.low:.4f}–{its.high:.4f}" if same else ""
 
 
 def _remarks(number: int, evidence: Evidence, verdict: Verdict, champion: int | None) -> Iterator[str]:

@@ -51,7 +51,7 @@ def model_page(model: str, workload: str, dataset: Dataset, runs: str | None) ->
         [
             f"# {model}\n",
             f"Made by `slipway run {workload}`. Which version is which, its alias says: **champion** serves, **previous** served before it, "
-            f"and **challenger** is the newest whose proof is complete. How good a version is, and how it was judged, its own page says.{all_runs}",
+            f"and **challenger** is the newest whose proof is complete, until it serves. How good a version is, and how it was judged, its own page says.{all_runs}",
             *_call(model, dataset),
             f"\n## What served before\n\n`slipway history {model}` says what served when, who decided and why; "
             f"`slipway rollback {model}` goes back.\n",

@@ -93,6 +93,30 @@ def test_a_person_is_asked_when_the_gate_is_not_sure(registry: Registry, home: P
 
 
 @pytest.mark.slow
+def test_a_yes_of_somebody_who_may_not_say_it_is_none_and_the_question_stays(
+    registry: Registry, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.promote import promote
+
+    (tmp_path / "mlflow.yaml").write_text("models: {default: {approvers: [ada]}}")
+    monkeypatch.setenv("SLIPWAY_SETTINGS", str(tmp_path / "mlflow.yaml"))
+    promotions.register(registry, "digits", home, 2.0, decision="inconclusive", champion=1)
+    answers: list[str] = []
+    monkeypatch.setattr("flows.promote.show_answer", lambda *said: answers.append(said[-1]))
+    eve = decide_when_asked(decision="approve", who="eve", why="looks good")
+
+    def then() -> None:
+        eve.join()
+        decide_when_asked(decision="approve", who="ada", why="it is").join()
+
+    ada = threading.Thread(target=contextvars.copy_context().run, args=(then,))
+    ada.start()
+    entry = run(promote, model="digits", version=2, reason="nightly")
+    ada.join()
+    assert (entry.to_version, entry.who, answers) == (2, "ada", ["ada approved version 2: it is"])
+
+
+@pytest.mark.slow
 def test_a_version_that_failed_is_refused_without_asking(registry: Registry, home: Path) -> None:
     from flows.promote import promote
 

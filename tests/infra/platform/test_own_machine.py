@@ -164,6 +164,7 @@ def test_nothing_is_made_for_a_foreign_page_or_name(made_at: str) -> None:
 def test_mlflow_opens_as_machine_learning(mlflow: str) -> None:
     with urllib.request.urlopen(mlflow.partition("/api/")[0] + "/", timeout=60) as answer:
         page = answer.read().decode()
+    assert '"_mlflow_model_registry_promo_modal_dismissed_v1": true' in page, "no tour of the registry"
     assert '"mlflow.workflowType_v1": "machine_learning"' in page and '<div id="root"' in page
 
 

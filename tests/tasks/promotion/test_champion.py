@@ -27,6 +27,11 @@ def champion(registry: Registry, model: str) -> int | None:
     return found.version if found else None
 
 
+def aliases(registry: Registry, model: str) -> dict[str, int]:
+    named = registry.client.get_registered_model(model).aliases
+    return {alias: int(version) for alias, version in named.items()}
+
+
 @pytest.mark.slow
 def test_the_first_version_is_promoted_like_any_other(registry: Registry, model: str) -> None:
     first, second = promotions.register_bare(registry, model, 2)
@@ -163,6 +168,31 @@ def crash_at(step: str, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
         return result
 
     monkeypatch.setattr(Registry, name, crashing)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["promote", "rollback", "by hand", "the gate, again"])
+def test_what_serves_is_no_challenger(
+    settings: Settings, registry: Registry, model: str, versions: list[Version], way: str
+) -> None:
+    first, second, third = versions
+    assert aliases(registry, model) == {"champion": 2, "previous": 1}
+    registry.set_alias(model, "challenger", 3)
+    if way == "promote":
+        promote(registry, third, against=2, why="better")
+    elif way == "by hand":
+        grant(registry, third, basis="approval", why="ada says so", by="ada")
+        registry.set_alias(model, "champion", 3)
+        refuse(registry, first, why="the next decision", verdict="fail")
+    elif way == "rollback":  # of one that came back, as by an older release
+        registry.set_alias(model, "challenger", 1)
+        roll_back_to(settings, model, why="slow on Mondays")
+    else:  # a try that was cut off after the move
+        registry.delete_alias(model, "challenger")
+        proof = promotions.make_evidence("a" * 64, model).proof
+        assert apply_verdict(registry, second, proof, may_promote=True).decision == "promoted"
+    serves, before = {"rollback": (1, None), "the gate, again": (2, 1)}.get(way, (3, 2))
+    assert aliases(registry, model) == {"champion": serves} | ({"previous": before} if before else {})
 
 
 @pytest.mark.slow

@@ -2,13 +2,14 @@
 
 import promotions
 
-from tasks.measured import Comparison, Interval, SliceDifference
+from tasks.measured import Comparison, Interval, Proof, SliceDifference
+from tasks.proof.evidence import Evidence
 from tasks.reporting.approval_brief import Addresses, brief
 
 INTERVAL = Interval(low=-0.03, high=0.01, level=0.95)
 
 
-def page(champion: int | None, links: Addresses = Addresses()) -> str:  # noqa: B008
+def page(champion: int | None, links: Addresses = Addresses(), rows: str = "f" * 64) -> str:  # noqa: B008
     made = promotions.make_evidence("a" * 64, "digits", "inconclusive", champion)
     slices = (
         SliceDifference(column="label", value="8", rows=40, difference=-0.05, interval=INTERVAL),
@@ -20,7 +21,20 @@ def page(champion: int | None, links: Addresses = Addresses()) -> str:  # noqa: 
     evidence = made.model_copy(update={"proof": made.proof.model_copy(update={"comparison": comparison})})
     verdict = made.proof.verdict.model_copy(update={"difference": -0.01, "interval": INTERVAL})
     serving = promotions.make_evidence("c" * 64, "digits") if champion is not None else None
+    if serving is not None:
+        serving = serving.model_copy(update={"proof": _sure(serving, 0.97, 0.99), "fingerprint": rows})
+    evidence = evidence.model_copy(update={"proof": _sure(evidence, 0.96, 0.98)})
     return brief(2, evidence, verdict, champion, links, serving)
+
+
+def _sure(evidence: Evidence, low: float, high: float) -> Proof:
+    report = evidence.proof.report.model_copy(update={"interval": Interval(low=low, high=high, level=0.95)})
+    return evidence.proof.model_copy(update={"report": report})
+
+
+def test_the_champion_has_its_interval_where_it_was_proved_on_the_same_rows() -> None:
+    assert "| 95% interval | 0.9600–0.9800 | 0.9700–0.9900 |" in page(1)
+    assert "| 95% interval | 0.9600–0.9800 |  |" in page(1, rows="e" * 64)
 
 
 def test_it_says_what_would_change_and_where_it_would_be_worse() -> None:
