@@ -127,9 +127,7 @@ class FollowedRollout:
         if serving != (str(record.old), record.old_sha256):
             raise Unservable(f"it is compared with version {record.old}, which does not serve here")
         target = Target(name=self.name, version=str(record.new))
-        pointer, self.newest = self.newest, None
-        if pointer is None or pointer.version != target.version:
-            pointer = await asyncio.to_thread(registry.resolve, target)
+        pointer = await self._pointer(registry, target)
         if (
             self.new is not None
             and pointer == self.new.pointer
@@ -149,6 +147,13 @@ class FollowedRollout:
                 self.retry.at = float("inf")
             raise
         self.failed, self.new = None, Offer(pointer=pointer, release=release)
+
+    async def _pointer(self, registry: AliasSource, target: Target) -> Pointer:
+        """As it came with the model a moment ago, where it is the model's newest."""
+        newest, self.newest = self.newest, None
+        if newest is not None and newest.version == target.version:
+            return newest
+        return await asyncio.to_thread(registry.resolve, target)
 
     def looked_at_anew(self) -> None:
         """Something is known of the new version that its pointer does not say yet."""
