@@ -70,7 +70,7 @@ class Train(Frozen):
     )
     groups: tuple[Group, ...] = Field(
         (),
-        description="Shares of the learning rate by names of weights, the first that fits, such as {base.*: 0.1, '*.bias': 2}; 0 "
+        description="Shares of the learning rate by names of weights, the first that fits, such as `{base.*: 0.1, '*.bias': 2}`; 0 "
         "freezes, and batch normalisation that is frozen keeps its statistics.",
     )
     average: float | None = Field(

@@ -95,7 +95,7 @@ def _sentence(entry: LedgerEntry) -> str:
             if entry.rollout is None
             else f"beside {_was(entry)}: {entry.action}, {entry.rollout}"
         )
-    return f"{entry.model}: {number} {what}. {entry.who}: {entry.why}"
+    return f"{entry.model}: {number} {what}. {entry.person}: {entry.why}"
 
 
 def _was(entry: LedgerEntry) -> str:

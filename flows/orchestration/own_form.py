@@ -56,7 +56,9 @@ def filled_form(schema: dict[str, Any], workload: Workload) -> dict[str, Any]:
             _fill_in(form["definitions"], fields[_SECTIONS[section]], knobs.model_dump(mode="json"))
     for name, value in defaults.gates.model_dump(mode="json").items():
         if value is not None:
-            _section(form["definitions"], fields["gates"])[name]["description"] += f" Empty: {value}."
+            _section(form["definitions"], fields["gates"])[name]["description"] += (
+                f" Empty: {value}, or as mlflow.yaml sets it."
+            )
     return form
 
 

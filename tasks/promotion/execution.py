@@ -80,7 +80,7 @@ def _tell_people(registry: Registry, entry: LedgerEntry) -> None:
         model=entry.model,
         subject="champion",
         at=entry.at,
-        said=f"by {entry.who}: {entry.why}",
+        said=f"by {entry.person}: {entry.why}",
         version=version.version,
         pages={page: address for page, address in addresses.items() if address},
     )

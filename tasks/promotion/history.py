@@ -3,7 +3,7 @@
 import datetime
 
 from tasks.errors import UserError
-from tasks.promotion.entries import LedgerEntry
+from tasks.promotion.entries import Ledger, LedgerEntry
 from tasks.promotion.ledger import read_ledger
 from tasks.records import Version
 from tasks.registry.lookup import check_model
@@ -38,15 +38,13 @@ def history(settings: Settings, model: str, at: str | None = None) -> History:
     """
     registry = Registry(settings)
     check_model(registry, model)
-    ledger = read_ledger(registry, model, whole=True)
-    champion = registry.by_alias(model, "champion")
+    ledger, champion = _read(registry, model)
     number = champion.version if champion is not None else None
-    problems, last, pending, may_serve = list(ledger.problems), ledger.unfinished, None, {ledger.serving}
+    problems, last, pending = list(ledger.problems), ledger.unfinished, None
     if last is not None:
         pending = f"a {last.action} to v{last.to_version} by {last.who} is under way, or was interrupted: the next decision ends it"
         problems.append(pending)
-        may_serve |= {last.from_version} if last.moved else set()
-    moved = number not in may_serve
+    moved = number not in _may_serve(ledger)
     proved = _is_proved(registry, champion) if moved else champion is not None or None
     if moved:
         what = "removed" if number is None else f"moved to v{number}, {'proved' if proved else 'UNPROVED'},"
@@ -63,6 +61,23 @@ def history(settings: Settings, model: str, at: str | None = None) -> History:
         notes=ledger.notes,
         at=at,
     )
+
+
+def _read(registry: Registry, model: str) -> tuple[Ledger, Version | None]:
+    """The ledger, and what the alias says by it: what was decided between the two readings is no move outside of Slipway."""
+    ledger = read_ledger(registry, model, whole=True)
+    while True:
+        champion = registry.by_alias(model, "champion")
+        if (champion.version if champion is not None else None) in _may_serve(ledger):
+            return ledger, champion
+        before, ledger = ledger, read_ledger(registry, model, whole=True)
+        if (ledger.head, ledger.unfinished) == (before.head, before.unfinished):
+            return ledger, champion
+
+
+def _may_serve(ledger: Ledger) -> set[int | None]:
+    last = ledger.unfinished
+    return {ledger.serving} | ({last.from_version} if last is not None and last.moved else set())
 
 
 def _is_proved(registry: Registry, version: Version | None) -> bool:

@@ -87,7 +87,7 @@ def _served(registry: Registry, model: str) -> Iterator[str]:
     """The last champions, the newest first."""
     moves = [entry for entry in read_ledger(registry, model).entries if entry.moved and entry.to_version]
     for entry in moves[: -_MOST_FORMER - 1 : -1]:
-        yield f"version {entry.to_version} since {entry.at:%d %B %Y}, by {entry.who}: {entry.why}"
+        yield f"version {entry.to_version} since {entry.at:%d %B %Y}, by {entry.person}: {entry.why}"
 
 
 def _log_candidates(registry: Registry, evidence: Evidence, dataset: Dataset, selection: Selection) -> str:

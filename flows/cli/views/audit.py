@@ -1,11 +1,15 @@
 """What `slipway audit` shows: a line a version, and what does not hold."""
 
+from collections.abc import Iterator
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from flows.cli.views import or_json
 from tasks.promotion.audit import Audit, AuditedVersion
+
+_MOST_STEPS = 3
 
 _MARKS = {"holds": "[green]✓[/green]", "fails": "[red]✗[/red]", "let go": "–"}
 
@@ -33,8 +37,20 @@ def show_audit(audit: Audit, console: Console) -> None:
     for problem in audit.problems:
         console.print(f"[red]✗[/red] {escape(problem)}")
     console.print(f"\n{escape(audit.headline)}")
-    if not audit.replayed:
-        console.print("\nTry next:\n  slipway audit --replay")
+    if steps := list(dict.fromkeys(_next(audit))):
+        console.print("\nTry next:\n" + "\n".join(f"  {escape(step)}" for step in steps[:_MOST_STEPS]))
+
+
+def _next(audit: Audit) -> Iterator[str]:
+    """Where a fault is looked into; where there is none, what looks closer."""
+    if audit.problems:
+        yield "slipway keys"
+    for model in audit.models:
+        if model.problems:
+            yield f"slipway history {model.model}"
+        yield from (f"slipway verify {model.model}/{v.version}" for v in model.versions if v.problems)
+    if audit.holds and not audit.replayed:
+        yield "slipway audit --replay"
 
 
 def _score(version: AuditedVersion) -> str:

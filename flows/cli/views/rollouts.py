@@ -26,7 +26,7 @@ def show_standing(standing: Standing, console: Console) -> None:
         )
     elif standing.status == "ended":
         last = standing.entries[-1]
-        console.print(f"  {last.action} by {escape(last.who)}: {escape(last.why)}")
+        console.print(f"  {last.action} by {escape(last.person)}: {escape(last.why)}")
     else:
         console.print(f"  {decision.action}: {escape(decision.why)}")
     if standing.waits is not None:

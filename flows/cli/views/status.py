@@ -56,8 +56,11 @@ def _said(statuses: Statuses) -> Iterator[str]:
         if tag := statuses.get(subject):
             where = tag.pages.get("prefect", "") if tag.tone == "bad" else ""
             yield f"{name}: {tag.said} ({_ago(tag.at)} ago) {where}".rstrip()
-    if (tag := statuses.get("question")) and tag.open(datetime.now(UTC)):
-        yield f"asked {_ago(tag.at)} ago: {tag.said} {tag.pages.get('prefect', '')}".rstrip()
+    if tag := statuses.get("question"):
+        if tag.open(datetime.now(UTC)):
+            yield f"asked {_ago(tag.at)} ago: {tag.said} {tag.pages.get('prefect', '')}".rstrip()
+        else:
+            yield f"last question: {tag.said} ({_ago(tag.at)} ago)"
 
 
 def first_step(addresses: dict[str, str], statuses: dict[str, Statuses]) -> str:

@@ -27,7 +27,7 @@ Row = tuple[str, str]
 
 _ADDRESS = re.compile(r"(https?://[^/?#]+)")
 
-_NONE = re.compile(r"no .* yet: |the registry has no ")
+_NONE = "no .* yet: "
 
 
 class Shown(NamedTuple):
@@ -211,7 +211,8 @@ def _traffic(shown: Shown, now: datetime.datetime) -> Iterator[Row]:
     served = shown.served
     if served["version"] is None:
         return
-    said = f"{served['requests']:,} requests since this server started"
+    requests = "request" if served["requests"] == 1 else "requests"
+    said = f"{served['requests']:,} {requests} since this server started"
     if served["requests"]:
         failed = f"{served['errors']:,} with an error" if served["errors"] else "none with an error"
         said += f", {failed}; half in {ms(served['p50_ms'])}, 99 of 100 in {ms(served['p99_ms'])}"
@@ -267,7 +268,7 @@ def _waiting(models: Sequence[Shown]) -> Iterator[str]:
 
 
 def _has_none(error: str | None) -> bool:
-    return error is not None and _NONE.match(error) is not None
+    return error is not None and re.match(_NONE, error) is not None
 
 
 def ago(at: datetime.datetime, now: datetime.datetime) -> Html:

@@ -287,7 +287,7 @@ def champion(target: Target, registered: Registered, record: RolloutRecord | Non
     """The version that an alias names; while a rollout is open, no hand lets its new version answer everybody. Absent when there is none."""
     version = registered.aliases.get(str(target.alias))
     if version is None:
-        raise Absent(f"the registry has no {target}; it is waited for")
+        raise Absent(f"no {target.alias} yet: {target} serves as soon as the registry has it")
     if record is not None and record.open and version == str(record.new):
         version = str(record.old)
     return target.model_copy(update={"alias": None, "version": version})

@@ -87,7 +87,7 @@ class AliasSource:
             model = self.client.get_registered_model(name)
         except Exception as error:
             if is_missing(error):
-                raise Absent(f"the registry has no {name}; it is waited for") from None
+                raise Absent(f"no version yet: {name} serves as soon as the registry has it") from None
             raise
         aliases = {alias: str(version) for alias, version in (model.aliases or {}).items()}
         tags = dict(model.tags or {})

@@ -1,5 +1,7 @@
 """The form of `retrain` in the Prefect UI, and the deployments that show it."""
 
+import json
+import re
 from typing import Any
 
 import pytest
@@ -41,6 +43,10 @@ def test_every_field_has_a_sentence_and_none_in_a_section_is_filled_in(schema: d
     epochs = sections[0]["properties"]["epochs"]
     assert (epochs["minimum"], epochs["maximum"]) == (1, 10_000) and "up to 10,000" in epochs["description"]
     assert "null" not in sections[0]["properties"]["patience"]["description"]
+    plain = [
+        re.sub("`[^`]*`", "", text) for text in re.findall('"description": "([^"]*)"', json.dumps(schema))
+    ]
+    assert len(plain) > 40 and all(text.count("*") < 2 for text in plain), "the page reads Markdown"
 
 
 def test_workload_and_recipes_are_choices_and_a_file_is_free_text(schema: dict[str, Any]) -> None:

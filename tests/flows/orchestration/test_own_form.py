@@ -50,7 +50,9 @@ def test_fields_show_the_workloads_values_within_their_bounds_but_for_gates_whic
     epochs = schema["definitions"]["TrainingForm"]["properties"]["epochs"]
     assert (epochs["default"], epochs["minimum"]) == (DIGITS.defaults().train.epochs, 1)  # type: ignore[union-attr]
     margin = schema["definitions"]["GatesForm"]["properties"]["margin"]
-    assert "default" not in margin and margin["description"].endswith(f"Empty: {DIGITS.gates.margin}.")
+    assert "default" not in margin and margin["description"].endswith(
+        f"Empty: {DIGITS.gates.margin}, or as mlflow.yaml sets it."
+    )
     assert schema["properties"]["file"]["enum"] == [REFERENCE]
     untouched = retrain.parameters.model_dump()["definitions"]["TrainingForm"]["properties"]["epochs"]
     assert "default" not in untouched

@@ -47,7 +47,7 @@ def test_the_first_version_is_promoted_like_any_other(registry: Registry, model:
     promotions.check(registry, read_ledger(registry, model))
     assert champion(registry, model) == 2
     said = all_statuses(registry)[model]["champion"]
-    assert (said.version, said.at, said.said) == (2, entry.at, "by bob: better"), "for the pages"
+    assert (said.version, said.at, said.said) == (2, entry.at, "by bob (claimed): better"), "for the pages"
 
 
 @pytest.mark.slow

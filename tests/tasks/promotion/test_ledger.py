@@ -143,6 +143,26 @@ def test_history_says_who_what_when_and_why(settings: Settings, model: str, deci
 
 
 @pytest.mark.slow
+def test_what_is_decided_while_history_reads_is_no_move_outside_of_slipway(
+    settings: Settings,
+    registry: Registry,
+    model: str,
+    decided: list[Version],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, others = Registry.by_alias, [decided[2]]
+
+    def late(self: Registry, name: str, alias: str) -> Version | None:
+        if others:
+            promote(registry, others.pop(), against=2, why="meanwhile")
+        return read(self, name, alias)
+
+    monkeypatch.setattr(Registry, "by_alias", late)
+    found = history(settings, model)
+    assert (found.champion, found.problems, found.entries[-1].why) == (3, (), "meanwhile")
+
+
+@pytest.mark.slow
 def test_an_entry_altered_in_mlflow_shows(
     settings: Settings, registry: Registry, model: str, decided: list[Version]
 ) -> None:

@@ -92,6 +92,13 @@ def test_what_flows_said_stands_below_a_model_and_a_question_leads_to_its_form(
     ]
 
 
+def test_what_was_answered_last_stands_there_as_on_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    answered = StatusTag(model="digits", subject="question", said="eve refused version 2: too big")
+    statuses = {"digits": {"question": answered}}
+    show_status(Status(up=True, pid=1, serves={"digits": "1"}, statuses=statuses), as_json=False)  # type: ignore[arg-type]
+    assert "last question: eve refused version 2: too big (0 min ago)" in capsys.readouterr().out
+
+
 def test_a_first_run_that_failed_stands_there_with_where_to_look_also_before_the_server_knows_the_model(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 import serving_models as models
 from serving_process import publish
 
+from infra.serving.lifecycle.follower import champion
 from infra.serving.lifecycle.registry import Absent, AliasSource, Unfetched
 from infra.serving.options import Target
 from tasks.errors import StepError
@@ -46,6 +47,10 @@ def test_what_an_alias_names_its_files_and_what_it_does_not_name(uri: str, name:
     for missing in (f"{name}@challenger", f"{name}/2", "nobody-at-all"):
         with pytest.raises(Absent, match="^no .* yet: .* serves as soon as the registry has it"):
             registry.resolve(Target.parse(missing))
+    with pytest.raises(Absent, match="^no version yet: nobody-at-all serves as soon as the registry has it"):
+        registry.registered("nobody-at-all")
+    with pytest.raises(Absent, match=f"^no challenger yet: {name}@challenger serves as soon as"):
+        champion(Target.parse(f"{name}@challenger"), registry.registered(name), None)
     folder = registry.fetch(name, "1", tmp_path / "into")
     assert (folder / "model.onnx").read_bytes() == (tmp_path / "version" / "model.onnx").read_bytes()
     with pytest.raises(Unfetched, match="cannot be downloaded"):
