@@ -10,6 +10,8 @@ from prefect.exceptions import CancelledRun, FailedRun
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
+from tasks.system.sentences import shortened
+
 R = TypeVar("R")
 
 _ENDED = ": "
@@ -34,9 +36,14 @@ def _is_no_state(record: logging.LogRecord) -> bool:
     return not isinstance(raised, FailedRun | CancelledRun)
 
 
+def ended_name(begun: str, said: str) -> str:
+    """In Prefect's lists; what is cut says so, for the whole of it is the state's message."""
+    return shortened(f"{begun}{_ENDED}{said}", _LONGEST - 1)
+
+
 def told(result: R, said: str, name: str = "Completed") -> R:
     """What a flow returns to end with `result`, with `said` in the run's name and as its state's message."""
     begun = str(flow_run.name).partition(_ENDED)[0]
     with suppress(HTTPError), get_client(sync_client=True) as client:
-        client.update_flow_run(flow_run.id, name=f"{begun}{_ENDED}{said}"[:_LONGEST])
+        client.update_flow_run(flow_run.id, name=ended_name(begun, said))
     return cast(R, Completed(name=name, message=said, data=result))

@@ -25,3 +25,9 @@ def test_a_sentence_that_ended_a_run_is_not_followed_by_a_traceback_and_a_bug_is
         assert not logged(FailedRun("load() gave no rows.")) and logged(ZeroDivisionError())
     finally:
         logger.filters[:] = before
+
+
+def test_a_name_that_is_cut_says_so() -> None:
+    assert story.ended_name("monitor-digits", "v1 drifted") == "monitor-digits: v1 drifted"
+    cut = story.ended_name("monitor-digits", "v1 drifted: " + "image[0] (PSI 14.50), " * 20)
+    assert len(cut) == 150 and cut.endswith("…")
