@@ -146,7 +146,7 @@ def test_a_question_that_nobody_answers_is_a_refusal(registry: Registry, tmp_pat
         assert (entry.action, entry.to_version, entry.who) == ("refuse", 2, "slipway")
         assert entry.why == "nobody answered the question in time" and entry.verdict == "pass"
         told = receiver.wait_for("slipway.version.refused", "nobody answered")
-        said = "slipway (claimed): nobody answered the question in time"  # the form's text, as any name that comes by Prefect
+        said = "slipway (claimed): nobody answered the question in time"  # as any name that comes by way of Prefect
         assert told["text"] == f"digits: version 2 was refused. {said}"
     assert read_ledger(registry, "digits").serving == 1
 
