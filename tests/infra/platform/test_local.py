@@ -301,7 +301,7 @@ def promote_after_all(platform: Platform, page: "Page") -> None:
     words = ["promote", "digits", newest, "--reason", "after all", "--who", "Ada"]
     done = platform.slipway(*words)
     assert done.returncode == 0, done.stderr
-    reads(platform, page, f"version {newest} serves", "by Ada: after all")
+    reads(platform, page, f"version {newest} serves", "by Ada (claimed): after all")
 
 
 def go_back(platform: Platform, page: "Page") -> None:
@@ -314,9 +314,12 @@ def go_back(platform: Platform, page: "Page") -> None:
     submit(page.get_by_role("button", name="Submit"))
     run = platform.until(lambda: platform.runs("rollback/rollback"), "the run")[0]["id"]
     assert platform.ended(run)["state_type"] == "COMPLETED"
-    reads(platform, page, "version 1 serves", "by Grace: it was better before")
+    reads(platform, page, "version 1 serves", "by Grace (claimed): it was better before")
     code, status = platform.status()
-    assert code == 0 and status["statuses"]["digits"]["champion"]["said"] == "by Grace: it was better before"
+    assert (
+        code == 0
+        and status["statuses"]["digits"]["champion"]["said"] == "by Grace (claimed): it was better before"
+    )
 
 
 def drift(platform: Platform, page: "Page", folder: Path) -> None:
