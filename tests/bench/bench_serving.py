@@ -118,6 +118,7 @@ KEY = {"X-API-Key": "bench"}
 
 def lua(body: bytes, headers: dict[str, str], alike: bool = False, name: str = "post") -> Path:
     """What wrk is to send: with an id and a trace of its own each time, as what stands behind a proxy gets it, or always the same."""
+    HOME.mkdir(parents=True, exist_ok=True)
     (HOME / f"{name}.body").write_bytes(body)
     lines = ['wrk.method = "POST"', f'wrk.body = io.open("{HOME / name}.body", "rb"):read("*a")']
     lines += [f'wrk.headers["{header}"] = "{value}"' for header, value in (headers | KEY).items()]
