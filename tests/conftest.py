@@ -21,6 +21,8 @@ os.environ.update(
     MLFLOW_DISABLE_TELEMETRY="true",
     DO_NOT_TRACK="1",
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    # a flow of any test gives our loggers Prefect's handler, which else raises at whatever they say afterwards, in any other
+    PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW="ignore",
     OMP_WAIT_POLICY="PASSIVE",
     OMP_NUM_THREADS="1",
 )

@@ -15,6 +15,7 @@ def client_environment(home: Path) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "slipway",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # what is logged before a run has begun is no warning
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # infra/automations/lost-runs.yaml counts on it
     }

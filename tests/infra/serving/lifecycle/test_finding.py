@@ -50,6 +50,8 @@ class Looking:
         """Run until so many models are followed, and one look more."""
         run = asyncio.create_task(self.finder.run())
         while len(self.followed) < count or not self.said:
+            if run.done():
+                await run  # never ends but by an error
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         run.cancel()
