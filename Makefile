@@ -48,7 +48,7 @@ size: $(STAMP)
 
 # a version that is worse is found out in production and goes back, and a good one is promoted: a real server, clients, labels; three minutes
 rollout-demo: $(STAMP)
-	PYTHONPATH=.:tests/support $(BIN)/python tests/bench/rollout_demo.py
+	$(BIN)/python tests/bench/rollout_demo.py
 
 # the reference made anew, and all pages as a site in build/site, links checked
 docs: $(STAMP)

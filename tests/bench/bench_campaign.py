@@ -5,6 +5,9 @@ What it finds is fixed and becomes a test; figures go to docs/benchmarks.md. Par
 
 import signal
 import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 
 import campaign
 import campaign_attestations

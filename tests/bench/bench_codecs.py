@@ -14,6 +14,9 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+
 import serving_models as models
 
 from infra.serving.codecs.mlflow_scoring import predictions

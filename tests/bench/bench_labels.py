@@ -5,6 +5,7 @@ On SQLite, with versions of the digits; CPU and wall seconds.
 
 import datetime
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from pathlib import Path
 import digit_versions
 import numpy as np
 import proved
+
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+
 from recorded import PAIRS, counted, pair, request, write
 
 from tasks.promotion.champion import promote

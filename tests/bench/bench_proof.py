@@ -23,6 +23,9 @@ from typing import Any
 import promotions
 import proved
 from serving_peers import free_port
+
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+
 from stated import sealed
 
 from tasks.attestation.bundle import ATTESTATIONS, check_statements, write_statements

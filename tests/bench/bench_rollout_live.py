@@ -28,7 +28,7 @@ from bench_serving_swap import registry
 from serving_peers import HOME, Peer, free_port, halted
 from serving_process import ServerProcess, wait_for
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 
 from registered import ROW, Registered, Rollout
 from registry_door import RegistryDoor

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -19,6 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import promotions
+
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+
 import rollouts
 from postgres import postgres
 

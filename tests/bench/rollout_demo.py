@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+
 from free_ports import free_port
 from warm import warm
 
