@@ -315,6 +315,19 @@ def test_the_model_server_goes_away_within_its_grace_and_after_the_proxies_know(
     assert composed.drain_delay + composed.drain + 5 < grace
 
 
+def test_images_of_others_are_named_by_version_and_digest() -> None:
+    """A tag is whatever its owner last pushed; ours are named by the one who pushes them."""
+    files = [path for kind in ("*.yaml", "*.Dockerfile") for path in sorted(INFRA.rglob(kind))]
+    named = [
+        name
+        for path in files
+        for name in re.findall(r"^(?:FROM| *(?:- )?image:) (\S+)", path.read_text(), re.M)
+        if "slipway-" not in name
+    ]
+    assert len({*named}) >= 7
+    assert [name for name in named if not re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", name)] == []
+
+
 def test_images_are_built_from_what_they_need_and_never_from_secrets() -> None:
     left_out, *rules = (INFRA.parent / ".dockerignore").read_text().splitlines()[1:]
     copied = {
