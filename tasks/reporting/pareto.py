@@ -16,8 +16,6 @@ _LINE, _MOST_STEPS = 6.0, 16
 
 def picture(candidates: Sequence[CandidateResult], score_name: str = "score") -> str:
     """An inline SVG of the candidates that were measured; the same numbers give the same bytes."""
-    from matplotlib.ticker import NullFormatter
-
     measured = [
         (c, c.latency_ratio, c.score, c.size_bytes)
         for c in candidates
@@ -39,15 +37,26 @@ def picture(candidates: Sequence[CandidateResult], score_name: str = "score") ->
         if front:
             axes.plot(*zip(*front, strict=True), color=_COLOURS["front"], lw=0.8, ls=":", zorder=0)
         axes.axvline(1, color=GREY, lw=0.8)
-        axes.xaxis.set_major_formatter("{x:g}×")
-        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("latency against fp32 (log; left is faster; area: file size)")
         axes.set_ylabel(score_name)
         axes.margins(0.18)
+        _tick(axes)
         axes.grid(alpha=0.25)
         end_at_one(axes, "y", [score for _, _, score, _ in measured])
         _name(axes, labels)
     return drawing.svg
+
+
+def _tick(axes: Any) -> None:
+    """Speeds at powers of ten; where they span less than one, of which there may be none within, at round numbers."""
+    from matplotlib.ticker import MaxNLocator, NullFormatter
+
+    low, high = axes.get_xlim()
+    if high < 10 * low:
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.minorticks_off()
+    axes.xaxis.set_major_formatter("{x:g}×")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _said(candidate: CandidateResult) -> str:

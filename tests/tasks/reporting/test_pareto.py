@@ -1,5 +1,7 @@
 import xml.etree.ElementTree as ElementTree
 
+import pytest
+
 from tasks.outcome import CandidateResult
 from tasks.reporting.pareto import picture
 
@@ -55,6 +57,13 @@ def test_names_of_candidates_that_lie_together_do_not_cover_each_other() -> None
     assert len(places) == 5
     for place, (x, y) in enumerate(places):
         assert all(abs(y - other) > 8 or abs(x - beside) > 90 for beside, other in places[:place])
+
+
+@pytest.mark.parametrize(("slow", "least"), [(1.3, 3), (4.0, 3), (90.0, 2)])
+def test_the_axis_of_speeds_can_be_read_whatever_it_spans(slow: float, least: int) -> None:
+    svg = picture([result("fp32", "front", 0.98, 1.0, 500_000), result("int8", "front", 0.9, slow, 130_000)])
+    ticks = [text for text in ElementTree.fromstring(svg).itertext() if text.strip().endswith("×")]
+    assert least <= len(ticks) <= 8, ticks
 
 
 def test_names_that_look_like_markup_are_escaped() -> None:
