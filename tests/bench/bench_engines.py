@@ -154,6 +154,7 @@ def attempts(fp32: Path, subject: Subject, folder: Path) -> dict[str, Path]:
         optimised, target = folder / "optimised.onnx", folder / "optimised-int8.onnx"
         model = optimize_model(str(fp32), "bert", opt_level=0)
         print(f"fused: {model.get_fused_operator_statistics()}", file=sys.stderr)
+        del model.model.graph.value_info[:]  # it keeps the shapes that weights had before they were turned
         model.save_model_to_file(str(optimised))
         with without_quantiser_output():
             quantize_dynamic(optimised, target, op_types_to_quantize=["MatMul", "Attention", "Gemm"])

@@ -1,4 +1,4 @@
-"""The models that the compression benchmark is about, as workloads: a CNN, a transformer, a biLSTM and an MLP.
+"""The models that the compression benchmark is about, as workloads: a CNN, a transformer, a biLSTM and an MLP; and a small residual CNN.
 
 Data: scikit-learn's digits drawn again at 28×28 with shifts, turns and noise; WordNet's noun glosses (Debian's wordnet-base);
 700 blood cells by 765 genes (scanpy's pbmc68k_reduced).
@@ -76,6 +76,36 @@ class ImageNet(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.head(self.features(image))
+        return logits
+
+
+class Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = normed(width, width), normed(width, width)[:2]
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return torch.relu(hidden + self.second(self.first(hidden)))
+
+
+def normed(taken: int, given: int, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(taken, given, 3, stride, 1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(given), nn.ReLU())
+
+
+class SmallNet(nn.Module):
+    """47 thousand parameters: a stranger's residual network, in which no layer stands out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *(normed(1, 16), Residual(16), normed(16, 32, 2)),
+            *(Residual(32), nn.MaxPool2d(2), Residual(32)),
+        )
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.body(image).mean((2, 3)))
         return logits
 
 
@@ -211,6 +241,7 @@ cnn = Workload(
     train=Train(epochs=5, lr=2e-3, batch_size=64, threads=1),
     gates=Gates(max_score_drop=0.005),
 )
+small = replace(cnn, name="small", model=SmallNet, train=cnn.train.model_copy(update={"epochs": 6}))
 transformer = Workload(
     name="transformer",
     kind="classification",
