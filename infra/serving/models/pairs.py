@@ -30,6 +30,10 @@ BURST = 0.05
 MOST_A_SECOND = 100
 """Of a quick model a twentieth of a CPU would be hundreds; a rollout asks for a few thousand, and stays minutes at a step."""
 
+ENOUGH = 5_000
+"""Pairs that most rollouts of an equal version need. Beyond, they come the rarer the more there are: what begins to go wrong later has
+to outweigh all of them, so that it is found in two to three times the time, and not in more after a day than after an hour."""
+
 WAITING = 32
 
 ROUNDS, SLOW_SECONDS = 3, 0.02
@@ -91,7 +95,8 @@ class Pairs:
         if self.over or now <= self.due:
             return False
         self.over = now > self.until
-        self.due = max(self.due, now - BURST / SHARE) + max(self.cost / SHARE, 1 / MOST_A_SECOND)
+        rarer = max(1.0, self.counted["pairs"] / ENOUGH)
+        self.due = max(self.due, now - BURST / SHARE) + max(self.cost / SHARE, rarer / MOST_A_SECOND)
         return not self.over
 
     def saw(self, done: Done) -> None:

@@ -11,7 +11,17 @@ import pytest
 from infra.serving.models import pairs as module
 from infra.serving.models.execution import About, Done, ObservedRequest
 from infra.serving.models.pace import Pace
-from infra.serving.models.pairs import BOUNDS, BURST, MOST_A_SECOND, SHARE, WAITING, Pair, Pairs, agree
+from infra.serving.models.pairs import (
+    BOUNDS,
+    BURST,
+    ENOUGH,
+    MOST_A_SECOND,
+    SHARE,
+    WAITING,
+    Pair,
+    Pairs,
+    agree,
+)
 from infra.serving.wire.problems import Problem
 from infra.serving.wire.tensors import Outputs, RequestRows, Spec
 from tasks.rollout.policy import Margins
@@ -157,6 +167,18 @@ def test_of_a_quick_model_no_more_pairs_are_made_than_a_rollout_needs(clock: Clo
         quick.ask(number, pause=0.0005)
     most = MOST_A_SECOND * (clock.now + BURST / SHARE)
     assert 0.9 * MOST_A_SECOND * clock.now < quick.pairs.counts.pairs <= most + 1
+
+
+def test_pairs_come_the_rarer_the_more_there_are_beyond_what_a_rollout_needs(clock: Clock) -> None:
+    quick = Comparison(clock, Version(clock, noisy(0.01), right), Version(clock, noisy(0.01), right))
+    for before, rate in ((0, 1), (ENOUGH - 200, 1), (4 * ENOUGH, 4)):
+        quick.pairs.counted["pairs"] = before
+        quick.pairs.due = start = clock.now
+        quick.pairs.cost = 0.0  # its pace says more, which it learns
+        for number in range(4_000):
+            quick.ask(number, pause=0.0005)
+        pairs = quick.pairs.counts.pairs - before
+        assert pairs == pytest.approx(MOST_A_SECOND / rate * (clock.now - start), rel=0.1)
 
 
 def test_no_more_pairs_wait_than_their_number(clock: Clock) -> None:
