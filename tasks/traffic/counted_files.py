@@ -57,9 +57,8 @@ class CountedFiles:
         self.versions = versions
         self.files: dict[str, CountedFile] = {}
         self.changed = False
-        if path is not None:
-            with suppress(FileNotFoundError):
-                self._recall(path)
+        if path is not None and path.is_file():
+            self._recall(path)
 
     def _recall(self, path: Path) -> None:
         try:
@@ -72,8 +71,6 @@ class CountedFiles:
                     for id, row, time, word, right in rows
                 ]
                 self.files[name] = CountedFile(name, size, closed, pairs, agreed, said)
-        except FileNotFoundError:
-            raise
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             log.warning("%s cannot be read, all pairs are counted again: %s", path, error)
             self.files = {}

@@ -24,11 +24,13 @@ from infra.serving.models.pairs import Pairs
 
 STATES = {
     "no rollout": None,
-    "one in which nobody is routed or compared": (0.0, False),
-    "pairs alone": (0.0, True),
-    "10% without pairs": (0.1, False),
-    "10% with pairs": (0.1, True),
+    "one in which nobody is routed or compared": (0.0, None),
+    "pairs alone": (0.0, 0),
+    "10% without pairs": (0.1, None),
+    "10% with the first pairs": (0.1, 0),
+    "10% with pairs after ten minutes": (0.1, 24_000),
 }
+"""Of a rollout its weight, and how many pairs were there before, if there are any."""
 
 WARM, TURN = 0.02, 0.3
 
@@ -55,9 +57,10 @@ async def run(folder: Path, seconds: int) -> None:
     assert first is not None and first.current is not None and old is not None
     new, margin = first.current, first.pairs.margin
 
-    def lane_of(weight: float, draws: bool) -> Lane:
+    def lane_of(weight: float, before: int | None) -> Lane:
         pairs = Pairs(new, old, margin, slot.batcher.aside, lambda _, why: print(why), slot.noted)
-        pairs.due = pairs.due if draws else inf
+        pairs.counted["pairs"] = pairs.counted["timed"] = before or 0
+        pairs.due = inf if before is None else pairs.due
         return Lane(slot, first.record.model_copy(update={"weight": weight}), new, pairs)
 
     lanes = {name: how and lane_of(*how) for name, how in STATES.items()}
@@ -84,7 +87,9 @@ async def run(folder: Path, seconds: int) -> None:
     await asyncio.sleep(1)
     while time.monotonic() < end:
         for name in random.sample([*STATES], len(STATES)):
-            slot.lane = lanes[name]
+            slot.lane = lane = lanes[name]
+            if lane is not None:  # nothing is saved up while others have their turn
+                lane.pairs.due = max(lane.pairs.due, time.perf_counter())
             await asyncio.sleep(WARM)
             before = now(slot.lane)
             await asyncio.sleep(TURN)

@@ -17,7 +17,7 @@ from math import ceil
 from typing import Protocol
 
 from infra.serving.models.execution import Answered, Done, Request, answered
-from infra.serving.models.pace import Pace
+from infra.serving.models.pace import INLINE_SECONDS, Pace
 from infra.serving.models.version import LoadedVersion
 from infra.serving.wire.budget import Budget
 from infra.serving.wire.headings import refuse
@@ -26,6 +26,9 @@ from infra.serving.wire.problems import Problem
 logger = logging.getLogger("slipway.serving")
 
 TURN_SECONDS = 0.025
+
+ASIDE_SECONDS = 0.04
+"""What is done beside the answers waits for more of its kind: run one after another, a version's runs cost half as much as each among others."""
 
 BATCH_BYTES = 32 * 1024 * 1024
 
@@ -61,6 +64,8 @@ class Batcher:
     overdue: float | None = None
     """When the batch in the thread ought to have ended long since, by the monotonic clock."""
     busy: bool = False
+    further: deque[tuple[Callable[[], None], int]] = field(default_factory=deque)
+    """Quick work that was put aside, and the bytes that it holds."""
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "run"))
 
     def overloaded(self, wait: float) -> Problem:
@@ -83,12 +88,28 @@ class Batcher:
             self.busy = True
             self.loop.call_soon(self._turn)
 
-    def aside(self, work: Callable[[], None], at_once: bool) -> None:
-        """Do something further where batches run: here what is quick, in the thread what is slow."""
-        if at_once:
-            work()
-        else:
+    def aside(self, work: Callable[[], None], size: int, quick: bool) -> None:
+        """Do something further where batches run: here what is quick, a little later, in the thread what is slow."""
+        if not quick:
             self.pool.submit(work)
+            return
+        if not self.further:
+            self.loop.call_later(ASIDE_SECONDS, self._run_further)
+        self.further.append((work, size))
+        self.budget.used += size
+
+    def _run_further(self) -> None:
+        """A millisecond of it; the rest when whoever came meanwhile has been heard."""
+        end = time.perf_counter() + INLINE_SECONDS
+        while self.further and time.perf_counter() < end:
+            work, size = self.further.popleft()
+            self.budget.used -= size
+            try:
+                work()
+            except Exception as error:
+                logger.error("looking at a request failed", exc_info=error)
+        if self.further:
+            self.loop.call_soon(self._run_further)
 
     def _turn(self) -> None:
         """Run one batch, here or in the thread; come back while anything waits."""

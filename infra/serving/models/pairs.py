@@ -19,6 +19,7 @@ from infra.serving.wire.tensors import Array, Outputs, RequestRows, all_finite, 
 from tasks.rollout.counts import Counts
 from tasks.rollout.guards import FEWEST_FAILURES, failing
 from tasks.rollout.policy import Margins
+from tasks.rollout.record import RolloutRecord
 
 SHARE = 0.05
 """Of one CPU, for pairs."""
@@ -28,6 +29,10 @@ BURST = 0.05
 
 MOST_A_SECOND = 100
 """Of a quick model a twentieth of a CPU would be hundreds; a rollout asks for a few thousand, and stays minutes at a step."""
+
+ENOUGH = 5_000
+"""Pairs that most rollouts of an equal version need. Beyond, they come the rarer the more there are: what begins to go wrong later has
+to outweigh all of them, so that it is found in two to three times the time, and not in more after a day than after an hour."""
 
 WAITING = 32
 
@@ -39,18 +44,21 @@ LOOKS = 16
 BOUNDS = Margins(errors=0.01, slower=1.5, tail=0.05, score=None)
 """How much worse a version may be that answers everybody at once; a rollout's own margins are narrower."""
 
-Aside = Callable[[Callable[[], None], bool], object]
+Aside = Callable[[Callable[[], None], int, bool], object]
 
 
 class Pair(NamedTuple):
-    """A row that both versions answered: where it stands in its request and in the batch, and what the other version said of it."""
+    """A row of a request that both versions answered, and what the other version said of it."""
 
     done: Done
-    request: Request
-    start: int
     row: int
     agreed: bool
     other: Outputs
+
+    @property
+    def record(self) -> RolloutRecord:
+        record: RolloutRecord = self.done.requests[0].about.lot.record
+        return record
 
 
 @dataclass(eq=False)
@@ -87,7 +95,8 @@ class Pairs:
         if self.over or now <= self.due:
             return False
         self.over = now > self.until
-        self.due = max(self.due, now - BURST / SHARE) + max(self.cost / SHARE, 1 / MOST_A_SECOND)
+        rarer = max(1.0, self.counted["pairs"] / ENOUGH)
+        self.due = max(self.due, now - BURST / SHARE) + max(self.cost / SHARE, rarer / MOST_A_SECOND)
         return not self.over
 
     def saw(self, done: Done) -> None:
@@ -102,19 +111,24 @@ class Pairs:
             self.counted["requests"] += len(done.requests)
 
     def take(self, done: Done, request: Request, start: int) -> None:
-        """Compare a request that was drawn and has its answer, where batches run; `start` is its first row in the batch."""
-        if self.over or self.taken - self.ended >= WAITING or not isinstance(done.outputs, Outputs):
+        """Compare a request that was drawn and has its answer, where batches run; `start` is its first row in the batch, of which no more is kept."""
+        outputs, rows = done.outputs, request.rows
+        if self.over or self.taken - self.ended >= WAITING or not isinstance(outputs, Outputs):
             return
         self.taken += 1
-        self.aside(partial(self._compare, done, request, start), self.at_once)
+        answer = [array[start : start + rows.length].copy() for array in outputs.arrays]
+        alone = done._replace(requests=[request], outputs=Outputs(outputs.spec, answer))
+        self.aside(partial(self._compare, alone), rows.size, self.at_once)
 
-    def _compare(self, done: Done, request: Request, start: int) -> None:
+    def _compare(self, done: Done) -> None:
         began = time.thread_time()
         try:
-            place = random.randrange(request.rows.length)
-            row = cut(request.rows, place, place + 1)
-            new, old = self._run(row)
-            self._count(done, request, start, place, new, old)
+            if self.over:
+                return
+            rows = done.requests[0].rows
+            place = random.randrange(rows.length)
+            new, old = self._run(cut(rows, place, place + 1))
+            self._count(done, place, new, old)
         finally:
             self.cost += (time.thread_time() - began - self.cost) / 8
             self.ended += 1
@@ -131,9 +145,7 @@ class Pairs:
         new, old = (min((run[version] for run in runs), key=_seconds) for version in (self.new, self.old))
         return new, old
 
-    def _count(
-        self, done: Done, request: Request, start: int, place: int, new: "Timed", old: "Timed"
-    ) -> None:
+    def _count(self, done: Done, place: int, new: "Timed", old: "Timed") -> None:
         counted, served = self.counted, self.new in (done.loaded, done.rescued_from)
         counted["pairs"] += 1
         counted["served"] += served
@@ -153,7 +165,7 @@ class Pairs:
         if self.noted is not None and done.loaded in (self.new, self.old):
             other = old if done.loaded is self.new else new
             assert other.outputs is not None
-            self.noted(Pair(done, request, start, place, agreed, other.outputs))
+            self.noted(Pair(done, place, agreed, other.outputs))
         self._look(LOOKS)
 
     def _look(self, every: int) -> None:

@@ -111,7 +111,7 @@ class Recorder:
         """Keep a pair that differs, and that one agreed; what has no room is neither."""
         if pair.agreed:
             release = pair.done.loaded.release
-            self._put(Agreement(release.model, pair.request.about.lot.record.run, release.version), 0)
+            self._put(Agreement(release.model, pair.record.run, release.version), 0)
         else:
             self._put(pair, size_of(pair.done))
 
@@ -149,10 +149,7 @@ class Recorder:
                 if isinstance(item, Pair):
                     line = _pair_line(item)
                     self.pairs.setdefault(release.model, []).append(line)
-                    self._count(
-                        Agreement(release.model, item.request.about.lot.record.run, release.version),
-                        agreed=False,
-                    )
+                    self._count(Agreement(release.model, item.record.run, release.version), agreed=False)
                 else:
                     line = _line(item)
                     self.lines.setdefault(release.model, []).append(line)
@@ -210,7 +207,7 @@ def _line(sample: Sample) -> bytes:
 
 def _pair_line(pair: Pair) -> bytes:
     """The row that both answered, as the client had it answered, and what the other version says of it."""
-    done, row, record = pair.done, pair.row, pair.request.about.lot.record
+    done, row, request, record = pair.done, pair.row, pair.done.requests[0], pair.record
     about = {
         "row": row,
         "new": record.new,
@@ -221,8 +218,8 @@ def _pair_line(pair: Pair) -> bytes:
             for tensor, array in zip(pair.other.spec.outputs, pair.other.arrays, strict=True)
         },
     }
-    values = _values(done, cut(pair.request.rows, row, row + 1), pair.start + row, 1)
-    return _dumped(_about(done, pair.request) | {"pair": about} | values)
+    values = _values(done, cut(request.rows, row, row + 1), row, 1)
+    return _dumped(_about(done, request) | {"pair": about} | values)
 
 
 def _about(done: Done, request: Request) -> dict[str, object]:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -189,5 +190,57 @@ def test_what_waited_too_long_is_counted_under_the_version_that_did_not_answer_i
         await asyncio.sleep(0.01)
         assert answers == [503] and version.numbers.answers == {"503": 1}
         assert (batcher.rows, batcher.size, batcher.budget.used, batcher.busy) == (0, 0, 0, False)
+
+    asyncio.run(run())
+
+
+def test_quick_work_put_aside_waits_for_more_is_counted_while_it_does_and_goes_on_after_a_failure() -> None:
+    async def run() -> None:
+        batcher, done = batcher_of(Version(Pace(0.0001, 0.0001, 64))), list[int]()
+
+        def fails() -> None:
+            raise RuntimeError("the one who looks on fails")
+
+        for number in range(3):
+            batcher.aside(partial(done.append, number), 10, True)
+            batcher.aside(fails, 1, True)
+        assert (done, batcher.budget.used) == ([], 33)
+        while len(done) < 3:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
+        assert (done, batcher.budget.used) == ([0, 1, 2], 0)
+        batcher.aside(partial(done.append, 3), 10, True)
+        while len(done) < 4:
+            await asyncio.sleep(0.01)
+        assert batcher.budget.used == 0
+
+    asyncio.run(run())
+
+
+def test_a_request_is_answered_between_one_millisecond_put_aside_and_the_next() -> None:
+    async def run() -> None:
+        batcher, answers, seen = batcher_of(Version(Pace(0.0001, 0.0001, 64))), Answers(), list[int]()
+
+        def work() -> None:
+            if not seen:
+                batcher.put(request(answers, 1))
+            seen.append(len(answers))
+            time.sleep(0.002)
+
+        for _ in range(3):
+            batcher.aside(work, 0, True)
+        while len(seen) < 3:
+            await asyncio.sleep(0.01)
+        assert seen == [0, 1, 1]
+
+    asyncio.run(run())
+
+
+def test_slow_work_put_aside_runs_in_the_thread() -> None:
+    async def run() -> None:
+        batcher, where = batcher_of(Version(Pace(0.5, 0.5, 4))), list[bool]()
+        batcher.aside(lambda: where.append(threading.current_thread() is threading.main_thread()), 1, False)
+        batcher.pool.shutdown()
+        assert where == [False] and batcher.budget.used == 0
 
     asyncio.run(run())

@@ -11,7 +11,17 @@ import pytest
 from infra.serving.models import pairs as module
 from infra.serving.models.execution import About, Done, ObservedRequest
 from infra.serving.models.pace import Pace
-from infra.serving.models.pairs import BOUNDS, BURST, MOST_A_SECOND, SHARE, WAITING, Pair, Pairs, agree
+from infra.serving.models.pairs import (
+    BOUNDS,
+    BURST,
+    ENOUGH,
+    MOST_A_SECOND,
+    SHARE,
+    WAITING,
+    Pair,
+    Pairs,
+    agree,
+)
 from infra.serving.wire.problems import Problem
 from infra.serving.wire.tensors import Outputs, RequestRows, Spec
 from tasks.rollout.policy import Margins
@@ -52,7 +62,7 @@ class Comparison:
         self.new: Any = new
         self.old: Any = old
         self.pairs = Pairs(
-            self.new, self.old, margin, lambda work, at_once: work(), self._worse, self.noted.append
+            self.new, self.old, margin, lambda work, size, quick: work(), self._worse, self.noted.append
         )
 
     def _worse(self, pairs: Pairs, reason: str) -> None:
@@ -159,10 +169,22 @@ def test_of_a_quick_model_no_more_pairs_are_made_than_a_rollout_needs(clock: Clo
     assert 0.9 * MOST_A_SECOND * clock.now < quick.pairs.counts.pairs <= most + 1
 
 
+def test_pairs_come_the_rarer_the_more_there_are_beyond_what_a_rollout_needs(clock: Clock) -> None:
+    quick = Comparison(clock, Version(clock, noisy(0.01), right), Version(clock, noisy(0.01), right))
+    for before, rate in ((0, 1), (ENOUGH - 200, 1), (4 * ENOUGH, 4)):
+        quick.pairs.counted["pairs"] = before
+        quick.pairs.due = start = clock.now
+        quick.pairs.cost = 0.0  # its pace says more, which it learns
+        for number in range(4_000):
+            quick.ask(number, pause=0.0005)
+        pairs = quick.pairs.counts.pairs - before
+        assert pairs == pytest.approx(MOST_A_SECOND / rate * (clock.now - start), rel=0.1)
+
+
 def test_no_more_pairs_wait_than_their_number(clock: Clock) -> None:
     slow = Comparison(clock, Version(clock, noisy(1), right), Version(clock, noisy(1), right))
     waiting: list[Any] = []
-    slow.pairs.aside = lambda work, at_once: waiting.append(work)
+    slow.pairs.aside = lambda work, size, quick: waiting.append(work)
     for number in range(2 * WAITING):
         slow.ask(number)
     assert len(waiting) == WAITING
@@ -170,6 +192,34 @@ def test_no_more_pairs_wait_than_their_number(clock: Clock) -> None:
         work()
     slow.ask(0)
     assert len(waiting) == WAITING + 1
+
+
+def test_what_waits_when_a_verdict_falls_is_neither_compared_nor_counted(clock: Clock) -> None:
+    worse = Comparison(clock, Version(clock, noisy(1), lambda n: None), Version(clock, noisy(1), right))
+    waiting: list[Any] = []
+    worse.pairs.aside = lambda work, size, quick: waiting.append(work)
+    for number in range(20):
+        worse.ask(number)
+    assert worse.pairs.counts.pairs == 0, "what has not been compared has not agreed"
+    for work in waiting:
+        work()
+    counts = worse.pairs.counts
+    assert len(worse.reasons) == 1 and counts.pairs == counts.failed < 10 and counts.agreed == 0
+    assert worse.pairs.taken == worse.pairs.ended == 20
+
+
+def test_of_a_batch_no_more_is_kept_for_a_pair_than_its_own_request(clock: Clock) -> None:
+    same = Comparison(clock, Version(clock, noisy(1), right), Version(clock, noisy(1), right))
+    kept: list[Any] = []
+    same.pairs.aside = lambda work, size, quick: kept.append((work.args[0], size))
+    nobody: Any = None
+    rows = [RequestRows(n, (("O", ()),), ([b"1"] * n,), 8 * n) for n in (1, 2, 3)]
+    requests = [ObservedRequest(About(b""), each, nobody, nobody, 0.0) for each in rows]
+    done = Done(requests, same.old, Outputs(SPEC, [np.arange(6.0)]), 0.0)
+    same.pairs.take(done, requests[1], 1)
+    ((alone, size),) = kept
+    (answer,) = alone.outputs.arrays
+    assert (alone.requests, size, answer.tolist(), answer.base) == ([requests[1]], 16, [1.0, 2.0], None)
 
 
 def test_a_comparison_ends_with_its_time(clock: Clock) -> None:
@@ -186,7 +236,7 @@ def test_both_answers_of_a_row_are_noted_with_who_said_what(clock: Clock) -> Non
         both.ask(number, by_new)
     assert [pair.agreed for pair in both.noted] == [False, False, False]
     assert [pair.other.arrays[0][0].tolist() for pair in both.noted] == [[0, 1.5], [2.5, 1], [0.5, 1]]
-    assert all(pair.row == pair.start == 0 for pair in both.noted)
+    assert all(pair.row == 0 for pair in both.noted)
 
 
 def test_answers_agree_by_class_by_words_or_within_a_hundredth() -> None:

@@ -247,8 +247,9 @@ def test_pairs_that_differ_have_lines_of_their_own_whatever_the_share_and_all_ar
     assert isinstance(other.outputs, Outputs) and isinstance(done.outputs, Outputs)
     recorder = Recorder(tmp_path, share=0.0, slot=0)
     recorder.saw(done)
+    drawn = done._replace(requests=[request])
     for agreed in (False, True, True):
-        recorder.noted(Pair(done, request, 0, 1, agreed, other.outputs))
+        recorder.noted(Pair(drawn, 1, agreed, other.outputs))
     recorder.close()
     (path,) = (tmp_path / "traffic" / "texts").rglob("*.jsonl.gz")
     line, counted = map(json.loads, gzip.decompress(path.read_bytes()).splitlines())
