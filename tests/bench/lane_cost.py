@@ -28,7 +28,7 @@ STATES = {
     "pairs alone": (0.0, 0),
     "10% without pairs": (0.1, None),
     "10% with the first pairs": (0.1, 0),
-    "10% with pairs after ten minutes": (0.1, 24_000),
+    "10% with pairs after ten minutes": (0.1, 16_000),
 }
 """Of a rollout its weight, and how many pairs were there before, if there are any."""
 

@@ -30,9 +30,9 @@ BURST = 0.05
 MOST_A_SECOND = 100
 """Of a quick model a twentieth of a CPU would be hundreds; a rollout asks for a few thousand, and stays minutes at a step."""
 
-ENOUGH = 5_000
-"""Pairs that most rollouts of an equal version need. Beyond, they come the rarer the more there are: what begins to go wrong later has
-to outweigh all of them, so that it is found in two to three times the time, and not in more after a day than after an hour."""
+ENOUGH, AFTERWARDS = 5_000, 20
+"""Pairs that most rollouts of an equal version need, and how many come a second beyond them: what begins to go wrong later has to outweigh
+all that there are, so that it is found about as soon as by more."""
 
 WAITING = 32
 
@@ -95,8 +95,8 @@ class Pairs:
         if self.over or now <= self.due:
             return False
         self.over = now > self.until
-        rarer = max(1.0, self.counted["pairs"] / ENOUGH)
-        self.due = max(self.due, now - BURST / SHARE) + max(self.cost / SHARE, rarer / MOST_A_SECOND)
+        most = MOST_A_SECOND if self.counted["pairs"] < ENOUGH else AFTERWARDS
+        self.due = max(self.due, now - BURST / SHARE) + max(self.cost / SHARE, 1 / most)
         return not self.over
 
     def saw(self, done: Done) -> None:

@@ -14,6 +14,7 @@ from infra.serving.models.pace import Pace
 from infra.serving.models.pairs import (
     BOUNDS,
     BURST,
+    AFTERWARDS,
     ENOUGH,
     MOST_A_SECOND,
     SHARE,
@@ -169,16 +170,16 @@ def test_of_a_quick_model_no_more_pairs_are_made_than_a_rollout_needs(clock: Clo
     assert 0.9 * MOST_A_SECOND * clock.now < quick.pairs.counts.pairs <= most + 1
 
 
-def test_pairs_come_the_rarer_the_more_there_are_beyond_what_a_rollout_needs(clock: Clock) -> None:
+def test_beyond_what_a_rollout_needs_pairs_are_fewer(clock: Clock) -> None:
     quick = Comparison(clock, Version(clock, noisy(0.01), right), Version(clock, noisy(0.01), right))
-    for before, rate in ((0, 1), (ENOUGH - 200, 1), (4 * ENOUGH, 4)):
+    for before, most in ((0, MOST_A_SECOND), (ENOUGH, AFTERWARDS), (100 * ENOUGH, AFTERWARDS)):
         quick.pairs.counted["pairs"] = before
         quick.pairs.due = start = clock.now
         quick.pairs.cost = 0.0  # its pace says more, which it learns
         for number in range(4_000):
             quick.ask(number, pause=0.0005)
         pairs = quick.pairs.counts.pairs - before
-        assert pairs == pytest.approx(MOST_A_SECOND / rate * (clock.now - start), rel=0.1)
+        assert pairs == pytest.approx(most * (clock.now - start), rel=0.1)
 
 
 def test_no_more_pairs_wait_than_their_number(clock: Clock) -> None:
