@@ -212,12 +212,8 @@ class Service:
         elif lane is not None:
             key = headers.get(lane.header, b"")
             takes = lane.takes(key, reply.id)
-            place = lane if takes else slot
-            if now > lane.pairs.due and lane.pairs.draw(now):
-                drawn = lane.pairs
-            elif watch is None and not recorded:  # as nearly always
-                return place, Request
-            lot = lane.lots[takes]
+            place, lot = lane if takes else slot, lane.lots[takes]
+            drawn = lane.pairs if now > lane.pairs.due and lane.pairs.draw(now) else None
         if drawn is None and watch is not None and route.version is None and watch.draw(now):
             drawn = watch
         if drawn is None and not recorded:

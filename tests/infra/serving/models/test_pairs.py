@@ -12,9 +12,9 @@ from infra.serving.models import pairs as module
 from infra.serving.models.execution import About, Done, ObservedRequest
 from infra.serving.models.pace import Pace
 from infra.serving.models.pairs import (
+    AFTERWARDS,
     BOUNDS,
     BURST,
-    AFTERWARDS,
     ENOUGH,
     MOST_A_SECOND,
     SHARE,
