@@ -5,7 +5,7 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any
 
-from tasks.system.imports import importing, import_less
+from tasks.system.imports import import_less, importing
 
 _OPEN_FORM = b"""<script>
 if (location.hash === "#answer") {
