@@ -35,9 +35,9 @@ def test_what_a_process_has_is_collected_again_unless_it_begins_and_then_it_is_l
         "with importing(for_good=True): pass\n"
         "first = gc.get_freeze_count()\n"
         "with importing(for_good=True): drop()\n"
-        "print(first > 1000, gc.get_freeze_count() <= first, left())"
+        "print(first > 1000, gc.get_freeze_count() <= first, left(), gc.get_threshold()[0])"
     )
-    assert said(code) == ["0", "0", "True", "True", "0"]
+    assert said(code) == ["0", "0", "True", "True", "0", "10000"]
 
 
 def test_prefects_checks_of_forms_do_without_the_grammar_that_costs_a_second_and_others_have_it() -> None:
