@@ -131,7 +131,7 @@ def watts_a_cpu() -> tuple[float | None, str]:
 
     logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # its import sets the level itself
     if (named := model()) is not None:  # else py-cpuinfo finds it out, in two processes and a second
-        cpu.detect_cpu_model = lambda: named  # type: ignore[assignment]
+        cpu.detect_cpu_model = lambda: named  # type: ignore[attr-defined, assignment]
     cpus, processor = os.cpu_count() or 1, cpu.TDP()  # type: ignore[no-untyped-call]
     if not processor.tdp:
         return None, "not estimated: codecarbon does not know this processor"
