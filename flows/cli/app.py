@@ -27,7 +27,7 @@ from flows.cli.failures import check_limits, in_a_sentence
 from flows.cli.neighbours import join_platform
 from flows.cli.views.document import json_alone
 from tasks.errors import exiting_in_a_sentence
-from tasks.system.imports import without_grammars
+from tasks.system.imports import import_less
 
 app = typer.Typer(
     name="slipway",
@@ -58,7 +58,7 @@ def run() -> None:
     """One command: a user's error is one sentence on stderr and an exit code, a bug keeps its traceback."""
     _quiet()
     _print_anywhere()
-    without_grammars()
+    import_less()
     with exiting_in_a_sentence(), json_alone(sys.argv[1:]), in_a_sentence():
         check_limits()
         if completion.VARIABLE in os.environ:

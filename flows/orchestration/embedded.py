@@ -84,6 +84,7 @@ def _server_environment(home: Path) -> dict[str, str]:
         **client_environment(home),
         "PREFECT_API_DATABASE_CONNECTION_URL": database_url(home),
         "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",  # a hundred kinds of forms that a run needs none of: slipway up does
+        "PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",  # or every integration is imported to see whether there are new ones
         "PREFECT_SERVER_UI_ENABLED": "false",
         "PREFECT__SERVER_WEBSERVER_ONLY": "1",  # what `prefect server start --no-services` sets
         "PREFECT_API_URL": "",

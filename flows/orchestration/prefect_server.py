@@ -5,7 +5,7 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any
 
-from tasks.system.imports import importing, without_grammars
+from tasks.system.imports import import_less, importing
 
 _OPEN_FORM = b"""<script>
 if (location.hash === "#answer") {
@@ -35,7 +35,7 @@ def main() -> None:
     if "--no-accounts" in sys.argv:  # those are meant for `slipway up`: who would be told here?
         os.environ.pop("PREFECT_SERVER_API_AUTH_STRING", None)
     os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(origins(port))
-    without_grammars()
+    import_less()
     with importing(for_good=True):
         from prefect.server.api.server import create_app
 

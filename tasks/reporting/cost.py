@@ -15,6 +15,7 @@ from tasks.records import Metric
 from tasks.system.files import write_atomically
 from tasks.system.memory import peak_bytes, reset_peak
 from tasks.system.processes import cpu_seconds
+from tasks.system.processor import model
 
 P = ParamSpec("P")
 
@@ -126,10 +127,12 @@ def watts_a_cpu() -> tuple[float | None, str]:
         return None, "not estimated: pip install 'slipway[cost]'"
     import logging
 
-    from codecarbon.core.cpu import TDP
+    from codecarbon.core import cpu
 
     logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # its import sets the level itself
-    cpus, processor = os.cpu_count() or 1, TDP()  # type: ignore[no-untyped-call]
+    if (named := model()) is not None:  # else py-cpuinfo finds it out, in two processes and a second
+        cpu.detect_cpu_model = lambda: named  # type: ignore[attr-defined, assignment]
+    cpus, processor = os.cpu_count() or 1, cpu.TDP()  # type: ignore[no-untyped-call]
     if not processor.tdp:
         return None, "not estimated: codecarbon does not know this processor"
     watts = processor.tdp / cpus

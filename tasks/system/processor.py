@@ -19,6 +19,13 @@ def first_of(names: Iterable[str], cpuinfo: Path = CPUINFO) -> str | None:
     return next((name for name in names if name in there), None)
 
 
+def model(cpuinfo: Path = CPUINFO) -> str | None:
+    """What Linux calls the processor; None where it does not say."""
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, None) or None
+
+
 @cache
 def _read(cpuinfo: Path) -> frozenset[str]:
     return frozenset(cpuinfo.read_text().split())

@@ -27,8 +27,8 @@ COMMANDS = {
 ELSEWHERE = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "SLIPWAY_STORE", "SLIPWAY_SIGNER", "SLIPWAY_SETTINGS")
 
 IMPORTS = (
-    "import time; from tasks.system.imports import importing, without_grammars\n"
-    "without_grammars()\n"
+    "import time; from tasks.system.imports import importing, import_less\n"
+    "import_less()\n"
     "with importing():\n"
     "    from flows.cli.run import _HEAVY; from flows.retrain import retrain\n"
     "    [__import__(name) for name in _HEAVY]\n"

@@ -75,7 +75,7 @@ def test_every_package_has_a_file_by_which_names_are_followed() -> None:
 
 def test_the_proofs_key_has_the_server_and_the_process_that_probes_in_it(reached: dict[str, Reach]) -> None:
     modules = {node.module for node in reached["flows.steps.prove"].nodes}
-    assert {"infra.serving.__main__", "infra.serving.processes.worker", "tasks.proof.probe"} <= modules
+    assert {"infra.serving.__main__", "infra.serving.processes.worker", "tasks.proof.first_run"} <= modules
     assert not any(node.module.startswith("infra.") for node in reached["flows.steps.train"].nodes)
 
 

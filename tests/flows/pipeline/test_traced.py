@@ -105,7 +105,11 @@ def test_no_function_of_ours_runs_outside_the_key_of_its_step(tmp_path: Path) ->
     context.folder.mkdir(parents=True)
     with Runner(tmp_path, context) as run:
         check_each_step(run, config)
-    assert {"tasks.compression.sensitivity", "tasks.proof.probe", "infra.serving.models.batching"} <= run.seen
+    assert {
+        "tasks.compression.sensitivity",
+        "tasks.proof.first_run",
+        "infra.serving.models.batching",
+    } <= run.seen
 
 
 def check_each_step(run: "Runner", config: RunConfig) -> None:

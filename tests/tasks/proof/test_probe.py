@@ -1,6 +1,9 @@
 """A file in a fresh process: what the file does is found out, what happens to the process says nothing about the file."""
 
+import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +24,7 @@ from tasks.records import Candidate, Dataset
 
 Digits = tuple[Dataset, Candidate]
 
-PROBE = "tasks.proof.probe"
+PROBE = "tasks.proof.first_run"
 
 
 class _Failed:
@@ -91,6 +94,17 @@ def test_time_that_runs_out_is_the_files_only_if_the_process_was_at_work(
     else:
         with sent_to_helpers(signal.SIGSTOP, PROBE), pytest.raises(LostError, match="stood still"):
             probe(fp32.onnx.path, dataset, "validation", 8)
+
+
+def test_the_process_that_runs_a_file_in_onnx_runtime_imports_no_records(linear_digits: Digits) -> None:
+    dataset, fp32 = linear_digits
+    assert fp32.onnx is not None
+    inputs = {spec.name: str(dataset.folder / "test" / f"{spec.name}.npy") for spec in dataset.inputs}
+    question = {"path": str(fp32.onnx.path), "inputs": inputs, "rows": 2, "engine": {"name": "onnxruntime"}}
+    code = "import sys\nfrom tasks.proof.first_run import main\nmain()\nprint('pydantic' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, input=json.dumps(question), capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-1] == "False" and "load_seconds" in said.stdout
 
 
 @pytest.fixture

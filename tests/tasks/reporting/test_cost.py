@@ -98,3 +98,15 @@ def test_codecarbons_table_gives_a_power_and_says_where_it_is_from() -> None:
     watts, how = cost.watts_a_cpu()
     assert watts is not None and 0.1 < watts < 200
     assert how.startswith("estimated, not measured") and "codecarbon" in how and "GPUs" in how
+
+
+def test_what_linux_calls_the_processor_is_looked_up_in_the_table_and_no_process_is_started_to_find_it_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("codecarbon")
+    monkeypatch.setattr("codecarbon.core.cpu.detect_cpu_model", None)  # put back afterwards
+    monkeypatch.setattr(cost, "model", lambda: "AMD EPYC 7742")
+    monkeypatch.setattr("subprocess.Popen", None)
+    cost.watts_a_cpu.cache_clear()
+    assert "for AMD EPYC 7742 over" in cost.watts_a_cpu()[1]
+    cost.watts_a_cpu.cache_clear()

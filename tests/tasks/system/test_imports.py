@@ -3,6 +3,7 @@
 import gc
 import subprocess
 import sys
+from pathlib import Path
 
 from tasks.system.imports import importing
 
@@ -34,15 +35,29 @@ def test_what_a_process_has_is_collected_again_unless_it_begins_and_then_it_is_l
         "with importing(for_good=True): pass\n"
         "first = gc.get_freeze_count()\n"
         "with importing(for_good=True): drop()\n"
-        "print(first > 1000, gc.get_freeze_count() <= first, left())"
+        "print(first > 1000, gc.get_freeze_count() <= first, left(), gc.get_threshold()[0])"
     )
-    assert said(code) == ["0", "0", "True", "True", "0"]
+    assert said(code) == ["0", "0", "True", "True", "0", "10000"]
 
 
 def test_prefects_checks_of_forms_do_without_the_grammar_that_costs_a_second_and_others_have_it() -> None:
     code = (
-        "import sys\nfrom tasks.system.imports import without_grammars\nwithout_grammars()\nwithout_grammars()\n"
+        "import sys\nfrom tasks.system.imports import import_less\nimport_less()\nimport_less()\n"
         "import jsonschema\nprint('lark' in sys.modules, 'uri' in jsonschema.FormatChecker.checkers)\n"
         "import rfc3987_syntax\nprint(rfc3987_syntax.is_valid_syntax('iri', 'https://example.org/ü'))"
+    )
+    assert said(code) == ["False", "True", "True"]
+
+
+def test_signing_with_a_key_imports_nothing_of_sigstore_and_who_asks_for_it_has_it(tmp_path: Path) -> None:
+    (tmp_path / "signed").mkdir()
+    (tmp_path / "signed" / "file").write_text("one")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom tasks.system import signing\n"
+        f"home = Path({str(tmp_path)!r})\nsigning.create_key_pair(home / 'key', home / 'public')\n"
+        "signing.sign_folder(home / 'signed', home / 'key')\n"
+        "signing.check_folder(home / 'signed', home / 'public')\n"
+        "print('sigstore' in sys.modules)\n"
+        "from model_signing import signing\nprint(callable(signing.sigstore.Signer), 'sigstore' in sys.modules)"
     )
     assert said(code) == ["False", "True", "True"]
