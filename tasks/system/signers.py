@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from tasks.errors import StepError, UserError
+from tasks.system.imports import import_less
 from tasks.system.sentences import first_line
 from tasks.system.urls import is_here, without_secrets
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
+
+import_less()  # whoever signs or checks has this module, before model-signing
 
 VARIABLES = PRIVATE, PASSPHRASE, SERVICE, SERVICE_KEY = (
     "SLIPWAY_PRIVATE_KEY",

@@ -15,7 +15,6 @@ from tasks.errors import StepError, UserError
 from tasks.system import ecdsa, signers
 from tasks.system.ecdsa import load_public
 from tasks.system.files import sync_folder, write_atomically
-from tasks.system.imports import import_less
 from tasks.system.keyring import Keyring, KeyState, read_keyring
 from tasks.system.sentences import first_line, some
 from tasks.system.signers import Level, PrivateKey, fingerprint, is_path, public_pem
@@ -145,7 +144,6 @@ def text_checker(key: Path) -> Callable[[str, str], bool]:
 
 def sign_folder(folder: Path, key: Path | PrivateKey) -> None:
     """Sign every file below `folder` but the signature itself, into `folder`/evidence.sig. Links are refused."""
-    import_less()
     from model_signing import signing
     from model_signing._signing import sign_ec_key
 
@@ -203,7 +201,6 @@ def check_folder(folder: Path, key: Path | KeyState) -> None:
 
 def signed_digest(folder: Path, name: str, keys: Keyring) -> str | None:
     """Of the file `name`, by the signature of a folder whose files may be elsewhere; None where that is by none of `keys`, or counts no longer."""
-    import_less()
     from cryptography.exceptions import InvalidSignature
     from model_signing._signing.sign_sigstore_pb import Signature
 
@@ -229,7 +226,6 @@ def _verifier(key: "ec.EllipticCurvePublicKey") -> Any:
 
 
 def _check_folder(folder: Path, key: "ec.EllipticCurvePublicKey", name: str) -> None:
-    import_less()
     from cryptography.exceptions import InvalidSignature
     from model_signing import verifying
 

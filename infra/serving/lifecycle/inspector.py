@@ -21,7 +21,6 @@ from tasks.errors import LostError, UserError
 from tasks.measured import Report
 from tasks.proof.evidence import Evidence, verify
 from tasks.proof.permit import Permit, PermitError, read_permit
-from tasks.system.imports import import_less
 from tasks.system.keyring import Keyring, read_keyring
 from tasks.system.memory import MEMORY, MEMORY_A_BYTE, bound_memory
 
@@ -148,7 +147,6 @@ def main() -> None:
     """One request from the line that the argument names; its answer goes back on it, and first, what stands if the engine ends the process."""
     with socket.socket(fileno=int(sys.argv[1])) as line:
         if not select.select([line], [], [], 0)[0]:  # started early: half a second that nobody waits for
-            import_less()
             import model_signing.verifying  # noqa: F401
         with line.makefile("rb") as asked:
             text = asked.read()

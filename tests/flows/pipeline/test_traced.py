@@ -35,6 +35,7 @@ BESIDE = {
     "tasks.workloads.dependencies": "the same",
     "tasks.workloads.origin": "the same",
     "tasks.registry": "training's metrics on their way to MLflow; a champion's bytes, whose digest the proof checks",
+    "tasks.system.imports": "what of a library is read when, and not what it does",
     "tasks.settings": "where MLflow and the stores are",
     "tasks.proof.provenance": "the revision that is written into a file, so that a stray one can be traced",
 }
