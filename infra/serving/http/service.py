@@ -206,20 +206,20 @@ class Service:
         """
         (lane, watch, recorded), slot = observers, route.slot
         place: Place = slot
-        key, lot, drawn = b"", None, None
+        key, of_rollout, drawn = b"", False, None
         if route.version is not None:
-            place = pinned(slot, route.version)
+            place, watch = pinned(slot, route.version), None
         elif lane is not None:
-            key = headers.get(lane.header, b"")
-            takes = lane.takes(key, reply.id)
-            place, lot = lane if takes else slot, lane.lots[takes]
+            key, of_rollout = headers.get(lane.header, b""), True
+            place = lane if lane.takes(key, reply.id) else slot
             drawn = lane.pairs if now > lane.pairs.due and lane.pairs.draw(now) else None
-        if drawn is None and watch is not None and route.version is None and watch.draw(now):
+        if drawn is None and watch is not None and watch.draw(now):
             drawn = watch
         if drawn is None and not recorded:
             return place, Request
         if not reply.id:
             reply.id = next(self.ids)
+        lot = lane.lots[place is lane] if of_rollout else None
         return place, partial(ObservedRequest, About(reply.id, key, lot, drawn))
 
     def _read_aside(self, read: Read, size: int, waits: "Waits") -> None:
