@@ -203,15 +203,18 @@ def _saying(function: Callable[..., dict[str, Any]], asked: dict[str, Any]) -> d
 def import_all(names: list[str]) -> None:
     """What a retraining had imported in the end, so that the next ones need not; imports start no thread that a fork would lack.
 
-    And what takes seconds to look up anew in each of them: the exporter's operators.
+    And what takes a second to look up anew in each of them: the exporter's operators, and how they are taken apart.
     """
     for name in names:
         if name not in sys.modules:
             with contextlib.suppress(Exception):
                 import_module(name)
-    if names:
-        with contextlib.suppress(ImportError, AttributeError):
-            import_module("torch.onnx._internal.exporter._registration").ONNXRegistry.from_torchlib()
+    with contextlib.suppress(ImportError, AttributeError):
+        import_module("tasks.onnx.exporters")._read_operators_once()
+        exporter = "torch.onnx._internal.exporter"
+        opset = import_module(f"{exporter}._constants").TORCHLIB_OPSET
+        import_module(f"{exporter}._registration").ONNXRegistry.from_torchlib(opset_version=opset)
+    import_module("torch.export").default_decompositions().items()
 
 
 def measure_briefly() -> None:
