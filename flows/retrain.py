@@ -20,7 +20,7 @@ from flows.orchestration.task_runner import task_runner
 from flows.pipeline import reuse
 from flows.pipeline.context import RunContext
 from flows.pipeline.retention import tidy
-from flows.pipeline.runner import StepRunner
+from flows.pipeline.runner import StepRunner, untagged
 from flows.pipeline.tracking import interrupted, tracked
 from tasks.bundles.bundle import is_bundle
 from tasks.bundles.kept import bundle_of, name_of
@@ -109,7 +109,11 @@ def retrain(
     )
     runner = StepRunner(context)
 
-    with failures_shown(context.registry, definition.name), at_work(settings.home, definition.name):
+    with (
+        failures_shown(context.registry, definition.name),
+        at_work(settings.home, definition.name),
+        untagged(),
+    ):
         dataset = runner.call(steps.prepare, config=config.data)
         check_run(definition, config, dataset.rows["train"])
         runner.context = context = reuse.with_key(context, dataset, config)

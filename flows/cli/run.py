@@ -67,6 +67,7 @@ def _run_flow(
 
             from flows.orchestration.form import filled_in
             from flows.orchestration.reachability import check_prefect
+            from flows.pipeline.runner import TAG
             from flows.retrain import retrain
 
             if server is not None:
@@ -75,7 +76,7 @@ def _run_flow(
             check_prefect()
         else:
             server.wait()
-        with tags("slipway"):  # on a server of a team, our automations see to it
+        with tags(TAG):  # on a server of a team, our automations see to it
             return retrain(reference, **filled_in(config), force=force, promote=promote)
     finally:
         if server is not None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import psutil
 from prefect import Task
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TagsContext
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel
 
@@ -25,6 +25,18 @@ log = logging.getLogger("slipway")
 
 
 AROUND = "around the steps"
+
+TAG = "slipway"
+"""Of a run that our automations see to; a deployment's runs have it from the deployment."""
+
+
+def untagged() -> TagsContext:
+    """Steps without their run's TAG: before each tagged one Prefect asks its server whether there is room for it.
+
+    There that is a write of nothing after a read, which SQLite refuses when anything else is written in between: two seconds until it
+    is asked again, several times a run (Prefect 3.9).
+    """
+    return TagsContext(current_tags=TagsContext.get().current_tags - {TAG})
 
 
 class StepRunner:

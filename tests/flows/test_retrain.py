@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from page_of_folder import refused_by
 
+from flows.pipeline.runner import TAG
 from tasks.errors import StepError, UserError
 from tasks.outcome import Outcome
 from tasks.promotion.attesting import attest
@@ -48,6 +49,8 @@ def prefect_api(
 def retrain(
     reference: str, *settings: str, force: bool = False, promote: bool = True, reason: str = ""
 ) -> Outcome:
+    from prefect import tags
+
     from flows.cli.overrides import override
     from flows.orchestration.form import filled_in
     from flows.retrain import retrain as flow
@@ -55,9 +58,21 @@ def retrain(
 
     workload = load_workload(reference)
     config = load_settings().apply_policy(workload.name, override(workload.defaults(), settings))
-    outcome = flow(reference, **filled_in(config), force=force, promote=promote, reason=reason)
+    with tags(TAG):  # as `slipway run` does
+        outcome = flow(reference, **filled_in(config), force=force, promote=promote, reason=reason)
     assert isinstance(outcome, Outcome)
     return outcome
+
+
+def tagged() -> tuple[list[str], list[str]]:
+    """What Prefect's server has by our automations' tag: runs, and steps of them."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
+
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(tags={"all_": [TAG]}))
+        steps = client.read_task_runs(task_run_filter=TaskRunFilter(tags={"all_": [TAG]}))
+    return [run.name for run in runs], [step.name for step in steps]
 
 
 def reasons(home: Path, step: str) -> str:
@@ -86,6 +101,8 @@ def test_a_model_is_promoted_and_the_next_run_has_nothing_to_do(prefect_api: Non
 
     again = retrain("digits", *QUICK, "train.epochs=6")
     assert again.decision == "unchanged" and again.version == 1 and "is the champion" in again.reasons[0]
+    runs, steps = tagged()
+    assert runs and steps == [], "Prefect would ask before each step whether there is room for it"
 
     most = {"name": "pruned-90", "steps": [{"kind": "prune", "ratio": 0.9, "epochs": 1, "milder": 1}]}
     more = ("train.lr=0.0021", "search.trials=1", f"recipes={json.dumps([most])}")
