@@ -41,7 +41,9 @@ def test_a_search_that_cannot_work_is_said_in_a_sentence(search: dict[str, Any],
 def test_cpu_seconds_of_another_machines_processes_are_no_budget() -> None:
     """They would be read of this process, which waits, and such a search would hardly end."""
     search = Search(space=RATES, training_cpu_seconds=100)
-    with pytest.raises(UserError, match="training_cpu_seconds=100 cannot be held with train.workers=2, whose"):
+    with pytest.raises(
+        UserError, match="training_cpu_seconds=100 cannot be held with train.workers=2, whose"
+    ):
         check_run(two(), RunConfig(train=Train(workers=2), search=search))
     check_run(two(), RunConfig(search=search))
 
