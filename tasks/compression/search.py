@@ -39,7 +39,7 @@ class Study:
         self._given: list[dict[str, Any]] = []
         self._study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(path))),
-            study_name="recipes",
+            study_name=f"recipes-{config.seed}" if config.seed else "recipes",
             sampler=optuna.samplers.TPESampler(seed=config.seed, n_startup_trials=6),
             directions=["maximize", "minimize", "minimize"],
             load_if_exists=True,

@@ -123,6 +123,16 @@ def test_another_run_of_the_same_training_has_the_candidates_that_were_searched(
     assert len([*Study(Search(trials=2), GATES, tmp_path / "s.log").recipes()]) == 2
 
 
+def test_another_seed_is_another_search_of_the_same_training(tmp_path: Path) -> None:
+    tried: dict[int, list[Recipe]] = {0: [], 7: []}
+    for seed, recipes in tried.items():
+        study = Study(Search(trials=3, seed=seed), GATES, tmp_path / "s.log")
+        for recipe in study.recipes():
+            recipes.append(recipe)
+            study.tell(recipe, landscape(recipe), FP32)
+    assert [len(recipes) for recipes in tried.values()] == [3, 3] and tried[0] != tried[7]
+
+
 def test_a_proposal_that_could_not_be_made_counts_and_the_search_goes_on(tmp_path: Path) -> None:
     study = Study(Search(trials=5), GATES, tmp_path / "s.log")
     count = 0
