@@ -63,9 +63,9 @@ class Study:
 
     def recipes(self) -> Iterator[Recipe]:
         """What was tried before, then proposals, until the trials or the time are used up; say how each went with `tell` before the next."""
-        for trial in self._ended()[: self._config.trials]:
-            if (params := _exact(trial.params)) not in self._given:
-                yield recipe_of(trial.user_attrs["recipe"], params)
+        for ended in self._ended()[: self._config.trials]:
+            if (known := _exact(ended.params)) not in self._given:
+                yield recipe_of(ended.user_attrs["recipe"], known)
         for _ in range(self._config.trials * 20):  # doubles and hopeless ones take a number too
             if len(self._ended()) >= self._config.trials or self._out_of_time():
                 return
