@@ -178,7 +178,8 @@ class Search(Frozen):
         """Each knob's values as the knob takes them, in the order of names: a database may put a mapping's names in another."""
         if not isinstance(value, Mapping):
             return value
-        return {name: _values(name, value[name]) for name in sorted(map(str, value))}
+        named = {str(name): values for name, values in value.items()}
+        return {name: _values(name, named[name]) for name in sorted(named)}
 
 
 def _values(name: str, given: Any) -> tuple[Any, ...]:

@@ -243,6 +243,7 @@ class TriedTraining(Frozen):
     run_id: str | None = Field(None, description="The MLflow run with its curve.")
     cpu_seconds: float
     wall_seconds: float
+    began: float = Field(0.0, description="When, in seconds since 1970.")
 
     @property
     def rank(self) -> tuple[bool, float]:

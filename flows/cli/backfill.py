@@ -107,7 +107,7 @@ def _replay(
         )
     with working("backfill: rows of", workload.name, quiet=quiet):
         past = Past(workload)
-    days = days_of(since, until or past.end, every)
+    days = days_of(since, until, every, past.end)
     if not past.before(since):
         raise UserError(f"--from {since}: {workload.name} has no rows before it: name a later day.")
     key = pipeline_key(reference, "", config, workload.all_materials()).digest[:8]

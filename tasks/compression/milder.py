@@ -29,8 +29,13 @@ def _less(name: str, step: Prune, passes: int) -> tuple[str, Prune]:
     """pruned-50-int8 → pruned-50-int8-longer → pruned-35-int8-longer; a name that does not say the ratio gets it at its end."""
     left = step.milder - 1
     if step.epochs is None and passes > 1:  # else half of them, rounded up, are all
-        return f"{name}-longer", step.model_copy(update={"epochs": passes, "milder": left})
+        return _ending(name, "-longer"), step.model_copy(update={"epochs": passes, "milder": left})
     ratio = round(step.ratio * _SHARE, 2)
     old, new = f"-{step.ratio * 100:.0f}", f"-{ratio * 100:.0f}"
     less = step.model_copy(update={"ratio": ratio, "milder": left})
-    return (name.replace(old, new, 1) if old in name else name + new), less
+    return (name.replace(old, new, 1) if old in name else _ending(name, new)), less
+
+
+def _ending(name: str, end: str) -> str:
+    """Within the 64 letters of a name."""
+    return name[: 64 - len(end)] + end

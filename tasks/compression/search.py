@@ -25,7 +25,8 @@ _PREFIX = "search-"
 class Study:
     """Three objectives: score up, latency and size down (ratios to fp32), over pruning, quantisation and calibration.
 
-    Kept in one file, so that a search that was killed goes on: what it was trying is tried again.
+    Kept in one file, so that a search that was killed, or that is asked for by another run, goes on: what was tried is given again,
+    for it is a candidate of each run, and what it was trying is tried again.
     """
 
     def __init__(self, config: Search, gates: Gates, path: Path, trains: bool = True) -> None:
@@ -35,9 +36,10 @@ class Study:
         self._gates = gates
         self._started = time.monotonic()
         self._open: dict[str, optuna.Trial] = {}
+        self._given: list[dict[str, Any]] = []
         self._study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(path))),
-            study_name="recipes",
+            study_name=f"recipes-{config.seed}" if config.seed else "recipes",
             sampler=optuna.samplers.TPESampler(seed=config.seed, n_startup_trials=6),
             directions=["maximize", "minimize", "minimize"],
             load_if_exists=True,
@@ -47,6 +49,8 @@ class Study:
     def learn(self, recipe: Recipe, report: Report, fp32: Report) -> None:
         """Begin with what is known of a given recipe; one outside the space that is searched teaches nothing."""
         params = params_of(recipe)
+        if params is not None:
+            self._given.append(params)
         if params is None or params in [_exact(trial.params) for trial in self._study.trials]:
             return
         trial = optuna.trial.create_trial(
@@ -58,9 +62,12 @@ class Study:
         self._study.add_trial(trial)
 
     def recipes(self) -> Iterator[Recipe]:
-        """Proposals, until the trials or the time are used up; say how each went with `tell` before the next."""
+        """What was tried before, then proposals, until the trials or the time are used up; say how each went with `tell` before the next."""
+        for ended in self._ended()[: self._config.trials]:
+            if (known := _exact(ended.params)) not in self._given:
+                yield recipe_of(ended.user_attrs["recipe"], known)
         for _ in range(self._config.trials * 20):  # doubles and hopeless ones take a number too
-            if self._finished() >= self._config.trials or self._out_of_time():
+            if len(self._ended()) >= self._config.trials or self._out_of_time():
                 return
             trial = self._study.ask()
             params = _suggest(trial)
@@ -73,8 +80,9 @@ class Study:
             yield recipe
 
     def tell(self, recipe: Recipe, report: Report | None, fp32: Report) -> None:
-        """What came of a proposal; None: it could not be made, or its file could not be measured."""
-        trial = self._open.pop(recipe.name)
+        """What came of a proposal; None: it could not be made, or its file could not be measured. What was tried before is known."""
+        if (trial := self._open.pop(recipe.name, None)) is None:
+            return
         if report is None or not report.speed:
             self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
             return
@@ -86,15 +94,17 @@ class Study:
             self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             self._study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
 
-    def _finished(self) -> int:
+    def _ended(self) -> list[optuna.trial.FrozenTrial]:
         """Trials of this search that ended with a result or failed by themselves."""
         trials = self._study.trials
         again = {trial.user_attrs["again"] for trial in trials if "again" in trial.user_attrs}
-        return sum(
-            str(trial.user_attrs.get("recipe", "")).startswith(_PREFIX) and trial.number not in again
+        return [
+            trial
             for trial in trials
             if trial.state.is_finished()
-        )
+            and str(trial.user_attrs.get("recipe", "")).startswith(_PREFIX)
+            and trial.number not in again
+        ]
 
     def _out_of_time(self) -> bool:
         limit = self._config.seconds

@@ -71,12 +71,27 @@ class Backfill(Frozen):
     picture: Path | None = None
 
 
-def days_of(since: datetime.date, until: datetime.date, every: str) -> list[datetime.date]:
-    """The days of retraining from `since` on, and `until`, where the last period ends. Raises UserError for a span that is none, or no time between."""
+def days_of(
+    since: datetime.date, until: datetime.date | None, every: str, end: datetime.date
+) -> list[datetime.date]:
+    """The days of retraining from `since` on, and `until`, where the last period ends; None: `end`, before which all rows are.
+
+    Raises UserError for a span that is none, no time between, and retrainings that no row would judge.
+    """
+    if since >= end:
+        raise UserError(
+            f"--from {since}: all rows are from before {end}, and none would judge: name an earlier day."
+        )
+    until = until or end
     if since >= until:
         raise UserError(f"--from {since} is not before --to {until}: there is nothing to replay.")
     days, count = [since], 1
     while (day := _after(since, every, count)) < until:
+        if day >= end:
+            raise UserError(
+                f"--to {until}: all rows are from before {end}, and none would judge what is retrained on {day}: name a day until then, or "
+                "leave it out."
+            )
         days.append(day)
         count += 1
     return [*days, until]

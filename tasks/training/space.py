@@ -29,6 +29,11 @@ def check_search(workload: "Workload", run: RunConfig) -> None:
             f"search.{asked[0]}={value} is a budget of nothing, for search.space names no knob: set that too, such as "
             "search.space={train.lr: [0.0001, 0.01, log]}, or leave it out."
         )
+    if search.seconds is not None and not search.trials:
+        raise UserError(
+            f"search.seconds={search.seconds:g} is a budget of nothing, for search.trials=0 tries no recipe: set that too, such as "
+            "search.trials=20, or leave it out."
+        )
     needs = "search.space" if search.space else f"search.trials={search.trials}" if search.trials else ""
     if needs and find_spec("optuna") is None:
         raise UserError(f"{needs} needs Optuna: pip install 'slipway[search]'.")
@@ -38,6 +43,11 @@ def _check_space(workload: "Workload", run: RunConfig) -> None:
     if run.train is None:
         raise UserError(
             f"search.space cannot be, for workload {workload.name} trains nothing (train=None): leave it out."
+        )
+    if run.search.training_cpu_seconds is not None and run.train.workers > 1:
+        raise UserError(
+            f"search.training_cpu_seconds={run.search.training_cpu_seconds:g} cannot be held with train.workers={run.train.workers}, whose "
+            "processes are a cluster's: set search.training_minutes instead."
         )
     for name in run.search.space.get("model", ()):
         workload.builder(name)  # which says what there is instead

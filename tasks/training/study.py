@@ -4,6 +4,7 @@ Nothing is kept here: a study that is told the same results proposes the same, s
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
@@ -89,8 +90,8 @@ class Study:
         return False
 
     def tell(self, results: Sequence[TriedTraining]) -> None:
-        """What came of the next proposals, in their order, which went on side by side: the longest is what they took."""
-        self._minutes += max(tried.wall_seconds for tried in results) / 60
+        """What came of the next proposals, in their order, which were started together."""
+        self._minutes += _seconds_of(results) / 60
         self._cpu_seconds += sum(tried.cpu_seconds for tried in results)
         self._tried += results
         if len(self._tried) == len(self._seen):
@@ -183,6 +184,16 @@ def bar_of(tried: Sequence[TriedTraining]) -> tuple[float | None, ...]:
     by_epoch = itertools.zip_longest(*finished)
     known = [[score for score in scores if score is not None] for scores in by_epoch]
     return tuple(median(scores) if scores else None for scores in known)
+
+
+def _seconds_of(results: Sequence[TriedTraining]) -> float:
+    """In which any of them went on: a cluster has some side by side, and each of its machines one after another."""
+    seconds, end = 0.0, -math.inf
+    for tried in sorted(results, key=lambda tried: tried.began):
+        ends = tried.began + tried.wall_seconds
+        seconds += max(0.0, ends - max(tried.began, end))
+        end = max(end, ends)
+    return seconds
 
 
 def _best(tried: Sequence[TriedTraining]) -> float | None:

@@ -42,7 +42,7 @@ def try_training(
     if set(dataset.rows) != {*_JUDGED}:
         raise StepError("A search sees no rows but those to train and those to choose by.")
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set[str]()
-    began, cpu = time.monotonic(), cpu_seconds()
+    at, began, cpu = time.time(), time.monotonic(), cpu_seconds()
     state: Literal["finished", "ended early", "failed"] = "finished"
     try:
         checkpoint = train(
@@ -73,6 +73,7 @@ def try_training(
         score=best if state != "failed" else None,
         cpu_seconds=round(cpu_seconds() - cpu, 3),
         wall_seconds=round(time.monotonic() - began, 3),
+        began=round(at, 3),
     )
     if kept.name not in there and not _is_better(tried, proposal.best):
         shutil.rmtree(kept, ignore_errors=True)

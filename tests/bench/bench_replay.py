@@ -37,7 +37,7 @@ def main() -> None:
         replay = Replay(
             registry,
             Past(load_workload("flights")),
-            days_of(FIRST, LAST, "month"),
+            days_of(FIRST, LAST, "month", LAST),
             lambda until: retrained(platform, registry, str(until)),
             HOME / "periods.json",
         )

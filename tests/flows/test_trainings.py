@@ -65,7 +65,7 @@ def evidence(drill: Drill) -> dict[str, Any]:
 
 def tried_in(drill: Drill) -> list[dict[str, Any]]:
     """What was tried, by the evidence's account, without what another attempt has otherwise."""
-    varies = ("run_id", "cpu_seconds", "wall_seconds")
+    varies = ("run_id", "cpu_seconds", "wall_seconds", "began")
     tried = evidence(drill)["searched"]["trainings"]
     return [{name: value for name, value in each.items() if name not in varies} for each in tried]
 

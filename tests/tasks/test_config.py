@@ -29,6 +29,7 @@ def test_a_space_is_kept_in_each_knobs_own_kind_and_in_one_order() -> None:
     ("name", "values", "said"),
     [
         ("train.lrr", [0.1, 0.2], "train.lrr is no knob that a search can turn: the nearest is train.lr"),
+        (1, [0.1, 0.2], "1 is no knob that a search can turn: they are model, train"),
         ("gates.margin", [0.1, 0.2], "gates.margin is no knob that a search can turn: they are model, train"),
         ("train.threads", [1, 2], "train.threads is no knob that a search can turn: it says where a training runs"),
         ("train.lr", [0.01, 0.001, "log"], "is no range: 0.01 is not below 0.001"),
@@ -43,7 +44,7 @@ def test_a_space_is_kept_in_each_knobs_own_kind_and_in_one_order() -> None:
         ("model", ["small", 3], "model: 3 is no model's name"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_searched_is_said_in_a_sentence(name: str, values: Any, said: str) -> None:
+def test_what_cannot_be_searched_is_said_in_a_sentence(name: Any, values: Any, said: str) -> None:
     with pytest.raises(ValidationError) as error:
         Search(space={name: values})
     message = error.value.errors()[0]["msg"]

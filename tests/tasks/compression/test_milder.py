@@ -44,6 +44,12 @@ def test_passes_that_were_asked_for_stay_and_a_name_that_says_no_ratio_gets_it()
     assert less is not None and (less.name, less.steps[0].model_dump()["epochs"]) == ("slim-35", 3)
 
 
+def test_a_name_without_room_for_more_is_cut_and_ends_no_run() -> None:
+    for epochs, name in ((None, 57 * "x" + "-longer"), (3, 61 * "x" + "-35")):
+        less = milder(recipe(64 * "x", epochs=epochs), report(0.9), report(0.98), GATES, passes=20)
+        assert less is not None and less.name == name
+
+
 def test_no_longer_training_is_tried_where_fp32_had_no_more_passes_than_the_first() -> None:
     names, current = [], recipe("pruned-50-int8", again=2)
     while (less := milder(current, report(0.9), report(0.98), GATES, passes=1)) is not None:

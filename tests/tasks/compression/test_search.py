@@ -99,14 +99,38 @@ def test_what_is_clearly_dominated_is_not_trained(tmp_path: Path) -> None:
         study.tell(recipe, landscape(recipe), FP32)
 
 
-def test_a_search_that_was_killed_tries_again_what_it_was_at_and_stops_at_its_number(tmp_path: Path) -> None:
+def test_a_search_that_was_killed_has_what_it_tried_and_tries_again_what_it_was_at(tmp_path: Path) -> None:
     tried: list[Recipe] = []
     search(tmp_path / "s.log", 10, tried, until=lambda n: n == 4)
     interrupted = tried[-1]
     again: list[Recipe] = []
     search(tmp_path / "s.log", 10, again)
-    assert again[0].steps == interrupted.steps
-    assert len(again) == 10 - 3
+    assert again[:3] == tried[:3] and again[3].steps == interrupted.steps
+    assert len(again) == 10
+
+
+def test_another_run_of_the_same_training_has_the_candidates_that_were_searched(tmp_path: Path) -> None:
+    """Such as one with other gates; but not twice what is among its own recipes by now."""
+    tried: list[Recipe] = []
+    again: list[Recipe] = []
+    search(tmp_path / "s.log", 4, tried)
+    study = Study(Search(trials=4), Gates(max_score_drop=0.01), tmp_path / "s.log")
+    study.learn(tried[0].model_copy(update={"name": "mine"}), landscape(tried[0]), FP32)
+    for recipe in study.recipes():
+        again.append(recipe)
+        study.tell(recipe, landscape(recipe), FP32)
+    assert again == tried[1:]
+    assert len([*Study(Search(trials=2), GATES, tmp_path / "s.log").recipes()]) == 2
+
+
+def test_another_seed_is_another_search_of_the_same_training(tmp_path: Path) -> None:
+    tried: dict[int, list[Recipe]] = {0: [], 7: []}
+    for seed, recipes in tried.items():
+        study = Study(Search(trials=3, seed=seed), GATES, tmp_path / "s.log")
+        for recipe in study.recipes():
+            recipes.append(recipe)
+            study.tell(recipe, landscape(recipe), FP32)
+    assert [len(recipes) for recipes in tried.values()] == [3, 3] and tried[0] != tried[7]
 
 
 def test_a_proposal_that_could_not_be_made_counts_and_the_search_goes_on(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ DAY = datetime.date(2026, 1, 31)
 
 
 def days(every: str, until: datetime.date) -> list[str]:
-    return [f"{day:%m-%d}" for day in days_of(DAY, until, every)]
+    return [f"{day:%m-%d}" for day in days_of(DAY, until, every, until)]
 
 
 def test_a_replay_retrains_on_each_day_and_the_last_period_ends_with_it() -> None:
@@ -39,7 +39,7 @@ def test_a_replay_retrains_on_each_day_and_the_last_period_ends_with_it() -> Non
 )
 def test_periods_follow_each_other_without_a_gap(since: datetime.date, length: int, every: str) -> None:
     until = since + datetime.timedelta(days=length)
-    made = days_of(since, until, every)
+    made = days_of(since, until, every, until)
     assert made[0] == since and made[-1] == until
     assert all(before < after for before, after in zip(made, made[1:], strict=False))
 
@@ -47,12 +47,23 @@ def test_periods_follow_each_other_without_a_gap(since: datetime.date, length: i
 @pytest.mark.parametrize("every", ["fortnight", "0d", "-3d", "1.5d", ""])
 def test_a_span_that_is_none_is_said(every: str) -> None:
     with pytest.raises(UserError, match="is no span of time: write day, week, month, quarter, year, or days"):
-        days_of(DAY, datetime.date(2026, 9, 1), every)
+        days_of(DAY, None, every, datetime.date(2026, 9, 1))
 
 
 def test_no_time_between_is_said() -> None:
     with pytest.raises(UserError, match="--from 2026-01-31 is not before --to 2026-01-31"):
-        days_of(DAY, DAY, "month")
+        days_of(DAY, DAY, "month", datetime.date(2026, 9, 1))
+
+
+def test_retrainings_that_no_row_would_judge_are_said_and_not_replayed() -> None:
+    end = datetime.date(2026, 3, 20)
+    assert days_of(DAY, datetime.date(2026, 3, 31), "month", end)[-1] == datetime.date(2026, 3, 31)
+    said = "--to 9999-12-31: all rows are from before 2026-03-20, and none would judge what is retrained on "
+    for every, day in (("month", "2026-03-31"), ("year", "2027-01-31")):
+        with pytest.raises(UserError, match=f"{said}{day}: name a day until then, or leave it out"):
+            days_of(DAY, datetime.date.max, every, end)
+    with pytest.raises(UserError, match="--from 2026-01-31: all rows are from before 2026-01-31, and none"):
+        days_of(DAY, None, "month", DAY)
 
 
 def test_a_workload_without_a_time_has_no_past() -> None:
@@ -112,7 +123,7 @@ def test_a_replay_to_an_earlier_day_leaves_what_was_done_to_a_later_one(
 
     def replayed_to(day: datetime.date) -> tuple[Replay, list[Span]]:
         made.clear()
-        days = days_of(datetime.date(2026, 1, 1), day, "month")
+        days = days_of(datetime.date(2026, 1, 1), day, "month", day)
         nothing: Any = None
         replay = Replay(nothing, nothing, days, nothing, tmp_path / "periods.json")
         assert len([*replay.periods()]) == len(made) and len(replay.done) == len(days) - 1

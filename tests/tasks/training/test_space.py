@@ -29,12 +29,23 @@ def two() -> Workload:
         ),
         ({"trainings": 20}, "search.trainings=20 is a budget of nothing, for search.space names no knob"),
         ({"training_minutes": 2}, "search.training_minutes=2.0 is a budget of nothing"),
+        ({"seconds": 60}, "search.seconds=60 is a budget of nothing, for search.trials=0 tries no recipe"),
     ],
 )
 def test_a_search_that_cannot_work_is_said_in_a_sentence(search: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError) as error:
         check_run(two(), RunConfig(search=Search(**search)))
     assert str(error.value).startswith(said) and "\n" not in str(error.value)
+
+
+def test_cpu_seconds_of_another_machines_processes_are_no_budget() -> None:
+    """They would be read of this process, which waits, and such a search would hardly end."""
+    search = Search(space=RATES, training_cpu_seconds=100)
+    with pytest.raises(
+        UserError, match="training_cpu_seconds=100 cannot be held with train.workers=2, whose"
+    ):
+        check_run(two(), RunConfig(train=Train(workers=2), search=search))
+    check_run(two(), RunConfig(search=search))
 
 
 def test_models_are_searched_where_they_have_names() -> None:

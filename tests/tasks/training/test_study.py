@@ -131,6 +131,15 @@ def test_minutes_are_those_of_the_longest_of_what_went_on_side_by_side() -> None
     assert len(result.trainings) == 8 and result.ended == "1 minutes were up"
 
 
+def test_minutes_are_all_of_those_that_a_cluster_of_one_machine_had_one_after_another() -> None:
+    def result(proposal: Proposal) -> TriedTraining:
+        began = 1e9 + 16.0 * int(proposal.name)  # waits for the one before
+        return tried(proposal, seconds=16.0).model_copy(update={"began": began})
+
+    outcome = searched(run(training_minutes=1), at_once=4, result=result)
+    assert len(outcome.trainings) == 4 and outcome.ended == "1 minutes were up"
+
+
 def test_where_every_point_was_tried_a_search_ends_before_its_budget() -> None:
     space = {"train.batch_size": (16, 32), "train.epochs": (2, 4, "linear")}
     result = searched(run(space=space, trainings=50))

@@ -57,7 +57,7 @@ def test_a_search_comes_to_the_same_where_there_are_no_test_rows(dots: Dataset, 
     ]
     assert both[0].scores == both[1].scores and len(both[0].scores) == 4
     assert both[0].score == max(filter(None, both[0].scores)) and both[0].state == "finished"
-    assert both[0].cpu_seconds > 0 and both[0].wall_seconds > 0
+    assert both[0].cpu_seconds > 0 and both[0].wall_seconds > 0 and both[0].began > 1e9
 
 
 def test_what_ships_is_the_training_that_was_chosen_and_is_not_done_again(
