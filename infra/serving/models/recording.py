@@ -46,10 +46,13 @@ FILE_SECONDS = 20.0
 FILE_BYTES = 4 * 1024 * 1024
 
 MODEL_BYTES = 1024**3
+"""Of samples, and as much of pairs: labels of these come a horizon later, when much may have been sampled."""
 
 FILES_BETWEEN_EVICTIONS = 64
 
 ENDING = ".jsonl.gz"
+
+PAIRS = f".pairs{ENDING}"
 
 
 class Sample(NamedTuple):
@@ -174,7 +177,7 @@ class Recorder:
             line = orjson.dumps(counted, None, orjson.OPT_APPEND_NEWLINE)
             self.pairs.setdefault(model, []).append(line)
         files = [(model, ENDING, lines) for model, lines in self.lines.items()]
-        files += [(model, f".pairs{ENDING}", lines) for model, lines in self.pairs.items()]
+        files += [(model, PAIRS, lines) for model, lines in self.pairs.items()]
         for model, ending, lines in files:
             try:
                 if self.files % FILES_BETWEEN_EVICTIONS == 0:
@@ -261,8 +264,10 @@ def _dumped(record: dict[str, object]) -> bytes:
 
 
 def evict(folder: Path, most: int) -> None:
-    """Delete a model's oldest files until the rest takes no more than `most` bytes; Parquet of former releases stays."""
-    newest = sorted((path for path in folder.glob("*/*/*") if path.suffix != ".parquet"), reverse=True)
-    for path, size in zip(newest, accumulate([path.stat().st_size for path in newest]), strict=True):
-        if size > most:
-            path.unlink(missing_ok=True)
+    """Delete a model's oldest samples until the rest takes no more than `most` bytes, and its oldest pairs; Parquet of former releases stays."""
+    files = sorted((path for path in folder.glob("*/*/*") if path.suffix != ".parquet"), reverse=True)
+    pairs = [path for path in files if path.name.endswith(PAIRS)]
+    for newest in (pairs, [path for path in files if not path.name.endswith(PAIRS)]):
+        for path, size in zip(newest, accumulate([path.stat().st_size for path in newest]), strict=True):
+            if size > most:
+                path.unlink(missing_ok=True)

@@ -202,6 +202,18 @@ def test_the_oldest_files_go_when_there_are_too_many_and_parquet_of_former_relea
     assert left == ["00", "01"] and len(list(folder.rglob("*.parquet"))) == 3
 
 
+def test_pairs_wait_for_their_labels_however_much_is_sampled_meanwhile(tmp_path: Path) -> None:
+    folder = tmp_path / "traffic" / "texts"
+    for hour in ("2026-11-01/23", "2026-11-02/00", "2026-11-02/01"):
+        (folder / hour).mkdir(parents=True)
+        (folder / hour / "1-0-9.jsonl.gz").write_bytes(b"x" * 100)
+        (folder / hour / "1-0-9.pairs.jsonl.gz").write_bytes(b"x" * 60)
+    evict(folder, 120)
+    samples = {*folder.rglob("*.gz")} - {*folder.rglob("*.pairs.jsonl.gz")}
+    assert [path.parent.name for path in samples] == ["01"]
+    assert sorted(path.parent.name for path in folder.rglob("*.pairs.jsonl.gz")) == ["00", "01"]
+
+
 def test_a_long_record_stays_within_its_bound(
     version: LoadedVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
