@@ -63,12 +63,16 @@ def standing(registry: Registry, ledger: Ledger) -> Standing | None:
     if rollout is None:
         return None
     seen, now = rollout.stands, datetime.datetime.now(datetime.UTC)
-    reports = read_reports(registry.run_tags(seen.run))
+    tags = registry.run_tags(seen.run)
+    reports = read_reports(tags or {})
     pods = {name: Pod(age=now - each.at, sequence=each.sequence) for name, each in reports.items()}
     counts, labels, sha256 = seen.counts, seen.labels, seen.labels_sha256
     decision = Decision(action="stay", why=rollout.last.why, answers=seen.answers)
     policy, later = rollout.terms.policy, waiting(registry, ledger)
-    if not rollout.ended:
+    if tags is None and not rollout.ended:  # a clean-up; blind is not safe
+        why, labels, sha256 = f"The run that servers report to, {seen.run}, was deleted in MLflow.", None, None
+        decision = Decision(action="abort", why=why)
+    elif not rollout.ended:
         counts, labels, sha256 = sum((each.counts for each in reports.values()), Counts()), None, None
         if policy.margin.score is not None:
             labels, sha256 = labelled(registry.settings, ledger.model, rollout.record, policy, now)

@@ -20,6 +20,7 @@ from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.ledger import read_ledger
 from tasks.promotion.manual import let_through, promote_version, roll_back_to
 from tasks.promotion.permits import grant, may_serve
+from tasks.promotion.replay import replay
 from tasks.promotion.rollouts import BY_EVIDENCE
 from tasks.records import Version
 from tasks.registry.registry import Registry
@@ -256,6 +257,31 @@ def test_what_a_server_went_back_from_ends_the_rollout_whatever_its_clock_says(
     made = look(registry, model)
     assert made is not None and (made.action, made.who) == ("abort", "host:7")
     assert made.rollout is not None and made.rollout.counts == BAD and made.rollout.answers
+    rollouts.check(registry, model)
+
+
+@pytest.mark.parametrize("who", ["the rollout", "a person"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_rollout_whose_run_was_deleted_in_mlflow_goes_back_and_can_be_ended(
+    registry: Registry, model: str, who: str, whole: bool
+) -> None:
+    _, new = rollouts.begun(registry, model)
+    rollouts.report(registry, model, BAD)
+    run = rollouts.rollout_of(registry, model).stands.run
+    registry.client.delete_run(run)
+    if whole:
+        registry.client._tracking_client.store._hard_delete_run(run)  # as `mlflow gc` does
+    if who == "a person":
+        assert roll_back_to(registry.settings, model, why="now").action == "abort"
+    else:
+        seen = rolling.advance(registry.settings, model)
+        assert seen is not None and rollout_status.drawn(registry, seen)  # as the flow shows it
+        made = seen.made
+        assert made is not None and (made.action, made.verdict) == ("abort", "inconclusive")
+        assert "was deleted in MLflow" in made.why
+    assert may_serve(registry, read_ledger(registry, model), new) is not None
+    assert rollout_status.status(registry.settings, model).status == "ended"
+    assert replay(registry, model).entries == 1
     rollouts.check(registry, model)
 
 
