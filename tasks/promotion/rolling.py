@@ -116,6 +116,10 @@ def said(
     seen = standing(registry, ledger)
     assert seen is not None
     evidence = _evidence(going_on, seen.counts, seen.labels, seen.labels_sha256)
+    if action == "finish" and going_on.terms.policy.margin.score is not None and evidence.labels is None:
+        raise RefusedError(
+            f"{ledger.model} version {going_on.terms.new} is not finished while nobody knows its score: {seen.decision.why}"
+        )
     if action == "finish" and (worse := harms(evidence.answers)):
         margin, labels = going_on.terms.policy.margin, evidence.labels or LabelCounts()
         raise RefusedError(

@@ -74,9 +74,15 @@ def standing(registry: Registry, ledger: Ledger) -> Standing | None:
         decision = Decision(action="abort", why=why)
     elif not rollout.ended:
         counts, labels, sha256 = sum((each.counts for each in reports.values()), Counts()), None, None
+        unread = ""
         if policy.margin.score is not None:
-            labels, sha256 = labelled(registry.settings, ledger.model, rollout.record, policy, now)
+            try:
+                labels, sha256 = labelled(registry.settings, ledger.model, rollout.record, policy, now)
+            except UserError as error:  # a store that is away, a version that was deleted: the other guards go on
+                unread = f"Labels say nothing: {error}"
         decision = decide(policy, rollout.place(pods), counts, labels, now)
+        if unread:
+            decision = decision.model_copy(update={"why": f"{decision.why} {unread}"})
     return Standing(
         model=ledger.model,
         status="ended" if rollout.ended else "paused" if rollout.paused else "rolling",

@@ -13,7 +13,7 @@ import pytest
 import rollouts
 from rollouts import BAD, GOOD, MINUTE, PASS
 
-from tasks.errors import RefusedError, UserError
+from tasks.errors import RefusedError, StepError, UserError
 from tasks.promotion import rolling, rollout_status
 from tasks.promotion.champion import repair
 from tasks.promotion.entries import LedgerEntry
@@ -283,6 +283,32 @@ def test_a_rollout_whose_run_was_deleted_in_mlflow_goes_back_and_can_be_ended(
     assert rollout_status.status(registry.settings, model).status == "ended"
     assert replay(registry, model).entries == 1
     rollouts.check(registry, model)
+
+
+def test_labels_that_cannot_be_read_hold_up_no_guard_but_the_score_and_no_person(
+    settings: Settings, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = rollouts.with_rollout(
+        Registry(settings), margin={"score": 0.01}, hold={"minutes": 0, "requests": 0}, steps=["shadow"]
+    )
+    rollouts.begun(registry, model)
+    monkeypatch.setattr(rollout_status, "labelled", no_store)
+    rollouts.report(registry, model, GOOD)
+    seen = rolling.advance(registry.settings, model)
+    assert seen is not None and seen.made is None and seen.decision.action == "stay"
+    assert "Labels say nothing: The store is away." in seen.decision.why
+    assert rolling.say(registry.settings, model, "pause", why="lunch").action == "pause"
+    rolling.say(registry.settings, model, "resume", why="back")
+    with pytest.raises(RefusedError, match="nobody knows its score.*The store is away"):
+        rolling.say(registry.settings, model, "finish", why="it will do")
+    rollouts.report(registry, model, BAD)
+    made = look(registry, model)
+    assert made is not None and (made.action, made.verdict) == ("abort", "fail")
+    assert replay(registry, model).entries == 3
+
+
+def no_store(*_: Any) -> Any:
+    raise StepError("The store is away.")
 
 
 @pytest.mark.slow
