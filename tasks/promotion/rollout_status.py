@@ -10,11 +10,12 @@ from tasks.errors import UserError
 from tasks.promotion.entries import Ledger, LedgerEntry
 from tasks.promotion.ledger import read_ledger
 from tasks.promotion.rollout_start import waiting
-from tasks.promotion.rollouts import Rollout, last_rollout, open_rollout
+from tasks.promotion.rollouts import Rollout, last_rollout, open_rollout, read_standing
 from tasks.records import Metric
 from tasks.registry.lookup import check_model
 from tasks.registry.registry import Registry
 from tasks.registry.rest import now_ms
+from tasks.registry.tags import WAITS_TAG
 from tasks.reporting.rollout_progress import Point, curves, intervals, picture
 from tasks.rollout.counts import Counts, LabelCounts
 from tasks.rollout.decision import Decision, Pod, decide
@@ -151,24 +152,21 @@ def open_rollouts(registry: Registry) -> dict[str, Rollout]:
     return {name: rollout for name, rollout in last.items() if rollout is not None}
 
 
-def to_look_at(registry: Registry, known: dict[str, tuple[str, bool]] | None = None) -> list[str]:
-    """The models of which a rollout is open, or has ended and a version waited for that.
+def to_look_at(registry: Registry) -> list[str]:
+    """The models of which a rollout goes on, or has ended and a version waited for that; of one that is paused nothing follows.
 
-    `known`: what this found before in the same pass; a ledger is not read again while the record, which follows from it, is the same.
+    By what servers obey, in two reads for all models; a ledger is read where that is not signed, or a version may wait.
     """
-    known = {} if known is None else known
+    waits = registry.newest_by_tag(WAITS_TAG, "rollout")
     found = []
-    for name, record in _told(registry).items():
-        told, goes_on = known.get(name, ("", False))
-        if told != record:
+    for name, text in _told(registry).items():
+        record = read_standing(text)
+        if record is not None and (record.open or waits.get(name, 0) <= record.new):
+            goes_on = record.open
+        else:
             ledger = read_ledger(registry, name)
-            goes_on = open_rollout(ledger.entries) is not None
-            if not goes_on and waiting(
-                registry, ledger
-            ):  # until that is decided, of which the record says nothing
-                found.append(name)
-                continue
-            known[name] = record, goes_on
+            going_on = open_rollout(ledger.entries)
+            goes_on = not going_on.paused if going_on is not None else waiting(registry, ledger) is not None
         if goes_on:
             found.append(name)
     return found
