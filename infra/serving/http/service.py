@@ -215,12 +215,13 @@ class Service:
             drawn = lane.pairs if now > lane.pairs.due and lane.pairs.draw(now) else None
         if drawn is None and watch is not None and watch.draw(now):
             drawn = watch
-        if drawn is None and not recorded:
+        asked = route.version is not None and place is lane
+        if drawn is None and not recorded and not asked:
             return place, Request
         if not reply.id:
             reply.id = next(self.ids)
         lot = lane.lots[place is lane] if of_rollout else None
-        return place, partial(ObservedRequest, About(reply.id, key, lot, drawn))
+        return place, partial(ObservedRequest, About(reply.id, key, lot, drawn, asked))
 
     def _read_aside(self, read: Read, size: int, waits: "Waits") -> None:
         """Have a body that takes longer read beside the event loop, after those that came before."""

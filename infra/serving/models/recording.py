@@ -231,7 +231,7 @@ def _pair_line(pair: Pair) -> bytes:
 
 
 def _about(done: Done, request: Request) -> dict[str, object]:
-    release, (id, key, lot, _) = done.loaded.release, request.about
+    release, (id, key, lot, *_) = done.loaded.release, request.about
     about: dict[str, object] = {
         "time": time.time(),
         "id": id.decode("latin-1"),
