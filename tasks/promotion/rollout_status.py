@@ -71,7 +71,11 @@ def standing(registry: Registry, ledger: Ledger) -> Standing | None:
     decision = Decision(action="stay", why=rollout.last.why, answers=seen.answers)
     policy, later = rollout.terms.policy, waiting(registry, ledger)
     if tags is None and not rollout.ended:  # a clean-up; blind is not safe
-        why, labels, sha256 = f"The run that servers report to, {seen.run}, was deleted in MLflow.", None, None
+        why, labels, sha256 = (
+            f"The run that servers report to, {seen.run}, was deleted in MLflow.",
+            None,
+            None,
+        )
         decision = Decision(action="abort", why=why)
     elif not rollout.ended:
         counts, labels, sha256 = sum((each.counts for each in reports.values()), Counts()), None, None
@@ -79,7 +83,9 @@ def standing(registry: Registry, ledger: Ledger) -> Standing | None:
         if policy.margin.score is not None:
             try:
                 labels, sha256 = labelled(registry.settings, ledger.model, rollout.record, policy, now)
-            except UserError as error:  # a store that is away, a version that was deleted: the other guards go on
+            except (
+                UserError
+            ) as error:  # a store that is away, a version that was deleted: the other guards go on
                 unread = f"Labels say nothing: {error}"
         decision = decide(policy, rollout.place(pods), counts, labels, now)
         if unread:

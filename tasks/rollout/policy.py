@@ -85,7 +85,9 @@ class RolloutPolicy(Frozen):
 
     steps: Annotated[tuple[Step, ...], AfterValidator(_rising)] = (0.0, 0.01, 0.1, 0.5)
     key: str | None = Field(
-        None, max_length=300, description="Header whose value always gets the same version; null: the request's id decides."
+        None,
+        max_length=300,
+        description="Header whose value always gets the same version; null: the request's id decides.",
     )
     alpha: float = Field(
         0.05, gt=0, le=0.2, description="Chance of ever deciding wrongly, each way, at any number of looks."

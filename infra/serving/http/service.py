@@ -206,16 +206,16 @@ class Service:
         """
         (lane, watch, recorded), slot = observers, route.slot
         place: Place = slot
-        key, of_rollout, drawn = b"", False, None
+        key, of_rollout, drawn, asked = b"", False, None, False
         if route.version is not None:
             place, watch = pinned(slot, route.version), None
+            asked = place is not slot
         elif lane is not None:
             key, of_rollout = headers.get(lane.header, b""), True
             place = lane if lane.takes(key, reply.id) else slot
             drawn = lane.pairs if now > lane.pairs.due and lane.pairs.draw(now) else None
         if drawn is None and watch is not None and watch.draw(now):
             drawn = watch
-        asked = route.version is not None and place is lane
         if drawn is None and not recorded and not asked:
             return place, Request
         if not reply.id:
