@@ -220,7 +220,7 @@ class Service:
             return place, Request
         if not reply.id:
             reply.id = next(self.ids)
-        lot = lane.lots[place is lane] if of_rollout else None
+        lot = lane.lots[place is lane] if of_rollout and lane is not None else None
         return place, partial(ObservedRequest, About(reply.id, key, lot, drawn, asked))
 
     def _read_aside(self, read: Read, size: int, waits: "Waits") -> None:
