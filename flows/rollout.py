@@ -30,8 +30,8 @@ def rollout(model: str = "") -> list[Standing]:
         model: One registered model's name, such as digits; empty: every one of which a rollout is open, or waits.
     """
     registry = Registry(load_settings())
-    seen, failed, known = [], [], dict[str, tuple[str, bool]]()
-    for name in [model] if model else to_look_at(registry, known):
+    seen, failed = [], []
+    for name in [model] if model else to_look_at(registry):
         try:
             with announced(registry, name):
                 standing = look(name)
@@ -42,8 +42,8 @@ def rollout(model: str = "") -> list[Standing]:
             show_rollout(standing, drawn(registry, standing))
             _ask_a_person(registry, standing)
             seen.append(standing)
-    follow(still := to_look_at(registry, known))
-    if (now := to_look_at(registry, known)) != still:  # one began at this moment
+    follow(still := to_look_at(registry))
+    if (now := to_look_at(registry)) != still:  # one began at this moment
         follow(now)
     if failed:
         raise StepError(" ".join(failed))

@@ -1,6 +1,6 @@
 """What others may act on, as Prefect events: a champion that changed, a refusal, an alarm, new data. infra/automations/ does."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
@@ -13,6 +13,7 @@ from tasks.errors import RefusedError
 from tasks.promotion.entries import Action, LedgerEntry
 from tasks.promotion.ledger import read_ledger
 from tasks.promotion.rollout_status import to_look_at
+from tasks.promotion.rollouts import last_rollout
 from tasks.registry.registry import Registry
 from tasks.system.frozen import Frozen
 
@@ -45,7 +46,7 @@ def announced(registry: Registry, model: str) -> Iterator[None]:
     Nothing is held for that: one at a time is for the model's lock on a machine, and for the claims in the ledger anywhere, and a
     process that dies lets go of both.
     """
-    before = len(read_ledger(registry, model).entries)
+    before = read_ledger(registry, model).entries
     try:
         yield
     except RefusedError:
@@ -74,14 +75,14 @@ def emit(
     emit_event(event, resource, related=related or [], payload=payload, id=id_)
 
 
-def _announce_from(registry: Registry, model: str, before: int) -> None:
-    entries = read_ledger(registry, model).entries[before:]
-    for entry in entries:
+def _announce_from(registry: Registry, model: str, before: Sequence[LedgerEntry]) -> None:
+    entries = read_ledger(registry, model).entries
+    for entry in entries[len(before) :]:
         # Two that decide at once both see it.
         emit(_EVENTS.get(entry.action, CHAMPION_CHANGED), model, _sentence(entry), entry, key=entry.digest)
         if entry.moved and entry.rollout is not None:
             emit(ROLLOUT_FINISHED, model, _sentence(entry), entry, key=f"{entry.digest} rollout")
-    if any(entry.action == "start" for entry in entries):
+    if last_rollout(entries) != last_rollout(before) and entries[-1].action != "step":
         follow(to_look_at(registry))
 
 

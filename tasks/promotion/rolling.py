@@ -59,14 +59,16 @@ def _pass(registry: Registry, ledger: Ledger, going_on: Rollout) -> LedgerEntry 
     if version is None:
         gone = f"version {going_on.terms.new} was deleted from the registry"
         return _go_on(registry, ledger, "abort", evidence, why=gone, who=BY_EVIDENCE, verdict="inconclusive")
-    log_curves(registry, seen)
     action, why = seen.decision.action, in_short([seen.decision.why])
+    sure = action != "abort" or bool(harms(evidence.answers))  # else the run that all this is kept in is gone
+    if sure:
+        log_curves(registry, seen)
     if action == "stay" or action == "ask":
         return seen
     if action == "step":
         step = evidence.step + 1
         evidence = evidence.model_copy(update={"step": step, "weight": seen.policy.steps[step]})
-    verdict = "fail" if action == "abort" else "pass"
+    verdict = "pass" if action != "abort" else "fail" if sure else "inconclusive"
     return _go_on(registry, ledger, action, evidence, why=why, who=BY_EVIDENCE, verdict=verdict)
 
 
@@ -114,6 +116,10 @@ def said(
     seen = standing(registry, ledger)
     assert seen is not None
     evidence = _evidence(going_on, seen.counts, seen.labels, seen.labels_sha256)
+    if action == "finish" and going_on.terms.policy.margin.score is not None and evidence.labels is None:
+        raise RefusedError(
+            f"{ledger.model} version {going_on.terms.new} is not finished while nobody knows its score: {seen.decision.why}"
+        )
     if action == "finish" and (worse := harms(evidence.answers)):
         margin, labels = going_on.terms.policy.margin, evidence.labels or LabelCounts()
         raise RefusedError(

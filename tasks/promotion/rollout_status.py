@@ -10,11 +10,12 @@ from tasks.errors import UserError
 from tasks.promotion.entries import Ledger, LedgerEntry
 from tasks.promotion.ledger import read_ledger
 from tasks.promotion.rollout_start import waiting
-from tasks.promotion.rollouts import Rollout, last_rollout, open_rollout
+from tasks.promotion.rollouts import Rollout, last_rollout, open_rollout, read_standing
 from tasks.records import Metric
 from tasks.registry.lookup import check_model
 from tasks.registry.registry import Registry
 from tasks.registry.rest import now_ms
+from tasks.registry.tags import WAITS_TAG
 from tasks.reporting.rollout_progress import Point, curves, intervals, picture
 from tasks.rollout.counts import Counts, LabelCounts
 from tasks.rollout.decision import Decision, Pod, decide
@@ -63,16 +64,32 @@ def standing(registry: Registry, ledger: Ledger) -> Standing | None:
     if rollout is None:
         return None
     seen, now = rollout.stands, datetime.datetime.now(datetime.UTC)
-    reports = read_reports(registry.run_tags(seen.run))
+    tags = registry.run_tags(seen.run)
+    reports = read_reports(tags or {})
     pods = {name: Pod(age=now - each.at, sequence=each.sequence) for name, each in reports.items()}
     counts, labels, sha256 = seen.counts, seen.labels, seen.labels_sha256
     decision = Decision(action="stay", why=rollout.last.why, answers=seen.answers)
     policy, later = rollout.terms.policy, waiting(registry, ledger)
-    if not rollout.ended:
+    if tags is None and not rollout.ended:  # a clean-up; blind is not safe
+        why, labels, sha256 = (
+            f"The run that servers report to, {seen.run}, was deleted in MLflow.",
+            None,
+            None,
+        )
+        decision = Decision(action="abort", why=why)
+    elif not rollout.ended:
         counts, labels, sha256 = sum((each.counts for each in reports.values()), Counts()), None, None
+        unread = ""
         if policy.margin.score is not None:
-            labels, sha256 = labelled(registry.settings, ledger.model, rollout.record, policy, now)
+            try:
+                labels, sha256 = labelled(registry.settings, ledger.model, rollout.record, policy, now)
+            except (
+                UserError
+            ) as error:  # a store that is away, a version that was deleted: the other guards go on
+                unread = f"Labels say nothing: {error}"
         decision = decide(policy, rollout.place(pods), counts, labels, now)
+        if unread:
+            decision = decision.model_copy(update={"why": f"{decision.why} {unread}"})
     return Standing(
         model=ledger.model,
         status="ended" if rollout.ended else "paused" if rollout.paused else "rolling",
@@ -141,24 +158,21 @@ def open_rollouts(registry: Registry) -> dict[str, Rollout]:
     return {name: rollout for name, rollout in last.items() if rollout is not None}
 
 
-def to_look_at(registry: Registry, known: dict[str, tuple[str, bool]] | None = None) -> list[str]:
-    """The models of which a rollout is open, or has ended and a version waited for that.
+def to_look_at(registry: Registry) -> list[str]:
+    """The models of which a rollout goes on, or has ended and a version waited for that; of one that is paused nothing follows.
 
-    `known`: what this found before in the same pass; a ledger is not read again while the record, which follows from it, is the same.
+    By what servers obey, in two reads for all models; a ledger is read where that is not signed, or a version may wait.
     """
-    known = {} if known is None else known
+    waits = registry.newest_by_tag(WAITS_TAG, "rollout")
     found = []
-    for name, record in _told(registry).items():
-        told, goes_on = known.get(name, ("", False))
-        if told != record:
+    for name, text in _told(registry).items():
+        record = read_standing(text)
+        if record is not None and (record.open or waits.get(name, 0) <= record.new):
+            goes_on = record.open
+        else:
             ledger = read_ledger(registry, name)
-            goes_on = open_rollout(ledger.entries) is not None
-            if not goes_on and waiting(
-                registry, ledger
-            ):  # until that is decided, of which the record says nothing
-                found.append(name)
-                continue
-            known[name] = record, goes_on
+            going_on = open_rollout(ledger.entries)
+            goes_on = not going_on.paused if going_on is not None else waiting(registry, ledger) is not None
         if goes_on:
             found.append(name)
     return found

@@ -96,6 +96,11 @@ class Registry(Runs):
         versions = map(_version, self.decisions.search_model_versions(query))
         return sorted(versions, key=lambda version: version.version, reverse=True)
 
+    def newest_by_tag(self, tag: str, value: str) -> dict[str, int]:
+        """The number of each model's newest version with this tag, in one read for all models."""
+        versions = map(_version, self.decisions.search_model_versions(f"tags.`{tag}` = '{value}'"))
+        return {each.model: each.version for each in sorted(versions, key=lambda each: each.version)}
+
     def versions(self, model: str) -> list[tuple[Version, dict[str, str]]]:
         """Every version that is there, and its tags, the newest first."""
         stored = self.decisions.search_model_versions(f"name = '{model}'")

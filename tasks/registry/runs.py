@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.config import flatten
 from tasks.records import Dataset, Metric
+from tasks.registry.claims import find
 from tasks.registry.connection import Connection
 from tasks.registry.pages import AS_MACHINE_LEARNING, AS_RUNS, OPENS_AS
 from tasks.registry.rest import now_ms
@@ -58,8 +59,10 @@ class Runs(Connection):
         self.decisions.set_terminated(run.info.run_id)
         return str(run.info.run_id)
 
-    def run_tags(self, run_id: str) -> dict[str, str]:
-        return dict(self.decisions.get_run(run_id).data.tags)
+    def run_tags(self, run_id: str) -> dict[str, str] | None:
+        """None of a run that was deleted, to which nobody can write."""
+        run = find(lambda: self.decisions.get_run(run_id))
+        return dict(run.data.tags) if run is not None and run.info.lifecycle_stage == "active" else None
 
     def resume_run(self, run_id: str) -> bool:
         """Set an interrupted run going again; False when MLflow no longer has it, or it had ended well."""

@@ -12,12 +12,18 @@ _UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
 
 _SHADOW = "shadow"
 
+_AGES = datetime.timedelta(days=700_000)
+"""What any clock of today can count back; a rollout on terms that no pass can reckon with could not be ended either."""
+
 
 def _duration(given: Any) -> Any:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *(s|min|h|d)", given) if isinstance(given, str) else None
     if match is None:
         raise ValueError(f"{given!r} is no length of time: write 90s, 10min, 24h or 7d")
-    return datetime.timedelta(**{_UNITS[match[2]]: float(match[1])})
+    try:
+        return datetime.timedelta(**{_UNITS[match[2]]: float(match[1])})
+    except OverflowError as error:
+        raise ValueError(f"{given!r} is longer than a length of time can be") from error
 
 
 def _written(duration: datetime.timedelta) -> str:
@@ -70,7 +76,7 @@ class Margins(Frozen):
 class Hold(Frozen):
     """The least that a version stays at a step."""
 
-    minutes: float = Field(10, ge=0)
+    minutes: float = Field(10, ge=0, le=4e9)
     requests: int = Field(200, ge=0, description="Pairs, at the shadow step; else requests that it answered.")
 
 
@@ -79,7 +85,9 @@ class RolloutPolicy(Frozen):
 
     steps: Annotated[tuple[Step, ...], AfterValidator(_rising)] = (0.0, 0.01, 0.1, 0.5)
     key: str | None = Field(
-        None, description="Header whose value always gets the same version; null: the request's id decides."
+        None,
+        max_length=300,
+        description="Header whose value always gets the same version; null: the request's id decides.",
     )
     alpha: float = Field(
         0.05, gt=0, le=0.2, description="Chance of ever deciding wrongly, each way, at any number of looks."
@@ -87,6 +95,6 @@ class RolloutPolicy(Frozen):
     margin: Margins = Margins()
     hold: Hold = Hold()
     horizon: Duration = Field(
-        datetime.timedelta(hours=24), description="A label that comes later is missing."
+        datetime.timedelta(hours=24), le=_AGES, description="A label that comes later is missing."
     )
     patience: Duration = Field(datetime.timedelta(days=7), description="Then a person is asked.")

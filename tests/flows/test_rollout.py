@@ -27,8 +27,10 @@ from tasks.promotion import rolling
 from tasks.promotion.champion import promote
 from tasks.promotion.ledger import read_ledger
 from tasks.promotion.manual import let_through, promote_version
+from tasks.promotion.rollout_status import to_look_at
 from tasks.registry.registry import Registry
 from tasks.registry.tags import WAITS_TAG
+from tasks.rollout.record import ROLLOUT_TAG
 from tasks.settings import load_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
@@ -75,13 +77,14 @@ def shown(key: str) -> list[str]:
         return [str(artifact.data) for artifact in found]
 
 
-def test_a_pass_reads_a_ledger_to_find_what_is_open_and_to_decide_and_no_third_time(
+def test_a_pass_reads_the_ledger_of_what_is_open_and_of_nothing_else(
     registry_with: Callable[[str, str], Registry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = registry_with("default", "{steps: [shadow, 50%], margin: {score: null}}")
-    for model in ("open", "over"):
+    for model in ("open", "over", "paused"):
         rollouts.begun(registry, model)
     rolling.say(registry.settings, "over", "abort", why="not on Fridays")
+    rolling.say(registry.settings, "paused", "pause", why="not on Fridays")
     read, followed, claims = Counter[str](), list[list[str]](), Registry.claims
 
     def counted(self: Registry, model: str) -> dict[str, str] | None:
@@ -95,7 +98,7 @@ def test_a_pass_reads_a_ledger_to_find_what_is_open_and_to_decide_and_no_third_t
     monkeypatch.setattr("flows.rollout.follow", followed.append)
     [standing] = rollout.fn()
     assert (standing.model, standing.status, followed) == ("open", "rolling", [["open"]])
-    assert (read["open"], read["over"]) == (2, 1)
+    assert (read["open"], read["over"], read["paused"]) == (1, 0, 0)
 
     def begins_meanwhile(models: list[str]) -> None:
         followed.append(models)
@@ -106,6 +109,25 @@ def test_a_pass_reads_a_ledger_to_find_what_is_open_and_to_decide_and_no_third_t
     monkeypatch.setattr("flows.rollout.follow", begins_meanwhile)
     rollout.fn()
     assert followed == [["open"], ["open", "over"]], "its schedule was switched off at that moment"
+    registry.tag_model("open", {ROLLOUT_TAG: "what nobody signed"})
+    assert to_look_at(registry) == ["open", "over"], "by its ledger"
+
+
+def test_the_schedule_is_off_while_a_rollout_is_paused_and_on_for_what_waits_for_its_end(
+    registry_with: Callable[[str, str], Registry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = registry_with("default", "{steps: [shadow, 50%], margin: {score: null}}")
+    versions, followed = rollouts.begun(registry, "rolled", 3), list[list[str]]()
+    monkeypatch.setattr("flows.orchestration.events.follow", followed.append)
+
+    def say(action: Any) -> list[str]:
+        with announced(registry, "rolled"):
+            rolling.say(registry.settings, "rolled", action, why="lunch")
+        return followed.pop()
+
+    assert (say("pause"), say("resume"), say("pause")) == ([], ["rolled"], [])
+    assert rollouts.passed(registry, versions[2], 1) == "registered" and to_look_at(registry) == []
+    assert say("abort") == ["rolled"] and not followed
 
 
 @pytest.mark.slow

@@ -206,21 +206,22 @@ class Service:
         """
         (lane, watch, recorded), slot = observers, route.slot
         place: Place = slot
-        key, of_rollout, drawn = b"", False, None
+        key, of_rollout, drawn, asked = b"", False, None, False
         if route.version is not None:
             place, watch = pinned(slot, route.version), None
+            asked = place is not slot
         elif lane is not None:
             key, of_rollout = headers.get(lane.header, b""), True
             place = lane if lane.takes(key, reply.id) else slot
             drawn = lane.pairs if now > lane.pairs.due and lane.pairs.draw(now) else None
         if drawn is None and watch is not None and watch.draw(now):
             drawn = watch
-        if drawn is None and not recorded:
+        if drawn is None and not recorded and not asked:
             return place, Request
         if not reply.id:
             reply.id = next(self.ids)
-        lot = lane.lots[place is lane] if of_rollout else None
-        return place, partial(ObservedRequest, About(reply.id, key, lot, drawn))
+        lot = lane.lots[place is lane] if of_rollout and lane is not None else None
+        return place, partial(ObservedRequest, About(reply.id, key, lot, drawn, asked))
 
     def _read_aside(self, read: Read, size: int, waits: "Waits") -> None:
         """Have a body that takes longer read beside the event loop, after those that came before."""

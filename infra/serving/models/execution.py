@@ -27,6 +27,8 @@ class About(NamedTuple):
     key: bytes = b""
     lot: Any = None
     drawn: Any = None
+    asked: bool = False
+    """For a rollout's new version by its number: nobody's traffic, and no evidence."""
 
 
 NOTHING = About(b"")

@@ -103,12 +103,13 @@ class Pairs:
         """A batch has been answered; what the new version failed and the old one answered is a failure, whoever was drawn."""
         if self.over:
             return
+        came = sum([not request.about.asked for request in done.requests])
         if done.rescued_from is self.new:
-            self.counted["requests"] += 1
-            self.counted["rescued"] += 1
+            self.counted["requests"] += came
+            self.counted["rescued"] += came
             self._look(1)
         elif done.loaded is self.new and isinstance(done.outputs, Outputs):
-            self.counted["requests"] += len(done.requests)
+            self.counted["requests"] += came
 
     def take(self, done: Done, request: Request, start: int) -> None:
         """Compare a request that was drawn and has its answer, where batches run; `start` is its first row in the batch, of which no more is kept."""

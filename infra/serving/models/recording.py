@@ -46,10 +46,13 @@ FILE_SECONDS = 20.0
 FILE_BYTES = 4 * 1024 * 1024
 
 MODEL_BYTES = 1024**3
+"""Of samples, and as much of pairs: labels of these come a horizon later, when much may have been sampled."""
 
 FILES_BETWEEN_EVICTIONS = 64
 
 ENDING = ".jsonl.gz"
+
+PAIRS = f".pairs{ENDING}"
 
 
 class Sample(NamedTuple):
@@ -61,12 +64,13 @@ class Sample(NamedTuple):
     latency: float
 
 
-class Agreement(NamedTuple):
-    """A pair that needs no line of its own: of which model, in which rollout, and which version answered."""
+class Counted(NamedTuple):
+    """A pair that has no line of its own: of which model, in which rollout, which version answered, and whether both agreed."""
 
     model: str
     run: str
     version: str
+    agreed: bool
 
 
 class Recorder:
@@ -78,10 +82,10 @@ class Recorder:
         self.mirror = Mirror(home)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.name = f"{slot}-{os.getpid()}"
-        self.queue: Queue[Sample | Pair | Agreement] = Queue(QUEUE)
+        self.queue: Queue[Sample | Pair | Counted] = Queue(QUEUE)
         self.lines: dict[str, list[bytes]] = {}
         self.pairs: dict[str, list[bytes]] = {}
-        self.counts: dict[Agreement, list[int]] = {}
+        self.counts: dict[tuple[str, str, str], list[int]] = {}
         self.size = self.files = self.written = self.dropped = 0
         self.taken = self.done = (
             0  # bytes: the first is written by the event loop alone, the second by the thread
@@ -108,21 +112,20 @@ class Recorder:
             start += request.rows.length
 
     def noted(self, pair: Pair) -> None:
-        """Keep a pair that differs, and that one agreed; what has no room is neither."""
-        if pair.agreed:
-            release = pair.done.loaded.release
-            self._put(Agreement(release.model, pair.record.run, release.version), 0)
-        else:
-            self._put(pair, size_of(pair.done))
+        """Keep a pair that differs, or, as of one that agreed, that there was one: left out, it would be taken for agreement."""
+        if pair.agreed or not self._put(pair, size_of(pair.done)):
+            self._put(_counted(pair), 0)
 
-    def _put(self, item: "Sample | Pair | Agreement", size: int) -> None:
+    def _put(self, item: "Sample | Pair | Counted", size: int) -> bool:
         try:
             if self.taken - self.done + size > QUEUE_BYTES:
                 raise Full
             self.queue.put_nowait(item)
             self.taken += size
+            return True
         except Full:
             self.dropped += 1
+            return False
 
     def _work(self) -> None:
         ended = False
@@ -141,24 +144,24 @@ class Recorder:
         with contextlib.suppress(Empty):
             while self.size < most:
                 item = self.queue.get_nowait()
-                if isinstance(item, Agreement):
-                    self._count(item, agreed=True)
+                if isinstance(item, Counted):
+                    self._count(item)
                     continue
                 self.done += size_of(item.done)
-                release = item.done.loaded.release
+                model = item.done.loaded.release.model
                 if isinstance(item, Pair):
+                    self._count(_counted(item))  # also where it cannot be written down
                     line = _pair_line(item)
-                    self.pairs.setdefault(release.model, []).append(line)
-                    self._count(Agreement(release.model, item.record.run, release.version), agreed=False)
+                    self.pairs.setdefault(model, []).append(line)
                 else:
                     line = _line(item)
-                    self.lines.setdefault(release.model, []).append(line)
+                    self.lines.setdefault(model, []).append(line)
                 self.size += len(line)
 
-    def _count(self, pair: "Agreement", agreed: bool) -> None:
-        counted = self.counts.setdefault(pair, [0, 0])
+    def _count(self, pair: "Counted") -> None:
+        counted = self.counts.setdefault(pair[:3], [0, 0])
         counted[0] += 1
-        counted[1] += agreed
+        counted[1] += pair.agreed
 
     def _write(self) -> None:
         """A file a model, and one of its pairs; what cannot be written is dropped and counted."""
@@ -174,7 +177,7 @@ class Recorder:
             line = orjson.dumps(counted, None, orjson.OPT_APPEND_NEWLINE)
             self.pairs.setdefault(model, []).append(line)
         files = [(model, ENDING, lines) for model, lines in self.lines.items()]
-        files += [(model, f".pairs{ENDING}", lines) for model, lines in self.pairs.items()]
+        files += [(model, PAIRS, lines) for model, lines in self.pairs.items()]
         for model, ending, lines in files:
             try:
                 if self.files % FILES_BETWEEN_EVICTIONS == 0:
@@ -188,6 +191,11 @@ class Recorder:
                 self.dropped += len(lines)
         self.lines, self.pairs, self.counts = {}, {}, {}
         self.size, self.since = 0, time.monotonic()
+
+
+def _counted(pair: Pair) -> Counted:
+    release = pair.done.loaded.release
+    return Counted(release.model, pair.record.run, release.version, pair.agreed)
 
 
 def size_of(done: Done) -> int:
@@ -223,7 +231,7 @@ def _pair_line(pair: Pair) -> bytes:
 
 
 def _about(done: Done, request: Request) -> dict[str, object]:
-    release, (id, key, lot, _) = done.loaded.release, request.about
+    release, (id, key, lot, *_) = done.loaded.release, request.about
     about: dict[str, object] = {
         "time": time.time(),
         "id": id.decode("latin-1"),
@@ -256,8 +264,10 @@ def _dumped(record: dict[str, object]) -> bytes:
 
 
 def evict(folder: Path, most: int) -> None:
-    """Delete a model's oldest files until the rest takes no more than `most` bytes; Parquet of former releases stays."""
-    newest = sorted((path for path in folder.glob("*/*/*") if path.suffix != ".parquet"), reverse=True)
-    for path, size in zip(newest, accumulate([path.stat().st_size for path in newest]), strict=True):
-        if size > most:
-            path.unlink(missing_ok=True)
+    """Delete a model's oldest samples until the rest takes no more than `most` bytes, and its oldest pairs; Parquet of former releases stays."""
+    files = sorted((path for path in folder.glob("*/*/*") if path.suffix != ".parquet"), reverse=True)
+    pairs = [path for path in files if path.name.endswith(PAIRS)]
+    for newest in (pairs, [path for path in files if not path.name.endswith(PAIRS)]):
+        for path, size in zip(newest, accumulate([path.stat().st_size for path in newest]), strict=True):
+            if size > most:
+                path.unlink(missing_ok=True)

@@ -13,13 +13,14 @@ import pytest
 import rollouts
 from rollouts import BAD, GOOD, MINUTE, PASS
 
-from tasks.errors import RefusedError, UserError
+from tasks.errors import RefusedError, StepError, UserError
 from tasks.promotion import rolling, rollout_status
 from tasks.promotion.champion import repair
 from tasks.promotion.entries import LedgerEntry
 from tasks.promotion.ledger import read_ledger
 from tasks.promotion.manual import let_through, promote_version, roll_back_to
 from tasks.promotion.permits import grant, may_serve
+from tasks.promotion.replay import replay
 from tasks.promotion.rollouts import BY_EVIDENCE
 from tasks.records import Version
 from tasks.registry.registry import Registry
@@ -257,6 +258,57 @@ def test_what_a_server_went_back_from_ends_the_rollout_whatever_its_clock_says(
     assert made is not None and (made.action, made.who) == ("abort", "host:7")
     assert made.rollout is not None and made.rollout.counts == BAD and made.rollout.answers
     rollouts.check(registry, model)
+
+
+@pytest.mark.parametrize("who", ["the rollout", "a person"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_rollout_whose_run_was_deleted_in_mlflow_goes_back_and_can_be_ended(
+    registry: Registry, model: str, who: str, whole: bool
+) -> None:
+    _, new = rollouts.begun(registry, model)
+    rollouts.report(registry, model, BAD)
+    run = rollouts.rollout_of(registry, model).stands.run
+    registry.client.delete_run(run)
+    if whole:
+        registry.client._tracking_client.store._hard_delete_run(run)  # as `mlflow gc` does
+    if who == "a person":
+        assert roll_back_to(registry.settings, model, why="now").action == "abort"
+    else:
+        seen = rolling.advance(registry.settings, model)
+        assert seen is not None and rollout_status.drawn(registry, seen)  # as the flow shows it
+        made = seen.made
+        assert made is not None and (made.action, made.verdict) == ("abort", "inconclusive")
+        assert "was deleted in MLflow" in made.why
+    assert may_serve(registry, read_ledger(registry, model), new) is not None
+    assert rollout_status.status(registry.settings, model).status == "ended"
+    assert replay(registry, model).entries == 1
+    rollouts.check(registry, model)
+
+
+def test_labels_that_cannot_be_read_hold_up_no_guard_but_the_score_and_no_person(
+    settings: Settings, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = rollouts.with_rollout(
+        Registry(settings), margin={"score": 0.01}, hold={"minutes": 0, "requests": 0}, steps=["shadow"]
+    )
+    rollouts.begun(registry, model)
+    monkeypatch.setattr(rollout_status, "labelled", no_store)
+    rollouts.report(registry, model, GOOD)
+    seen = rolling.advance(registry.settings, model)
+    assert seen is not None and seen.made is None and seen.decision.action == "stay"
+    assert "Labels say nothing: The store is away." in seen.decision.why
+    assert rolling.say(registry.settings, model, "pause", why="lunch").action == "pause"
+    rolling.say(registry.settings, model, "resume", why="back")
+    with pytest.raises(RefusedError, match="nobody knows its score.*The store is away"):
+        rolling.say(registry.settings, model, "finish", why="it will do")
+    rollouts.report(registry, model, BAD)
+    made = look(registry, model)
+    assert made is not None and (made.action, made.verdict) == ("abort", "fail")
+    assert replay(registry, model).entries == 3
+
+
+def no_store(*_: Any) -> Any:
+    raise StepError("The store is away.")
 
 
 @pytest.mark.slow

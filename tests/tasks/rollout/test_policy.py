@@ -57,6 +57,10 @@ def test_what_the_ledger_keeps_of_a_policy_reads_as_that_policy(
         ({"margin": {"slower": 0.9}}, "greater than or equal to 1"),
         ({"margin": {"error": 0.1}}, "Extra inputs are not permitted"),
         ({"margin": {"tail": 0}}, "greater than 0"),
+        ({"hold": {"minutes": float("inf")}}, "less than or equal to 4000000000"),
+        ({"horizon": "900000d"}, "less than or equal to 700000 days"),
+        ({"patience": "99999999999d"}, "'99999999999d' is longer than a length of time can be"),
+        ({"key": "x" * 301}, "at most 300 characters"),
     ],
 )
 def test_what_is_no_policy_is_refused_in_a_sentence(given: dict[str, object], message: str) -> None:

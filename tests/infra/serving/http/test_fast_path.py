@@ -18,7 +18,7 @@ from both_protocols import (
     statuses,
     torn,
 )
-from raw_requests import REQUESTS, VERDICTS
+from raw_requests import INFER, REQUESTS, VERDICTS
 
 from infra.serving.models.recording import Recorder
 
@@ -122,6 +122,29 @@ def test_a_lane_that_opens_has_its_keys_on_connections_that_knew_of_none(
         answered, wanted, waiting = uvloop.run(run(name))
         assert answered[: len(users)] == [b"7"] * len(users), name
         assert answered[len(users) :] == wanted and {*wanted} == {b"7", b"8"} and not waiting, name
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_who_asks_for_a_rollouts_new_version_by_its_number_is_no_evidence_for_it(
+    folder: Path, tmp_path: Path, share: float
+) -> None:
+    by_number = post(INFER, b"/v2/models/digits/versions/8/infer")
+    routed = [post(extra=KEY + b"X-User-Id: %d\r\n" % number) for number in range(10)]
+
+    async def run() -> tuple[int, int, dict[str, int]]:
+        protocols = BothProtocols(folder, tmp_path)
+        roll_out(protocols, weight=0.5, draws=False)
+        slot = protocols.service.slots["digits"]
+        slot.recorder = recorder
+        answer = await protocols.talk(protocols.fast, [*routed, by_number, by_number, LAST], patient=True)
+        assert slot.lane is not None
+        by_new = [*map(slot.lane.takes, (b"%d" % number for number in range(10)))].count(True)
+        return answer.count(b"x-model-version: 8"), by_new, slot.lane.pairs.counted
+
+    recorder = Recorder(tmp_path, share, 0)
+    answered, by_new, counted = uvloop.run(run())
+    recorder.close()
+    assert (answered, counted["requests"]) == (by_new + 2, by_new) and by_new > 0
 
 
 @pytest.mark.slow

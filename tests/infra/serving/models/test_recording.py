@@ -30,6 +30,7 @@ from tasks.monitoring.traffic import outputs, served_columns, volume
 from tasks.records import TensorSpec
 from tasks.rollout.record import RolloutRecord
 from tasks.system.files import sha256_of
+from tasks.traffic.pairs import read_pairs
 from tasks.traffic.requests import read_traffic
 
 LONG_AGO = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
@@ -201,6 +202,18 @@ def test_the_oldest_files_go_when_there_are_too_many_and_parquet_of_former_relea
     assert left == ["00", "01"] and len(list(folder.rglob("*.parquet"))) == 3
 
 
+def test_pairs_wait_for_their_labels_however_much_is_sampled_meanwhile(tmp_path: Path) -> None:
+    folder = tmp_path / "traffic" / "texts"
+    for hour in ("2026-11-01/23", "2026-11-02/00", "2026-11-02/01"):
+        (folder / hour).mkdir(parents=True)
+        (folder / hour / "1-0-9.jsonl.gz").write_bytes(b"x" * 100)
+        (folder / hour / "1-0-9.pairs.jsonl.gz").write_bytes(b"x" * 60)
+    evict(folder, 120)
+    samples = {*folder.rglob("*.gz")} - {*folder.rglob("*.pairs.jsonl.gz")}
+    assert [path.parent.name for path in samples] == ["01"]
+    assert sorted(path.parent.name for path in folder.rglob("*.pairs.jsonl.gz")) == ["00", "01"]
+
+
 def test_a_long_record_stays_within_its_bound(
     version: LoadedVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,19 +248,43 @@ def test_rows_that_the_last_release_kept_as_parquet_are_read_with_the_new_ones(
     assert read_traffic(tmp_path / "traffic" / "texts", later) is None
 
 
-def test_pairs_that_differ_have_lines_of_their_own_whatever_the_share_and_all_are_counted(
-    version: LoadedVersion, tmp_path: Path
-) -> None:
+def drawn_of(done: Done) -> Done:
+    """The same batch, whose request was drawn in a rollout."""
     record = RolloutRecord(
         model="texts", run="r", old=7, new=8, old_sha256="", new_sha256="", salt="s", step=1, weight=0.1, sequence=1
     )  # fmt: skip
-    done, other = asked(version, 3), asked(version, 2)
     rows, nobody = done.requests[0].rows, done.requests[0].reply
     request = ObservedRequest(About(b"order-7", b"ada", Lot(record, 0.9)), rows, nobody, nobody, 0.0)  # type: ignore[arg-type]
+    return done._replace(requests=[request])
+
+
+@pytest.mark.parametrize("why", ["no room", "no line"])
+def test_a_pair_that_differs_and_cannot_be_kept_is_counted_as_one_without_a_label(
+    version: LoadedVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Or what differs in large requests would be gone, and what agrees in them be kept."""
+    drawn = drawn_of(asked(version, 3))
+    assert isinstance(drawn.outputs, Outputs)
+    if why == "no room":
+        monkeypatch.setattr(recording, "QUEUE_BYTES", 10)
+    else:
+        monkeypatch.setattr(recording, "_pair_line", {}.__getitem__)
+    recorder = Recorder(tmp_path, share=0.0, slot=0)
+    for agreed in (True, True, False):
+        recorder.noted(Pair(drawn, 1, agreed, drawn.outputs))
+    recorder.close()
+    [hour] = read_pairs(tmp_path / "traffic" / "texts", "r")
+    assert (hour.pairs, hour.agreed, hour.differ) == (3, 2, ())
+
+
+def test_pairs_that_differ_have_lines_of_their_own_whatever_the_share_and_all_are_counted(
+    version: LoadedVersion, tmp_path: Path
+) -> None:
+    done, other = asked(version, 3), asked(version, 2)
+    drawn = drawn_of(done)
     assert isinstance(other.outputs, Outputs) and isinstance(done.outputs, Outputs)
     recorder = Recorder(tmp_path, share=0.0, slot=0)
     recorder.saw(done)
-    drawn = done._replace(requests=[request])
     for agreed in (False, True, True):
         recorder.noted(Pair(drawn, 1, agreed, other.outputs))
     recorder.close()
