@@ -116,18 +116,23 @@ def said(
     seen = standing(registry, ledger)
     assert seen is not None
     evidence = _evidence(going_on, seen.counts, seen.labels, seen.labels_sha256)
-    if action == "finish" and going_on.terms.policy.margin.score is not None and evidence.labels is None:
-        raise RefusedError(
-            f"{ledger.model} version {going_on.terms.new} is not finished while nobody knows its score: {seen.decision.why}"
-        )
-    if action == "finish" and (worse := harms(evidence.answers)):
-        margin, labels = going_on.terms.policy.margin, evidence.labels or LabelCounts()
-        raise RefusedError(
-            f"{ledger.model} version {going_on.terms.new} is not finished, on nobody's word: "
-            f"{' '.join(surely(answer, margin, evidence.counts, labels) for answer in worse)} "
-            f"It goes back with the next pass, or now: `slipway rollout {ledger.model} abort`."
-        )
+    if action == "finish":
+        _check_finish(going_on, evidence, seen.decision.why)
     return _go_on(registry, ledger, action, evidence, why=why, who=who, verdict="inconclusive")
+
+
+def _check_finish(rollout: Rollout, evidence: RolloutEvidence, why: str) -> None:
+    """Raise RefusedError for a version that is surely worse, or of which nobody knows whether it is, `why`."""
+    model, new, margin = rollout.record.model, rollout.terms.new, rollout.terms.policy.margin
+    if margin.score is not None and evidence.labels is None:
+        raise RefusedError(f"{model} version {new} is not finished while nobody knows its score: {why}")
+    if worse := harms(evidence.answers):
+        labels = evidence.labels or LabelCounts()
+        raise RefusedError(
+            f"{model} version {new} is not finished, on nobody's word: "
+            f"{' '.join(surely(answer, margin, evidence.counts, labels) for answer in worse)} "
+            f"It goes back with the next pass, or now: `slipway rollout {model} abort`."
+        )
 
 
 def _go_on(

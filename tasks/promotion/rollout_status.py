@@ -71,22 +71,12 @@ def standing(registry: Registry, ledger: Ledger) -> Standing | None:
     decision = Decision(action="stay", why=rollout.last.why, answers=seen.answers)
     policy, later = rollout.terms.policy, waiting(registry, ledger)
     if tags is None and not rollout.ended:  # a clean-up; blind is not safe
-        why, labels, sha256 = (
-            f"The run that servers report to, {seen.run}, was deleted in MLflow.",
-            None,
-            None,
-        )
+        labels = sha256 = None
+        why = f"The run that servers report to, {seen.run}, was deleted in MLflow."
         decision = Decision(action="abort", why=why)
     elif not rollout.ended:
-        counts, labels, sha256 = sum((each.counts for each in reports.values()), Counts()), None, None
-        unread = ""
-        if policy.margin.score is not None:
-            try:
-                labels, sha256 = labelled(registry.settings, ledger.model, rollout.record, policy, now)
-            except (
-                UserError
-            ) as error:  # a store that is away, a version that was deleted: the other guards go on
-                unread = f"Labels say nothing: {error}"
+        counts = sum((each.counts for each in reports.values()), Counts())
+        labels, sha256, unread = _labelled(registry, ledger.model, rollout, now)
         decision = decide(policy, rollout.place(pods), counts, labels, now)
         if unread:
             decision = decision.model_copy(update={"why": f"{decision.why} {unread}"})
@@ -107,6 +97,19 @@ def standing(registry: Registry, ledger: Ledger) -> Standing | None:
         entries=rollout.entries,
         waits=None if later is None else later.version,
     )
+
+
+def _labelled(
+    registry: Registry, model: str, rollout: Rollout, now: datetime.datetime
+) -> tuple[LabelCounts | None, str | None, str]:
+    """What labels say, and their files' digest, if the policy asks; or why they cannot be read: the other guards go on."""
+    policy = rollout.terms.policy
+    if policy.margin.score is None:
+        return None, None, ""
+    try:
+        return *labelled(registry.settings, model, rollout.record, policy, now), ""
+    except UserError as error:  # a store that is away, a version that was deleted
+        return None, None, f"Labels say nothing: {error}"
 
 
 def log_curves(registry: Registry, seen: Standing) -> None:

@@ -205,23 +205,26 @@ class Service:
         Whatever may be kept has a name, by which its label is told: the request's own, or one that is made here.
         """
         (lane, watch, recorded), slot = observers, route.slot
-        place: Place = slot
-        key, of_rollout, drawn, asked = b"", False, None, False
         if route.version is not None:
-            place, watch = pinned(slot, route.version), None
+            place: Place = pinned(slot, route.version)
             asked = place is not slot
-        elif lane is not None:
-            key, of_rollout = headers.get(lane.header, b""), True
+            return place, self._observed(reply, About(b"", asked=asked)) if recorded or asked else Request
+        place, key, drawn = slot, b"", None
+        if lane is not None:
+            key = headers.get(lane.header, b"")
             place = lane if lane.takes(key, reply.id) else slot
             drawn = lane.pairs if now > lane.pairs.due and lane.pairs.draw(now) else None
         if drawn is None and watch is not None and watch.draw(now):
             drawn = watch
-        if drawn is None and not recorded and not asked:
+        if drawn is None and not recorded:
             return place, Request
+        lot = None if lane is None else lane.lots[place is lane]
+        return place, self._observed(reply, About(b"", key, lot, drawn))
+
+    def _observed(self, reply: Reply, about: About) -> Make:
         if not reply.id:
             reply.id = next(self.ids)
-        lot = lane.lots[place is lane] if of_rollout and lane is not None else None
-        return place, partial(ObservedRequest, About(reply.id, key, lot, drawn, asked))
+        return partial(ObservedRequest, about._replace(id=reply.id))
 
     def _read_aside(self, read: Read, size: int, waits: "Waits") -> None:
         """Have a body that takes longer read beside the event loop, after those that came before."""
