@@ -206,10 +206,9 @@ class Service:
         """
         (lane, watch, recorded), slot = observers, route.slot
         if route.version is not None:
-            place: Place = pinned(slot, route.version)
-            asked = place is not slot
-            return place, self._observed(reply, About(b"", asked=asked)) if recorded or asked else Request
-        place, key, drawn = slot, b"", None
+            return self._pinned(slot, route.version, recorded, reply)
+        place: Place = slot
+        key, drawn = b"", None
         if lane is not None:
             key = headers.get(lane.header, b"")
             place = lane if lane.takes(key, reply.id) else slot
@@ -220,6 +219,11 @@ class Service:
             return place, Request
         lot = None if lane is None else lane.lots[place is lane]
         return place, self._observed(reply, About(b"", key, lot, drawn))
+
+    def _pinned(self, slot: Slot, version: str, recorded: bool, reply: Reply) -> tuple[Place, Make]:
+        place = pinned(slot, version)
+        asked = place is not slot
+        return place, self._observed(reply, About(b"", asked=asked)) if recorded or asked else Request
 
     def _observed(self, reply: Reply, about: About) -> Make:
         if not reply.id:
