@@ -36,6 +36,10 @@ class Exhausted(Exception):
     """There are no more cases of this part than those before."""
 
 
+class Broken(Exception):
+    """What a part's cases share is gone, as when somebody ends its processes: a finding about none of them, and the part's end."""
+
+
 @dataclass(frozen=True)
 class Case:
     """A case by its number, from 0; `dice` are its own."""
@@ -150,7 +154,7 @@ def _tried(attempt: Try, case: Case) -> Kept:
     wrong = ""
     try:
         tried = attempt(case)
-    except Exhausted:
+    except (Exhausted, Broken):
         raise
     except Wrong as error:
         tried, wrong = Tried("WRONG"), str(error)

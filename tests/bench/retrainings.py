@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import faulty_disk
+from campaign import Broken
 from faulty_disk import NOTHING, Fault
 from serving_peers import free_port
 
@@ -111,10 +112,14 @@ class Retrainings:
 
     def _ask(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
         assert self._server.stdin is not None and self._server.stdout is not None
-        self._server.stdin.write(f"{json.dumps([name, asked])}\n".encode())
-        self._server.stdin.flush()
-        line = self._server.stdout.readline()
-        assert line, (self.scratch / "retrainings.log").read_text()[-3000:]
+        line = b""
+        with contextlib.suppress(BrokenPipeError):
+            self._server.stdin.write(f"{json.dumps([name, asked])}\n".encode())
+            self._server.stdin.flush()
+            line = self._server.stdout.readline()
+        if not line:
+            said = (self.scratch / "retrainings.log").read_text()[-3000:]
+            raise Broken(f"the process from which retrainings are forked has ended: {said}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

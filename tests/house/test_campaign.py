@@ -10,11 +10,16 @@ from pathlib import Path
 
 import campaign
 import pytest
-from campaign import Case, Exhausted, Part, Tried, Try, Wrong
+from campaign import Broken, Case, Exhausted, Part, Tried, Try, Wrong
 
 
 def run(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str, wrong: int = -1, total: int = 10
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    *words: str,
+    wrong: int = -1,
+    total: int = 10,
+    broken: int = -1,
 ) -> list[int]:
     """The numbers of the cases that were tried; the part thinks that it has ten."""
     tried = []
@@ -25,6 +30,8 @@ def run(
             tried.append(case.among(total))
             if case.number == wrong:
                 raise Wrong("two champions")
+            if case.number == broken:
+                raise Broken("its server was killed")
             return Tried("right", tries=100, figures={"MB": float(case.number)})
 
         yield attempt
@@ -54,6 +61,14 @@ def test_what_ended_wrong_is_kept_said_and_tried_again_when_asked(
     assert "toys 3: two champions" in capsys.readouterr().err
     assert len(run(monkeypatch, tmp_path, "--again")) == 1
     assert run(monkeypatch, tmp_path) == []
+
+
+def test_what_breaks_the_campaign_itself_is_no_finding_and_ends_the_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Broken):
+        run(monkeypatch, tmp_path, broken=3)
+    assert len(run(monkeypatch, tmp_path)) == 7
 
 
 def test_a_part_has_no_more_cases_than_there_are_things_to_try(
