@@ -76,7 +76,7 @@ class Margins(Frozen):
 class Hold(Frozen):
     """The least that a version stays at a step."""
 
-    minutes: float = Field(10, ge=0, le=4e9)
+    minutes: float = Field(10, ge=0, le=4_000_000_000)
     requests: int = Field(200, ge=0, description="Pairs, at the shadow step; else requests that it answered.")
 
 
