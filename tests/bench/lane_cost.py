@@ -1,4 +1,4 @@
-"""CPU of a worker's thread a request over real sockets, 64 connections of wrk's: of the parts of a rollout, which take turns of 0.3 s.
+"""CPU of a worker a request, all of its threads, over real sockets, 64 connections of wrk's: of the parts of a rollout, which take turns of 0.3 s.
 
 `lane_cost.py FOLDER [SECONDS]`: a model's folder. The order of each round is drawn, so that what else the machine does hits all alike.
 """
@@ -69,7 +69,7 @@ async def run(folder: Path, seconds: int) -> None:
         batches = [sum(each.numbers.batches.counts) for each in (old, new)]
         rows = old.numbers.rows + new.numbers.rows
         return Turn(
-            time.thread_time(), time.monotonic(), rows, *batches, 0 if lane is None else lane.pairs.ended
+            time.process_time(), time.monotonic(), rows, *batches, 0 if lane is None else lane.pairs.ended
         )
 
     state = ServerState()
