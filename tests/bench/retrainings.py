@@ -175,6 +175,7 @@ def serve() -> None:
     os.dup2(2, 1)  # what a pipeline prints is no answer
     functions = {function.__name__: function for function in (retrain, state_of)}
     import_all([*IMPORTED])
+    read_operators()
     measure_briefly()
     for line in sys.stdin:
         (name, asked), (reader, writer) = json.loads(line), os.pipe()
@@ -206,14 +207,15 @@ def _saying(function: Callable[..., dict[str, Any]], asked: dict[str, Any]) -> d
 
 
 def import_all(names: list[str]) -> None:
-    """What a retraining had imported in the end, so that the next ones need not; imports start no thread that a fork would lack.
-
-    And what takes a second to look up anew in each of them: the exporter's operators, and how they are taken apart.
-    """
+    """What a retraining had imported in the end, so that the next ones need not; imports start no thread that a fork would lack."""
     for name in names:
         if name not in sys.modules:
             with contextlib.suppress(Exception):
                 import_module(name)
+
+
+def read_operators() -> None:
+    """What takes each export a second to look up anew: how the exporter says torch's operators, and takes them apart."""
     with contextlib.suppress(ImportError, AttributeError):
         import_module("tasks.onnx.exporters")._read_operators_once()
         exporter = "torch.onnx._internal.exporter"
