@@ -36,14 +36,18 @@ WARM, TURN = 0.02, 0.3
 
 
 class Turn(NamedTuple):
-    """Seconds of CPU and of the clock, rows answered, batches of either lane, and pairs."""
+    """Seconds of CPU and of the clock, rows answered, pairs; batches, requests and the seconds that these took in all, of either lane."""
 
     cpu: float
     wall: float
     rows: int
+    pairs: int
     old: int
     new: int
-    pairs: int
+    old_requests: int
+    new_requests: int
+    old_seconds: float
+    new_seconds: float
 
 
 async def run(folder: Path, seconds: int) -> None:
@@ -66,11 +70,13 @@ async def run(folder: Path, seconds: int) -> None:
     lanes = {name: how and lane_of(*how) for name, how in STATES.items()}
 
     def now(lane: Lane | None) -> Turn:
-        batches = [sum(each.numbers.batches.counts) for each in (old, new)]
-        rows = old.numbers.rows + new.numbers.rows
-        return Turn(
-            time.process_time(), time.monotonic(), rows, *batches, 0 if lane is None else lane.pairs.ended
-        )
+        both = old.numbers, new.numbers
+        batches = [sum(each.batches.counts) for each in both]
+        requests = [sum(each.latency.counts) for each in both]
+        took = [each.latency.total for each in both]
+        pairs = 0 if lane is None else lane.pairs.ended
+        rows = sum(each.rows for each in both)
+        return Turn(time.process_time(), time.monotonic(), rows, pairs, *batches, *requests, *took)
 
     state = ServerState()
     state.default_headers = [(b"date", b"now")]
@@ -97,13 +103,16 @@ async def run(folder: Path, seconds: int) -> None:
     await wrk.wait()
     usual = [turn.cpu / turn.rows for turn in turns["no rollout"]]
     for name, each in turns.items():
-        cpu, wall, rows, *batches, pairs = (sum(parts) for parts in zip(*each, strict=True))
+        cpu, wall, rows, pairs, *batches, a, b, old_took, new_took = (
+            sum(parts) for parts in zip(*each, strict=True)
+        )
         low, middle, high = statistics.quantiles(
             [turn.cpu / turn.rows / alone for turn, alone in zip(each, usual, strict=True)]
         )
         print(
             f"{name:44}{1e6 * cpu / rows:5.1f} µs, ratio {middle:.2f} ({low:.2f} to {high:.2f}); {rows / wall:.0f} requests/s, {cpu / wall:.0%} CPU, "
-            f"batches of 1,000 {batches[0] / rows * 1e3:.0f} and {batches[1] / rows * 1e3:.0f}, {pairs / wall:.0f} pairs/s"
+            f"batches of 1,000 {batches[0] / rows * 1e3:.0f} and {batches[1] / rows * 1e3:.0f}, {pairs / wall:.0f} pairs/s, "
+            f"{1e3 * old_took / a:.2f} and {1e3 * new_took / max(b, 1):.2f} ms"
         )
     print("load of this machine", os.getloadavg())
 
