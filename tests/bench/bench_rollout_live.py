@@ -224,7 +224,8 @@ def fleet(place: Place, before: Path | None) -> None:
         "the alias",
         f"version {aliases['champion']}, as before: {aliases['champion'] == str(rollout.record.old)}",
     )
-    show("the note on the version", registered.tags(str(rollout.record.new))[REVERTED_TAG])
+    note = wait_for(lambda: registered.tags(str(rollout.record.new)).get(REVERTED_TAG))
+    show("the note on the version", note)
 
 
 def away(place: Place, before: Path | None) -> None:
