@@ -261,7 +261,9 @@ def test_what_a_server_went_back_from_ends_the_rollout_whatever_its_clock_says(
 
 
 @pytest.mark.parametrize("who", ["the rollout", "a person"])
-@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(
+    ("settings", "whole"), [("sqlite", False), ("sqlite", True), ("http", False)], indirect=["settings"]
+)
 def test_a_rollout_whose_run_was_deleted_in_mlflow_goes_back_and_can_be_ended(
     registry: Registry, model: str, who: str, whole: bool
 ) -> None:
