@@ -14,9 +14,12 @@ from flows.orchestration.failures import failing_in_a_sentence
 from flows.orchestration.statuses import show_traffic
 from flows.orchestration.story import told
 from flows.pipeline.binding import worth_a_retry
+from flows.rollout import rollout
 from infra.platform.status import DEPLOYED_TAG
 from tasks.monitoring import monitor as watching
 from tasks.monitoring.watched import ColumnDrift, Performance, Status, Watched
+from tasks.promotion.ledger import read_ledger
+from tasks.promotion.rollouts import open_rollout
 from tasks.promotion.verification import check_version, downloaded
 from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
@@ -72,7 +75,11 @@ def monitor(model: str = "digits") -> Watched | State[Watched]:
         made_by = maker(reference)
         about_rows = NewRows(**made_by.asked, fingerprint=fingerprint, reason=reason)
         emit(DATA_CHANGED, model, f"{model}: {reason}", about_rows, made_by.related)
-    show_traffic(Registry(load_settings()), watched)
+    registry = Registry(load_settings())
+    show_traffic(registry, watched)
+    going_on = open_rollout(read_ledger(registry, model).entries)
+    if going_on is not None and not going_on.paused:
+        rollout(model)  # whoever began it may have been killed before the schedule that looks at it was on
     return told(watched, watched.headline)
 
 

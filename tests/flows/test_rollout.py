@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import deployed
@@ -17,6 +18,7 @@ from prefect.client.schemas.filters import ArtifactFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 
+from flows.monitor import monitor
 from flows.orchestration.events import announced
 from flows.orchestration.own_deployments import deploy
 from flows.orchestration.own_parts import Wanted
@@ -128,6 +130,30 @@ def test_the_schedule_is_off_while_a_rollout_is_paused_and_on_for_what_waits_for
     assert (say("pause"), say("resume"), say("pause")) == ([], ["rolled"], [])
     assert rollouts.passed(registry, versions[2], 1) == "registered" and to_look_at(registry) == []
     assert say("abort") == ["rolled"] and not followed
+
+
+def test_one_that_was_begun_by_what_was_killed_before_anybody_was_told_is_looked_at_from_the_next_monitoring_on(
+    registry_with: Callable[[str, str], Registry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = registry_with("default", "{steps: [shadow, 50%], margin: {score: null}}")
+    rollouts.begun(registry, "rolled")
+    registry.client.delete_registered_model_tag("rolled", ROLLOUT_TAG)
+    assert to_look_at(registry) == []
+    followed = list[list[str]]()
+    monkeypatch.setattr("flows.rollout.look", lambda model: rolling.advance(load_settings(), model))
+    monkeypatch.setattr("flows.rollout.show_rollout", lambda *_: None)
+    monkeypatch.setattr("flows.rollout.follow", followed.append)
+    monkeypatch.setattr("flows.monitor.rollout", rollout.fn)
+    monkeypatch.setattr(
+        "flows.monitor.look", lambda _: SimpleNamespace(workload="x", alarming=False, headline="")
+    )
+    for name in ("ask_for_rows", "show_watched", "show_traffic", "told"):
+        monkeypatch.setattr(f"flows.monitor.{name}", lambda *_: None)
+    monitor.fn("rolled")
+    assert followed == [["rolled"]] == [to_look_at(registry)]
+    rolling.say(registry.settings, "rolled", "pause", why="lunch")
+    monitor.fn("rolled")
+    assert followed == [["rolled"]]
 
 
 @pytest.mark.slow
