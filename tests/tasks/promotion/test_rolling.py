@@ -335,6 +335,23 @@ def test_a_person_pauses_resumes_and_finishes_and_cannot_finish_what_is_harmful(
         rolling.say(settings, model, "abort", why="too late")
 
 
+def test_a_jump_over_a_rollout_that_is_paused_ends_it_and_what_waited_has_its_turn(
+    registry: Registry, settings: Settings, model: str
+) -> None:
+    _, second, third = rollouts.begun(registry, model, 3)
+    assert rollouts.passed(registry, third, 1) == "registered"
+    rolling.say(settings, model, "pause", why="a holiday")
+    assert rollout_status.to_look_at(registry) == []
+    with pytest.raises(RefusedError, match="version 3 cannot begin yet: version 2 is being rolled out"):
+        let_through(registry, read_ledger(registry, model), third, PASS, why="now", who=None, at_once=True)
+    let_through(registry, read_ledger(registry, model), second, PASS, why="now", who=None, at_once=True)
+    assert champion(registry, model) == 2 and rollout_status.to_look_at(registry) == [model]
+    rollouts.check(registry, model)
+    rolling.advance(settings, model)
+    assert actions(registry, model)[:4] == ["promote", "start", "pause", "promote"]
+    rollouts.check(registry, model)
+
+
 @pytest.mark.slow
 def test_a_second_rollout_waits_a_jump_is_said_and_a_rollback_ends_it(
     registry: Registry, settings: Settings, model: str, monkeypatch: pytest.MonkeyPatch
