@@ -131,32 +131,36 @@ class Recorder:
         ended = False
         while not ended:
             ended = self.ending.wait(PAUSE)
-            try:
-                self._take()
-            except Exception as error:  # one request that cannot be written down is no reason to stop
-                self.dropped += 1
-                logger.error("a request cannot be recorded", exc_info=error)
+            self._take(everything=ended)
             if ended or self.size > FILE_BYTES or time.monotonic() - self.since > FILE_SECONDS:
                 self._write()
 
-    def _take(self) -> None:
+    def _take(self, *, everything: bool) -> None:
+        """Some of what waits, or all of it: one request that cannot be written down keeps no other from it."""
         most = self.size + PAUSE_BYTES
         with contextlib.suppress(Empty):
-            while self.size < most:
+            while everything or self.size < most:
                 item = self.queue.get_nowait()
-                if isinstance(item, Counted):
-                    self._count(item)
-                    continue
-                self.done += size_of(item.done)
-                model = item.done.loaded.release.model
-                if isinstance(item, Pair):
-                    self._count(_counted(item))  # also where it cannot be written down
-                    line = _pair_line(item)
-                    self.pairs.setdefault(model, []).append(line)
-                else:
-                    line = _line(item)
-                    self.lines.setdefault(model, []).append(line)
-                self.size += len(line)
+                try:
+                    self._note(item)
+                except Exception as error:
+                    self.dropped += 1
+                    logger.error("a request cannot be recorded", exc_info=error)
+
+    def _note(self, item: "Sample | Pair | Counted") -> None:
+        if isinstance(item, Counted):
+            self._count(item)
+            return
+        self.done += size_of(item.done)
+        model = item.done.loaded.release.model
+        if isinstance(item, Pair):
+            self._count(_counted(item))  # also where it cannot be written down
+            line = _pair_line(item)
+            self.pairs.setdefault(model, []).append(line)
+        else:
+            line = _line(item)
+            self.lines.setdefault(model, []).append(line)
+        self.size += len(line)
 
     def _count(self, pair: "Counted") -> None:
         counted = self.counts.setdefault(pair[:3], [0, 0])

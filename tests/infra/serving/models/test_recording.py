@@ -126,6 +126,22 @@ def test_more_than_there_is_time_for_is_dropped_and_counted(version: LoadedVersi
     assert recorder.dropped > 0 and recorder.written + recorder.dropped == 2 * QUEUE
 
 
+def test_at_the_end_all_that_waits_is_written_but_for_what_cannot_be(
+    version: LoadedVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "PAUSE_BYTES", 1)
+    recorder = Recorder(tmp_path, share=1.0, slot=0)
+    cannot_be: Any = None
+    for rows, request in ((1, ...), (2, cannot_be), (3, ...), (4, ...)):
+        done = asked(version, rows)
+        sample = recording.Sample(done, done.requests[0] if request is ... else request, 0, 0.0)
+        assert recorder._put(sample, 1)
+    recorder.close()
+    assert (recorder.written, recorder.dropped) == (3, 1)
+    table = read_traffic(tmp_path / "traffic" / "texts", LONG_AGO)
+    assert table is not None and len(table) == 8
+
+
 def test_a_full_disk_costs_what_is_written_then_and_nothing_that_was_there(
     version: LoadedVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
