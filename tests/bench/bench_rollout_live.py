@@ -72,7 +72,7 @@ class Place:
         stack.callback(self.end)
 
     def end(self) -> None:
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def rollout(self, old: Any, new: Any, **record: Any) -> tuple[Registered, Rollout]:
@@ -236,7 +236,7 @@ def away(place: Place, before: Path | None) -> None:
     server = place.serve(registered, "away", tracking_uri=door.uri)
     rollout.write(step=2, weight=0.1)
     wait_for(lambda: weight_at(rollout, server) == 0.1)
-    place.process.send_signal(signal.SIGSTOP)
+    os.killpg(place.process.pid, signal.SIGSTOP)
     try:
         with loaded(Load(server, pause=0.01)) as told:
             time.sleep(AWAY_SECONDS)
@@ -248,7 +248,7 @@ def away(place: Place, before: Path | None) -> None:
             wait_for(lambda: weight_at(rollout, server) is None)
         show("a bad version found without the registry: what clients were told", dict(told))
     finally:
-        place.process.send_signal(signal.SIGCONT)
+        os.killpg(place.process.pid, signal.SIGCONT)
     start = time.monotonic()
     note = wait_for(lambda: registered.tags(str(rollout.record.new)).get(REVERTED_TAG))
     show("its note is there after the registry's return, s", round(time.monotonic() - start, 1))

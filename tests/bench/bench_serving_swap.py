@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -80,6 +81,7 @@ def ask_on_and_on(address: tuple[str, int], end: Connection, asked: Any) -> None
 
 
 def registry(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """MLflow's server, which answers in a process of its own: a signal is for the whole group."""
     port = free_port()
     store = [
         "--backend-store-uri",
@@ -93,7 +95,8 @@ def registry(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet, start_new_session=True)
     wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"), 120)
     return process, f"http://127.0.0.1:{port}"
 
@@ -218,7 +221,7 @@ def main() -> None:
         wall, cpu = (statistics.median(column) for column in zip(*starts, strict=True))
         show(figures, {"cold start s, signature checked": wall, "cold start, CPU s": cpu})
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)
 
 

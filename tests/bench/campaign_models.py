@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,7 +64,7 @@ class Served:
         try:
             self.server = self._serve(scratch)
         except BaseException:
-            self.process.terminate()
+            os.killpg(self.process.pid, signal.SIGTERM)
             raise
         self.pids = self._pids()
 
@@ -115,7 +116,7 @@ class Served:
 
     def close(self) -> None:
         self.server.stop()
-        self.process.terminate()
+        os.killpg(self.process.pid, signal.SIGTERM)
         self.process.wait(20)
 
 
