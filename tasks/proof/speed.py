@@ -22,9 +22,6 @@ _WARM_SECONDS = 0.1
 
 _LEVEL = 0.95
 
-_SURE, _ROUNDS = 0.04, 20
-"""A ratio is known when its interval is no wider than this share of it, after so many rounds at least; more would only cost."""
-
 Clock = Callable[[], float]
 
 
@@ -40,7 +37,7 @@ def measure(
     """Latency and throughput of `candidate` in `engine`, and their ratios to `baseline` in ONNX Runtime on real rows, `seconds` a batch size.
 
     Interleaved because a machine's speed drifts: each round times both on the same rows, in changing order, and
-    the ratio is the median of the rounds' ratios; known to a few percent sooner, it is not measured longer. Raises UserError when a file does not load.
+    the ratio is the median of the rounds' ratios. Raises UserError when a file does not load.
     """
     theirs, same = open_in(ONNX_RUNTIME, baseline), candidate == baseline
     ours = theirs if same and engine.is_always_there else open_in(engine, candidate)
@@ -82,7 +79,7 @@ def race(
     ratios: list[float] = []
     supply = cycle(feeds)
     end = time.perf_counter() + (seconds / 2 if ours is theirs else seconds)  # as many turns of its own
-    while len(ratios) < 5 or (time.perf_counter() < end and (ours is theirs or not known(ratios))):
+    while time.perf_counter() < end or len(ratios) < 5:
         turn = [next(supply) for _ in range(calls)]
         if ours is theirs:
             base = times = _time(ours, turn, clock)
@@ -104,14 +101,6 @@ def race(
         interval=Interval(low=1 / high, high=1 / low, level=_LEVEL),
         rounds=len(ratios),
     )
-
-
-def known(ratios: list[float]) -> bool:
-    """Whether more rounds would tell little more."""
-    if len(ratios) < _ROUNDS or len(ratios) % 5:
-        return False
-    ratio, low, high = median_interval(ratios)
-    return high - low <= _SURE * ratio
 
 
 def _warm(session: Session, feeds: list[Arrays]) -> float:
