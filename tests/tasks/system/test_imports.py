@@ -61,3 +61,13 @@ def test_signing_with_a_key_imports_nothing_of_sigstore_and_who_asks_for_it_has_
         "from model_signing import signing\nprint(callable(signing.sigstore.Signer), 'sigstore' in sys.modules)"
     )
     assert said(code) == ["False", "True", "True"]
+
+
+def test_what_was_imported_is_not_looked_through_once_more_at_the_end() -> None:
+    code = (
+        "import atexit, gc\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 1000))\n"
+        "import tasks.system.imports\n"
+        "print(gc.get_freeze_count())"
+    )
+    assert said(code) == ["0", "True"]
