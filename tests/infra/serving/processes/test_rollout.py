@@ -80,7 +80,8 @@ def test_keys_have_their_lane_on_every_server_and_what_one_finds_takes_the_versi
     fleet.rollout.write()
     fleet.all_at(0.0)
     assert fleet.by(one) == [old] * 60, "in shadow it answers nobody"
-    assert rollout.stands(one)["counts"]["pairs"] > 0 and rollout.stands(one)["counts"]["requests"] == 0
+    wait_for(lambda: rollout.stands(one)["counts"]["pairs"] > 0)  # they are made a little later
+    assert rollout.stands(one)["counts"]["requests"] == 0
     rollout.write(step=1, weight=0.5)
     fleet.all_at(0.5)
     shared = fleet.by(one)
