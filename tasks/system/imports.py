@@ -17,7 +17,7 @@ _SIGSTORE = "model_signing._signing.sign_sigstore"
 _AT_ONCE = 10_000
 """So many new objects are looked through together: by Python's 700 imports and exports spend a sixth of their time on it."""
 
-# or else torch and MLflow are looked through once more as a process ends, for two to four seconds
+# or else torch and MLflow are looked through once more as a process ends, for one to four seconds
 atexit.register(gc.freeze)
 
 
