@@ -75,8 +75,8 @@ gpu-wheels: $(STAMP)
 		--platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 --platform manylinux2010_x86_64 \
 		--target $(WHEELS)/site -r $(VENV)/gpu.txt
 
-# make bench WHAT="loop proof" runs these alone
+# make bench WHAT="loop proof" runs these alone; with WRITE=1 their tables go into docs/benchmarks.md
 bench: WHAT ?= $(filter-out $(LONG),$(BENCHES))
 bench-long: WHAT ?= $(LONG)
 bench bench-long: $(STAMP)
-	for name in $(WHAT); do echo "== $$name"; $(BIN)/python tests/bench/bench_$$name.py || exit 1; done
+	for name in $(WHAT); do echo "== $$name"; $(BIN)/python tests/bench/bench_$$name.py $(if $(WRITE),--write) || exit 1; done

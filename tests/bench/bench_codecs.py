@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from figures import listed, published
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 
@@ -78,11 +79,17 @@ def values(folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        figures = numbers(Path(scratch) / "numbers")
+    with (
+        published("codecs", "tokenizers", "pillow", "onnxruntime") as lines,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        figures: dict[str, object] = dict(numbers(Path(scratch) / "numbers"))
         loaded = sorted({"tokenizers", "PIL"} & {*sys.modules})
-        figures |= values(Path(scratch))
-    print(json.dumps({"cpu_microseconds": figures, "libraries_loaded_for_numbers": loaded}, indent=1))
+        figures |= {
+            "libraries of codecs that numbers load": ", ".join(loaded) or "none",
+            **values(Path(scratch)),
+        }
+        lines += ["CPU µs a value:", "", *listed(figures)]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from figures import PAGE, loaded, machine, sentence, surroundings, table, write
+from figures import PAGE, published, table
 
 COMMANDS = {
     "`slipway run digits` in a new home": ("run", "digits", "--json"),
@@ -84,15 +84,12 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     seen, within = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
     turns = parser.parse_args().turns
-    with surroundings() as around:
+    with published("commands", "torch", "prefect", "mlflow") as lines:
         for _ in range(turns):
             turn(seen, within)
-    about = f"{sentence(machine('torch', 'prefect', 'mlflow'))} Load and steal: {loaded(around)}; medians of {turns} turns."
-    by_stage = dict(sorted(within.items(), key=lambda each: -statistics.median(each[1])))
-    lines = [about, "", *listed(("command", "CPU s"), seen), ""]
-    lines += listed(("of the run: steps of a kind", "CPU s"), by_stage)
-    write("commands", lines)
-    print("\n".join(lines))
+        by_stage = dict(sorted(within.items(), key=lambda each: -statistics.median(each[1])))
+        lines += [f"Medians of {turns} turns:", "", *listed(("command", "CPU s"), seen), ""]
+        lines += listed(("of the run: steps of a kind", "CPU s"), by_stage)
 
 
 if __name__ == "__main__":

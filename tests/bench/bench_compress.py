@@ -6,17 +6,16 @@ chose by. Trained fp32 models are kept under .slipway/bench; recipes are made an
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
+from figures import published, table
 
 from tasks.compression.candidate import compress
 from tasks.compression.graph import has_attention
@@ -27,7 +26,6 @@ from tasks.onnx.session import open_session, run_rows
 from tasks.proof.speed import gzipped_size, measure
 from tasks.recipes import Recipe
 from tasks.records import Candidate, Checkpoint, Dataset
-from tasks.system.files import write_atomically
 from tasks.training.module import build_module
 from tasks.training.trainer import train
 from tasks.workloads.catalogue import load_workload
@@ -95,21 +93,18 @@ def main() -> None:
         return _quantise_large(Path(sys.argv[2]))
     names = sys.argv[1:] or list(RECIPES)
     fetch_data()
-    print(f"{time.strftime('%Y-%m-%d')}, {_machine()}\n")
-    print(
-        f"{'model':12} {'method':16} {'size':>6} {'gzip':>6} {'b1':>6} {'b64':>6} {'interval':>13} {'score':>7} {'drop':>7} {'made in':>8}"
-    )
-    rows: list[Row] = []
-    for name in names:
-        rows += _compare(name)
-    large = _large()
-    content = {
-        "large": large,
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": _machine(),
-        "rows": [asdict(row) for row in rows],
-    }
-    write_atomically(HOME / "compress.json", json.dumps(content, indent=1).encode())
+    with published("compress", "torch", "onnxruntime") as lines:
+        rows = [row for name in names for row in _compare(name)]
+        lines += [
+            f"One thread, {_dot_products()}. Against the model's fp32 file:",
+            "",
+            *table(HEADS, map(cells, rows)),
+        ]
+        large = _large()
+        lines += [
+            "",
+            f"{large['parameters'] / 1e6:.1f} million parameters, static int8: {large['seconds']:.1f} s, {large['gigabytes']:.2f} GB.",
+        ]
 
 
 def _compare(name: str) -> list[Row]:
@@ -140,9 +135,6 @@ def _large() -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=HOME) as scratch:
         subprocess.run([sys.executable, __file__, "--quantise-large", scratch], check=True)
         measured: dict[str, float] = json.loads((Path(scratch) / "found.json").read_text())
-    print(
-        f"\n{measured['parameters'] / 1e6:.1f} million parameters, static int8: {measured['seconds']:.1f} s, {measured['gigabytes']:.2f} GB"
-    )
     return measured
 
 
@@ -230,15 +222,41 @@ def row_of(
     )
 
 
-def _show(row: Row) -> Row:
+HEADS = (
+    "model",
+    "recipe or tool",
+    "size",
+    "gzipped",
+    "at 1",
+    "at 64",
+    "score",
+    "points less",
+    "made in, s",
+    "",
+)
+
+
+def cells(row: Row) -> tuple[str, ...]:
     if row.size is None or row.interval_64 is None:
-        print(f"{row.model:12} {row.method:16} {row.said}", flush=True)
-        return row
-    print(
-        f"{row.model:12} {row.method:16} {row.size:6.1%} {row.gzipped:6.1%} {row.latency_1:5.2f}× {row.throughput_64:5.2f}× "
-        f"{row.interval_64[0]:5.2f}–{row.interval_64[1]:5.2f}× {row.score:7.4f} {100 * (row.drop or 0):+6.2f} {row.seconds:7.1f}s  {row.said[:60]}",
-        flush=True,
+        return row.model, row.method, *[""] * (len(HEADS) - 3), row.said
+    low, high = row.interval_64
+    times = (f"{row.latency_1:.2f}×", f"{row.throughput_64:.2f}× ({low:.2f}–{high:.2f})")
+    scores = (f"{row.score:.4f}", f"{100 * (row.drop or 0):+.2f}")
+    return (
+        row.model,
+        row.method,
+        f"{row.size:.1%}",
+        f"{row.gzipped:.1%}",
+        *times,
+        *scores,
+        f"{row.seconds:.1f}",
+        row.said[:60],
     )
+
+
+def _show(row: Row) -> Row:
+    """As it comes; the table stands at the end."""
+    print("  ".join(filter(None, cells(row))), file=sys.stderr, flush=True)
     return row
 
 
@@ -295,9 +313,8 @@ with h5py.File(path) as file:
 """
 
 
-def _machine() -> str:
-    exact = "8-bit dot products" if multiplies_int8_exactly() else "no VNNI"
-    return f"{platform.machine()}, {os.cpu_count()} cores ({exact}), one thread, ONNX Runtime {onnxruntime.__version__}"
+def _dot_products() -> str:
+    return "with 8-bit dot products" if multiplies_int8_exactly() else "without VNNI"
 
 
 if __name__ == "__main__":

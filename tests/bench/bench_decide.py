@@ -1,7 +1,5 @@
 """What a decision costs in the file: the same model with and without its nodes, in one process, side by side.
 
-    python tests/bench/bench_decide.py
-
 Each answer at its usual size, at batch 1 and 64, one thread; lower quartiles of interleaved rounds, in microseconds.
 """
 
@@ -14,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from figures import published, table
 from onnx import TensorProto, helper, numpy_helper
 
 from tasks.goals.words import Each, Many, One, Worded
@@ -75,7 +74,11 @@ def microseconds(sessions: list[Any], x: Array) -> list[float]:
 
 
 def main() -> None:
-    print(f"{'answer':<24}{'batch':>6}{'logits µs':>12}{'words µs':>12}{'more':>8}")
+    with published("decide", "onnxruntime") as lines:
+        lines += table(("answer", "batch", "logits, µs", "words, µs", "more"), measured())
+
+
+def measured() -> Iterator[tuple[str, ...]]:
     with tempfile.TemporaryDirectory() as folder:
         for name, answer, width, tail, fitted in cases():
             plain = bare(width, tail)
@@ -89,7 +92,7 @@ def main() -> None:
             for batch in (1, 64):
                 x = np.random.default_rng(1).normal(size=(batch, *tail, 16)).astype("float32")
                 without, with_nodes = microseconds(sessions, x)
-                print(f"{name:<24}{batch:>6}{without:>12.1f}{with_nodes:>12.1f}{with_nodes - without:>8.1f}")
+                yield name, str(batch), *(f"{us:.1f}" for us in (without, with_nodes, with_nodes - without))
 
 
 if __name__ == "__main__":

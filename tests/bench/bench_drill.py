@@ -3,7 +3,6 @@
 Prints how many kills hit, and exits with an error unless weights are the same to the bit and every metric is there once.
 """
 
-import json
 import multiprocessing
 import random
 import sys
@@ -12,6 +11,8 @@ import time
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+
+from figures import listed, published
 
 from tasks.config import Data, Train
 from tasks.data.dataset import prepare
@@ -129,16 +130,15 @@ def random_kills(drill: Drill, folder: Path, kills: int, seed: int) -> tuple[int
 def main() -> None:
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     seed = random.randrange(2**32)
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+    print(f"seed {seed}")
+    with published("drill", "torch") as lines, tempfile.TemporaryDirectory() as folder:
         hit, trainings = random_kills(make_drill(Path(folder)), Path(folder), kills, seed)
-    row = {"kills": hit, "trainings": trainings, "seed": seed, "seconds": time.monotonic() - began}
-    print(
-        f"{hit} kills in {trainings} trainings (seed {seed}): weights, state and curves as if there had been none"
-    )
-    target = Path(".slipway/bench/drill.json")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(row, indent=1))
+        lines += listed(
+            {
+                "kills": hit,
+                "trainings, each with weights, state and curves as if there had been none": trainings,
+            }
+        )
 
 
 if __name__ == "__main__":

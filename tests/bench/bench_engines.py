@@ -17,7 +17,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +25,7 @@ import compress_models
 import numpy as np
 import onnx
 import torch
+from figures import published, table
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 from torch import nn
 
@@ -37,7 +37,6 @@ from tasks.errors import UserError
 from tasks.onnx.engines import SUPPORT, described, missing, open_in
 from tasks.onnx.session import Session
 from tasks.proof.speed import median_interval
-from tasks.system.files import write_atomically
 from tasks.system.processor import first_of
 from tasks.workloads.examples import topics
 
@@ -272,45 +271,41 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     found = {kind: first_of(names) for kind, names in SUPPORT.items()}
-    processor = next(
-        (
-            line.partition(": ")[2]
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        "?",
-    )
-    about = f"{time.strftime('%Y-%m-%d')}, {processor}, {os.cpu_count()} cores, {found}, load {os.getloadavg()[0]:.1f}"
-    versions = " and ".join(
-        f"{e.name} {described(e, 'fp32').version}" for e in map(Engine.parse, ("onnxruntime", "openvino"))
-    )
-    print(
-        f"{about}; {versions}\n\n| model | engine, precision | batch 1 | mixed | 64 | largest difference |\n|---|---|---|---|---|---|"
-    )
-    lines = []
-    for name, subject in subjects().items():
-        if asked.only and name not in asked.only:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            files = exported(subject, Path(folder))
-            sessions = opened(files)
-            rows = {name: array[:64] for name, array in subject.rows.items()}
-            if asked.peers:
-                fp32 = files["fp32"]
-                beside = {**attempts(fp32, subject, Path(folder)), **peers(fp32, subject, Path(folder))}
-                sessions |= opened_beside(beside, rows)
-        expected = next(iter(sessions.values())).run(None, rows)[0]
-        race = partial(compared, sessions, rows)
-        measured = {batch: race(sizes) for batch, sizes in SIZES.items()}
-        for label, session in [*sessions.items()][1:]:
-            far = float(np.abs(session.run(None, rows)[0] - expected).max())
-            ratios = {batch: measured[batch][label] for batch in SIZES}
-            said = " | ".join(
-                f"{middle:.2f}× ({low:.2f}–{high:.2f})" for middle, low, high in ratios.values()
-            )
-            print(f"| {name} | {label} | {said} | {far:.1g} of {np.abs(expected).max():.2g} |", flush=True)
-            lines.append({"model": name, "engine": label, "ratios": ratios, "difference": far})
-    write_atomically(HOME / "engines.json", json.dumps({"about": about, "lines": lines}, indent=1).encode())
+    with published("engines, peers" if asked.peers else "engines", "onnxruntime", "openvino") as lines:
+        rows = [
+            row
+            for name, subject in subjects().items()
+            if not asked.only or name in asked.only
+            for row in raced(name, subject, asked.peers)
+        ]
+        heads = ("model", "engine, precision", "batch 1", "mixed", "64", "largest difference")
+        lines += [
+            f"What it has for each precision: {found}. Against fp32 in ONNX Runtime:",
+            "",
+            *table(heads, rows),
+        ]
+
+
+def raced(name: str, subject: Subject, beside: bool) -> Iterator[tuple[str, ...]]:
+    """A row for each engine and precision; with `beside` for others' files, too."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = exported(subject, Path(folder))
+        sessions = opened(files)
+        rows = {name: array[:64] for name, array in subject.rows.items()}
+        if beside:
+            fp32 = files["fp32"]
+            others = {**attempts(fp32, subject, Path(folder)), **peers(fp32, subject, Path(folder))}
+            sessions |= opened_beside(others, rows)
+    expected = next(iter(sessions.values())).run(None, rows)[0]
+    measured = {batch: compared(sessions, rows, sizes) for batch, sizes in SIZES.items()}
+    for label, session in [*sessions.items()][1:]:
+        far = float(np.abs(session.run(None, rows)[0] - expected).max())
+        times = [
+            f"{middle:.2f}× ({low:.2f}–{high:.2f})"
+            for middle, low, high in (measured[batch][label] for batch in SIZES)
+        ]
+        print(f"{name}, {label}: {', '.join(times)}", file=sys.stderr, flush=True)
+        yield name, label, *times, f"{far:.1g} of {np.abs(expected).max():.2g}"
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ Agreement tells noise of the draws and not truth, so it is held against what a r
 row's five largest parts both seeds name, at 4 to 32 draws.
 """
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from figures import cell, published, table
 
 from tasks.config import Data
 from tasks.data.dataset import prepare, read_frame
@@ -25,22 +25,23 @@ DRAWS, ROWS, LARGEST = (4, 8, 16, 32), 20, 5
 
 
 def main() -> None:
+    with published("explain", "torch", "onnxruntime") as lines:
+        rows = list(compared())
+        lines += table(list(rows[0]), [list(map(cell, row.values())) for row in rows])
+
+
+def compared() -> Iterator[dict[str, object]]:
     home = load_settings().home
-    results: list[dict[str, Any]] = []
-    for package in sorted(home.glob("work/*/package")):
+    packages = sorted(home.glob("work/*/package"))
+    if not packages:
+        raise SystemExit(f"{home} has no champions: begin with slipway run digits")
+    for package in packages:
         evidence = read(package)
         dataset = prepare(evidence.workload, Data.model_validate(evidence.config["data"]), home / "datasets")
         for draws in DRAWS:
             attribution.DRAWS = draws
-            results.append(
-                {"model": evidence.model, "draws": draws}
-                | measured(evidence.workload, dataset, package / MODEL)
-            )
-            for line in [results[-1].keys()] * (len(results) == 1) + [results[-1].values()]:
-                print("  ".join(f"{value:>12}" for value in line), flush=True)
-    target = Path(".slipway/bench/explain.json")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(results, indent=1))
+            told = measured(evidence.workload, dataset, package / MODEL)
+            yield {"model": evidence.model, "draws": draws, **told}
 
 
 def measured(reference: str, dataset: Dataset, model: Path) -> dict[str, float]:

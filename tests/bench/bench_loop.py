@@ -6,7 +6,6 @@ beside it, so that a machine that slows down slows both; what a training costs o
 """
 
 import itertools
-import json
 import statistics
 import tempfile
 import threading
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from figures import published, spread, table
 from torch.nn import functional
 
 from tasks.config import Data, Train
@@ -128,6 +128,11 @@ def training(dataset: Dataset, folder: Path) -> tuple[dict[str, list[tuple[float
 
 def main() -> None:
     torch.set_num_threads(1)
+    with published("loop", "torch") as lines:
+        lines += measured()
+
+
+def measured() -> list[str]:
     ratios: dict[str, dict[str, list[float]]] = {}
     seconds: dict[str, list[float]] = {}
     whole: list[float] = []
@@ -148,21 +153,19 @@ def main() -> None:
                 seconds.setdefault(name, []).extend(cpu for cpu, _ in epochs)
             # All of it: every epoch as it came, saves included, the key at the start and the last save at the end.
             whole.append(sum(cpu for cpu, _ in base) / (sum(cpu for cpu, _ in times["slipway"]) + end))
-    table = {
-        name: {
-            "rows_per_second": rows / statistics.median(seconds[name]),
-            "ratio_cpu": statistics.median(ratios[name]["cpu"]),
-            "ratio_wall": statistics.median(ratios[name]["wall"]),
-        }
-        for name in ratios
-    }
-    print(f"{'loop':32} {'rows/s':>8} {'CPU, to bare':>13} {'wall, to bare':>14}")
-    for name, row in table.items():
-        print(f"{name:32} {row['rows_per_second']:8,.0f} {row['ratio_cpu']:13.3f} {row['ratio_wall']:14.3f}")
-    print(f"{'slipway, start and end included':32} {'':8} {statistics.median(whole):13.3f}")
-    target = Path(".slipway/bench/loop.json")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps({"loops": table, "whole_training_cpu": whole}, indent=1))
+    return table(
+        ("loop", "rows a CPU second", "bare loop's CPU time over its own", "and by the clock"),
+        [
+            (
+                name,
+                f"{rows / statistics.median(seconds[name]):,.0f}",
+                spread(kept["cpu"]),
+                spread(kept["wall"]),
+            )
+            for name, kept in ratios.items()
+        ]
+        + [("slipway, start and end included", "", spread(whole), "")],
+    )
 
 
 if __name__ == "__main__":

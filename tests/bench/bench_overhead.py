@@ -6,7 +6,6 @@ Each run changes the seed, so that every step runs; the steps' own times are wha
 import json
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -14,12 +13,15 @@ import time
 import urllib.request
 from pathlib import Path
 
+from figures import published, spread, table
+
 from flows.pipeline.runner import AROUND
 
 ROUNDS = 3
 
 
-def run(seed: int, environment: dict[str, str]) -> dict[str, object]:
+def run(seed: int, environment: dict[str, str]) -> tuple[float, float, float]:
+    """Wall seconds, those of the steps, and what is between them."""
     command = [
         sys.executable,
         "-m",
@@ -38,7 +40,7 @@ def run(seed: int, environment: dict[str, str]) -> dict[str, object]:
         raise SystemExit(done.stderr)
     outcome = json.loads(done.stdout)
     own = sum(step["seconds"] for step in outcome["steps"] if step["name"] != AROUND)
-    return {"wall": wall, "steps": own, "overhead": wall - own, "decision": outcome["decision"]}
+    return wall, own, wall - own
 
 
 def server(home: Path) -> tuple["subprocess.Popen[bytes]", str]:
@@ -73,7 +75,16 @@ def server(home: Path) -> tuple["subprocess.Popen[bytes]", str]:
 
 
 def main() -> None:
-    results: dict[str, list[dict[str, object]]] = {"embedded": [], "running": [], "unchanged": []}
+    with published("overhead", "prefect", "mlflow") as lines:
+        lines += table(
+            ("server", "wall s", "steps s", "wall less steps, s"),
+            [(name, *map(spread, zip(*rounds, strict=True))) for name, rounds in measured().items()],
+        )
+
+
+def measured() -> dict[str, list[tuple[float, float, float]]]:
+    names = ("embedded", "running", "running, nothing changed")
+    results: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         embedded = {**os.environ, "SLIPWAY_HOME": str(home / "home")}
@@ -84,22 +95,11 @@ def main() -> None:
             for turn in range(ROUNDS):
                 results["embedded"].append(run(2 * turn, embedded))
                 results["running"].append(run(2 * turn + 1, running))
-                results["unchanged"].append(run(2 * turn + 1, running))
+                results["running, nothing changed"].append(run(2 * turn + 1, running))
         finally:
             process.terminate()
             process.wait()
-    table = {
-        name: {
-            key: statistics.median(float(str(r[key])) for r in rows) for key in ("wall", "steps", "overhead")
-        }
-        for name, rows in results.items()
-    }
-    print(f"{'server':12} {'wall s':>8} {'steps s':>8} {'less steps s':>13}")
-    for name, row in table.items():
-        print(f"{name:12} {row['wall']:8.1f} {row['steps']:8.1f} {row['overhead']:13.1f}")
-    target = Path(".slipway/bench/overhead.json")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps({"medians": table, "rounds": results}, indent=1))
+    return results
 
 
 if __name__ == "__main__":

@@ -1,15 +1,12 @@
 """What preparing a million rows costs beside plain pandas and numpy, which check nothing, know no fingerprint and split by chance.
 
-    python tests/bench/bench_prepare.py
-
 CPU seconds, by turns in one process; both write the splits' arrays and Parquet.
 """
 
 import os
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
+from figures import published, spread, table
 from torch import nn
 
 from tasks.config import Data, Gates, Train
@@ -77,7 +75,12 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    print(f"{'rows':>10}  {'plain':>7}  {'slipway':>7}  {'times':>6}   CPU s")
+    with published("prepare", "pandas", "numpy", "pandera") as lines:
+        rows = [(f"{size:,}", *map(spread, zip(*turns, strict=True))) for size, turns in measured()]
+        lines += table(("rows", "plain, CPU s", "slipway, CPU s", f"times (at most {MOST:g} wanted)"), rows)
+
+
+def measured() -> Iterator[tuple[int, list[tuple[float, float, float]]]]:
     with tempfile.TemporaryDirectory() as scratch:
         for rows in SIZES:
             os.environ[VARIABLE], taken = str(rows), []
@@ -86,9 +89,7 @@ def main() -> None:
                 ours = cpu_seconds(partial(prepare, f"{__file__}:workload", Data(), folder / "ours"))
                 theirs = cpu_seconds(partial(plain, folder / "theirs"))
                 taken.append((theirs, ours, ours / theirs))
-            theirs, ours, times = map(statistics.median, zip(*taken[1:], strict=True))
-            print(f"{rows:10,}  {theirs:7.3f}  {ours:7.3f}  {times:6.2f}")
-    print(f"  times plain, wanted at most {MOST}: {'ok' if times <= MOST else 'MISSED'}")
+            yield rows, taken[1:]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,6 @@
-"""`make bench` part: promotions raced and killed in full numbers, rollback, verification, and the cost of validating digits.
+"""Promotions raced and killed in full numbers, rollback, verification, and the cost of validating digits."""
 
-Prints a table and writes .slipway/bench/proof.json.
-"""
-
-import json
 import os
-import platform
 import resource
 import signal
 import statistics
@@ -22,6 +17,7 @@ from typing import Any
 
 import promotions
 import proved
+from figures import listed, published
 from serving_peers import free_port
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
@@ -45,19 +41,15 @@ RACERS, KILLS, CANDIDATES = 50, 30, 8
 
 
 def main() -> None:
-    results: dict[str, Any] = {"machine": platform.platform(), "date": time.strftime("%Y-%m-%d")}
-    with tempfile.TemporaryDirectory() as temporary:
+    results: dict[str, Any] = {}
+    with published("proof", "mlflow") as lines, tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
         results |= contention(home / "contention")
         with mlflow_server(home / "server") as address:
             results |= going_back(home / "rollback", address)
             results |= stating(home / "rollback", address)
         results |= validation(home / "validation")
-    for name, value in results.items():
-        print(f"{name:<44} {value}")
-    path = Path(".slipway/bench/proof.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1))
+        lines += listed(results)
 
 
 def settings(home: Path) -> Settings:

@@ -8,24 +8,23 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
-from bench_compress import HERE, HOME, STATIC, fetch_data, row_of
+from bench_compress import HEADS, HERE, HOME, STATIC, Row, cells, fetch_data, row_of
+from figures import published, table
 
 from tasks.compression.candidate import compress
 from tasks.data.dataset import prepare
 from tasks.onnx.export import export
 from tasks.recipes import Recipe
 from tasks.records import Candidate
-from tasks.system.files import write_atomically
 from tasks.training.trainer import train
 from tasks.workloads.catalogue import load_workload
 
 EPOCHS = {"cnn": 2, "mlp": 20}
 
 
-def compare(name: str, packages: Path) -> list[dict[str, object]]:
+def compare(name: str, packages: Path) -> list[Row]:
     reference = f"{HERE / 'compress_models.py'}:{name}"
     workload, folder = load_workload(reference), HOME / "compress" / name
     dataset = prepare(reference, workload.data, folder / "data")
@@ -49,8 +48,8 @@ def compare(name: str, packages: Path) -> list[dict[str, object]]:
         seconds = json.loads(done.stdout.strip().splitlines()[-1])["seconds"]
         qat = Candidate(name="qat", onnx=fp32.onnx.model_copy(update={"path": target}))
         return [
-            asdict(row_of(workload, dataset, fp32, "int8-static", made, 0.0)),
-            asdict(row_of(workload, dataset, fp32, f"qat, {EPOCHS[name]} epochs", qat, seconds)),
+            row_of(workload, dataset, fp32, "int8-static", made, 0.0),
+            row_of(workload, dataset, fp32, f"qat, {EPOCHS[name]} epochs", qat, seconds),
         ]
 
 
@@ -60,8 +59,9 @@ def main() -> None:
     if not packages.exists():
         install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(packages)]
         subprocess.run([*install, "torchao==0.18.0"], check=True)
-    rows = [row for name in EPOCHS for row in compare(name, packages)]
-    write_atomically(HOME / "qat.json", json.dumps(rows, indent=1).encode())
+    with published("qat", "torch", "onnxruntime") as lines:
+        rows = [row for name in EPOCHS for row in compare(name, packages)]
+        lines += table(HEADS, map(cells, rows))
 
 
 if __name__ == "__main__":

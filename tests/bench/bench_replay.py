@@ -6,12 +6,12 @@ starts over). Writes docs/images/replay.svg.
 """
 
 import datetime
-import json
 import os
 import shutil
 import subprocess
 import sys
 
+from figures import published, table
 from platform_process import ROOT, Platform
 
 from tasks.monitoring.backfill import Replay, days_of
@@ -31,6 +31,11 @@ LOOKS = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
 def main() -> None:
     if "--anew" in sys.argv:
         shutil.rmtree(HOME, ignore_errors=True)
+    with published("replay", "prefect", "mlflow") as lines:
+        lines += months()
+
+
+def months() -> list[str]:
     with Platform(HOME, ROOT, **LOOKS) as platform:
         os.environ |= {"SLIPWAY_HOME": str(HOME), "MLFLOW_TRACKING_URI": platform.addresses["mlflow"]}
         registry = Registry(load_settings())
@@ -46,15 +51,10 @@ def main() -> None:
         words = [sys.executable, "-m", "flows.cli", "history", "flights"]
         wide = os.environ | {"COLUMNS": "240"}
         ledger = subprocess.run(words, cwd=ROOT, env=wide, check=True, stdout=subprocess.PIPE, text=True)
-    months = [period.model_dump(mode="json", exclude={"why", "difference"}) for period in replay.done]
-    print("  ".join(f"{name:>14}" for name in months[0]))
-    for row in months:
-        print("  ".join(f"{str(value)[:14]:>14}" for value in row.values()))
     print(ledger.stdout)
     PICTURE.write_text(replayed(replay.done, "AUC", "Will it arrive more than 15 minutes late?"))
-    target = ROOT / ".slipway" / "bench" / "replay.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps({"months": months, "history": ledger.stdout.splitlines()}, indent=1))
+    rows = [period.model_dump(mode="json", exclude={"why", "difference"}) for period in replay.done]
+    return table(list(rows[0]), [list(map(str, row.values())) for row in rows])
 
 
 def retrained(platform: Platform, registry: Registry, until: str) -> int:

@@ -1,7 +1,5 @@
 """What a rollout's rules decide, and when, on simulated pairs of which the truth is known; Flagger's and Argo's beside, on the same streams.
 
-    python tests/bench/bench_rollout.py [--aa 10000] [--margin 2000] [--harm 1000]
-
 Every pair is looked at. Looks are vectorised, by the bets that `decide()` makes itself, and `decide()` carries a sample of streams
 through: asked around each change and at random, it has to end them as the vectorised looks did. One thread, a few minutes.
 """
@@ -16,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from figures import published, table
 from rollout_streams import (
     GOOD,
     LOOKS,
@@ -55,6 +54,9 @@ EQUAL = (
     ("failures by chance: at the margin of 0.2%", replace(GOOD, failed=0.002, both_fail=0)),
 )
 
+RULES = ("Flagger, 50%", "Flagger, 10%", "Argo, 50%", "Argo, 10%")
+"""Beside ours, by their share of the traffic."""
+
 AT_MARGIN = {
     "errors 0.2%": replace(GOOD, failed=0.002, both_fail=0),
     "slower x1.1": replace(GOOD, slower=1.1),
@@ -73,66 +75,65 @@ HARM = {
 }
 
 
-def equal(count: int) -> None:
-    print(f"\nEqual versions, {count:,} rollouts of {PAIRS:,} pairs, each looked at after every pair")
-    print(
-        f"{'':<44}{'went back':>11}{'ever harmful':>14}{'promoted':>10}{'shadow left':>13}{'promoted at':>13}  rolled back by the rules beside"
-    )
+def equal(count: int) -> list[str]:
+    about = f"*Equal versions, {count:,} rollouts of {PAIRS:,} pairs*, each looked at after every pair:"
+    heads = ("", "went back", "ever harmful", "promoted", "shadow left, pairs", "promoted, pairs", *RULES)
+    rows = []
     for name, truth in EQUAL:
         made = simulate(truth, count, beside=True, whole=True)
-        others = ", ".join(f"{rule} {share(at > 0)}" for rule, at in made.rules.items())
-        print(
-            f"{name:<44}{share(made.aborted > 0):>11}{share(made.harmful > 0):>14}{share(made.promoted > 0):>10}"
-            f"{median(made.shadow):>13}{median(made.promoted):>13}  {others}"
-        )
+        shares = (share(at > 0) for at in (made.aborted, made.harmful, made.promoted))
+        others = (f"{share(made.rules[rule] > 0)} went back" for rule in RULES)
+        rows.append((name, *shares, median(made.shadow), median(made.promoted), *others))
+    return [about, "", *table(heads, rows), ""]
 
 
-def at_margin(count: int) -> None:
-    print(
-        f"\nOne guard exactly at its margin, {count:,} rollouts each: promoted is wrong, and {POLICY.alpha:.0%} may be"
-    )
-    print(f"{'':<28}{'promoted':>10}{'may, + 3 s.e.':>15}{'went back':>11}")
+def at_margin(count: int) -> list[str]:
+    about = f"*One guard exactly at its margin, {count:,} rollouts each*: promoted is wrong, and {POLICY.alpha:.0%} may be:"
     may = POLICY.alpha + 3 * math.sqrt(POLICY.alpha * (1 - POLICY.alpha) / count)
+    rows = []
     for name, truth in AT_MARGIN.items():
         made = simulate(truth, count, seed=1)
-        print(f"{name:<28}{share(made.promoted > 0):>10}{may:>15.2%}{share(made.aborted > 0):>11}")
+        rows.append((name, share(made.promoted > 0), f"{may:.2%}", share(made.aborted > 0)))
+    return [about, "", *table(("", "promoted", "may, + 3 standard errors", "went back"), rows), ""]
 
 
-def harm(count: int) -> None:
-    print(f"\nHarm, {count:,} rollouts each; medians")
-    print(
-        f"{'':<28}{'went back':>11}{'promoted':>10}{'pairs':>8}{'labels':>8}{'in shadow':>11}  requests until the rules beside go back"
-    )
+def harm(count: int) -> list[str]:
+    about = f"*Harm, {count:,} rollouts each*; medians, of the rules beside in requests until they go back:"
+    heads = ("", "went back", "promoted", "pairs", "labels", "found in shadow", *RULES)
+    rows = []
     for name, truth in HARM.items():
         made = simulate(truth, count, seed=2, beside=True)
-        others = ", ".join(f"{rule} {median(at)}" for rule, at in made.rules.items())
-        print(
-            f"{name:<28}{share(made.aborted > 0):>11}{share(made.promoted > 0):>10}{median(made.aborted):>8}"
-            f"{np.median(made.labels):>8.0f}{share((made.aborted > 0) & (made.shadow == 0)):>11}  {others}"
-        )
+        in_shadow = share((made.aborted > 0) & (made.shadow == 0))
+        shares = (share(made.aborted > 0), share(made.promoted > 0))
+        figures = (median(made.aborted), f"{np.median(made.labels):.0f}", in_shadow)
+        rows.append((name, *shares, *figures, *(median(made.rules[rule]) for rule in RULES)))
+    return [about, "", *table(heads, rows), ""]
 
 
-def labels(count: int) -> None:
+def labels(count: int) -> list[str]:
     """The score alone, so that no other guard hides what labels do."""
-    print(f"\nLabels until surely not 1 pt worse, {count:,} streams of up to {2 * PAIRS:,} pairs")
-    print(f"{'':<62}{'shown':>8}{'labels, median (90%)':>22}{'pairs':>8}")
-    for differ in (0.02, 0.05, 0.1):
+    about = f"*Labels until surely not 1 point worse, {count:,} streams of up to {2 * PAIRS:,} pairs*:"
+    rows = [
         prove(f"equal, {differ:.0%} differ", count, replace(GOOD, better=differ / 2, worse=differ / 2))
+        for differ in (0.02, 0.05, 0.1)
+    ]
     bad = replace(GOOD, better=0.02, worse=0.03)
-    prove("exactly 1 pt worse (a wrong yes)", count, bad)
+    rows.append(prove("exactly 1 point worse (a wrong yes)", count, bad))
     for lost in (0.1, 0.3):
-        prove(f"the same, {lost:.0%} of labels lost where it was wrong", count, replace(bad, lost=lost))
-        prove("  were they left in as agreement", count, replace(bad, lost=lost), naive="agreement")
-    prove("the same, bad news 3 days late, horizon 1 day: lost", count, replace(bad, lost=1.0))
-    prove("the same, bad news 3 days late, horizon 4 days: all in time", count, bad)
-    prove("  were they used as they come, at 1,000 pairs a day", count, bad, naive="late")
+        less = replace(bad, lost=lost)
+        rows.append(prove(f"the same, {lost:.0%} of labels lost where it was wrong", count, less))
+        rows.append(prove("were they left in as agreement", count, less, naive="agreement"))
+    rows += [
+        prove("the same, bad news 3 days late, horizon 1 day: lost", count, replace(bad, lost=1.0)),
+        prove("the same, bad news 3 days late, horizon 4 days: all in time", count, bad),
+        prove("were they used as they come, at 1,000 pairs a day", count, bad, naive="late"),
+    ]
     made = simulate(replace(GOOD, labelled=False), min(count, 500), seed=4)
-    print(
-        f"No labels at all: {np.count_nonzero(made.promoted)} of {len(made.promoted)} promoted; no traffic: {decide_at(GOOD, dict.fromkeys(NAMES, 0), 3)}"
-    )
+    none = f"No labels at all: {np.count_nonzero(made.promoted)} of {len(made.promoted)} promoted; no traffic: {decide_at(GOOD, dict.fromkeys(NAMES, 0), 3)}."
+    return [about, "", *table(("", "shown", "labels, median (90%)", "pairs"), rows), "", none, ""]
 
 
-def prove(name: str, count: int, truth: Truth, naive: str | None = None) -> None:
+def prove(name: str, count: int, truth: Truth, naive: str | None = None) -> tuple[str, ...]:
     """`naive`: labels as others use them; `agreement`: what has none is left in as a pair that agrees, `late`: as they come."""
     at, told = np.zeros(count, np.int64), np.zeros(count, np.int64)
     late = 3_000
@@ -164,15 +165,16 @@ def prove(name: str, count: int, truth: Truth, naive: str | None = None) -> None
             told[rows[new]] = (used["better"] + used["worse"])[new, when[new]]
     shown = told[at > 0]
     figures = f"{np.median(shown):,.0f} ({np.quantile(shown, 0.9):,.0f})" if len(shown) > count / 2 else "-"
-    print(f"{name:<62}{share(at > 0):>8}{figures:>22}{median(at):>8}")
+    return name, share(at > 0), figures, median(at)
 
 
-def brakes(count: int) -> None:
+FLEETS = (1, 4, 20, 100)
+
+
+def brakes(count: int) -> list[str]:
     """A process alone, by its own counts: three guards' wealth in one."""
-    print(
-        f"\nA process alone, {count:,} of them: what it takes to go back by itself, in requests of the whole fleet, median"
-    )
-    print(f"{'':<28}{'went back':>11}" + "".join(f"{f'{fleet} processes':>15}" for fleet in (1, 4, 20, 100)))
+    about = f"*A process alone, {count:,} of them*: what it takes to go back by itself, in requests of the whole fleet, medians:"
+    rows = []
     for name, truth in {
         "equal": GOOD,
         "5% errors": HARM["5% errors"],
@@ -194,31 +196,32 @@ def brakes(count: int) -> None:
                     one = split({key: values[stream, look] for key, values in seen.items()}, truth)[0]
                     assert (failing(state(one), POLICY.margin) is not None) == (look == when[stream])
         fleets = []
-        for fleet in (1, 4, 20, 100):
+        for fleet in FLEETS:
             drawn = (
                 np.random.default_rng(6).choice(np.where(at, at, 10**9), (1_000, fleet)).min(axis=1) * fleet
             )
             fleets.append(f"{np.median(drawn):,.0f}" if np.median(drawn) < 10**8 else "never")
-        print(f"{name:<28}{share(at > 0):>11}" + "".join(f"{figure:>15}" for figure in fleets))
+        rows.append((name, share(at > 0), *fleets))
+    return [about, "", *table(("", "went back", *(f"{fleet} processes" for fleet in FLEETS)), rows), ""]
 
 
 KEYS, SERVERS = 1_000_000, 3
 
 
-def lanes() -> None:
+def lanes() -> list[str]:
     """Who gets the new version, asked of the server's own lanes in processes of their own."""
     with ProcessPoolExecutor(SERVERS, mp_context=multiprocessing.get_context("spawn")) as servers:
         answered = [*servers.map(takes_new, [POLICY.steps] * SERVERS)]
     alike = all(np.array_equal(answered[0], other) for other in answered[1:])
     news = np.unpackbits(answered[0], axis=1, count=KEYS).astype(bool)
     turns = np.abs(np.diff(news.astype(np.int8), axis=0)).sum(axis=0)
-    print(
-        f"\n{KEYS:,} keys on {SERVERS} servers: alike on all: {alike}; changes of a key on the way up, at most: {turns.max()}"
-    )
+    about = f"*Routing: {KEYS:,} keys on {SERVERS} servers*: alike on all: {alike}; changes of a key on the way up, at most: {turns.max()}:"
+    rows = []
     for step, new in zip(POLICY.steps, news, strict=True):
         error = math.sqrt(step * (1 - step) / KEYS)
-        far = f", {(new.mean() - step) / error:+.1f} s.e." if step else ""
-        print(f"  {step:.0%} asked, {new.mean():.4%} of the keys{far}")
+        far = f"{(new.mean() - step) / error:+.1f}" if step else ""
+        rows.append((f"{step:.0%}", f"{new.mean():.4%}", far))
+    return [about, "", *table(("asked", "of the keys", "standard errors off"), rows), ""]
 
 
 def takes_new(steps: tuple[float, ...]) -> Array:
@@ -238,7 +241,7 @@ def takes_new(steps: tuple[float, ...]) -> Array:
     return np.packbits(taken, axis=1)
 
 
-def cost() -> None:
+def cost() -> list[str]:
     def microseconds(call: Any, times: int) -> float:
         rounds = []
         for _ in range(9):
@@ -253,12 +256,13 @@ def cost() -> None:
         Counts(pairs=2_500, timed=2_500, slow=700, tail_worse=20, tail_better=30),
     )
     names = dict(zip(NAMES, (2_500, 0, 4, 2_490, 700, 20, 30, 60, 0, 60, 2_380), strict=True))
-    print("\nCPU a call, median of 9")
-    print(f"log_wealth {microseconds(lambda: log_wealth(seen, 0.01, 'above'), 500):.0f} us", end=", ")
-    print(
-        f"a process's own brake {microseconds(lambda: failing(counts, POLICY.margin), 100):.0f} us", end=", "
-    )
-    print(f"decide {microseconds(lambda: decide_at(GOOD, names, 2), 20) / 1e3:.1f} ms")
+    wealth = microseconds(lambda: log_wealth(seen, 0.01, "above"), 500)
+    brake = microseconds(lambda: failing(counts, POLICY.margin), 100)
+    whole = microseconds(lambda: decide_at(GOOD, names, 2), 20)
+    return [
+        f"CPU a call, medians of 9: a wealth {wealth:.0f} µs, a process's look at itself {brake:.0f} µs, a decision {whole / 1e3:.1f} ms.",
+        "",
+    ]
 
 
 def main() -> None:
@@ -267,19 +271,25 @@ def main() -> None:
     parser.add_argument("--margin", type=int, default=2_000, help="rollouts with a guard at its margin, each")
     parser.add_argument("--harm", type=int, default=1_000, help="rollouts of each harm")
     args = parser.parse_args()
+    with published("rollout", "numpy") as lines:
+        lines += decided(args)
+
+
+def decided(args: argparse.Namespace) -> list[str]:
     began = time.process_time()
-    cost()
-    lanes()
+    lines = [*cost(), *lanes()]
     asked = sum(carry_through(truth, 7, 6) for truth in (GOOD, *AT_MARGIN.values(), *HARM.values()))
-    print(
-        f"decide() itself, asked {asked:,} times along {6 * (1 + len(AT_MARGIN) + len(HARM))} streams, did what follows below"
-    )
-    harm(args.harm)
-    labels(args.margin)
-    at_margin(args.margin)
-    brakes(min(args.margin, 1_000))
-    equal(args.aa)
-    print(f"\n{time.process_time() - began:,.0f} CPU s")
+    streams = 6 * (1 + len(AT_MARGIN) + len(HARM))
+    lines += [
+        f"`decide()` itself, asked {asked:,} times along {streams} streams, did what follows.",
+        "",
+        *harm(args.harm),
+        *labels(args.margin),
+        *at_margin(args.margin),
+        *brakes(min(args.margin, 1_000)),
+        *equal(args.aa),
+    ]
+    return [*lines, f"{time.process_time() - began:,.0f} CPU s in all."]
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from typing import Any
 import bench_serving
 import serving_models as models
 from bench_serving_swap import registry
+from figures import listed, published
 from serving_peers import HOME, Peer, free_port, halted
 from serving_process import ServerProcess, wait_for
 
@@ -48,8 +49,13 @@ WIDE = Margins(slower=9)
 ROUNDS, AWAY_SECONDS = 15, 300
 
 
+SHOWN: dict[str, object] = {}
+
+
 def show(what: str, value: object) -> None:
-    print(f"{what:64}{value}", flush=True)
+    """As it comes, and in the table at the end."""
+    print(f"{what:64}{value}", file=sys.stderr, flush=True)
+    SHOWN[what] = value
 
 
 def ratio(first: list[float], second: list[float]) -> str:
@@ -293,11 +299,12 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []])
     parser.add_argument("--before", type=Path)
     asked = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        place = Place(stack)
-        for name in asked.parts or PARTS:
-            PARTS[name](place, asked.before)
-    show("load of this machine", os.getloadavg())
+    with published("rollout live", "mlflow", "onnxruntime") as lines:
+        with contextlib.ExitStack() as stack:
+            place = Place(stack)
+            for name in asked.parts or PARTS:
+                PARTS[name](place, asked.before)
+        lines += listed(SHOWN)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import promotions
+from figures import listed, published
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 
@@ -227,19 +228,23 @@ def main() -> None:
     parser.add_argument("--rollouts", type=int, default=ROLLOUTS)
     given = parser.parse_args()
     name = "PostgreSQL" if given.postgres else "SQLite"
-    with database(given.postgres) as (home, uri):
+    with published(f"rollout state, {name}", "mlflow") as lines:
         began = time.monotonic()
-        outcomes = kills(home, uri, given.kills)
-        each = ", ".join(f"{action} {times}" for action, times in outcomes.items())
-        print(
-            f"{name}: {sum(outcomes.values())} kills at a call to MLflow ({each}), none left a decision out or made it twice; "
-            f"{time.monotonic() - began:.0f} s"
-        )
-    with database(given.postgres) as (home, uri):
-        entries, rate = two_controllers(home, uri, given.rollouts, MODELS)
-        print(
-            f"{name}: two controllers without a pause, {given.rollouts} rollouts, {entries} entries, no duplicate and no problem "
-            f"({60 * rate:.0f} rollouts a minute)"
+        with database(given.postgres) as (home, uri):
+            outcomes = kills(home, uri, given.kills)
+        seconds = time.monotonic() - began
+        with database(given.postgres) as (home, uri):
+            entries, rate = two_controllers(home, uri, given.rollouts, MODELS)
+        lines += listed(
+            {
+                f"kills at a call to MLflow in a {action}, each decided once after": times
+                for action, times in outcomes.items()
+            }
+            | {"s for all kills": seconds, "rollouts by two controllers that never pause": given.rollouts}
+            | {
+                "entries of theirs, none twice, replayed without a word": entries,
+                "rollouts a minute": 60 * rate,
+            }
         )
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime as ort
 import serving_models as models
-from figures import loaded, machine, surroundings, write
+from figures import WRITES, loaded, machine, surroundings, write
 from open_loop import offered
 from serving_peers import HOME, Peer, cpu_seconds, free_port, halted, peers
 from serving_table import paired, rates
@@ -341,7 +341,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("words", nargs="*", help="rows whose title has one of these; all if none is given")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     given = parser.parse_args()
     HOME.mkdir(parents=True, exist_ok=True)
     said, figures = machine(*LIBRARIES), dict[str, Any]()
@@ -357,7 +356,7 @@ def main() -> None:
         figures[work.title] = found
         text = json.dumps({"machine": said, "rounds": given.rounds, "figures": figures}, indent=1)
         (HOME / "serving.json").write_text(text)
-    if given.write:
+    if WRITES:
         write("serving", rates(said, given.rounds, figures))
 
 

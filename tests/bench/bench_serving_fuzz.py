@@ -4,9 +4,7 @@ Then as many whose bytes are wrong, heads included, torn anywhere and sent both 
 answered and counted alike.
 """
 
-import json
 import logging
-import os
 import random
 import re
 import shutil
@@ -21,6 +19,7 @@ import serving_models as models
 import uvloop
 from both_protocols import LAST, ROW, BothProtocols, torn
 from both_protocols import mutated as mutated_bytes
+from figures import listed, published
 from hypothesis import HealthCheck, Phase, given, settings
 from raw_requests import REQUESTS as REQUESTS_AS_BYTES
 from raw_requests import VERDICTS
@@ -120,6 +119,14 @@ def main() -> int:
     HOME.mkdir(parents=True, exist_ok=True)
     folder = HOME / "fuzz"
     shutil.rmtree(folder, ignore_errors=True)
+    with published("serving fuzz", "uvicorn", "onnxruntime") as lines:
+        figures, wrong = tried(folder)
+        lines += listed(figures)
+    return int(wrong)
+
+
+def tried(folder: Path) -> tuple[dict[str, object], bool]:
+    """What came of it, and whether anything of that must not be."""
     with ServerProcess(*targets(folder), home=folder / "home", log_level="error") as server:
         (worker,) = server.children("infra.serving.processes.worker")
         figures: dict[str, object] = dict(by_schema(server))
@@ -133,13 +140,9 @@ def main() -> int:
         figures["valid ones still answered"] = all(server.post(*each).status == 200 for each in VALID)
     raw = by_bytes(folder / "raw", REQUESTS, seed=20261126)
     figures |= raw
-    for name, value in figures.items():
-        print(f"{name:40}{value!s:>12}")
-    (HOME / "serving_fuzz.json").write_text(json.dumps({"load": os.getloadavg()[0], **figures}, indent=1))
     wrong = any(status >= 500 for status in statuses) or any("answered 5" in name for name in raw)
-    return int(
-        wrong or bool(figures["worker died"]) or raw["raw: answered otherwise without the fast path"] != 0
-    )
+    wrong |= bool(figures["worker died"]) or raw["raw: answered otherwise without the fast path"] != 0
+    return figures, wrong
 
 
 if __name__ == "__main__":

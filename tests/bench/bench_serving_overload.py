@@ -8,14 +8,13 @@ import asyncio
 import json
 import shutil
 import statistics
-import sys
 import time
 from collections import Counter
 from typing import NamedTuple
 
 import bench_serving
 import serving_models as models
-from figures import listed, loaded, machine, sentence, surroundings, write
+from figures import listed, published
 from serving_peers import HOME
 from serving_process import ServerProcess
 
@@ -130,18 +129,10 @@ def main() -> None:
     folder = models.save(HOME / "overload", work.model(), {work.name: rows})
     body = json.dumps({"inputs": {work.name: rows}}).encode()
     with (
-        surroundings() as around,
+        published("serving overload", "uvicorn", "onnxruntime") as lines,
         ServerProcess(f"bench={folder}", home=HOME / "home", log_level="error") as server,
     ):
-        figures = asyncio.run(measure(server.address, body))
-    said = machine("uvicorn", "onnxruntime")
-    lines = [f"{work.title}. {sentence(said)} Load and steal: {loaded(around)}.", "", *listed(figures)]
-    print("\n".join(lines))
-    (HOME / "serving_overload.json").write_text(
-        json.dumps({"machine": said, "around": around, **figures}, indent=1)
-    )
-    if "--write" in sys.argv:
-        write("serving overload", lines)
+        lines += listed({"work": work.title, **asyncio.run(measure(server.address, body))})
 
 
 if __name__ == "__main__":

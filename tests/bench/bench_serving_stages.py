@@ -5,7 +5,6 @@ of the loop; over sockets fewer may come in one turn, so the model is run again 
 """
 
 import asyncio
-import json
 import re
 import shutil
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 import uvloop
 from bench_serving import WORKS, Work, bare, body_of, lua, ours, rows_of, wrk
 from both_protocols import KEY, BothProtocols, post
-from figures import loaded, machine, sentence, surroundings, table, write
+from figures import published, table
 from request_cost import CONNECTIONS, Transport
 from serving_models import save
 from serving_peers import HOME, tree
@@ -165,27 +164,16 @@ def main() -> None:
     seconds = int(sys.argv[sys.argv.index("--seconds") + 1]) if "--seconds" in sys.argv else 5
     HOME.mkdir(parents=True, exist_ok=True)
     columns: dict[str, dict[str, float]] = {}
-    with surroundings() as around:
+    with published("serving stages", "uvicorn", "uvloop", "onnxruntime", "orjson", "pysimdjson") as lines:
         for work in (work for work in WORKS if work.title in TITLES):
             folder = HOME / "models" / work.name
             shutil.rmtree(folder, ignore_errors=True)
             save(folder, work.model(), {work.name: rows_of(work.name, work.shape, 1).tolist()})
             found = uvloop.run(stages(folder, body_of(work)[0]))
             columns[work.title] = found | dict(over_sockets(folder, work, seconds))
-    said = machine("uvicorn", "uvloop", "onnxruntime", "orjson", "pysimdjson")
-    (HOME / "serving_stages.json").write_text(
-        json.dumps({"machine": said, "around": around, "figures": columns}, indent=1)
-    )
-    names = list(columns[TITLES[0]])
-    rows = [[name, *(f"{column[name]:.1f}" for column in columns.values())] for name in names]
-    lines = [
-        f"{sentence(said)} Load and steal: {loaded(around)}. CPU µs a request:",
-        "",
-        *table(["stage", *columns], rows),
-    ]
-    print("\n".join(lines))
-    if "--write" in sys.argv:
-        write("serving stages", lines)
+        names = list(columns[TITLES[0]])
+        rows = [[name, *(f"{column[name]:.1f}" for column in columns.values())] for name in names]
+        lines += table(["CPU µs a request", *columns], rows)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 from bisect import bisect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any
 
 import bench_serving
 import serving_models as models
+from figures import listed, published
 from serving_peers import HOME, cpu_seconds, free_port, tree
 from serving_process import ServerProcess, move, publish, wait_for
 
@@ -201,7 +204,7 @@ def main() -> None:
     home = folder / "home"
     os.environ["SLIPWAY_HOME"] = str(home)
     figures: dict[str, float] = {}
-    try:
+    with published("serving swap", "uvicorn", "onnxruntime", "mlflow") as lines, ending(process):
         made = [
             models.save(folder / f"m{seed}", models.mlp(seed=seed), {"x": [[0.5] * 64]}) for seed in (1, 2)
         ]
@@ -220,6 +223,14 @@ def main() -> None:
         starts = [cold(home, uri, log_level="error") for _ in range(5)]
         wall, cpu = (statistics.median(column) for column in zip(*starts, strict=True))
         show(figures, {"cold start s, signature checked": wall, "cold start, CPU s": cpu})
+        lines += listed(figures)
+
+
+@contextmanager
+def ending(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """With all that it has started."""
+    try:
+        yield
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)
@@ -228,9 +239,8 @@ def main() -> None:
 def show(figures: dict[str, float], more: dict[str, float]) -> None:
     """Print figures as they come, and keep them all."""
     for name, value in more.items():
-        print(f"{name:50}{value:>12.3f}", flush=True)
+        print(f"{name:50}{value:>12.3f}", file=sys.stderr, flush=True)
     figures |= more
-    (HOME / "serving_swap.json").write_text(json.dumps({"load": os.getloadavg()[0], **figures}, indent=1))
 
 
 if __name__ == "__main__":

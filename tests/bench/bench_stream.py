@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from figures import listed, published
 
 COLUMNS, GROUP = 40, 100_000
 WORKLOAD = """
@@ -37,7 +38,11 @@ print(json.dumps(prepare(sys.argv[1], Data(), Path(sys.argv[2])).rows))
 
 
 def main() -> None:
-    size = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
+    with published("stream", "pyarrow", "pandas") as lines:
+        lines += listed(streamed(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0))
+
+
+def streamed(size: float) -> dict[str, object]:
     with tempfile.TemporaryDirectory(prefix="slipway-stream-") as scratch:
         here = Path(scratch)
         stored = write(here / "rows", size * 1e9)
@@ -55,18 +60,13 @@ def main() -> None:
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         seconds = time.perf_counter() - started
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    results = {
+    return {
         "GB of Parquet": round(stored / 1e9, 2),
         "rows": json.loads(done.stdout),
         "peak resident, MB": round(usage.ru_maxrss / 1000),
         "seconds": round(seconds),
         "CPU-seconds": round(usage.ru_utime + usage.ru_stime),
     }
-    for name, value in results.items():
-        print(f"{name:>20}  {value}")
-    target = Path(".slipway/bench/stream.json")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(results, indent=1))
 
 
 def write(folder: Path, size: float) -> int:

@@ -1,13 +1,12 @@
 """What `slipway up` costs: seconds until everything answers, on an empty home and again; memory and CPU when idle."""
 
-import json
-import os
 import tempfile
 import time
 from pathlib import Path
 
 import psutil
-from platform_process import ROOT, Platform
+from figures import cell, published, table
+from platform_process import Platform
 
 IDLE_SECONDS = 60
 SETTLE_SECONDS = 30
@@ -17,8 +16,8 @@ def memory(processes: list[psutil.Process]) -> dict[str, float]:
     """MB: proportional (shared pages counted once) where the system tells, and the plain sum of resident sizes."""
     full = [process.memory_full_info() for process in processes]
     return {
-        "pss_mb": sum(getattr(one, "pss", one.uss) for one in full) / 1e6,
-        "rss_mb": sum(one.rss for one in full) / 1e6,
+        "MB, shared pages once": sum(getattr(one, "pss", one.uss) for one in full) / 1e6,
+        "MB, resident": sum(one.rss for one in full) / 1e6,
     }
 
 
@@ -36,29 +35,24 @@ def start(home: Path, folder: Path) -> dict[str, object]:
         before = cpu(processes)
         time.sleep(IDLE_SECONDS)
         share = (cpu(processes) - before) / IDLE_SECONDS
-        found = {"ready_seconds": ready, "start_cpu_seconds": start_cpu, "idle_cpu_share": share}
+        found = {"s until ready": ready, "CPU s of it": start_cpu, "share of a core when idle": share}
         found |= memory(processes)
         stopping = time.monotonic()
         platform.end()
         left = len(platform.processes())
     return {
         **found,
-        "stop_seconds": time.monotonic() - stopping,
-        "left_behind": left,
+        "s to stop": time.monotonic() - stopping,
+        "processes left behind": left,
         "processes": len(processes),
     }
 
 
 def main() -> None:
-    results: dict[str, object] = {"load": os.getloadavg()}
-    with tempfile.TemporaryDirectory() as folder:
-        for name in ("first", "again"):
-            results[name] = start(Path(folder) / "home", Path(folder))
-    for name in ("first", "again"):
-        print(name, json.dumps(results[name], default=lambda value: round(value, 2)))
-    path = ROOT / ".slipway" / "bench" / "up.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1))
+    with published("up", "prefect", "mlflow") as lines, tempfile.TemporaryDirectory() as folder:
+        first, again = (start(Path(folder) / "home", Path(folder)) for _ in range(2))
+        rows = [(name, cell(value), cell(again[name])) for name, value in first.items()]
+        lines += table(("`slipway up`", "in an empty home", "again"), rows)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 from example_baselines import BASELINES as EXAMPLES
+from figures import published, table
 
 from tasks.config import Data
 from tasks.data.dataset import prepare, read_frame
@@ -28,12 +29,9 @@ LIMITS = {"digits": 90, "cells": 90, "glosses": 600, "flights": 600, **dict.from
 
 def main() -> None:
     chosen = sys.argv[1:] or list(LIMITS)
-    rows = [one(name) for name in chosen]
-    for row in [dict.fromkeys(rows[0], ""), *rows]:
-        print("  ".join(f"{str(value) if value != '' else key:>16}" for key, value in row.items()))
-    target = Path(".slipway/bench/workloads.json")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(rows, indent=1))
+    with published("workloads", "torch", "onnxruntime") as lines:
+        rows = [one(name) for name in chosen]
+        lines += table(list(rows[0]), [list(map(str, row.values())) for row in rows])
 
 
 def one(name: str) -> dict[str, Any]:

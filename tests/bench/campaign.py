@@ -1,6 +1,6 @@
 """The frame of the campaign: parts of many seeded cases, each kept when it is finished, so that a campaign goes on where it was ended.
 
-    python tests/bench/bench_campaign.py [--only PART …] [--scale 0.01] [--jobs 2] [--minutes 60] [--seed 7] [--again]
+    python tests/bench/bench_campaign.py [--only PART …] [--scale 0.01] [--jobs 2] [--minutes 60] [--seed 7] [--again] [--write]
 
 A part opens what its cases share and gives the function that tries a case. The same seed and number always mean the same case, whatever
 the scale, and the first so many of a part's cases are spread over all of it: a part that was ended early has seen a sample of the whole.
@@ -10,7 +10,6 @@ import argparse
 import json
 import math
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -23,6 +22,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from figures import WRITES, machine, sentence, write
 
 FOLDER = Path(".slipway/bench/campaign")
 SEED = 20261126
@@ -184,8 +185,9 @@ def planned(part: Part, scale: float) -> int:
     return max(1, round(part.cases * scale))
 
 
-def row(part: Part, cases: Sequence[Kept]) -> dict[str, object]:
+def row(part: Part, journal: Mapping[int, Kept]) -> dict[str, object]:
     """A part's line of the table."""
+    cases = journal.values()
     figures: dict[str, list[float]] = {}
     for kept in cases:
         for name, value in kept.figures.items():
@@ -205,8 +207,6 @@ def row(part: Part, cases: Sequence[Kept]) -> dict[str, object]:
             for name, values in figures.items()
         },
         "cpu_minutes": round(sum(kept.cpu for kept in cases) / 60, 1),
-        "machine": _processor(),
-        "date": time.strftime("%Y-%m-%d"),
     }
 
 
@@ -226,15 +226,6 @@ def table(rows: Sequence[Mapping[str, object]]) -> Iterator[str]:
             f"| {line['what']} (`{line['part']}`) | {line['tried']:,} of {line['planned']:,} | {line['wrong']} "
             f"| {'; '.join(said)} | {line['cpu_minutes']} |"
         )
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.processor(),
-    )
-    return f"{os.cpu_count()} cores of {model}"
 
 
 def main(parts: Sequence[Part]) -> int:
@@ -274,12 +265,14 @@ def main(parts: Sequence[Part]) -> int:
         options.share = (0, 1) if jobs > 1 else options.share
     if options.share[0]:
         return 0  # whoever started this share tells of all
+    shown = parts if WRITES else chosen  # the page has one table for all of them
     rows = [
-        row(part, list(Journal(options.folder, part.name, options.seed).read().values())) for part in chosen
+        row(part, kept) for part in shown if (kept := Journal(options.folder, part.name, options.seed).read())
     ]
-    (options.folder / "table.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in rows))
-    (options.folder / "table.md").write_text("\n".join(lines := list(table(rows))) + "\n")
+    lines = [f"Last gone on with {sentence(machine('torch', 'mlflow', 'prefect'))}", "", *table(rows)]
     print("\n".join(lines))
+    if WRITES:
+        write("campaign", lines)
     return int(any(line["wrong"] for line in rows))
 
 

@@ -1,15 +1,24 @@
 """What every bench says beside its figures, which machine, when and under what load, and the table that it writes into docs/benchmarks.md.
 
-A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; what is said around it is written by hand.
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; what is said around it is written by hand. Every bench takes `--write`, and only
+prints without it.
 """
 
 import datetime
 import os
 import platform
+import statistics
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+
+WRITES = "--write" in sys.argv
+"""Whether tables go into the page. The word is taken away, so that benches read what else they were told."""
+
+if WRITES:
+    sys.argv.remove("--write")
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 
@@ -64,15 +73,34 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
 
 
-def listed(figures: Mapping[str, float]) -> list[str]:
+def listed(figures: Mapping[str, object]) -> list[str]:
     """Figures by name as a table."""
-    return table(
-        ("what", "seen"),
-        [
-            (name, f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:.3g}")
-            for name, value in figures.items()
-        ],
-    )
+    return table(("what", "seen"), [(name, cell(value)) for name, value in figures.items()])
+
+
+def cell(value: object) -> str:
+    """A number to three places, and as it is where it counts something."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median of what was measured again and again, and its quartiles."""
+    low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else [*values] * 3
+    return f"{middle:.3g} ({low:.3g} to {high:.3g})"
+
+
+@contextmanager
+def published(name: str, *libraries: str) -> Iterator[list[str]]:
+    """The lines of a bench's table, filled by whoever measures; then shown, and written with `--write`, under what stood around them."""
+    lines: list[str] = []
+    with surroundings() as around:
+        yield lines
+    lines[:0] = [f"{sentence(machine(*libraries))} Load and steal: {loaded(around)}.", ""]
+    print("\n".join(lines), flush=True)
+    if WRITES:
+        write(name, lines)
 
 
 def write(name: str, lines: Sequence[str], page: Path = PAGE) -> None:

@@ -1,12 +1,14 @@
 """Each bench starts by itself, as its page says: outside of pytest nobody puts what tests share on its path."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 BENCHES = Path(__file__).parents[1] / "bench"
 OWN = {path.stem for path in BENCHES.glob("*.py")}
+PAGE = BENCHES.parents[1] / "docs" / "benchmarks.md"
 SHARED = {path.stem for path in (BENCHES.parent / "support").glob("*.py")} - OWN
 
 
@@ -29,3 +31,14 @@ def test_a_script_that_needs_what_tests_share_says_where_it_is(script: Path) -> 
     text = script.read_text()
     if '__name__ == "__main__"' in text and (shared := imported(script) & SHARED):
         assert '/ "support"' in text, f"python {script.name} does not find {', '.join(sorted(shared))}"
+
+
+def test_every_table_that_a_bench_writes_has_its_place_on_the_page_and_every_place_a_bench() -> None:
+    written = set[str]()
+    for script in BENCHES.glob("*.py"):
+        found = re.findall(r'\b(?:published|write)\(f?"([\w ,{}]+)"(?: if \S+ else "([^"]+)")?', script.read_text())
+        written.update(name for names in found for name in names if name)
+    written = {name.replace("{name}", each) for name in written for each in ("SQLite", "PostgreSQL")}
+    places = re.findall(r"^<!-- ([^/].*) -->$", PAGE.read_text(), re.MULTILINE)
+    assert sorted(places) == sorted(written)
+    assert all(f"\n<!-- /{name} -->\n" in PAGE.read_text() for name in places)

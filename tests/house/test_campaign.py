@@ -43,7 +43,7 @@ def run(
 
 
 def test_a_campaign_that_was_ended_goes_on_where_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = run(monkeypatch, tmp_path, "--scale", "0.4")
     with (tmp_path / "toys.jsonl").open("ab") as file:
@@ -51,7 +51,7 @@ def test_a_campaign_that_was_ended_goes_on_where_it_was(
     rest = run(monkeypatch, tmp_path)
     assert len(first) == 4 and sorted([*first, *rest]) == list(range(10))
     assert run(monkeypatch, tmp_path) == []
-    assert "| 1,000 of 1,000 | 0 | 1,000 right; MB 4.5 (0 to 9) |" in (tmp_path / "table.md").read_text()
+    assert "| 1,000 of 1,000 | 0 | 1,000 right; MB 4.5 (0 to 9) |" in capsys.readouterr().out
 
 
 def test_what_ended_wrong_is_kept_said_and_tried_again_when_asked(
