@@ -23,11 +23,11 @@ def search(runner: StepRunner, dataset: Dataset, config: RunConfig) -> tuple[Run
         return config, None
     from tasks.training.space import with_point
     from tasks.training.study import Study
-    from tasks.training.tried import without_test
+    from tasks.training.tried import check_points, without_test
 
     workload, context = load_workload(runner.context.workload), runner.context
     study = Study(config, _identity(runner, dataset, config), workload.first_model)
-    seen = without_test(dataset)
+    check_points(workload, seen := without_test(dataset), config)
     if context.run_id is not None:
         context.registry.tag_run(context.run_id, {SEARCH_TAG: study.identity})
         context.registry.adopt(context.model, SEARCH_TAG, study.identity, context.run_id)

@@ -1,6 +1,7 @@
 """One training of a search, by the training rows and judged by the validation rows; what need not be kept of it goes."""
 
 import gc
+import itertools
 import math
 import shutil
 import time
@@ -8,15 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from tasks.config import RunConfig
 from tasks.errors import StepError
 from tasks.measured import TriedTraining
 from tasks.records import Dataset, Metric
 from tasks.system.processes import cpu_seconds
+from tasks.training.groups import check_groups
 from tasks.training.metrics import Publish, read_metrics
+from tasks.training.module import build_module
 from tasks.training.progress import ShowProgress
 from tasks.training.proposal import Proposal
+from tasks.training.space import with_point
 from tasks.training.trainer import train
 from tasks.training.unfinished import EndedEarlyError, UnfinishedError
+from tasks.workloads.workload import Workload
 
 _JUDGED = ("train", "validation")
 
@@ -24,6 +30,17 @@ _JUDGED = ("train", "validation")
 def without_test(dataset: Dataset) -> Dataset:
     """The dataset as a search may see it: who asks it for the rows that judge is refused."""
     return dataset.model_copy(update={"rows": {name: dataset.rows[name] for name in _JUDGED}})
+
+
+def check_points(workload: Workload, dataset: Dataset, run: RunConfig) -> None:
+    """Raise UserError for groups of the space that fit none of a model's weights: before the first training, not amid the search."""
+    space = run.search.space
+    for name, choice in itertools.product(
+        space.get("model", (run.model,)), space.get("train.groups", (None,))
+    ):
+        point = {"model": name} | ({} if choice is None else {"train.groups": choice})
+        if (train := with_point(run, point).train) is not None and train.groups:
+            check_groups(build_module(workload, dataset, name, train.seed), train.groups)
 
 
 def try_training(

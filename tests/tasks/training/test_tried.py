@@ -11,16 +11,16 @@ import pytest
 import torch
 from checkout import SUPPORT
 
-from tasks.config import Data, Train
+from tasks.config import Data, RunConfig, Search, Train
 from tasks.data.dataset import prepare, read_frame, read_split
-from tasks.errors import StepError
+from tasks.errors import StepError, UserError
 from tasks.records import Dataset
 from tasks.system.imports import importing
 from tasks.training.device import Compute
 from tasks.training.loop import Loop
 from tasks.training.proposal import Proposal
 from tasks.training.trainer import train
-from tasks.training.tried import try_training, without_test
+from tasks.training.tried import check_points, try_training, without_test
 from tasks.training.unfinished import NoRoomError, UnfinishedError
 from tasks.workloads.catalogue import load_workload
 
@@ -164,3 +164,26 @@ def test_a_loop_of_ones_own_is_ended_when_it_offers(tmp_path: Path) -> None:
     rows = without_test(prepare(reference, Data(), tmp_path / "rows"))
     tried = try_training(reference, rows, proposal(reference, bar=(1.1,)), tmp_path / "trainings")
     assert tried.state == "ended early" and len(tried.scores) == 1
+
+
+def test_groups_that_fit_no_weight_of_a_model_of_the_space_are_said_before_the_first_training(
+    dots: Dataset,
+) -> None:
+    """The wide model's weights are `layers.0.weight` and so on; the small one's have other names."""
+    workload, groups = load_workload(DOTS), [{"weights": "layers.0.*", "share": 0.1}]
+    assert workload.train is not None
+    grouped = Train.model_validate({**workload.train.model_dump(), "groups": groups})
+
+    def check(space: dict[str, Any], train: Train | None = workload.train, model: str | None = None) -> None:
+        search = Search.model_validate({"space": space})
+        check_points(workload, dots, RunConfig(train=train, model=model, search=search))
+
+    check({"train.groups": ([], groups)}, model="wide")
+    check({"train.lr": (0.001, 0.1, "log")}, grouped, "wide")
+    for given in (
+        {"space": {"train.groups": ([], groups)}},  # of the first model, which is the small one
+        {"space": {"train.groups": ([], groups), "model": ("wide", "small")}},
+        {"space": {"model": ("wide", "small")}, "train": grouped},
+    ):
+        with pytest.raises(UserError, match=r"train.groups: no weight is called 'layers.0.\*'"):
+            check(**given)  # type: ignore[arg-type]
