@@ -2,26 +2,22 @@
 
 import os
 import resource
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import promotions
 import proved
 from figures import listed, published
-from serving_peers import free_port
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 
+from mlflow_process import MlflowProcess
 from stated import sealed
 
 from tasks.attestation.bundle import ATTESTATIONS, check_statements, write_statements
@@ -45,9 +41,10 @@ def main() -> None:
     with published("proof", "mlflow") as lines, tempfile.TemporaryDirectory() as temporary:
         home = Path(temporary)
         results |= contention(home / "contention")
-        with mlflow_server(home / "server") as address:
-            results |= going_back(home / "rollback", address)
-            results |= stating(home / "rollback", address)
+        (home / "server").mkdir()
+        with MlflowProcess(home / "server") as server:
+            results |= going_back(home / "rollback", server.url)
+            results |= stating(home / "rollback", server.url)
         results |= validation(home / "validation")
         lines += listed(results)
 
@@ -83,32 +80,6 @@ def contention(home: Path) -> dict[str, Any]:
         f"{RACERS} promotions raced": f"1 promoted, {RACERS - 1} told, chain whole, {seconds:.1f} s",
         f"{KILLS} promotions killed": f"{dict(outcomes)}; always a champion, ledger repaired",
     }
-
-
-@contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
-    """A server as people run it, with a database and files of its own."""
-    folder.mkdir()
-    address = f"http://127.0.0.1:{(port := free_port())}"
-    store = [
-        "--backend-store-uri",
-        f"sqlite:///{folder / 'mlflow.db'}",
-        "--artifacts-destination",
-        str(folder),
-    ]
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *store]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    try:
-        while process.poll() is None:
-            with suppress(OSError):
-                urllib.request.urlopen(f"{address}/health", timeout=1).close()
-                break
-            time.sleep(0.2)
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
 
 
 def going_back(home: Path, address: str) -> dict[str, Any]:

@@ -24,13 +24,13 @@ from typing import Any
 
 import bench_serving
 import serving_models as models
-from bench_serving_swap import registry
 from figures import listed, published
 from serving_peers import HOME, Peer, free_port, halted
 from serving_process import ServerProcess, wait_for
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
 
+from mlflow_process import MlflowProcess
 from registered import ROW, Registered, Rollout
 from registry_door import RegistryDoor
 
@@ -74,12 +74,8 @@ class Place:
         private_key()
         self.key = public_key()
         self.stack = stack
-        self.process, self.uri = registry(self.folder)
-        stack.callback(self.end)
-
-    def end(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.registry = stack.enter_context(MlflowProcess(self.folder))
+        self.uri = self.registry.url
 
     def rollout(self, old: Any, new: Any, **record: Any) -> tuple[Registered, Rollout]:
         registered = Registered(self.uri, self.folder / f"models-{time.time_ns()}", sealed=True)
@@ -242,7 +238,7 @@ def away(place: Place, before: Path | None) -> None:
     server = place.serve(registered, "away", tracking_uri=door.uri)
     rollout.write(step=2, weight=0.1)
     wait_for(lambda: weight_at(rollout, server) == 0.1)
-    os.killpg(place.process.pid, signal.SIGSTOP)
+    place.registry.send(signal.SIGSTOP)
     try:
         with loaded(Load(server, pause=0.01)) as told:
             time.sleep(AWAY_SECONDS)
@@ -254,7 +250,7 @@ def away(place: Place, before: Path | None) -> None:
             wait_for(lambda: weight_at(rollout, server) is None)
         show("a bad version found without the registry: what clients were told", dict(told))
     finally:
-        os.killpg(place.process.pid, signal.SIGCONT)
+        place.registry.send(signal.SIGCONT)
     start = time.monotonic()
     note = wait_for(lambda: registered.tags(str(rollout.record.new)).get(REVERTED_TAG))
     show("its note is there after the registry's return, s", round(time.monotonic() - start, 1))

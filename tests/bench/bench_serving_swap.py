@@ -4,15 +4,11 @@ import json
 import multiprocessing
 import os
 import shutil
-import signal
 import statistics
-import subprocess
 import sys
 import threading
 import time
 from bisect import bisect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPConnection
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,7 +21,9 @@ from figures import listed, published
 from serving_peers import HOME, cpu_seconds, free_port, tree
 from serving_process import ServerProcess, move, publish, wait_for
 
-from tasks.system.urls import answers
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+
+from mlflow_process import MlflowProcess
 
 MOVES, REQUESTS, POLL = 100, 100_000, 0.5
 MANY = 1_000_000
@@ -81,27 +79,6 @@ def ask_on_and_on(address: tuple[str, int], end: Connection, asked: Any) -> None
         client.going = False
         client.join()
     end.send([client.found for client in clients])
-
-
-def registry(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """MLflow's server, which answers in a process of its own: a signal is for the whole group."""
-    port = free_port()
-    store = [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination",
-        f"{folder}/artifacts",
-    ]
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port), *store]
-    environment = {
-        **os.environ,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet, start_new_session=True)
-    wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"), 120)
-    return process, f"http://127.0.0.1:{port}"
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -200,11 +177,14 @@ def main() -> None:
     folder = HOME / "swap"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    process, uri = registry(folder)
     home = folder / "home"
     os.environ["SLIPWAY_HOME"] = str(home)
     figures: dict[str, float] = {}
-    with published("serving swap", "uvicorn", "onnxruntime", "mlflow") as lines, ending(process):
+    with (
+        published("serving swap", "uvicorn", "onnxruntime", "mlflow") as lines,
+        MlflowProcess(folder) as registry,
+    ):
+        uri = registry.url
         made = [
             models.save(folder / f"m{seed}", models.mlp(seed=seed), {"x": [[0.5] * 64]}) for seed in (1, 2)
         ]
@@ -224,16 +204,6 @@ def main() -> None:
         wall, cpu = (statistics.median(column) for column in zip(*starts, strict=True))
         show(figures, {"cold start s, signature checked": wall, "cold start, CPU s": cpu})
         lines += listed(figures)
-
-
-@contextmanager
-def ending(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """With all that it has started."""
-    try:
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
 
 
 def show(figures: dict[str, float], more: dict[str, float]) -> None:

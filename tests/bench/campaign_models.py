@@ -6,7 +6,6 @@ import logging
 import os
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ from typing import Any
 
 import hostile_models
 import serving_models as models
-from bench_serving_swap import registry
 from campaign import Case, Part, Tried, Try, Wrong
+from mlflow_process import MlflowProcess
 from serving_process import ServerProcess, move, publish, wait_for
 
 CASES = 220
@@ -59,12 +58,13 @@ class Served:
     """A server that follows an alias, and what it is that serves."""
 
     def __init__(self, scratch: Path) -> None:
-        self.process, self.uri = registry(scratch)
+        self.registry = MlflowProcess(scratch).start()
+        self.uri = self.registry.url
         self.home = scratch / "home"
         try:
             self.server = self._serve(scratch)
         except BaseException:
-            os.killpg(self.process.pid, signal.SIGTERM)
+            self.registry.kill()
             raise
         self.pids = self._pids()
 
@@ -116,8 +116,7 @@ class Served:
 
     def close(self) -> None:
         self.server.stop()
-        os.killpg(self.process.pid, signal.SIGTERM)
-        self.process.wait(20)
+        self.registry.kill()
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import serving_models as models
-from bench_serving_swap import registry
 from campaign import Case, Part, Tried, Try, Wrong
+from mlflow_process import MlflowProcess
 from serving_process import ServerProcess, move, permit, publish, wait_for
 
 NAME = "digits"
@@ -148,7 +148,8 @@ class Fleet:
     """Two versions that may serve, a registry behind a gate, and servers of one home."""
 
     def __init__(self, scratch: Path) -> None:
-        self.process, self.uri = registry(scratch)
+        self.registry = MlflowProcess(scratch).start()
+        self.uri = self.registry.url
         self.gate = Gate(self.uri)
         self.home, self.ahead = scratch / "home", scratch / "ahead"
         self.serial = 1
@@ -179,8 +180,7 @@ class Fleet:
         )  # fmt: skip
 
     def close(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
+        self.registry.kill()
         self.gate.loop.call_soon_threadsafe(self.gate.loop.stop)
 
 

@@ -36,7 +36,9 @@ def test_a_script_that_needs_what_tests_share_says_where_it_is(script: Path) -> 
 def test_every_table_that_a_bench_writes_has_its_place_on_the_page_and_every_place_a_bench() -> None:
     written = set[str]()
     for script in BENCHES.glob("*.py"):
-        found = re.findall(r'\b(?:published|write)\(f?"([\w ,{}]+)"(?: if \S+ else "([^"]+)")?', script.read_text())
+        found = re.findall(
+            r'\b(?:published|write)\(f?"([\w ,{}]+)"(?: if \S+ else "([^"]+)")?', script.read_text()
+        )
         written.update(name for names in found for name in names if name)
     written = {name.replace("{name}", each) for name in written for each in ("SQLite", "PostgreSQL")}
     places = re.findall(r"^<!-- ([^/].*) -->$", PAGE.read_text(), re.MULTILINE)

@@ -2,25 +2,23 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from checkout import ROOT, SUPPORT
 from free_ports import free_port
+from mlflow_process import MlflowProcess
 
 from tasks.errors import StepError
 from tasks.registry.http import MlflowError
 from tasks.registry.reachability import check_mlflow
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
-from tasks.system.urls import answers
 from tasks.training.metrics import read_metrics
 
 WORKLOAD = SUPPORT / "held_digits.py"
@@ -28,39 +26,10 @@ _SECONDS = 600
 _OUTAGE_SECONDS = 60
 
 
-class Tracking:
-    """An MLflow server of this test's own, on one port however often it starts."""
-
-    def __init__(self, folder: Path, *options: str, **environment: str) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self._log = folder / "mlflow.log"
-        self._command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
-        self._command += ["--port", self.url.rpartition(":")[2], *options]
-        self._command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-        self._command += ["--artifacts-destination", (folder / "artifacts").as_uri()]
-        self._environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment}
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, env=self._environment, stdout=log, stderr=log, start_new_session=True
-            )
-        until(lambda: answers(f"{self.url}/health"), lambda: self._log.read_text()[-2000:])
-
-    def kill(self) -> None:
-        """With all its processes, at once."""
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-
 @pytest.fixture
-def tracking(tmp_path: Path, empty_mlflow_database: Path) -> Iterator[Tracking]:
+def tracking(tmp_path: Path, empty_mlflow_database: Path) -> Iterator[MlflowProcess]:
     (tmp_path / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
-    server = Tracking(tmp_path)
+    server = MlflowProcess(tmp_path)
     yield server
     server.kill()
 
@@ -68,7 +37,7 @@ def tracking(tmp_path: Path, empty_mlflow_database: Path) -> Iterator[Tracking]:
 @pytest.mark.platform
 @pytest.mark.timeout(1800)
 def test_training_outlives_mlflow_and_every_metric_arrives_once(
-    tmp_path: Path, home: Path, tracking: Tracking, prefect_server: str
+    tmp_path: Path, home: Path, tracking: MlflowProcess, prefect_server: str
 ) -> None:
     tracking.start()
     hold = tmp_path / "hold"
