@@ -143,6 +143,7 @@ def prefect_server(folder: Path) -> Iterator[str]:
         "server",
         "start",
         "--no-ui",
+        "--no-services",  # as the one that a run starts for itself; they take a tenth of a core
         "--host",
         "127.0.0.1",
         "--port",
