@@ -16,6 +16,7 @@ from flows.pipeline.context import RunContext
 from tasks.errors import LostError, UserError
 from tasks.registry.http import MlflowError
 from tasks.reporting.cost import metered
+from tasks.system.files import disk_is_full
 
 P = ParamSpec("P")
 
@@ -80,7 +81,7 @@ def cost_path(*arguments: Any, **named: Any) -> Path:
 
 
 def worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
-    """Bad input stays bad; a lost connection may come back, and a process that was ended may not be the next time."""
+    """Bad input stays bad, and a full disk full; a lost connection may come back, and a process that was ended may not be the next time."""
     try:
         state.result()
     except MlflowError as error:
@@ -88,5 +89,5 @@ def worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
     except LostError:
         return True
     except Exception as error:
-        return not isinstance(error, UserError)
+        return not isinstance(error, UserError) and not disk_is_full(error)
     return True

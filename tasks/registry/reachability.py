@@ -13,7 +13,7 @@ from tasks.system.urls import without_secrets
 
 _DATABASES = ("sqlite", "postgresql", "postgresql+psycopg2", "postgresql+psycopg", "mysql", "file")
 
-_DAMAGED = ("malformed", "not a database", "disk image", "file is encrypted", "disk I/O error")
+_DAMAGED = ("malformed", "not a database", "disk image", "file is encrypted")
 """What SQLite says of a file that is not what it wrote."""
 
 _HALF_MADE = (") table ", ") index ", ") duplicate column name")
@@ -57,6 +57,10 @@ def explain_database(uri: str, error: Exception) -> StepError:
     if any(words in text for words in _HALF_MADE):
         return StepError(
             f"{where} is half made or half upgraded, by a process that was ended amid it: put a backup in its place, or move it away to begin anew."
+        )
+    if "disk I/O error" in text:
+        return StepError(
+            f"The disk of {where} fails ({typed_line(error, 80)}): see what the system's log says of it."
         )
     if any(words in text for words in _DAMAGED):
         return StepError(

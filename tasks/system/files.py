@@ -16,7 +16,11 @@ from filelock import Timeout
 from tasks.errors import LostError, StepError
 from tasks.system.processes import is_running, started
 
-_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+_TROUBLE = {*_FULL, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+_SAYS_FULL = ("database or disk is full", "no space left on device")
 
 NO_MEMORY = (
     "There is not enough memory: end what else runs, lift the limit if there is one (ulimit -v), "
@@ -38,7 +42,7 @@ _SHORT = (
 
 def why_not_written(what: str, folder: Path, needed: int, error: OSError) -> str:
     """One sentence: on a full disk with the bytes that `what` needs and the bytes that are free."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno not in _FULL:
         return f"{what} cannot be written in {folder}: {error.strerror or error}."
     free = shutil.disk_usage(folder).free
     return f"No space for {what} in {folder}: at least {needed:,} bytes are needed and {free:,} are free; free some and run again."
@@ -54,13 +58,27 @@ def is_the_machines(error: BaseException | None) -> bool:
 
 
 def _lacks_something(error: BaseException | None) -> bool:
+    return disk_is_full(error) or any(
+        isinstance(each, MemoryError | Timeout | LostError)
+        or short_of_memory(str(each))
+        or (isinstance(each, OSError) and each.errno in _TROUBLE)
+        for each in _causes(error)
+    )
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether it, or what it was raised from, says so: Python by number, SQLite and PostgreSQL in words."""
+    return any(
+        (isinstance(each, OSError) and each.errno in _FULL)
+        or any(words in str(each).lower() for words in _SAYS_FULL)
+        for each in _causes(error)
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if isinstance(error, MemoryError | Timeout | LostError) or short_of_memory(str(error)):
-            return True
-        if isinstance(error, OSError) and error.errno in _TROUBLE:
-            return True
+        yield error
         error = error.__cause__
-    return False
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
@@ -78,14 +96,14 @@ def why_it_broke(error: BaseException) -> StepError | None:
     """What the machine lacks, as one sentence; None for an error that is not the machine's, and for Ctrl-C."""
     if not _lacks_something(error):
         return None
-    while not isinstance(error, LostError | OSError | MemoryError) and error.__cause__ is not None:
-        error = error.__cause__
+    full, causes = disk_is_full(error), [*_causes(error)]
+    error = next((each for each in causes if isinstance(each, LostError | OSError | MemoryError)), causes[-1])
     if isinstance(error, LostError):
         return error
     text = " ".join(str(error).split())[:200]
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return StepError(f"Too many files are open ({text}): raise the limit (ulimit -n) and run again.")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if full:
         return StepError(f"No space is left on the disk ({text}): free some and run again.")
     if isinstance(error, OSError) and error.errno in (errno.EIO, errno.EROFS):
         return StepError(f"The disk fails ({text}): see what the system's log says of it.")

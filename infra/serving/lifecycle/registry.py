@@ -1,6 +1,5 @@
 """The registry: which version an alias names, what is written on it, its files, and a tag for one that failed."""
 
-import errno
 import logging
 import os
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from tasks.registry.status_tags import status_texts
 from tasks.registry.tags import REVERTED_TAG
 from tasks.rollout.record import ROLLOUT_TAG
 from tasks.rollout.reported import POD_TAG
+from tasks.system.files import disk_is_full
 from tasks.system.frozen import Frozen
 
 logger = logging.getLogger("slipway.serving")
@@ -145,8 +145,7 @@ class AliasSource:
             return download_version(self.client, name, int(version), into)
         except Exception as error:
             logger.debug("%s version %s: %r", name, version, error)
-            full = os.strerror(errno.ENOSPC) in f"{error} {error.__cause__}"
-            why = "the disk of the cache is full" if full else type(error).__name__
+            why = "the disk of the cache is full" if disk_is_full(error) else type(error).__name__
             raise Unfetched(f"its files cannot be downloaded ({why})") from error
 
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkout import ROOT, SUPPORT
@@ -16,7 +17,7 @@ from mlflow_process import MlflowProcess
 
 from tasks.errors import StepError
 from tasks.registry.http import MlflowError
-from tasks.registry.reachability import check_mlflow
+from tasks.registry.reachability import check_mlflow, explain, explain_database
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
 from tasks.training.metrics import read_metrics
@@ -132,6 +133,41 @@ def test_a_database_of_another_version_is_one_sentence(home: Path, empty_mlflow_
         StepError, match=r"was made by another version of MLflow: back it up and run `mlflow db upgrade`"
     ):
         Registry(load_settings()).client  # noqa: B018
+
+
+def test_a_database_on_a_full_disk_is_full_and_not_lost(tmp_path: Path, empty_mlflow_database: Path) -> None:
+    """SQLite's own words, by way of MLflow, where a database may have no more pages than it has."""
+    import sqlalchemy
+    from mlflow import MlflowClient
+
+    (tmp_path / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+    def connected(connection: Any, _: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1")
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", connected)
+    try:
+        with pytest.raises(Exception) as error:
+            MlflowClient(uri, uri).create_experiment(
+                "large", tags={f"tag {n}": "y" * 4_000 for n in range(50)}
+            )
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "connect", connected)
+    said = str(explain(uri, error.value))
+    assert said.startswith("No space is left on the disk (") and said.endswith("free some and run again.")
+
+
+def test_a_disk_that_fails_is_no_damaged_database() -> None:
+    said = str(
+        explain_database(
+            "sqlite:////home/mlflow.db", RuntimeError("(sqlite3.OperationalError) disk I/O error")
+        )
+    )
+    assert (
+        said.startswith("The disk of MLflow's database sqlite:////home/mlflow.db fails (")
+        and "backup" not in said
+    )
 
 
 def test_a_database_that_nobody_serves_is_one_sentence_without_its_password(

@@ -76,6 +76,10 @@ def test_what_the_work_lacks_is_not(error: Exception | None) -> None:
             raised_from(OSError(errno.ENOSPC, "No space left on device", "/home/a")),
             "No space is left on the disk (",
         ),
+        (
+            RuntimeError("(sqlite3.OperationalError) database or disk is full"),
+            "No space is left on the disk (",
+        ),
         (OSError(errno.EMFILE, "Too many open files", "/home/a"), "Too many files are open ("),
         (OSError(errno.EIO, "Input/output error"), "The disk fails ("),
         (Timeout("/home/a.lock"), "Another process holds what this one needs ("),
