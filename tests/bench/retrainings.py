@@ -219,9 +219,9 @@ def read_operators() -> None:
     """What takes each export a second to look up anew: how the exporter says torch's operators, and takes them apart."""
     with contextlib.suppress(ImportError, AttributeError):
         import_module("tasks.onnx.exporters")._read_operators_once()
-        exporter = "torch.onnx._internal.exporter"
-        opset = import_module(f"{exporter}._constants").TORCHLIB_OPSET
-        import_module(f"{exporter}._registration").ONNXRegistry.from_torchlib(opset_version=opset)
+        registration = import_module("torch.onnx._internal.exporter._registration")
+        opset = import_module("torch.onnx._constants").ONNX_DEFAULT_OPSET  # which an export asks for
+        registration.ONNXRegistry.from_torchlib(opset_version=opset)
     import_module("torch.export").default_decompositions().items()
 
 

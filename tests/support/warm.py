@@ -62,9 +62,10 @@ def warm(environment: dict[str, str]) -> Iterator[Path]:
 
 def serve(address: str) -> None:
     """Fork for each that asks; what its process had imported is imported here before the next."""
-    from retrainings import IMPORTED, import_all, measure_briefly
+    from retrainings import IMPORTED, import_all, measure_briefly, read_operators
 
     import_all([*IMPORTED])
+    read_operators()
     measure_briefly()
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     server.bind(address)
