@@ -294,7 +294,7 @@ def main() -> None:
             Path(sys.argv[2]), config, EXACT_ROWS, lambda progress: print("step", progress.step, flush=True)
         )
         return
-    words = sys.argv[1:]
+    words = [word for word in sys.argv[1:] if word != "--write"]  # there is no table of its parts
     wanted = [name for name in PARTS if not words or any(word in name for word in words)]
     if not torch.cuda.is_available():
         for name in wanted:

@@ -206,7 +206,7 @@ def row(part: Part, journal: Mapping[int, Kept]) -> dict[str, object]:
             name: {"least": min(values), "median": statistics.median(values), "most": max(values)}
             for name, values in figures.items()
         },
-        "cpu_minutes": round(sum(kept.cpu for kept in cases) / 60, 1),
+        "cpu_minutes": round(sum(kept.figures.get("CPU s a case", kept.cpu) for kept in cases) / 60, 1),
     }
 
 

@@ -324,9 +324,8 @@ async def overloaded(server: ServerProcess) -> Tried:
     for turn in range(2):
         cpu, before = cpu_seconds(pid), len(client.answers)
         peaks.append(await client.closed(overload.PEAK_CLIENTS, BEFORE_SECONDS))
-        served = sum(
-            answer.status == 200 for answer in client.answers[before:]
-        )  # some may be refused at the peak
+        # some may be refused at the peak, too
+        served = sum(answer.status == 200 for answer in client.answers[before:])
         costs.append((cpu_seconds(pid) - cpu) / served)
         if turn == 0:
             steady = overload.p99(await client.offered(peaks[0] / 3, BEFORE_SECONDS))

@@ -19,15 +19,15 @@ _SECONDS = 180
 class MlflowProcess:
     """One port and one database however often it starts; it ends with whoever has started it."""
 
-    def __init__(self, folder: Path, *options: str, **environment: str) -> None:
+    def __init__(self, folder: Path) -> None:
         """`folder`: where mlflow.db, artifacts and mlflow.log are, or come to be."""
         port = free_port()
         self.url, self._log = f"http://127.0.0.1:{port}", folder / "mlflow.log"
         self._command = ("mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port))
-        self._command += ("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", *options)
+        self._command += ("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}")
         self._command += ("--artifacts-destination", (folder / "artifacts").absolute().as_uri())
         quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        self._environment = {**os.environ, **quiet, **environment}
+        self._environment = {**os.environ, **quiet}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:

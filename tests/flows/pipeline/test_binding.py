@@ -3,17 +3,10 @@
 import errno
 
 import pytest
+from failed_state import FailedState
 
 from flows.pipeline.binding import worth_a_retry
 from tasks.errors import LostError, StepError, UserError
-
-
-class _Failed:
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def result(self) -> None:
-        raise self._error
 
 
 @pytest.mark.parametrize(
@@ -21,15 +14,14 @@ class _Failed:
     [
         (LostError("a helper was killed"), True),
         (ConnectionResetError("by the peer"), True),
-        (OSError(errno.EIO, "Input/output error"), True),  # which may have been the only one
-        (
-            OSError(errno.ENOSPC, "No space left on device"),
-            False,
-        ),  # or a person waits half a minute for a sentence
+        # which may have been the only one
+        (OSError(errno.EIO, "Input/output error"), True),
+        # or a person waits half a minute for a sentence
+        (OSError(errno.ENOSPC, "No space left on device"), False),
         (RuntimeError("(sqlite3.OperationalError) database or disk is full"), False),
         (StepError("No space for metrics"), False),
         (UserError("no such file"), False),
     ],
 )
 def test_what_may_pass_is_tried_again_and_what_stays_is_not(error: Exception, again: bool) -> None:
-    assert worth_a_retry(None, None, _Failed(error)) is again
+    assert worth_a_retry(None, None, FailedState(error)) is again

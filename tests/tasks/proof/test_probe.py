@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from failed_state import FailedState
 from helper_processes import sent_to_helpers
 
 from flows.pipeline.binding import worth_a_retry
@@ -25,16 +26,6 @@ from tasks.records import Candidate, Dataset
 Digits = tuple[Dataset, Candidate]
 
 PROBE = "tasks.proof.first_run"
-
-
-class _Failed:
-    """A task's state after `error`, as Prefect gives it."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-
-    def result(self) -> None:
-        raise self.error
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
@@ -50,7 +41,7 @@ def test_a_probe_that_was_killed_says_nothing_about_the_file_and_is_asked_again(
         pytest.raises(LostError, match=f"was ended by {number.name}") as lost,
     ):
         probe(fp32.onnx.path, dataset, "validation", 8)
-    assert hit and worth_a_retry(None, None, _Failed(lost.value))
+    assert hit and worth_a_retry(None, None, FailedState(lost.value))
 
 
 def test_a_candidate_whose_probe_was_killed_gets_no_report(linear_digits: Digits, tmp_path: Path) -> None:

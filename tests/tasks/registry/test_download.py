@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from failed_state import FailedState
 
 from tasks.errors import StepError
 from tasks.registry.download import download_version
@@ -98,16 +99,8 @@ def test_a_download_that_breaks_off_is_one_sentence_and_may_be_tried_again(tmp_p
     ):
         download_version(RestClient(address), "m", 1, tmp_path / "a")
     assert not is_missing(said.value)
-    assert worth_a_retry(None, None, _Failed(said.value))
-    assert not worth_a_retry(None, None, _Failed(MlflowError("no such model", "RESOURCE_DOES_NOT_EXIST")))
-
-
-class _Failed:
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def result(self) -> None:
-        raise self._error
+    assert worth_a_retry(None, None, FailedState(said.value))
+    assert not worth_a_retry(None, None, FailedState(MlflowError("no such model", "RESOURCE_DOES_NOT_EXIST")))
 
 
 class _Elsewhere(_Misled):
