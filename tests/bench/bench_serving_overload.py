@@ -10,15 +10,19 @@ import shutil
 import statistics
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 import bench_serving
 import serving_models as models
 from figures import listed, published
-from serving_peers import HOME
+from serving_peers import HOME, cpu_seconds
 from serving_process import ServerProcess
 
-PEAK_CLIENTS, PEAK_SECONDS, OVER, OVER_SECONDS, AFTER_SECONDS = 32, 5.0, 4, 20.0, 8.0
+CLIENTS = (2, 4, 8, 16, 32)
+"""How many at once the peak is looked for with: too few leave the server idle, too many are refused in part."""
+
+PEAK_SECONDS, STEADY_SECONDS, OVER, OVER_SECONDS, AFTER_SECONDS = 2.0, 5.0, 4, 20.0, 8.0
 SETTLE = 2.0
 
 
@@ -27,6 +31,16 @@ class Answer(NamedTuple):
     took: float
     status: int
     retry: bool
+
+
+class Peak(NamedTuple):
+    """The most that a server does for clients of whom it refuses none."""
+
+    rate: float
+    """Answers a second."""
+    cost: float
+    """Of its CPU seconds, for an answer."""
+    clients: int
 
 
 class Client:
@@ -64,6 +78,19 @@ class Client:
         await asyncio.gather(*(one() for _ in range(clients)))
         return useful(self.answers[before:], start, end)
 
+    async def peak(self, cpu: Callable[[], float], seconds: float = PEAK_SECONDS) -> Peak:
+        """The highest rate over some numbers of clients; `cpu` says what CPU seconds the server has had."""
+        found = list[Peak]()
+        for clients in CLIENTS:
+            before, had = len(self.answers), cpu()
+            rate = await self.closed(clients, seconds)
+            answers = self.answers[before:]
+            if all(answer.status == 200 for answer in answers):
+                found.append(Peak(rate, (cpu() - had) / len(answers), clients))
+        if not found:
+            raise RuntimeError(f"Even some of {CLIENTS[0]} clients were refused.")
+        return max(found)
+
     async def offered(self, rate: float, seconds: float) -> list[Answer]:
         """What came of requests that left at a rate, all of them awaited."""
         before, start, tasks = len(self.answers), time.perf_counter(), set()
@@ -91,27 +118,32 @@ def p99(answers: list[Answer]) -> float:
     return times[int(0.99 * (len(times) - 1))] if times else float("inf")
 
 
-async def measure(address: tuple[str, int], body: bytes) -> dict[str, float]:
-    client = Client(address, body)
-    await client.closed(PEAK_CLIENTS, 1.0)
-    peak = await client.closed(PEAK_CLIENTS, PEAK_SECONDS)
-    steady = p99(await client.offered(peak / 2, PEAK_SECONDS))
+async def measure(server: ServerProcess, body: bytes) -> dict[str, float]:
+    client = Client(server.address, body)
+
+    def cpu() -> float:
+        return cpu_seconds(server.process.pid)
+
+    await client.closed(CLIENTS[-1], 1.0)
+    peak = await client.peak(cpu)
+    steady = p99(await client.offered(peak.rate / 2, STEADY_SECONDS))
     start = time.perf_counter()
-    over = await client.offered(OVER * peak, OVER_SECONDS)
+    over = await client.offered(OVER * peak.rate, OVER_SECONDS)
     ended = start + OVER_SECONDS
     work = useful(over, start + SETTLE, ended)
-    after = await client.offered(peak / 2, AFTER_SECONDS)
-    peaks = [peak, await client.closed(PEAK_CLIENTS, PEAK_SECONDS)]  # the machine's speed changes meanwhile
+    after = await client.offered(peak.rate / 2, AFTER_SECONDS)
+    again = await client.peak(cpu)  # the machine's speed changes meanwhile
     client.close()
     late = [answer.sent for answer in after if answer.status != 200 or answer.took > 2 * steady + 0.01]
     refused = [answer for answer in over if answer.status == 429]
     counts = Counter(answer.status for answer in over)
     return {
-        "peak before, rows/s": peaks[0],
-        "peak after, rows/s": peaks[1],
+        "peak before, rows/s": peak.rate,
+        "clients at the peak": peak.clients,
+        "peak after, rows/s": again.rate,
         "p99 ms at half the peak": steady * 1e3,
         "offered, rows/s": len(over) / OVER_SECONDS,
-        "useful work at 4×, share of peak": work / statistics.mean(peaks),
+        "useful work at 4×, share of peak": work / statistics.mean([peak.rate, again.rate]),
         "answered 200": counts[200],
         "answered 429": counts[429],
         "answered otherwise": len(over) - counts[200] - counts[429],
@@ -132,7 +164,7 @@ def main() -> None:
         published("serving overload", "uvicorn", "onnxruntime") as lines,
         ServerProcess(f"bench={folder}", home=HOME / "home", log_level="error") as server,
     ):
-        lines += listed({"work": work.title, **asyncio.run(measure(server.address, body))})
+        lines += listed({"work": work.title, **asyncio.run(measure(server, body))})
 
 
 if __name__ == "__main__":

@@ -15,7 +15,10 @@ from campaign import Case, Part, Tried, Try, Wrong
 from faulty_disk import NOTHING, Fault
 from retrainings import DOTS, Ended, Retrainings, prefect_server
 
-KILLS, IN_A_ROW, FAILURES = 1_000, 4, 1_000
+KILLS, IN_A_ROW = 1_000, 4
+
+FAILURES = 1_212
+"""As many calls as a retraining of the dots has: each of them fails once."""
 
 KILLS_OF_FIRST_RUNS, KILLS_OF_DIGITS = 100, 20
 
@@ -208,6 +211,8 @@ def open_kills_of_digits(scratch: Path) -> Iterator[Try]:
 def open_failures(scratch: Path) -> Iterator[Try]:
     """Every call fails in turn: half of them once with EIO, half as the first on a disk that is full."""
     with prefect_server(scratch / "prefect-server") as api, drilled(scratch, api, None) as drill:
+        if len(drill.calls) > FAILURES:
+            raise AssertionError(f"A retraining has {len(drill.calls):,} calls: let FAILURES be as many.")
 
         def attempt(case: Case) -> Tried:
             at = case.among(len(drill.calls))

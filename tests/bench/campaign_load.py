@@ -317,29 +317,26 @@ def open_overloads(scratch: Path) -> Iterator[Try]:
 
 async def overloaded(server: ServerProcess) -> Tried:
     """Ten times the peak: the work goes on, the rest is told when to come back, and soon after it is as if nothing had been."""
-    client, pid = overload.Client(server.address, b""), server.process.pid
+    client = overload.Client(server.address, b"")
     client.request = post(1, width=512)
-    await client.closed(overload.PEAK_CLIENTS, 0.5)
-    peaks, costs = [], []
-    for turn in range(2):
-        cpu, before = cpu_seconds(pid), len(client.answers)
-        peaks.append(await client.closed(overload.PEAK_CLIENTS, BEFORE_SECONDS))
-        # some may be refused at the peak, too
-        served = sum(answer.status == 200 for answer in client.answers[before:])
-        costs.append((cpu_seconds(pid) - cpu) / served)
-        if turn == 0:
-            steady = overload.p99(await client.offered(peaks[0] / 3, BEFORE_SECONDS))
-            cpu, start = cpu_seconds(pid), time.perf_counter()
-            over = await client.offered(OVER * peaks[0], OVER_SECONDS)
-            ended = time.perf_counter()
-            used = cpu_seconds(pid) - cpu
-            after = await client.offered(peaks[0] / 3, AFTER_SECONDS)
+
+    def cpu() -> float:
+        return cpu_seconds(server.process.pid)
+
+    await client.closed(overload.CLIENTS[-1], 0.5)
+    peak = await client.peak(cpu)
+    steady = overload.p99(await client.offered(peak.rate / 3, BEFORE_SECONDS))
+    had, start = cpu(), time.perf_counter()
+    over = await client.offered(OVER * peak.rate, OVER_SECONDS)
+    ended, used = time.perf_counter(), cpu() - had
+    after = await client.offered(peak.rate / 3, AFTER_SECONDS)
+    peaks = [peak, await client.peak(cpu)]  # the machine's speed changes meanwhile
     client.close()
     served = sum(answer.status == 200 for answer in over)
     last = max(answer.sent for answer in over)  # what waits then is answered after it, and is not overload
-    share = overload.useful(over, start, last) / statistics.mean(peaks)
-    offered = len(over) / (last - start) / peaks[0]
-    by_cpu = served * statistics.mean(costs) / used
+    share = overload.useful(over, start, last) / statistics.mean(each.rate for each in peaks)
+    offered = len(over) / (last - start) / peak.rate
+    by_cpu = served * statistics.mean(each.cost for each in peaks) / used
     late = [a.sent + a.took for a in after if a.status != 200 or a.took > 3 * steady + 0.05]
     recovery = max(late, default=ended) - ended
     other = sorted({answer.status for answer in over} - {200, 429, 503})
@@ -352,6 +349,7 @@ async def overloaded(server: ServerProcess) -> Tried:
         "useful work": share,
         "useful work by CPU time": by_cpu,
         "s to recover": recovery,
+        "clients at the peak": peak.clients,
         "offered, times the peak": offered,
     }
     return Tried(
