@@ -41,6 +41,8 @@ for name in (
 ):
     os.environ.pop(name, None)
 
+_LEASH = "leash"
+
 settings.register_profile("untimed", deadline=None)  # what a machine is slow at is no fault
 settings.load_profile("untimed")
 
@@ -210,17 +212,27 @@ def _shared(
         if (folder / "address").exists():
             return (folder / "address").read_text()
         port = free_port()
-        words = [sys.executable, "-m", *command, "--host", "127.0.0.1", "--port", str(port)]
+        words = [sys.executable, "-m", "tasks.system.processes", *command]
+        words += ["--host", "127.0.0.1", "--port", str(port)]
+        leash = (os.POSIX_SPAWN_OPEN, 0, str(folder.parent / _LEASH), os.O_RDONLY, 0)
         output = (os.POSIX_SPAWN_OPEN, 1, str(folder / "log"), os.O_WRONLY | os.O_CREAT, 0o600)
-        both = [output, (os.POSIX_SPAWN_DUP2, 1, 2)]
+        ends = [leash, output, (os.POSIX_SPAWN_DUP2, 1, 2)]
         # not a Popen, which would complain at the end of a process that leaves its server to the others
-        pid = os.posix_spawn(sys.executable, words, environment, file_actions=both, setsid=True)
+        pid = os.posix_spawn(sys.executable, words, environment, file_actions=ends, setsid=True)
         (folder / "pid").write_text(str(pid))
         address = f"http://127.0.0.1:{port}"
         _wait(pid, address + health, folder / "log")
         before_use()
         (folder / "address").write_text(address)
         return address
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """The session's servers read a pipe that this process alone can write to: they end with it, also after `kill -9`."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        leash = session.config._tmp_path_factory.getbasetemp() / _LEASH  # type: ignore[attr-defined]
+        os.mkfifo(leash, 0o600)
+        os.open(leash, os.O_RDWR)  # open as long as this process is there
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -79,6 +79,7 @@ def shown(key: str) -> list[str]:
         return [str(artifact.data) for artifact in found]
 
 
+@pytest.mark.slow
 def test_a_pass_reads_the_ledger_of_what_is_open_and_of_nothing_else(
     registry_with: Callable[[str, str], Registry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_pass_reads_the_ledger_of_what_is_open_and_of_nothing_else(
     assert to_look_at(registry) == ["open", "over"], "by its ledger"
 
 
+@pytest.mark.slow
 def test_the_schedule_is_off_while_a_rollout_is_paused_and_on_for_what_waits_for_its_end(
     registry_with: Callable[[str, str], Registry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +134,7 @@ def test_the_schedule_is_off_while_a_rollout_is_paused_and_on_for_what_waits_for
     assert say("abort") == ["rolled"] and not followed
 
 
+@pytest.mark.slow
 def test_one_that_was_begun_by_what_was_killed_before_anybody_was_told_is_looked_at_from_the_next_monitoring_on(
     registry_with: Callable[[str, str], Registry], monkeypatch: pytest.MonkeyPatch
 ) -> None:

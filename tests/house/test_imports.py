@@ -5,6 +5,7 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
 from checkout import ROOT
 
 TOPS = ("flows", "tasks", "infra")
@@ -34,6 +35,7 @@ def imported(path: Path) -> set[str]:
     return names & FILES.keys()
 
 
+@pytest.mark.slow
 def test_no_file_imports_itself_by_way_of_others() -> None:
     graph = {name: imported(path) - {name} for name, path in FILES.items()}
     try:

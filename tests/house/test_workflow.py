@@ -3,10 +3,12 @@
 import subprocess
 import sys
 
+import pytest
 import yaml
 from checkout import ROOT
 
 
+@pytest.mark.slow
 def test_the_workflow_is_one_and_calls_ci_run() -> None:
     path = ROOT / ".github" / "workflows" / "ci.yml"
     done = subprocess.run(

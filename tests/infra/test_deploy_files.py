@@ -41,6 +41,7 @@ SERVER: dict[str, Any] = next(
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((INFRA / "k8s" / "kustomization.yaml").read_text())
 
 
+@pytest.mark.slow
 def test_compose_file_fits_the_compose_specification() -> None:
     command = [sys.executable, "-W", "ignore", "-m", "check_jsonschema"]
     command += ["--builtin-schema", "vendor.compose-spec", str(INFRA / "compose.yaml")]

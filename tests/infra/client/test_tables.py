@@ -13,6 +13,7 @@ from infra.client.tables import columns_of, frame_of, joined, listed, pieces
 from tasks.errors import UserError
 
 
+@pytest.mark.slow
 @given(
     array=arrays("float32", array_shapes(min_dims=1, max_dims=3), elements=st.floats(-9, 9, width=32)),
     most=st.integers(1, 5),

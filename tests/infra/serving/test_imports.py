@@ -50,6 +50,7 @@ def test_importing_a_process_of_the_server_loads_nothing_heavy(module: str) -> N
     assert HEAVY.isdisjoint(name.split(".")[0] for name in loaded_by(module))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["processes.supervisor", "processes.follower", "lifecycle.follower"])
 def test_only_workers_load_onnx_runtime(module: str) -> None:
     assert "onnxruntime" not in loaded_by(module)

@@ -40,6 +40,7 @@ def folder_of(coded: Coded, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_texts_are_the_numbers_that_transformers_makes_of_them(coded: Coded, tmp_path: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 
@@ -96,6 +97,7 @@ def test_words_are_their_places_and_any_other_word_is_nought(coded: Coded) -> No
     assert reader.read(taken)["plan"].tolist() == [2, 1, 0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [

@@ -177,6 +177,7 @@ def test_frozen_layers_stay_frozen_to_the_bit_where_their_channels_are_kept() ->
     assert not set(after[learned].flatten().tolist()) <= set(before[learned].flatten().tolist())
 
 
+@pytest.mark.slow
 def test_masks_leave_frozen_layers_as_they_are() -> None:
     module, example = transferred()
     before = {name: p.detach().clone() for name, p in module.named_parameters()}

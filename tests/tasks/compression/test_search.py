@@ -81,6 +81,7 @@ def test_a_search_finds_a_recipe_that_beats_the_default_ones(tmp_path: Path) -> 
     assert len({recipe.name for recipe in tried}) == 12
 
 
+@pytest.mark.slow
 def test_no_proposal_is_tried_twice_or_is_fp32_or_a_default_recipe(tmp_path: Path) -> None:
     tried: list[Recipe] = []
     search(tmp_path / "s.log", 15, tried)

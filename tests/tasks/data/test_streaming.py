@@ -70,6 +70,7 @@ def reference(tmp_path: Path, url: Path, stream: bool, time: str | None, rows: s
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("time", "until", "rows"),
     [
@@ -180,6 +181,7 @@ def test_classes_without_an_order_are_refused_in_a_sentence(tmp_path: Path) -> N
 LEVELS = pd.CategoricalDtype(["low", "none", "high", "a"], ordered=True)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Series.values returning")  # pyarrow, of its own reading of zoned times
 @pytest.mark.parametrize(
     "held",

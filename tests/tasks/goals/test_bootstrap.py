@@ -91,6 +91,7 @@ def test_r2_of_a_target_far_from_zero_is_exact() -> None:
     assert marks_of(metric.r2(), truth, {"value": values}).score() == pytest.approx(r2_score(truth, values))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [False, True])
 def test_an_interval_in_pairs_is_narrower_and_groups_make_it_as_wide_as_they_are_few(whole: bool) -> None:
     made = metric.negative_mae()

@@ -1,5 +1,6 @@
 """How torch's exporters are called."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -7,6 +8,7 @@ from tasks.onnx.exporter_output import quietly
 from tasks.onnx.exporters import _read_operators_once
 
 
+@pytest.mark.slow
 def test_what_somebody_registers_for_one_export_is_not_in_the_next_and_every_export_is_the_same() -> None:
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 

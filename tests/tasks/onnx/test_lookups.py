@@ -82,6 +82,7 @@ def _answer(session: Any, words: Any) -> Any:
         return type(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", CHECKED)
 @pytest.mark.parametrize(
     "words",

@@ -80,6 +80,7 @@ def test_a_new_file_of_a_model_that_exists_holds_with_the_file_beside_it(tmp_pat
     assert said["recipes"].startswith("fp32 and int8-dynamic, int8-static would be tried; not pruned-50, ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "said", "changes"),
     [
@@ -121,6 +122,7 @@ def test_what_is_wrong_is_said_of_the_part_that_is(
     assert all(result.status == "held" for result in list(results.values())[: list(results).index(part)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "said", "changes"),
     [

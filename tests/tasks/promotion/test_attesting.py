@@ -72,6 +72,7 @@ def stating(folder: Path, **changes: object) -> None:
     seal(folder, evidence)
 
 
+@pytest.mark.slow
 def test_a_version_whose_statements_are_about_other_bytes_is_not_promoted_and_the_old_one_serves(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_version_whose_statements_are_about_other_bytes_is_not_promoted_and_th
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -138,6 +138,7 @@ def test_an_evidence_that_is_not_the_one_that_was_decided_on_is_a_fault(
     assert "its evidence is not the one that entry 1" in fault, "the last that names any"
 
 
+@pytest.mark.slow
 def test_what_is_as_it_should_be_is_no_fault(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +169,7 @@ def test_what_is_as_it_should_be_is_no_fault(
     assert faults == [], "it is as its own decision says"
 
 
+@pytest.mark.slow
 def test_a_decision_under_way_hides_no_fault_and_a_fault_that_says_so_is_one(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +194,7 @@ def test_a_decision_under_way_hides_no_fault_and_a_fault_that_says_so_is_one(
     ]
 
 
+@pytest.mark.slow
 def test_a_record_of_keys_that_was_cut_is_one_fault_however_many_models_there_are(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

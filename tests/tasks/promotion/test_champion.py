@@ -209,6 +209,7 @@ def test_an_alias_moved_by_hand_is_written_down_by_the_next_decision(registry: R
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("noted", "who"),
     [

@@ -199,6 +199,7 @@ def test_what_another_key_signed_is_not_copied_and_the_way_is_said(
     assert Registry(production).model_tags("digits") is None
 
 
+@pytest.mark.slow
 def test_a_production_whose_decisions_another_key_signs_is_left_alone(
     staging: Registry, production: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def stolen(tmp_path: Path) -> Path:
     return Path(shutil.copy(private_key(), tmp_path / "stolen.pem"))
 
 
+@pytest.mark.slow
 def test_what_the_old_key_signed_counts_and_the_new_one_signs(
     registry: Registry, settings: Settings, model: str, champion: Version, tmp_path: Path
 ) -> None:
@@ -232,6 +233,7 @@ def test_a_machine_that_still_has_the_old_key_is_told_before_it_signs(
         keys.rotate(settings, why="again")
 
 
+@pytest.mark.slow
 def test_a_key_of_ones_own_is_handed_over_to_the_one_that_is_named(
     registry: Registry, settings: Settings, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +283,7 @@ def test_a_key_is_revoked_from_a_date_by_the_order_of_the_ledger(
     assert read_ledger(registry, model).problems == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "since", "words"),
     [

@@ -364,6 +364,7 @@ def test_a_decision_is_done_when_it_is_remembered_outside_of_mlflow_and_no_soone
     assert head is not None and head.digest == repaired.head and repaired.unfinished is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("read", ["claims", "ledger_entries", "head"])
 def test_a_decision_that_is_made_while_a_ledger_is_read_is_no_fault_of_it(

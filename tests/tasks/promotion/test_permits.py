@@ -65,6 +65,7 @@ def test_a_pass_lets_a_version_serve_also_when_it_is_not_promoted(registry: Regi
     assert reason(registry, version) is None
 
 
+@pytest.mark.slow
 def test_each_promotion_is_in_the_permit_by_its_ledger_entry(registry: Registry, tmp_path: Path) -> None:
     first, second = register(registry, tmp_path, 1.0), register(registry, tmp_path, 2.0, champion=1)
     judged(registry, first, "pass", may_promote=False)
@@ -81,6 +82,7 @@ def test_each_promotion_is_in_the_permit_by_its_ledger_entry(registry: Registry,
     assert again and (again.entry_sha256, again.serial) == (back.digest, named.serial + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [{"approval": "manual"}, {"moves": "ledger"}])
 def test_where_a_person_or_the_ledger_decides_a_pass_alone_is_no_permit(
     registry: Registry, tmp_path: Path, policy: dict[str, str]
@@ -190,6 +192,7 @@ def test_a_note_that_anybody_may_have_written_stops_no_decision(registry: Regist
         assert repair(registry, "toy").serving == 1
 
 
+@pytest.mark.slow
 def test_a_damaged_permit_holds_up_no_decision(registry: Registry, tmp_path: Path) -> None:
     """Whoever can write a tag of MLflow's can damage it; the alias moved there is refused and put back."""
     first, second = register(registry, tmp_path, 1.0), register(registry, tmp_path, 2.0, champion=1)

@@ -260,6 +260,7 @@ def test_what_a_server_went_back_from_ends_the_rollout_whatever_its_clock_says(
     rollouts.check(registry, model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["the rollout", "a person"])
 @pytest.mark.parametrize(
     ("settings", "whole"), [("sqlite", False), ("sqlite", True), ("http", False)], indirect=["settings"]
@@ -287,6 +288,7 @@ def test_a_rollout_whose_run_was_deleted_in_mlflow_goes_back_and_can_be_ended(
     rollouts.check(registry, model)
 
 
+@pytest.mark.slow
 def test_labels_that_cannot_be_read_hold_up_no_guard_but_the_score_and_no_person(
     settings: Settings, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,6 +337,7 @@ def test_a_person_pauses_resumes_and_finishes_and_cannot_finish_what_is_harmful(
         rolling.say(settings, model, "abort", why="too late")
 
 
+@pytest.mark.slow
 def test_a_jump_over_a_rollout_that_is_paused_ends_it_and_what_waited_has_its_turn(
     registry: Registry, settings: Settings, model: str
 ) -> None:

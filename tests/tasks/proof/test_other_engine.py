@@ -54,6 +54,7 @@ def _race(monkeypatch: pytest.MonkeyPatch, lows: dict[int, float]) -> None:
     monkeypatch.setattr(other_engine, "race", lambda *given: speed(given[3], lows[given[3]]))
 
 
+@pytest.mark.slow
 def test_a_file_that_loses_in_the_other_engine_is_refused_with_its_numbers(
     linear_digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +66,7 @@ def test_a_file_that_loses_in_the_other_engine_is_refused_with_its_numbers(
     assert re.fullmatch(said, lost.refused or "")
 
 
+@pytest.mark.slow
 def test_a_file_over_which_the_engine_ends_a_process_is_refused_and_ends_no_run(
     linear_digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:

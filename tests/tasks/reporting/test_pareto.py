@@ -38,6 +38,7 @@ def test_the_picture_is_inline_svg_and_names_what_was_measured() -> None:
     assert "broken" not in words
 
 
+@pytest.mark.slow
 def test_the_same_numbers_give_the_same_bytes() -> None:
     assert picture(RESULTS) == picture(RESULTS)
 

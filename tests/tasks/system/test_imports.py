@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tasks.system.imports import importing
 
 
@@ -40,6 +42,7 @@ def test_what_a_process_has_is_collected_again_unless_it_begins_and_then_it_is_l
     assert said(code) == ["0", "0", "True", "True", "0", "10000"]
 
 
+@pytest.mark.slow
 def test_prefects_checks_of_forms_do_without_the_grammar_that_costs_a_second_and_others_have_it() -> None:
     code = (
         "import sys\nfrom tasks.system.imports import import_less\nimport_less()\nimport_less()\n"
@@ -49,6 +52,7 @@ def test_prefects_checks_of_forms_do_without_the_grammar_that_costs_a_second_and
     assert said(code) == ["False", "True", "True"]
 
 
+@pytest.mark.slow
 def test_signing_with_a_key_imports_nothing_of_sigstore_and_who_asks_for_it_has_it(tmp_path: Path) -> None:
     (tmp_path / "signed").mkdir()
     (tmp_path / "signed" / "file").write_text("one")

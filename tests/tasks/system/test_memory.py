@@ -19,6 +19,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator has no such settings")
 def test_pages_that_were_freed_are_not_made_anew_for_what_comes_next() -> None:
     given_back, kept = (

@@ -197,6 +197,7 @@ def test_a_key_in_a_token_of_softhsm_signs_folders_and_texts_and_never_leaves_it
         assert "1234" not in str(said.value)
 
 
+@pytest.mark.slow
 @SOFTHSM
 @pytest.mark.usefixtures("token")
 def test_one_key_of_a_token_hands_over_to_another_of_the_same(

@@ -86,6 +86,7 @@ EVENTS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(events=st.lists(EVENTS, min_size=2, max_size=8))
 def test_what_is_remembered_is_what_counting_from_nothing_says(events: list[tuple[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:

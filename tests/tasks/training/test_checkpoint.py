@@ -389,6 +389,7 @@ def same(first: Any, second: Any) -> bool:
     return bool(first == second and type(first) is type(second))
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=8), values, max_size=4))
 @settings(max_examples=50, deadline=None)
 def test_any_state_comes_back_as_it_was_and_has_one_digest(content: dict[str, Any]) -> None:

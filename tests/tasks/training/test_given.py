@@ -51,6 +51,7 @@ def of_state(folder: Path, state: Any, name: str = "weights.pt") -> Path:
     return workload_file(folder, f"Weights({str(folder / name)!r}, Ordered)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", given_models.WRITERS)
 def test_a_file_answers_as_the_module_that_it_came_from(kind: str, tmp_path: Path) -> None:
     module = built(given(tmp_path, kind))

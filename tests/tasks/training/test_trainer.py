@@ -110,6 +110,7 @@ def mixed_up(module: nn.Module, batch: Batch) -> torch.Tensor:
     return share * losses[0] + (1 - share) * losses[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("knobs", "fields"),
     [
@@ -139,6 +140,7 @@ def test_a_training_stopped_at_every_single_step_ends_as_if_it_had_not_been(
     )
 
 
+@pytest.mark.slow
 def test_a_ranking_learns_from_whole_queries_and_resumes_to_the_bit(tmp_path: Path) -> None:
     toy = workload(
         kind=None, target=None, goal=Rank("gain", query="query"), rows=Rows(group="query"), step=whole_queries
@@ -179,6 +181,7 @@ class Scored(Net):
         return super().forward(x) + self.score
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(rows=st.integers(2, 90), batch=st.integers(1, 12), accumulate=st.integers(2, 5), clip=st.booleans())
 def test_batches_that_are_added_up_make_the_step_of_one_large_batch(

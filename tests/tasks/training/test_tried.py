@@ -48,6 +48,7 @@ def test_a_search_cannot_read_the_rows_that_judge(dots: Dataset, tmp_path: Path)
         try_training(DOTS, dots, proposal(), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_search_comes_to_the_same_where_there_are_no_test_rows(dots: Dataset, tmp_path: Path) -> None:
     copy = shutil.copytree(dots.folder, tmp_path / "rows")
     shutil.rmtree(copy / "test")
@@ -60,6 +61,7 @@ def test_a_search_comes_to_the_same_where_there_are_no_test_rows(dots: Dataset, 
     assert both[0].cpu_seconds > 0 and both[0].wall_seconds > 0 and both[0].began > 1e9
 
 
+@pytest.mark.slow
 def test_what_ships_is_the_training_that_was_chosen_and_is_not_done_again(
     dots: Dataset, tmp_path: Path
 ) -> None:
@@ -70,6 +72,7 @@ def test_what_ships_is_the_training_that_was_chosen_and_is_not_done_again(
     assert checkpoint.score == tried.score and checkpoint.path.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_one_below_the_others_is_ended_and_nothing_of_it_stays(dots: Dataset, tmp_path: Path) -> None:
     seen = without_test(dots)
     tried = try_training(DOTS, seen, proposal(bar=(None, 1.1, 1.1)), tmp_path)
@@ -80,6 +83,7 @@ def test_one_below_the_others_is_ended_and_nothing_of_it_stays(dots: Dataset, tm
     assert whole.epoch and whole.stopped == "all 4 epochs are done"
 
 
+@pytest.mark.slow
 def test_one_that_was_killed_where_it_would_be_ended_is_ended_there_when_it_goes_on(
     dots: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +103,7 @@ def test_one_that_was_killed_where_it_would_be_ended_is_ended_there_when_it_goes
     assert tried.state == "ended early" and len(tried.scores) == 2
 
 
+@pytest.mark.slow
 def test_what_is_no_better_is_not_kept_unless_a_run_had_made_it(dots: Dataset, tmp_path: Path) -> None:
     made = train(DOTS, dots, proposal().train, tmp_path)
     other = Train.model_validate(proposal().train.model_dump() | {"lr": 0.02})
@@ -107,6 +112,7 @@ def test_what_is_no_better_is_not_kept_unless_a_run_had_made_it(dots: Dataset, t
     assert [*tmp_path.iterdir()] == [made.path.parent]
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_has_failed_and_says_why(
     dots: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +122,7 @@ def test_a_training_that_diverges_has_failed_and_says_why(
     assert tried.state == "failed" and tried.score is None and "The loss is nan at step 1" in tried.why
 
 
+@pytest.mark.slow
 def test_a_training_that_a_gpu_does_not_hold_has_failed_and_leaves_the_memory_to_the_next(
     dots: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

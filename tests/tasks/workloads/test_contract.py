@@ -97,6 +97,7 @@ forgetful = replace(base, model=Forgetful)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "clause", "said"),
     [

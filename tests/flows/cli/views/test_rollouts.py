@@ -51,6 +51,7 @@ def test_what_was_begun_is_not_said_to_serve(capsys: pytest.CaptureFixture[str])
     assert "start by [ada]: nightly [T-12]" in out and "slipway rollout digits" in out
 
 
+@pytest.mark.slow
 def test_the_picture_has_a_panel_a_guard_that_was_seen_and_none_without() -> None:
     points = intervals(POLICY, COUNTS, LABELS)
     assert set(points) == {"errors", "slower", "tail", "score"} and all(

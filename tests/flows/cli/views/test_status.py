@@ -30,6 +30,7 @@ def test_a_model_that_is_being_loaded_is_not_said_to_have_no_champion(
     assert rows == [["digits", "loading"], ["flights", "no champion yet"], ["glosses", "version 3"]]
 
 
+@pytest.mark.slow
 def test_a_rollout_that_is_open_stands_beside_what_serves(
     capsys: pytest.CaptureFixture[str],
     home: Path,

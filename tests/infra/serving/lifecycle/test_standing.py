@@ -73,6 +73,7 @@ statements = st.builds(permit, st.integers(1, 6), st.booleans())
 moments = st.lists(st.one_of(st.none(), st.just("restart"), statements), max_size=12)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(moments=moments)
 def test_the_newest_statement_that_was_ever_seen_counts_whatever_the_registry_shows_and_however_often_it_restarts(

@@ -13,6 +13,7 @@ FLOATS = st.sampled_from((np.float16, np.float32, np.float64)).flatmap(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @given(st.lists(FLOATS, max_size=3))
 def test_it_is_what_numpy_says_of_each_number_and_warns_of_none(given_arrays: list[np.ndarray]) -> None:  # type: ignore[type-arg]
