@@ -14,7 +14,7 @@ import simdjson
 from infra.serving.codecs.json_arrays import PIECE, SOURCE, each_written, exact, written
 from infra.serving.codecs.limits import limits_of
 from infra.serving.codecs.number_text import NumberText
-from infra.serving.codecs.strict_json import AT_ONCE, load
+from infra.serving.codecs.strict_json import load, soon_read
 from infra.serving.codecs.values import NUMBERS, Taking
 from infra.serving.wire.headings import Heading, Headings
 from infra.serving.wire.problems import malformed, shown, unacceptable
@@ -49,7 +49,6 @@ class Invocations:
     def __init__(self, spec: Spec, max_rows: int, taking: Taking = NUMBERS) -> None:
         self.spec = spec
         self.taking = taking
-        self.most_at_once = AT_ONCE if taking.prompt else -1
         self.max_rows = max_rows
         self.names = [tensor.name for tensor in spec.inputs]
         self.sources = [tensor.wire for tensor in spec.inputs]
@@ -69,7 +68,7 @@ class Invocations:
             rows = self._quickly(body, outline) if outline is not None else None
             if rows is not None:
                 return rows
-        return self.carefully(body) if len(body) <= self.most_at_once else None
+        return self.carefully(body) if self.taking.prompt and soon_read(body) else None
 
     def _quickly(self, body: bytes, outline: Outline) -> RequestRows | None:
         """The rows of a body with an outline seen before; None sends it the careful way, which can say what is wrong."""

@@ -12,7 +12,7 @@ from infra.serving.codecs.bytes_tensors import in_json, packed, unpacked
 from infra.serving.codecs.json_arrays import exact, written
 from infra.serving.codecs.limits import limits_of
 from infra.serving.codecs.number_text import NumberText
-from infra.serving.codecs.strict_json import AT_ONCE, load
+from infra.serving.codecs.strict_json import load, soon_read
 from infra.serving.codecs.values import NUMBERS, Taking
 from infra.serving.wire.headings import Heading, Headings
 from infra.serving.wire.problems import malformed, shown, unacceptable
@@ -113,7 +113,6 @@ class Inference:
         self.model = model
         self.spec = spec
         self.taking = taking
-        self.most_at_once = AT_ONCE if taking.prompt else -1
         self.wanted = WantedText if any(tensor.wire == "s" for tensor in spec.outputs) else Wanted
         self.max_rows = max_rows
         self.limits = limits_of(spec, max_rows)
@@ -131,9 +130,8 @@ class Inference:
         plan = self.plans.get(text) if len(raw) else None
         if plan is not None and len(raw) == plan.size:
             return plan.read(raw), plan.wanted
-        if len(text) > self.most_at_once or (len(raw) > MAX_BOOLEANS and not self.plain):
-            return None
-        return self._read(text, raw)
+        soon = self.taking.prompt and soon_read(text) and (self.plain or len(raw) <= MAX_BOOLEANS)
+        return self._read(text, raw) if soon else None
 
     def carefully(self, body: bytes, header_length: bytes | None) -> tuple[RequestRows, Wanted]:
         """The same for any body; from any thread."""
