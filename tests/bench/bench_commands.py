@@ -11,8 +11,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from figures import PAGE, published, table
 
@@ -37,14 +39,22 @@ IMPORTS = (
 """What a run imports before its first step."""
 
 
-def spent(words: Sequence[str], environment: Mapping[str, str]) -> tuple[float, str]:
-    """CPU seconds of a process and of all that it started and waited for, and what it said."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+class Spent(NamedTuple):
+    """CPU seconds of a process and of all that it started and waited for, its seconds by the clock, and what it said."""
+
+    cpu: float
+    wall: float
+    said: str
+
+
+def spent(words: Sequence[str], environment: Mapping[str, str]) -> Spent:
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode not in (0, 3):  # 3: the gate said no, which costs the same
         raise SystemExit(done.stderr)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Spent(cpu, time.perf_counter() - began, done.stdout)
 
 
 def stages(outcome: str) -> dict[str, float]:
@@ -57,39 +67,45 @@ def stages(outcome: str) -> dict[str, float]:
     return costs
 
 
-def turn(seen: dict[str, list[float]], within: dict[str, list[float]]) -> None:
+def turn(seen: dict[str, list[float]], clock: dict[str, list[float]], within: dict[str, list[float]]) -> None:
     with tempfile.TemporaryDirectory() as home:
         environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
         environment |= {"SLIPWAY_HOME": home, "PYTHONPATH": str(PAGE.parents[1])}
         for place, (name, words) in enumerate(COMMANDS.items()):
-            seconds, said = spent(["-m", "flows.cli", *words], environment)
-            seen[name].append(seconds)
-            for stage, cost in stages(said).items() if place == 0 else ():
+            done = spent(["-m", "flows.cli", *words], environment)
+            seen[name].append(done.cpu)
+            clock[name].append(done.wall)
+            for stage, cost in stages(done.said).items() if place == 0 else ():
                 within[stage].append(cost)
         within["of what is around: imports in the command's process"].append(
-            spent(["-c", IMPORTS], environment)[0]
+            spent(["-c", IMPORTS], environment).cpu
         )
 
 
-def listed(heads: tuple[str, str], figures: Mapping[str, Sequence[float]]) -> list[str]:
-    rows = [
-        (name, f"{statistics.median(values):.2g}" if max(values) < 10 else f"{statistics.median(values):.1f}", f"{min(values):.3g} to {max(values):.3g}")
-        for name, values in figures.items()
-    ]  # fmt: skip
-    return table((*heads, "from, to"), rows)
+def shown(values: Sequence[float]) -> str:
+    middle = statistics.median(values)
+    return f"{middle:.2g}" if max(values) < 10 else f"{middle:.1f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=3)
-    seen, within = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+    seen, clock, within = (defaultdict[str, list[float]](list) for _ in range(3))
     turns = parser.parse_args().turns
     with published("commands", "torch", "prefect", "mlflow") as lines:
         for _ in range(turns):
-            turn(seen, within)
+            turn(seen, clock, within)
         by_stage = dict(sorted(within.items(), key=lambda each: -statistics.median(each[1])))
-        lines += [f"Medians of {turns} turns:", "", *listed(("command", "CPU s"), seen), ""]
-        lines += listed(("of the run: steps of a kind", "CPU s"), by_stage)
+        rows = [
+            (name, shown(values), f"{min(values):.3g} to {max(values):.3g}", shown(clock[name]))
+            for name, values in seen.items()
+        ]
+        lines += [f"Medians of {turns} turns:", "", *table(("command", "CPU s", "from, to", "s"), rows), ""]
+        steps = [
+            (name, shown(values), f"{min(values):.3g} to {max(values):.3g}")
+            for name, values in by_stage.items()
+        ]
+        lines += table(("of the run: steps of a kind", "CPU s", "from, to"), steps)
 
 
 if __name__ == "__main__":
