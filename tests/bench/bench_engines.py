@@ -5,7 +5,7 @@ Weights are as they are born, for how fast a file is does not hang on them: what
 
 With `--peers` beside them what Olive and NNCF (OpenVINO's own tool) make of the same fp32 file, in both engines, in environments of their own,
 and two ways that are no recipes: a transformer's graph optimised before it is quantised, and 8 bits but where they cost the answers most.
-`--only NAME…` measures these models alone.
+`--only NAME…` measures these models alone; `--profile` says instead on which operators ONNX Runtime spends their time, by its own profiler.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ import bench_compress
 import compress_models
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from figures import published, table
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
@@ -45,6 +47,7 @@ SIZES = {"1": (1,), "mixed": (7, 1, 38, 2, 64, 13, 4, 24), "64": (64,)}
 ROWS = 320
 ROUND_SECONDS, LEAST, ROUNDS = 0.03, 5, 15
 CELL_SECONDS = 20.0
+PROFILED = 30
 OTHERS = ("openvino:bf16", "openvino:fp32")
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -262,22 +265,47 @@ def _seconds(session: Session, feeds: list[Arrays]) -> float:
     return time.process_time() - start
 
 
+def shares(path: Path, rows: Arrays, batch: int) -> dict[str, float]:
+    """Of the time in operators, what each kind takes; those of a fiftieth or more."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.enable_profiling = 1, True
+    options.profile_file_prefix = str(path.with_suffix(""))
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    for _ in range(PROFILED):
+        session.run(None, {name: array[:batch] for name, array in rows.items()})
+    took = Counter[str]()
+    for event in json.loads(Path(session.end_profiling()).read_text()):
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            took[event["args"]["op_name"]] += event["dur"]
+    return {kind: time / took.total() for kind, time in took.most_common() if time > took.total() / 50}
+
+
+def profile(subject: Subject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for numbers, path in exported(subject, Path(folder)).items():
+            for batch in (1, 16):
+                said = (f"{kind} {share:.0%}" for kind, share in shares(path, subject.rows, batch).items())
+                print(f"{numbers}, batch {batch}: {', '.join(said)}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--profile", action="store_true")
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--only", nargs="+")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
     torch.set_num_threads(1)
+    chosen = {name: each for name, each in subjects().items() if not asked.only or name in asked.only}
+    if asked.profile:
+        for name, subject in chosen.items():
+            print(f"{name}:")
+            profile(subject)
+        return
     found = {kind: first_of(names) for kind, names in SUPPORT.items()}
     with published("engines, peers" if asked.peers else "engines", "onnxruntime", "openvino") as lines:
-        rows = [
-            row
-            for name, subject in subjects().items()
-            if not asked.only or name in asked.only
-            for row in raced(name, subject, asked.peers)
-        ]
+        rows = [row for name, subject in chosen.items() for row in raced(name, subject, asked.peers)]
         heads = ("model", "engine, precision", "batch 1", "mixed", "64", "largest difference")
         lines += [
             f"What it has for each precision: {found}. Against fp32 in ONNX Runtime:",
