@@ -170,13 +170,16 @@ def _first_outputs(workload: Workload, module: nn.Module, few: Samples) -> dict[
 
     The module is left as it was, but that its lazy layers have their shapes.
     """
-    who = f"Workload {workload.name}: its model"
-    shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in few.inputs.items())
-    with as_user_error(f"{who} fails on its own inputs ({shapes})", _hint(few.inputs)):
-        with without_footprint(module):
-            outputs = answers(module, few.inputs)
-            main_output(outputs)
-            alone = answers(module, few[:1].inputs)
+    who, given = f"Workload {workload.name}: its model", []
+    with without_footprint(module):
+        for which, rows in (("its own inputs", few), ("a row alone, as a server asks it", few[:1])):
+            shapes = ", ".join(
+                f"{name} {array.dtype}{list(array.shape)}" for name, array in rows.inputs.items()
+            )
+            with as_user_error(f"{who} fails on {which} ({shapes})", _hint(few.inputs)):
+                given.append(answers(module, rows.inputs))
+                main_output(given[-1])
+    outputs, alone = given
     if is_lazy(module):
         raise UserError(f"{who} has a lazy layer that its forward does not reach: leave it out.")
     for answered, rows in ((outputs, len(few)), (alone, 1)):
