@@ -170,23 +170,23 @@ def _first_outputs(workload: Workload, module: nn.Module, few: Samples) -> dict[
 
     The module is left as it was, but that its lazy layers have their shapes.
     """
-    who = f"Workload {workload.name}: its model"
-    shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in few.inputs.items())
-    with as_user_error(f"{who} fails on its own inputs ({shapes})", _hint(few.inputs)):
-        with without_footprint(module):
-            outputs = answers(module, few.inputs)
-            main_output(outputs)
-            alone = answers(module, few[:1].inputs)
+    who, given = f"Workload {workload.name}: its model", []
+    with without_footprint(module):
+        for which, rows in (("its own inputs", few), ("a row alone, as a server asks it", few[:1])):
+            shapes = ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in rows.inputs.items())
+            with as_user_error(f"{who} fails on {which} ({shapes})", _hint(few.inputs)):
+                given.append(answers(module, rows.inputs))
+                main_output(given[-1])
     if is_lazy(module):
         raise UserError(f"{who} has a lazy layer that its forward does not reach: leave it out.")
-    for answered, rows in ((outputs, len(few)), (alone, 1)):
-        others = [name for name, value in answered.items() if not value.ndim or len(value) != rows]
+    for answered, count in zip(given, (len(few), 1), strict=True):
+        others = [name for name, value in answered.items() if not value.ndim or len(value) != count]
         if others:  # a server that answers many requests at once could not tell them apart
             raise UserError(
                 f"{who}'s output {others[0]} has no row for each row of a request: return tensors of shape [rows, …] (of "
                 "boxes a fixed number, with their scores and a mask), or leave it out."
             )
-    return outputs
+    return given[0]
 
 
 def _check_outputs(

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from page_of_folder import refused_by
 
 from flows.pipeline.runner import TAG
+from tasks.engines import Engine
 from tasks.errors import StepError, UserError
 from tasks.outcome import Outcome
 from tasks.promotion.attesting import attest
@@ -334,3 +336,27 @@ def test_what_ran_from_a_bundle_is_unchanged_as_a_file_and_evidence_and_mlflow_s
     )
     helper.write_text("NAME = 'mine'\nSIZE = 2\n")
     assert difference(key, make_key((), publish(str(file)).workload, {})) == "sizes_of_mine.py changed"
+
+
+@pytest.mark.slow
+def test_a_file_that_pays_in_another_engine_is_a_candidate_there_with_its_numbers(
+    prefect_api: None, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Raced really; that it pays is said, for so small a model seldom does, and selection has the last word by what it measures."""
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("tasks.proof.other_engine.crossing", lambda speeds: (1, next(speeds)))
+    outcome = retrain("digits", *QUICK, "train.epochs=6", "engines=[openvino:fp32]")
+    assert outcome.decision == "promoted", outcome.reasons
+    assert "in-engine fp32 openvino" in [step.name for step in outcome.steps]
+
+    fp32, other = outcome.candidates
+    assert (other.name, other.engine, other.precision) == ("fp32-openvino-fp32", "openvino", "fp32")
+    assert other.latency_ratio is not None and (other.status == "picked" or other.reasons)
+    evidence = json.loads((home / "work" / "digits" / "package" / "evidence.json").read_text())
+    plain, report = evidence["candidates"]
+    engine = Engine.model_validate(report["engine"])
+    assert str(engine) == f"openvino {metadata.version('openvino')} in fp32"
+    assert plain["engine"]["name"] == "onnxruntime"
+    assert report["name"] == other.name and report["sha256"] == plain["sha256"] == outcome.digest
+    assert [(speed["batch"], speed["rounds"] > 0) for speed in report["speed"]] == [(1, True), (64, True)]
+    assert verify(load_settings(), "digits").sha256 == outcome.digest

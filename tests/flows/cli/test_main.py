@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import promotions
 import pytest
 from typer.main import get_command
 
@@ -23,6 +24,9 @@ from flows.cli.app import app
 from flows.cli.arguments import EXIT_CODES, examples_in
 from flows.cli.overrides import knob_names
 from infra.serving.__main__ import parser
+from tasks.promotion.champion import promote
+from tasks.registry.registry import Registry
+from tasks.settings import load_settings
 
 WORKLOAD = """
 from dataclasses import replace
@@ -295,7 +299,14 @@ def test_imports_stay_as_light_as_promised(code: str, absent: list[str]) -> None
 
 
 @pytest.mark.slow
-def test_history_of_a_real_registry_loads_neither_mlflow_nor_torch(home: Path) -> None:
+def test_history_of_a_real_registry_loads_neither_mlflow_nor_torch(
+    home: Path, empty_mlflow_database: Path, tmp_path: Path
+) -> None:
+    home.mkdir(mode=0o700)
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    registry = Registry(load_settings())
+    version = promotions.register(registry, "digits", tmp_path / "scratch", 1.0)
+    promote(registry, version, against=None, why="it is better than none", who="ada")
     check = (
         "import sys\nfrom flows.cli import __main__ as cli\nsys.argv = ['slipway', 'history', 'digits']\n"
         "try:\n    cli.main()\nexcept SystemExit as ended:\n    print(ended.code, 'mlflow' in sys.modules, 'torch' in sys.modules)"
@@ -303,7 +314,10 @@ def test_history_of_a_real_registry_loads_neither_mlflow_nor_torch(home: Path) -
     done = subprocess.run(
         [sys.executable, "-c", check], capture_output=True, text=True, env=os.environ.copy()
     )
-    assert done.stdout.split() == ["2", "False", "False"]
+    *shown, loaded = done.stdout.splitlines()
+    assert loaded == "0 False False", done.stderr
+    assert shown[0] == "digits: champion is version 1"
+    assert re.search(r"promote +– +1 +ada .* pass +it is better than none", shown[-1])
 
 
 def test_what_libraries_say_is_shown_to_who_asks_for_it() -> None:

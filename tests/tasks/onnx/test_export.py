@@ -14,12 +14,12 @@ from torch import nn
 
 from tasks.config import Data
 from tasks.data.arrays import Samples, load_arrays
-from tasks.data.dataset import prepare
-from tasks.errors import StepError
+from tasks.data.dataset import prepare, read_split
+from tasks.errors import StepError, UserError
 from tasks.onnx.export import check_export, export_module
 from tasks.onnx.exporters import EXPORTERS
 from tasks.records import Dataset, OnnxModel, TensorSpec
-from tasks.training.module import build_module
+from tasks.training.module import answers, build_module
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload
 
@@ -190,6 +190,38 @@ def test_a_model_that_neither_exporter_takes_is_refused_in_a_sentence_and_prints
         export_module(*case("clicks.py", tmp_path), tmp_path / "model.onnx", {})
     assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
     assert capfd.readouterr().out == "" and not (tmp_path / "model.onnx").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["antialias", "spatial", "cdist", "counter"])
+def test_layers_that_exports_are_reported_for_answer_as_torch_does_row_by_row_and_together(
+    name: str, tmp_path: Path
+) -> None:
+    module, workload, dataset = case(f"ops.py:{name}", tmp_path)
+    exported = export_module(module, workload, dataset, tmp_path / "model.onnx", {})
+    session, inputs = onnxruntime.InferenceSession(exported.path), read_split(dataset, "test").inputs
+    for count in (1, 5, 1):
+        rows = {key: array[:count] for key, array in inputs.items()}
+        expected = next(iter(answers(module, rows).values())).numpy()
+        assert expected.shape == (count, 2)
+        np.testing.assert_allclose(session.run(["logits"], rows)[0], expected, rtol=1e-4, atol=1e-4)
+    assert exported.findings == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("maxnorm", r"its model does not export to ONNX. dynamo: .* \| torchscript: its answers for .* differ from torch's"),
+        ("nostats", r"its model fails on a row alone, as a server asks it \(image float32\[1, 1, 12, 12\]\): ValueError: "),
+    ],
+)  # fmt: skip
+def test_layers_whose_answers_no_graph_gives_are_refused_in_a_sentence(
+    name: str, why: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=f"^Workload {name}: {why}") as caught:
+        export_module(*case(f"ops.py:{name}", tmp_path), tmp_path / "model.onnx", {})
+    assert "\n" not in str(caught.value) and not (tmp_path / "model.onnx").exists()
 
 
 @pytest.mark.slow

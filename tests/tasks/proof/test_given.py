@@ -121,5 +121,5 @@ def test_a_file_that_takes_only_the_sizes_it_was_traced_with_is_refused(tmp_path
     proto.graph.node.append(onnx.helper.make_node("Reshape", ["flat", "shape"], ["logits"]))
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
     file = given_models.workload_file(tmp_path, f"Onnx({str(tmp_path / 'model.onnx')!r})")
-    with pytest.raises(UserError, match="fails on its own inputs"):
+    with pytest.raises(UserError, match="fails on a row alone"):
         Way(str(file), tmp_path)

@@ -12,14 +12,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tasks.config import Gates, RunConfig
 from tasks.data.arrays import load_arrays
+from tasks.engines import Engine
 from tasks.errors import UserError
 from tasks.measured import Champion, CrossValidation, Interval, Proof, Verdict
 from tasks.onnx.description import describe
 from tasks.proof.gate import gate
 from tasks.proof.holdout import answer_again, judge
-from tasks.proof.parity import numbers_in
+from tasks.proof.parity import Numbers, numbers_in
 from tasks.proof.probe import probe
-from tasks.proof.validation import validate
+from tasks.proof.validation import _held_as, validate
 from tasks.records import Candidate, Dataset, OnnxModel
 
 Digits = tuple[Dataset, Candidate]
@@ -90,6 +91,24 @@ def test_a_quantised_file_is_held_to_its_predictions(linear_digits: Digits, tmp_
     assert numbers_in(file_of(int8)) == "quantised" and numbers_in(file_of(fp32)) == "float"
     report = validate("digits", dataset, int8, fp32, tmp_path)
     assert report.problems == () and max(part.max_abs for part in report.parity) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("numbers", "precision", "held"),
+    [
+        ("float", "bf16", "half"),
+        ("float", "fp32", "float"),
+        ("float", None, "float"),
+        ("half", "bf16", "half"),
+        ("half", "fp32", "half"),
+        ("quantised", "int8+bf16", "quantised"),
+    ],
+)
+def test_a_float_file_run_in_bf16_is_held_to_the_digits_of_half_precision_and_no_other(
+    numbers: Numbers, precision: str | None, held: Numbers
+) -> None:
+    """Asked of the function: few processors run bf16."""
+    assert _held_as(numbers, Engine(name="openvino", precision=precision)) == held
 
 
 def poison(proto: onnx.ModelProto) -> None:

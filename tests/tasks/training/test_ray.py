@@ -1,4 +1,4 @@
-"""On a Ray cluster when configuration says so: candidates, and one training shared by several processes; nodes are lost."""
+"""On a Ray cluster when configuration says so: candidates, a search over trainings, and one training shared by several processes; nodes are lost."""
 
 import json
 import os
@@ -202,6 +202,32 @@ def test_a_training_shared_by_two_nodes_goes_on_to_the_bit_when_one_is_lost(
     diverging = ("optimizer=momentum", "lr=10", "weight_decay=1", "schedule=constant", "clip_norm=null")
     failed = run("recipes=[]", "train.workers=2", *(f"train.{knob}" for knob in diverging)).failure()
     assert failed.startswith("The loss is ") and "lower train.lr=10" in failed, failed
+
+
+@pytest.mark.platform
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_search_over_trainings_is_tried_on_both_nodes_and_its_best_ships(
+    cluster: TwoNodes, run: Callable[..., Run]
+) -> None:
+    space = {"train.lr": [0.001, 0.01, "log"], "train.batch_size": [32, 64]}
+    begun = run("recipes=[]", "train.epochs=2", f"search.space={json.dumps(space)}", "search.trainings=4")
+    outcome = begun.outcome()
+
+    assert outcome["decision"] == "promoted", outcome
+    evidence = json.loads((begun.home / "work/ray-digits/package/evidence.json").read_text())
+    searched = evidence["searched"]
+    tried = {training["name"]: training for training in searched["trainings"]}
+    assert len(tried) == 4 and {training["state"] for training in tried.values()} == {"finished"}
+    best = tried[searched["chosen"]]
+    assert best["score"] == max(training["score"] for training in tried.values())
+    knobs = ", ".join(f"{name}={value}" for name, value in best["knobs"].items())
+    assert f"is the best of 4 trainings by validation rows: {knobs}" in outcome["reasons"]
+
+    assert len({process.node for process in cluster.trained()}) == 2
+    batches = [training["knobs"]["train.batch_size"] for training in tried.values()]
+    steps = sum(2 * -(-evidence["rows"]["train"] // size) for size in batches)
+    assert sum(process.steps for process in cluster.trained()) == steps, "each is trained once, on a node"
 
 
 def weights(run: Run) -> bytes:
