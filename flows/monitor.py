@@ -19,9 +19,9 @@ from infra.platform.status import DEPLOYED_TAG
 from tasks.monitoring import monitor as watching
 from tasks.monitoring.watched import ColumnDrift, Performance, Status, Watched
 from tasks.promotion.ledger import read_ledger
+from tasks.promotion.permits import find_serving, serving_version
 from tasks.promotion.rollouts import open_rollout
 from tasks.promotion.verification import check_version, downloaded
-from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
 from tasks.system.frozen import Frozen
@@ -102,7 +102,7 @@ def alarm(watched: Watched, made_by: "Maker") -> Alarm:
 
 def has_champion(model: str) -> bool:
     """A model that was deployed is watched from the first hour on, whenever its first version passes."""
-    return Registry(load_settings()).by_alias(model, "champion") is not None
+    return serving_version(Registry(load_settings()), model) is not None
 
 
 @task(retries=2, retry_delay_seconds=2, retry_condition_fn=worth_a_retry)
@@ -115,7 +115,7 @@ def look(model: str) -> Watched:
 def ask_for_rows(model: str) -> str | None:
     """The fingerprint of what the workload loads now, if it is new."""
     registry = Registry(load_settings())
-    champion = find_version(registry, f"{model}@champion")
+    champion = find_serving(registry, model)
     with downloaded(registry, champion) as folder:
         return watching.new_rows(registry, check_version(folder, champion))
 

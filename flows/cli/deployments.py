@@ -87,6 +87,7 @@ def deploy(
 def deployments(json: Json = False) -> None:
     """What was deployed: its bundle, its schedule, what came of its last run, and which version serves."""
     from flows.cli.views.deployments import show_deployments
+    from tasks.promotion.permits import serving_version
     from tasks.registry.registry import Registry
     from tasks.settings import load_settings
 
@@ -97,7 +98,7 @@ def deployments(json: Json = False) -> None:
     registry = Registry(load_settings())
 
     def champion(model: str) -> int | None:
-        version = registry.by_alias(model, "champion")
+        version = serving_version(registry, model)
         return None if version is None else version.version
 
     with prefect_server() as client:
@@ -114,6 +115,7 @@ def withdraw(name: Name, json: Json = False) -> None:
     _prefects_settings()
     from flows.orchestration import own_deployments as prefects
     from flows.orchestration.rollout_schedule import follow
+    from tasks.promotion.permits import serving_version
     from tasks.promotion.rollout_status import to_look_at
 
     registry = Registry(load_settings())
@@ -122,7 +124,7 @@ def withdraw(name: Name, json: Json = False) -> None:
         model = prefects.withdraw(client, name)
     if model in (still := to_look_at(registry)):
         follow(still)
-    version = registry.by_alias(model, "champion")
+    version = serving_version(registry, model)
     show_withdrawn(
         Withdrawn(name=name, model=model, champion=None if version is None else version.version), json
     )

@@ -17,6 +17,7 @@ from tasks.bundles.kept import NEWEST as NEWEST_BUNDLES
 from tasks.bundles.kept import left_half_made, unneeded, unneeded_environments
 from tasks.bundles.verification import make_writable
 from tasks.errors import UserError
+from tasks.promotion.ledger import read_ledger
 from tasks.proof.evidence import Evidence, read
 from tasks.records import Version
 from tasks.registry.registry import Registry
@@ -118,7 +119,9 @@ def clean(registry: Registry, names: Iterable[str], *, dry_run: bool = False) ->
 
 def _digests(registry: Registry, model: str) -> set[str]:
     """Of weights, files and rows, the first 16 digits, as folders are named by them: all that the evidence of what may serve speaks of."""
-    versions = (registry.by_alias(model, alias) for alias in _ALIASES)
+    versions = [registry.by_alias(model, alias) for alias in _ALIASES]
+    if (serving := read_ledger(registry, model).serving) is not None:  # whoever moved the alias
+        versions.append(registry.version(model, serving))
     return {digest for version in versions if version for digest in _spoken_of(_evidence(registry, version))}
 
 

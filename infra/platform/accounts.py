@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infra.secrets.inject import read_secrets
-from tasks.errors import UserError
 from tasks.system.files import write_atomically
 
 PREFECT = "PREFECT_SERVER_API_AUTH_STRING"
@@ -19,13 +18,10 @@ def accounts(home: Path, given: Mapping[str, str]) -> dict[str, str]:
     """What the servers ask for and what their clients here answer, from variables of Prefect's and MLflow's own.
 
     PREFECT_SERVER_API_AUTH_STRING (name:password) and MLFLOW_AUTH_ADMIN_PASSWORD, or the same with _FILE, each switch one on.
-    Raises UserError for a file that is not there.
+    Raises UserError as `read_secrets` does.
     """
     account = read_secrets(given)
     variables = {**given, **account}
-    for name in (PREFECT, MLFLOW):
-        if variables.get(name) and not variables[name].strip(" :"):
-            raise UserError(f"{name} is set and names no password: give one, or unset it.")
     account |= account_of_commands(variables)
     if variables.get(MLFLOW):
         account |= {

@@ -1,6 +1,7 @@
 """Starts a container's command with its secrets: NAME_FILE names the file that holds NAME, as Docker and Kubernetes mount it."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,15 +20,28 @@ SECRETS = (
     "SLIPWAY_SIGNER_KEY",
 )
 
+_ACCOUNT = "PREFECT_SERVER_API_AUTH_STRING"
+
 
 def read_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """The secrets whose files are named and that are not given themselves. Raises UserError for a file that is not there."""
+    """The secrets whose files are named and that are not given themselves. Raises UserError for a file that is not there, and for what is no secret."""
     secrets = {}
     for name in SECRETS:
-        path = environment.get(f"{name}_FILE")
-        if path and name not in environment:
-            secrets[name] = _read(f"{name}_FILE", Path(path))
+        given, path = environment.get(name, ""), environment.get(f"{name}_FILE")
+        if path and not given:
+            given = secrets[name] = _read(f"{name}_FILE", Path(path))
+        check_secret(name, given)
     return secrets
+
+
+def check_secret(name: str, given: str) -> None:
+    """Raise UserError for blanks and commas, which keep nobody out: whoever sets it wants that. Empty, it is not set."""
+    named = name == _ACCOUNT
+    if given and not all(
+        re.search(r"[^\s,]", part) for part in (given.partition(":")[::2] if named else [given])
+    ):
+        wrong, give = ("is no name:password", "both") if named else ("holds no secret", "one")
+        raise UserError(f"{name} is set and {wrong}: give {give}, or unset it.")
 
 
 def _read(variable: str, path: Path) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from infra.secrets.inject import check_secret
 from tasks.errors import StepError, UserError, exiting_in_a_sentence
 from tasks.promotion.entries import LedgerEntry
 from tasks.proof.permit import SUMMARY, PermitError, read_permit
@@ -225,8 +226,10 @@ def main(words: list[str]) -> None:
         raise UserError(
             f"python -m infra.secrets.signer takes one address, such as http://127.0.0.1:8090, and has the key itself ({signers.SERVICE} unset)."
         )
+    password = os.environ.get(signers.SERVICE_KEY, "")
+    check_secret(signers.SERVICE_KEY, password)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
-    with serve(words[0], signing.signer(), os.environ.get(signers.SERVICE_KEY, "").strip()) as service:
+    with serve(words[0], signing.signer(), password.strip()) as service:
         name = signers.fingerprint(signers.public_pem(signing.signer()))[:12]
         log.info("signs with %s at %s", name, without_secrets(words[0]))
         with suppress(KeyboardInterrupt):

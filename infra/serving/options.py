@@ -57,6 +57,15 @@ class Target(Frozen):
         return f"{self.name}/{self.version}" if self.version else f"{self.name}@{self.alias}"
 
 
+def _webhook_secret() -> str | None:
+    given = os.environ.get(WEBHOOK_VARIABLE, "")
+    if given and not re.search(r"[^\s,]", given):
+        raise UserError(
+            f"{WEBHOOK_VARIABLE} is set and holds no secret: give that of MLflow's webhook, or unset it."
+        )
+    return given or None
+
+
 Positive = Annotated[int, Field(gt=0)]
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -101,9 +110,7 @@ class ServeOptions(Frozen):
         gt=0,
         description="Seconds between two looks at the registry, at most (up to a fifth less). With the secret of a webhook of MLflow's in SLIPWAY_SERVE_WEBHOOK_SECRET, its POST to /webhook makes it look at once.",
     )
-    webhook_secret: str | None = Field(
-        default_factory=lambda: os.environ.get(WEBHOOK_VARIABLE) or None, repr=False
-    )
+    webhook_secret: str | None = Field(default_factory=_webhook_secret, repr=False)
     keys_file: Path | None = Field(
         None,
         description="API keys, one a line; read again when it changes. Also: SLIPWAY_SERVE_KEYS, comma-separated.",

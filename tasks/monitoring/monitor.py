@@ -14,11 +14,11 @@ from tasks.monitoring.performance import performance
 from tasks.monitoring.traffic import columns, outputs, served_columns, trained_inputs, volume
 from tasks.monitoring.watched import Drift, Performance, Status, Watched
 from tasks.onnx.session import open_session, run_named
+from tasks.promotion.permits import find_serving
 from tasks.promotion.verification import check_version, downloaded
 from tasks.proof.evidence import MODEL, Evidence
 from tasks.proof.rows import rows_of
 from tasks.records import Dataset, Fitted
-from tasks.registry.lookup import find_version
 from tasks.registry.registry import Registry
 from tasks.registry.tags import DATA_TAG
 from tasks.settings import Limits, Settings
@@ -38,7 +38,7 @@ def monitor(settings: Settings, model: str) -> Watched:
     Raises UserError for a model without a champion, StepError when its training rows are no longer to be had.
     """
     registry, limits = Registry(settings), settings.policy(model).monitor
-    champion = find_version(registry, f"{model}@champion")
+    champion = find_serving(registry, model)
     now = datetime.datetime.now(datetime.UTC)
     table = read_traffic(traffic_of(settings.home, model), now - datetime.timedelta(hours=limits.hours))
     with downloaded(registry, champion) as folder:

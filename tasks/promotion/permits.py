@@ -19,6 +19,7 @@ from tasks.promotion.verification import check_version, downloaded
 from tasks.proof.permit import PERMIT_TAG, Basis, Permit, PermitError, issue, read_permit
 from tasks.proof.signature import signature_change
 from tasks.records import Version
+from tasks.registry.lookup import check_model
 from tasks.registry.registry import Registry
 from tasks.registry.tags import EVIDENCE_TAG, POLICY_TAG, REVERTED_TAG, STATEMENTS_TAG
 from tasks.rollout.reported import RevertNote
@@ -118,6 +119,15 @@ def serving_version(registry: Registry, model: str) -> Version | None:
     ):
         return champion
     return None if ledger.serving is None else registry.version(model, ledger.serving)
+
+
+def find_serving(registry: Registry, model: str) -> Version:
+    """The same. Raises UserError when nothing serves."""
+    version = serving_version(registry, model)
+    if version is None:
+        check_model(registry, model)
+        raise UserError(f"No version of {model} serves: see `slipway history {model}`.")
+    return version
 
 
 def _why_never_permitted(registry: Registry, ledger: Ledger, version: Version) -> str | None:

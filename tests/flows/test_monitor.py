@@ -5,13 +5,17 @@ from pathlib import Path
 
 import deployed
 import numpy as np
+import promotions
 import pytest
 from watched_digits import recording_server, validation_images, watched_home
 
-from flows.monitor import monitor
+from flows.monitor import ask_for_rows, has_champion, monitor
 from flows.promote import refuse
 from flows.retrain import retrain
+from tasks.promotion.manual import decline_version
 from tasks.records import Candidate, Dataset
+from tasks.registry.registry import Registry
+from tasks.settings import load_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
 """Prefect leaves a connection of a run done in this process to the collector."""
@@ -57,3 +61,18 @@ def test_a_model_that_was_deployed_is_watched_before_it_has_a_champion_without_a
     with deployed.talking_to(prefect_server, home):
         state = monitor("churn", return_state=True)
     assert state.is_completed() and state.message == "churn has no champion yet: there is nothing to watch."
+
+
+@pytest.mark.slow
+def test_an_alias_on_a_refused_version_is_no_champion_and_its_rows_are_not_asked_for(
+    linear_digits: tuple[Dataset, Candidate], empty_mlflow_database: Path, tmp_path: Path
+) -> None:
+    with watched_home(tmp_path, empty_mlflow_database, *linear_digits):
+        registry = Registry(load_settings())
+        assert has_champion("digits") and ask_for_rows.fn("digits") is None
+        for model, version in (("digits", 2), ("toy", 1)):
+            refused = promotions.register(registry, model, tmp_path, 2.0, "fail")
+            decline_version(registry.settings, model, version, why="its sevens are wrong", who="ada")
+            registry.set_alias(model, "champion", refused.version)
+        assert ask_for_rows.fn("digits") is None, "version 1 serves on, and was made of these rows"
+        assert not has_champion("toy")

@@ -242,6 +242,24 @@ def test_all_that_runs_may_be_reached_by_who_needs_it_and_by_nobody_else() -> No
     )
 
 
+def test_the_nodes_of_a_ray_job_admit_each_other_and_its_operator_and_go_where_a_worker_may() -> None:
+    def pods(app: str) -> dict[str, object]:
+        return {"podSelector": {"matchLabels": {"app": app}}}
+
+    nodes, worker = (named("NetworkPolicy", name)["spec"] for name in ("ray", "worker"))
+    assert {**pods("ray"), "policyTypes": ["Ingress", "Egress"]}.items() <= nodes.items()
+    operator = {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}}
+    assert nodes["ingress"] == [
+        {"from": [pods("ray")]},
+        {"from": [{"namespaceSelector": {}, "podSelector": operator}], "ports": [{"port": 8265}]},
+    ]
+    prefect = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "prefect"}}}
+    asked = ((pods("mlflow"), 5000), (pods("signer"), 8090), (prefect, 4200))
+    named_ones = [{"to": [whom], "ports": [{"port": port}]} for whom, port in asked]
+    assert worker["egress"] == [*named_ones, {"ports": [{"port": 443}]}]
+    assert nodes["egress"] == [{"to": [pods("ray")]}, *worker["egress"]]
+
+
 def test_nothing_that_trains_can_reach_the_private_key() -> None:
     """It is mounted where it signs and nowhere else, in a secret of its own on Kubernetes; who trains has the service's key and address."""
     holders = {name for name, service in SERVICES.items() if "signing_private" in json.dumps(service)}

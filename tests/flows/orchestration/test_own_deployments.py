@@ -1,6 +1,8 @@
 """Deployments of one's own models on a Prefect server: whole or not at all, and what a person set there stays."""
 
 import asyncio
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import deployed
+import promotions
 import pytest
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import SyncPrefectClient
@@ -18,6 +21,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
+from flows.cli import deployments as commands
 from flows.monitor import maker
 from flows.orchestration import own_deployments, own_parts
 from flows.orchestration.deployment_list import listed
@@ -26,6 +30,10 @@ from flows.orchestration.own_form import own_form
 from flows.orchestration.own_parts import Part, Wanted, environment
 from flows.retrain import retrain
 from tasks.errors import StepError, UserError
+from tasks.promotion.champion import promote
+from tasks.promotion.manual import decline_version
+from tasks.registry.registry import Registry
+from tasks.settings import load_settings
 from tasks.workloads.catalogue import load_workload
 
 FIRST, SECOND = (f"bundle:{digits * 32}" for digits in ("5a", "6b"))
@@ -189,6 +197,28 @@ def test_what_is_withdrawn_is_gone_and_what_is_left_is_listed(
     assert wanted.name not in {each.name for each in listed(client, lambda model: 7).deployments}
     with pytest.raises(UserError, match=r"There is no deployment .* that `slipway deploy` made"):
         withdraw(client, wanted.name)
+
+
+def test_the_champion_that_is_listed_and_goes_on_is_what_serves_whoever_moved_the_alias(
+    client: SyncPrefectClient,
+    wanted: Wanted,
+    home: Path,
+    empty_mlflow_database: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    home.mkdir(exist_ok=True)
+    shutil.copyfile(empty_mlflow_database, home / "mlflow.db")
+    registry, model = Registry(load_settings()), wanted.model
+    first, second = (promotions.register(registry, model, home, weight) for weight in (1.0, 2.0))
+    promote(registry, first, against=None, why="the first")
+    decline_version(registry.settings, model, 2, why="wrong sevens", who="ada")
+    registry.set_alias(model, "champion", second.version)
+    deploy(client, again(wanted, pool=wanted.pool))
+    commands.deployments(json=True)
+    rows = json.loads(capsys.readouterr().out)["deployments"]
+    assert [row["champion"] for row in rows if row["name"] == wanted.name] == [1]
+    commands.withdraw(wanted.name, json=True)
+    assert json.loads(capsys.readouterr().out)["champion"] == 1
 
 
 @pytest.mark.parametrize(

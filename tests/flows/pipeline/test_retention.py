@@ -16,6 +16,7 @@ from flows.pipeline.retention import NEWEST, clean, models
 from tasks.bundles.bundle import Bundle, Origin
 from tasks.bundles.verification import make_read_only
 from tasks.errors import StepError
+from tasks.promotion.champion import promote
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.settings import load_settings
@@ -183,6 +184,15 @@ def test_nothing_goes_when_the_evidence_of_what_serves_cannot_be_read(
     with pytest.raises(StepError, match=r"evidence.json of toy version 1 is not to be had"):
         clean(registry, ["toy"])
     assert all(each.there for each in made)
+
+
+def test_what_serves_stays_when_somebody_moved_the_alias_by_hand(registry: Registry, tmp_path: Path) -> None:
+    made = [Retraining(registry, number) for number in range(2 + NEWEST)]
+    serving, other = (each.register(registry, tmp_path) for each in made[:2])
+    promote(registry, serving, against=None, why="the first")
+    registry.set_alias("toy", "champion", other.version)
+    clean(registry, ["toy"])
+    assert made[0].there and made[1].there
 
 
 def test_nothing_goes_while_a_run_is_at_work_and_a_killed_one_is_not(registry: Registry, home: Path) -> None:

@@ -46,6 +46,38 @@ def test_a_password_may_be_in_a_file_and_is_written_nowhere_else(tmp_path: Path)
         accounts(home, {"PREFECT_SERVER_API_AUTH_STRING_FILE": "/nowhere"})
 
 
+@pytest.mark.parametrize(
+    "given", ["ada:", "ada: ", "ada:,", ":a-secret", " :a-secret", "a-secret", ":", " ", "\t", ","]
+)
+def test_what_is_no_name_and_password_of_prefects_is_refused(tmp_path: Path, given: str) -> None:
+    with pytest.raises(
+        UserError,
+        match="^PREFECT_SERVER_API_AUTH_STRING is set and is no name:password: give both, or unset it.$",
+    ):
+        accounts(tmp_path, {"PREFECT_SERVER_API_AUTH_STRING": given})
+
+
+@pytest.mark.parametrize("given", [" ", "\t", ",", " ,\n"])
+@pytest.mark.parametrize("name", ["MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"])
+def test_blanks_and_commas_are_no_password_of_mlflows(tmp_path: Path, name: str, given: str) -> None:
+    with pytest.raises(UserError, match=f"^{name} is set and holds no secret: give one, or unset it.$"):
+        accounts(tmp_path, GIVEN | {name: given})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_password_may_have_blanks_commas_and_colons(tmp_path: Path) -> None:
+    given = {"PREFECT_SERVER_API_AUTH_STRING": "ada: :,x", "MLFLOW_AUTH_ADMIN_PASSWORD": ", :x"}
+    account = accounts(tmp_path, given)
+    assert (account["PREFECT_API_AUTH_STRING"], account["MLFLOW_TRACKING_PASSWORD"]) == tuple(given.values())
+
+
+def test_beside_a_file_an_empty_variable_switches_no_account_off(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("a-long-mlflow-secret")
+    file = {"MLFLOW_AUTH_ADMIN_PASSWORD_FILE": str(tmp_path / "password")}
+    account = accounts(tmp_path, {"MLFLOW_AUTH_ADMIN_PASSWORD": "", **file})
+    assert account["MLFLOW_TRACKING_PASSWORD"] == "a-long-mlflow-secret"
+
+
 @pytest.mark.slow
 def test_the_servers_of_up_refuse_a_request_without_an_account(
     tmp_path: Path, empty_mlflow_database: Path, empty_prefect_database: Path, monkeypatch: pytest.MonkeyPatch

@@ -339,3 +339,14 @@ def test_a_password_in_its_address_is_in_no_log(
     port = free_port()
     main([f"http://ada:secret@127.0.0.1:{port}"])
     assert f"at http://127.0.0.1:{port}" in caplog.text and "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("given", [" ", "\t", ","])
+def test_a_password_of_blanks_starts_no_service_that_signs_for_anybody(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", lambda *_: None)
+    monkeypatch.setenv("SLIPWAY_SIGNER_KEY", given)
+    with pytest.raises(SystemExit):
+        main([f"http://127.0.0.1:{free_port()}"])
+    assert "SLIPWAY_SIGNER_KEY is set and holds no secret: give one, or unset it." in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Exporting shapes of model that each exporter has been wrong about."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,26 @@ def test_rows_of_another_sign_or_size_are_asked_too(
         StepError, match="torchscript: its answers to rows of the other sign differ from torch's"
     ):
         export_module(Signed(), load_workload("digits"), linear_digits[0], tmp_path / "model.onnx", {})
+
+
+class Peeking(nn.Module):
+    """Leaves torch for what only Python reads: torch.export goes no further there, and a trace keeps what came of it."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        flat = image.flatten(1)[:, :10]
+        return flat * memoryview(image.detach().numpy()).ndim
+
+
+@pytest.mark.slow
+def test_what_only_a_trace_follows_is_kept_with_the_lines_that_it_may_have_frozen(
+    linear_digits: tuple[Dataset, Any], tmp_path: Path
+) -> None:
+    workload, (dataset, _) = load_workload("digits"), linear_digits
+    exported = export_module(Peeking(), workload, dataset, tmp_path / "model.onnx", {})
+    assert exported.exporter == "torchscript"
+    (finding,) = exported.findings
+    line = r"test_export.py:\d+ ‘return flat \* memoryview\(image.detach\(\).numpy\(\)\).ndim’"
+    assert re.fullmatch(rf"{line} was traced with a fixed value: is it a decision by the data\?", finding)
 
 
 @pytest.mark.slow

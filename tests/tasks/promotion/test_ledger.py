@@ -24,6 +24,7 @@ from tasks.promotion.verification import verify
 from tasks.records import Version
 from tasks.registry.registry import Registry
 from tasks.settings import Settings, load_settings
+from tasks.system.keyring import Keyring, KeyState
 from tasks.system.signing import EvidenceError, private_key, public_key, sign_text
 
 DAY = datetime.datetime(2026, 5, 3, 12, 0, tzinfo=datetime.UTC)
@@ -478,6 +479,50 @@ def test_times_never_run_backwards_and_right_ones_are_kept(days: list[int]) -> N
     assert counted == sorted(counted)
     if days == sorted(days):
         assert counted == [entry.at for entry in chain]
+
+
+def test_an_entry_by_a_clock_that_went_backwards_is_said_and_is_no_problem(
+    settings: Settings, registry: Registry, model: str, decided: list[Version]
+) -> None:
+    before = read_ledger(registry, model)
+    assert before.notes == ()
+    entry = ledger.compose(registry, before, "rollback", decided[0], why="worse after all", who="ada")
+    ledger.claim(registry, before, entry.model_copy(update={"at": DAY}))
+    repair(registry, model)
+    found = read_ledger(registry, model)
+    assert (found.problems, found.serving) == ((), 1)
+    assert found.notes == (
+        "entry 4 (2026-05-03 12:00, rollback v2 → v1) was written by a clock that disagrees with the entries around it: "
+        f"it counts as of {found.entries[2].at:%Y-%m-%d %H:%M}",
+    )
+    assert history(settings, model).notes == found.notes
+
+
+def test_a_signature_is_checked_once_and_all_are_when_the_whole_ledger_is_read(
+    registry: Registry, model: str, decided: list[Version], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the head that is remembered leads to is vouched for by digests."""
+    checked, signer = [], Keyring.signer
+
+    def counted(keys: Keyring, text: str, signature: str) -> KeyState | None:
+        checked.append(text)
+        return signer(keys, text, signature)
+
+    def asked(whole: bool = False) -> list[int]:
+        checked.clear()
+        found = read_ledger(registry, model, whole=whole)
+        assert found.problems == ()
+        return [entry.sequence for entry in found.entries for _ in range(checked.count(entry.canonical))]
+
+    monkeypatch.setattr(Keyring, "signer", counted)
+    assert (asked(), asked(whole=True), asked()) == ([], [1, 2, 3], [])
+    for _ in range(2):
+        before = read_ledger(registry, model)
+        entry = ledger.compose(registry, before, "refuse", decided[2], why="still worse", who="ada")
+        ledger.claim(registry, before, entry)
+        assert asked() == [entry.sequence]
+        repair(registry, model)
+        assert asked() == []
 
 
 @pytest.mark.slow

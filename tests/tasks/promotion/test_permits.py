@@ -8,6 +8,7 @@ from pathlib import Path
 import promotions
 import pytest
 
+from tasks.monitoring.monitor import monitor
 from tasks.promotion.automatic import apply_verdict
 from tasks.promotion.champion import promote, repair, roll_back
 from tasks.promotion.ledger import read_ledger
@@ -141,6 +142,7 @@ def test_a_move_by_hand_to_a_refused_version_changes_nothing_for_gate_and_monito
     judged(registry, second, "fail")
     registry.set_alias("toy", "champion", 2)
     assert serving_version(registry, "toy") == first
+    assert monitor(registry.settings, "toy").version == 1
     ledger = repair(registry, "toy")
     assert registry.number("toy", "champion") == 1
     assert [entry.action for entry in ledger.entries] == ["promote", "refuse", "refuse"]

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from flows.cli.views.outcome import show_outcome
-from flows.cli.views.versions import ledger_lines, show_entry
+from flows.cli.views.versions import ledger_lines, show_entry, show_history
 from tasks.outcome import CandidateResult, Outcome
+from tasks.promotion.history import History
 from tasks.promotion.ledger import LedgerEntry
 
 
@@ -52,3 +53,15 @@ def test_what_people_and_models_are_called_is_shown_as_it_is(capsys: pytest.Capt
     out = capsys.readouterr().out
     assert out.count(why) == 3 and "promote by [ada]: see" in out and "/home/[a]/report.html" in out
     assert "slipway settings 'my [x].py' " in out
+
+
+def test_a_history_ends_with_what_should_be_known_and_what_is_wrong(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown = History(
+        model="digits", champion=1, challenger=None, previous=None, proved=True, entries=(),
+        problems=("entry 3 is not signed",), notes=("entry 2 was written by a clock that disagrees",),
+    )  # fmt: skip
+    show_history(shown, as_json=False)
+    last = capsys.readouterr().out.splitlines()[-2:]
+    assert last == ["· entry 2 was written by a clock that disagrees", "! entry 3 is not signed"]

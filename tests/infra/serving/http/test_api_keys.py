@@ -42,6 +42,19 @@ def test_keys_that_are_set_and_are_none_are_refused_and_no_open_server(
         serve(["digits@champion"], ServeOptions(home=Path(), allow_unsigned=True), {})
 
 
+@pytest.mark.parametrize("given", [" ", "\t", ","])
+def test_a_webhooks_secret_that_is_set_and_is_none_is_refused(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLIPWAY_SERVE_WEBHOOK_SECRET", given)
+    with pytest.raises(
+        UserError, match="SLIPWAY_SERVE_WEBHOOK_SECRET is set and holds no secret: give .*, or unset it"
+    ):
+        ServeOptions()
+    monkeypatch.setenv("SLIPWAY_SERVE_WEBHOOK_SECRET", "")
+    assert ServeOptions().webhook_secret is None
+
+
 def test_blanks_around_keys_are_no_part_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLIPWAY_SERVE_KEYS", " one ,, two")
     keys = Keys(None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import http.client
 import json
 import re
@@ -134,15 +135,16 @@ def test_errors_show_nothing_of_the_inside(limited: ServerProcess) -> None:
     assert "Traceback" not in answer.body.decode() and "infra" not in answer.body.decode()
 
 
+def counted(server: ServerProcess, **headers: str) -> Counter[str]:
+    lines = server.get("/metrics", **headers).body.decode().splitlines()
+    found = [re.match(r'slipway_serving_answers_total\{status="(\d+)"\} (\S+)', line) for line in lines]
+    return Counter({match[1]: int(float(match[2])) for match in found if match})
+
+
 @pytest.mark.slow
 def test_every_status_that_is_sent_is_counted(limited: ServerProcess) -> None:
-    def counted() -> Counter[str]:
-        lines = limited.get("/metrics").body.decode().splitlines()
-        found = [re.match(r'slipway_serving_answers_total\{status="(\d+)"\} (\S+)', line) for line in lines]
-        return Counter({match[1]: int(float(match[2])) for match in found if match})
-
     before, sent = (
-        counted(),
+        counted(limited),
         Counter({"200": 1}),
     )  # the answer to /metrics itself, which comes after its numbers
     gzipped = {"Content-Encoding": "gzip"}
@@ -166,7 +168,48 @@ def test_every_status_that_is_sent_is_counted(limited: ServerProcess) -> None:
             client.sendall(raw)
             sent[client.recv(4096)[9:12].decode()] += 1
     assert set(sent) == {"200", "400", "404", "405", "413", "415", "421", "422", "431"}
-    assert counted() - before == sent
+    assert counted(limited) - before == sent
+
+
+@pytest.mark.slow
+def test_so_is_what_a_server_sends_that_has_keys_too_much_to_do_and_a_model_that_fails(
+    slow_folder: Path, home: Path, tmp_path: Path
+) -> None:
+    broken = models.save(tmp_path / "broken", models.breaks_on_large(), {"x": [ROW]})
+    (tmp_path / "keys").write_text("k3y\n")
+    key = {"X-API-Key": "k3y"}
+    options = {"keys_file": tmp_path / "keys", "max_wait": 1e-6, "timeout": 5.0}
+
+    def body(first: float) -> bytes:
+        tensor = {"name": "x", "datatype": "FP32", "shape": [1, 64], "data": [first, *ROW[1:]]}
+        return json.dumps({"inputs": [tensor]}).encode()
+
+    one = body(0)
+    head = f"POST /v2/models/slow/infer HTTP/1.1\r\nHost: localhost\r\nX-API-Key: k3y\r\nContent-Length: {len(one)}\r\n"
+    raw = f"{head}Content-Type: application/json\r\n\r\n".encode() + one
+    with ServerProcess(f"slow={slow_folder}", f"broken={broken}", home=home, **options) as server:
+        before, sent = counted(server, **key), Counter({"200": 1})
+
+        def answers(count: int, request: bytes) -> Counter[str]:
+            with contextlib.ExitStack() as stack:
+                clients = [socket.create_connection(server.address, timeout=PATIENCE) for _ in range(count)]
+                for client in map(stack.enter_context, clients):
+                    client.sendall(request)
+                return Counter(client.recv(4096)[9:12].decode() for client in clients)
+
+        for path, what, headers in (
+            ("broken", body(5), key),
+            ("broken", body(0), key),
+            ("broken", body(5), {}),
+            ("none", body(0), {}),
+        ):
+            sent[str(server.post(f"/v2/models/{path}/infer", what, headers).status)] += 1
+        sent[str(server.get("/").status)] += 1
+        while not sent["429"]:
+            sent += answers(8, raw)
+        sent += answers(1, raw[:-1])
+        assert (sent["401"], sent["408"], sent["500"]) == (3, 1, 1)
+        assert counted(server, **key) - before == sent
 
 
 class Load:
