@@ -20,8 +20,6 @@ SECRETS = (
     "SLIPWAY_SIGNER_KEY",
 )
 
-_ACCOUNT = "PREFECT_SERVER_API_AUTH_STRING"
-
 
 def read_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """The secrets whose files are named and that are not given themselves. Raises UserError for a file that is not there, and for what is no secret."""
@@ -36,12 +34,11 @@ def read_secrets(environment: Mapping[str, str]) -> dict[str, str]:
 
 def check_secret(name: str, given: str) -> None:
     """Raise UserError for blanks and commas, which keep nobody out: whoever sets it wants that. Empty, it is not set."""
-    named = name == _ACCOUNT
-    if given and not all(
-        re.search(r"[^\s,]", part) for part in (given.partition(":")[::2] if named else [given])
-    ):
-        wrong, give = ("is no name:password", "both") if named else ("holds no secret", "one")
-        raise UserError(f"{name} is set and {wrong}: give {give}, or unset it.")
+    account = name == "PREFECT_SERVER_API_AUTH_STRING" and ":" in given
+    secret = given.partition(":")[2] if account else given
+    if given and not re.search(r"[^\s,]", secret):
+        give = "name:password" if account else "one"
+        raise UserError(f"{name} is set and holds no secret: give {give}, or unset it.")
 
 
 def _read(variable: str, path: Path) -> str:

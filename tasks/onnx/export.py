@@ -14,7 +14,7 @@ from tasks.data.dataset import read_split
 from tasks.errors import StepError
 from tasks.onnx.decision import with_decision
 from tasks.onnx.description import describe, dims
-from tasks.onnx.exporter_output import Line, followed, is_by_data, own_line, quietly, reason
+from tasks.onnx.exporter_output import Line, followed, is_by_data, own_line, quietly, reason, unsaid
 from tasks.onnx.exporters import exporters_of
 from tasks.onnx.origin import remove_origin
 from tasks.onnx.session import open_session
@@ -96,6 +96,7 @@ def _findings(workload: Workload, frozen: list[Line], by_dynamo: Exception | str
     What that followed to the end decides by shapes, which odd sizes try.
     """
     error = by_dynamo if isinstance(by_dynamo, Exception) else None
+    frozen = [*dict.fromkeys([*frozen, *(unsaid(error) if error else ())])]
     if not frozen or followed(error):
         return ()
     assert error is not None

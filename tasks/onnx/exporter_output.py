@@ -116,6 +116,12 @@ def is_by_data(error: Exception) -> bool:
     return any(word in f"{type(cause).__name__}: {cause}" for cause in _causes(error) for word in _BY_DATA)
 
 
+def unsaid(error: Exception) -> list[Line]:
+    """Where a value of the data becomes Python's own, as in torch.equal: a trace freezes it without a warning."""
+    own = any(type(cause).__name__ == "DataDependentOutputException" for cause in _causes(error))
+    return [line] if own and (line := own_line(error)) is not None else []
+
+
 def followed(error: Exception | None) -> bool:
     """Whether torch.export came to the module's end, so that whatever it decides, it decides by shapes."""
     failed = error is not None and type(error).__name__ == "TorchExportError"

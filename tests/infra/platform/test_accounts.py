@@ -47,12 +47,14 @@ def test_a_password_may_be_in_a_file_and_is_written_nowhere_else(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "given", ["ada:", "ada: ", "ada:,", ":a-secret", " :a-secret", "a-secret", ":", " ", "\t", ","]
+    ("given", "give"),
+    [(text, "name:password") for text in ("ada:", "ada: ", "ada:,", ":", " : ")]
+    + [(text, "one") for text in (" ", "\t", ",")],
 )
-def test_what_is_no_name_and_password_of_prefects_is_refused(tmp_path: Path, given: str) -> None:
+def test_what_is_no_password_of_prefects_is_refused(tmp_path: Path, given: str, give: str) -> None:
     with pytest.raises(
         UserError,
-        match="^PREFECT_SERVER_API_AUTH_STRING is set and is no name:password: give both, or unset it.$",
+        match=f"^PREFECT_SERVER_API_AUTH_STRING is set and holds no secret: give {give}, or unset it.$",
     ):
         accounts(tmp_path, {"PREFECT_SERVER_API_AUTH_STRING": given})
 

@@ -201,6 +201,27 @@ def test_what_only_a_trace_follows_is_kept_with_the_lines_that_it_may_have_froze
     assert re.fullmatch(rf"{line} was traced with a fixed value: is it a decision by the data\?", finding)
 
 
+class Comparing(nn.Module):
+    """Decides by what torch tells Python of the data, of which a trace does not warn."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        flat = image.flatten(1)[:, :10]
+        return flat * 2 if torch.allclose(flat, torch.full((), 1e9)) else flat * 1.5
+
+
+@pytest.mark.slow
+def test_a_decision_of_which_no_trace_warns_is_a_finding(
+    linear_digits: tuple[Dataset, Any], tmp_path: Path
+) -> None:
+    exported = export_module(
+        Comparing(), load_workload("digits"), linear_digits[0], tmp_path / "model.onnx", {}
+    )
+    (finding,) = exported.findings
+    assert "‘return flat * 2 if torch.allclose(flat, " in finding and finding.endswith(
+        "a decision by the data?"
+    )
+
+
 @pytest.mark.slow
 def test_a_model_that_neither_exporter_takes_is_refused_in_a_sentence_and_prints_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
