@@ -324,13 +324,14 @@ async def overloaded(server: ServerProcess) -> Tried:
         return cpu_seconds(server.process.pid)
 
     await client.closed(overload.CLIENTS[-1], 0.5)
-    peak = await client.peak(cpu)
+    clients = await client.most()
+    peak = await client.peak(clients, cpu, BEFORE_SECONDS)
     steady = overload.p99(await client.offered(peak.rate / 3, BEFORE_SECONDS))
     had, start = cpu(), time.perf_counter()
     over = await client.offered(OVER * peak.rate, OVER_SECONDS)
     ended, used = time.perf_counter(), cpu() - had
     after = await client.offered(peak.rate / 3, AFTER_SECONDS)
-    peaks = [peak, await client.peak(cpu)]  # the machine's speed changes meanwhile
+    peaks = [peak, await client.peak(clients, cpu, BEFORE_SECONDS)]  # the machine's speed changes meanwhile
     client.close()
     served = sum(answer.status == 200 for answer in over)
     last = max(answer.sent for answer in over)  # what waits then is answered after it, and is not overload
@@ -349,7 +350,7 @@ async def overloaded(server: ServerProcess) -> Tried:
         "useful work": share,
         "useful work by CPU time": by_cpu,
         "s to recover": recovery,
-        "clients at the peak": peak.clients,
+        "clients at the peak": clients,
         "offered, times the peak": offered,
     }
     return Tried(
