@@ -42,7 +42,8 @@ class Finder:
         async with asyncio.TaskGroup() as group:
             while True:
                 try:
-                    names, told = await asyncio.wait_for(self._ask(), None if self.looked else FIRST_SECONDS)
+                    async with asyncio.timeout(None if self.looked else FIRST_SECONDS):
+                        names, told = await self._ask()
                 except Exception as error:
                     logger.debug("the registry's models: %r", error)
                     self._note(f"the registry cannot be read ({type(error).__name__})")

@@ -63,7 +63,8 @@ class Follower:
             followed.offered for followed in self.followed
         ):  # importing MLflow would slow the workers down
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.reports.served.wait(), FIRST_SECONDS)
+                async with asyncio.timeout(FIRST_SECONDS):
+                    await self.reports.served.wait()
         remote = [followed for followed in self.followed if followed.target.path is None]
         following = [asyncio.create_task(self._follow(followed)) for followed in remote]
         if self.options.all:
@@ -155,12 +156,12 @@ class Follower:
             self.preparer.standings.save()
             pause = self.options.poll * random.uniform(0.8, 1.0) - (time.monotonic() - started)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(followed.wake.wait(), max(pause, LEAST_PAUSE))
+                async with asyncio.timeout(max(pause, LEAST_PAUSE)):
+                    await followed.wake.wait()
 
     async def _report(self, registry: AliasSource, followed: FollowedTarget) -> None:
-        rollout = self.rollouts.get(followed.target)
         try:
-            if rollout is not None:
+            if rollout := self.rollouts.get(followed.target):
                 await rollout.report(socket.gethostname(), registry.report)
         except Exception as error:  # counts wait, and nothing that serves depends on them
             logger.debug("%s: counts cannot be reported: %r", followed.target, error)

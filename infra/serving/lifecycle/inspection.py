@@ -61,7 +61,8 @@ async def inspect(request: InspectionRequest, inspector: Started | None = None) 
         with contextlib.suppress(OSError, RuntimeError):  # whoever reads the answer finds out that it is gone
             writer.write(request.model_dump_json().encode())
             writer.write_eof()
-        answer = await asyncio.wait_for(reader.readline(), SECONDS)
+        async with asyncio.timeout(SECONDS):
+            answer = await reader.readline()
         result = InspectionResult.model_validate_json(answer)
         return await _tried(result, reader, inspector) if result.trying else result
     except TimeoutError:
@@ -79,8 +80,9 @@ async def _tried(
 ) -> InspectionResult:
     """The same once its engine was tried; all else holds, so that whatever comes of this it can serve, in ONNX Runtime."""
     try:
-        if answer := await asyncio.wait_for(reader.readline(), SECONDS):
-            return InspectionResult.model_validate_json(answer)
+        async with asyncio.timeout(SECONDS):
+            if answer := await reader.readline():
+                return InspectionResult.model_validate_json(answer)
         how = how_it_ended(await asyncio.to_thread(inspector.process.wait))
     except TimeoutError:
         how = f"took longer than {SECONDS} s"

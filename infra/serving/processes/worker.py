@@ -228,9 +228,8 @@ class Server(uvicorn.Server):
             listener.close()
         await asyncio.sleep(0)
         waiting = [connection for listener in listeners for connection in accept_all(listener)]
-        loop = asyncio.get_running_loop()
         for connection in waiting:
-            await loop.connect_accepted_socket(self._protocol, connection)
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
         await super().shutdown([])
 
     def _protocol(self) -> asyncio.Protocol:
@@ -286,7 +285,8 @@ async def run(job: ProcessJob, line: socket.socket, listener: socket.socket) -> 
     try:
         if job.load_first:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(worker.up.wait(), LOAD_SECONDS)
+                async with asyncio.timeout(LOAD_SECONDS):
+                    await worker.up.wait()
         await server.serve(sockets=[listener])
     finally:
         for task in tasks:

@@ -114,6 +114,25 @@ def test_without_the_registry_what_served_last_time_is_followed_and_nothing_said
     assert any(isinstance(message, RegistryCheck) and message.error for message in looking.said)
 
 
+def test_it_ends_when_it_is_told_to_as_the_registry_answers(tmp_path: Path) -> None:
+    async def end() -> None:
+        asked: asyncio.Queue[asyncio.Future[Any]] = asyncio.Queue()
+
+        async def source() -> Any:
+            answer = asyncio.get_running_loop().create_future()
+            asked.put_nowait(answer)
+            return await answer
+
+        options = ServeOptions(home=tmp_path, all=True, poll=0.01)
+        run = asyncio.create_task(Finder(options, (), source, lambda _: None, follow=None).run())  # type: ignore[arg-type]
+        answer = await asked.get()
+        answer.set_exception(OSError("away"))
+        run.cancel()
+        assert (await asyncio.wait([run], timeout=5))[0] == {run}
+
+    asyncio.run(end())
+
+
 @pytest.mark.slow
 def test_a_model_is_served_from_its_first_promotion_on_and_without_the_registry_after_a_restart(
     home: Path, tmp_path: Path, empty_mlflow_database: Path
