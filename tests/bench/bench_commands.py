@@ -26,6 +26,8 @@ COMMANDS = {
     "`slipway --help`": ("--help",),
 }
 
+ALONE = ("run", "digits", "--set", 'engines=["onnxruntime"]')
+
 ELSEWHERE = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "SLIPWAY_STORE", "SLIPWAY_SIGNER", "SLIPWAY_SETTINGS")
 
 IMPORTS = (
@@ -67,10 +69,14 @@ def stages(outcome: str) -> dict[str, float]:
     return costs
 
 
+def environment_of(home: str) -> dict[str, str]:
+    elsewhere = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    return elsewhere | {"SLIPWAY_HOME": home, "PYTHONPATH": str(PAGE.parents[1])}
+
+
 def turn(seen: dict[str, list[float]], clock: dict[str, list[float]], within: dict[str, list[float]]) -> None:
     with tempfile.TemporaryDirectory() as home:
-        environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
-        environment |= {"SLIPWAY_HOME": home, "PYTHONPATH": str(PAGE.parents[1])}
+        environment = environment_of(home)
         for place, (name, words) in enumerate(COMMANDS.items()):
             done = spent(["-m", "flows.cli", *words], environment)
             seen[name].append(done.cpu)
@@ -80,6 +86,13 @@ def turn(seen: dict[str, list[float]], clock: dict[str, list[float]], within: di
         within["of what is around: imports in the command's process"].append(
             spent(["-c", IMPORTS], environment).cpu
         )
+    with tempfile.TemporaryDirectory() as home:
+        done, name = (
+            spent(["-m", "flows.cli", *ALONE], environment_of(home)),
+            "a first run that tries no other engine",
+        )
+        seen[name].append(done.cpu)
+        clock[name].append(done.wall)
 
 
 def shown(values: Sequence[float]) -> str:
