@@ -1,7 +1,8 @@
 """Engines in one run: the same files in ONNX Runtime and in OpenVINO, against ONNX Runtime's fp32.
 
-CPU time of one thread, taking turns; batches of 1, of eight sizes from 1 to 64, and of 64; ratios are medians of rounds with their 95% intervals.
-Weights are as they are born, for how fast a file is does not hang on them: what a score does is seen in runs. MiniLM where its package is installed.
+CPU time of one thread, taking turns; batches of 1, of eight sizes from 1 to 64, of 16, 32 and 64; ratios are medians of rounds with their 95% intervals.
+Weights are as they are born, for how fast a file is does not hang on them: what a score does is seen in runs. *Half*: the network with half of each layer's
+channels, which is what pruning leaves of it, against the whole one. MiniLM where its package is installed.
 
 With `--peers` beside them what Olive and NNCF (OpenVINO's own tool) make of the same fp32 file, in both engines, in environments of their own,
 and two ways that are no recipes: a transformer's graph optimised before it is quantised, and 8 bits but where they cost the answers most.
@@ -43,12 +44,13 @@ from tasks.system.processor import first_of
 from tasks.workloads.examples import topics
 
 HOME = (Path(os.environ.get("SLIPWAY_HOME") or ".slipway") / "bench").absolute()
-SIZES = {"1": (1,), "mixed": (7, 1, 38, 2, 64, 13, 4, 24), "64": (64,)}
+SIZES = {"batch 1": (1,), "mixed, 1–64": (7, 1, 38, 2, 64, 13, 4, 24), "16": (16,), "32": (32,), "64": (64,)}
 ROWS = 320
 ROUND_SECONDS, LEAST, ROUNDS = 0.03, 5, 15
 CELL_SECONDS = 20.0
 PROFILED = 30
 OTHERS = ("openvino:bf16", "openvino:fp32")
+HALF = ", half"
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -60,12 +62,13 @@ class Subject(NamedTuple):
     rows: Arrays
     axes: dict[int, str]
     static: bool
+    half: nn.Module | None = None
 
 
 class Residual(nn.Module):
     """0.3 million weights, 32 to 128 channels."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 32) -> None:
         super().__init__()
 
         def layer(taken: int, given: int, stride: int = 1) -> nn.Module:
@@ -73,9 +76,13 @@ class Residual(nn.Module):
                 nn.Conv2d(taken, given, 3, stride, 1, bias=False), nn.BatchNorm2d(given), nn.ReLU()
             )
 
-        self.stem, self.first = layer(1, 32), layer(32, 32)
-        self.down, self.second = layer(32, 64, 2), nn.Sequential(layer(64, 64), layer(64, 64))
-        self.last, self.head = layer(64, 128, 2), nn.Linear(128, 10)
+        twice = 2 * width
+        self.stem, self.first = layer(1, width), layer(width, width)
+        self.down, self.second = (
+            layer(width, twice, 2),
+            nn.Sequential(layer(twice, twice), layer(twice, twice)),
+        )
+        self.last, self.head = layer(twice, 2 * twice, 2), nn.Linear(2 * twice, 10)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         hidden = self.stem(image)
@@ -90,7 +97,10 @@ def subjects() -> dict[str, Subject]:
     words = {"words": random.integers(1, compress_models.WORDS, (ROWS, compress_models.LENGTH))}
     found = {
         "CNN": Subject(compress_models.ImageNet(), image, {}, True),
-        "residual CNN": Subject(Residual(), image, {}, True),
+        "residual CNN": Subject(Residual(), image, {}, True, Residual(16)),
+        "small residual CNN": Subject(
+            compress_models.SmallNet(), image, {}, True, compress_models.SmallNet(8)
+        ),
         "transformer": Subject(compress_models.Transformer(), words, {1: "length"}, False),
         "MLP": Subject(
             compress_models.build_mlp(), {"genes": random.random((ROWS, 765), "float32")}, {}, True
@@ -306,7 +316,7 @@ def main() -> None:
     found = {kind: first_of(names) for kind, names in SUPPORT.items()}
     with published("engines, peers" if asked.peers else "engines", "onnxruntime", "openvino") as lines:
         rows = [row for name, subject in chosen.items() for row in raced(name, subject, asked.peers)]
-        heads = ("model", "engine, precision", "batch 1", "mixed", "64", "largest difference")
+        heads = ("model", "engine, precision", *SIZES, "largest difference")
         lines += [
             f"What it has for each precision: {found}. Against fp32 in ONNX Runtime:",
             "",
@@ -319,6 +329,10 @@ def raced(name: str, subject: Subject, beside: bool) -> Iterator[tuple[str, ...]
     with tempfile.TemporaryDirectory() as folder:
         files = exported(subject, Path(folder))
         sessions = opened(files)
+        if subject.half is not None:
+            (half := Path(folder) / "half").mkdir()
+            made = exported(subject._replace(module=subject.half), half)
+            sessions |= {f"{label}{HALF}": session for label, session in opened(made).items()}
         rows = {name: array[:64] for name, array in subject.rows.items()}
         if beside:
             fp32 = files["fp32"]
@@ -333,7 +347,12 @@ def raced(name: str, subject: Subject, beside: bool) -> Iterator[tuple[str, ...]
             for middle, low, high in (measured[batch][label] for batch in SIZES)
         ]
         print(f"{name}, {label}: {', '.join(times)}", file=sys.stderr, flush=True)
-        yield name, label, *times, f"{far:.1g} of {np.abs(expected).max():.2g}"
+        yield (
+            name,
+            label,
+            *times,
+            "" if label.endswith(HALF) else f"{far:.1g} of {np.abs(expected).max():.2g}",
+        )
 
 
 if __name__ == "__main__":

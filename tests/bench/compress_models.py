@@ -96,13 +96,14 @@ def normed(taken: int, given: int, stride: int = 1) -> nn.Sequential:
 class SmallNet(nn.Module):
     """47 thousand parameters: a stranger's residual network, in which no layer stands out."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 16) -> None:
         super().__init__()
+        twice = 2 * width
         self.body = nn.Sequential(
-            *(normed(1, 16), Residual(16), normed(16, 32, 2)),
-            *(Residual(32), nn.MaxPool2d(2), Residual(32)),
+            *(normed(1, width), Residual(width), normed(width, twice, 2)),
+            *(Residual(twice), nn.MaxPool2d(2), Residual(twice)),
         )
-        self.head = nn.Linear(32, 10)
+        self.head = nn.Linear(twice, 10)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.head(self.body(image).mean((2, 3)))
