@@ -115,10 +115,11 @@ class Loop:
         self.order = order_of(self.workload, self.samples, batches, self.config.seed)
         self.steps = self.order.steps_an_epoch * self.config.epochs
         self.optimizer = make_optimizer(self.module, self.config)
+        # once: to walk through a module takes a hundredth of a small one's step
+        self.learned = [weight for weight in self.module.parameters() if weight.requires_grad]
         self.scaler = self.compute.scaler()
         self.loss = loss_of(self.workload, self.compute.device)
-        decay = self.config.average
-        self.average = None if decay is None else Average(self.module, decay)
+        self.average = None if self.config.average is None else Average(self.module, self.config.average)
         self.forward = self.compute.parallel(self.module)
         self.process = psutil.Process()
         self.score: float | None = None
@@ -149,7 +150,7 @@ class Loop:
             self._losses.add(step, self._backward(step), self.module)
             if self.config.clip_norm is not None:
                 self.scaler.unscale_(self.optimizer)
-                torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)
+                torch.nn.utils.clip_grad_norm_(self.learned, self.config.clip_norm)
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.state.step = step + 1

@@ -26,7 +26,7 @@ from tasks.training.progress import Progress
 from tasks.training.trainer import fit
 from tasks.workloads.catalogue import load_workload
 
-ROUNDS = 3
+ROUNDS = 12
 CONFIG = Train(epochs=25, lr=2e-3, batch_size=64, patience=None, threads=1)
 
 

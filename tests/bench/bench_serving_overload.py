@@ -130,6 +130,14 @@ def p99(answers: list[Answer]) -> float:
     return times[int(0.99 * (len(times) - 1))] if times else float("inf")
 
 
+def recovered(answers: list[Answer], start: float, within: float) -> float:
+    """Seconds until the last of those in which more than one in a hundred was refused or took longer than `within`."""
+    late: dict[int, list[bool]] = {}
+    for answer in answers:
+        late.setdefault(int(answer.sent - start), []).append(answer.status != 200 or answer.took > within)
+    return max((second + 1.0 for second, each in late.items() if statistics.mean(each) > 0.01), default=0.0)
+
+
 async def measure(server: ServerProcess, body: bytes) -> dict[str, float]:
     client = Client(server.address, body)
 
@@ -147,7 +155,6 @@ async def measure(server: ServerProcess, body: bytes) -> dict[str, float]:
     after = await client.offered(peak.rate / 2, AFTER_SECONDS)
     again = await client.peak(clients, cpu, STEADY_SECONDS)  # the machine's speed changes meanwhile
     client.close()
-    late = [answer.sent for answer in after if answer.status != 200 or answer.took > 2 * steady + 0.01]
     refused = [answer for answer in over if answer.status == 429]
     counts = Counter(answer.status for answer in over)
     return {
@@ -162,7 +169,7 @@ async def measure(server: ServerProcess, body: bytes) -> dict[str, float]:
         "answered otherwise": len(over) - counts[200] - counts[429],
         "429 without Retry-After": sum(not answer.retry for answer in refused),
         "429 after, median ms": statistics.median(a.took for a in refused) * 1e3 if refused else 0.0,
-        "recovered after, s": max((moment for moment in late), default=ended) - ended,
+        "recovered after, s": recovered(after, ended, 2 * steady + 0.01),
     }
 
 

@@ -106,7 +106,9 @@ async def stages(folder: Path, body: bytes) -> dict[str, float]:
     parsed["JSON: its numbers"] -= parsed["JSON: its outline"]
     model = {
         "rows put together": cost(lambda: loaded.assemble(rows), CONNECTIONS),
-        "the model (ONNX Runtime, 64 rows)": cost(lambda: loaded.session.run(None, feeds), CONNECTIONS),
+        "the model (ONNX Runtime, 64 rows)": cost(
+            lambda: loaded.running.session.run(None, feeds), CONNECTIONS
+        ),
         "every number finite": cost(
             lambda: (all_finite([*feeds.values()]), all_finite(outputs.arrays)), CONNECTIONS
         ),
