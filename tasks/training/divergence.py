@@ -33,26 +33,27 @@ class LossWatch:
 
     def add(self, step: int, loss: Tensor, module: nn.Module) -> None:
         """Take the loss that `module`, as it is, gave at a step. Raises DivergedError for one that is not finite."""
+        if loss.device.type == "cpu":
+            self._see(step, loss.item(), module)
+            return
         self._unseen.append((step, loss.detach()))
-        if loss.device.type == "cpu" or len(self._unseen) == _LOOK_EVERY:
+        if len(self._unseen) == _LOOK_EVERY:
             self.look(module)
 
     def look(self, module: nn.Module | None = None) -> None:
         """Look at what was taken; `module` gave the last of it and was not updated since."""
-        if len(self._unseen) == 1:
-            losses = [self._unseen[0][1].item()]
-        else:
-            losses = torch.stack([loss for _, loss in self._unseen]).tolist() if self._unseen else []
+        losses = torch.stack([loss for _, loss in self._unseen]).tolist() if self._unseen else []
         last = len(losses) - 1
         for place, ((step, _), loss) in enumerate(zip(self._unseen, losses, strict=True)):
-            if not math.isfinite(loss):
-                weights = module if place == last else None
-                rows = self.order.rows(step)
-                why = why_not_finite(self.samples, rows, self.recent, weights, self.rate(step))
-                raise DivergedError(f"The loss is {loss} at step {step + 1} of {self.steps}: {why}.")
-            self.recent.append(loss)
-            self.note(step, loss)
+            self._see(step, loss, module if place == last else None)
         self._unseen.clear()
+
+    def _see(self, step: int, loss: float, weights: nn.Module | None) -> None:
+        if not math.isfinite(loss):
+            why = why_not_finite(self.samples, self.order.rows(step), self.recent, weights, self.rate(step))
+            raise DivergedError(f"The loss is {loss} at step {step + 1} of {self.steps}: {why}.")
+        self.recent.append(loss)
+        self.note(step, loss)
 
 
 def why_not_finite(
