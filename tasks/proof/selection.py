@@ -48,15 +48,21 @@ def select(reports: Sequence[Report], candidates: Iterable[Candidate], gates: Ga
 def worth_another_engine(reports: Sequence[Report], gates: Gates) -> list[str]:
     """The candidates whose files are tried in another engine: fp32, the front, and 8-bit ones that speed alone keeps out."""
     standing = {result.name: result for result in select(reports, (), gates).candidates}
+    sound = [report for report in reports if standing[report.name].status != "refused"]
+
+    def kept_out_by_speed(report: Report) -> bool:
+        """Also where one of about the same size beats it: static 8 bits lose to dynamic ones in ONNX Runtime, and win elsewhere."""
+        if standing[report.name].status == "refused":
+            return standing[report.name].reasons == tuple(_slowness(report, gates))
+        smaller = [other for other in sound if other.size_bytes < report.size_bytes * (1 - 3 * _NOISE)]
+        return _beaten_by(report, smaller) is None
+
     return [
         report.name
         for report in reports
         if report.name == "fp32"
         or standing[report.name].status in ("picked", "front")
-        or (
-            report.engine.precision == "int8"
-            and standing[report.name].reasons == tuple(_slowness(report, gates))
-        )
+        or (report.engine.precision == "int8" and kept_out_by_speed(report))
     ]
 
 

@@ -1,6 +1,7 @@
 """Engines in one run: the same files in ONNX Runtime and in OpenVINO, against ONNX Runtime's fp32.
 
 CPU time of one thread, taking turns; batches of 1, of eight sizes from 1 to 64, of 16, 32 and 64; ratios are medians of rounds with their 95% intervals.
+8 bits are static, and dynamic for what has attention, of which a static file stands beside it.
 Weights are as they are born, for how fast a file is does not hang on them: what a score does is seen in runs. *Half*: the network with half of each layer's
 channels, which is what pruning leaves of it, against the whole one. MiniLM where its package is installed.
 
@@ -148,9 +149,14 @@ def _quantise(fp32: Path, target: Path, subject: Subject, static: bool | None = 
     with without_quantiser_output():
         if static:
             rows = {name: array[:64] for name, array in subject.rows.items()}
+            attention = has_attention(onnx.load(ready))
+            options = {
+                "MatMulConstBOnly": attention,
+                "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"] if attention else [],
+            }
             quantize_static(
-                ready, target, _Rows(rows), op_types_to_quantize=types, per_channel="Conv" in _kinds(ready),
-                weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8, **knobs,
+                ready, target, _Rows(rows), op_types_to_quantize=types, per_channel=attention or "Conv" in _kinds(ready),
+                weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8, extra_options=options, **knobs,
             )  # fmt: skip
         else:
             quantize_dynamic(ready, target, op_types_to_quantize=types, **knobs)
@@ -333,6 +339,9 @@ def raced(name: str, subject: Subject, beside: bool) -> Iterator[tuple[str, ...]
             (half := Path(folder) / "half").mkdir()
             made = exported(subject._replace(module=subject.half), half)
             sessions |= {f"{label}{HALF}": session for label, session in opened(made).items()}
+        if not subject.static:
+            _quantise(files["fp32"], static := Path(folder) / "static.onnx", subject, static=True)
+            sessions |= {f"{label}, static": each for label, each in opened({"int8": static}).items()}
         rows = {name: array[:64] for name, array in subject.rows.items()}
         if beside:
             fp32 = files["fp32"]

@@ -38,11 +38,9 @@ def one(name: str) -> dict[str, Any]:
     """A full run and a verification of what it promoted, then the baseline."""
     with tempfile.TemporaryDirectory(prefix="slipway-bench-") as home:
         environment = {**os.environ, "SLIPWAY_HOME": home}
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.perf_counter()
-        outcome = json.loads(slipway(environment, "run", name, "--json"))
-        seconds = time.perf_counter() - started
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        said, used = slipway(environment, "run", name, "--json")
+        seconds, outcome = time.perf_counter() - started, json.loads(said)
         slipway(environment, "verify", f"{name}@champion")
         evidence = json.loads((Path(home) / "work" / name / "package" / "evidence.json").read_text())
         dataset = prepare(name, Data(), Path(home) / "datasets")
@@ -58,14 +56,22 @@ def one(name: str) -> dict[str, Any]:
         "baseline": round(theirs, 4),
         "seconds": round(seconds),
         "limit": LIMITS[name],
-        "CPU-seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime),
-        "peak MB": round(after.ru_maxrss / 1000),
+        "CPU-seconds": round(used.ru_utime + used.ru_stime),
+        "peak MB": round(used.ru_maxrss / 1000),
     }
 
 
-def slipway(environment: dict[str, str], *words: str) -> str:
+def slipway(environment: dict[str, str], *words: str) -> tuple[str, resource.struct_rusage]:
+    """What a command says, and what it and all that it waited for used, its memory that of the largest process."""
     command = [sys.executable, "-m", "flows.cli", *words]
-    return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(words)} ended with {process.returncode}")
+    return said, used
 
 
 def boosting(dataset: Dataset) -> float:

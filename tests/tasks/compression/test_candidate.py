@@ -269,6 +269,16 @@ def test_the_op_types_chosen_for_a_transformer_need_no_repair_and_lengths_stay_d
 
 
 @pytest.mark.slow
+def test_between_the_layers_of_a_transformer_nothing_is_rounded_to_8_bits(transformer: Trained) -> None:
+    made = transformer.compress({**STATIC, "repair_seconds": 0})
+    assert made.onnx is not None
+    graph = onnx.load(made.onnx.path).graph
+    gave = {name: node.op_type for node in graph.node for name in node.output}
+    rounded = [gave.get(node.input[0]) for node in graph.node if node.op_type == "QuantizeLinear"]
+    assert rounded and not {"MatMul", "Gemm"} & {*rounded}
+
+
+@pytest.mark.slow
 def test_every_candidate_is_held_to_torch_at_other_lengths_and_measured_beside_other_rows(
     transformer: Trained,
 ) -> None:

@@ -200,6 +200,20 @@ def test_the_engine_is_said_beside_each_candidate_also_of_one_that_was_not_made(
     assert said["fp32"] == ("onnxruntime", None) and chosen.picked == "fp32-openvino"
 
 
+def test_of_8_bits_also_what_one_of_its_size_beats_is_worth_another_engine_and_not_what_is_beaten_in_size() -> (
+    None
+):
+    int8 = {"engine": Engine(precision="int8")}
+    reports = [
+        report("fp32"),
+        report("dynamic", 0.98, 0.5, 260).model_copy(update=int8),
+        report("static", 0.98, 0.8, 262).model_copy(update=int8),
+        report("large", 0.98, 0.8, 400).model_copy(update=int8),
+        report("plain", 0.98, 0.8, 262),
+    ]
+    assert worth_another_engine(reports, GATES) == ["fp32", "dynamic", "static"]
+
+
 def test_only_fp32_the_front_and_slow_files_of_8_bits_are_worth_another_engine() -> None:
     int8 = {"engine": Engine(precision="int8")}
     reports = [
