@@ -101,7 +101,7 @@ class Quantize(OnnxStep):
         None, description="Weights in 7 bits; null: where this CPU adds 8-bit products in 16 bits."
     )
     repair_seconds: float = Field(
-        60, ge=0, description="Time to look for nodes to keep in float when the score drops (static)."
+        60.0, ge=0, description="Time to look for nodes to keep in float when the score drops (static)."
     )
 
     @model_validator(mode="after")

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks.config import RunConfig, Search, Train
+from tasks.recipes import Recipe
+from tasks.workloads.workload import DEFAULT_RECIPES
 
 
 def space(**knobs: Any) -> dict[str, Any]:
@@ -77,3 +79,9 @@ def test_every_knob_of_a_training_is_either_searched_or_says_where_and_how() -> 
             if "no knob" in str(error):
                 refused.append(name)
     assert refused == ["device", "threads", "workers", "checkpoint_seconds"]
+
+
+def test_a_recipe_read_again_is_the_same_to_the_letter_for_the_steps_after_it_have_it_in_their_keys() -> None:
+    for recipe in DEFAULT_RECIPES:
+        again = Recipe.model_validate_json(recipe.model_dump_json())
+        assert repr(again.model_dump()) == repr(recipe.model_dump())
