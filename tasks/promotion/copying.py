@@ -165,7 +165,8 @@ def _prove(
     with downloaded(registry, version) as arrived:
         evidence = _compare(parcel, arrived, version, where)
         asked = example_rows(arrived, open_session(arrived / MODEL))
-        trial = try_on_server(arrived, model, version.sha256, asked, evidence.proof.report.company)
+        company = evidence.proof.report.company
+        trial = try_on_server(arrived, model, version.sha256, asked, company.max_abs if company else 0.0)
         with model_lock(registry.settings, model):
             ledger = repair(registry, model)
             verdict = judge_folder(registry, version, arrived, evidence, trial)

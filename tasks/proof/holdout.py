@@ -65,10 +65,9 @@ def prove(
         in_onnxruntime = validate(reference, dataset, plain, fp32, folder, "test", gates.confidence)
         its_against_fp32, _ = _against_fp32(reference, dataset, in_onnxruntime, baseline, gates)
     assert candidate.onnx is not None
+    moves = report.company.max_abs if report.company else 0.0
     asked = asked_rows(dataset, "test", MOST_ASKED)
-    trial = try_on_server(
-        package, workload.name, candidate.onnx.sha256, asked, report.company, candidate.engine
-    )
+    trial = try_on_server(package, workload.name, candidate.onnx.sha256, asked, moves, candidate.engine)
     comparison = None
     if champion and report.outputs:
         answered = Answered(dataset, "test", load_arrays(report.outputs), package)

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -17,7 +17,7 @@ from tasks.data.arrays import Array
 from tasks.data.asked import AskedRows
 from tasks.engines import ONNX_RUNTIME, Engine
 from tasks.errors import LostError
-from tasks.measured import Company, ServingCheck
+from tasks.measured import ServingCheck
 from tasks.onnx.asking import Unanswered, ask
 from tasks.onnx.engines import open_in, plain_of
 from tasks.onnx.session import Session
@@ -57,9 +57,6 @@ class _Exchange(NamedTuple):
     milliseconds: float
     max_abs: float
     problems: list[str]
-    rows: int
-    others: int
-    """Of them, those with other words."""
 
 
 def try_on_server(
@@ -67,20 +64,19 @@ def try_on_server(
     name: str,
     sha256: str,
     asked: AskedRows,
-    company: Company | None = None,
+    moves: float = 0.0,
     engine: Engine = ONNX_RUNTIME,
 ) -> ServingCheck:
     """Serve the MLflow folder `package`, whose model is `sha256`, as `name` in `engine`, send it rows singly and in batches, compare every answer.
 
-    `company`: how far a row's numbers go by the rows beside it, which a server puts together otherwise than they are asked, and how
-    many rows are answered in other words by that: twice as much is borne. What the server says is evidence; a server that ended, or said nothing, is not: raises LostError. It is gone when this returns
+    `moves`: how far a row's numbers go by the rows beside it, which a server puts together otherwise than they are asked. What the
+    server says is evidence; a server that ended, or said nothing, is not: raises LostError. It is gone when this returns
     or raises.
     """
     started = time.perf_counter()
     rows = len(asked)
     singles = [slice(start, start + 1) for start in range(min(_SINGLES, rows))]
     together = min(_BATCHES * _BATCH, rows)
-    moves, changed = (company.max_abs, company.changed) if company else (0.0, 0.0)
     batches = [slice(start, min(start + _BATCH, rows)) for start in range(0, together, _BATCH)]
     try:
         with serve(package, name, engine) as (url, pid), _lost_with_its_processes():
@@ -98,7 +94,6 @@ def try_on_server(
         return ServingCheck(requests=0, rows=0, max_abs=0, single_p50_ms=0, single_p95_ms=0, batch=_BATCH, batch_p50_ms=0,
                      peak_bytes=0, start_seconds=0, problems=(f"sea trial: {error}",))  # fmt: skip
     problems = [problem for exchange in exchanges for problem in exchange.problems]
-    problems += _in_other_words(exchanges, 2 * changed)
     problems += _of_python_function(package, plain_of(session), asked)
     milliseconds = [exchange.milliseconds for exchange in exchanges]
     single_p50, single_p95 = np.percentile(milliseconds[: len(singles)], [50, 95])
@@ -219,20 +214,17 @@ def _exchange(
         predictions = json.loads(answer)["predictions"]
     except (ValueError, KeyError, TypeError) as error:
         raise ServingError(f"the server's answer cannot be read: {typed_line(error)}") from error
-    distances, problems, others = [0.0], list[str](), set[int]()
+    distances, problems = [0.0], []
     for output, expected in zip(session.get_outputs(), session.run(None, feed), strict=True):
         named = predictions[output.name] if isinstance(predictions, dict) else predictions
         far, differs = _far(output.name, named, expected, moves)
-        if expected.dtype.kind == "O":
-            others |= {*np.argwhere(np.asarray(named, object) != expected)[:, 0].tolist()}
-            continue
         if differs:
             span = f"rows {rows.start}–{rows.stop - 1}"
             problems.append(
                 f"sea trial: {span} differ from the same file in process by {far:.2g} in {output.name}"
             )
         distances.append(far)
-    return _Exchange(milliseconds, max(distances), problems, rows.stop - rows.start, len(others))
+    return _Exchange(milliseconds, max(distances), problems)
 
 
 def _far(name: str, answer: Any, expected: Array, moves: float = 0.0) -> tuple[float, bool]:
@@ -244,12 +236,6 @@ def _far(name: str, answer: Any, expected: Array, moves: float = 0.0) -> tuple[f
         return float((got != expected).any()), bool((got != expected).any())
     far = _largest(np.nan_to_num(got.astype("float64")) - np.nan_to_num(expected.astype("float64")))
     return far, far > moves + TOLERANCE * max(1.0, _largest(np.nan_to_num(expected)))
-
-
-def _in_other_words(exchanges: Sequence[_Exchange], share: float) -> Iterator[str]:
-    rows, others = sum(each.rows for each in exchanges), sum(each.others for each in exchanges)
-    if others > share * rows:
-        yield f"sea trial: {others} of {rows} rows have other words than from the same file in process, {share * rows:.0f} at most are borne"
 
 
 def _of_python_function(package: Path, session: Session, asked: AskedRows) -> Iterator[str]:
