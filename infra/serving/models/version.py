@@ -4,7 +4,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -161,7 +161,8 @@ def _try_out(loaded: LoadedVersion, rows: RequestRows, batch: int | None, clock:
 
     loaded.running = held_to(loaded.running, loaded.release.promise, feeds, clock)
     check_probe(loaded, rows)
-    loaded.pace = measure(lambda count: loaded.run([row] * count), batch, clock)
+    pace = measure(lambda count: loaded.run([row] * count), batch, clock)
+    loaded.pace = pace if batch else replace(pace, batch=max(pace.batch, loaded.running.engine.rows))
     warm(loaded.running, feeds, loaded.pace.batch)
 
 

@@ -46,6 +46,18 @@ def test_a_slow_model_that_still_gains_when_the_time_is_up_may_use_64() -> None:
     assert measured(lambda rows: 0.1 + rows * 1e-3).batch == 64
 
 
+def test_what_the_first_run_of_a_size_takes_longer_is_not_its_pace() -> None:
+    """As OpenVINO, which makes its kernels for each size when it first sees it."""
+    seen = set[int]()
+
+    def seconds(rows: int) -> float:
+        first = rows not in seen
+        seen.add(rows)
+        return rows * (1.1e-3 if rows < 16 else 0.7e-3) + first * 40e-3 * (rows >= 16)
+
+    assert measured(seconds).batch >= 16
+
+
 def test_what_the_user_says_is_kept() -> None:
     assert measured(lambda rows: rows * 20e-3, batch=5).batch == 5
     assert measured(lambda rows: rows * 1e-6, batch=5).batch == 5
