@@ -1,5 +1,6 @@
 """The one interface below everything that runs a graph, and the one list of what stands behind it. Light to import."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +59,12 @@ def plain_of(session: Session) -> Session:
     """ONNX Runtime's session on the same bytes, which every other one has beside it."""
     plain: Session = getattr(session, "plain", session)
     return plain
+
+
+def ran_in(session: Session) -> Counter[str]:
+    """How many rows each engine has run of what the session was asked, by its name; it goes on counting. Empty of ONNX Runtime's own."""
+    ran: Counter[str] | None = getattr(session, "ran", None)
+    return Counter() if ran is None else ran
 
 
 def installed_here(engine: Engine) -> Engine:

@@ -2,11 +2,13 @@
 
 import sys
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.engines import ALWAYS
 from tasks.errors import UserError
 from tasks.onnx.graph_parts import parts_of
 from tasks.onnx.session import open_session
@@ -48,7 +50,9 @@ class OpenVinoSession:
         """Raises UserError in one sentence where OpenVINO does not take the graph."""
         self.plain = open_session(content, threads)
         """ONNX Runtime on the same bytes."""
-        self.rows = engine.rows
+        self.rows, self.name = engine.rows, engine.name
+        self.ran: Counter[str] = Counter()
+        """Rows by the engine that ran them."""
         parts = parts_of(content)
         self.between, self.lookups = parts.between, parts.lookups
         guard = self.lookups.guard
@@ -74,7 +78,10 @@ class OpenVinoSession:
 
     def run(self, names: Sequence[str] | None, feed: Mapping[str, "Array"]) -> list["Array"]:
         """The outputs of these names, or all, as ONNX Runtime's session gives them."""
-        if len(next(iter(feed.values()))) < self.rows or self._beyond_tables(feed):
+        rows = len(next(iter(feed.values())))
+        plain = rows < self.rows or self._beyond_tables(feed)
+        self.ran[ALWAYS if plain else self.name] += rows
+        if plain:
             outputs: list[Array] = self.plain.run(names, feed)
             return outputs
         request = self._request()

@@ -19,7 +19,7 @@ from tasks.engines import ONNX_RUNTIME, Engine
 from tasks.errors import LostError
 from tasks.measured import ServingCheck
 from tasks.onnx.asking import Unanswered, ask
-from tasks.onnx.engines import open_in, plain_of
+from tasks.onnx.engines import open_in, plain_of, ran_in, title
 from tasks.onnx.session import Session
 from tasks.proof.evidence import MODEL
 from tasks.system.files import short_of_memory
@@ -82,13 +82,13 @@ def try_on_server(
         with serve(package, name, engine) as (url, pid), _lost_with_its_processes():
             ready = time.perf_counter() - started
             with closing(HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
-                if not engine.is_always_there:
-                    _check_engine(connection, name)
+                _rows_in(connection, name, engine)
                 session = open_in(engine, package / MODEL)
                 exchanges = [
                     _exchange(connection, session, sha256, asked, part, 2 * moves)
                     for part in (*singles, *batches)
                 ]
+                _check_engine(_rows_in(connection, name, engine), session, engine)
             memory = sum(process.memory_info().rss for process in family(pid))
     except ServingError as error:
         return ServingCheck(requests=0, rows=0, max_abs=0, single_p50_ms=0, single_p95_ms=0, batch=_BATCH, batch_p50_ms=0,
@@ -144,12 +144,21 @@ def _asked_for(engine: Engine) -> tuple[str, ...]:
     return () if engine.is_always_there else ("--engine", engine.choice)
 
 
-def _check_engine(connection: HTTPConnection, name: str) -> None:
-    """Raises ServingError where the server took ONNX Runtime instead."""
+def _rows_in(connection: HTTPConnection, name: str, engine: Engine) -> int:
+    """How many rows the server's engine has run, of a version with two. Raises ServingError where it took ONNX Runtime instead."""
     connection.request("GET", "/ready")
-    engines = json.loads(connection.getresponse().read())["engines"]
-    if (why := engines.get(name, {}).get("instead")) is not None:
+    engines = json.loads(connection.getresponse().read())["engines"][name]
+    if (why := engines["instead"]) is not None:
         raise ServingError(f"the server runs it in ONNX Runtime: {why}")
+    return int(engines["rows"].get(engine.name, 0))
+
+
+def _check_engine(rows: int, session: Session, engine: Engine) -> None:
+    """Raises ServingError for most in ONNX Runtime of what the engine runs in process; of a long request the last piece may be."""
+    if 2 * rows < (asked := ran_in(session)[engine.name]):
+        raise ServingError(
+            f"the server ran {rows} rows in {title(engine)}, and in process {asked} of the same are"
+        )
 
 
 @contextmanager

@@ -138,9 +138,10 @@ def try_engine(folder: Path, result: InspectionResult) -> None:
 
     about = {"model": "m", "version": "0", "digest": result.digest, "folder": folder, "evidence": "unsigned"}
     with suppress(Exception):  # a worker finds the same, and says it
-        loaded = load_version(Release(**about, engine=result.engine), threads=1, batch=1, max_rows=2**31)
+        most = max([result.engine.rows, *result.promise])
+        loaded = load_version(Release(**about, engine=result.engine), threads=1, batch=most, max_rows=2**31)
         # of as many rows as are its own: fewer were ONNX Runtime's
-        loaded.run([cut(example_rows(loaded), 0, 1)] * max([result.engine.rows, *result.promise]))
+        loaded.run([cut(example_rows(loaded), 0, 1)] * most)
 
 
 def main() -> None:

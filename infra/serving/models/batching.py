@@ -153,7 +153,7 @@ class Batcher:
         """The next batch, bounded in rows and in bytes, and how much it is of both."""
         most = pace.batch
         if pace.inline:
-            most = max(1, min(most, int(TURN_SECONDS / max(pace.row, 1e-9))))
+            most = max(pace.least, min(most, int(TURN_SECONDS / max(pace.row, 1e-9))))
         if self.rows <= most and self.size <= BATCH_BYTES:
             batch, rows, size = list(self.requests), self.rows, self.size
             self.requests.clear()

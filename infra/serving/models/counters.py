@@ -45,6 +45,8 @@ class Numbers:
     model: str
     version: str
     answers: dict[str, int] = field(default_factory=dict)
+    engines: dict[str, int] = field(default_factory=dict)
+    """Rows by the engine that ran them, where a version has two; pairs of a rollout, too."""
     rows: int = 0
     not_finite: int = 0
     rescued: int = 0

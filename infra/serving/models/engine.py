@@ -61,6 +61,11 @@ def open_proved(engine: Engine, content: bytes, threads: int, why: str | None = 
     )
 
 
+def never_used(engine: Engine, batch: int | None) -> str | None:
+    """Why an engine would run nothing, where `batch`, which is the user's own limit, is below its fewest rows."""
+    return f"{title(engine)} runs nothing at --batch {batch}" if batch and batch < engine.rows else None
+
+
 def held_to(running: Running, promise: Mapping[int, float], feeds: Feeds, clock: Clock) -> Running:
     """`running`, or ONNX Runtime where the engine is slower, or less than half as far ahead of it as was proved. Raises what the engine raises.
 

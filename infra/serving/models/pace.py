@@ -22,11 +22,12 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds for one row alone, seconds a row in a batch, and the most rows that are run at once."""
+    """Seconds for one row alone, seconds a row in a batch, the most rows that are run at once, and how many an engine needs to run at all."""
 
     single: float
     row: float
     batch: int
+    least: int = 1
 
     @property
     def inline(self) -> bool:

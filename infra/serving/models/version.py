@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime  # noqa: F401  not where it is first used: a worker imports while it waits for its job
@@ -17,7 +18,7 @@ from infra.serving.codecs.values import NUMBERS, Values, values_of
 from infra.serving.errors import NotNow, Unservable
 from infra.serving.ipc.messages import Release
 from infra.serving.models.counters import Numbers
-from infra.serving.models.engine import Running, held_to, open_proved, warm
+from infra.serving.models.engine import Running, held_to, never_used, open_proved, warm
 from infra.serving.models.pace import BATCH, Aside, Clock, Pace, measure
 from infra.serving.wire.headings import Headings
 from infra.serving.wire.problems import Problem
@@ -34,7 +35,7 @@ from infra.serving.wire.tensors import (
 )
 from tasks.codecs.decoding import CodecError, bound_decoder
 from tasks.errors import UserError
-from tasks.onnx.engines import title
+from tasks.onnx.engines import ran_in, title
 from tasks.onnx.session import Session
 from tasks.system.sentences import first_line
 
@@ -60,10 +61,11 @@ class LoadedVersion:
     numbers: Numbers
 
     @property
-    def engines(self) -> dict[str, str | None]:
-        """What runs it, what it was proved in, and why it is run by another, in words."""
+    def engines(self) -> dict[str, Any]:
+        """What runs it, what it was proved in, and why it is run by another, in words; and how many rows each engine has run, where it has two."""
         running, proved = self.running, self.release.engine
-        return {"engine": title(running.engine), "proved": title(proved), "instead": running.instead}
+        said = {"engine": title(running.engine), "proved": title(proved), "instead": running.instead}
+        return {**said, "rows": self.numbers.engines}
 
     def is_of(self, release: Release) -> bool:
         return (self.release.version, self.release.digest) == (release.version, release.digest)
@@ -111,7 +113,8 @@ def load_version(release: Release, threads: int, batch: int | None, max_rows: in
     if hashlib.sha256(content).hexdigest() != release.digest:
         raise NotNow("digest: model.onnx in the cache is not the file that was verified")
     try:
-        running = open_proved(release.engine, content, threads, release.instead)
+        why = release.instead or never_used(release.engine, batch)
+        running = open_proved(release.engine, content, threads, why)
     except UserError as error:
         raise Unservable(str(error)) from None
     graph = spec_of(running.session)
@@ -134,6 +137,8 @@ def load_version(release: Release, threads: int, batch: int | None, max_rows: in
     # CPU time where one thread does all of it: what else the machine does while this starts is not the model's pace
     clock = time.thread_time if threads == 1 else time.perf_counter
     _settle(loaded, batch, clock)
+    loaded.numbers.engines = ran_in(loaded.running.session)
+    loaded.numbers.engines.clear()  # of what was tried until now
     if values is not None:
         loaded.pace = Aside(*astuple(loaded.pace))
     return loaded
@@ -162,7 +167,8 @@ def _try_out(loaded: LoadedVersion, rows: RequestRows, batch: int | None, clock:
     loaded.running = held_to(loaded.running, loaded.release.promise, feeds, clock)
     check_probe(loaded, rows)
     pace = measure(lambda count: loaded.run([row] * count), batch, clock)
-    loaded.pace = pace if batch else replace(pace, batch=max(pace.batch, loaded.running.engine.rows))
+    least = loaded.running.engine.rows
+    loaded.pace = replace(pace, batch=max(pace.batch, least), least=least)
     warm(loaded.running, feeds, loaded.pace.batch)
 
 

@@ -26,6 +26,7 @@ FAMILIES: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     "answers": (CounterMetricFamily, "Everything answered, whatever was asked", ("status",)),
     "held_bytes": (GaugeMetricFamily, "Bytes of requests and answers that this worker holds", ()),
     "rows": (CounterMetricFamily, "Rows predicted", VERSION),
+    "engine_rows": (CounterMetricFamily, "Rows by which of two engines ran them", (*VERSION, "engine")),
     "run_seconds": (CounterMetricFamily, "Time inside the model", VERSION),
     "not_finite_batches": (CounterMetricFamily, "Requests whose answer is not finite", VERSION),
     "rescued_requests": (CounterMetricFamily, "Requests the version before answered", VERSION),
@@ -93,6 +94,8 @@ class Numbers(Collector):
             for status, count in entry["answers"].items():
                 yield "requests", (*version, status), count
             yield "rows", version, entry["rows"]
+            for engine, count in entry["engines"].items():
+                yield "engine_rows", (*version, engine), count
             yield "run_seconds", version, entry["run_seconds"]
             yield "not_finite_batches", version, entry["not_finite"]
             yield "rescued_requests", version, entry["rescued"]

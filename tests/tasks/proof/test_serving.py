@@ -19,6 +19,7 @@ from tasks.data.asked import AskedRows
 from tasks.data.dataset import asked_rows
 from tasks.engines import Engine
 from tasks.errors import LostError
+from tasks.onnx.engines import title
 from tasks.onnx.session import open_session
 from tasks.proof import serving
 from tasks.proof.serving import serve, try_on_server
@@ -184,11 +185,19 @@ def test_a_python_function_that_answers_otherwise_is_found_out(
 
 
 @pytest.mark.slow
-def test_a_trial_in_another_engine_is_of_that_engine(package: Path, linear_digits: Digits) -> None:
+def test_a_trial_in_another_engine_is_of_that_engine(
+    package: Path, linear_digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset, fp32 = linear_digits
     of_eight = OPENVINO.model_copy(update={"rows": 8})
     trial = try_on_server(package, "digits", file_of(fp32).sha256, rows(dataset, 70), engine=of_eight)
     assert trial.problems == () and trial.rows == 130
+    with monkeypatch.context() as patch:  # a server that says OpenVINO and runs none of the rows in it
+        patch.setattr(serving, "_asked_for", lambda engine: ("--engine", f"{engine.name}/512"))
+        trial = try_on_server(package, "digits", file_of(fp32).sha256, rows(dataset, 70), engine=of_eight)
+    assert [*trial.problems] == [
+        f"sea trial: the server ran 0 rows in {title(of_eight)}, and in process 64 of the same are"
+    ]
     other = Engine.parse("openvino:bf17")
     trial = try_on_server(package, "digits", file_of(fp32).sha256, rows(dataset, 70), engine=other)
     assert [*trial.problems] == [

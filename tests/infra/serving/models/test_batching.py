@@ -139,6 +139,18 @@ def test_a_batch_is_bounded_in_bytes_also_when_its_rows_are_few(monkeypatch: pyt
     asyncio.run(run())
 
 
+def test_what_waits_for_an_engine_is_gathered_until_the_engine_runs_it() -> None:
+    async def run() -> list[tuple[int, int, bool]]:
+        version, answers = Version(Pace(0.0009, 0.0009, 64, least=32)), Answers()
+        batcher = batcher_of(version)
+        for _ in range(40):
+            batcher.put(request(answers, 1))
+        await idle(batcher)
+        return version.ran
+
+    assert [rows for rows, _, _ in asyncio.run(run())] == [32, 8], "of rows of 0.9 ms each 27 make a turn"
+
+
 def test_a_batch_that_does_not_end_is_noticed_and_one_that_is_only_slow_is_not() -> None:
     async def run() -> None:
         version, answers = Version(Pace(0.5, 0.5, 4)), Answers()

@@ -37,10 +37,12 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.serving.models.engine.SECONDS", 0.01)
 
 
-def load(folder: Path, engine: Engine, promise: dict[int, float] | None = None) -> LoadedVersion:
+def load(
+    folder: Path, engine: Engine, promise: dict[int, float] | None = None, batch: int | None = None
+) -> LoadedVersion:
     about = {"model": "m", "version": "3", "digest": sha256_of(folder / "model.onnx"), "folder": folder}
     release = Release(**about, evidence="verified", engine=engine, promise=promise or {})
-    return load_version(release, threads=1, batch=None, max_rows=99)
+    return load_version(release, threads=1, batch=batch, max_rows=99)
 
 
 def answers(loaded: LoadedVersion, rows: Any = ROWS) -> Any:
@@ -55,6 +57,7 @@ def test_a_version_runs_in_the_engine_that_it_was_proved_in(folder: Path) -> Non
         "engine": f"ONNX Runtime {onnxruntime.__version__}",
         "proved": "ONNX Runtime",
         "instead": None,
+        "rows": {},
     }
     with asked() as batches:
         np.testing.assert_allclose(answers(loaded), answers(plain), atol=0.05)
@@ -143,6 +146,17 @@ def test_from_the_crossing_on_batches_run_in_it_and_smaller_ones_in_onnx_runtime
         assert batches == []
         np.testing.assert_allclose(answers(loaded), answers(plain), atol=0.05)
         assert batches == [loaded.running.session]
+    assert loaded.engines["rows"] == {"onnxruntime": 7, "openvino": 8} and plain.engines["rows"] == {}
+
+
+def test_an_engine_that_the_largest_batch_keeps_from_running_anything_is_not_said_to_run_it(
+    folder: Path,
+) -> None:
+    of_eight = HERE.model_copy(update={"rows": 8})
+    assert load(folder, of_eight, batch=8).engines["instead"] is None
+    small = load(folder, of_eight, batch=7)
+    assert small.running.engine.is_always_there and small.pace.batch == 7
+    assert small.running.instead == f"{title(of_eight)} runs nothing at --batch 7"
 
 
 def _fell_back(

@@ -46,8 +46,8 @@ def sealed(name: str, engine: Engine, *ratios: float) -> Any:
     return seal
 
 
-def engines(server: ServerProcess, name: str) -> dict[str, str]:
-    said: dict[str, str] = server.get("/ready").json["engines"][name]
+def engines(server: ServerProcess, name: str) -> dict[str, Any]:
+    said: dict[str, Any] = server.get("/ready").json["engines"][name]
     return said
 
 
@@ -64,6 +64,9 @@ def test_the_server_runs_what_the_signed_evidence_says_and_says_where_it_does_no
             f'slipway_serving_engine{{engine="openvino",model="{name}",proved="openvino",version="{first}"}}'
         )
         assert server.metric(labels) == 1
+        assert server.post("/invocations", BODY).status == 200
+        labels = f'slipway_serving_engine_rows_total{{engine="openvino",model="{name}",version="{first}"}}'
+        assert server.metric(labels) == engines(server, name)["rows"]["openvino"] == 1
         other = HERE.model_copy(update={"instructions": ("amx_of_tomorrow",)})
         second = registered.add(models.mlp(seed=2), change=sealed(name, other, 5.0))
         registered.move(second)
