@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from predicting import predict
 from torch import nn
 
 from tasks.config import Data, Train
@@ -19,7 +20,7 @@ from tasks.onnx.session import open_session
 from tasks.records import Checkpoint, Dataset, OnnxModel
 from tasks.training.given import signature_of
 from tasks.training.loss import loss_of
-from tasks.training.module import all_outputs, build_module, goal_outputs, load_module, predict
+from tasks.training.module import all_outputs, build_module, goal_outputs, load_module
 from tasks.training.trainer import fit
 from tasks.training.untrained import ship as ship_as_it_is
 from tasks.workloads.catalogue import load_workload

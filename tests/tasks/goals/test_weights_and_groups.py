@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from predicting import predict
 from sklearn import metrics
 from torch import nn
 
@@ -21,7 +22,6 @@ from tasks.goals.bootstrap import interval, marks_of
 from tasks.goals.goal import Goal
 from tasks.goals.metric import Array, Truth
 from tasks.training.loss import check_loss
-from tasks.training.module import predict
 from tasks.training.trainer import fit
 from tasks.workloads.rows import Rows
 from tasks.workloads.scoring import score

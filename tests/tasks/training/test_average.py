@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from predicting import predict
 from torch import nn
 from toy_training import FAST, Net, clouds, train_toy, workload
 
 from tasks.training.average import Average
 from tasks.training.checkpoint import load, load_weights
-from tasks.training.module import predict
 from tasks.workloads.scoring import score
 
 

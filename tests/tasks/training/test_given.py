@@ -14,13 +14,14 @@ import pytest
 import torch
 from given_models import Ordered, given, graph, workload_file
 from onnx import TensorProto, helper
+from predicting import predict
 from torch import nn
 
 from tasks.config import Train
 from tasks.data.arrays import Samples
 from tasks.errors import UserError
 from tasks.records import Fitted
-from tasks.training.module import answers, build_from, main_output, predict
+from tasks.training.module import answers, build_from, main_output
 from tasks.workloads.catalogue import load_workload
 
 ROWS = Samples(

@@ -9,6 +9,7 @@ import torch
 from checkout import SUPPORT
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from predicting import predict
 from torch import nn
 from torch.nn import functional
 
@@ -18,7 +19,7 @@ from tasks.data.dataset import prepare, read_split
 from tasks.errors import UserError
 from tasks.training.checkpoint import load_weights
 from tasks.training.loss import check_loss, loss_of
-from tasks.training.module import build_module, predict
+from tasks.training.module import build_module
 from tasks.training.trainer import train
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.workload import Workload

@@ -15,6 +15,7 @@ import torch
 from checkout import BENCH
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from predicting import predict
 from torch import nn
 from toy_training import EVERY_STEP, FAST, Killed, Net, clouds, computed, killed_at, train_toy, workload
 
@@ -29,7 +30,7 @@ from tasks.training.batches import Batch
 from tasks.training.checkpoint import load, load_weights
 from tasks.training.loss import DistillationLoss
 from tasks.training.metrics import read_metrics
-from tasks.training.module import load_module, predict
+from tasks.training.module import load_module
 from tasks.training.progress import Progress
 from tasks.training.trainer import fit, train
 from tasks.workloads.catalogue import load_workload

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from predicting import predict
 
 from tasks.config import Data
 from tasks.data.dataset import prepare, read_frame, read_split
 from tasks.data.schema import load_valid
 from tasks.errors import UserError
 from tasks.records import Dataset
-from tasks.training.module import build_module, load_module, predict
+from tasks.training.module import build_module, load_module
 from tasks.training.trainer import train
 from tasks.workloads.catalogue import load_workload
 from tasks.workloads.examples import flights as module
