@@ -1,9 +1,11 @@
 """Where and how to compute: device, precision, threads, and how many processes share the work."""
 
 import atexit
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
@@ -32,6 +34,8 @@ class Compute:
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(self.device)
         if not distributed.is_initialized():  # Ray Train makes its group, and ends it, itself
+            # the group that there is when this is imported it keeps for good, and DDP imports it
+            import_module("torch.distributed.nn")
             distributed.init_process_group("cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo")
             atexit.register(_leave)
         self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
@@ -110,10 +114,11 @@ class Compute:
 def _leave() -> None:
     """End the group that this process joined.
 
-    Its threads outlive Python and then free tensors that belong to it, which aborts the process now and then, after all is
-    done (github.com/pytorch/pytorch/pull/179291).
+    Or else its threads outlive Python and then free tensors that belong to it, which aborts the process now and then, after all
+    is done (github.com/pytorch/pytorch/pull/179291).
     """
     if distributed.is_initialized():
+        gc.collect()  # a module in parallel has the group, too, and a loop that has ended is in a circle
         distributed.destroy_process_group()
 
 

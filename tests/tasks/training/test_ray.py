@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,10 +72,13 @@ class TwoNodes:
         return trained
 
     def lose(self, node_id: str) -> None:
-        """A node's processes, killed at once; what was held goes on."""
+        """A node's processes, killed at once; what was held goes on elsewhere."""
         [node] = [node for node in self._nodes if node.node_id == node_id]
         self._nodes.remove(node)
         self._cluster.remove_node(node, allow_graceful=False)
+        for path in self.folder.glob(f"*.{node_id}.*[0-9]"):  # which end a while after their node does
+            with suppress(ProcessLookupError):
+                os.kill(int(path.suffix[1:]), signal.SIGKILL)
         self.hold.unlink()
 
     def stop(self) -> None:

@@ -60,6 +60,6 @@ def test_two_processes_resume_to_the_bit(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_processes_leave_their_group_before_python_ends(folder: Path) -> None:
-    """Else gloo's threads meet an interpreter that is gone, and one in some dozens of trainings that succeeded ends with SIGABRT."""
-    assert [(folder / f"group-{rank}").read_text() for rank in (0, 1)] == ["left", "left"]
+def test_no_thread_of_their_group_is_there_when_python_ends(folder: Path) -> None:
+    """Else gloo's threads meet an interpreter that is gone, and one in a dozen of trainings that succeeded on a busy machine ends with SIGABRT."""
+    assert [(folder / f"threads-{rank}").read_text() for rank in (0, 1)] == ["", ""]
