@@ -33,6 +33,8 @@ _LOOK_EVERY = 50
 
 _SAVING_SHARE = 0.01
 
+_SYSTEM_SECONDS = 1.0
+
 _EARLIEST_SAVE_SECONDS = 2.0  # less than that is sooner trained again than saved
 
 
@@ -126,7 +128,7 @@ class Loop:
         self._metric_every = math.ceil(self.steps / _POINTS)
         self._losses = LossWatch(self.samples, self.order, self.steps, self._rate, self._note_loss)
         self._saved = time.monotonic()
-        self._saving_took = 0.0
+        self._saving_took, self._looked = 0.0, -math.inf
         seed_everything(self.config.seed + self.compute.rank)
         self._resume()
         self._reporter = Reporter(
@@ -216,7 +218,10 @@ class Loop:
         elif state.stale == self.config.patience:
             state.stopped = f"no better validation score for {state.stale} epochs"
         self._note({"validation/loss": loss, "validation/score": self.score, "train/epoch": epoch}, step)
-        self._note({"train/rows_per_second": self._reporter.rows_per_second(step), **self._system()}, step)
+        self._note({"train/rows_per_second": self._reporter.rows_per_second(step)}, step)
+        if time.monotonic() - self._looked >= _SYSTEM_SECONDS:
+            self._looked = time.monotonic()
+            self._note(self._system(), step)
         # Before it is saved, for what goes on from there is past it:
         if not state.stopped and state.best is not None:
             check_bar(self.bar, epoch, state.best.score)
