@@ -44,12 +44,19 @@ _FORK = multiprocessing.get_context("fork")
 
 
 class Doomed:
-    """MLflow's client, whose process ends before (even) or after (odd) one of its calls."""
+    """A client of MLflow's, and MLflow's own where that is within, whose process ends before (even) or after (odd) one of its calls."""
 
-    def __init__(self, client: Any, moment: int) -> None:
-        self._client, self._calls, self._moment = client, itertools.count(), moment
+    def __init__(self, client: Any, moment: int, calls: Iterator[int] | None = None) -> None:
+        self._client, self._moment = client, moment
+        self._calls = itertools.count() if calls is None else calls
+
+    @property
+    def __class__(self) -> Any:  # or else it were taken for MLflow's own
+        return type(self._client)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "own":
+            return Doomed(self._client.own, self._moment, self._calls)
         method = getattr(self._client, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
