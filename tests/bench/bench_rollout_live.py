@@ -220,14 +220,14 @@ def fleet(place: Place, before: Path | None) -> None:
         found = time.monotonic()
         wait_for(lambda: [weight_at(rollout, server) for server in servers] == [None, None], pause=0.005)
         show("every server at weight 0 after the first finding, s", round(time.monotonic() - found, 2))
-    show("what clients were told", dict(told))
+    show("a bad version at 10%: what clients were told", dict(told))
     aliases = registered.client.get_registered_model(registered.name).aliases
     show(
         "the alias",
         f"version {aliases['champion']}, as before: {aliases['champion'] == str(rollout.record.old)}",
     )
     note = wait_for(lambda: registered.tags(str(rollout.record.new)).get(REVERTED_TAG))
-    show("the note on the version", note)
+    show("the note on the version", json.loads(note)["reason"])
 
 
 def away(place: Place, before: Path | None) -> None:
@@ -278,7 +278,7 @@ def killed(place: Place, before: Path | None) -> None:
         time.sleep(12)
         sums.append(sum((report.counts for report in rollout.reports().values()), Counts()))
     show("three workers killed: pairs and requests reported", [(each.pairs, each.requests) for each in sums])
-    show("what clients were told", dict(told))
+    show("three workers killed: what clients were told", dict(told))
 
 
 PARTS: dict[str, Callable[[Place, Path | None], None]] = {
