@@ -128,10 +128,9 @@ def training(dataset: Dataset, folder: Path) -> tuple[dict[str, list[tuple[float
     return times, ends["slipway"][0]
 
 
-def warm_round(folder: Path) -> tuple[dict[str, list[tuple[float, float]]], float]:
+def warm_round(dataset: Dataset, folder: Path) -> tuple[dict[str, list[tuple[float, float]]], float]:
     """The second of two, for the first warms torch up."""
     torch.set_num_threads(1)
-    dataset = prepare("digits", Data(), folder)
     training(dataset, folder / "cold")
     return training(dataset, folder / "warm")
 
@@ -146,20 +145,22 @@ def measured() -> list[str]:
     seconds: dict[str, list[float]] = {}
     whole: list[float] = []
     spawned = multiprocessing.get_context("spawn")
-    for _ in range(ROUNDS):
-        with tempfile.TemporaryDirectory() as folder, spawned.Pool(1) as pool:
-            rows = len(read_split(prepare("digits", Data(), Path(folder)), "train"))
-            times, end = pool.apply(warm_round, [Path(folder)])
-        base = times["bare loop"]
-        for name, epochs in times.items():
-            kept = ratios.setdefault(name, {"cpu": [], "wall": []})
-            pairs = list(zip(epochs, base, strict=True))[1:]  # the first one's start is not an epoch's
-            for (cpu, wall), (bare_cpu, bare_wall) in pairs:
-                kept["cpu"].append(bare_cpu / cpu)
-                kept["wall"].append(bare_wall / wall)
-            seconds.setdefault(name, []).extend(cpu for cpu, _ in epochs)
-        # All of it: every epoch as it came, saves included, the key at the start and the last save at the end.
-        whole.append(sum(cpu for cpu, _ in base) / (sum(cpu for cpu, _ in times["slipway"]) + end))
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = prepare("digits", Data(), Path(folder))
+        rows = len(read_split(dataset, "train"))
+        for number in range(ROUNDS):
+            with spawned.Pool(1) as pool:
+                times, end = pool.apply(warm_round, (dataset, Path(folder) / str(number)))
+            base = times["bare loop"]
+            for name, epochs in times.items():
+                kept = ratios.setdefault(name, {"cpu": [], "wall": []})
+                pairs = list(zip(epochs, base, strict=True))[1:]  # the first one's start is not an epoch's
+                for (cpu, wall), (bare_cpu, bare_wall) in pairs:
+                    kept["cpu"].append(bare_cpu / cpu)
+                    kept["wall"].append(bare_wall / wall)
+                seconds.setdefault(name, []).extend(cpu for cpu, _ in epochs)
+            # All of it: every epoch as it came, saves included, the key at the start and the last save at the end.
+            whole.append(sum(cpu for cpu, _ in base) / (sum(cpu for cpu, _ in times["slipway"]) + end))
     return table(
         ("loop", "rows a CPU second", "bare loop's CPU time over its own", "and by the clock"),
         [
