@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
-import torch.distributed.nn  # DDP imports it, and it keeps for good the group that there is by then
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -34,6 +33,9 @@ class Compute:
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(self.device)
         if not distributed.is_initialized():  # Ray Train makes its group, and ends it, itself
+            # DDP imports it, and it keeps for good the group that there is by then; not every torch has it
+            from torch.distributed.nn import functional  # noqa: F401
+
             distributed.init_process_group("cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo")
             atexit.register(_leave)
         self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
